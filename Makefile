@@ -1,0 +1,25 @@
+# The front door. `make` alone lists what there is; the work is done by the scripts in deploy/dev/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help up down clean test check sqlx
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## Install, build and start everything; ends with a first project that answers (RELEASE=core|supabase-2025.12)
+	@RELEASE='$(RELEASE)' deploy/dev/up.sh
+
+down: ## Stop everything and keep the data
+	@deploy/dev/down.sh
+
+clean: ## Stop everything and remove all that `make up` made, data included
+	@deploy/dev/clean.sh
+
+test: ## Start what the tests need and run all of them
+	@deploy/dev/test.sh
+
+check: ## Formatting, lints, protos, scripts, licences
+	@deploy/dev/check.sh
+
+sqlx: ## Write .sqlx, the record of the checked queries, anew
+	@deploy/dev/sqlx.sh

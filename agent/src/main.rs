@@ -1,0 +1,146 @@
+//! The agent's program: arguments → one of `join`, `run`, `status` → exit code.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Parser as _;
+use supalove_agent::args::{Cli, Command, Join, Run, Status};
+use supalove_agent::config::Times;
+use supalove_agent::identity::Identity;
+use supalove_agent::join::{JoinError, JoinOptions, join};
+use supalove_agent::status::{self, SessionStatus};
+use supalove_agent::{host, run};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log();
+    match start(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("supalove-agent: {error:#}");
+            let code = error.downcast_ref::<JoinError>().map_or(1, JoinError::exit_code);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<ExitCode> {
+    // Two workers: the agent waits far more than it works.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let code = runtime.block_on(async {
+        match cli.command {
+            Command::Join(options) => join_fleet(options).await,
+            Command::Run(options) => run_agent(&options).await,
+            Command::Status(options) => show_status(&options).await,
+        }
+    });
+    // Blocking work that hangs must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+async fn join_fleet(options: Join) -> Result<ExitCode> {
+    let token = read_token(&options)?;
+    let identity = join(
+        JoinOptions {
+            controller: options.controller,
+            token,
+            state_dir: options.state.state_dir,
+            hostname: options.name.unwrap_or_else(host::hostname),
+            force: options.force,
+        },
+        &Times::DEFAULT,
+    )
+    .await?;
+    writeln!(io::stdout(), "joined as node {} of cluster {}", identity.node_id, identity.cluster_id)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_token(options: &Join) -> Result<Zeroizing<String>> {
+    let text = match (&options.token, &options.token_file) {
+        (Some(token), _) => token.clone(),
+        (None, Some(path)) => std::fs::read_to_string(path).with_context(|| path.display().to_string())?,
+        (None, None) => String::new(),
+    };
+    Ok(Zeroizing::new(text))
+}
+
+async fn run_agent(options: &Run) -> Result<ExitCode> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopping.cancel();
+    });
+    run::run(options, Times::DEFAULT, stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show_status(options: &Status) -> Result<ExitCode> {
+    let state_dir = &options.state.state_dir;
+    let identity = Identity::load(state_dir)?;
+    let mut out = io::stdout();
+    match status::ask(state_dir).await {
+        Ok(found) if options.json => writeln!(out, "{}", serde_json::to_string_pretty(&found)?)?,
+        Ok(found) => print_status(&mut out, &found)?,
+        Err(_) if options.json => {
+            let found = serde_json::json!({ "node_id": identity.node_id, "controller": identity.controller, "running": false });
+            writeln!(out, "{found}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+        Err(_) => {
+            writeln!(
+                out,
+                "node        {}\ncontroller  {}\nagent       not running",
+                identity.node_id, identity.controller
+            )?;
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_status(out: &mut impl io::Write, found: &status::Status) -> Result<()> {
+    writeln!(
+        out,
+        "node        {}\ncontroller  {}\nagent       running {}",
+        found.node_id, found.controller, found.version
+    )?;
+    match &found.session {
+        SessionStatus::Connecting => writeln!(out, "session     connecting")?,
+        SessionStatus::Connected { since, epoch } => writeln!(out, "session     {epoch}, since {since}")?,
+        SessionStatus::Waiting { reason, next_try } => {
+            writeln!(out, "session     none: {reason}\nnext try    {next_try}")?;
+        }
+    }
+    for project in &found.projects {
+        writeln!(
+            out,
+            "project     {}  generation {}  {}  {}",
+            project.project_ref, project.generation, project.phase, project.error
+        )?;
+    }
+    Ok(())
+}
+
+/// Logs go to standard error. The libraries below would write out what they carry, and that holds secrets: they are
+/// kept at `info` whatever RUST_LOG says.
+fn log() {
+    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    for library in ["bollard", "hyper", "hyper_util", "h2", "rustls", "tokio_postgres", "tonic", "tower"] {
+        if let Ok(directive) = format!("{library}=info").parse() {
+            filter = filter.add_directive(directive);
+        }
+    }
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+}

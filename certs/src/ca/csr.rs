@@ -1,0 +1,65 @@
+//! Reading a node's signing request. In: PEM from an unknown sender. Out: its public key, or why it is refused.
+
+use rcgen::SubjectPublicKeyInfo;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer;
+
+use crate::key::is_allowed;
+use crate::pem::{self, PemError};
+
+/// Largest accepted request in bytes of PEM. A request of an agent has about 400.
+pub const MAX_CSR_PEM_BYTES: usize = 4096;
+
+/// A request that is not signed, and why. All of these are the sender's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum CsrError {
+    /// Larger than [`MAX_CSR_PEM_BYTES`].
+    #[error(
+        "the certificate request has {bytes} bytes, at most {MAX_CSR_PEM_BYTES} are allowed: send a plain request \
+         for one ECDSA P-256 or Ed25519 key"
+    )]
+    TooLarge {
+        /// Size of what was sent.
+        bytes: usize,
+    },
+    /// Not one PEM request.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// Not a PKCS#10 structure.
+    #[error("the certificate request is not valid PKCS#10: generate it again")]
+    Malformed,
+    /// A key of another kind.
+    #[error("the certificate request's key is neither ECDSA P-256 nor Ed25519: use one of these")]
+    Algorithm,
+    /// The signature does not match the key: changed on the way, or the sender does not hold the key.
+    #[error(
+        "the certificate request is not signed by the key it names: generate it again with the matching private key"
+    )]
+    Signature,
+}
+
+/// The public key of a request whose signature proves possession of the private half.
+pub(super) fn public_key(csr_pem: &str) -> Result<SubjectPublicKeyInfo, CsrError> {
+    // Before parsing: the sender is unknown.
+    if csr_pem.len() > MAX_CSR_PEM_BYTES {
+        return Err(CsrError::TooLarge {
+            bytes: csr_pem.len(),
+        });
+    }
+    let der = pem::request(csr_pem)?;
+    let (rest, request) =
+        X509CertificationRequest::from_der(&der).map_err(|_| CsrError::Malformed)?;
+    if !rest.is_empty() {
+        return Err(CsrError::Malformed);
+    }
+    // The kind is read from the key itself, not from the signature's algorithm, which is the sender's to choose.
+    let raw_key = request.certification_request_info.subject_pki.raw;
+    let key = SubjectPublicKeyInfo::from_der(raw_key).map_err(|_| CsrError::Algorithm)?;
+    if !is_allowed(rcgen::PublicKeyData::algorithm(&key)) {
+        return Err(CsrError::Algorithm);
+    }
+    request
+        .verify_signature()
+        .map_err(|_| CsrError::Signature)?;
+    Ok(key)
+}

@@ -1,0 +1,45 @@
+//! What can go wrong at the authority.
+
+use super::MAX_FLEET_NAME_CHARS;
+use super::csr::CsrError;
+use crate::key::KeyError;
+use crate::pem::PemError;
+
+/// An error of the certificate authority. Only [`CaError::Csr`] is the fault of a joining node.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// The node's request was refused.
+    #[error(transparent)]
+    Csr(#[from] CsrError),
+    /// The fleet name cannot stand in a certificate.
+    #[error("a fleet name has 1 to {MAX_FLEET_NAME_CHARS} characters and no control characters")]
+    FleetName,
+    /// The stored CA certificate is not PEM.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// A private key cannot be made or read.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The stored certificate may not sign others.
+    #[error("the stored certificate is no CA: restore the fleet's CA from a backup")]
+    NotACa,
+    /// Certificate and key are of different authorities.
+    #[error(
+        "the CA's certificate and private key do not belong together: restore both from the same backup"
+    )]
+    KeyMismatch,
+    /// The root's life is over.
+    #[error(
+        "the fleet's CA has expired: check the clock; if it is right, create a new CA and enrol the nodes again"
+    )]
+    Expired,
+    /// A time that no certificate can hold.
+    #[error("the clock shows a time outside of 1971 to 8999: set it right")]
+    Clock,
+    /// The system's random source failed.
+    #[error("the system's random source failed: no certificate can be issued until it works")]
+    Random,
+    /// The certificate could not be written.
+    #[error("the certificate could not be encoded: {0}")]
+    Encode(rcgen::Error),
+}

@@ -1,0 +1,224 @@
+//! The controller's end: looks at the hello first, picks the configuration by its ALPN, then does the handshake.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{CertificateError, ServerConfig};
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::LazyConfigAcceptor;
+
+use super::{ALPN_BULK, ALPN_JOIN, ALPN_NODE, TlsConfigError, only_root, provider, tls_error};
+use crate::ca::ControllerCertificate;
+use crate::identity::{IdentityError, NodeIdentity, PeerIdentity, peer_identity};
+use crate::pem;
+
+/// An encrypted stream from a peer.
+pub type ServerTlsStream<IO> = tokio_rustls::server::TlsStream<IO>;
+
+/// A plaintext record with the fatal alert `no_application_protocol` (RFC 8446 §5.1 and §6.2, alert 120), so that the
+/// peer learns why it is refused before any configuration was picked.
+const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
+
+/// A connection after its handshake, by what it is for.
+#[derive(Debug)]
+pub enum Accepted<IO> {
+    /// The control session of a verified node.
+    Node(NodeIdentity, ServerTlsStream<IO>),
+    /// A bulk connection of a verified node.
+    Bulk(NodeIdentity, ServerTlsStream<IO>),
+    /// Somebody who wants to enrol. Nothing is known about the peer.
+    Join(ServerTlsStream<IO>),
+}
+
+/// Why a connection was not accepted. All of these concern one peer only: the accept loop goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// Hello and handshake together took too long.
+    #[error("the peer did not finish the TLS handshake within {0:?}")]
+    Timeout(Duration),
+    /// The first bytes are no usable TLS hello.
+    #[error("the peer sent no usable TLS hello ({0}): this port speaks TLS to agents only")]
+    Hello(io::Error),
+    /// The hello names no protocol.
+    #[error("the peer named no ALPN protocol: only agents may dial this port")]
+    NoAlpn,
+    /// The hello names several protocols, so that its purpose is open.
+    #[error(
+        "the peer offered {count} ALPN protocols where exactly one is allowed: only agents may dial this port"
+    )]
+    SeveralAlpn {
+        /// How many were offered.
+        count: usize,
+    },
+    /// The hello names a protocol that is not spoken here.
+    #[error(
+        "the peer asked for an unknown ALPN protocol: its version does not fit this controller"
+    )]
+    UnknownAlpn,
+    /// A node connection without a certificate.
+    #[error("the node showed no certificate: enrol it first")]
+    NoClientCertificate,
+    /// A certificate that this fleet does not accept.
+    #[error("the node's certificate was refused ({0}): check the node's clock, or enrol it again")]
+    ClientCertificate(CertificateError),
+    /// A certificate of this fleet that names no node.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A controller's certificate where a node's is needed.
+    #[error("the peer is no node: only nodes may open this kind of connection")]
+    NotANode,
+    /// Another failure of the handshake.
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(io::Error),
+}
+
+/// The TLS side of the node port. Cheap to share behind an `Arc`.
+#[derive(Debug)]
+pub struct NodePortTls {
+    node: Arc<ServerConfig>,
+    bulk: Arc<ServerConfig>,
+    join: Arc<ServerConfig>,
+    handshake_timeout: Duration,
+}
+
+#[derive(Clone, Copy)]
+enum Purpose {
+    Node,
+    Bulk,
+    Join,
+}
+
+impl NodePortTls {
+    /// Builds the three configurations. `handshake_timeout` bounds hello and handshake together.
+    pub fn new(
+        certificate: &ControllerCertificate,
+        ca_pem: &str,
+        handshake_timeout: Duration,
+    ) -> Result<Self, TlsConfigError> {
+        let nodes = node_verifier(pem::certificate(ca_pem)?)?;
+        let anybody = WebPkiClientVerifier::no_client_auth();
+        Ok(Self {
+            node: server_config(certificate, nodes.clone(), ALPN_NODE)?,
+            bulk: server_config(certificate, nodes, ALPN_BULK)?,
+            join: server_config(certificate, anybody, ALPN_JOIN)?,
+            handshake_timeout,
+        })
+    }
+
+    /// Does the handshake on a fresh connection and says who is there and what for.
+    pub async fn accept<IO>(&self, io: IO) -> Result<Accepted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        tokio::time::timeout(self.handshake_timeout, self.handshake(io))
+            .await
+            .map_err(|_| AcceptError::Timeout(self.handshake_timeout))?
+    }
+
+    async fn handshake<IO>(&self, io: IO) -> Result<Accepted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut start = LazyConfigAcceptor::new(Acceptor::default(), io)
+            .await
+            .map_err(AcceptError::Hello)?;
+        let purpose = match purpose_of(&start.client_hello()) {
+            Ok(purpose) => purpose,
+            Err(error) => {
+                refuse(&mut start.io).await;
+                return Err(error);
+            }
+        };
+        let stream = start
+            .into_stream(self.config(purpose))
+            .await
+            .map_err(handshake_error)?;
+        match purpose {
+            Purpose::Node => Ok(Accepted::Node(node_of(&stream)?, stream)),
+            Purpose::Bulk => Ok(Accepted::Bulk(node_of(&stream)?, stream)),
+            Purpose::Join => Ok(Accepted::Join(stream)),
+        }
+    }
+
+    fn config(&self, purpose: Purpose) -> Arc<ServerConfig> {
+        match purpose {
+            Purpose::Node => self.node.clone(),
+            Purpose::Bulk => self.bulk.clone(),
+            Purpose::Join => self.join.clone(),
+        }
+    }
+}
+
+fn node_verifier(
+    ca: CertificateDer<'static>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsConfigError> {
+    let roots = only_root(ca).map_err(TlsConfigError::Root)?;
+    WebPkiClientVerifier::builder_with_provider(roots, provider())
+        .build()
+        .map_err(TlsConfigError::Verifier)
+}
+
+fn server_config(
+    certificate: &ControllerCertificate,
+    clients: Arc<dyn ClientCertVerifier>,
+    alpn: &str,
+) -> Result<Arc<ServerConfig>, TlsConfigError> {
+    let chain = pem::certificate_chain(&certificate.chain_pem)?;
+    let key = pem::private_key(&certificate.key_pem)?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsConfigError::Provider)?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain, key)
+        .map_err(TlsConfigError::Certificate)?;
+    config.alpn_protocols = vec![alpn.into()];
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Arc::new(config))
+}
+
+/// Exactly one known protocol, or a refusal: with several, the peer's purpose would be the server's guess.
+fn purpose_of(hello: &ClientHello<'_>) -> Result<Purpose, AcceptError> {
+    let offered: Vec<&[u8]> = hello.alpn().ok_or(AcceptError::NoAlpn)?.collect();
+    let [protocol] = offered[..] else {
+        return Err(AcceptError::SeveralAlpn {
+            count: offered.len(),
+        });
+    };
+    match std::str::from_utf8(protocol) {
+        Ok(ALPN_NODE) => Ok(Purpose::Node),
+        Ok(ALPN_BULK) => Ok(Purpose::Bulk),
+        Ok(ALPN_JOIN) => Ok(Purpose::Join),
+        _ => Err(AcceptError::UnknownAlpn),
+    }
+}
+
+/// Tells the peer why. It is refused in any case, so a peer that is gone already changes nothing.
+async fn refuse(io: &mut (impl AsyncWrite + Unpin)) {
+    if io.write_all(&NO_APPLICATION_PROTOCOL).await.is_ok() {
+        let _ = io.shutdown().await;
+    }
+}
+
+fn node_of<IO>(stream: &ServerTlsStream<IO>) -> Result<NodeIdentity, AcceptError> {
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let end_entity = chain.first().ok_or(AcceptError::NoClientCertificate)?;
+    match peer_identity(end_entity)? {
+        PeerIdentity::Node(identity) => Ok(identity),
+        PeerIdentity::Controller(_) => Err(AcceptError::NotANode),
+    }
+}
+
+fn handshake_error(error: io::Error) -> AcceptError {
+    match tls_error(&error) {
+        Some(rustls::Error::NoCertificatesPresented) => AcceptError::NoClientCertificate,
+        Some(rustls::Error::InvalidCertificate(reason)) => {
+            AcceptError::ClientCertificate(reason.clone())
+        }
+        _ => AcceptError::Handshake(error),
+    }
+}

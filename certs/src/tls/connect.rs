@@ -1,0 +1,173 @@
+//! The agent's end: client configurations and the dial helper.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::{AlertDescription, CertificateError, ClientConfig, ConfigBuilder, WantsVerifier};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+
+use super::pin::{PinnedCaMissing, PinnedCaVerifier};
+use super::{ALPN_BULK, ALPN_JOIN, ALPN_NODE, TlsConfigError, only_root, provider, tls_error};
+use crate::CONTROLLER_NAME;
+use crate::fingerprint::CaFingerprint;
+use crate::pem;
+
+/// An encrypted stream to a controller whose certificate was verified.
+pub type ClientTlsStream<IO> = tokio_rustls::client::TlsStream<IO>;
+
+/// What an enrolled node dials for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NodeChannel {
+    /// The control session, [`ALPN_NODE`].
+    Control,
+    /// Logs, tunnels and other bulk data, [`ALPN_BULK`].
+    Bulk,
+}
+
+impl NodeChannel {
+    /// The ALPN of this channel.
+    pub fn alpn(self) -> &'static str {
+        match self {
+            Self::Control => ALPN_NODE,
+            Self::Bulk => ALPN_BULK,
+        }
+    }
+}
+
+/// Why no connection to the controller came about.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Join only: the chain lacks the CA of the token.
+    #[error(transparent)]
+    WrongCa(#[from] PinnedCaMissing),
+    /// The certificate was signed by another CA than this fleet's.
+    #[error(
+        "the controller's certificate was not signed by this fleet's CA: check the address; if the fleet has a new \
+         CA, enrol this node again"
+    )]
+    ForeignController,
+    /// The certificate is not valid now.
+    #[error(
+        "the controller's certificate is not valid at this time ({0}): check the clocks of this host and the controller"
+    )]
+    ControllerCertificateTime(CertificateError),
+    /// The certificate is unfit for another reason.
+    #[error(
+        "the controller's certificate was refused ({0}): check that the address is a controller's node port"
+    )]
+    ControllerCertificate(CertificateError),
+    /// The controller ended the handshake with an alert.
+    #[error(
+        "the controller refused the connection ({0:?}): check that its version fits and that this node is still enrolled"
+    )]
+    Refused(AlertDescription),
+    /// The other end did not confirm the purpose of the connection.
+    #[error(
+        "the other end does not speak {expected}: check that the address is a controller's node port"
+    )]
+    Alpn {
+        /// What was asked for.
+        expected: String,
+    },
+    /// Another TLS failure.
+    #[error("the TLS handshake with the controller failed: {0}")]
+    Tls(rustls::Error),
+    /// The stream failed.
+    #[error("the connection to the controller broke during the handshake: {0}")]
+    Io(io::Error),
+}
+
+/// How an enrolled node dials: it trusts `ca_pem` only and shows its own certificate.
+pub fn node_client_config(
+    ca_pem: &str,
+    cert_pem: &str,
+    key_pem: &str,
+    channel: NodeChannel,
+) -> Result<Arc<ClientConfig>, TlsConfigError> {
+    let roots = only_root(pem::certificate(ca_pem)?).map_err(TlsConfigError::Root)?;
+    let chain = pem::certificate_chain(cert_pem)?;
+    let key = pem::private_key(key_pem)?;
+    let config = tls13_client()?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(TlsConfigError::Certificate)?;
+    Ok(finish(config, channel.alpn()))
+}
+
+/// How a new host dials: it trusts only the CA with this hash, which the controller shows in its chain.
+pub fn join_client_config(ca: &CaFingerprint) -> Result<Arc<ClientConfig>, TlsConfigError> {
+    let verifier = Arc::new(PinnedCaVerifier::new(*ca, provider()));
+    // Not weaker than the default: the verifier checks chain, name, life and usage against the pinned CA.
+    let config = tls13_client()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    Ok(finish(config, ALPN_JOIN))
+}
+
+/// Does the handshake on a fresh stream. The configuration says what for; the name is always [`CONTROLLER_NAME`].
+///
+/// In TLS 1.3 the server judges the client's certificate after the client has finished: a refusal appears as an
+/// error of the first read. Set a time limit around this call.
+pub async fn connect<IO>(
+    io: IO,
+    config: Arc<ClientConfig>,
+) -> Result<ClientTlsStream<IO>, ConnectError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let name = ServerName::try_from(CONTROLLER_NAME)
+        .map_err(|_| ConnectError::ControllerCertificate(CertificateError::NotValidForName))?;
+    let expected = config.alpn_protocols.first().cloned();
+    let stream = TlsConnector::from(config)
+        .connect(name, io)
+        .await
+        .map_err(connect_error)?;
+    if stream.get_ref().1.alpn_protocol() != expected.as_deref() {
+        let expected = String::from_utf8_lossy(&expected.unwrap_or_default()).into_owned();
+        return Err(ConnectError::Alpn { expected });
+    }
+    Ok(stream)
+}
+
+fn tls13_client() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsConfigError> {
+    ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsConfigError::Provider)
+}
+
+fn finish(mut config: ClientConfig, alpn: &str) -> Arc<ClientConfig> {
+    config.alpn_protocols = vec![alpn.into()];
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+fn connect_error(error: io::Error) -> ConnectError {
+    match tls_error(&error) {
+        Some(rustls::Error::InvalidCertificate(reason)) => certificate_error(reason.clone()),
+        Some(rustls::Error::AlertReceived(alert)) => ConnectError::Refused(*alert),
+        Some(other) => ConnectError::Tls(other.clone()),
+        None => ConnectError::Io(error),
+    }
+}
+
+fn certificate_error(reason: CertificateError) -> ConnectError {
+    use CertificateError as Reason;
+    if let Reason::Other(other) = &reason
+        && let Some(missing) = other.0.downcast_ref::<PinnedCaMissing>()
+    {
+        return missing.clone().into();
+    }
+    match reason {
+        // A foreign CA of the same subject shows as a bad signature.
+        Reason::UnknownIssuer | Reason::BadSignature => ConnectError::ForeignController,
+        Reason::Expired
+        | Reason::ExpiredContext { .. }
+        | Reason::NotValidYet
+        | Reason::NotValidYetContext { .. } => ConnectError::ControllerCertificateTime(reason),
+        _ => ConnectError::ControllerCertificate(reason),
+    }
+}

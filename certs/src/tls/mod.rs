@@ -1,0 +1,68 @@
+//! TLS of the one node port. In: byte streams and certificates. Out: streams whose peer is known.
+//!
+//! TLS 1.3 only, no session tickets and no resumption on either side: a resumed session would skip the check of
+//! the peer's certificate. What a connection is for stands in its ALPN; each purpose has its own configuration.
+
+mod accept;
+mod connect;
+mod pin;
+
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::VerifierBuilderError;
+use rustls_pki_types::CertificateDer;
+
+pub use self::accept::{AcceptError, Accepted, NodePortTls, ServerTlsStream};
+pub use self::connect::{
+    ClientTlsStream, ConnectError, NodeChannel, connect, join_client_config, node_client_config,
+};
+pub use self::pin::PinnedCaMissing;
+use crate::pem::PemError;
+
+/// The control session of a node: client certificate required, HTTP/2 roles swapped after the handshake.
+pub const ALPN_NODE: &str = "supalove-node/1";
+/// Bulk data of a node: client certificate required.
+pub const ALPN_BULK: &str = "supalove-bulk/1";
+/// Enrolment: no client certificate.
+pub const ALPN_JOIN: &str = "supalove-join/1";
+
+/// Certificates or keys from which no TLS configuration can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsConfigError {
+    /// A text is not PEM.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// The CA certificate cannot serve as a root.
+    #[error("the fleet's CA certificate cannot be used as a root: {0}")]
+    Root(rustls::Error),
+    /// The verifier of client certificates cannot be built.
+    #[error("node certificates cannot be verified against the fleet's CA: {0}")]
+    Verifier(VerifierBuilderError),
+    /// Certificate and key do not belong together, or are unusable.
+    #[error(
+        "the certificate and its private key cannot be used together: {0}; issue a new certificate"
+    )]
+    Certificate(rustls::Error),
+    /// The crypto provider does not offer what is needed.
+    #[error("the crypto provider cannot do TLS 1.3: {0}")]
+    Provider(rustls::Error),
+}
+
+/// The one crypto provider, named here so that nothing depends on a process-wide default.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// A store that trusts this CA and nothing else.
+fn only_root(ca: CertificateDer<'static>) -> Result<Arc<RootCertStore>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca)?;
+    Ok(Arc::new(roots))
+}
+
+/// The TLS error inside of an I/O error, if there is one.
+fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}

@@ -1,0 +1,285 @@
+//! Calls to the API: the channel, deadlines, the bearer token and its refresh, and retries.
+//!
+//! Every call has a deadline. A call is repeated only when that is safe: reads, and changes that carry a request id.
+
+use std::{
+    future::Future,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use supalove_proto::v1::{RefreshRequest, auth_service_client::AuthServiceClient};
+use tonic::{
+    Code, Request, Response, Status,
+    metadata::MetadataValue,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+use crate::{
+    args::Global,
+    credentials::{Store, Stored},
+    error::Error,
+};
+
+/// Wait before the first, second … repetition of a call to an API that is not available.
+const BACK_OFF: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_millis(600), Duration::from_millis(1_500)];
+/// Longest wait that a server's RetryInfo may ask for before the call is given up instead.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
+/// Deadline of a streaming call; a watch that reaches it opens the next one where it was.
+const STREAM_DEADLINE: Duration = Duration::from_hours(1);
+/// HTTP/2 pings, so that a dead connection under a silent stream is noticed.
+const PING_PERIOD: Duration = Duration::from_secs(20);
+
+/// The API as one user sees it.
+#[derive(Debug)]
+pub struct Client {
+    channel: Channel,
+    api: String,
+    timeout: Duration,
+    store: Store,
+    /// From SUPALOVE_ACCESS_TOKEN; it cannot be refreshed.
+    given_token: Option<String>,
+}
+
+/// How a call is made.
+#[derive(Clone, Copy)]
+struct Manner {
+    /// What the server is told.
+    deadline: Duration,
+    /// How long the answer (of a stream: its beginning) may take.
+    patience: Duration,
+    retries: usize,
+}
+
+impl Client {
+    /// A client; connects at the first call.
+    pub fn new(global: &Global) -> Result<Self, Error> {
+        let api = global.api.trim_end_matches('/').to_owned();
+        let endpoint = endpoint(&api)?.connect_timeout(global.timeout);
+        Ok(Self {
+            channel: endpoint.connect_lazy(),
+            api,
+            timeout: global.timeout,
+            store: Store::locate()?,
+            given_token: std::env::var("SUPALOVE_ACCESS_TOKEN").ok().filter(|token| !token.is_empty()),
+        })
+    }
+
+    /// Address of the API.
+    pub fn api(&self) -> &str {
+        &self.api
+    }
+
+    /// The stored sessions.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Deadline of a call.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// A call that anybody may make, once.
+    pub async fn call_anonymously<Q, R, F, A>(&self, message: Q, rpc: F) -> Result<R, Error>
+    where
+        F: FnOnce(Channel, Request<Q>) -> A,
+        A: Future<Output = Result<Response<R>, Status>>,
+    {
+        let request = request(message, None, self.timeout)?;
+        Ok(within(self.timeout, rpc(self.channel.clone(), request)).await?)
+    }
+
+    /// A call that may be repeated.
+    pub async fn call<Q, R, F, A>(&self, message: Q, rpc: F) -> Result<R, Error>
+    where
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> A,
+        A: Future<Output = Result<Response<R>, Status>>,
+    {
+        self.call_patiently(self.timeout, message, rpc).await
+    }
+
+    /// A call that may be repeated and may take longer than the others.
+    pub async fn call_patiently<Q, R, F, A>(&self, patience: Duration, message: Q, rpc: F) -> Result<R, Error>
+    where
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> A,
+        A: Future<Output = Result<Response<R>, Status>>,
+    {
+        let manner = Manner { deadline: patience, patience, retries: BACK_OFF.len() };
+        self.attempt(manner, message, rpc).await
+    }
+
+    /// A call that would do its work twice if repeated.
+    pub async fn call_once<Q, R, F, A>(&self, message: Q, rpc: F) -> Result<R, Error>
+    where
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> A,
+        A: Future<Output = Result<Response<R>, Status>>,
+    {
+        let manner = Manner { deadline: self.timeout, patience: self.timeout, retries: 0 };
+        self.attempt(manner, message, rpc).await
+    }
+
+    /// Opens a stream; the caller opens it again when it breaks.
+    pub async fn open<Q, R, F, A>(&self, message: Q, rpc: F) -> Result<R, Error>
+    where
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> A,
+        A: Future<Output = Result<Response<R>, Status>>,
+    {
+        let manner = Manner { deadline: STREAM_DEADLINE, patience: self.timeout, retries: BACK_OFF.len() };
+        self.attempt(manner, message, rpc).await
+    }
+
+    async fn attempt<Q, R, F, A>(&self, manner: Manner, message: Q, rpc: F) -> Result<R, Error>
+    where
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> A,
+        A: Future<Output = Result<Response<R>, Status>>,
+    {
+        let end = Instant::now() + manner.patience;
+        let mut token = self.access_token().await?;
+        let mut refreshed = false;
+        let mut waits = BACK_OFF.iter().take(manner.retries);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let deadline = if manner.deadline > manner.patience { manner.deadline } else { left };
+            let request = request(message.clone(), Some(&token), deadline)?;
+            let status = match within(left, rpc(self.channel.clone(), request)).await {
+                Ok(answer) => return Ok(answer),
+                Err(status) => status,
+            };
+            match status.code() {
+                Code::Unauthenticated if !refreshed && self.given_token.is_none() => {
+                    token = self.refresh(&token).await?;
+                    refreshed = true;
+                }
+                Code::Unavailable => {
+                    let wait = waits.next().and_then(|wait| retry_delay(&status, *wait));
+                    match wait.filter(|wait| Instant::now() + *wait < end) {
+                        Some(wait) => tokio::time::sleep(wait).await,
+                        None => return Err(status.into()),
+                    }
+                }
+                _ => return Err(status.into()),
+            }
+        }
+    }
+
+    /// A token that is not known to have ended.
+    pub async fn access_token(&self) -> Result<String, Error> {
+        if let Some(token) = &self.given_token {
+            return Ok(token.clone());
+        }
+        match self.store.load(&self.api)? {
+            None => Err(self.not_signed_in()),
+            Some(session) if session.is_fresh() => Ok(session.access_token),
+            Some(session) => self.refresh(&session.access_token).await,
+        }
+    }
+
+    /// Trades the refresh token, unless another process has just done so.
+    pub async fn refresh(&self, refused: &str) -> Result<String, Error> {
+        if self.given_token.is_some() {
+            return Err(Error::Usage(
+                "a token from SUPALOVE_ACCESS_TOKEN cannot be refreshed; unset it to use the stored session"
+                    .into(),
+            ));
+        }
+        let lock = self.store.lock(self.timeout).await?;
+        let session = self.store.load(&self.api)?.ok_or_else(|| self.not_signed_in())?;
+        if session.access_token != refused && session.is_fresh() {
+            return Ok(session.access_token);
+        }
+        let message = RefreshRequest { refresh_token: session.refresh_token };
+        let answer = self
+            .call_anonymously(message, |channel, request| async move {
+                AuthServiceClient::new(channel).refresh(request).await
+            })
+            .await;
+        let tokens = match answer {
+            Ok(answer) => answer.tokens.ok_or_else(|| Error::Answer("no tokens".into()))?,
+            Err(error) if error.is_unauthenticated() => {
+                self.store.forget(&lock, &self.api)?;
+                let api = self.api.clone();
+                return Err(Error::SessionEnded { api });
+            }
+            Err(error) => return Err(error),
+        };
+        let token = tokens.access_token.clone();
+        self.store.save(&lock, &self.api, Stored::new(session.email, tokens))?;
+        Ok(token)
+    }
+
+    fn not_signed_in(&self) -> Error {
+        Error::NotSignedIn { api: self.api.clone() }
+    }
+}
+
+/// The endpoint of an address, which must be plain HTTP: this build carries no TLS client.
+fn endpoint(api: &str) -> Result<Endpoint, Error> {
+    let bad = |why: &str| Error::Usage(format!("--api {api}: {why}"));
+    let endpoint = Endpoint::from_shared(api.to_owned())
+        .map_err(|_| bad("expected an address such as http://127.0.0.1:8000"))?;
+    let host = match (endpoint.uri().scheme_str(), endpoint.uri().host()) {
+        (Some("http"), Some(host)) => host,
+        (Some("https"), _) => {
+            return Err(bad("only http:// is spoken; use a tunnel or a proxy on this host"));
+        }
+        _ => return Err(bad("expected an address such as http://127.0.0.1:8000")),
+    };
+    if !is_loopback(host) {
+        eprintln!("warning: {api} is not encrypted and not on this host; secrets travel in the clear");
+    }
+    endpoint
+        .http2_keep_alive_interval(PING_PERIOD)
+        .keep_alive_timeout(PING_PERIOD)
+        .keep_alive_while_idle(true)
+        .user_agent(concat!("supalove-cli/", env!("CARGO_PKG_VERSION")))
+        .map_err(|_| bad("bad user agent"))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn request<Q>(message: Q, token: Option<&str>, deadline: Duration) -> Result<Request<Q>, Error> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline);
+    if let Some(token) = token {
+        let mut value = MetadataValue::try_from(format!("Bearer {token}"))
+            .map_err(|_| Error::Usage("the access token has characters that no token has".into()))?;
+        value.set_sensitive(true);
+        request.metadata_mut().insert("authorization", value);
+    }
+    Ok(request)
+}
+
+/// Waits for an answer; the transport's own timer reports Cancelled, so this one is asked first.
+async fn within<R>(
+    limit: Duration,
+    answer: impl Future<Output = Result<Response<R>, Status>>,
+) -> Result<R, Status> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(Err(status)) if status.code() == Code::Cancelled && status.message() == "Timeout expired" => {
+            Err(deadline_exceeded(limit))
+        }
+        Ok(answer) => answer.map(Response::into_inner),
+        Err(_) => Err(deadline_exceeded(limit)),
+    }
+}
+
+fn deadline_exceeded(limit: Duration) -> Status {
+    Status::deadline_exceeded(format!("no answer within {:.0} s", limit.as_secs_f64().ceil()))
+}
+
+/// The server's wish if it has one, `None` if that is too long to wait here.
+fn retry_delay(status: &Status, default: Duration) -> Option<Duration> {
+    let asked = status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or(default);
+    (asked <= MAX_RETRY_DELAY).then(|| asked.max(default))
+}

@@ -1,0 +1,141 @@
+//! `setup`, `login`, `logout`, `whoami`, `token`: who the caller is.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use supalove_proto::v1::{
+    GetMeRequest, GetMeResponse, RefreshTokenDelivery, SessionTokens, SetUpRequest, SignInRequest,
+    SignOutRequest, User, auth_service_client::AuthServiceClient,
+};
+
+use super::{Context, required};
+use crate::{confirm, credentials::Stored, error::Error, output, table};
+
+/// Arguments of `setup`.
+#[derive(Debug, Args)]
+pub struct Setup {
+    /// E-mail address of the first user.
+    #[arg(long)]
+    email: String,
+    /// Name to show; the part of the address before "@" if not given.
+    #[arg(long, default_value = "")]
+    display_name: String,
+    /// File with the one-time token that the controller wrote at its first start; - is stdin.
+    #[arg(long = "setup-token-file", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Read the password from stdin.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// Arguments of `login`.
+#[derive(Debug, Args)]
+pub struct Login {
+    /// E-mail address.
+    #[arg(long)]
+    email: String,
+    /// Read the password from stdin.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// Arguments of `token`.
+#[derive(Debug, Args)]
+pub struct Token {
+    /// Trade the refresh token first, even if the access token still works.
+    #[arg(long)]
+    fresh: bool,
+}
+
+pub async fn set_up(context: &Context, arguments: Setup) -> Result<(), Error> {
+    let token_file = arguments.token_file.as_deref();
+    if arguments.password_stdin && token_file.is_some_and(|path| path.as_os_str() == "-") {
+        return Err(Error::Usage("stdin cannot give both the token and the password".into()));
+    }
+    let request = SetUpRequest {
+        setup_token: confirm::secret(token_file, "Setup token: ")?,
+        email: arguments.email,
+        password: confirm::password(arguments.password_stdin, true)?,
+        display_name: arguments.display_name,
+    };
+    let answer = context
+        .client
+        .call_anonymously(request, |channel, request| async move {
+            AuthServiceClient::new(channel).set_up(request).await
+        })
+        .await?;
+    store(context, answer.user, answer.tokens).await
+}
+
+pub async fn login(context: &Context, arguments: Login) -> Result<(), Error> {
+    let request = SignInRequest {
+        email: arguments.email,
+        password: confirm::password(arguments.password_stdin, false)?,
+        refresh_token_delivery: RefreshTokenDelivery::Body.into(),
+    };
+    let answer = context
+        .client
+        .call_anonymously(request, |channel, request| async move {
+            AuthServiceClient::new(channel).sign_in(request).await
+        })
+        .await?;
+    store(context, answer.user, answer.tokens).await
+}
+
+/// Ends the session there and here; one that has ended there is forgotten here all the same.
+pub async fn logout(context: &Context) -> Result<(), Error> {
+    let client = &context.client;
+    let ended = client
+        .call(SignOutRequest {}, |channel, request| async move {
+            AuthServiceClient::new(channel).sign_out(request).await
+        })
+        .await;
+    match ended {
+        Ok(_) | Err(Error::NotSignedIn { .. } | Error::SessionEnded { .. }) => {}
+        Err(error) if error.is_unauthenticated() => {}
+        Err(error) => return Err(error),
+    }
+    let lock = client.store().lock(client.timeout()).await?;
+    client.store().forget(&lock, client.api())?;
+    context.output.say("signed out")
+}
+
+pub async fn whoami(context: &Context) -> Result<(), Error> {
+    let answer = context
+        .client
+        .call(GetMeRequest {}, |channel, request| async move {
+            AuthServiceClient::new(channel).get_me(request).await
+        })
+        .await?;
+    show(context, &answer)
+}
+
+pub async fn token(context: &Context, arguments: &Token) -> Result<(), Error> {
+    let client = &context.client;
+    let token = client.access_token().await?;
+    let token = if arguments.fresh { client.refresh(&token).await? } else { token };
+    output::line(&token)
+}
+
+/// Keeps the session. The answer that is shown has no tokens: what is printed ends in logs.
+async fn store(context: &Context, user: Option<User>, tokens: Option<SessionTokens>) -> Result<(), Error> {
+    let client = &context.client;
+    let user = required(user, "user")?;
+    let session = Stored::new(user.email.clone(), required(tokens, "tokens")?);
+    let lock = client.store().lock(client.timeout()).await?;
+    client.store().save(&lock, client.api(), session)?;
+    show(context, &GetMeResponse { user: Some(user) })
+}
+
+fn show(context: &Context, answer: &GetMeResponse) -> Result<(), Error> {
+    context.output.answer("GetMeResponse", answer, |answer| {
+        let user = answer.user.clone().unwrap_or_default();
+        table::pairs([
+            ("email", user.email),
+            ("name", user.display_name),
+            ("id", user.id),
+            ("operator", if user.operator { "yes" } else { "no" }.into()),
+            ("created", table::time(user.create_time.as_ref())),
+        ])
+    })
+}

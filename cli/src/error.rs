@@ -1,0 +1,221 @@
+//! What can go wrong, the exit code it has, and how it is told.
+//!
+//! The one mapping from gRPC codes to exit codes; `args.rs` documents it in `--help`.
+
+use std::{io, path::PathBuf, process::ExitCode};
+
+use supalove_proto::v1::{Operation, OperationState};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::output::clean;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line cannot be obeyed.
+    #[error("{0}")]
+    Usage(String),
+    /// There is no session for this API.
+    #[error("not signed in to {api}; run `supalove login`")]
+    NotSignedIn {
+        /// Address of the API.
+        api: String,
+    },
+    /// The refresh token was refused.
+    #[error("the session at {api} has ended; run `supalove login`")]
+    SessionEnded {
+        /// Address of the API.
+        api: String,
+    },
+    /// The API refused or could not be reached.
+    #[error("{}", clean(.0.message()))]
+    Status(Box<Status>),
+    /// The operation ended without success.
+    #[error("operation {} {}", .0.id, ended_how(.0))]
+    OperationFailed(Box<Operation>),
+    /// Ctrl-C while an operation runs.
+    #[error(
+        "interrupted; operation {operation_id} goes on. Follow it with:\n  supalove operations wait {operation_id}"
+    )]
+    Interrupted {
+        /// The operation.
+        operation_id: String,
+    },
+    /// The caller's own limit for waiting is over.
+    #[error(
+        "operation {operation_id} has not ended in the time given and goes on. Follow it with:\n  supalove operations wait {operation_id}"
+    )]
+    StillRunning {
+        /// The operation.
+        operation_id: String,
+    },
+    /// A watched project did not reach the state in the time given.
+    #[error("project {project_ref} is {state} after the time given")]
+    NotYet {
+        /// The project.
+        project_ref: String,
+        /// The state it is in.
+        state: String,
+    },
+    /// A watched project is gone, or failed, and cannot reach the state.
+    #[error("project {project_ref} is {state}: {reason}")]
+    NeverWill {
+        /// The project.
+        project_ref: String,
+        /// The state it is in.
+        state: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file could not be used.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The credentials file holds something else.
+    #[error("{} is no credentials file: {source}; remove it and run `supalove login`", path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// Another process keeps the credentials locked.
+    #[error("{} stays locked by another process", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// stdin, stdout or the terminal failed.
+    #[error("terminal: {0}")]
+    Terminal(#[from] io::Error),
+    /// The API's answer does not fit the protos.
+    #[error("the answer cannot be shown: {0}")]
+    Answer(String),
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+impl Error {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            // The reader went away (`| head`): nobody is left to tell.
+            Self::Terminal(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Usage(_) => 2,
+            Self::NotSignedIn { .. } | Self::SessionEnded { .. } => 3,
+            Self::Status(status) => code_of(status.code()),
+            Self::StillRunning { .. } | Self::NotYet { .. } | Self::Locked { .. } => 8,
+            Self::Interrupted { .. } => 130,
+            Self::OperationFailed(_)
+            | Self::NeverWill { .. }
+            | Self::File { .. }
+            | Self::Credentials { .. }
+            | Self::Terminal(_)
+            | Self::Answer(_) => 1,
+        })
+    }
+
+    /// True if the API says that the caller is not signed in.
+    pub fn is_unauthenticated(&self) -> bool {
+        matches!(self, Self::Status(status) if status.code() == Code::Unauthenticated)
+    }
+}
+
+fn code_of(code: Code) -> u8 {
+    match code {
+        Code::Unauthenticated => 3,
+        Code::PermissionDenied => 4,
+        Code::NotFound => 5,
+        Code::FailedPrecondition | Code::AlreadyExists | Code::Aborted => 6,
+        Code::InvalidArgument | Code::OutOfRange => 7,
+        Code::Unavailable | Code::DeadlineExceeded => 8,
+        Code::ResourceExhausted => 9,
+        _ => 1,
+    }
+}
+
+fn ended_how(operation: &Operation) -> &'static str {
+    match operation.state() {
+        OperationState::Cancelled => "was cancelled",
+        _ => "failed",
+    }
+}
+
+/// Tells the user, on stderr.
+pub fn report(error: &Error) {
+    if matches!(error, Error::Terminal(e) if e.kind() == io::ErrorKind::BrokenPipe) {
+        return;
+    }
+    eprintln!("error: {error}");
+    for line in more_lines(error) {
+        eprintln!("  {line}");
+    }
+}
+
+fn more_lines(error: &Error) -> Vec<String> {
+    match error {
+        Error::Status(status) => status_lines(status),
+        Error::OperationFailed(operation) => operation_lines(operation),
+        _ => Vec::new(),
+    }
+}
+
+/// The code and the `google.rpc` details of an answer.
+fn status_lines(status: &Status) -> Vec<String> {
+    let mut lines = vec![format!("code: {:?}", status.code())];
+    lines.extend(detail_lines(&status.get_error_details()));
+    lines.iter().map(|line| clean(line)).collect()
+}
+
+fn detail_lines(details: &ErrorDetails) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(info) = details.error_info() {
+        lines.push(format!("reason: {}", info.reason));
+        let mut metadata: Vec<_> = info.metadata.iter().collect();
+        metadata.sort();
+        lines.extend(metadata.iter().map(|(key, value)| format!("{key}: {value}")));
+    }
+    for violation in details.bad_request().iter().flat_map(|d| &d.field_violations) {
+        lines.push(format!("field {}: {}", violation.field, violation.description));
+    }
+    for violation in details.precondition_failure().iter().flat_map(|d| &d.violations) {
+        lines.push(format!("{}: {}", violation.subject, violation.description));
+    }
+    for violation in details.quota_failure().iter().flat_map(|d| &d.violations) {
+        lines.push(format!("quota {}: {}", violation.subject, violation.description));
+    }
+    if let Some(delay) = details.retry_info().and_then(|retry| retry.retry_delay) {
+        lines.push(format!("retry in: {} s", delay.as_secs_f64().ceil()));
+    }
+    for link in details.help().iter().flat_map(|d| &d.links) {
+        lines.push(format!("help: {} {}", link.description, link.url));
+    }
+    if let Some(request) = details.request_info() {
+        lines.push(format!("request: {}", request.request_id));
+    }
+    lines
+}
+
+fn operation_lines(operation: &Operation) -> Vec<String> {
+    let Some(error) = &operation.error else {
+        return Vec::new();
+    };
+    let mut lines = vec![clean(&error.message), format!("reason: {}", clean(&error.reason))];
+    if !error.service.is_empty() {
+        lines.push(format!("service: {}", clean(&error.service)));
+    }
+    if !error.log_tail.is_empty() {
+        lines.push("last lines of its log:".into());
+        lines.extend(error.log_tail.iter().map(|line| format!("  {}", clean(line))));
+    }
+    lines
+}

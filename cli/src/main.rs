@@ -1,0 +1,32 @@
+//! `supalove`, the command line of the platform.
+//!
+//! In: arguments, the environment, a credentials file. Out: one document per command on stdout, progress and
+//! errors on stderr, and an exit code that scripts can act on (see `--help`).
+
+mod args;
+mod client;
+mod commands;
+mod confirm;
+mod credentials;
+mod error;
+mod output;
+mod progress;
+mod span;
+mod table;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    match commands::run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error::report(&error);
+            error.exit_code()
+        }
+    }
+}

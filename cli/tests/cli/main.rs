@@ -1,0 +1,6 @@
+//! The CLI as a user sees it: the real binary against a fake API in this process.
+
+mod answers;
+mod projects;
+mod sessions;
+mod support;

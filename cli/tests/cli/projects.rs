@@ -1,0 +1,175 @@
+//! Changing projects and waiting for it, as a user sees it.
+
+use std::time::Duration;
+
+use crate::support::{Ran, World};
+use supalove_proto::v1::{
+    Operation, OperationError, OperationState, Project, ProjectEvent, ProjectState, WatchProjectResponse,
+    watch_project_response::Message,
+};
+use tokio::{process::Command, time::timeout};
+use tonic::Status;
+
+const PROJECT: &str = "abcdefghijklmnopqrst";
+const CREATE: &[&str] = &["projects", "create", "first", "--organization", "acme"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_waits_and_shows_the_project_as_it_is_then() {
+    let world = World::signed_in().await;
+    world.fake.state().ended = Some(ended(OperationState::Succeeded));
+    world.fake.state().watches.push_back(vec![
+        snapshot(ProjectState::ComingUp),
+        event(1, "postgres", "pulling", 40),
+        event(2, "postgres", "pulling", 43),
+    ]);
+    let ran = world.run(&[CREATE, &["--output", "json"]].concat()).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let answer: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(answer["project"]["state"], "PROJECT_STATE_ACTIVE_HEALTHY");
+    assert_eq!(answer["operation"]["state"], "OPERATION_STATE_SUCCEEDED");
+    assert!(ran.stderr.contains("postgres: pulling 40 %"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("43 %"), "{}", ran.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn create_without_waiting_answers_at_once() {
+    let world = World::signed_in().await;
+    let answer = world.json(&[CREATE, &["--no-wait"]].concat()).await;
+    assert_eq!(answer["operation"]["state"], "OPERATION_STATE_RUNNING");
+    assert!(world.fake.calls_of("WaitOperation").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_operation_is_exit_code_1_with_the_cause() {
+    let world = World::signed_in().await;
+    let mut operation = ended(OperationState::Failed);
+    operation.error = Some(OperationError {
+        reason: "SERVICE_EXITED".into(),
+        message: "postgres exited with 1".into(),
+        service: "postgres".into(),
+        log_tail: vec!["FATAL: \x1b[31mno space left".into()],
+    });
+    world.fake.state().ended = Some(operation);
+    let ran = world.run(CREATE).await;
+    assert_eq!(ran.code, 1);
+    for part in ["postgres exited with 1", "SERVICE_EXITED", "FATAL: [31mno space left"] {
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
+    assert!(ran.stdout.is_empty(), "{}", ran.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_repeated_after_an_outage_keeps_its_request_id() {
+    let world = World::signed_in().await;
+    let away = || Status::unavailable("restarting");
+    world.fake.state().failures.extend([away(), away()]);
+    world.json(&[CREATE, &["--no-wait"]].concat()).await;
+    let ids = world.fake.calls_of("CreateProject");
+    assert_eq!(ids.len(), 3);
+    assert!(ids[0].len() == 36 && ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    world.json(&[CREATE, &["--no-wait"]].concat()).await;
+    assert_ne!(world.fake.calls_of("CreateProject")[3], ids[0], "a new invocation is a new request");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chosen_request_id_is_sent() {
+    let world = World::signed_in().await;
+    let id = "0192f3a4-5b6c-7d8e-9f00-112233445566";
+    world.json(&[CREATE, &["--no-wait", "--request-id", id]].concat()).await;
+    assert_eq!(world.fake.calls_of("CreateProject"), [id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_leaves_the_operation_running_and_says_how_to_follow_it() {
+    let world = World::signed_in().await;
+    let child = world.command(CREATE).spawn().unwrap();
+    while world.fake.calls_of("WaitOperation").is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let pid = child.id().unwrap().to_string();
+    let kill = Command::new("kill").args(["-INT", &pid]).status().await.unwrap();
+    assert!(kill.success());
+    let ran = timeout(Duration::from_secs(10), child.wait_with_output()).await.unwrap();
+    let ran = Ran::from(ran.unwrap());
+    assert_eq!(ran.code, 130, "{ran:?}");
+    assert!(ran.stderr.contains("supalove operations wait opr_1"), "{}", ran.stderr);
+    assert!(world.fake.calls_of("CancelOperation").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_has_a_limit_if_asked() {
+    let world = World::signed_in().await;
+    let ran = world.run(&["operations", "wait", "opr_1", "--wait-timeout", "1s"]).await;
+    assert_eq!(ran.code, 8, "{ran:?}");
+    assert!(ran.stderr.contains("supalove operations wait opr_1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_outlives_a_restart_of_the_controller() {
+    let world = World::signed_in().await;
+    world.fake.state().ended = Some(ended(OperationState::Succeeded));
+    // More than one call's own retries: GetOperation is answered, then everything is away for a while.
+    let child = world.command(&["operations", "wait", "opr_1", "--quiet"]).spawn().unwrap();
+    while world.fake.calls_of("GetOperation").is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.fake.state().failures.extend((0..10).map(|_| Status::unavailable("away")));
+    let ran = Ran::from(child.wait_with_output().await.unwrap());
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delete_needs_a_yes_where_nobody_can_be_asked() {
+    let world = World::signed_in().await;
+    world.fake.state().ended = Some(ended(OperationState::Succeeded));
+    let ran = world.run(&["projects", "delete", PROJECT]).await;
+    assert_eq!(ran.code, 2);
+    assert!(world.fake.calls_of("DeleteProject").is_empty());
+    world.json(&["projects", "delete", PROJECT, "--yes"]).await;
+    world.json(&["projects", "delete", PROJECT, "--yes", "--undo-window", "0"]).await;
+    assert_eq!(world.fake.calls_of("DeleteProject"), ["604800", "0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_watch_goes_on_after_the_last_event_seen() {
+    let world = World::signed_in().await;
+    world.fake.state().watches.extend([
+        vec![snapshot(ProjectState::ComingUp), event(7, "", "placed", 0)],
+        vec![snapshot(ProjectState::ActiveHealthy)],
+    ]);
+    let watch = &["projects", "watch", PROJECT, "--until", "active-healthy", "--output", "json"];
+    let ran = world.run(watch).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(world.fake.state().watched_after, [None, Some(7)]);
+    let lines: Vec<serde_json::Value> =
+        ran.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[1]["event"]["seq"], "7");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_cannot_reach_its_state_ends() {
+    let world = World::signed_in().await;
+    world.fake.state().watches.push_back(vec![snapshot(ProjectState::ComingUp)]);
+    let watch = ["projects", "watch", PROJECT, "--until", "ACTIVE_HEALTHY", "--for", "1s"];
+    let ran = world.run(&watch).await;
+    assert_eq!(ran.code, 8, "{ran:?}");
+    world.fake.state().watches.push_back(vec![snapshot(ProjectState::InitFailed)]);
+    let ran = world.run(&watch).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+}
+
+fn ended(state: OperationState) -> Operation {
+    Operation { id: "opr_1".into(), project_ref: PROJECT.into(), state: state.into(), ..Default::default() }
+}
+
+fn snapshot(state: ProjectState) -> WatchProjectResponse {
+    let project = Project { r#ref: PROJECT.into(), state: state.into(), ..Default::default() };
+    WatchProjectResponse { message: Some(Message::Snapshot(project)) }
+}
+
+fn event(seq: u64, service: &str, message: &str, percent: u32) -> WatchProjectResponse {
+    let event =
+        ProjectEvent { seq, service: service.into(), message: message.into(), percent, ..Default::default() };
+    WatchProjectResponse { message: Some(Message::Event(event)) }
+}

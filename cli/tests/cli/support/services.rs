@@ -1,0 +1,217 @@
+//! The services of the fake API. Methods that no test calls answer UNIMPLEMENTED.
+
+use std::{pin::Pin, time::Duration};
+
+use supalove_proto::v1::{
+    self as pb, OperationState, auth_service_server::AuthService, cluster_service_server::ClusterService,
+    operation_service_server::OperationService, organization_service_server::OrganizationService,
+    project_service_server::ProjectService, *,
+};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+
+use super::fake::{Fake, PASSWORD, SETUP_TOKEN, operation, user};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Methods that no test needs, in the form that `async_trait` gives to the others.
+macro_rules! unused {
+    ($($name:ident($request:ty) -> $response:ty;)*) => {$(
+        fn $name<'s, 'f>(
+            &'s self,
+            _: Request<$request>,
+        ) -> Pin<Box<dyn Future<Output = Answer<$response>> + Send + 'f>>
+        where
+            's: 'f,
+            Self: 'f,
+        {
+            Box::pin(async { Err(Status::unimplemented(stringify!($name))) })
+        }
+    )*};
+}
+
+#[tonic::async_trait]
+impl AuthService for Fake {
+    async fn set_up(&self, request: Request<SetUpRequest>) -> Answer<SetUpResponse> {
+        let request = request.into_inner();
+        if request.setup_token != SETUP_TOKEN || request.password != PASSWORD {
+            return Err(Status::permission_denied("wrong setup token"));
+        }
+        let tokens = Some(self.state().new_tokens());
+        Ok(Response::new(SetUpResponse { user: Some(user()), tokens }))
+    }
+
+    async fn sign_in(&self, request: Request<SignInRequest>) -> Answer<SignInResponse> {
+        let request = request.into_inner();
+        if request.password != PASSWORD || request.refresh_token_delivery() != RefreshTokenDelivery::Body {
+            return Err(Status::unauthenticated("wrong e-mail address or password"));
+        }
+        let tokens = Some(self.state().new_tokens());
+        Ok(Response::new(SignInResponse { user: Some(user()), tokens }))
+    }
+
+    async fn refresh(&self, request: Request<RefreshRequest>) -> Answer<RefreshResponse> {
+        let takes = self.state().refresh_takes;
+        tokio::time::sleep(takes).await;
+        let mut state = self.state();
+        state.refreshes += 1;
+        if request.into_inner().refresh_token != format!("refresh-{}", state.session) {
+            // As the real one: a token that is used twice ends the session.
+            state.session = 0;
+            return Err(Status::unauthenticated("the refresh token was used before"));
+        }
+        state.stale_tokens = false;
+        let tokens = Some(state.new_tokens());
+        Ok(Response::new(RefreshResponse { tokens }))
+    }
+
+    async fn sign_out(&self, request: Request<SignOutRequest>) -> Answer<SignOutResponse> {
+        self.enter(&request, "SignOut", "").await?;
+        self.state().session = 0;
+        Ok(Response::new(SignOutResponse {}))
+    }
+
+    async fn get_me(&self, request: Request<GetMeRequest>) -> Answer<GetMeResponse> {
+        self.enter(&request, "GetMe", "").await?;
+        Ok(Response::new(GetMeResponse { user: Some(user()) }))
+    }
+}
+
+#[tonic::async_trait]
+impl OrganizationService for Fake {
+    async fn list_organizations(
+        &self,
+        request: Request<ListOrganizationsRequest>,
+    ) -> Answer<ListOrganizationsResponse> {
+        self.enter(&request, "ListOrganizations", "").await?;
+        // Three pages of one each.
+        let page = request.into_inner().page_token.parse::<u32>().unwrap_or(0);
+        let organization = Organization { slug: format!("org-{page}"), ..Default::default() };
+        Ok(Response::new(ListOrganizationsResponse {
+            organizations: vec![organization],
+            next_page_token: if page < 2 { (page + 1).to_string() } else { String::new() },
+        }))
+    }
+
+    unused! {
+        create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse;
+        get_organization(GetOrganizationRequest) -> GetOrganizationResponse;
+    }
+}
+
+#[tonic::async_trait]
+impl ProjectService for Fake {
+    type WatchProjectStream = Pin<Box<dyn Stream<Item = Result<WatchProjectResponse, Status>> + Send>>;
+
+    async fn create_project(&self, request: Request<CreateProjectRequest>) -> Answer<CreateProjectResponse> {
+        self.enter(&request, "CreateProject", &request.get_ref().request_id).await?;
+        Ok(Response::new(CreateProjectResponse {
+            project: Some(project(&request.get_ref().name, ProjectState::ComingUp)),
+            operation: Some(operation(OperationState::Running)),
+        }))
+    }
+
+    async fn get_project(&self, request: Request<GetProjectRequest>) -> Answer<GetProjectResponse> {
+        self.enter(&request, "GetProject", "").await?;
+        let project = Some(project("first", ProjectState::ActiveHealthy));
+        Ok(Response::new(GetProjectResponse { project }))
+    }
+
+    async fn delete_project(&self, request: Request<DeleteProjectRequest>) -> Answer<DeleteProjectResponse> {
+        let window = request.get_ref().undo_window.map_or(-1, |d| d.seconds);
+        self.enter(&request, "DeleteProject", &window.to_string()).await?;
+        let operation = Some(operation(OperationState::Running));
+        Ok(Response::new(DeleteProjectResponse { operation }))
+    }
+
+    async fn watch_project(&self, request: Request<WatchProjectRequest>) -> Answer<Self::WatchProjectStream> {
+        self.enter(&request, "WatchProject", "").await?;
+        let mut state = self.state();
+        state.watched_after.push(request.get_ref().after_seq);
+        let messages = tokio_stream::iter(state.watches.pop_front().unwrap_or_default());
+        let last = state.watches.is_empty();
+        // The last stream stays open; the ones before break off.
+        let rest = tokio_stream::pending().take_while(move |_: &WatchProjectResponse| true);
+        let stream: Self::WatchProjectStream =
+            if last { Box::pin(messages.chain(rest).map(Ok)) } else { Box::pin(messages.map(Ok)) };
+        Ok(Response::new(stream))
+    }
+
+    unused! {
+        list_projects(ListProjectsRequest) -> ListProjectsResponse;
+        start_project(StartProjectRequest) -> StartProjectResponse;
+        stop_project(StopProjectRequest) -> StopProjectResponse;
+        restart_project(RestartProjectRequest) -> RestartProjectResponse;
+        undelete_project(UndeleteProjectRequest) -> UndeleteProjectResponse;
+        list_project_events(ListProjectEventsRequest) -> ListProjectEventsResponse;
+        get_project_api_keys(GetProjectApiKeysRequest) -> GetProjectApiKeysResponse;
+        get_project_connection(GetProjectConnectionRequest) -> GetProjectConnectionResponse;
+    }
+}
+
+#[tonic::async_trait]
+impl OperationService for Fake {
+    async fn get_operation(&self, request: Request<GetOperationRequest>) -> Answer<GetOperationResponse> {
+        self.enter(&request, "GetOperation", "").await?;
+        let operation = Some(operation(OperationState::Running));
+        Ok(Response::new(GetOperationResponse { operation }))
+    }
+
+    async fn wait_operation(&self, request: Request<WaitOperationRequest>) -> Answer<WaitOperationResponse> {
+        self.enter(&request, "WaitOperation", "").await?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let ended = self.state().ended.clone();
+        let operation = Some(ended.unwrap_or_else(|| operation(OperationState::Running)));
+        Ok(Response::new(WaitOperationResponse { operation }))
+    }
+
+    async fn cancel_operation(
+        &self,
+        request: Request<CancelOperationRequest>,
+    ) -> Answer<CancelOperationResponse> {
+        self.enter(&request, "CancelOperation", "").await?;
+        let operation = Some(operation(OperationState::Cancelled));
+        Ok(Response::new(CancelOperationResponse { operation }))
+    }
+
+    unused! {
+        list_operations(ListOperationsRequest) -> ListOperationsResponse;
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for Fake {
+    async fn create_join_token(
+        &self,
+        request: Request<CreateJoinTokenRequest>,
+    ) -> Answer<CreateJoinTokenResponse> {
+        let ttl = request.get_ref().ttl.map_or(-1, |d| d.seconds);
+        self.enter(&request, "CreateJoinToken", &ttl.to_string()).await?;
+        Ok(Response::new(CreateJoinTokenResponse {
+            join_token: "slj1.a.b.c".into(),
+            id: "jtk_1".into(),
+            max_uses: request.get_ref().max_uses,
+            ..Default::default()
+        }))
+    }
+
+    unused! {
+        get_cluster(GetClusterRequest) -> GetClusterResponse;
+        list_nodes(ListNodesRequest) -> ListNodesResponse;
+    }
+}
+
+fn project(name: &str, state: ProjectState) -> pb::Project {
+    pb::Project {
+        r#ref: "abcdefghijklmnopqrst".into(),
+        name: name.into(),
+        organization: "acme".into(),
+        state: state.into(),
+        services: vec![ProjectServiceStatus {
+            name: "postgres".into(),
+            state: "HEALTHY".into(),
+            message: String::new(),
+        }],
+        ..Default::default()
+    }
+}

@@ -1,0 +1,263 @@
+//! What happens to every call before its handler: trace id, client address, deadline, authorization row,
+//! authentication, and an audit row if a changing call is refused.
+//!
+//! In comes an HTTP request of a gRPC method; out goes the same with a [`Call`] in its extensions, or a status.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{body::Body, extract::ConnectInfo};
+use futures::future::BoxFuture;
+use http::{HeaderMap, Request, Response};
+use ipnet::IpNet;
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+
+use crate::{
+    access::{Call, Caller, Rule, Scope, rule_for, unauthenticated},
+    audit,
+    error::Result,
+    identity::{TokenSigner, store},
+    times::Times,
+};
+
+/// Calls whose stream may last; they have no deadline but the caller's.
+const STREAMS: &[&str] = &[
+    "/supalove.v1.ProjectService/WatchProject",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+/// Waits for as long as its request says.
+const WAIT: &str = "/supalove.v1.OperationService/WaitOperation";
+
+/// What the layer needs.
+#[derive(Debug)]
+pub struct Gate {
+    /// Sessions.
+    pub db: PgPool,
+    /// Access tokens.
+    pub signer: Arc<TokenSigner>,
+    /// Deadlines.
+    pub times: Arc<Times>,
+    /// Peers whose X-Forwarded-For is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Puts the gate before a service.
+#[derive(Debug, Clone)]
+pub struct CallLayer(pub Arc<Gate>);
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, inner: S) -> CallService<S> {
+        CallService { gate: self.0.clone(), inner }
+    }
+}
+
+/// A service behind the gate.
+#[derive(Debug, Clone)]
+pub struct CallService<S> {
+    gate: Arc<Gate>,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for CallService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
+        let gate = self.gate.clone();
+        let trace_id = trace_id(request.headers());
+        let span = tracing::info_span!("call", method = %request.uri().path(), trace_id = %trace_id);
+        Box::pin(
+            async move {
+                let Some(rule) = rule_for(request.uri().path()) else {
+                    return Ok(no_such_method());
+                };
+                let started = Instant::now();
+                let time = gate.time_allowed(rule, request.headers());
+                let mut call = Call {
+                    method: rule.method,
+                    rule,
+                    caller: None,
+                    client: gate.client(&request),
+                    trace_id: trace_id.clone(),
+                    deadline: started + time,
+                };
+                let mut response = if let Err(status) = gate.admit(&mut call, request.headers()).await {
+                    status.into_http()
+                } else {
+                    request.extensions_mut().insert(call.clone());
+                    match tokio::time::timeout(time, inner.call(request)).await {
+                        Ok(answer) => answer?,
+                        Err(_) => too_late(time),
+                    }
+                };
+                let code =
+                    Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+                gate.finish(&call, code, started).await;
+                if let Ok(value) = trace_id.parse() {
+                    response.headers_mut().insert("x-trace-id", value);
+                }
+                Ok(response)
+            }
+            .instrument(span),
+        )
+    }
+}
+
+impl Gate {
+    /// Authentication, then the rows that need no object. Objects are decided on in the handler.
+    async fn admit(&self, call: &mut Call, headers: &HeaderMap) -> Result<(), Status> {
+        if call.rule.scope == Scope::Anyone {
+            return Ok(());
+        }
+        let caller = self.authenticate(headers).await?;
+        let operator = caller.operator;
+        call.caller = Some(caller);
+        if call.rule.scope == Scope::OperatorOnly && !operator {
+            return Err(crate::error::Error::PermissionDenied {
+                action: call.method.rsplit('/').next().unwrap_or_default().to_owned(),
+                needs: "the platform's operator".to_owned(),
+            }
+            .into());
+        }
+        Ok(())
+    }
+
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller> {
+        let token = headers
+            .get(http::header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or_else(unauthenticated)?;
+        let session = self.signer.verify(token)?;
+        store::caller(&self.db, session).await?.ok_or_else(|| crate::error::Error::Unauthenticated {
+            reason: "SESSION_ENDED",
+            message: "the session has ended; sign in again".to_owned(),
+        })
+    }
+
+    /// The caller's deadline, at most ours.
+    fn time_allowed(&self, rule: &Rule, headers: &HeaderMap) -> Duration {
+        let most = match rule.method {
+            method if STREAMS.contains(&method) => self.times.idempotency,
+            WAIT => self.times.wait_operation + self.times.call,
+            _ => self.times.call,
+        };
+        headers
+            .get("grpc-timeout")
+            .and_then(|value| value.to_str().ok())
+            .and_then(parse_grpc_timeout)
+            .map_or(most, |asked| asked.min(most))
+    }
+
+    /// The socket's peer, or what a trusted proxy says: the last address that is not itself a trusted proxy.
+    fn client(&self, request: &Request<Body>) -> Option<IpAddr> {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip();
+        let trusted = |address: &IpAddr| self.trusted_proxies.iter().any(|net| net.contains(address));
+        if !trusted(&peer) {
+            return Some(peer);
+        }
+        let forwarded = request.headers().get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
+        let addresses: Vec<IpAddr> =
+            forwarded.flat_map(|v| v.split(',')).filter_map(|part| part.trim().parse().ok()).collect();
+        Some(addresses.into_iter().rev().find(|address| !trusted(address)).unwrap_or(peer))
+    }
+
+    /// Logs the call; a refused change is audited as well. What was done has its row from its own transaction.
+    async fn finish(&self, call: &Call, code: Code, started: Instant) {
+        let user = call.caller.as_ref().map(|c| c.user.to_string());
+        tracing::info!(code = ?code, user, milliseconds = started.elapsed().as_millis(), "call");
+        if code != Code::Ok && call.rule.changes {
+            let entry = audit::Entry::refused(call, code);
+            if let Err(error) = audit::record(&self.db, &entry).await {
+                tracing::error!(%error, "an audit row was not written");
+            }
+        }
+    }
+}
+
+fn no_such_method() -> Response<Body> {
+    Status::unimplemented("no such method; see the server's reflection for what there is").into_http()
+}
+
+fn too_late(time: Duration) -> Response<Body> {
+    Status::deadline_exceeded(format!("no answer within {} s", time.as_secs_f32())).into_http()
+}
+
+/// From the caller if it is well-formed (W3C traceparent), else a new one.
+fn trace_id(headers: &HeaderMap) -> String {
+    headers
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split('-').nth(1))
+        .filter(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+        .map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_ascii_lowercase)
+}
+
+/// `grpc-timeout`: at most 8 digits and a unit (gRPC over HTTP/2, "Timeout").
+fn parse_grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(value * 3600),
+        "M" => Duration::from_secs(value * 60),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        "n" => Duration::from_nanos(value),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_follow_the_grpc_syntax() {
+        assert_eq!(parse_grpc_timeout("1500m"), Some(Duration::from_millis(1500)));
+        assert_eq!(parse_grpc_timeout("2S"), Some(Duration::from_secs(2)));
+        for wrong in ["", "S", "123456789S", "-1S", "1x", "1.5S", "é"] {
+            assert_eq!(parse_grpc_timeout(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_trace_id_is_taken_over_only_if_well_formed() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap(),
+        );
+        assert_eq!(trace_id(&headers), "4bf92f3577b34da6a3ce929d0e0e4736");
+        headers.insert("traceparent", "00-evil\"-x".parse().unwrap());
+        assert_eq!(trace_id(&headers).len(), 32);
+    }
+}

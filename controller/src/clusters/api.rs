@@ -1,0 +1,156 @@
+//! `supalove.v1.ClusterService`. For the operator: the call layer has let nobody else through.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgPool;
+use supalove_certs::{CaFingerprint, JoinToken};
+use supalove_proto::v1::{
+    self as pb, CreateJoinTokenRequest, CreateJoinTokenResponse, GetClusterRequest, GetClusterResponse,
+    ListNodesRequest, ListNodesResponse, NodeResources, cluster_service_server::ClusterService,
+};
+use tonic::{Request, Response, Status};
+
+use super::{Cluster, ClusterKind, Node, NodeState, store};
+use crate::{
+    access::Call,
+    audit,
+    encode::{duration, page_size, page_token, parse_page_token, timestamp},
+    error::{Error, Result},
+    ids::JoinTokenId,
+    times::Times,
+};
+
+const DEFAULT_TTL: Duration = Duration::from_hours(1);
+const MAX_TTL: Duration = Duration::from_hours(7 * 24);
+const MAX_USES: u32 = 1000;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct ClusterApi {
+    db: PgPool,
+    times: Arc<Times>,
+    ca: CaFingerprint,
+    node_address: String,
+}
+
+impl ClusterApi {
+    /// `ca` is what join tokens pin; `node_address` is what agents dial, host:port.
+    pub fn new(db: PgPool, times: Arc<Times>, ca: CaFingerprint, node_address: String) -> Self {
+        Self { db, times, ca, node_address }
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for ClusterApi {
+    async fn get_cluster(
+        &self,
+        request: Request<GetClusterRequest>,
+    ) -> Result<Response<GetClusterResponse>, Status> {
+        let cluster = store::find(&self.db, &request.get_ref().cluster, &self.times).await?;
+        Ok(Response::new(GetClusterResponse { cluster: Some(cluster.into()) }))
+    }
+
+    async fn list_nodes(
+        &self,
+        request: Request<ListNodesRequest>,
+    ) -> Result<Response<ListNodesResponse>, Status> {
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 50, 100)?;
+        let after = parse_page_token(&body.page_token)?;
+        let cluster = store::find(&self.db, &body.cluster, &self.times).await?;
+        let mut found = store::nodes(&self.db, &cluster, after.as_deref(), size + 1, &self.times).await?;
+        let more = i64::try_from(found.len()).unwrap_or(i64::MAX) > size;
+        found.truncate(usize::try_from(size).unwrap_or(0));
+        let next = found.last().filter(|_| more).map(|n| page_token(&n.name)).unwrap_or_default();
+        let nodes = found.into_iter().map(pb::Node::from).collect();
+        Ok(Response::new(ListNodesResponse { nodes, next_page_token: next }))
+    }
+
+    async fn create_join_token(
+        &self,
+        request: Request<CreateJoinTokenRequest>,
+    ) -> Result<Response<CreateJoinTokenResponse>, Status> {
+        let call = Call::of(&request)?;
+        let body = request.into_inner();
+        let ttl = duration("ttl", body.ttl, DEFAULT_TTL, MAX_TTL)?;
+        if ttl.is_zero() {
+            return Err(Error::field("ttl", "must be more than 0").into());
+        }
+        let max_uses = match body.max_uses {
+            0 => 1,
+            uses if uses > MAX_USES => {
+                return Err(Error::field("max_uses", "must be at most 1000").into());
+            }
+            uses => uses,
+        };
+        let cluster = store::find(&self.db, &body.cluster, &self.times).await?;
+        let id = JoinTokenId::generate();
+        let token = JoinToken::generate(self.ca, id.0).map_err(Error::internal)?;
+        let entry = audit::Entry::of(&call, id.to_string());
+        let uses = i32::try_from(max_uses).unwrap_or(1);
+        let hash = token.secret_hash();
+        let expires_at = store::insert_join_token(&self.db, id, cluster.id, &hash, uses, ttl, &entry).await?;
+        Ok(Response::new(CreateJoinTokenResponse {
+            join_token: token.to_string(),
+            id: id.to_string(),
+            expire_time: Some(timestamp(expires_at)),
+            max_uses,
+            join_command: format!(
+                "SUPALOVE_JOIN_TOKEN={token} supalove-agent join --controller {}",
+                self.node_address
+            ),
+        }))
+    }
+}
+
+impl From<Cluster> for pb::Cluster {
+    fn from(c: Cluster) -> Self {
+        let count = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
+        let kind = match c.kind {
+            ClusterKind::Shared => pb::ClusterKind::Shared,
+            ClusterKind::Private => pb::ClusterKind::Private,
+        };
+        Self {
+            id: c.id.to_string(),
+            name: c.name,
+            kind: kind.into(),
+            nodes: count(c.nodes),
+            nodes_connected: count(c.nodes_connected),
+            projects: count(c.projects),
+            create_time: Some(timestamp(c.created_at)),
+        }
+    }
+}
+
+impl From<Node> for pb::Node {
+    fn from(n: Node) -> Self {
+        let state = match n.state {
+            NodeState::Enrolled => pb::NodeState::Enrolled,
+            NodeState::Ready => pb::NodeState::Ready,
+            NodeState::Unhealthy => pb::NodeState::Unhealthy,
+            NodeState::Lost => pb::NodeState::Lost,
+        };
+        let resources = |cpu: i32, memory: i32, disk: i64, slots: i32| NodeResources {
+            cpu_millis: cpu.unsigned_abs(),
+            memory_mib: memory.unsigned_abs(),
+            disk_mib: disk.unsigned_abs(),
+            slots: slots.unsigned_abs(),
+        };
+        Self {
+            id: n.id.to_string(),
+            cluster_id: n.cluster.to_string(),
+            name: n.name,
+            state: state.into(),
+            capacity: Some(resources(n.cpu.0, n.memory.0, n.disk.0, n.slots.0)),
+            used: Some(resources(n.cpu.1, n.memory.1, n.disk.1, n.slots.1)),
+            projects: u32::try_from(n.projects).unwrap_or(u32::MAX),
+            agent_version: n.agent_version,
+            engine_version: n.engine_version,
+            advertise_address: n.advertise_address,
+            last_seen_time: n.seen_at.map(timestamp),
+            blocked_slots: n.blocked,
+            unexplained_projects: n.unexplained,
+            create_time: Some(timestamp(n.created_at)),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A node: what it says of itself at Hello, and how it is.
+
+use chrono::{DateTime, Utc};
+use ipnet::Ipv4Net;
+use sqlx::postgres::types::PgRange;
+use supalove_proto::node::v1::{BlockedSlot, HelloResponse};
+
+use crate::{
+    clusters::ClusterKind,
+    ids::{ClusterId, NodeId},
+    times::Times,
+};
+
+/// How a node is, by its last sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// Never connected.
+    Enrolled,
+    /// Connected.
+    Ready,
+    /// Silent for `silent_after`.
+    Unhealthy,
+    /// Silent for `lost_after`.
+    Lost,
+}
+
+impl NodeState {
+    /// From the last sign of life.
+    pub fn derive(
+        seen_at: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+        kind: ClusterKind,
+        times: &Times,
+    ) -> Self {
+        let Some(seen_at) = seen_at else {
+            return Self::Enrolled;
+        };
+        let silence = (now - seen_at).to_std().unwrap_or_default();
+        if silence >= kind.lost_after(times) {
+            Self::Lost
+        } else if silence >= times.silent_after {
+            Self::Unhealthy
+        } else {
+            Self::Ready
+        }
+    }
+}
+
+/// A node as callers see it.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Id.
+    pub id: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Host name.
+    pub name: String,
+    /// How it is.
+    pub state: NodeState,
+    /// Cpu millis: capacity, used.
+    pub cpu: (i32, i32),
+    /// Memory MiB: capacity, used.
+    pub memory: (i32, i32),
+    /// Disk MiB: capacity, used.
+    pub disk: (i64, i64),
+    /// Slots: all, taken.
+    pub slots: (i32, i32),
+    /// Projects placed on it.
+    pub projects: i64,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Version of the engine.
+    pub engine_version: String,
+    /// Where published ports are reached.
+    pub advertise_address: String,
+    /// Last sign of life.
+    pub seen_at: Option<DateTime<Utc>>,
+    /// Blocked slots with who holds what.
+    pub blocked: Vec<String>,
+    /// Projects found that no placement explains.
+    pub unexplained: Vec<String>,
+    /// When it joined.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What Hello says, checked and in the database's types.
+#[derive(Debug, Clone)]
+pub struct HelloValues {
+    /// Cpu millis of the host.
+    pub cpu_millis: i32,
+    /// Memory MiB of the host.
+    pub memory_mib: i32,
+    /// Disk MiB of the host.
+    pub disk_mib: i64,
+    /// First port of slot 0.
+    pub port_base: i32,
+    /// Range of the slots' networks.
+    pub network_range: Ipv4Net,
+    /// Number of slots.
+    pub slots: i32,
+    /// Blocked slots as ranges.
+    pub blocked: Vec<PgRange<i32>>,
+    /// Who holds what.
+    pub blocked_reasons: Vec<String>,
+    /// Identity of this boot.
+    pub boot_id: String,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Version of the engine.
+    pub engine_version: String,
+    /// Where published ports are reached.
+    pub advertise_address: String,
+}
+
+/// Ports in a slot's block.
+pub const PORTS_PER_SLOT: i32 = 8;
+/// Prefix length of a slot's network.
+pub const SLOT_PREFIX: u8 = 27;
+
+/// Checks what an agent says of its host; the error names what is wrong.
+pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
+    let capacity = hello.capacity.ok_or("no capacity")?;
+    let network_range: Ipv4Net =
+        hello.network_range.parse().map_err(|_| "network_range is not an IPv4 network")?;
+    let slots = i32::try_from(hello.slots).map_err(|_| "too many slots")?;
+    let port_base = i32::try_from(hello.port_base).map_err(|_| "port_base is no port")?;
+    let networks = 1i64 << SLOT_PREFIX.saturating_sub(network_range.prefix_len()).min(27);
+    if network_range.prefix_len() > SLOT_PREFIX || i64::from(slots) > networks {
+        return Err(format!("network_range {network_range} is too small for {slots} slots"));
+    }
+    if port_base < 1024 || i64::from(port_base) + i64::from(slots) * i64::from(PORTS_PER_SLOT) > 65_536 {
+        return Err(format!("ports from {port_base} do not hold {slots} slots"));
+    }
+    let (blocked, blocked_reasons) = blocked_ranges(&hello.blocked_slots, slots);
+    Ok(HelloValues {
+        cpu_millis: i32::try_from(capacity.cpu_millis).map_err(|_| "too much cpu")?,
+        memory_mib: i32::try_from(capacity.memory_mib).map_err(|_| "too much memory")?,
+        disk_mib: i64::try_from(capacity.disk_mib).map_err(|_| "too much disk")?,
+        port_base,
+        network_range,
+        slots,
+        blocked,
+        blocked_reasons,
+        boot_id: hello.boot_id.clone(),
+        agent_version: hello.agent_version.clone(),
+        engine_version: hello.engine_version.clone(),
+        advertise_address: hello.advertise_address.clone(),
+    })
+}
+
+/// Blocked slots as ranges and as sentences.
+pub fn blocked_ranges(blocked: &[BlockedSlot], slots: i32) -> (Vec<PgRange<i32>>, Vec<String>) {
+    let known =
+        blocked.iter().filter_map(|b| Some((i32::try_from(b.slot).ok().filter(|s| *s < slots)?, &b.reason)));
+    known.map(|(slot, reason)| (PgRange::from(slot..slot + 1), format!("slot {slot}: {reason}"))).unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use supalove_proto::node::v1::Capacity;
+
+    use super::*;
+
+    #[test]
+    fn silence_makes_a_node_unhealthy_then_lost_later_in_private_clusters() {
+        let (times, now) = (Times::default(), Utc::now());
+        let state =
+            |seconds, kind| NodeState::derive(Some(now - TimeDelta::seconds(seconds)), now, kind, &times);
+        assert_eq!(state(19, ClusterKind::Shared), NodeState::Ready);
+        assert_eq!(state(20, ClusterKind::Shared), NodeState::Unhealthy);
+        assert_eq!(state(90, ClusterKind::Shared), NodeState::Lost);
+        assert_eq!(state(90, ClusterKind::Private), NodeState::Unhealthy);
+        assert_eq!(state(300, ClusterKind::Private), NodeState::Lost);
+        assert_eq!(NodeState::derive(None, now, ClusterKind::Shared, &times), NodeState::Enrolled);
+    }
+
+    fn hello() -> HelloResponse {
+        HelloResponse {
+            capacity: Some(Capacity { cpu_millis: 2000, memory_mib: 4096, disk_mib: 10_000 }),
+            port_base: 5500,
+            slots: 2048,
+            network_range: "10.213.0.0/16".into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_hello_whose_slots_do_not_fit_its_ports_or_networks_is_refused() {
+        assert!(hello_values(&hello()).is_ok());
+        assert!(hello_values(&HelloResponse { slots: 2049, ..hello() }).is_err());
+        assert!(hello_values(&HelloResponse { port_base: 60_000, ..hello() }).is_err());
+        assert!(
+            hello_values(&HelloResponse { network_range: "10.0.0.0/30".into(), slots: 1, ..hello() })
+                .is_err()
+        );
+        assert!(hello_values(&HelloResponse { capacity: None, ..hello() }).is_err());
+    }
+}

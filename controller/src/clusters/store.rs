@@ -1,0 +1,253 @@
+//! Clusters, nodes and join tokens in PostgreSQL.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use ipnet::IpNet;
+use sqlx::{PgConnection, PgPool, postgres::types::PgRange, types::ipnetwork::IpNetwork};
+use uuid::Uuid;
+
+use super::{Cluster, ClusterKind, Node, NodeState, nodes::HelloValues};
+use crate::{
+    audit,
+    error::{Error, Result},
+    ids::{ClusterId, JoinTokenId, NodeId},
+    times::Times,
+};
+
+/// Makes the first cluster, once.
+pub async fn ensure_default(db: &PgPool) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO clusters (id, name, kind) VALUES ($1, $2, 'SHARED') ON CONFLICT (name) DO NOTHING",
+        Uuid::now_v7(),
+        super::DEFAULT_CLUSTER,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// The cluster with this id or name; empty = the default one.
+pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluster> {
+    let name = if id_or_name.is_empty() { super::DEFAULT_CLUSTER } else { id_or_name };
+    let id = name.parse::<ClusterId>().ok().map(|id| id.0);
+    let row = sqlx::query!(
+        "SELECT c.id, c.name, c.kind, c.created_at,
+             (SELECT count(*) FROM nodes n WHERE n.cluster_id = c.id) AS \"nodes!\",
+             (SELECT count(*) FROM nodes n WHERE n.cluster_id = c.id
+                 AND n.seen_at > now() - make_interval(secs => $3)) AS \"connected!\",
+             (SELECT count(*) FROM placements p JOIN nodes n ON n.id = p.node_id WHERE n.cluster_id = c.id) AS \"projects!\"
+         FROM clusters c WHERE c.id = $1 OR c.name = $2",
+        id,
+        name,
+        times.silent_after.as_secs_f64(),
+    )
+    .fetch_optional(db)
+    .await?;
+    let row = row.ok_or_else(|| Error::NotFound { kind: "cluster", name: name.to_owned() })?;
+    Ok(Cluster {
+        id: ClusterId(row.id),
+        name: row.name,
+        kind: ClusterKind::from_sql(&row.kind),
+        nodes: row.nodes,
+        nodes_connected: row.connected,
+        projects: row.projects,
+        created_at: row.created_at,
+    })
+}
+
+/// A cluster's nodes, by name.
+pub async fn nodes(
+    db: &PgPool,
+    cluster: &Cluster,
+    after: Option<&str>,
+    limit: i64,
+    times: &Times,
+) -> Result<Vec<Node>> {
+    let rows = sqlx::query!(
+        "SELECT n.id, n.name, n.cpu_cap, n.cpu_used, n.memory_cap, n.memory_used, n.disk_cap, n.disk_used, n.slots,
+             n.agent_version, n.engine_version, n.advertise_address, n.seen_at, n.blocked_reasons, n.unexplained,
+             n.created_at, now() AS \"now!\",
+             (SELECT count(*) FROM placements p WHERE p.node_id = n.id) AS \"projects!\"
+         FROM nodes n WHERE n.cluster_id = $1 AND ($2::text IS NULL OR n.name > $2) ORDER BY n.name LIMIT $3",
+        cluster.id.0,
+        after,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|n| Node {
+            id: NodeId(n.id),
+            cluster: cluster.id,
+            name: n.name,
+            state: NodeState::derive(n.seen_at, n.now, cluster.kind, times),
+            cpu: (n.cpu_cap, n.cpu_used),
+            memory: (n.memory_cap, n.memory_used),
+            disk: (n.disk_cap, n.disk_used),
+            slots: (n.slots, i32::try_from(n.projects).unwrap_or(i32::MAX)),
+            projects: n.projects,
+            agent_version: n.agent_version,
+            engine_version: n.engine_version,
+            advertise_address: n.advertise_address,
+            seen_at: n.seen_at,
+            blocked: n.blocked_reasons,
+            unexplained: n.unexplained,
+            created_at: n.created_at,
+        })
+        .collect())
+}
+
+/// Stores a join token's hash.
+pub async fn insert_join_token(
+    db: &PgPool,
+    id: JoinTokenId,
+    cluster: ClusterId,
+    secret_hash: &[u8],
+    max_uses: i32,
+    ttl: Duration,
+    entry: &audit::Entry,
+) -> Result<DateTime<Utc>> {
+    let mut tx = db.begin().await?;
+    let expires_at = sqlx::query_scalar!(
+        "INSERT INTO join_tokens (id, cluster_id, secret_hash, max_uses, expires_at)
+         VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5)) RETURNING expires_at",
+        id.0,
+        cluster.0,
+        secret_hash,
+        max_uses,
+        ttl.as_secs_f64(),
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    audit::record(&mut *tx, entry).await?;
+    tx.commit().await?;
+    Ok(expires_at)
+}
+
+/// A stored join token, its row locked.
+pub struct StoredToken {
+    /// Cluster that it lets hosts into.
+    pub cluster: ClusterId,
+    /// SHA-256 of its secret.
+    pub secret_hash: Vec<u8>,
+    /// It has expired.
+    pub expired: bool,
+    /// It has uses left.
+    pub usable: bool,
+}
+
+/// Locks and reads a join token.
+pub async fn lock_join_token(tx: &mut PgConnection, id: Uuid) -> Result<Option<StoredToken>> {
+    let row = sqlx::query!(
+        "SELECT cluster_id, secret_hash, expires_at <= now() AS \"expired!\", uses < max_uses AS \"usable!\"
+         FROM join_tokens WHERE id = $1 FOR UPDATE",
+        id
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(|r| StoredToken {
+        cluster: ClusterId(r.cluster_id),
+        secret_hash: r.secret_hash,
+        expired: r.expired,
+        usable: r.usable,
+    }))
+}
+
+/// Counts a use.
+pub async fn use_join_token(tx: &mut PgConnection, id: Uuid) -> Result<()> {
+    sqlx::query!("UPDATE join_tokens SET uses = uses + 1 WHERE id = $1", id).execute(tx).await?;
+    Ok(())
+}
+
+/// A certificate that was issued.
+pub struct IssuedRow<'a> {
+    /// Serial, hex.
+    pub serial: &'a str,
+    /// SHA-256 of the public key.
+    pub key_sha256: &'a [u8],
+    /// Start of life.
+    pub not_before: DateTime<Utc>,
+    /// End of life.
+    pub not_after: DateTime<Utc>,
+}
+
+/// Makes a node with its first certificate.
+pub async fn insert_node(
+    tx: &mut PgConnection,
+    node: NodeId,
+    cluster: ClusterId,
+    name: &str,
+    agent_version: &str,
+    issued: &IssuedRow<'_>,
+) -> Result<()> {
+    let made = sqlx::query!(
+        "INSERT INTO nodes (id, cluster_id, name, key_sha256, agent_version) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (cluster_id, name) DO NOTHING",
+        node.0,
+        cluster.0,
+        name,
+        issued.key_sha256,
+        agent_version,
+    )
+    .execute(&mut *tx)
+    .await?;
+    if made.rows_affected() == 0 {
+        return Err(Error::AlreadyExists { kind: "node", name: name.to_owned() });
+    }
+    sqlx::query!(
+        "INSERT INTO certificates (serial, node_id, key_sha256, not_before, not_after) VALUES ($1, $2, $3, $4, $5)",
+        issued.serial,
+        node.0,
+        issued.key_sha256,
+        issued.not_before,
+        issued.not_after,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Stores what a node said at Hello. Capacity is multiplied by the cluster's overcommit.
+///
+/// Answers false if a newer session has begun meanwhile.
+pub async fn save_hello(db: &PgPool, node: NodeId, epoch: i64, hello: &HelloValues) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE nodes n SET boot_id = $3, agent_version = $4, engine_version = $5, advertise_address = $6,
+             port_base = $7, network_range = $8, slots = $9, blocked_slots = range_agg_or_empty($10),
+             blocked_reasons = $11, cpu_cap = ($12::int * c.cpu_overcommit)::int,
+             memory_cap = ($13::int * c.memory_overcommit)::int, disk_cap = $14, seen_at = now()
+         FROM clusters c WHERE c.id = n.cluster_id AND n.id = $1 AND n.session_epoch = $2",
+        node.0,
+        epoch,
+        hello.boot_id,
+        hello.agent_version,
+        hello.engine_version,
+        hello.advertise_address,
+        hello.port_base,
+        network(hello.network_range.into()),
+        hello.slots,
+        &hello.blocked as &[PgRange<i32>],
+        &hello.blocked_reasons,
+        hello.cpu_millis,
+        hello.memory_mib,
+        hello.disk_mib,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+fn network(net: IpNet) -> IpNetwork {
+    // Every prefix of an IpNet is a valid prefix of an IpNetwork.
+    IpNetwork::new(net.addr(), net.prefix_len()).unwrap_or(IpNetwork::from(net.addr()))
+}
+
+/// Stores what an inventory found that no placement explains.
+pub async fn save_unexplained(db: &PgPool, node: NodeId, refs: &[String]) -> Result<()> {
+    sqlx::query!("UPDATE nodes SET unexplained = $2 WHERE id = $1 AND unexplained <> $2", node.0, refs)
+        .execute(db)
+        .await?;
+    Ok(())
+}

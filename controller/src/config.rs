@@ -1,0 +1,89 @@
+//! Arguments and environment. Secrets come from files only, so that no process list shows one.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+use zeroize::Zeroizing;
+
+/// supalove-controller
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the API and the fleet.
+    Run(Box<Config>),
+}
+
+/// Settings of `run`.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// Address of the public API: gRPC, gRPC-web and HTTP/1.1, without TLS. Put a TLS proxy before it to leave loopback.
+    #[arg(long, env = "SUPALOVE_PUBLIC_LISTEN", default_value = "127.0.0.1:8000")]
+    pub public_listen: SocketAddr,
+
+    /// Address that agents dial: TLS 1.3 with the fleet's own certificates.
+    #[arg(long, env = "SUPALOVE_NODE_LISTEN", default_value = "127.0.0.1:8001")]
+    pub node_listen: SocketAddr,
+
+    /// What join commands show as the controller's address, host:port. Default: the node listener's.
+    #[arg(long, env = "SUPALOVE_NODE_ADDRESS")]
+    pub node_address: Option<String>,
+
+    /// File with the postgresql:// URL of the control database.
+    #[arg(long, env = "SUPALOVE_DATABASE_URL_FILE")]
+    pub database_url_file: PathBuf,
+
+    /// File with the master key: 32 bytes in base64.
+    #[arg(long, env = "SUPALOVE_MASTER_KEY_FILE")]
+    pub master_key_file: PathBuf,
+
+    /// Where to write the one-time setup token (0600) while there is no user. Default: standard error.
+    #[arg(long, env = "SUPALOVE_SETUP_TOKEN_FILE")]
+    pub setup_token_file: Option<PathBuf>,
+
+    /// Label value of this installation's containers, taken at its first start. Default: random.
+    #[arg(long, env = "SUPALOVE_FLEET_ID", value_parser = fleet_id)]
+    pub fleet_id: Option<String>,
+
+    /// Stack release of projects that name none.
+    #[arg(long, env = "SUPALOVE_DEFAULT_RELEASE", default_value = "core")]
+    pub default_release: String,
+
+    /// Directory with further stack releases, a folder each.
+    #[arg(long, env = "SUPALOVE_RELEASES_DIR")]
+    pub releases_dir: Option<PathBuf>,
+
+    /// Origin that browsers may call from, e.g. https://dashboard.example.com. Repeatable.
+    #[arg(long = "cors-origin", env = "SUPALOVE_CORS_ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+
+    /// Network of proxies whose X-Forwarded-For is believed. Repeatable.
+    #[arg(long = "trusted-proxy", env = "SUPALOVE_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// 1 to 32 lower-case letters and digits: it becomes part of names in Docker.
+fn fleet_id(text: &str) -> Result<String, String> {
+    let valid = (1..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if valid { Ok(text.to_owned()) } else { Err("must be 1 to 32 lower-case letters and digits".to_owned()) }
+}
+
+impl Config {
+    /// The database's URL.
+    pub fn database_url(&self) -> anyhow::Result<Zeroizing<String>> {
+        use anyhow::Context as _;
+        let text = std::fs::read_to_string(&self.database_url_file).with_context(|| {
+            format!("cannot read the database URL from {}", self.database_url_file.display())
+        })?;
+        Ok(Zeroizing::new(text.trim().to_owned()))
+    }
+}

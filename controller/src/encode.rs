@@ -1,0 +1,109 @@
+//! Small conversions between Rust and wire types, shared by the APIs: times, pages.
+
+use std::time::Duration;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+/// As a protobuf timestamp.
+pub fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: at.timestamp(),
+        nanos: i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0),
+    }
+}
+
+/// A duration field: not negative, at most `max`; `default` if it is not set.
+pub fn duration(
+    field: &str,
+    value: Option<prost_types::Duration>,
+    default: Duration,
+    max: Duration,
+) -> Result<Duration> {
+    let Some(value) = value else {
+        return Ok(default);
+    };
+    let wrong = || Error::field(field, format!("must be between 0 and {} seconds", max.as_secs()));
+    let duration = Duration::try_from(value).map_err(|_| wrong())?;
+    if duration > max { Err(wrong()) } else { Ok(duration) }
+}
+
+/// A page size: 0 means `default`; more than `max` is cut to it, as AIP-158 asks.
+pub fn page_size(value: i32, default: i64, max: i64) -> Result<i64> {
+    match i64::from(value) {
+        0 => Ok(default),
+        size if size < 0 => Err(Error::field("page_size", "must not be negative")),
+        size => Ok(size.min(max)),
+    }
+}
+
+/// Opaque to callers: the sort key of the last row.
+pub fn page_token(key: &str) -> String {
+    URL_SAFE_NO_PAD.encode(key)
+}
+
+/// The sort key in a page token; `None` for the first page.
+pub fn parse_page_token(token: &str) -> Result<Option<String>> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    URL_SAFE_NO_PAD
+        .decode(token)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .filter(|key| !key.contains('\0'))
+        .map(Some)
+        .ok_or_else(|| Error::field("page_token", "must be the next_page_token of the page before"))
+}
+
+/// A page token whose key is an id; `None` for the first page.
+pub fn parse_page_id(token: &str) -> Result<Option<Uuid>> {
+    parse_page_token(token)?
+        .map(|key| Uuid::try_parse(&key).map_err(|_| Error::field("page_token", "must be a next_page_token")))
+        .transpose()
+}
+
+/// An optional `request_id`.
+pub fn request_id(text: &str) -> Result<Option<Uuid>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Uuid::try_parse(text).map(Some).map_err(|_| Error::field("request_id", "must be a UUID, or empty"))
+}
+
+/// A name to show: 1 to 80 characters, trimmed, no control characters.
+pub fn display_text(field: &str, text: &str) -> Result<String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > 80 || text.chars().any(char::is_control) {
+        return Err(Error::field(field, "must have 1 to 80 characters and no control characters"));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_and_durations_are_bounded() {
+        assert_eq!(page_size(0, 50, 100).unwrap(), 50);
+        assert_eq!(page_size(1000, 50, 100).unwrap(), 100);
+        assert!(page_size(-1, 50, 100).is_err());
+        let max = Duration::from_secs(10);
+        let second = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        assert_eq!(duration("d", None, max, max).unwrap(), max);
+        assert_eq!(duration("d", second(0), max, max).unwrap(), Duration::ZERO);
+        assert!(duration("d", second(-1), max, max).is_err());
+        assert!(duration("d", second(11), max, max).is_err());
+    }
+
+    #[test]
+    fn page_tokens_round_trip_and_foreign_ones_are_refused() {
+        assert_eq!(parse_page_token(&page_token("key")).unwrap().as_deref(), Some("key"));
+        assert_eq!(parse_page_token("").unwrap(), None);
+        assert!(parse_page_token("%%%").is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! What happens by itself: operations past their deadline fail, undo windows close, silent nodes' projects become
+//! UNKNOWN, old request keys are forgotten, audit rows are chained. One replica at a time, by lease.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Projects,
+    changes::Change,
+    lifecycle,
+    operations::Failure,
+    snapshot::Snapshot,
+    types::{OperationKind, OperationState, ProjectState},
+    verdict::{Ended, NodeRecord, Verdict},
+};
+use crate::{
+    audit,
+    error::{Error, Result, chain},
+    ids::{NodeId, OperationId, ProjectRef},
+    leases::{self, Held},
+    requests,
+};
+
+const LEASE: &str = "janitor";
+const BATCH: i64 = 100;
+
+/// An operation whose time is up.
+struct Expired {
+    id: OperationId,
+    project: ProjectRef,
+    kind: OperationKind,
+    state: OperationState,
+    status: String,
+    trouble: Option<Failure>,
+}
+
+impl Projects {
+    /// Runs until `stop`.
+    pub async fn tidy(&self, stop: CancellationToken) {
+        let started = Instant::now();
+        let mut tick = tokio::time::interval(self.times.poll);
+        let mut renew = Instant::now();
+        let mut held: Option<Held> = None;
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            if held.is_none() || Instant::now() >= renew {
+                held = leases::take(&self.db, LEASE, self.controller, &self.times).await.unwrap_or_default();
+                renew = Instant::now() + self.times.lease_renew;
+            }
+            let Some(lease) = &held else { continue };
+            if let Err(error) = self.tidy_once(lease, started.elapsed()).await {
+                tracing::warn!(error = chain(&error), "tidying up failed; trying again");
+            }
+        }
+    }
+
+    async fn tidy_once(&self, lease: &Held, up: Duration) -> Result<()> {
+        let mut connection = self.db.acquire().await?;
+        if !lease.guard(&mut connection).await? {
+            return Ok(());
+        }
+        drop(connection);
+        self.fail_expired().await?;
+        self.close_undo_windows().await?;
+        self.mark_unknown(up).await?;
+        requests::forget(&self.db, self.times.idempotency.as_secs_f64()).await?;
+        audit::seal(&self.db, lease).await?;
+        Ok(())
+    }
+
+    async fn fail_expired(&self) -> Result<()> {
+        for expired in self.expired().await? {
+            let failure = expired.failure();
+            tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "an operation's time is up");
+            self.decide(&expired.project, |found| expire(found, &expired, &failure)).await?;
+        }
+        Ok(())
+    }
+
+    async fn expired(&self) -> Result<Vec<Expired>> {
+        let rows = sqlx::query!(
+            "SELECT id, project_ref, kind, state, status_message, error_reason, error_message, error_service, error_log
+             FROM operations WHERE (state = 'RUNNING' AND deadline < now())
+                 OR (state = 'PENDING' AND created_at < now() - make_interval(secs => $1)) LIMIT $2",
+            self.times.pending.as_secs_f64(),
+            BATCH,
+        )
+        .fetch_all(&self.db)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Expired {
+                    id: OperationId(row.id),
+                    project: row.project_ref.parse().map_err(Error::internal)?,
+                    kind: OperationKind::from_sql(&row.kind)?,
+                    state: OperationState::from_sql(&row.state)?,
+                    status: row.status_message,
+                    trouble: row.error_reason.map(|reason| Failure {
+                        reason,
+                        message: row.error_message.unwrap_or_default(),
+                        service: row.error_service.unwrap_or_default(),
+                        log_tail: row.error_log.unwrap_or_default(),
+                    }),
+                })
+            })
+            .collect()
+    }
+
+    async fn close_undo_windows(&self) -> Result<()> {
+        for (project, node) in lifecycle::purge_due(&self.db).await? {
+            tracing::info!(%project, "the undo window is over");
+            self.changes.wake(Change::Project(project));
+            if let Some(node) = node {
+                self.changes.wake(Change::Node(NodeId(node)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Projects of lost nodes. After a start everyone gets a full window. Nothing but the state changes: the containers
+    /// may well be running, and data does not move by itself.
+    async fn mark_unknown(&self, up: Duration) -> Result<()> {
+        let seconds = |d: Duration, least: Duration| d.max(least).as_secs_f64();
+        if up < self.times.lost_after {
+            return Ok(());
+        }
+        let rows = sqlx::query!(
+            "SELECT l.project_ref, n.name, to_char(n.seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since
+             FROM nodes n JOIN clusters c ON c.id = n.cluster_id JOIN placements l ON l.node_id = n.id
+             JOIN projects p ON p.ref = l.project_ref
+             WHERE p.state IN ('ACTIVE_HEALTHY', 'ACTIVE_UNHEALTHY')
+                 AND n.seen_at < now() - make_interval(secs => CASE c.kind WHEN 'PRIVATE' THEN $1::float8 ELSE $2 END)
+             LIMIT $3",
+            seconds(self.times.lost_after_private, self.times.lost_after),
+            seconds(self.times.lost_after, Duration::ZERO),
+            BATCH,
+        )
+        .fetch_all(&self.db)
+        .await?;
+        for row in rows {
+            let project: ProjectRef = row.project_ref.parse().map_err(Error::internal)?;
+            let reason =
+                format!("node {} has been silent since {} UTC", row.name, row.since.unwrap_or_default());
+            self.decide(&project, |_| Verdict {
+                state: Some((ProjectState::Unknown, reason.clone())),
+                ..Verdict::default()
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+impl Expired {
+    /// The last trouble if there was any, else that it took too long.
+    fn failure(&self) -> Failure {
+        if self.state == OperationState::Pending {
+            return Failure::new("NO_ROOM", format!("no room on a node within the time: {}", self.status));
+        }
+        match &self.trouble {
+            Some(trouble) => {
+                Failure { message: format!("not done in time: {}", trouble.message), ..trouble.clone() }
+            }
+            None => Failure::new("DEADLINE_EXCEEDED", format!("not done in time; last: {}", self.status)),
+        }
+    }
+}
+
+fn expire(found: &Snapshot, expired: &Expired, failure: &Failure) -> Verdict {
+    if found.operation.as_ref().is_none_or(|open| open.id != expired.id) {
+        return Verdict::default();
+    }
+    Verdict {
+        state: Some((expired.kind.failed_state(), failure.message.clone())),
+        end: Some(Ended {
+            id: expired.id,
+            kind: expired.kind,
+            state: OperationState::Failed,
+            failure: Some(failure.clone()),
+        }),
+        node: (expired.kind == OperationKind::Create && found.placement.is_some())
+            .then_some(NodeRecord::Failed),
+        ..Verdict::default()
+    }
+}

@@ -1,0 +1,197 @@
+//! What a report of an agent means for a project: a pure function from the project's row and the report to a verdict.
+
+use supalove_proto::node::v1::{ObservedService, ObservedStack, ServiceState, StackError, StackPhase};
+
+use super::{
+    events::NewEvent,
+    operations::Failure,
+    snapshot::{OpenOperation, Snapshot},
+    store::ServiceStatus,
+    types::{Desired, OperationState, ProjectState},
+    verdict::{Ended, NodeRecord, Verdict},
+};
+
+/// Judges a report. A report on another generation than the project's says nothing about it.
+pub fn judge(project: &Snapshot, observed: &ObservedStack) -> Verdict {
+    if i64::try_from(observed.generation) != Ok(project.generation) || project.state == ProjectState::Removed
+    {
+        return Verdict::default();
+    }
+    let mut verdict = match (project.desired, observed.phase()) {
+        (Desired::Running, StackPhase::Healthy) => healthy(project),
+        (Desired::Running, StackPhase::Unhealthy) => not_ready(project, observed),
+        (Desired::Running, StackPhase::Converging) => converging(project, observed),
+        (Desired::Stopped, StackPhase::Stopped) => stopped(project),
+        (Desired::Removed, StackPhase::Removed) => removed(project),
+        (_, StackPhase::Failed) => failed(project, observed),
+        _ => Verdict::default(),
+    };
+    compare_services(project, observed, &mut verdict);
+    verdict
+}
+
+fn ends(project: &Snapshot) -> Option<Ended> {
+    let operation = project.operation.as_ref().filter(|o| o.generation <= project.generation)?;
+    Some(Ended { id: operation.id, kind: operation.kind, state: OperationState::Succeeded, failure: None })
+}
+
+fn healthy(project: &Snapshot) -> Verdict {
+    Verdict {
+        state: Some((ProjectState::ActiveHealthy, String::new())),
+        end: ends(project),
+        node: Some(NodeRecord::Started),
+        ..Verdict::default()
+    }
+}
+
+fn not_ready(project: &Snapshot, observed: &ObservedStack) -> Verdict {
+    let reason = why(observed);
+    match &project.operation {
+        Some(_) => Verdict { status: Some(reason), ..Verdict::default() },
+        None => Verdict { state: Some((ProjectState::ActiveUnhealthy, reason)), ..Verdict::default() },
+    }
+}
+
+/// The agent works towards a generation that was healthy before, after a reboot for example.
+fn converging(project: &Snapshot, observed: &ObservedStack) -> Verdict {
+    let down = |service: &ObservedService| {
+        use ServiceState::{Created, Exited, Starting, Stopped, Unhealthy};
+        matches!(service.state(), Created | Starting | Unhealthy | Exited | Stopped)
+    };
+    let up = matches!(project.state, ProjectState::ActiveHealthy | ProjectState::Unknown);
+    if project.operation.is_none() && up && observed.services.iter().any(down) {
+        return not_ready(project, observed);
+    }
+    Verdict::default()
+}
+
+fn stopped(project: &Snapshot) -> Verdict {
+    let state = match project.purge_at {
+        Some(until) => (
+            ProjectState::GoingDown,
+            format!("deleted; its data is kept until {}", until.format("%Y-%m-%d %H:%M UTC")),
+        ),
+        None => (ProjectState::Inactive, String::new()),
+    };
+    Verdict { state: Some(state), end: ends(project), free_compute: true, ..Verdict::default() }
+}
+
+fn removed(project: &Snapshot) -> Verdict {
+    Verdict {
+        state: Some((ProjectState::Removed, String::new())),
+        end: ends(project),
+        remove: true,
+        ..Verdict::default()
+    }
+}
+
+/// A failed try. The agent goes on trying, so the operation goes on too, unless trying cannot help.
+fn failed(project: &Snapshot, observed: &ObservedStack) -> Verdict {
+    let failure = failure(observed.error.as_ref());
+    let permanent = observed.error.as_ref().is_some_and(|e| e.permanent);
+    match &project.operation {
+        Some(operation) if permanent => give_up(operation, failure),
+        Some(_) => {
+            Verdict { status: Some(failure.message.clone()), trouble: Some(failure), ..Verdict::default() }
+        }
+        None if project.desired == Desired::Running && is_up(project.state) => {
+            Verdict { state: Some((ProjectState::ActiveUnhealthy, failure.message)), ..Verdict::default() }
+        }
+        None => Verdict::default(),
+    }
+}
+
+/// The operation fails; what is desired stays, so a later success still counts.
+fn give_up(operation: &OpenOperation, failure: Failure) -> Verdict {
+    let node = (!failure.reason.starts_with("IMAGE_")).then_some(NodeRecord::Failed);
+    Verdict {
+        state: Some((operation.kind.failed_state(), failure.message.clone())),
+        end: Some(Ended {
+            id: operation.id,
+            kind: operation.kind,
+            state: OperationState::Failed,
+            failure: Some(failure),
+        }),
+        node,
+        ..Verdict::default()
+    }
+}
+
+fn is_up(state: ProjectState) -> bool {
+    matches!(state, ProjectState::ActiveHealthy | ProjectState::ActiveUnhealthy | ProjectState::Unknown)
+}
+
+/// The agent's error as an operation's.
+pub fn failure(error: Option<&StackError>) -> Failure {
+    let Some(error) = error else {
+        return Failure::new("UNKNOWN", "the agent gave no reason");
+    };
+    Failure {
+        reason: error.reason.clone(),
+        message: error.message.clone(),
+        service: error.service.clone(),
+        log_tail: error.log_tail.clone(),
+    }
+}
+
+/// What is wrong, in one line: the error, else each service that is not ready.
+fn why(observed: &ObservedStack) -> String {
+    if let Some(error) = &observed.error {
+        return error.message.clone();
+    }
+    let down: Vec<String> = statuses(observed)
+        .into_iter()
+        .filter(|s| s.state != "HEALTHY")
+        .map(|s| {
+            if s.message.is_empty() {
+                format!("{} is {}", s.name, s.state)
+            } else {
+                format!("{}: {}", s.name, s.message)
+            }
+        })
+        .collect();
+    down.join("; ")
+}
+
+fn statuses(observed: &ObservedStack) -> Vec<ServiceStatus> {
+    let mut all: Vec<_> = observed
+        .services
+        .iter()
+        .map(|s| ServiceStatus {
+            name: s.name.clone(),
+            state: s.state().as_str_name().trim_start_matches("SERVICE_STATE_").to_owned(),
+            message: s.message.clone(),
+        })
+        .collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
+
+/// Services that became ready or stopped being so are events.
+fn compare_services(project: &Snapshot, observed: &ObservedStack, verdict: &mut Verdict) {
+    let now = statuses(observed);
+    if now == project.services {
+        return;
+    }
+    for service in &now {
+        let before = project.services.iter().find(|s| s.name == service.name).map(|s| s.state.as_str());
+        if before == Some(service.state.as_str()) {
+            continue;
+        }
+        let event = match service.state.as_str() {
+            "HEALTHY" => {
+                NewEvent::of_service("service.ready", &service.name, format!("{} is ready", service.name))
+            }
+            "UNHEALTHY" | "EXITED" => {
+                let message = format!("{} is {}: {}", service.name, service.state, service.message);
+                NewEvent::of_service("service.failed", &service.name, message)
+            }
+            _ => continue,
+        };
+        verdict.events.push(event);
+    }
+    verdict.services = Some(now);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! `supalove.v1.OperationService`.
+
+use std::time::Duration;
+
+use supalove_proto::v1::{
+    CancelOperationRequest, CancelOperationResponse, GetOperationRequest, GetOperationResponse,
+    ListOperationsRequest, ListOperationsResponse, WaitOperationRequest, WaitOperationResponse,
+    operation_service_server::OperationService,
+};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::{Projects, operations};
+use crate::{
+    access::Call,
+    encode::{duration, page_size, page_token, parse_page_id},
+    error::Result,
+};
+
+const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+/// Left of the call's deadline for the answer itself.
+const MARGIN: Duration = Duration::from_millis(200);
+
+/// The service.
+#[derive(Clone)]
+pub struct OperationApi(pub Projects);
+
+#[tonic::async_trait]
+impl OperationService for OperationApi {
+    async fn get_operation(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Result<Response<GetOperationResponse>, Status> {
+        let call = Call::of(&request)?;
+        let grant = self.0.access.operation(&call, &request.get_ref().operation_id).await?;
+        let operation = operations::get(&self.0.db, grant.operation).await?;
+        Ok(Response::new(GetOperationResponse { operation: Some(operation.into()) }))
+    }
+
+    async fn list_operations(
+        &self,
+        request: Request<ListOperationsRequest>,
+    ) -> Result<Response<ListOperationsResponse>, Status> {
+        let call = Call::of(&request)?;
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 50, 100)?;
+        let before = parse_page_id(&body.page_token)?;
+        let grant = self.0.access.project(&call, &body.project_ref).await?;
+        let mut found = operations::list(&self.0.db, &grant.project, before, size + 1).await?;
+        let more = i64::try_from(found.len()).unwrap_or(i64::MAX) > size;
+        found.truncate(usize::try_from(size).unwrap_or(0));
+        let next = found.last().filter(|_| more).map(|o| page_token(&o.id.0.to_string())).unwrap_or_default();
+        let operations = found.into_iter().map(Into::into).collect();
+        Ok(Response::new(ListOperationsResponse { operations, next_page_token: next }))
+    }
+
+    async fn wait_operation(
+        &self,
+        request: Request<WaitOperationRequest>,
+    ) -> Result<Response<WaitOperationResponse>, Status> {
+        let call = Call::of(&request)?;
+        let body = request.into_inner();
+        let wait = duration("timeout", body.timeout, DEFAULT_WAIT, self.0.times.wait_operation)?;
+        let grant = self.0.access.operation(&call, &body.operation_id).await?;
+        let until = (Instant::now() + wait).min(call.deadline.checked_sub(MARGIN).unwrap_or(call.deadline));
+        let operation = self.0.wait_operation(grant.operation, until).await?;
+        Ok(Response::new(WaitOperationResponse { operation: Some(operation.into()) }))
+    }
+
+    async fn cancel_operation(
+        &self,
+        request: Request<CancelOperationRequest>,
+    ) -> Result<Response<CancelOperationResponse>, Status> {
+        let call = Call::of(&request)?;
+        let grant = self.0.access.operation(&call, &request.get_ref().operation_id).await?;
+        self.0.cancel(&call, grant.operation).await?;
+        let operation = operations::get(&self.0.db, grant.operation).await?;
+        Ok(Response::new(CancelOperationResponse { operation: Some(operation.into()) }))
+    }
+}

@@ -1,0 +1,204 @@
+//! Brings a connected node to the desired state, for as long as its session lasts.
+//!
+//! First an inventory, so that it is known what the agent has; then two loops: what is desired and not yet stored by the
+//! agent is applied, what the agent observes is judged. Repeating a call is always safe, so nothing is remembered but the
+//! generation that the agent has stored.
+
+mod due;
+
+use std::{collections::HashMap, time::Duration};
+
+use futures::{StreamExt as _, future::BoxFuture};
+use supalove_proto::node::v1::{
+    ApplyStackRequest, InventoryRequest, InventoryResponse, Placement, RemoveStackRequest, RunState,
+    WatchStateRequest, watch_state_response::Report,
+};
+use tokio::{task::JoinSet, time::Instant};
+use tonic::{Code, Request, Status};
+
+use self::due::Due;
+use super::{Projects, changes::Change, endpoints, secrets, types::Desired};
+use crate::{
+    clusters,
+    error::{Error, Result, chain},
+    fleet::{AgentClient, Session, SessionHandler},
+    ids::{NodeId, ProjectRef},
+};
+
+/// Calls under way at the same time on one node.
+const PARALLEL: usize = 16;
+/// Before a call that the agent refused or did not answer is repeated.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+impl SessionHandler for Projects {
+    fn run(&self, session: Session) -> BoxFuture<'static, ()> {
+        let projects = self.clone();
+        Box::pin(async move {
+            let node = session.node;
+            let ended = session.ended.clone();
+            let work = Box::pin(projects.reconcile(session));
+            if let Some(Err(error)) = ended.run_until_cancelled(work).await {
+                tracing::warn!(%node, error = chain(&error), "reconciling a node ended");
+            }
+        })
+    }
+}
+
+impl Projects {
+    async fn reconcile(&self, session: Session) -> Result<()> {
+        let mut client = session.client.clone();
+        let inventory = self.call(client.inventory(InventoryRequest {})).await.map_err(Error::internal)?;
+        self.take_inventory(session.node, &inventory).await?;
+        tokio::select! {
+            watched = self.watch_state(session.node, session.client.clone()) => watched,
+            driven = self.drive(session.node, session.client) => driven,
+        }
+    }
+
+    /// A unary call with the protocol's deadline.
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, Status> {
+        match tokio::time::timeout(self.times.agent_call, call).await {
+            Ok(answer) => answer.map(tonic::Response::into_inner),
+            Err(_) => Err(Status::deadline_exceeded("the agent did not answer in time")),
+        }
+    }
+
+    /// What the agent has stored becomes what we know; what no placement explains raises an alarm and keeps running.
+    async fn take_inventory(&self, node: NodeId, inventory: &InventoryResponse) -> Result<()> {
+        let unexplained = due::take_inventory(&self.db, node, inventory).await?;
+        for project in &unexplained {
+            tracing::error!(%node, project, "containers that no placement explains are on the node");
+        }
+        clusters::store::save_unexplained(&self.db, node, &unexplained).await
+    }
+
+    /// Judges reports until the stream ends.
+    async fn watch_state(&self, node: NodeId, mut client: AgentClient) -> Result<()> {
+        let mut reports =
+            client.watch_state(WatchStateRequest {}).await.map_err(Error::internal)?.into_inner();
+        while let Some(message) = reports.next().await {
+            let result = match message.map_err(Error::internal)?.report {
+                Some(Report::Observed(observed)) => self.observed(node, &observed).await,
+                Some(Report::Progress(step)) => self.progress(node, &step).await,
+                Some(Report::SnapshotEnd(_)) | None => Ok(()),
+            };
+            match result {
+                Ok(()) => {}
+                // The report is lost; a new session begins with all of them.
+                Err(error @ (Error::Unavailable { .. } | Error::Internal(_))) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%node, error = chain(&error), "a report was not written");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies what is due, at a wake-up and at every poll. Returns only if the database is away.
+    async fn drive(&self, node: NodeId, client: AgentClient) -> Result<()> {
+        let mut changes = self.changes.subscribe();
+        let mut calls = Calls::default();
+        loop {
+            for due in due::list(&self.db, node).await? {
+                calls.start(self, &client, due);
+            }
+            let poll = Instant::now() + self.times.poll;
+            tokio::select! {
+                () = changes.wait(|change| matches!(change, Change::Node(other) if *other == node)) => {}
+                Some(done) = calls.next() => calls.finish(self, node, done).await?,
+                () = tokio::time::sleep_until(poll) => {}
+            }
+        }
+    }
+}
+
+/// How a call on a project ended.
+type Done = (ProjectRef, i64, Result<(), Status>);
+
+/// Calls under way, and projects whose last one failed.
+#[derive(Default)]
+struct Calls {
+    running: JoinSet<Done>,
+    /// Not before this time; far away while a call is under way.
+    not_before: HashMap<ProjectRef, (i64, Option<Instant>)>,
+}
+
+impl Calls {
+    /// Starts a call unless one is under way, the last failed just now, or there are too many.
+    fn start(&mut self, projects: &Projects, client: &AgentClient, due: Due) {
+        let blocked = self.not_before.get(&due.project).is_some_and(|(generation, until)| match until {
+            None => true,
+            Some(until) => *generation == due.generation && Instant::now() < *until,
+        });
+        if blocked || self.running.len() >= PARALLEL {
+            return;
+        }
+        self.not_before.insert(due.project.clone(), (due.generation, None));
+        let (projects, client) = (projects.clone(), client.clone());
+        self.running.spawn(async move {
+            let result = apply(&projects, client, &due).await;
+            (due.project, due.generation, result)
+        });
+    }
+
+    async fn next(&mut self) -> Option<Done> {
+        self.running.join_next().await?.ok()
+    }
+
+    async fn finish(
+        &mut self,
+        projects: &Projects,
+        node: NodeId,
+        (project, generation, result): Done,
+    ) -> Result<()> {
+        let Err(status) = result else {
+            self.not_before.remove(&project);
+            return due::applied(&projects.db, node, &project, generation).await;
+        };
+        tracing::warn!(%node, %project, generation, code = ?status.code(), message = status.message(), "the agent did not take a generation");
+        self.not_before.insert(project.clone(), (generation, Some(Instant::now() + RETRY_AFTER)));
+        if matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition) {
+            projects.refused(&project, generation, status.message()).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn apply(projects: &Projects, mut client: AgentClient, due: &Due) -> Result<(), Status> {
+    let generation = due.generation.unsigned_abs();
+    if due.desired == Desired::Removed {
+        let project_ref = due.project.to_string();
+        let request = RemoveStackRequest { project_ref, generation, delete_volumes: true };
+        return projects.call(client.remove_stack(request)).await.map(|_| ());
+    }
+    let request = apply_request(projects, due)?;
+    projects.call(client.apply_stack(Request::new(request))).await.map(|_| ())
+}
+
+fn apply_request(projects: &Projects, due: &Due) -> Result<ApplyStackRequest, Status> {
+    let spec = secrets::open_spec(&projects.vault, &due.project, due.spec_generation, &due.sealed_spec)?;
+    let port = |offset: i32| due.port_base.saturating_add(offset).unsigned_abs();
+    let run_state = match due.desired {
+        Desired::Running => RunState::Running,
+        Desired::Stopped | Desired::Removed => RunState::Stopped,
+    };
+    Ok(ApplyStackRequest {
+        project_ref: due.project.to_string(),
+        generation: due.generation.unsigned_abs(),
+        run_state: run_state.into(),
+        restart_token: due.restart_token.clone(),
+        spec: Some(spec),
+        placement: Some(Placement {
+            slot: due.slot.unsigned_abs(),
+            port_base: port(0),
+            subnet: due.subnet.clone(),
+            api_url: endpoints::api_url(&due.host, due.port_base),
+            api_host: due.host.clone(),
+            api_port: port(endpoints::port_offset(supalove_proto::node::v1::NamedPort::Api)),
+            db_port: port(endpoints::port_offset(supalove_proto::node::v1::NamedPort::Db)),
+        }),
+    })
+}

@@ -1,0 +1,129 @@
+//! What agents report, written down: observed states through a verdict, progress as events.
+
+use sqlx::PgConnection;
+use supalove_proto::node::v1::{ObservedStack, Progress, ProgressStep};
+
+use super::{
+    Projects,
+    changes::Change,
+    events::{self, NewEvent},
+    observe::judge,
+    operations,
+    snapshot::{self, Snapshot},
+    types::ProjectState,
+    verdict::{self, Ended, Verdict},
+};
+use crate::{
+    error::{Error, Result},
+    ids::{NodeId, ProjectRef},
+    projects::types::OperationState,
+};
+
+/// Times a report is judged anew because the project changed under it.
+const TRIES: usize = 5;
+
+impl Projects {
+    /// Judges a report and writes the verdict. Reports on projects that are not placed on the node are ignored.
+    pub(super) async fn observed(&self, node: NodeId, report: &ObservedStack) -> Result<()> {
+        let Ok(project) = report.project_ref.parse::<ProjectRef>() else {
+            return Ok(());
+        };
+        self.decide(&project, |found| {
+            if found.placement.is_none_or(|p| p.node != node) {
+                Verdict::default()
+            } else {
+                judge(found, report)
+            }
+        })
+        .await
+    }
+
+    /// Reads a project, decides, writes; again if it changed in between.
+    pub(super) async fn decide(
+        &self,
+        project: &ProjectRef,
+        judge: impl Fn(&Snapshot) -> Verdict,
+    ) -> Result<()> {
+        for _ in 0..TRIES {
+            let mut connection = self.db.acquire().await?;
+            let Some(found) = snapshot::read(&mut connection, project).await? else {
+                return Ok(());
+            };
+            drop(connection);
+            let verdict = judge(&found);
+            let frees = verdict.free_compute || verdict.remove;
+            if verdict::write(&self.db, &found, verdict).await? {
+                self.changes.wake(Change::Project(project.clone()));
+                if frees {
+                    self.changes.wake(Change::Room);
+                }
+                return Ok(());
+            }
+        }
+        Err(Error::Aborted("the project keeps changing"))
+    }
+
+    /// Writes a step as an event, and as the open operation's status.
+    pub(super) async fn progress(&self, node: NodeId, step: &Progress) -> Result<()> {
+        let Ok(project) = step.project_ref.parse::<ProjectRef>() else {
+            return Ok(());
+        };
+        let mut tx = self.db.begin().await?;
+        let Some(found) = snapshot::read(&mut tx, &project).await? else {
+            return Ok(());
+        };
+        let current = i64::try_from(step.generation) == Ok(found.generation);
+        if !current || found.placement.is_none_or(|p| p.node != node) || found.state == ProjectState::Removed
+        {
+            return Ok(());
+        }
+        write_step(&mut tx, &found, step).await?;
+        tx.commit().await?;
+        self.changes.wake(Change::Project(project));
+        Ok(())
+    }
+
+    /// The agent will not take this generation: the open operation fails with its words.
+    pub(super) async fn refused(&self, project: &ProjectRef, generation: i64, why: &str) -> Result<()> {
+        self.decide(project, |found| {
+            let Some(operation) = found.operation.as_ref().filter(|_| found.generation == generation) else {
+                return Verdict::default();
+            };
+            let failure = operations::Failure::new("REFUSED_BY_AGENT", why);
+            Verdict {
+                state: Some((operation.kind.failed_state(), failure.message.clone())),
+                end: Some(Ended {
+                    id: operation.id,
+                    kind: operation.kind,
+                    state: OperationState::Failed,
+                    failure: Some(failure),
+                }),
+                ..Verdict::default()
+            }
+        })
+        .await
+    }
+}
+
+async fn write_step(tx: &mut PgConnection, project: &Snapshot, step: &Progress) -> Result<()> {
+    // "Ready" comes with the observed state, which also says which generation is ready.
+    let kind = match step.step() {
+        ProgressStep::Pulling => "service.pulling",
+        ProgressStep::Preparing => "project.preparing",
+        ProgressStep::Created => "service.created",
+        ProgressStep::Started => "service.started",
+        ProgressStep::Stopping => "service.stopping",
+        ProgressStep::Removed => "service.removed",
+        ProgressStep::Ready | ProgressStep::Unspecified => return Ok(()),
+    };
+    let event = NewEvent {
+        percent: i32::try_from(step.percent).unwrap_or(100).min(100),
+        ..NewEvent::of_service(kind, &step.service, step.message.clone())
+    };
+    let operation = project.operation.as_ref().map(|o| o.id);
+    events::append(tx, &project.project, &event, operation).await?;
+    if let Some(id) = operation {
+        operations::set_status(tx, id, &step.message).await?;
+    }
+    Ok(())
+}

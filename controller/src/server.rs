@@ -1,0 +1,240 @@
+//! The two listeners and what is mounted on them.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use axum::{Router, routing::get};
+use chrono::Utc;
+use http::{HeaderName, HeaderValue, Method};
+use sqlx::PgPool;
+use supalove_certs::{CertificateAuthority, tls::NodePortTls};
+use supalove_proto::v1::{
+    auth_service_server::AuthServiceServer, cluster_service_server::ClusterServiceServer,
+    operation_service_server::OperationServiceServer, organization_service_server::OrganizationServiceServer,
+    project_service_server::ProjectServiceServer,
+};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::{
+    access::Access,
+    call_layer::{CallLayer, Gate},
+    clusters::{Candidates, ClusterApi, enrolment::EnrolmentApi},
+    config::Config,
+    fleet::{Fleet, serve_node_port},
+    identity::{AuthApi, TokenSigner, ensure_setup_token},
+    ids::ControllerId,
+    organizations::OrganizationApi,
+    platform,
+    projects::{Changes, OperationApi, Parts, ProjectApi, Projects},
+    stack::Releases,
+    times::Times,
+    vault::Vault,
+};
+
+/// How long open calls may go on after a stop.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A running controller, for `main` and for tests.
+pub struct Controller {
+    /// Where the public API listens.
+    pub public: SocketAddr,
+    /// Where agents dial.
+    pub node: SocketAddr,
+    /// Its live agents.
+    pub fleet: Fleet,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Controller {
+    /// Starts everything. Returns once both listeners accept.
+    pub async fn start(config: &Config, times: Times) -> anyhow::Result<Self> {
+        let vault = Vault::from_file(&config.master_key_file)?;
+        let db = platform::connect(&config.database_url()?)
+            .await
+            .context("cannot connect to the control database")?;
+        let platform = platform::prepare(&db, &vault, config.fleet_id.as_deref()).await.context("cannot prepare the control database")?;
+        let releases = releases(config)?;
+        ensure_setup_token(&db, config.setup_token_file.as_deref()).await?;
+
+        let public =
+            TcpListener::bind(config.public_listen).await.context("cannot listen on the public address")?;
+        let node =
+            TcpListener::bind(config.node_listen).await.context("cannot listen on the node address")?;
+        let (public_address, node_address) = (public.local_addr()?, node.local_addr()?);
+        let node_name = config.node_address.clone().unwrap_or_else(|| node_address.to_string());
+
+        let (times, controller) = (Arc::new(times), ControllerId::generate());
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        register(&db, controller, &node_name).await?;
+        let projects = Projects::new(Parts {
+            db: db.clone(),
+            controller,
+            times: times.clone(),
+            vault,
+            releases: Arc::new(releases),
+            default_release: config.default_release.clone(),
+            candidates: Candidates::new(db.clone(), times.clone()),
+            changes: Changes::default(),
+            access: Access::new(db.clone()),
+        });
+        let handler = Box::new(projects.clone());
+        let fleet_id = platform.fleet_id;
+        let fleet =
+            Fleet::new(db.clone(), controller, fleet_id.clone(), times.clone(), handler, stop.child_token());
+        let authority = Arc::new(platform.authority);
+        let tls = node_tls(&authority, controller, &times)?;
+
+        let parts = Mounted {
+            db: db.clone(),
+            times: times.clone(),
+            signer: Arc::new(platform.signer),
+            projects: projects.clone(),
+            authority: authority.clone(),
+            node_name,
+        };
+        let router = router(config, parts).await?;
+        tasks.spawn(serve_public(public, router, stop.child_token()));
+        let enrolment = EnrolmentApi::new(db, authority, fleet_id);
+        tasks.spawn(serve_node_port(node, tls, fleet.clone(), enrolment, times, stop.child_token()));
+        tasks.spawn({
+            let fleet = fleet.clone();
+            async move { fleet.flush_seen().await }
+        });
+        tasks.spawn({
+            let (p, stop) = (projects.clone(), stop.child_token());
+            async move { p.place_pending(stop).await }
+        });
+        tasks.spawn({
+            let (p, stop) = (projects, stop.child_token());
+            async move { p.tidy(stop).await }
+        });
+        tasks.close();
+        tracing::info!(public = %public_address, node = %node_address, "the controller is up");
+        Ok(Self { public: public_address, node: node_address, fleet, tasks, stop })
+    }
+
+    /// Stops accepting, lets open calls end for a while, ends sessions. Agents keep everything running.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some calls did not end in time");
+        }
+    }
+}
+
+fn releases(config: &Config) -> anyhow::Result<Releases> {
+    let mut releases = Releases::embedded()?;
+    if let Some(dir) = &config.releases_dir {
+        releases = releases.with_dir(dir)?;
+    }
+    anyhow::ensure!(
+        releases.get(&config.default_release).is_some(),
+        "default release {:?} is not known; known are {}",
+        config.default_release,
+        releases.names().collect::<Vec<_>>().join(", ")
+    );
+    Ok(releases)
+}
+
+async fn register(db: &PgPool, controller: ControllerId, address: &str) -> anyhow::Result<()> {
+    sqlx::query!(
+        "INSERT INTO controllers (id, address, version) VALUES ($1, $2, $3)",
+        controller.0,
+        address,
+        env!("CARGO_PKG_VERSION"),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+fn node_tls(
+    authority: &CertificateAuthority,
+    controller: ControllerId,
+    times: &Times,
+) -> anyhow::Result<NodePortTls> {
+    let certificate = authority.issue_controller(controller.0, Utc::now())?;
+    Ok(NodePortTls::new(&certificate, authority.cert_pem(), times.handshake)?)
+}
+
+/// What the public services need.
+struct Mounted {
+    db: PgPool,
+    times: Arc<Times>,
+    signer: Arc<TokenSigner>,
+    projects: Projects,
+    authority: Arc<CertificateAuthority>,
+    node_name: String,
+}
+
+async fn router(config: &Config, parts: Mounted) -> anyhow::Result<Router> {
+    let Mounted { db, times, signer, projects, authority, node_name } = parts;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(supalove_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let auth = AuthApi::new(db.clone(), signer.clone(), times.clone());
+    let cluster = ClusterApi::new(db.clone(), times.clone(), authority.fingerprint(), node_name);
+    let mut routes = Routes::builder();
+    routes
+        .add_service(AuthServiceServer::new(auth))
+        .add_service(OrganizationServiceServer::new(OrganizationApi::new(db.clone())))
+        .add_service(ProjectServiceServer::new(ProjectApi(projects.clone())))
+        .add_service(OperationServiceServer::new(OperationApi(projects)))
+        .add_service(ClusterServiceServer::new(cluster))
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    let gate = Gate { db, signer, times, trusted_proxies: config.trusted_proxies.clone() };
+    let grpc = routes
+        .routes()
+        .prepare()
+        .into_axum_router()
+        .layer(CallLayer(Arc::new(gate)))
+        .layer(tonic_web::GrpcWebLayer::new());
+    Ok(Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .fallback_service(grpc)
+        .layer(cors(&config.cors_origins)?))
+}
+
+/// Browsers of an explicit list of origins. The refresh cookie needs credentials, so there is no wildcard.
+fn cors(origins: &[String]) -> anyhow::Result<CorsLayer> {
+    let origins: Vec<HeaderValue> =
+        origins.iter().map(|o| o.parse()).collect::<Result<_, _>>().context("--cors-origin")?;
+    let header = HeaderName::from_static;
+    Ok(CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_credentials(true)
+        .allow_methods([Method::POST, Method::OPTIONS])
+        .allow_headers([
+            header("authorization"),
+            header("content-type"),
+            header("x-grpc-web"),
+            header("x-user-agent"),
+            header("grpc-timeout"),
+            header("traceparent"),
+        ])
+        .expose_headers([
+            header("grpc-status"),
+            header("grpc-message"),
+            header("grpc-status-details-bin"),
+            header("x-trace-id"),
+        ])
+        .max_age(std::time::Duration::from_hours(1)))
+}
+
+async fn serve_public(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the public listener ended");
+    }
+}

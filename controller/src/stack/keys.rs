@@ -1,0 +1,261 @@
+//! The secrets of one project: made once, stored sealed by the vault, handed to the templates.
+//!
+//! Formats follow the official generator where services depend on them: passwords are hex, because they
+//! go unescaped into URLs and SQL; the JWT secret is used as the text it is and never decoded.
+
+use std::{collections::BTreeMap, fmt};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::{DateTime, Months, Utc};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+/// Life of the API keys, as on the hosted platform.
+const KEY_MONTHS: Months = Months::new(120);
+
+/// Internal database password: `supabase_admin` and the service roles.
+const POSTGRES_PASSWORD: &str = "postgres_password";
+/// The tenant's own, for the role `postgres`.
+const TENANT_DB_PASSWORD: &str = "tenant_db_password";
+/// Signs the project's tokens.
+const JWT_SECRET: &str = "jwt_secret";
+/// API key with the role anon; public by design.
+const ANON_KEY: &str = "anon_key";
+/// API key with the role service_role; bypasses row-level security.
+const SERVICE_ROLE_KEY: &str = "service_role_key";
+/// Phoenix cookies of realtime: 64 characters.
+const SECRET_KEY_BASE: &str = "secret_key_base";
+/// Realtime's AES-128 key: exactly 16 ASCII characters.
+const DB_ENC_KEY: &str = "db_enc_key";
+/// Realtime's metrics endpoint.
+const METRICS_JWT_SECRET: &str = "metrics_jwt_secret";
+/// The storage service's S3 endpoint.
+const S3_ACCESS_KEY_ID: &str = "s3_access_key_id";
+/// The storage service's S3 endpoint.
+const S3_SECRET_ACCESS_KEY: &str = "s3_secret_access_key";
+
+const NAMES: [&str; 10] = [
+    POSTGRES_PASSWORD,
+    TENANT_DB_PASSWORD,
+    JWT_SECRET,
+    ANON_KEY,
+    SERVICE_ROLE_KEY,
+    SECRET_KEY_BASE,
+    DB_ENC_KEY,
+    METRICS_JWT_SECRET,
+    S3_ACCESS_KEY_ID,
+    S3_SECRET_ACCESS_KEY,
+];
+
+/// Why secrets cannot be made or put together.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretsError {
+    /// The operating system gave no random bytes.
+    #[error("no random bytes")]
+    Random,
+    /// An API key cannot be signed.
+    #[error("cannot sign an API key")]
+    Sign(#[source] jsonwebtoken::errors::Error),
+    /// A stored secret is missing.
+    #[error("the project has no secret '{0}'")]
+    Missing(&'static str),
+    /// A stored secret has a name that is none.
+    #[error("there is no project secret named '{0}'")]
+    Unknown(String),
+}
+
+/// All secrets of a project by name. Wiped on drop; `Debug` shows no value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProjectSecrets {
+    values: BTreeMap<&'static str, Zeroizing<String>>,
+}
+
+impl fmt::Debug for ProjectSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProjectSecrets").finish_non_exhaustive()
+    }
+}
+
+impl ProjectSecrets {
+    /// New secrets. The API keys carry the ref and live for ten years from now.
+    pub fn generate(project_ref: &str) -> Result<Self, SecretsError> {
+        Self::generate_at(project_ref, Utc::now())
+    }
+
+    fn generate_at(project_ref: &str, now: DateTime<Utc>) -> Result<Self, SecretsError> {
+        let jwt_secret = base64_of::<30>()?;
+        let anon_key = api_key(&jwt_secret, project_ref, "anon", now)?;
+        let service_role_key = api_key(&jwt_secret, project_ref, "service_role", now)?;
+        let values = BTreeMap::from([
+            (POSTGRES_PASSWORD, hex_of::<16>()?),
+            (TENANT_DB_PASSWORD, hex_of::<16>()?),
+            (JWT_SECRET, jwt_secret),
+            (ANON_KEY, anon_key),
+            (SERVICE_ROLE_KEY, service_role_key),
+            (SECRET_KEY_BASE, base64_of::<48>()?),
+            (DB_ENC_KEY, hex_of::<8>()?),
+            (METRICS_JWT_SECRET, hex_of::<32>()?),
+            (S3_ACCESS_KEY_ID, hex_of::<16>()?),
+            (S3_SECRET_ACCESS_KEY, hex_of::<32>()?),
+        ]);
+        Ok(Self { values })
+    }
+
+    /// All pairs of name and value, sorted by name: what the vault stores.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.values.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
+    /// The secrets again, from the pairs that `iter` gave.
+    pub fn from_pairs<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Self, SecretsError>
+    where
+        N: AsRef<str>,
+        V: Into<Zeroizing<String>>,
+    {
+        let mut values = BTreeMap::new();
+        for (name, value) in pairs {
+            let name = name.as_ref();
+            let known = NAMES.iter().find(|one| **one == name);
+            let known = known.ok_or_else(|| SecretsError::Unknown(name.to_owned()))?;
+            values.insert(*known, value.into());
+        }
+        match NAMES.iter().find(|name| !values.contains_key(**name)) {
+            None => Ok(Self { values }),
+            Some(missing) => Err(SecretsError::Missing(missing)),
+        }
+    }
+
+    /// API key with the role anon; public by design.
+    pub fn anon_key(&self) -> &str {
+        self.get(ANON_KEY)
+    }
+
+    /// API key with the role service_role.
+    pub fn service_role_key(&self) -> &str {
+        self.get(SERVICE_ROLE_KEY)
+    }
+
+    /// Password of the role `postgres`.
+    pub fn tenant_db_password(&self) -> &str {
+        self.get(TENANT_DB_PASSWORD)
+    }
+
+    /// Both constructors put every name in, so the fallback is never seen.
+    fn get(&self, name: &str) -> &str {
+        self.values.get(name).map_or("", |value| value.as_str())
+    }
+}
+
+/// Claims of an API key, as hosted projects have them.
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'static str,
+    #[serde(rename = "ref")]
+    project_ref: &'a str,
+    role: &'a str,
+    iat: i64,
+    exp: i64,
+}
+
+fn api_key(
+    jwt_secret: &str,
+    project_ref: &str,
+    role: &str,
+    now: DateTime<Utc>,
+) -> Result<Zeroizing<String>, SecretsError> {
+    let claims = Claims {
+        iss: "supabase",
+        project_ref,
+        role,
+        iat: now.timestamp(),
+        exp: (now + KEY_MONTHS).timestamp(),
+    };
+    let key = EncodingKey::from_secret(jwt_secret.as_bytes());
+    jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
+        .map(Zeroizing::new)
+        .map_err(SecretsError::Sign)
+}
+
+fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, SecretsError> {
+    let mut bytes = Zeroizing::new([0; N]);
+    aws_lc_rs::rand::fill(bytes.as_mut()).map_err(|_| SecretsError::Random)?;
+    Ok(bytes)
+}
+
+fn hex_of<const N: usize>() -> Result<Zeroizing<String>, SecretsError> {
+    Ok(Zeroizing::new(hex::encode(random::<N>()?.as_ref())))
+}
+
+fn base64_of<const N: usize>() -> Result<Zeroizing<String>, SecretsError> {
+    Ok(Zeroizing::new(STANDARD.encode(random::<N>()?.as_ref())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REF: &str = "abcdefghijklmnopqrst";
+
+    fn claims(key: &str, secret: &str) -> serde_json::Value {
+        let key_of = jsonwebtoken::DecodingKey::from_secret(secret.as_bytes());
+        let validation = jsonwebtoken::Validation::new(Algorithm::HS256);
+        jsonwebtoken::decode(key, &key_of, &validation).unwrap().claims
+    }
+
+    #[test]
+    fn api_keys_verify_with_the_secret_text_and_carry_role_ref_and_ten_years() {
+        let secrets = ProjectSecrets::generate(REF).unwrap();
+        for (key, role) in [(secrets.anon_key(), "anon"), (secrets.service_role_key(), "service_role")] {
+            let claims = claims(key, secrets.get(JWT_SECRET));
+            assert_eq!(claims["role"], role);
+            assert_eq!(claims["ref"], REF);
+            assert_eq!(claims["iss"], "supabase");
+            let life = claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
+            assert!((3_652 * 86_400..=3_653 * 86_400).contains(&life));
+        }
+    }
+
+    #[test]
+    fn formats_are_what_the_services_need() {
+        let secrets = ProjectSecrets::generate(REF).unwrap();
+        let is_hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit());
+        assert_eq!(secrets.get(DB_ENC_KEY).len(), 16);
+        assert_eq!(secrets.get(SECRET_KEY_BASE).len(), 64);
+        assert!(secrets.get(JWT_SECRET).len() >= 32);
+        for name in [POSTGRES_PASSWORD, TENANT_DB_PASSWORD] {
+            assert_eq!(secrets.get(name).len(), 32);
+            assert!(is_hex(secrets.get(name)));
+        }
+        assert_ne!(secrets.get(POSTGRES_PASSWORD), secrets.get(TENANT_DB_PASSWORD));
+    }
+
+    #[test]
+    fn secrets_come_back_from_their_pairs() {
+        let secrets = ProjectSecrets::generate(REF).unwrap();
+        let pairs = || secrets.iter().map(|(name, value)| (name, value.to_owned()));
+        assert_eq!(ProjectSecrets::from_pairs(pairs()).unwrap(), secrets);
+        assert_eq!(pairs().count(), NAMES.len());
+
+        let without = pairs().filter(|(name, _)| *name != ANON_KEY);
+        let error = ProjectSecrets::from_pairs(without).unwrap_err();
+        assert!(matches!(error, SecretsError::Missing(ANON_KEY)));
+
+        let with = pairs().chain([("nonsense", String::new())]);
+        let error = ProjectSecrets::from_pairs(with).unwrap_err();
+        assert!(matches!(error, SecretsError::Unknown(_)));
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let secrets = ProjectSecrets::generate(REF).unwrap();
+        let shown = format!("{secrets:?}");
+        assert!(secrets.iter().all(|(_, value)| !shown.contains(value)));
+    }
+
+    #[test]
+    fn two_projects_share_nothing() {
+        let (one, two) = (ProjectSecrets::generate(REF).unwrap(), ProjectSecrets::generate(REF).unwrap());
+        assert!(one.iter().zip(two.iter()).all(|(a, b)| a.1 != b.1));
+    }
+}

@@ -1,0 +1,282 @@
+//! Release + project → `StackSpec`.
+//!
+//! Templates are strict: an undefined variable is an error, never an empty string. The result depends on
+//! the input alone; everything iterates in a fixed order.
+
+use std::{collections::BTreeMap, fmt};
+
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+use supalove_proto::node::v1 as node;
+
+use super::{
+    keys::ProjectSecrets,
+    manifest::{
+        Allow, ConfigFile, ConfigMount, EnvValue, Limits, Mount, Port, Probe, Security, Service, Tmpfs,
+        parse_mode,
+    },
+    release::Release,
+};
+
+/// What a project's owner can set, as far as a stack needs it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProjectSettings {
+    /// Life of user tokens in seconds.
+    pub jwt_exp_seconds: u32,
+    /// Environment of the project's functions. Names of the platform (`SUPABASE_…`) have no effect.
+    pub function_secrets: BTreeMap<String, String>,
+}
+
+impl Default for ProjectSettings {
+    /// One hour, as the official stack has it; no secrets.
+    fn default() -> Self {
+        Self { jwt_exp_seconds: 3600, function_secrets: BTreeMap::new() }
+    }
+}
+
+impl fmt::Debug for ProjectSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProjectSettings")
+            .field("jwt_exp_seconds", &self.jwt_exp_seconds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// All that a spec depends on, besides the release.
+#[derive(Debug, Clone, Copy)]
+pub struct ProjectInput<'a> {
+    /// The project's id.
+    pub project_ref: &'a str,
+    /// Its name for people.
+    pub project_name: &'a str,
+    /// Its secrets.
+    pub secrets: &'a ProjectSecrets,
+    /// Its settings.
+    pub settings: &'a ProjectSettings,
+}
+
+/// A template that does not render. The message names variables, never values.
+#[derive(Debug, thiserror::Error)]
+#[error("stack release '{release}': {place}: {message}")]
+pub struct RenderError {
+    /// Release.
+    pub release: String,
+    /// Service and field or file.
+    pub place: String,
+    /// What went wrong.
+    pub message: String,
+}
+
+/// The spec of one project.
+pub fn render(release: &Release, input: &ProjectInput<'_>) -> Result<node::StackSpec, RenderError> {
+    let renderer =
+        Renderer { release, environment: environment(), context: template_context(release, input) };
+    renderer.stack()
+}
+
+/// Checks a template's syntax.
+pub(super) fn parse(template: &str) -> Result<(), minijinja::Error> {
+    environment().template_from_str(template).map(|_| ())
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    // Its errors would carry the values of variables.
+    environment.set_debug(false);
+    environment.add_filter("regex_escape", regex_escape);
+    environment
+}
+
+/// The text as a regular expression that matches it alone.
+fn regex_escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if r"\.+*?()|[]{}^$/".contains(character) {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+fn template_context(release: &Release, input: &ProjectInput<'_>) -> Value {
+    let secrets: BTreeMap<&str, Value> =
+        input.secrets.iter().map(|(name, value)| (name, value.into())).collect();
+    let services: Vec<String> = release.services().map(str::to_owned).collect();
+    context! {
+        project => context! { ref => input.project_ref, name => input.project_name },
+        secrets => Value::from(secrets),
+        settings => context! {
+            jwt_exp_seconds => input.settings.jwt_exp_seconds,
+            function_secrets => Value::from(input.settings.function_secrets.clone()),
+        },
+        services => services,
+    }
+}
+
+struct Renderer<'a> {
+    release: &'a Release,
+    environment: Environment<'static>,
+    context: Value,
+}
+
+impl Renderer<'_> {
+    fn stack(&self) -> Result<node::StackSpec, RenderError> {
+        let manifest = &self.release.manifest;
+        let volume = |name: &String| node::VolumeSpec { name: name.clone() };
+        Ok(node::StackSpec {
+            release: manifest.name.clone(),
+            services: collect(&manifest.services, |service| self.service(service))?,
+            volumes: manifest.volumes.iter().map(volume).collect(),
+        })
+    }
+
+    fn service(&self, service: &Service) -> Result<node::ServiceSpec, RenderError> {
+        let name = &service.name;
+        Ok(node::ServiceSpec {
+            name: name.clone(),
+            image: service.image.clone(),
+            launch: node::Launch::from(service.launch).into(),
+            env: collect(&service.env, |(key, value)| self.env(name, key, value))?,
+            aliases: service.aliases.clone(),
+            ports: service.ports.iter().map(port).collect(),
+            volume_mounts: service.volumes.iter().map(volume_mount).collect(),
+            config_mounts: collect(&service.config, |mount| self.config_mount(name, mount))?,
+            probe: Some(self.probe(name, &service.probe)?),
+            depends_on: service.depends_on.clone(),
+            limits: Some(limits(&service.limits)),
+            security: Some(security(&service.security)),
+            stop_signal: service.stop.signal.clone(),
+            stop_grace_seconds: service.stop.grace_seconds,
+        })
+    }
+
+    fn env(&self, service: &str, name: &str, value: &EnvValue) -> Result<node::EnvVar, RenderError> {
+        Ok(node::EnvVar {
+            name: name.to_owned(),
+            value: self.text(value.template(), || format!("{service}: env {name}"))?,
+            bind_placement: value.bind_placement(),
+        })
+    }
+
+    fn config_mount(&self, service: &str, mount: &ConfigMount) -> Result<node::ConfigMount, RenderError> {
+        Ok(node::ConfigMount {
+            path: mount.path.clone(),
+            single_file: mount.single_file,
+            files: collect(&mount.files, |file| self.config_file(service, file))?,
+        })
+    }
+
+    fn config_file(&self, service: &str, file: &ConfigFile) -> Result<node::ConfigFile, RenderError> {
+        let place = || format!("{service}: file {}", file.path);
+        let content = match (&file.copy, &file.template) {
+            (Some(source), _) => self.source(source, &place)?.to_vec(),
+            (None, Some(source)) => {
+                let template = std::str::from_utf8(self.source(source, &place)?);
+                let template = template.map_err(|error| self.failed(place(), &error))?;
+                self.text(template, place)?.into_bytes()
+            }
+            (None, None) => return Err(self.failed(place(), &"has neither copy nor template")),
+        };
+        let mode = parse_mode(&file.mode).ok_or_else(|| self.failed(place(), &"has no octal mode"))?;
+        Ok(node::ConfigFile {
+            path: file.path.clone(),
+            content,
+            uid: file.uid,
+            gid: file.gid,
+            mode,
+            bind_placement: file.bind_placement,
+        })
+    }
+
+    fn source(&self, path: &str, place: &impl Fn() -> String) -> Result<&[u8], RenderError> {
+        let content = self.release.files.get(path).map(Vec::as_slice);
+        content.ok_or_else(|| self.failed(place(), &format!("templates/{path} does not exist")))
+    }
+
+    fn probe(&self, service: &str, probe: &Probe) -> Result<node::Probe, RenderError> {
+        use node::probe::Check;
+        let place = || format!("{service}: probe");
+        let check = if let Some(http) = &probe.http {
+            Some(Check::Http(node::HttpProbe {
+                port: http.port.into(),
+                path: http.path.clone(),
+                bearer: self.text(&http.bearer, place)?,
+                host: http.host.clone(),
+            }))
+        } else if let Some(postgres) = &probe.postgres {
+            Some(Check::Postgres(node::PostgresProbe {
+                port: postgres.port.into(),
+                user: postgres.user.clone(),
+                password: self.text(&postgres.password, place)?,
+                database: postgres.database.clone(),
+            }))
+        } else {
+            let tcp = |tcp: &super::manifest::TcpProbe| Check::Tcp(node::TcpProbe { port: tcp.port.into() });
+            probe.tcp.as_ref().map(tcp)
+        };
+        Ok(node::Probe {
+            check,
+            interval_ms: probe.interval_ms,
+            timeout_ms: probe.timeout_ms,
+            ready_within_seconds: probe.ready_within_seconds,
+            failures: probe.failures,
+        })
+    }
+
+    fn text(&self, template: &str, place: impl Fn() -> String) -> Result<String, RenderError> {
+        self.environment.render_str(template, &self.context).map_err(|error| self.failed(place(), &error))
+    }
+
+    fn failed(&self, place: String, message: &dyn fmt::Display) -> RenderError {
+        RenderError { release: self.release.name().to_owned(), place, message: message.to_string() }
+    }
+}
+
+fn collect<I: IntoIterator, T, E>(items: I, each: impl FnMut(I::Item) -> Result<T, E>) -> Result<Vec<T>, E> {
+    items.into_iter().map(each).collect()
+}
+
+fn port(port: &Port) -> node::PublishedPort {
+    node::PublishedPort {
+        container_port: port.container.into(),
+        named_port: node::NamedPort::from(port.name).into(),
+        exposure: node::Exposure::from(port.exposure).into(),
+    }
+}
+
+fn volume_mount(mount: &Mount) -> node::VolumeMount {
+    node::VolumeMount { volume: mount.volume.clone(), path: mount.path.clone(), read_only: mount.read_only }
+}
+
+fn limits(limits: &Limits) -> node::Limits {
+    node::Limits {
+        cpu_millis: limits.cpu_millis,
+        memory_mib: limits.memory_mib,
+        pids: limits.pids,
+        open_files: limits.open_files,
+    }
+}
+
+fn security(security: &Security) -> node::Security {
+    let capability = |exception: &super::manifest::Exception| exception.allow.capability();
+    node::Security {
+        user: security.user.clone().unwrap_or_default(),
+        read_only_root: !security.allows(Allow::WritableRoot),
+        allow_new_privileges: security.allows(Allow::NewPrivileges),
+        add_capabilities: security.exceptions.iter().filter_map(capability).map(Into::into).collect(),
+        tmpfs: security.tmpfs.iter().map(tmpfs).collect(),
+    }
+}
+
+/// The mode was checked when the release was loaded; 0 would make the mount useless, not unsafe.
+fn tmpfs(tmpfs: &Tmpfs) -> node::Tmpfs {
+    node::Tmpfs {
+        path: tmpfs.path.clone(),
+        size_mib: tmpfs.size_mib,
+        mode: parse_mode(&tmpfs.mode).unwrap_or_default(),
+        uid: tmpfs.uid,
+        gid: tmpfs.gid,
+    }
+}

@@ -1,0 +1,282 @@
+//! Releases and rendering as a whole. Operators' releases are written to a fresh directory.
+
+use std::{fs, path::Path};
+
+use prost::Message as _;
+use supalove_proto::node::v1 as node;
+use tempfile::TempDir;
+
+use super::*;
+
+const REF: &str = "abcdefghijklmnopqrst";
+
+fn secrets() -> ProjectSecrets {
+    ProjectSecrets::generate(REF).unwrap()
+}
+
+fn secret(secrets: &ProjectSecrets, name: &str) -> String {
+    let mut pairs = secrets.iter();
+    pairs.find(|(one, _)| *one == name).unwrap().1.to_owned()
+}
+
+fn input<'a>(secrets: &'a ProjectSecrets, settings: &'a ProjectSettings) -> ProjectInput<'a> {
+    ProjectInput { project_ref: REF, project_name: "Shop", secrets, settings }
+}
+
+fn core() -> Release {
+    Releases::embedded().unwrap().get("core").unwrap().clone()
+}
+
+fn render_core(secrets: &ProjectSecrets) -> node::StackSpec {
+    render(&core(), &input(secrets, &ProjectSettings::default())).unwrap()
+}
+
+fn service<'a>(spec: &'a node::StackSpec, name: &str) -> &'a node::ServiceSpec {
+    spec.services.iter().find(|one| one.name == name).unwrap()
+}
+
+fn file(service: &node::ServiceSpec, path: &str) -> String {
+    let mut files = service.config_mounts.iter().flat_map(|mount| &mount.files);
+    let file = files.find(|one| one.path == path).unwrap();
+    String::from_utf8(file.content.clone()).unwrap()
+}
+
+fn env<'a>(service: &'a node::ServiceSpec, name: &str) -> &'a node::EnvVar {
+    service.env.iter().find(|one| one.name == name).unwrap()
+}
+
+/// Smallest sound release; tests replace parts of it.
+const TINY: &str = r#"
+name: tiny
+description: one container
+volumes: [data]
+services:
+  - name: web
+    image: example/web:1
+    launch: image_default
+    env:
+      KEY: "{{ secrets.anon_key }}"
+    ports:
+      - { container: 80, name: api, exposure: published }
+    volumes:
+      - { volume: data, path: /data }
+    config:
+      - path: /etc/web
+        files:
+          - { path: web.conf, template: web.conf, uid: 7, gid: 8, mode: "0400" }
+    probe:
+      http: { port: 80, path: / }
+      interval_ms: 1000
+      timeout_ms: 500
+      ready_within_seconds: 10
+      failures: 3
+    limits: { cpu_millis: 100, memory_mib: 64, pids: 10 }
+    reserve: { cpu_millis: 50, memory_mib: 32, disk_mib: 16 }
+    security: { user: "1:1" }
+    stop: { signal: SIGTERM, grace_seconds: 5 }
+"#;
+
+fn write_release(root: &Path, name: &str, manifest: &str, template: &str) {
+    let templates = root.join(name).join("templates");
+    fs::create_dir_all(&templates).unwrap();
+    fs::write(root.join(name).join("stack.yaml"), manifest).unwrap();
+    fs::write(templates.join("web.conf"), template).unwrap();
+}
+
+fn load(manifest: &str, template: &str) -> Result<Releases, ReleaseError> {
+    let root = TempDir::new().unwrap();
+    write_release(root.path(), "tiny", manifest, template);
+    Releases::default().with_dir(root.path())
+}
+
+/// The message for the tiny release with one part replaced.
+fn refusal(from: &str, to: &str) -> String {
+    assert!(TINY.contains(from), "{from}");
+    load(&TINY.replace(from, to), "").unwrap_err().to_string()
+}
+
+#[test]
+fn core_renders_whole() {
+    let secrets = secrets();
+    let spec = render_core(&secrets);
+    let names: Vec<&str> = spec.services.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["postgres", "functions", "gateway"]);
+    assert_eq!(spec.release, "core");
+
+    let texts = spec.services.iter().flat_map(|one| {
+        let files = one.config_mounts.iter().flat_map(|mount| &mount.files);
+        let files = files.map(|file| String::from_utf8(file.content.clone()).unwrap());
+        files.chain(one.env.iter().map(|env| env.value.clone()))
+    });
+    for text in texts {
+        assert!(!text.contains("{{") && !text.contains("{%"), "{text}");
+    }
+}
+
+#[test]
+fn core_keeps_every_container_strict() {
+    for service in &render_core(&secrets()).services {
+        let security = service.security.as_ref().unwrap();
+        assert!(security.read_only_root && !security.allow_new_privileges);
+        assert!(security.add_capabilities.is_empty() && !security.user.is_empty());
+        let limits = service.limits.as_ref().unwrap();
+        assert!(limits.cpu_millis > 0 && limits.memory_mib > 0 && limits.pids > 0);
+    }
+}
+
+#[test]
+fn the_two_database_passwords_go_where_they_belong() {
+    let secrets = secrets();
+    let spec = render_core(&secrets);
+    let internal = secret(&secrets, "postgres_password");
+    let postgres = service(&spec, "postgres");
+    assert_eq!(env(postgres, "POSTGRES_PASSWORD").value, internal);
+    assert_eq!(env(postgres, "SUPALOVE_TENANT_PASSWORD").value, secrets.tenant_db_password());
+    let functions = service(&spec, "functions");
+    assert!(functions.env.iter().all(|one| !one.value.contains(&internal)));
+    assert!(env(functions, "SUPABASE_DB_URL").value.contains(secrets.tenant_db_password()));
+}
+
+#[test]
+fn the_gateway_compares_keys_with_dots_escaped() {
+    let secrets = secrets();
+    let spec = render_core(&secrets);
+    let conf = file(service(&spec, "gateway"), "gateway.conf");
+    for (key, role) in [(secrets.anon_key(), "anon"), (secrets.service_role_key(), "service_role")] {
+        assert!(conf.contains(&format!("\"~^{}$\" {role};", key.replace('.', "\\."))));
+        assert!(!conf.contains(key));
+    }
+}
+
+#[test]
+fn a_service_the_release_lacks_answers_for_itself() {
+    let spec = render_core(&secrets());
+    let conf = file(service(&spec, "gateway"), "gateway.conf");
+    for absent in ["api", "auth", "realtime", "storage"] {
+        assert!(conf.contains(&format!(r#"{{"code":"service_not_enabled","service":"{absent}","#)));
+        assert!(!conf.contains(&format!("set $upstream {absent}:")));
+    }
+    assert!(conf.contains("set $upstream functions:9000;"));
+}
+
+#[test]
+fn placement_values_stay_tokens_in_marked_places_only() {
+    let spec = render_core(&secrets());
+    let functions = service(&spec, "functions");
+    assert_eq!(env(functions, "SUPABASE_PUBLIC_URL").value, "${placement.api_url}");
+    for service in &spec.services {
+        for one in &service.env {
+            assert_eq!(one.value.contains("${placement."), one.bind_placement, "{}", one.name);
+        }
+        for file in service.config_mounts.iter().flat_map(|mount| &mount.files) {
+            let text = String::from_utf8_lossy(&file.content);
+            assert_eq!(text.contains("${placement."), file.bind_placement, "{}", file.path);
+        }
+    }
+}
+
+#[test]
+fn function_secrets_become_one_json_object() {
+    let secrets = secrets();
+    let mut settings = ProjectSettings::default();
+    let value = "a\"b'c\\d\n{{ x }} <é>".to_owned();
+    settings.function_secrets.insert("KEY".to_owned(), value.clone());
+    let spec = render(&core(), &input(&secrets, &settings)).unwrap();
+    let json = file(service(&spec, "functions"), "secrets.json");
+    let parsed: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(parsed, serde_json::json!({ "KEY": value }));
+    assert!(!format!("{settings:?}").contains("é"));
+}
+
+#[test]
+fn rendering_is_deterministic() {
+    let secrets = secrets();
+    let again = ProjectSecrets::from_pairs(secrets.iter().map(|(n, v)| (n, v.to_owned()))).unwrap();
+    assert_eq!(render_core(&secrets).encode_to_vec(), render_core(&again).encode_to_vec());
+}
+
+#[test]
+fn resources_are_the_sum_of_what_services_reserve() {
+    let core = core();
+    let reserves = core.manifest.services.iter().map(|one| one.reserve.memory_mib);
+    assert_eq!(core.resources().memory_mib, reserves.sum::<u32>());
+    assert!(core.resources().cpu_millis > 0 && core.resources().disk_mib > 0);
+}
+
+#[test]
+fn an_operators_release_joins_the_embedded_ones() {
+    let root = TempDir::new().unwrap();
+    write_release(root.path(), "tiny", TINY, "key {{ secrets.anon_key }}");
+    let releases = Releases::embedded().unwrap().with_dir(root.path()).unwrap();
+    assert!(releases.names().any(|name| name == "core"));
+    let secrets = secrets();
+    let tiny = releases.get("tiny").unwrap();
+    let spec = render(tiny, &input(&secrets, &ProjectSettings::default())).unwrap();
+    assert_eq!(file(&spec.services[0], "web.conf"), format!("key {}", secrets.anon_key()));
+    let mount = &spec.services[0].config_mounts[0].files[0];
+    assert_eq!((mount.uid, mount.gid, mount.mode), (7, 8, 0o400));
+}
+
+#[test]
+fn a_release_of_the_same_name_is_refused() {
+    let root = TempDir::new().unwrap();
+    write_release(root.path(), "core", &TINY.replace("name: tiny", "name: core"), "");
+    let error = Releases::embedded().unwrap().with_dir(root.path()).unwrap_err();
+    assert!(matches!(error, ReleaseError::Duplicate(name) if name == "core"));
+}
+
+#[test]
+fn an_undefined_variable_is_an_error_that_shows_no_value() {
+    let releases = load(TINY, "{{ secrets.anon_key }} {{ secrets.nonsense }}").unwrap();
+    let secrets = secrets();
+    let tiny = releases.get("tiny").unwrap();
+    let error = render(tiny, &input(&secrets, &ProjectSettings::default())).unwrap_err();
+    assert!(error.to_string().contains("web: file web.conf"), "{error}");
+    assert!(!format!("{error:?}").contains(secrets.anon_key()));
+}
+
+#[test]
+fn exceptions_need_reasons() {
+    let exception = |reason: &str| {
+        format!(r#"security: {{ user: "1:1", exceptions: [{{ allow: setuid, reason: "{reason}" }}] }}"#)
+    };
+    let strict = r#"security: { user: "1:1" }"#;
+    assert!(refusal(strict, &exception("  ")).contains("tiny/stack.yaml: services.web.security.exceptions"));
+    let unnamed = r#"security: { user: "1:1", exceptions: [{ allow: setuid }] }"#;
+    assert!(refusal(strict, unnamed).contains("missing field `reason`"));
+    assert!(refusal(strict, "security: {}").contains("image_user"));
+    assert!(refusal(strict, r#"security: { user: "0:0" }"#).contains("above 0"));
+
+    let reasoned = TINY.replace(strict, &exception("its start script drops root with sudo"));
+    let releases = load(&reasoned, "").unwrap();
+    let secrets = secrets();
+    let tiny = releases.get("tiny").unwrap();
+    let spec = render(tiny, &input(&secrets, &ProjectSettings::default())).unwrap();
+    let security = spec.services[0].security.as_ref().unwrap();
+    assert_eq!(security.add_capabilities, [i32::from(node::Capability::Setuid)]);
+}
+
+#[test]
+fn problems_name_file_and_field() {
+    for (from, to, expected) in [
+        ("name: tiny", "name: other", "tiny/stack.yaml: name:"),
+        ("    launch: image_default", "    launch: sh -c reboot", "services[0].launch"),
+        ("    image: example/web:1", "    image: example/web:1\n    privileged: true", "privileged"),
+        ("{ volume: data, path: /data }", "{ volume: dta, path: /data }", "services.web.volumes.volume"),
+        ("path: /data }", "path: /data/../etc }", "services.web.volumes.path"),
+        ("{ path: web.conf,", "{ path: ../web.conf,", "services.web.config"),
+        ("template: web.conf", "template: absent.conf", "templates/absent.conf does not exist"),
+        (r#"mode: "0400""#, r#"mode: "0990""#, "web.conf.mode"),
+        ("secrets.anon_key }}", "secrets.anon_key", "services.web.env.KEY"),
+        ("{{ secrets.anon_key }}", "${placement.api_url}", "bind_placement"),
+        ("http: { port: 80, path: / }", "", "exactly one of http, postgres and tcp"),
+        ("memory_mib: 32", "memory_mib: 65", "services.web.reserve.memory_mib"),
+        ("pids: 10", "pids: 0", "services.web.limits.pids"),
+        ("    stop:", "    depends_on: [db]\n    stop:", "there is no service 'db'"),
+        ("    stop:", "    depends_on: [web]\n    stop:", "wait for each other: web"),
+    ] {
+        let message = refusal(from, to);
+        assert!(message.contains("tiny/stack.yaml"), "{message}");
+        assert!(message.contains(expected), "{expected}: {message}");
+    }
+}

@@ -1,0 +1,344 @@
+//! What a `stack.yaml` must keep besides its schema. Every problem names the file and the field.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use super::{
+    manifest::{Allow, ConfigFile, ConfigMount, Manifest, Probe, Service, parse_mode},
+    render,
+};
+
+/// Shortest reason for a security exception that can mean something, in characters.
+const SHORTEST_REASON: usize = 15;
+
+/// One thing that is wrong in a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Path of the file, with the release's name in it.
+    pub file: String,
+    /// Path of the field, e.g. `services.auth.limits.pids`.
+    pub field: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.file, self.field, self.what)
+    }
+}
+
+/// Templates and files of a release by their path below `templates/`.
+pub(super) type Files = BTreeMap<String, Vec<u8>>;
+
+/// All problems of a release; none is what one wants.
+pub(super) fn problems(file: &str, directory: &str, manifest: &Manifest, files: &Files) -> Vec<Problem> {
+    let mut check = Check { file, files, found: Vec::new() };
+    check.release(directory, manifest);
+    check.found
+}
+
+struct Check<'a> {
+    file: &'a str,
+    files: &'a Files,
+    found: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn require(&mut self, holds: bool, field: impl Into<String>, what: impl Into<String>) {
+        if !holds {
+            self.found.push(Problem { file: self.file.to_owned(), field: field.into(), what: what.into() });
+        }
+    }
+
+    fn release(&mut self, directory: &str, manifest: &Manifest) {
+        self.require(
+            manifest.name == directory,
+            "name",
+            format!("is '{}', but the directory is '{directory}'", manifest.name),
+        );
+        self.require(is_label(&manifest.name, "-."), "name", "must be 1 to 32 of a-z 0-9 - .");
+        self.require(!manifest.services.is_empty(), "services", "is empty");
+        self.unique("services", manifest.services.iter().map(|service| service.name.as_str()));
+        self.volumes(manifest);
+        self.unique(
+            "services.*.ports.name",
+            manifest
+                .services
+                .iter()
+                .flat_map(|service| &service.ports)
+                .map(|port| format!("{:?}", port.name)),
+        );
+        self.unique(
+            "services.*.aliases",
+            manifest.services.iter().flat_map(|service| service.aliases.iter().chain([&service.name])),
+        );
+        for service in &manifest.services {
+            self.service(manifest, service);
+        }
+        self.order(manifest);
+    }
+
+    fn unique<T: Ord + fmt::Display>(&mut self, field: &str, names: impl Iterator<Item = T>) {
+        let mut seen = BTreeSet::new();
+        for name in names {
+            let text = name.to_string();
+            self.require(seen.insert(name), field, format!("has '{text}' twice"));
+        }
+    }
+
+    fn volumes(&mut self, manifest: &Manifest) {
+        self.unique("volumes", manifest.volumes.iter());
+        for volume in &manifest.volumes {
+            let mounted = manifest
+                .services
+                .iter()
+                .flat_map(|service| &service.volumes)
+                .any(|mount| &mount.volume == volume);
+            self.require(mounted, "volumes", format!("'{volume}' is mounted nowhere"));
+            self.require(
+                is_label(volume, "_"),
+                "volumes",
+                format!("'{volume}' must be 1 to 32 of a-z 0-9 _"),
+            );
+        }
+    }
+
+    fn service(&mut self, manifest: &Manifest, service: &Service) {
+        let at = |field: &str| format!("services.{}.{field}", service.name);
+        self.require(is_label(&service.name, "-"), at("name"), "must be 1 to 32 of a-z 0-9 -");
+        self.require(!service.image.trim().is_empty(), at("image"), "is empty");
+        for port in &service.ports {
+            self.require(port.container > 0, at("ports.container"), "is 0");
+        }
+        for mount in &service.volumes {
+            self.require(
+                manifest.volumes.contains(&mount.volume),
+                at("volumes.volume"),
+                format!("'{}' is not declared under volumes", mount.volume),
+            );
+            self.absolute(&at("volumes.path"), &mount.path);
+        }
+        for (name, value) in &service.env {
+            let field = at(&format!("env.{name}"));
+            self.require(is_env_name(name), field.as_str(), "is no name of a variable");
+            self.template(&field, value.template(), value.bind_placement());
+        }
+        for mount in &service.config {
+            self.config(&at("config"), mount);
+        }
+        self.probe(&at("probe"), &service.probe);
+        self.bounds(&at(""), service);
+        self.security(&at("security"), service);
+        self.require(
+            service.stop.signal.starts_with("SIG"),
+            at("stop.signal"),
+            "must be a name such as SIGTERM",
+        );
+    }
+
+    fn config(&mut self, at: &str, mount: &ConfigMount) {
+        let at = format!("{at}.{}", mount.path);
+        self.absolute(&at, &mount.path);
+        self.unique(&at, mount.files.iter().map(|file| file.path.as_str()));
+        self.require(!mount.files.is_empty(), at.as_str(), "has no files");
+        self.require(
+            !mount.single_file || mount.files.len() == 1,
+            at.as_str(),
+            "is a single file, but lists several",
+        );
+        for file in &mount.files {
+            self.config_file(&format!("{at}/{}", file.path), file);
+        }
+    }
+
+    fn config_file(&mut self, at: &str, file: &ConfigFile) {
+        self.require(is_relative(&file.path), at, "must be relative and without '..'");
+        self.require(
+            parse_mode(&file.mode).is_some_and(|mode| mode <= 0o777),
+            format!("{at}.mode"),
+            "must be octal digits up to \"0777\"",
+        );
+        let ((Some(source), None) | (None, Some(source))) = (&file.copy, &file.template) else {
+            return self.require(false, at, "needs exactly one of copy and template");
+        };
+        let files = self.files;
+        match files.get(source).map(|content| std::str::from_utf8(content)) {
+            None => self.require(false, at, format!("templates/{source} does not exist")),
+            Some(Ok(content)) if file.template.is_some() => {
+                self.template(at, content, file.bind_placement);
+            }
+            Some(Ok(content)) => self.tokens(at, content, file.bind_placement),
+            Some(Err(_)) => self.require(
+                file.template.is_none() && !file.bind_placement,
+                at,
+                format!("templates/{source} is not UTF-8"),
+            ),
+        }
+    }
+
+    /// The template parses, and its placement tokens are known and announced.
+    fn template(&mut self, at: &str, template: &str, bind_placement: bool) {
+        if let Err(error) = render::parse(template) {
+            self.require(false, at, format!("is no valid template: {error}"));
+        }
+        self.tokens(at, template, bind_placement);
+    }
+
+    fn tokens(&mut self, at: &str, text: &str, bind_placement: bool) {
+        let tokens: Vec<&str> = placement_tokens(text).collect();
+        self.require(
+            tokens.is_empty() || bind_placement,
+            at,
+            "has ${placement.…} tokens but not bind_placement: true",
+        );
+        self.require(
+            !tokens.is_empty() || !bind_placement,
+            at,
+            "has bind_placement: true but no ${placement.…} token",
+        );
+        for token in tokens {
+            self.require(
+                PLACEMENT_NAMES.contains(&token),
+                at,
+                format!("${{placement.{token}}} is not known"),
+            );
+        }
+    }
+
+    fn probe(&mut self, at: &str, probe: &Probe) {
+        let checks = [probe.http.is_some(), probe.postgres.is_some(), probe.tcp.is_some()];
+        self.require(
+            checks.iter().filter(|is| **is).count() == 1,
+            at,
+            "needs exactly one of http, postgres and tcp",
+        );
+        if let Some(http) = &probe.http {
+            self.require(http.path.starts_with('/'), format!("{at}.http.path"), "must start with /");
+            self.template(&format!("{at}.http.bearer"), &http.bearer, false);
+        }
+        if let Some(postgres) = &probe.postgres {
+            self.template(&format!("{at}.postgres.password"), &postgres.password, false);
+        }
+        for (field, value) in [
+            ("interval_ms", probe.interval_ms),
+            ("timeout_ms", probe.timeout_ms),
+            ("ready_within_seconds", probe.ready_within_seconds),
+            ("failures", probe.failures),
+        ] {
+            self.require(value > 0, format!("{at}.{field}"), "must be above 0");
+        }
+    }
+
+    fn bounds(&mut self, at: &str, service: &Service) {
+        let (limits, reserve) = (&service.limits, &service.reserve);
+        for (field, limit, reserved) in [
+            ("cpu_millis", limits.cpu_millis, reserve.cpu_millis),
+            ("memory_mib", limits.memory_mib, reserve.memory_mib),
+        ] {
+            self.require(limit > 0, format!("{at}limits.{field}"), "must be above 0");
+            self.require(
+                reserved > 0 && reserved <= limit,
+                format!("{at}reserve.{field}"),
+                "must be above 0 and not above the limit",
+            );
+        }
+        self.require(limits.pids > 0, format!("{at}limits.pids"), "must be above 0");
+    }
+
+    fn security(&mut self, at: &str, service: &Service) {
+        let security = &service.security;
+        for exception in &security.exceptions {
+            self.require(
+                exception.reason.trim().chars().count() >= SHORTEST_REASON,
+                format!("{at}.exceptions.{:?}.reason", exception.allow),
+                "says nothing; every exception needs its reason",
+            );
+        }
+        match &security.user {
+            Some(user) => {
+                self.require(is_unprivileged(user), format!("{at}.user"), "must be uid:gid, both above 0");
+            }
+            None => self.require(
+                security.allows(Allow::ImageUser),
+                format!("{at}.user"),
+                "is missing; leaving it to the image needs the exception image_user",
+            ),
+        }
+        for tmpfs in &security.tmpfs {
+            self.absolute(&format!("{at}.tmpfs.path"), &tmpfs.path);
+            self.require(tmpfs.size_mib > 0, format!("{at}.tmpfs.size_mib"), "must be above 0");
+            self.require(
+                parse_mode(&tmpfs.mode).is_some(),
+                format!("{at}.tmpfs.mode"),
+                "must be octal digits",
+            );
+        }
+    }
+
+    fn absolute(&mut self, at: &str, path: &str) {
+        let good = path.strip_prefix('/').is_some_and(is_relative);
+        self.require(good, at, format!("'{path}' must be absolute and without '..'"));
+    }
+
+    /// Dependencies exist and have no cycle.
+    fn order(&mut self, manifest: &Manifest) {
+        let mut waiting: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for service in &manifest.services {
+            for other in &service.depends_on {
+                self.require(
+                    manifest.services.iter().any(|one| &one.name == other),
+                    format!("services.{}.depends_on", service.name),
+                    format!("there is no service '{other}'"),
+                );
+            }
+            let known = service
+                .depends_on
+                .iter()
+                .map(String::as_str)
+                .filter(|name| manifest.services.iter().any(|one| one.name == *name));
+            waiting.insert(&service.name, known.collect());
+        }
+        while let Some(ready) = waiting.iter().find_map(|(name, needs)| needs.is_empty().then_some(*name)) {
+            waiting.remove(ready);
+            for needs in waiting.values_mut() {
+                needs.remove(ready);
+            }
+        }
+        let cycle: Vec<&str> = waiting.into_keys().collect();
+        self.require(
+            cycle.is_empty(),
+            "services.*.depends_on",
+            format!("wait for each other: {}", cycle.join(", ")),
+        );
+    }
+}
+
+/// What may stand in `${placement.…}`; the agent knows the same names.
+const PLACEMENT_NAMES: [&str; 4] = ["api_url", "api_host", "api_port", "db_port"];
+
+fn placement_tokens(text: &str) -> impl Iterator<Item = &str> {
+    text.split("${placement.").skip(1).map(|rest| rest.split('}').next().unwrap_or(rest))
+}
+
+fn is_label(text: &str, extra: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || extra.contains(c))
+}
+
+fn is_env_name(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn is_relative(path: &str) -> bool {
+    !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+fn is_unprivileged(user: &str) -> bool {
+    let above_zero = |part: &str| part.parse::<u32>().is_ok_and(|id| id > 0);
+    user.split_once(':').is_some_and(|(uid, gid)| above_zero(uid) && above_zero(gid))
+}

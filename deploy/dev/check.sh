@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# `make check`: everything that can be said about the sources without running them.
+#
+# Usage: check.sh [name]   with a name (format, protos, scripts, dependencies, clippy) only that check
+set -euo pipefail
+shopt -s extglob
+here=$(dirname "${BASH_SOURCE[0]}")
+for part in lib install postgres; do
+  # shellcheck source=/dev/null
+  . "$here/$part.sh"
+done
+
+# Names the files; `cargo fmt` puts them right.
+check_format() { cargo fmt --all -- --check -l; }
+check_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
+check_dependencies() { deploy/dev/dependencies.sh; }
+
+check_scripts() {
+  local scripts
+  mapfile -t scripts < <(find .ci deploy cli controller agent -name node_modules -prune -o -name target -prune -o \
+    \( -name '*.sh' -o -path .ci/run \) -type f -print | sort)
+  # SC2016: text in single quotes with $ or ` is meant as it stands.
+  shellcheck --shell=bash --exclude=SC2016 --external-sources --source-path=SCRIPTDIR --source-path=. "${scripts[@]}"
+  say "${#scripts[@]} scripts"
+}
+
+check_protos() {
+  local tools=$ROOT/deploy/dev/tools
+  if ! [[ $tools/node_modules/.package-lock.json -nt $tools/package-lock.json ]]; then
+    npm ci --prefix "$tools" --silent --no-audit --no-fund
+    touch "$tools/node_modules/.package-lock.json"
+  fi
+  "$tools/node_modules/@bufbuild/buf-linux-$(uname -m | sed 's/^x86_64$/x64/')/bin/buf" lint proto
+}
+
+cd "$ROOT"
+check_toolchains
+if [[ $# -gt 0 ]]; then
+  "check_$1"
+  exit
+fi
+install_only shellcheck:shellcheck jq:jq "${PACKAGES_BUILD[@]}"
+failed=()
+for name in format protos scripts dependencies clippy; do
+  say "check: $name"
+  # A check that fails does not keep the others from running. A process each, since `||` switches `set -e` off.
+  "$ROOT/deploy/dev/check.sh" "$name" </dev/null || failed+=("$name")
+done
+[[ ${#failed[@]} -eq 0 ]] || die "these checks failed: ${failed[*]}" 'what they say is above'
+say 'all checks passed'

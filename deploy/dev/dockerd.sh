@@ -1,0 +1,119 @@
+# shellcheck shell=bash
+# The Docker Engine: started if none answers, with live-restore, so that containers outlive it. Sourced.
+
+DAEMON_JSON=/etc/docker/daemon.json
+ENGINE_PID=/var/run/docker.pid
+CONTAINERD_PID=/var/run/docker/containerd/containerd.pid
+
+engine_answers() { docker_ version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+engine_has_live_restore() { [[ $(docker_ info --format '{{.LiveRestoreEnabled}}' 2>/dev/null) == true ]]; }
+
+# `make up`: the engine under the machine's supervisor.
+ensure_engine() {
+  if engine_answers; then
+    engine_has_live_restore || ask_for_live_restore
+    return
+  fi
+  write_live_restore
+  say 'starting the Docker Engine'
+  if has_systemd && systemctl cat docker.service >/dev/null 2>&1; then
+    as_root systemctl start docker.service
+  else
+    process_start dockerd
+  fi
+  wait_for 60 'the Docker Engine answers' engine_answers ||
+    die 'the Docker Engine does not answer' "see $LOGS/dockerd.log, or: journalctl -u docker"
+}
+
+# Adds live-restore to the engine's configuration and keeps the rest of it. `make clean` takes it back.
+write_live_restore() {
+  local merged
+  [[ $(as_root cat "$DAEMON_JSON" 2>/dev/null | jq -r '."live-restore"') == true ]] && return
+  merged=$(as_root cat "$DAEMON_JSON" 2>/dev/null | jq -s '(.[0] // {}) + {"live-restore": true}') ||
+    die "$DAEMON_JSON is no JSON" 'repair it'
+  as_root install -d -m 0755 "$(dirname "$DAEMON_JSON")"
+  printf '%s\n' "$merged" | as_root tee "$DAEMON_JSON" >/dev/null
+  as_root touch "$DATA/set-live-restore"
+}
+
+# Takes live-restore out again if it was put in here; a file with nothing else in it goes.
+remove_live_restore() {
+  local left
+  [[ -e $DATA/set-live-restore ]] || return 0
+  left=$(as_root cat "$DAEMON_JSON" 2>/dev/null | jq 'del(."live-restore")') || return 0
+  if [[ $left == '{}' ]]; then
+    as_root rm -f "$DAEMON_JSON"
+  else
+    printf '%s\n' "$left" | as_root tee "$DAEMON_JSON" >/dev/null
+  fi
+}
+
+# An engine that already runs takes live-restore from its configuration without a restart.
+ask_for_live_restore() {
+  say "the running Docker Engine lacks live-restore: setting it in $DAEMON_JSON and reloading"
+  write_live_restore
+  as_root kill -HUP "$(cat "$ENGINE_PID")"
+  wait_for 15 'live-restore is on' engine_has_live_restore ||
+    die 'the Docker Engine did not take live-restore' "add \"live-restore\": true to its configuration and restart it"
+}
+
+# Pid files of processes that are gone keep dockerd from starting.
+clean_stale_pids() {
+  local file pid
+  for file in "$ENGINE_PID" "$CONTAINERD_PID"; do
+    pid=$(as_root cat "$file" 2>/dev/null) || continue
+    is_engine_process "$pid" || as_root rm -f "$file"
+  done
+}
+
+# A recycled pid belongs to somebody else by now.
+is_engine_process() { # pid
+  is_alive "$1" && [[ $(tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null) == *@(dockerd|containerd)* ]]
+}
+
+# `make test`: an engine for as long as the tests run, if none answers. Sets TEST_ENGINE_PID.
+start_test_engine() { # log file
+  engine_answers && return
+  clean_stale_pids
+  say 'starting a Docker Engine for the tests'
+  # A group of its own, so that Ctrl-C in the terminal leaves it to the clean-up.
+  as_root setsid dockerd --live-restore >"$1" 2>&1 </dev/null &
+  if ! wait_for 60 'the Docker Engine answers' engine_answers; then
+    tail -n 20 "$1" >&2
+    die 'the Docker Engine does not answer' 'its last lines are above'
+  fi
+  TEST_ENGINE_PID=$(cat "$ENGINE_PID")
+}
+
+stop_test_engine() {
+  [[ -n ${TEST_ENGINE_PID:-} ]] || return 0
+  say 'stopping the Docker Engine of the tests'
+  end_process "$TEST_ENGINE_PID" 30
+}
+
+# Removes the containers, networks and volumes whose fleet label matches. In: a label filter value or a prefix test.
+remove_fleet() { # function that takes a fleet id and says whether it is meant
+  local meant=$1 kind id fleet list
+  for kind in container network volume; do
+    case $kind in
+      container) list=(ps --all --quiet --no-trunc --filter label=supalove.fleet) ;;
+      network) list=(network ls --quiet --no-trunc --filter label=supalove.fleet) ;;
+      volume) list=(volume ls --quiet --filter label=supalove.fleet) ;;
+    esac
+    for id in $(docker_ "${list[@]}"); do
+      fleet=$(fleet_of "$kind" "$id") || continue
+      "$meant" "$fleet" || continue
+      case $kind in
+        container) docker_ rm --force "$id" >/dev/null ;;
+        network) docker_ network rm "$id" >/dev/null ;;
+        volume) docker_ volume rm "$id" >/dev/null ;;
+      esac
+    done
+  done
+}
+
+fleet_of() { # kind, id
+  local labels=.Labels
+  [[ $1 == container ]] && labels=.Config.Labels
+  docker_ "$1" inspect --format "{{ index $labels \"supalove.fleet\" }}" "$2" 2>/dev/null
+}

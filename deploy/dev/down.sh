@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# `make down`: stops what `make up` started and keeps the data. The next `make up` brings everything back.
+set -euo pipefail
+shopt -s extglob
+here=$(dirname "${BASH_SOURCE[0]}")
+for part in lib install release dockerd postgres processes fleet; do
+  # shellcheck source=/dev/null
+  . "$here/$part.sh"
+done
+
+need_rights
+own_data || { say 'nothing runs: there was no make up here'; exit 0; }
+stop_processes
+stop_fleet
+stop_engine
+say 'stopped; the data stays'

@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# The containers of this installation, by the label that the agent gives them. Sourced.
+
+# Identity of the fleet that this host's agent belongs to; nothing if it never joined.
+fleet_id() { as_root cat "$DATA/agent/identity.json" 2>/dev/null | jq -r '.fleet_id // empty'; }
+
+stop_fleet() {
+  local fleet containers
+  fleet=$(fleet_id)
+  [[ -n $fleet ]] && engine_answers || return 0
+  mapfile -t containers < <(docker_ ps --quiet --filter "label=supalove.fleet=$fleet")
+  [[ ${#containers[@]} -gt 0 ]] || return 0
+  say "stopping ${#containers[@]} containers"
+  docker_ stop --time 30 "${containers[@]}" >/dev/null
+}
+
+is_own_fleet() { [[ -n $1 && $1 == "$(fleet_id)" ]]; }
+
+# Containers, networks, volumes, rules and local images. False if no engine could be asked.
+remove_own_fleet() {
+  [[ -n $(fleet_id) ]] || return 0
+  if ! engine_answers; then
+    process_start_engine
+  fi
+  say 'removing containers, networks and volumes'
+  remove_fleet is_own_fleet
+  remove_host_rules
+  remove_local_images
+}
+
+# Volumes can only be removed through the engine, so it must run once more.
+process_start_engine() {
+  if has_systemd; then
+    as_root systemctl start docker.service
+  else
+    install_processes
+    process_start dockerd
+  fi
+  wait_for 60 'the Docker Engine answers' engine_answers ||
+    die 'the Docker Engine does not answer, so its volumes cannot be removed' "see $LOGS/dockerd.log"
+}
+
+# The agent keeps its packet filter rules in a table that carries a part of the node's id.
+is_own_table() { # table, node id
+  local id=${2#nod_} part=${1#supalove_}
+  [[ $1 == supalove_* && ${#part} -ge 8 && ${id//-/} == *"$part"* ]]
+}
+
+remove_host_rules() {
+  local family name node
+  has nft || return 0
+  node=$(as_root jq -r '.node_id // empty' "$DATA/agent/identity.json")
+  as_root nft list tables 2>/dev/null | while read -r _ family name; do
+    is_own_table "$name" "$node" || continue
+    say "removing the packet filter table $family $name"
+    as_root nft delete table "$family" "$name"
+  done
+}
+
+# The images of deploy/images carry the label of their inputs.
+remove_local_images() {
+  local images
+  mapfile -t images < <(docker_ images --quiet --filter label=dev.supalove.inputs | sort -u)
+  [[ ${#images[@]} -gt 0 ]] || return 0
+  say "removing ${#images[@]} local images"
+  # An image that somebody else's container uses stays.
+  docker_ rmi --force "${images[@]}" >/dev/null 2>&1 || true
+}
+
+# Ends the supervisor, and with it the engine if that is ours, unless other people's containers run on it.
+stop_engine() {
+  has_systemd && return
+  if supervisor_is_up && supervisor_running dockerd && [[ -n $(docker_ ps --quiet) ]]; then
+    say 'the Docker Engine stays up: other containers run on it'
+    return
+  fi
+  supervisor_down
+}

@@ -1,0 +1,126 @@
+# shellcheck shell=bash
+# What the scripts beside this one share: paths, ports, progress lines and rights. Sourced, never run.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# Of this checkout: secrets, logs, the session of the command line, up.json.
+STATE=$ROOT/.supalove
+SECRETS=$STATE/secrets
+LOGS=$STATE/log
+# Of this machine: what other users (postgres) must reach, and what only root may.
+DATA=/var/lib/supalove
+# Holds the path of the checkout that made DATA; without it DATA is not ours to touch.
+MARKER=$DATA/made-by
+
+# shellcheck disable=SC2034  # used by the scripts that source this one
+PUBLIC_PORT=8000 NODE_PORT=8001 POSTGRES_PORT=54329
+
+# Tests and the platform use the engine of this machine, whatever the user's shell points at.
+export DOCKER_HOST=unix:///var/run/docker.sock
+# Queries are checked against .sqlx; only sqlx.sh asks a database.
+export SQLX_OFFLINE=true
+
+say() { printf '[%4ss] %s\n' "$SECONDS" "$*"; }
+warn() { printf '[%4ss] warning: %s\n' "$SECONDS" "$*" >&2; }
+die() {
+  printf 'error: %s\n' "$1" >&2
+  shift
+  [[ $# -eq 0 ]] || printf '       %s\n' "$@" >&2
+  exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+has_systemd() { [[ -d /run/systemd/system ]]; }
+
+# Runs a command as root. sudo drops the environment: pass variables with `env`.
+as_root() {
+  if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
+# Runs a command as another user; nothing of the caller's directory is needed there.
+as_user() { # user, command...
+  local user=$1
+  shift
+  (cd / && as_root runuser -u "$user" -- "$@")
+}
+
+need_rights() {
+  [[ $EUID -eq 0 ]] && return
+  has sudo || die 'this needs root or sudo' 'run it as root, or install sudo and allow it for this user'
+  sudo -v || die 'sudo refused' 'run this as root'
+}
+
+# Runs docker with the rights it needs.
+docker_() {
+  if [[ -w /var/run/docker.sock ]]; then docker "$@"; else as_root env "DOCKER_HOST=$DOCKER_HOST" docker "$@"; fi
+}
+
+# Waits until a command succeeds. In: seconds, what is waited for, command...
+wait_for() {
+  local end=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@" >/dev/null 2>&1; do
+    [[ $SECONDS -lt $end ]] || return 1
+    sleep 0.3
+  done
+  say "$what"
+}
+
+# A port on loopback that nothing listens on right now.
+free_port() {
+  local port
+  for _ in {1..50}; do
+    port=$((20000 + RANDOM % 12000))
+    [[ -n $(ss -Hltn "sport = :$port") ]] || { echo "$port"; return; }
+  done
+  die 'no free port found'
+}
+
+# True if the process is there and no zombie (a zombie's pid file is as stale as any).
+is_alive() { # pid
+  local state
+  [[ ${1:-} =~ ^[0-9]+$ ]] || return 1
+  state=$(awk '/^State:/ { print $2 }' "/proc/$1/status" 2>/dev/null) || return 1
+  [[ -n $state && $state != Z && $state != X ]]
+}
+
+# Ends a process by its id: asks, waits, then insists. In: pid, seconds, signal.
+end_process() {
+  local pid=$1 end=$((SECONDS + ${2:-20}))
+  is_alive "$pid" || return 0
+  as_root kill "-${3:-TERM}" "$pid" 2>/dev/null || return 0
+  while is_alive "$pid"; do
+    if [[ $SECONDS -ge $end ]]; then
+      as_root kill -KILL "$pid" 2>/dev/null || true
+      sleep 1
+      return
+    fi
+    sleep 0.2
+  done
+}
+
+# Is DATA ours? Stops if it belongs to another checkout or to nobody we know.
+own_data() {
+  [[ -e $DATA ]] || return 1
+  [[ -e $MARKER ]] || die "$DATA exists and was not made by make up" 'move it away'
+  [[ $(cat "$MARKER") == "$ROOT" ]] ||
+    die "$DATA belongs to the checkout in $(cat "$MARKER")" 'run this there first: make clean'
+}
+
+make_state() {
+  install -d -m 0700 "$STATE" "$SECRETS" "$LOGS" "$STATE/bin"
+  own_data && return
+  as_root install -d -m 0755 "$DATA"
+  echo "$ROOT" | as_root tee "$MARKER" >/dev/null
+}
+
+# Writes stdin to a file that only its owner reads, as a whole or not at all.
+put_secret() { # path
+  local draft=$1.new
+  (umask 077 && cat >"$draft")
+  mv -f "$draft" "$1"
+}
+
+# 32 random bytes, base64.
+random_key() { head -c 32 /dev/urandom | base64 -w 0; }
+# 160 random bits as hexadecimal: fits wherever a password goes, URLs included.
+random_password() { head -c 20 /dev/urandom | od -An -vtx1 | tr -d ' \n'; }

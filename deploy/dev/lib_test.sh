@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Tests of the parts of these scripts that need no services.
+set -euo pipefail
+shopt -s extglob
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+for part in lib install release dockerd postgres processes fleet; do
+  # shellcheck source=/dev/null
+  . "$here/$part.sh"
+done
+
+passed=0 failed=0
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+expect() { # what, expected, found
+  if [[ $2 == "$3" ]]; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    printf 'FAILED: %s\n  expected: %s\n  found:    %s\n' "$1" "$2" "$3"
+  fi
+}
+code_of() { local code=0; ("$@") >/dev/null 2>&1 || code=$?; echo "$code"; }
+
+expect 'a newer version is enough' 0 "$(code_of at_least 1.100.0 1.95)"
+expect 'the same version is enough' 0 "$(code_of at_least 1.95.0 1.95)"
+expect 'an older version is not' 1 "$(code_of at_least 1.94.1 1.95)"
+
+printf 'secret' | put_secret "$scratch/secret"
+expect 'a secret is its owner'"'"'s' 600 "$(stat -c %a "$scratch/secret")"
+printf 'other' | put_secret "$scratch/secret"
+expect 'a secret can be replaced' other "$(cat "$scratch/secret")"
+expect 'a key has 32 bytes' 32 "$(random_key | base64 -d | wc -c)"
+expect 'a password fits into a URL' 0 "$(code_of grep -qE '^[0-9a-f]{40}$' <(random_password))"
+
+expect 'this shell is alive' 0 "$(code_of is_alive $$)"
+sleep 0 & gone=$!
+wait "$gone"
+expect 'a process that ended is not' 1 "$(code_of is_alive "$gone")"
+expect 'nothing is not' 1 "$(code_of is_alive '')"
+expect 'this shell is no Docker Engine' 1 "$(code_of is_engine_process $$)"
+sleep 100 & sleeper=$!
+end_process "$sleeper" 5
+expect 'a process is ended by its id' 1 "$(code_of is_alive "$sleeper")"
+
+expect 'words are quoted' '"a" "b c"' "$(quoted a 'b c')"
+expect 'a word that would be expanded is refused' 1 "$(code_of quoted 'a%b')"
+
+count() { printf '%s\n' "$2" >"$scratch/output"; "$here/count.sh" "$1" "$scratch/output"; }
+expect 'cargo is counted' '10 passed, 1 failed' "$(count 1 'test result: ok. 8 passed; 0 failed; 0 ignored
+test result: FAILED. 2 passed; 1 failed; 0 ignored')"
+expect 'Deno is counted' '3 passed, 0 failed' "$(count 0 'ok | 3 passed | 0 failed (12ms)')"
+expect 'Deno'"'"'s failures are counted' '3 passed, 2 failed' "$(count 1 'FAILED | 3 passed | 2 failed (12ms)')"
+expect 'scripts are counted' '4 passed, 0 failed' "$(count 0 '4 passed, 0 failed')"
+expect 'other lines are not' '0 passed, 0 failed' "$(count 0 'it passed 3 passed tests')"
+expect 'a step that failed without a test counts' '1 passed, 1 failed' "$(count 1 '1 passed, 0 failed')"
+
+expect 'an unknown release is refused' 1 "$(RELEASE=nothing code_of check_release)"
+expect 'no release is fine' 0 "$(RELEASE='' code_of check_release)"
+
+node=nod_01930a1b-2c3d-7e4f-8a9b-0c1d2e3f4a5b
+expect 'the table of this node is ours' 0 "$(code_of is_own_table supalove_2e3f4a5b "$node")"
+expect 'the table of another is not' 1 "$(code_of is_own_table supalove_deadbeef "$node")"
+expect 'a table without an id is not' 1 "$(code_of is_own_table supalove_ "$node")"
+
+# What is in a command line can be read by everybody.
+describe_process controller
+expect 'the controller gets its secrets in files' 0 "$(code_of grep -q -- '--master-key-file' <<<"${ARGV[*]}")"
+expect 'and no address with a password' 1 "$(code_of grep -q 'postgresql://' <<<"${ARGV[*]}")"
+
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[[ $failed -eq 0 ]]

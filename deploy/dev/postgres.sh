@@ -1,0 +1,112 @@
+# shellcheck shell=bash
+# PostgreSQL for the controller (own data directory, supervised) and for the tests (thrown away). Sourced.
+
+# shellcheck disable=SC2153  # from lib.sh
+PGDATA_UP=$DATA/postgres
+PGRUN_UP=$DATA/postgres-run
+
+# Folder of the newest server's programs.
+postgres_bin() {
+  local folder
+  folder=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
+  [[ -x $folder/postgres ]] && echo "$folder"
+}
+
+# Makes a data directory. In: its path, the socket folder, the port, a file with the superuser's password.
+# Only loopback and the socket, passwords (SCRAM) on both.
+init_postgres() {
+  local data=$1 sockets=$2 port=$3 password=$4 handed=$2/handed
+  as_root install -d -o postgres -g postgres -m 0700 "$data" "$sockets"
+  as_root install -o postgres -g postgres -m 0600 "$password" "$handed"
+  as_user postgres "$(postgres_bin)/initdb" --pgdata="$data" --username=postgres --pwfile="$handed" \
+    --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 >/dev/null
+  as_root rm -f "$handed"
+  as_user postgres tee -a "$data/postgresql.conf" >/dev/null <<CONF
+
+# Written by deploy/dev/postgres.sh.
+listen_addresses = '127.0.0.1'
+port = $port
+unix_socket_directories = '$sockets'
+max_connections = 200
+CONF
+}
+
+postgres_answers() { "$(postgres_bin)/pg_isready" --quiet --host=127.0.0.1 --port="$1"; }
+
+# Runs SQL from stdin as the superuser. In: port, password file. The password travels in a file, not in an argument.
+psql_admin() {
+  local port=$1 passfile code=0
+  passfile=$(mktemp)
+  printf '127.0.0.1:%s:*:postgres:%s\n' "$port" "$(cat "$2")" >"$passfile"
+  PGPASSFILE=$passfile psql --host=127.0.0.1 --port="$port" --username=postgres --dbname=postgres \
+    --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 || code=$?
+  rm -f "$passfile"
+  return "$code"
+}
+
+# `make up`: the controller's database, or the one that DATABASE_URL names. Leaves $SECRETS/database-url.
+ensure_postgres() {
+  if [[ -n ${DATABASE_URL:-} ]]; then
+    as_root test ! -e "$PGDATA_UP" || die "DATABASE_URL is set, but $PGDATA_UP has data" 'run this first: make clean'
+    printf '%s' "$DATABASE_URL" | put_secret "$SECRETS/database-url"
+    touch "$STATE/database-is-external"
+    return
+  fi
+  database_is_external && return
+  [[ -e $SECRETS/postgres.password ]] || random_password | put_secret "$SECRETS/postgres.password"
+  if ! as_root test -e "$PGDATA_UP/PG_VERSION"; then
+    say "making a database in $PGDATA_UP"
+    init_postgres "$PGDATA_UP" "$PGRUN_UP" "$POSTGRES_PORT" "$SECRETS/postgres.password"
+  fi
+  process_start postgres
+  wait_for 60 "PostgreSQL answers on port $POSTGRES_PORT" postgres_answers "$POSTGRES_PORT" ||
+    die 'PostgreSQL does not answer' "see $LOGS/postgres.log"
+  [[ -e $SECRETS/database-url ]] || make_database
+}
+
+# True if DATABASE_URL was given, now or at an earlier run.
+database_is_external() { [[ -n ${DATABASE_URL:-} || -e $STATE/database-is-external ]]; }
+
+# A role and a database for the controller, which is no superuser.
+make_database() {
+  local password
+  password=$(random_password)
+  SUPALOVE_PASSWORD=$password psql_admin "$POSTGRES_PORT" "$SECRETS/postgres.password" <<'SQL'
+set log_min_error_statement = panic;
+\getenv password SUPALOVE_PASSWORD
+select 'create role supalove login' where not exists (select from pg_roles where rolname = 'supalove') \gexec
+alter role supalove password :'password';
+select 'create database supalove owner supalove' where not exists (select from pg_database where datname = 'supalove') \gexec
+SQL
+  printf 'postgresql://supalove:%s@127.0.0.1:%s/supalove' "$password" "$POSTGRES_PORT" |
+    put_secret "$SECRETS/database-url"
+}
+
+# A server that is thrown away. In: a folder of its own, whether it logs statements (all|none).
+# Out: TEST_POSTGRES_PORT, _PID, _LOG, _PASSWORD.
+start_test_postgres() {
+  local folder=$1 statements=$2
+  as_root install -d -o postgres -g postgres -m 0711 "$folder"
+  TEST_POSTGRES_PORT=$(free_port)
+  TEST_POSTGRES_LOG=$folder/server.log
+  TEST_POSTGRES_PASSWORD=$(random_password)
+  local password
+  password=$(mktemp)
+  printf '%s' "$TEST_POSTGRES_PASSWORD" >"$password"
+  init_postgres "$folder/data" "$folder/run" "$TEST_POSTGRES_PORT" "$password"
+  printf "log_statement = '%s'\n" "$statements" |
+    as_user postgres tee -a "$folder/data/postgresql.conf" >/dev/null
+  # pg_ctl: its server is nobody's child and stops by its pid file.
+  as_user postgres "$(postgres_bin)/pg_ctl" start --pgdata="$folder/data" --log="$TEST_POSTGRES_LOG" \
+    --wait --timeout=60 >/dev/null || die 'the PostgreSQL of the tests does not start' "see $TEST_POSTGRES_LOG"
+  as_root chmod 0644 "$TEST_POSTGRES_LOG"
+  rm -f "$password"
+  # shellcheck disable=SC2034  # for the scripts that source this one
+  TEST_POSTGRES_URL=postgresql://postgres:$TEST_POSTGRES_PASSWORD@127.0.0.1:$TEST_POSTGRES_PORT/postgres
+  say "PostgreSQL for this run answers on port $TEST_POSTGRES_PORT"
+}
+
+stop_test_postgres() { # folder
+  as_root test -e "$1/data/postmaster.pid" || return 0
+  as_user postgres "$(postgres_bin)/pg_ctl" stop --pgdata="$1/data" --mode=immediate >/dev/null 2>&1 || true
+}

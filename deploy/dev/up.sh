@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# `make up`: from a fresh machine to a project that answers. Every step looks first whether it is done, so a second
+# run is quick and changes nothing.
+#
+# In:  RELEASE (optional), DATABASE_URL (optional, instead of an own PostgreSQL).
+# Out: running processes, .supalove/up.json, and lines on stdout to paste.
+set -euo pipefail
+shopt -s extglob
+here=$(dirname "${BASH_SOURCE[0]}")
+for part in lib install release dockerd postgres processes platform; do
+  # shellcheck source=/dev/null
+  . "$here/$part.sh"
+done
+
+build_programs() {
+  local started=$SECONDS
+  say 'building (quick profile)'
+  (cd "$ROOT" && cargo build --profile quick --workspace --bins --locked)
+  say "built in $((SECONDS - started)) s"
+}
+
+# The local images come from the network while the compiler has the processor.
+build_images() {
+  [[ $(cat "$STATE/release") == core ]] || return 0
+  if [[ -w /var/run/docker.sock && $EUID -eq 0 ]]; then
+    "$ROOT/deploy/images/build.sh"
+  else
+    as_root env "DOCKER_HOST=$DOCKER_HOST" "PATH=$PATH" "$ROOT/deploy/images/build.sh"
+  fi >"$LOGS/images.log" 2>&1
+}
+
+build() {
+  local images
+  build_images &
+  images=$!
+  build_programs
+  if is_alive "$images"; then say "building the image set (log: .supalove/log/images.log)"; fi
+  if ! wait "$images"; then
+    tail -n 30 "$LOGS/images.log" >&2
+    die 'the image set could not be built' "its last lines are above; all of it: $LOGS/images.log"
+  fi
+  say 'the image set is there'
+}
+
+make_secrets() {
+  local made="$SECRETS/master.key"
+  if [[ ! -e $made ]] && as_root test -e "$PGDATA_UP/PG_VERSION"; then
+    die "$PGDATA_UP has data, but the master key in $SECRETS is gone" \
+      'bring it back; without it no secret of the platform can be read (or start anew: make clean)'
+  fi
+  [[ -e $made ]] || random_key | put_secret "$made"
+  [[ -e $SECRETS/operator.password ]] || random_password | put_secret "$SECRETS/operator.password"
+}
+
+# A port that somebody else holds is named before anything waits for it.
+check_port() { # process, port
+  process_running "$1" && return
+  [[ -z $(ss -Hltn "sport = :$2") ]] ||
+    die "port $2 is needed for $1, and another process has it" "find it with: ss -ltnp 'sport = :$2'"
+}
+
+install_programs() {
+  local name
+  install_binary "$ROOT/target/quick/supalove" || true
+  for name in controller agent; do
+    install_binary "$ROOT/target/quick/supalove-$name" || continue
+    process_running "$name" || continue
+    say "$name is new: restarting it; containers keep running"
+    process_restart "$name"
+  done
+}
+
+controller_answers() { curl --silent --fail --max-time 2 --output /dev/null "http://$API/healthz"; }
+
+start_controller() {
+  process_start controller
+  wait_for 60 "the controller answers at $API" controller_answers ||
+    die 'the controller does not answer' "see $(log_hint controller)"
+}
+
+check_release
+need_rights
+check_toolchains
+if has_systemd; then install_packages; else install_packages supervisord:supervisor; fi
+make_state
+exec 9>"$STATE/lock"
+flock --nonblock 9 || die 'another make is at work in this checkout' 'wait for it'
+install_processes
+ensure_engine
+choose_release
+install_processes
+build
+make_secrets
+check_port postgres "$POSTGRES_PORT"
+check_port controller "$PUBLIC_PORT"
+check_port controller "$NODE_PORT"
+ensure_postgres
+install_programs
+start_controller
+write_wrapper
+ensure_session
+ensure_node
+ensure_organization
+ensure_project
+write_up_json
+print_what_to_try

@@ -1,0 +1,194 @@
+// One child process per function: started on the first call, ended when idle, replaced when it died,
+// stopped answering or has a new version.
+
+import type { Config } from "./config.ts";
+
+/** A function that did not start; the caller answers 503. */
+export class BootError extends Error {}
+
+/** A running child. */
+export interface Worker {
+  name: string;
+  version: string;
+  port: number;
+  /** Requests it is answering. */
+  active: number;
+  lastUsed: number;
+  /** Takes no new requests; ends after the last one. */
+  retired: boolean;
+  exited: boolean;
+  process: Deno.ChildProcess;
+}
+
+function freePort(): number {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  return port;
+}
+
+const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function accepts(port: number): Promise<boolean> {
+  try {
+    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Arguments of a child. It may use the network, read its own code and the import cache, write to /tmp. */
+export function workerArguments(config: Config, name: string): string[] {
+  const directory = `${config.functionsDir}/${name}`;
+  return [
+    "run",
+    "--quiet",
+    "--no-prompt",
+    "--no-lock",
+    "--allow-net",
+    "--allow-env",
+    "--allow-import",
+    `--allow-read=${directory},/deno-dir,/tmp`,
+    "--allow-write=/tmp",
+    `--v8-flags=--max-old-space-size=${config.heapMib}`,
+    `--preload=${new URL("./preload.ts", import.meta.url).pathname}`,
+    `${directory}/index.ts`,
+  ];
+}
+
+/** All children of the router. */
+export class Workers {
+  readonly #config: Config;
+  readonly #running = new Map<string, Promise<Worker>>();
+  readonly #alive = new Set<Worker>();
+
+  constructor(config: Config) {
+    this.#config = config;
+  }
+
+  /** How many children there are. */
+  get count(): number {
+    return this.#alive.size;
+  }
+
+  /** A worker that listens; the caller must `release` it. Throws BootError. */
+  async acquire(name: string, version: string): Promise<Worker> {
+    const started = this.#running.get(name);
+    if (started) {
+      const worker = await started;
+      if (!worker.exited && !worker.retired && worker.version === version) return this.#take(worker);
+      this.retire(worker);
+      // Another request may have replaced it while this one waited.
+      if (this.#running.get(name) !== started && this.#running.has(name)) return this.acquire(name, version);
+    }
+    const start = this.#start(name, version);
+    this.#running.set(name, start);
+    try {
+      return this.#take(await start);
+    } catch (error) {
+      if (this.#running.get(name) === start) this.#running.delete(name);
+      throw error;
+    }
+  }
+
+  /** The request is over. */
+  release(worker: Worker): void {
+    worker.active -= 1;
+    worker.lastUsed = Date.now();
+    if (worker.retired && worker.active === 0) this.#kill(worker);
+  }
+
+  /** No new requests go there; it ends when the last one has, or after the answer limit. */
+  retire(worker: Worker): void {
+    if (worker.retired) return;
+    worker.retired = true;
+    if (worker.active === 0) return this.#kill(worker);
+    const timer = setTimeout(() => this.#kill(worker), this.#config.answerMs);
+    Deno.unrefTimer(timer);
+  }
+
+  /** Ends what has been idle for long. Called by a timer. */
+  sweep(now = Date.now()): void {
+    for (const worker of this.#alive) {
+      if (worker.active === 0 && now - worker.lastUsed >= this.#config.idleMs) this.retire(worker);
+    }
+  }
+
+  /** Ends all children. */
+  stop(): void {
+    for (const worker of this.#alive) this.#kill(worker);
+  }
+
+  #take(worker: Worker): Worker {
+    worker.active += 1;
+    worker.lastUsed = Date.now();
+    return worker;
+  }
+
+  #kill(worker: Worker): void {
+    if (!worker.exited) worker.process.kill("SIGKILL");
+  }
+
+  /** Room for one more, if need be by ending the one that has been idle for longest. */
+  #makeRoom(): void {
+    if (this.#alive.size < this.#config.maxWorkers) return;
+    const idle = [...this.#alive].filter((worker) => worker.active === 0)
+      .sort((a, b) => a.lastUsed - b.lastUsed);
+    if (idle.length === 0) throw new BootError("All function workers are busy");
+    this.retire(idle[0]);
+  }
+
+  async #start(name: string, version: string): Promise<Worker> {
+    this.#makeRoom();
+    const port = freePort();
+    const process = new Deno.Command("deno", {
+      args: workerArguments(this.#config, name),
+      clearEnv: true,
+      env: {
+        ...this.#config.workerEnv,
+        PATH: "/usr/bin",
+        HOME: "/tmp",
+        DENO_DIR: "/deno-dir",
+        DENO_NO_UPDATE_CHECK: "1",
+        // Overrides the address of the function's own Deno.serve call, even an explicit one.
+        DENO_SERVE_ADDRESS: `tcp:127.0.0.1:${port}`,
+      },
+      cwd: "/tmp",
+      stdin: "null",
+      stdout: "inherit",
+      stderr: "inherit",
+    }).spawn();
+    const worker: Worker = {
+      name,
+      version,
+      port,
+      active: 0,
+      lastUsed: Date.now(),
+      retired: false,
+      exited: false,
+      process,
+    };
+    this.#alive.add(worker);
+    process.status.then((status) => {
+      worker.exited = true;
+      this.#alive.delete(worker);
+      if (!worker.retired) console.error(`function ${name}: worker ended (code ${status.code})`);
+    });
+    await this.#listening(worker);
+    return worker;
+  }
+
+  async #listening(worker: Worker): Promise<void> {
+    const deadline = Date.now() + this.#config.bootMs;
+    while (!worker.exited && Date.now() < deadline) {
+      if (await accepts(worker.port)) return;
+      await sleep(10);
+    }
+    const ended = worker.exited;
+    this.retire(worker);
+    throw new BootError(
+      ended ? "The function ended before it listened; its log has the details" : "The function did not start in time",
+    );
+  }
+}

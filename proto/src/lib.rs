@@ -1,0 +1,33 @@
+//! The wire contract of Supalove.
+//!
+//! [`v1`] is the public API, [`node::v1`] what controller and agents speak. Both are generated from the
+//! protos beside this crate; [`DESCRIPTORS`] is their descriptor set, for reflection and for tools that
+//! walk every method.
+
+#![allow(missing_docs, reason = "generated; the protos carry the comments")]
+
+mod redact;
+
+/// The public API: what dashboards, SDKs and the CLI call.
+#[allow(clippy::all, clippy::pedantic, rust_2018_idioms)]
+pub mod v1 {
+    tonic::include_proto!("supalove.v1");
+}
+
+/// What controller and agents speak.
+pub mod node {
+    /// Version 1.
+    #[allow(clippy::all, clippy::pedantic, rust_2018_idioms)]
+    pub mod v1 {
+        tonic::include_proto!("supalove.node.v1");
+    }
+}
+
+/// Encoded `google.protobuf.FileDescriptorSet` of every proto.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Metadata key that carries a control session's epoch.
+pub const EPOCH_KEY: &str = "supalove-epoch";
+
+/// The version of the node protocol this build speaks.
+pub const NODE_PROTOCOL: u32 = 1;

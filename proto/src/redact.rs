@@ -1,0 +1,46 @@
+//! `Debug` for messages that hold secrets: it names the message and its harmless fields, never a secret.
+
+use std::fmt;
+
+use crate::{node::v1 as node, v1};
+
+macro_rules! redacted {
+    ($($message:ty { $($shown:ident),* })*) => {$(
+        impl fmt::Debug for $message {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($message))
+                    $(.field(stringify!($shown), &self.$shown))*
+                    .finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+
+redacted! {
+    v1::CreateJoinTokenResponse { id, max_uses }
+    v1::GetProjectApiKeysResponse {}
+    v1::GetProjectConnectionResponse { api_url, db_host, db_port, db_user, db_name }
+    v1::RefreshRequest {}
+    v1::SessionTokens {}
+    v1::SetUpRequest { email, display_name }
+    v1::SignInRequest { email, refresh_token_delivery }
+    node::ConfigFile { path, uid, gid, mode }
+    node::EnrollRequest { hostname, agent_version }
+    node::EnvVar { name, bind_placement }
+    node::HttpProbe { port, path, host }
+    node::PostgresProbe { port, user, database }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_secret_message_does_not_show_the_secret() {
+        let env =
+            node::EnvVar { name: "POSTGRES_PASSWORD".into(), value: "canary".into(), bind_placement: false };
+        let shown = format!("{env:?}");
+        assert!(shown.contains("POSTGRES_PASSWORD"));
+        assert!(!shown.contains("canary"));
+    }
+}
