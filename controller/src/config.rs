@@ -72,8 +72,8 @@ pub struct Config {
 
 /// 1 to 32 lower-case letters and digits: it becomes part of names in Docker.
 fn fleet_id(text: &str) -> Result<String, String> {
-    let valid = (1..=32).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let valid =
+        (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     if valid { Ok(text.to_owned()) } else { Err("must be 1 to 32 lower-case letters and digits".to_owned()) }
 }
 

@@ -56,7 +56,9 @@ impl Controller {
         let db = platform::connect(&config.database_url()?)
             .await
             .context("cannot connect to the control database")?;
-        let platform = platform::prepare(&db, &vault, config.fleet_id.as_deref()).await.context("cannot prepare the control database")?;
+        let platform = platform::prepare(&db, &vault, config.fleet_id.as_deref())
+            .await
+            .context("cannot prepare the control database")?;
         let releases = releases(config)?;
         ensure_setup_token(&db, config.setup_token_file.as_deref()).await?;
 

@@ -102,7 +102,7 @@ build_image() { # image
   say "$tag: built in $((SECONDS - started)) s"
 }
 
-need docker 'apt-get install docker.io docker-cli'
+need docker 'apt-get install docker.io'
 docker version --format '{{.Server.Version}}' >/dev/null 2>&1 ||
   fail "no Docker Engine answers at ${DOCKER_HOST:-the default socket}"
 

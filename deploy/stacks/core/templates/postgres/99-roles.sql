@@ -4,8 +4,7 @@
 \getenv tenant SUPALOVE_TENANT_PASSWORD
 \if :{?tenant}
 \else
-  \warn 'SUPALOVE_TENANT_PASSWORD is not set'
-  select 1 / 0 as "SUPALOVE_TENANT_PASSWORD is not set";
+  do $$ begin raise 'SUPALOVE_TENANT_PASSWORD is not set'; end $$;
 \endif
 
 -- A statement that fails must not bring its password into the log.

@@ -1,0 +1,197 @@
+//! The command line. Every option of `run` is also an environment variable.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use ipnet::Ipv4Net;
+
+use crate::config::HostSettings;
+use crate::host::CapacityOverride;
+
+/// Runs Supalove projects on this Docker host.
+#[derive(Debug, Parser)]
+#[command(name = "supalove-agent", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make this host a node of a cluster.
+    Join(Join),
+    /// Run projects until stopped.
+    Run(Box<Run>),
+    /// Show what the running agent is doing.
+    Status(Status),
+}
+
+/// Where things lie.
+#[derive(Debug, Args)]
+pub struct StateDir {
+    /// Directory of identity, records and configuration.
+    #[arg(long, env = "SUPALOVE_AGENT_STATE_DIR", default_value = "/var/lib/supalove-agent")]
+    pub state_dir: PathBuf,
+}
+
+/// Options of `join`.
+#[derive(Debug, Args)]
+pub struct Join {
+    /// Controller's node port, host:port.
+    #[arg(long, env = "SUPALOVE_AGENT_CONTROLLER")]
+    pub controller: String,
+    /// Join token. Better given by SUPALOVE_JOIN_TOKEN or --token-file: arguments are visible to every user.
+    #[arg(long, env = "SUPALOVE_JOIN_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
+    pub token: Option<String>,
+    /// File that holds the join token.
+    #[arg(long)]
+    pub token_file: Option<PathBuf>,
+    /// Name of this host in the cluster; the host's own name by default.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Replace an identity that is there.
+    #[arg(long)]
+    pub force: bool,
+    /// Where the identity goes.
+    #[command(flatten)]
+    pub state: StateDir,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Where things lie.
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Docker Engine: unix:///path or tcp://host:port.
+    #[arg(long, env = "SUPALOVE_AGENT_DOCKER_HOST", default_value = "unix:///var/run/docker.sock")]
+    pub docker_host: String,
+    /// Address that published ports of projects bind to.
+    #[arg(long, env = "SUPALOVE_AGENT_PUBLISH_ADDRESS", default_value = "127.0.0.1")]
+    pub publish_address: IpAddr,
+    /// Host name or address under which published ports are reached; found by itself if not given.
+    #[arg(long, env = "SUPALOVE_AGENT_ADVERTISE_ADDRESS")]
+    pub advertise_address: Option<String>,
+    /// First port of slot 0; each slot has eight.
+    #[arg(long, env = "SUPALOVE_AGENT_PORT_BASE", default_value_t = 5500)]
+    pub port_base: u16,
+    /// Number of slots, that is of projects at once.
+    #[arg(long, env = "SUPALOVE_AGENT_SLOTS", default_value_t = 256)]
+    pub slots: u32,
+    /// Range that the projects' networks are cut from.
+    #[arg(long, env = "SUPALOVE_AGENT_NETWORK_RANGE", default_value = "10.213.0.0/16")]
+    pub network_range: Ipv4Net,
+    /// Thousandths of a core that may be reserved; all by default.
+    #[arg(long, env = "SUPALOVE_AGENT_CPU_MILLIS")]
+    pub cpu_millis: Option<u32>,
+    /// MiB of memory that may be reserved; all by default.
+    #[arg(long, env = "SUPALOVE_AGENT_MEMORY_MIB")]
+    pub memory_mib: Option<u32>,
+    /// MiB of disk that may be reserved; all of Docker's by default.
+    #[arg(long, env = "SUPALOVE_AGENT_DISK_MIB")]
+    pub disk_mib: Option<u64>,
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Where things lie.
+    #[command(flatten)]
+    pub state: StateDir,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Settings that do not fit together.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// More slots than room.
+    #[error(
+        "{asked} slots do not fit: from port {port_base} and in {range} there is room for {room}; set --slots lower"
+    )]
+    Slots {
+        /// What was asked for.
+        asked: u32,
+        /// First port.
+        port_base: u16,
+        /// Network range.
+        range: Ipv4Net,
+        /// What fits.
+        room: u32,
+    },
+    /// The range is written as an address inside it.
+    #[error("{given} is no network; did you mean {network}?")]
+    Range {
+        /// As given.
+        given: Ipv4Net,
+        /// The network it lies in.
+        network: Ipv4Net,
+    },
+}
+
+impl Run {
+    /// The host's settings, checked.
+    pub fn settings(&self, state_dir: PathBuf) -> Result<HostSettings, SettingsError> {
+        let network = self.network_range.trunc();
+        if network != self.network_range {
+            return Err(SettingsError::Range { given: self.network_range, network });
+        }
+        let room = HostSettings::room_for_slots(self.port_base, network);
+        if self.slots == 0 || self.slots > room {
+            return Err(SettingsError::Slots {
+                asked: self.slots,
+                port_base: self.port_base,
+                range: network,
+                room,
+            });
+        }
+        Ok(HostSettings {
+            state_dir,
+            publish_address: self.publish_address,
+            advertise_address: self.advertise_address.clone(),
+            port_base: self.port_base,
+            slots: self.slots,
+            network_range: network,
+        })
+    }
+
+    /// Capacity given by hand.
+    pub fn capacity(&self) -> CapacityOverride {
+        CapacityOverride { cpu_millis: self.cpu_millis, memory_mib: self.memory_mib, disk_mib: self.disk_mib }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn run(words: &[&str]) -> Run {
+        let all = ["supalove-agent", "run"].iter().chain(words);
+        match Cli::try_parse_from(all).unwrap().command {
+            Command::Run(run) => *run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        let settings = run(&[]).settings("/s".into()).unwrap();
+        assert_eq!((settings.port_base, settings.slots), (5500, 256));
+    }
+
+    #[test]
+    fn settings_that_do_not_fit_are_refused() {
+        let narrow = run(&["--network-range", "10.0.0.0/26"]).settings("/s".into());
+        assert!(matches!(narrow, Err(SettingsError::Slots { room: 2, .. })));
+        let host_bits = run(&["--network-range", "10.0.0.1/16"]).settings("/s".into());
+        assert!(matches!(host_bits, Err(SettingsError::Range { .. })));
+        assert!(run(&["--port-base", "65000"]).settings("/s".into()).is_err());
+    }
+}

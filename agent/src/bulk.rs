@@ -1,0 +1,77 @@
+//! Bulk connections: dialled when the control session asks, so that no transfer stalls control. They end with the
+//! session that asked for them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use supalove_certs::tls::{NodeChannel, node_client_config};
+use supalove_proto::node::v1::node_bulk_service_server::NodeBulkServiceServer;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::dial::dial;
+use crate::node::Node;
+use crate::service::NodeBulk;
+
+/// The bulk connection of one session.
+#[derive(Debug)]
+pub struct Bulk {
+    node: Arc<Node>,
+    session: CancellationToken,
+    current: Mutex<Option<Connection>>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    began: Instant,
+    /// Cancelled to retire the connection; cancelled by itself when it has ended.
+    stop: CancellationToken,
+}
+
+impl Bulk {
+    /// None is open yet. All end when `session` is cancelled.
+    pub fn new(node: Arc<Node>, session: CancellationToken) -> Self {
+        Self { node, session, current: Mutex::default() }
+    }
+
+    /// Dials, unless a connection was opened just now. A controller asks only when it has none, so an older one is dead
+    /// to it and is retired.
+    pub fn open(&self) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = current.as_ref() {
+            let fresh = connection.began.elapsed() < self.node.times.dial;
+            if fresh && !connection.stop.is_cancelled() {
+                return;
+            }
+            connection.stop.cancel();
+        }
+        let stop = self.session.child_token();
+        *current = Some(Connection { began: Instant::now(), stop: stop.clone() });
+        let node = self.node.clone();
+        tokio::spawn(async move {
+            connection(&node, &stop).await;
+            stop.cancel();
+        });
+    }
+}
+
+async fn connection(node: &Arc<Node>, stop: &CancellationToken) {
+    let identity = &node.identity;
+    let config = match node_client_config(
+        &identity.ca_pem,
+        &identity.certificate_pem,
+        &identity.key_pem,
+        NodeChannel::Bulk,
+    ) {
+        Ok(config) => config,
+        Err(error) => return tracing::error!(%error, "the identity cannot be used"),
+    };
+    match dial(&identity.controller, config, node.times.dial).await {
+        Ok(dialled) => {
+            let routes = Routes::new(NodeBulkServiceServer::new(NodeBulk::new(node.clone())));
+            let reason = dialled.serve(routes, &node.times, stop).await;
+            tracing::debug!(reason, "bulk connection ended");
+        }
+        Err(error) => tracing::warn!(%error, "no bulk connection"),
+    }
+}

@@ -1,0 +1,154 @@
+//! Containers of the fleet: list, look at, create, start, stop, remove.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptions,
+};
+
+use super::create::{self, ContainerPlan};
+use super::error::gone_is_fine;
+use super::{Engine, EngineError, labels};
+
+/// A container in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Engine's id.
+    pub id: String,
+    /// Name without the slash.
+    pub name: String,
+    /// Its project.
+    pub project_ref: String,
+    /// Its service.
+    pub service: String,
+    /// Hash over what it was created from.
+    pub hash: String,
+    /// Whether it runs.
+    pub running: bool,
+    /// Ports it holds on the host.
+    pub host_ports: Vec<u16>,
+}
+
+/// A container looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// Whether it runs.
+    pub running: bool,
+    /// Exit code of the last run.
+    pub exit_code: i64,
+    /// The kernel killed it for its memory.
+    pub oom_killed: bool,
+    /// What the engine has to say about a failed start.
+    pub error: String,
+    /// Address on the project's network.
+    pub address: Option<Ipv4Addr>,
+}
+
+impl Engine {
+    /// All containers of the fleet, running or not.
+    pub async fn containers(&self) -> Result<Vec<Container>, EngineError> {
+        self.list(vec![self.fleet_label()]).await
+    }
+
+    /// All containers of one project.
+    pub async fn project_containers(&self, project_ref: &str) -> Result<Vec<Container>, EngineError> {
+        let project = format!("{}={project_ref}", labels::PROJECT);
+        self.list(vec![self.fleet_label(), project]).await
+    }
+
+    async fn list(&self, wanted: Vec<String>) -> Result<Vec<Container>, EngineError> {
+        let filters = HashMap::from([("label", wanted)]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let found = self.ask(self.docker.list_containers(Some(options))).await?;
+        Ok(found.into_iter().map(container).collect())
+    }
+
+    /// Looks at one container; none if it does not exist.
+    pub async fn inspect(&self, id: &str) -> Result<Option<Inspected>, EngineError> {
+        let call = self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        match self.ask(call).await {
+            Ok(found) => Ok(Some(inspected(found))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates a container on a network, given by its name; returns its id. If the name is taken by a container of the
+    /// same hash, that one is taken; another one goes first.
+    pub async fn create(&self, network: &str, plan: ContainerPlan) -> Result<String, EngineError> {
+        match self.try_create(network, plan.clone()).await {
+            Err(error) if error.is_conflict() => {
+                let holders = self.project_containers(&plan.project_ref).await?;
+                let holder = holders.into_iter().find(|holder| holder.service == plan.service);
+                match holder {
+                    Some(holder) if holder.hash == plan.hash => Ok(holder.id),
+                    Some(holder) => {
+                        self.remove(&holder.id).await?;
+                        self.try_create(network, plan).await
+                    }
+                    None => Err(error),
+                }
+            }
+            other => other,
+        }
+    }
+
+    async fn try_create(&self, network: &str, plan: ContainerPlan) -> Result<String, EngineError> {
+        let name = labels::container_name(&plan.project_ref, &plan.service);
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        let body = create::body(&self.fleet, network, plan);
+        let created = self.change(self.docker.create_container(Some(options), body)).await?;
+        Ok(created.id)
+    }
+
+    /// Starts a container; one that runs is left alone.
+    pub async fn start(&self, id: &str) -> Result<(), EngineError> {
+        self.change(self.docker.start_container(id, None::<StartContainerOptions>)).await
+    }
+
+    /// Stops a container with its own signal and grace; one that does not run or exist is left alone.
+    pub async fn stop(&self, id: &str, grace_seconds: u64) -> Result<(), EngineError> {
+        let limit = std::time::Duration::from_secs(grace_seconds) + self.times.engine_stop_margin;
+        let docker = self.with_timeout(limit);
+        let call = docker.stop_container(id, None::<StopContainerOptions>);
+        gone_is_fine(super::limited(limit, call).await)
+    }
+
+    /// Removes a container, killing it if it runs, with its anonymous volumes.
+    pub async fn remove(&self, id: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        gone_is_fine(self.change(self.docker.remove_container(id, Some(options))).await)
+    }
+}
+
+fn container(summary: ContainerSummary) -> Container {
+    let marks = summary.labels.unwrap_or_default();
+    let mark = |name: &str| marks.get(name).cloned().unwrap_or_default();
+    let name = summary.names.unwrap_or_default().into_iter().next().unwrap_or_default();
+    let host_ports = summary.ports.unwrap_or_default().into_iter().filter_map(|port| port.public_port);
+    Container {
+        id: summary.id.unwrap_or_default(),
+        name: name.trim_start_matches('/').to_owned(),
+        project_ref: mark(labels::PROJECT),
+        service: mark(labels::SERVICE),
+        hash: mark(labels::SPEC_HASH),
+        running: summary.state == Some(ContainerSummaryStateEnum::RUNNING),
+        host_ports: host_ports.collect(),
+    }
+}
+
+fn inspected(found: ContainerInspectResponse) -> Inspected {
+    let state = found.state.unwrap_or_default();
+    let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    Inspected {
+        running: state.running.unwrap_or_default(),
+        exit_code: state.exit_code.unwrap_or_default(),
+        oom_killed: state.oom_killed.unwrap_or_default(),
+        error: state.error.unwrap_or_default(),
+        // A project's container has exactly one network.
+        address: networks.into_values().find_map(|endpoint| endpoint.ip_address?.parse().ok()),
+    }
+}

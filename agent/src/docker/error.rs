@@ -1,0 +1,65 @@
+//! What can go wrong with the engine, told apart as far as anybody acts on it.
+
+use std::time::Duration;
+
+use bollard::errors::Error as Client;
+
+/// A call to the engine that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No answer in time.
+    #[error("the Docker Engine did not answer within {0:?}")]
+    Timeout(Duration),
+    /// The engine said no, in its own words.
+    #[error("{message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The engine's words.
+        message: String,
+    },
+    /// The engine is away or speaks nonsense.
+    #[error("the Docker Engine cannot be used: {0}")]
+    Unreachable(#[source] Client),
+}
+
+impl EngineError {
+    /// The thing asked about does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+
+    /// The name is taken, or another call on the same thing is under way.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused { status: 409, .. })
+    }
+
+    /// Another process or container holds a port that was to be published.
+    pub fn is_port_conflict(&self) -> bool {
+        let message = self.to_string();
+        message.contains("port is already allocated") || message.contains("address already in use")
+    }
+}
+
+impl From<Client> for EngineError {
+    fn from(error: Client) -> Self {
+        match error {
+            Client::DockerResponseServerError { status_code, message } => {
+                Self::Refused { status: status_code, message }
+            }
+            Client::DockerStreamError { error } => Self::Refused { status: 500, message: error },
+            Client::RequestTimeoutError => Self::Timeout(Duration::ZERO),
+            other => Self::Unreachable(other),
+        }
+    }
+}
+
+/// Turns "it was not there" and "it was so already" into success.
+pub(super) fn gone_is_fine(result: Result<(), EngineError>) -> Result<(), EngineError> {
+    match result {
+        Err(error) if error.is_not_found() || matches!(error, EngineError::Refused { status: 304, .. }) => {
+            Ok(())
+        }
+        other => other,
+    }
+}

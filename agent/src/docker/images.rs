@@ -1,0 +1,127 @@
+//! Images: there already, or pulled with progress.
+
+use std::time::Duration;
+
+use bollard::query_parameters::CreateImageOptionsBuilder;
+use futures::StreamExt as _;
+use tokio::time::Instant;
+
+use super::pull_progress::PullProgress;
+use super::{Engine, EngineError};
+use crate::spec::names;
+
+/// Why an image is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The registry does not have it, or does not show it.
+    #[error("{0}")]
+    NotFound(String),
+    /// Something else, in the engine's words.
+    #[error("{0}")]
+    Failed(String),
+    /// Nothing moved for too long.
+    #[error("the pull of {image} made no progress for {limit:?}")]
+    Stalled {
+        /// Which image.
+        image: String,
+        /// For how long.
+        limit: Duration,
+    },
+    /// It took too long altogether.
+    #[error("the pull of {image} did not end within {limit:?}")]
+    TooLong {
+        /// Which image.
+        image: String,
+        /// The limit.
+        limit: Duration,
+    },
+}
+
+impl Engine {
+    /// True if the engine has the image.
+    pub async fn has_image(&self, image: &str) -> Result<bool, EngineError> {
+        match self.ask(self.docker.inspect_image(image)).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Pulls an image; `on_progress` gets percentages.
+    pub async fn pull(&self, image: &str, mut on_progress: impl FnMut(u32)) -> Result<(), PullError> {
+        let limit = self.times.pull_total;
+        let docker = self.with_timeout(limit);
+        // Without a tag the engine would pull every tag.
+        let full = if names::has_tag_or_digest(image) { image.to_owned() } else { format!("{image}:latest") };
+        let options = CreateImageOptionsBuilder::default().from_image(&full).build();
+        let mut reports = std::pin::pin!(docker.create_image(Some(options), None, None));
+        let mut progress = PullProgress::default();
+        let deadline = Instant::now() + limit;
+        loop {
+            let idle = self.times.pull_idle.min(deadline.saturating_duration_since(Instant::now()));
+            match tokio::time::timeout(idle, reports.next()).await {
+                Err(_) if Instant::now() >= deadline => {
+                    return Err(PullError::TooLong { image: image.to_owned(), limit });
+                }
+                Err(_) => {
+                    return Err(PullError::Stalled { image: image.to_owned(), limit: self.times.pull_idle });
+                }
+                Ok(None) => return Ok(()),
+                Ok(Some(Err(error))) => return Err(failure(&error.into())),
+                Ok(Some(Ok(report))) => {
+                    let detail = report.progress_detail.unwrap_or_default();
+                    on_progress(progress.report(
+                        report.id.as_deref().unwrap_or_default(),
+                        report.status.as_deref().unwrap_or_default(),
+                        detail.current.unwrap_or_default(),
+                        detail.total.unwrap_or_default(),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn failure(error: &EngineError) -> PullError {
+    let message = error.to_string();
+    if error.is_not_found() || says_not_found(&message) {
+        PullError::NotFound(message)
+    } else {
+        PullError::Failed(message)
+    }
+}
+
+/// The engine passes the registry's words on; these are the ones of Docker Hub and of the distribution registry.
+fn says_not_found(message: &str) -> bool {
+    [
+        "manifest unknown",
+        "repository does not exist",
+        "pull access denied",
+        "name unknown",
+        "not found: manifest",
+    ]
+    .iter()
+    .any(|words| message.contains(words))
+        || (message.contains("manifest for") && message.contains("not found"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_image_is_told_from_a_missing_network() {
+        for missing in [
+            "manifest for nginx:nope not found: manifest unknown: manifest unknown",
+            "pull access denied for a/b, repository does not exist or may require 'docker login'",
+        ] {
+            assert!(says_not_found(missing), "{missing}");
+        }
+        for other in [
+            "Get https://registry-1.docker.io/v2/: dial tcp: lookup registry-1.docker.io: no such host",
+            "toomanyrequests: You have reached your pull rate limit",
+        ] {
+            assert!(!says_not_found(other), "{other}");
+        }
+    }
+}

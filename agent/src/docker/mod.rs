@@ -1,0 +1,120 @@
+//! The only room that talks to the Docker Engine. In: our own types. Out: our own types; no type of the client
+//! library leaves. Every call has a time limit, and few run at once.
+
+mod containers;
+mod create;
+mod error;
+mod events;
+mod images;
+pub mod labels;
+mod logs;
+mod networks;
+mod pull_progress;
+mod volumes;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::{API_DEFAULT_VERSION, Docker};
+use tokio::sync::Semaphore;
+
+pub use self::containers::{Container, Inspected};
+pub use self::create::{ContainerPlan, MountPlan, PortPlan};
+pub use self::error::EngineError;
+pub use self::events::Hint;
+pub use self::images::PullError;
+pub use self::logs::LogLine;
+pub use self::networks::{HostNetwork, NetworkPlan, ProjectNetwork};
+pub use self::volumes::ProjectVolume;
+use crate::config::Times;
+
+/// Changes that may be under way at once: a host that boots must not drown its engine.
+const CHANGES_AT_ONCE: usize = 16;
+
+/// A Docker Engine, seen through one fleet's eyes: it shows and touches only what carries the fleet's label.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    docker: Docker,
+    fleet: Arc<str>,
+    times: Times,
+    changes: Arc<Semaphore>,
+}
+
+/// What the engine says about itself.
+#[derive(Debug, Clone)]
+pub struct EngineInfo {
+    /// Version, for people.
+    pub version: String,
+    /// Where images and volumes lie on this host.
+    pub root_dir: String,
+    /// Whether containers outlive a restart of the engine.
+    pub live_restore: bool,
+}
+
+impl Engine {
+    /// Connects and agrees on an API version. `host` is `unix:///path` or `tcp://host:port`.
+    pub async fn connect(host: &str, fleet: &str, times: Times) -> Result<Self, EngineError> {
+        let seconds = times.engine_call.as_secs();
+        let docker = if host.starts_with("unix://") || host.starts_with('/') {
+            Docker::connect_with_unix(host, seconds, API_DEFAULT_VERSION)
+        } else {
+            Docker::connect_with_http(host, seconds, API_DEFAULT_VERSION)
+        }?;
+        let negotiated = tokio::time::timeout(times.engine_call, docker.negotiate_version())
+            .await
+            .map_err(|_| EngineError::Timeout(times.engine_call))??;
+        Ok(Self {
+            docker: negotiated,
+            fleet: fleet.into(),
+            times,
+            changes: Arc::new(Semaphore::new(CHANGES_AT_ONCE)),
+        })
+    }
+
+    /// Version and directories.
+    pub async fn info(&self) -> Result<EngineInfo, EngineError> {
+        let info = self.ask(self.docker.info()).await?;
+        Ok(EngineInfo {
+            version: info.server_version.unwrap_or_default(),
+            root_dir: info.docker_root_dir.unwrap_or_default(),
+            live_restore: info.live_restore_enabled.unwrap_or_default(),
+        })
+    }
+
+    /// A call that changes nothing.
+    async fn ask<T>(
+        &self,
+        call: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Result<T, EngineError> {
+        limited(self.times.engine_call, call).await
+    }
+
+    /// A call that changes something.
+    async fn change<T>(
+        &self,
+        call: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Result<T, EngineError> {
+        // The semaphore is never closed; if it were, going on unlimited is right.
+        let _permit = self.changes.acquire().await.ok();
+        limited(self.times.engine_call, call).await
+    }
+
+    fn with_timeout(&self, timeout: Duration) -> Docker {
+        self.docker.clone().with_timeout(timeout)
+    }
+
+    fn fleet_label(&self) -> String {
+        format!("{}={}", labels::FLEET, self.fleet)
+    }
+}
+
+async fn limited<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, bollard::errors::Error>>,
+) -> Result<T, EngineError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(EngineError::Timeout(limit)),
+    }
+}

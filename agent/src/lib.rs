@@ -1,0 +1,28 @@
+//! The node agent: runs project stacks on one Docker host.
+//!
+//! It dials the controller, serves [`NodeAgentService`](supalove_proto::node::v1) on that connection, keeps the desired
+//! state of every project on disk, and makes the host be so: with a controller, without one, and after a reboot.
+
+pub mod args;
+pub mod backoff;
+pub mod bulk;
+pub mod config;
+pub mod dial;
+pub mod docker;
+pub mod fsio;
+pub mod host;
+pub mod identity;
+pub mod join;
+pub mod logs;
+pub mod network;
+pub mod node;
+pub mod probe;
+pub mod reports;
+pub mod run;
+pub mod service;
+pub mod session;
+pub mod spec;
+pub mod stack;
+pub mod state;
+pub mod status;
+pub mod tunnel;

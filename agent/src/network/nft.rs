@@ -1,0 +1,80 @@
+//! Runs `nft`: argument list and standard input, no shell, with a time limit.
+
+use std::io;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+const PROGRAM: &str = "nft";
+
+/// Why the packet filter could not be set.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NftError {
+    /// Not installed.
+    #[error("the program `nft` is missing: install the package `nftables`")]
+    Missing,
+    /// It said no, in its own words.
+    #[error("nft failed: {0}")]
+    Refused(String),
+    /// It did not end.
+    #[error("nft did not end within {0:?}")]
+    Timeout(Duration),
+    /// It could not be run.
+    #[error("nft could not be run: {0}")]
+    Run(String),
+    /// The task that owns the packet filter is gone.
+    #[error("the agent is stopping")]
+    Stopping,
+}
+
+/// The program's version; errs if it is not there.
+pub async fn version(limit: Duration) -> Result<String, NftError> {
+    run(&["--version"], None, limit).await
+}
+
+/// Loads a script in one transaction.
+pub async fn load(script: &str, limit: Duration) -> Result<(), NftError> {
+    run(&["-f", "-"], Some(script), limit).await.map(drop)
+}
+
+/// The table as the kernel has it; none if it has none of that name.
+pub async fn list(table: &str, limit: Duration) -> Result<Option<String>, NftError> {
+    match run(&["list", "table", "inet", table], None, limit).await {
+        Ok(listing) => Ok(Some(listing)),
+        Err(NftError::Refused(words)) if words.contains("No such file or directory") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn run(arguments: &[&str], input: Option<&str>, limit: Duration) -> Result<String, NftError> {
+    let output = tokio::time::timeout(limit, spawn(arguments, input))
+        .await
+        .map_err(|_| NftError::Timeout(limit))?
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => NftError::Missing,
+            _ => NftError::Run(error.to_string()),
+        })?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(NftError::Refused(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    }
+}
+
+async fn spawn(arguments: &[&str], input: Option<&str>) -> io::Result<Output> {
+    let mut child = Command::new(PROGRAM)
+        .args(arguments)
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // A run that is given up must not go on by itself.
+        .kill_on_drop(true)
+        .spawn()?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        stdin.write_all(input.as_bytes()).await?;
+        drop(stdin);
+    }
+    child.wait_with_output().await
+}

@@ -1,0 +1,132 @@
+//! The one task that writes the node's packet rules. In: which projects are present. Out: rules that are loaded before
+//! the answer, and put back when somebody took them away.
+
+use std::collections::BTreeSet;
+
+use ipnet::Ipv4Net;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+
+use super::nft::{self, NftError};
+use super::rules;
+use crate::config::Times;
+
+/// Asks the owner; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Rules(mpsc::Sender<Order>);
+
+#[derive(Debug)]
+struct Order {
+    change: Change,
+    done: oneshot::Sender<Result<(), NftError>>,
+}
+
+#[derive(Debug)]
+enum Change {
+    Close(String),
+    Drop(String),
+}
+
+impl Rules {
+    /// Starts the owner with the projects that are present already, and loads their rules.
+    pub async fn start(
+        node_short: &str,
+        range: Ipv4Net,
+        present: BTreeSet<String>,
+        times: Times,
+    ) -> Result<Self, NftError> {
+        nft::version(times.rules_call).await?;
+        let (orders, inbox) = mpsc::channel(256);
+        let mut owner = Owner { table: rules::table_name(node_short), range, present, loaded: None, times };
+        owner.load().await?;
+        tokio::spawn(owner.run(inbox));
+        Ok(Self(orders))
+    }
+
+    /// Returns once the project's bridge is closed in.
+    pub async fn close(&self, project_ref: &str) -> Result<(), NftError> {
+        self.order(Change::Close(project_ref.to_owned())).await
+    }
+
+    /// Returns once nothing of the project is left in the rules.
+    pub async fn drop_project(&self, project_ref: &str) -> Result<(), NftError> {
+        self.order(Change::Drop(project_ref.to_owned())).await
+    }
+
+    async fn order(&self, change: Change) -> Result<(), NftError> {
+        let (done, answer) = oneshot::channel();
+        self.0.send(Order { change, done }).await.map_err(|_| NftError::Stopping)?;
+        answer.await.map_err(|_| NftError::Stopping)?
+    }
+}
+
+struct Owner {
+    table: String,
+    range: Ipv4Net,
+    present: BTreeSet<String>,
+    /// The kernel's listing right after the last load: what a later listing must equal. None = to be loaded.
+    loaded: Option<String>,
+    times: Times,
+}
+
+impl Owner {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Order>) {
+        let mut check = tokio::time::interval(self.times.rules_check);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut orders = Vec::new();
+        loop {
+            tokio::select! {
+                // Several orders that wait are served by one load.
+                received = inbox.recv_many(&mut orders, 256) => match received {
+                    0 => return,
+                    _ => self.serve(orders.drain(..)).await,
+                },
+                _ = check.tick() => self.check().await,
+            }
+        }
+    }
+
+    async fn serve(&mut self, orders: impl Iterator<Item = Order>) {
+        let mut changed = self.loaded.is_none();
+        let mut waiting = Vec::new();
+        for order in orders {
+            changed |= match order.change {
+                Change::Close(project) => self.present.insert(project),
+                Change::Drop(project) => self.present.remove(&project),
+            };
+            waiting.push(order.done);
+        }
+        let result = if changed { self.load().await } else { Ok(()) };
+        for done in waiting {
+            // Who asked may have been cancelled; the rules stand all the same.
+            let _ = done.send(result.clone());
+        }
+    }
+
+    async fn load(&mut self) -> Result<(), NftError> {
+        self.loaded = None;
+        let limit = self.times.rules_call;
+        nft::load(&rules::render(&self.table, self.range, &self.present), limit).await?;
+        self.loaded = Some(nft::list(&self.table, limit).await?.unwrap_or_default());
+        Ok(())
+    }
+
+    async fn check(&mut self) {
+        let current = nft::list(&self.table, self.times.rules_call).await;
+        match current {
+            Ok(current)
+                if current.as_deref().unwrap_or_default() == self.loaded.as_deref().unwrap_or("unknown") =>
+            {
+                return;
+            }
+            Ok(_) => tracing::warn!(
+                table = self.table,
+                "packet rules were changed or are missing, loading them again"
+            ),
+            Err(error) => tracing::warn!(table = self.table, %error, "packet rules cannot be checked"),
+        }
+        if let Err(error) = self.load().await {
+            tracing::error!(table = self.table, %error, "packet rules cannot be loaded; projects may be open");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The packet rules of all projects of this node, rendered whole. Pure: in a set of refs, out text for `nft -f -`.
+//!
+//! A project's containers may talk to each other and to the outside. They may not reach link-local addresses (where
+//! clouds keep host credentials), the host's own ports, other projects' networks, or other projects' published ports.
+//! The chains run before Docker's own; an accept here still leaves Docker its say, a drop is final.
+//!
+//! A packet to another project's published port is rewritten to that project's container before the forward hook sees
+//! it, or ends at the host's own proxy process in the input hook: both ways meet a drop.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use ipnet::Ipv4Net;
+
+use crate::docker::labels;
+
+/// Below Docker's chains, which sit at `filter`.
+const PRIORITY: &str = "filter - 10";
+
+/// The name of this node's table.
+pub fn table_name(node_short: &str) -> String {
+    format!("supalove_{node_short}")
+}
+
+/// A script that replaces the table in one transaction; with no project, it removes the table.
+pub fn render(table: &str, range: Ipv4Net, projects: &BTreeSet<String>) -> String {
+    // Declaring before deleting makes the deletion succeed whether the table exists or not.
+    let mut script = format!("table inet {table}\ndelete table inet {table}\n");
+    if !projects.is_empty() {
+        table_body(&mut script, table, range, projects);
+    }
+    script
+}
+
+fn table_body(script: &mut String, table: &str, range: Ipv4Net, projects: &BTreeSet<String>) {
+    let list = |entry: &dyn Fn(&str, &str) -> String| {
+        let entries = projects.iter().map(|name| entry(name, &labels::bridge_name(name)));
+        entries.collect::<Vec<_>>().join(", ")
+    };
+    let forward = list(&|name, bridge| format!("\"{bridge}\" : jump p_{name}"));
+    let input = list(&|_, bridge| format!("\"{bridge}\""));
+    // Writing to a String cannot fail.
+    let _ = write!(
+        script,
+        "table inet {table} {{\n\
+         \tchain forward {{\n\
+         \t\ttype filter hook forward priority {PRIORITY}; policy accept;\n\
+         \t\tiifname vmap {{ {forward} }}\n\
+         \t}}\n\
+         \tchain input {{\n\
+         \t\ttype filter hook input priority {PRIORITY}; policy accept;\n\
+         \t\tiifname {{ {input} }} jump host\n\
+         \t}}\n\
+         \tchain host {{\n\
+         \t\tct state established,related accept\n\
+         \t\tdrop\n\
+         \t}}\n"
+    );
+    for project in projects {
+        project_chain(script, range, project);
+    }
+    script.push_str("}\n");
+}
+
+fn project_chain(script: &mut String, range: Ipv4Net, project: &str) {
+    let bridge = labels::bridge_name(project);
+    let prefix = labels::BRIDGE_PREFIX;
+    let _ = write!(
+        script,
+        "\tchain p_{project} {{\n\
+         \t\tct state established,related accept\n\
+         \t\toifname \"{bridge}\" accept\n\
+         \t\tip daddr 169.254.0.0/16 drop\n\
+         \t\tip6 daddr fe80::/10 drop\n\
+         \t\toifname \"{prefix}*\" drop\n\
+         \t\tip daddr {range} drop\n\
+         \t}}\n"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "abcdefghijklmnopqrst";
+    const TWO: &str = "bcdefghijklmnopqrstu";
+
+    fn projects(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn golden() {
+        let range = "10.213.0.0/16".parse().unwrap();
+        let script = render("supalove_0a1b2c3d", range, &projects(&[TWO, ONE]));
+        assert_eq!(script, include_str!("golden.nft"));
+    }
+
+    #[test]
+    fn without_projects_the_table_goes() {
+        let script = render("supalove_0a1b2c3d", "10.213.0.0/16".parse().unwrap(), &projects(&[]));
+        assert_eq!(script, "table inet supalove_0a1b2c3d\ndelete table inet supalove_0a1b2c3d\n");
+    }
+}

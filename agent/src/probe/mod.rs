@@ -1,0 +1,126 @@
+//! Asking a service whether it is ready, by dialling its container's address as a client would. In: the spec's probe.
+//! Out: ready, or why not, in words without secrets.
+
+mod http;
+mod postgres;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use supalove_proto::node::v1::{Probe, probe::Check};
+use tokio::net::TcpStream;
+
+/// Why a service is not ready.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// No answer in time.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// The port does not answer.
+    #[error("port {port}: {reason}")]
+    Connect {
+        /// In the container.
+        port: u16,
+        /// What the system said.
+        reason: String,
+    },
+    /// It answers, but not as it should.
+    #[error("{0}")]
+    Answer(String),
+}
+
+/// One try.
+pub async fn check(probe: &Probe, address: Ipv4Addr) -> Result<(), NotReady> {
+    let limit = Duration::from_millis(probe.timeout_ms.into());
+    match tokio::time::timeout(limit, dial_and_ask(probe, address)).await {
+        Ok(result) => result,
+        Err(_) => Err(NotReady::Timeout(limit)),
+    }
+}
+
+async fn dial_and_ask(probe: &Probe, address: Ipv4Addr) -> Result<(), NotReady> {
+    match &probe.check {
+        Some(Check::Http(http)) => {
+            let target = socket(address, http.port)?;
+            http::get(dial(target).await?, target, http).await
+        }
+        Some(Check::Postgres(postgres)) => {
+            let target = socket(address, postgres.port)?;
+            postgres::login(dial(target).await?, postgres).await
+        }
+        Some(Check::Tcp(tcp)) => dial(socket(address, tcp.port)?).await.map(drop),
+        None => Err(NotReady::Answer("the spec has no check".into())),
+    }
+}
+
+fn socket(address: Ipv4Addr, port: u32) -> Result<SocketAddr, NotReady> {
+    let port = u16::try_from(port).map_err(|_| NotReady::Answer("the spec's port is none".into()))?;
+    Ok(SocketAddr::new(IpAddr::V4(address), port))
+}
+
+async fn dial(target: SocketAddr) -> Result<TcpStream, NotReady> {
+    TcpStream::connect(target)
+        .await
+        .map_err(|error| NotReady::Connect { port: target.port(), reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use supalove_proto::node::v1::{HttpProbe, TcpProbe};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn probe(check: Check) -> Probe {
+        Probe { interval_ms: 100, timeout_ms: 300, ready_within_seconds: 1, failures: 1, check: Some(check) }
+    }
+
+    async fn http_server(answer: &'static str) -> (u32, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port().into();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 2048];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        (port, served)
+    }
+
+    fn http(port: u32) -> Probe {
+        probe(Check::Http(HttpProbe {
+            port,
+            path: "/health?x=1".into(),
+            bearer: "secret".into(),
+            host: "realtime-dev".into(),
+        }))
+    }
+
+    #[tokio::test]
+    async fn http_must_answer_200() {
+        let (port, served) = http_server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        check(&http(port), Ipv4Addr::LOCALHOST).await.unwrap();
+        let request = served.await.unwrap();
+        assert!(request.starts_with("GET /health?x=1 HTTP/1.1\r\n"));
+        assert!(request.contains("authorization: Bearer secret\r\n"));
+        assert!(request.contains("host: realtime-dev\r\n"));
+        let (port, _served) = http_server("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await;
+        let error = check(&http(port), Ipv4Addr::LOCALHOST).await.unwrap_err();
+        assert!(error.to_string().contains("503"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn silence_and_closed_ports_are_told_apart() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port().into();
+        assert!(matches!(check(&http(port), Ipv4Addr::LOCALHOST).await, Err(NotReady::Timeout(_))));
+        check(&probe(Check::Tcp(TcpProbe { port })), Ipv4Addr::LOCALHOST).await.unwrap();
+        drop(listener);
+        assert!(matches!(
+            check(&probe(Check::Tcp(TcpProbe { port })), Ipv4Addr::LOCALHOST).await,
+            Err(NotReady::Connect { .. })
+        ));
+    }
+}

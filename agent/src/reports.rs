@@ -1,0 +1,178 @@
+//! What the agent has to say to whoever watches. In: observed states and progress. Out: for each subscriber every
+//! project once, then the latest state of each that changed. States are never lost, only coalesced; progress may be.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use supalove_proto::node::v1::{ObservedStack, Progress};
+use tokio::sync::{broadcast, watch};
+
+/// Progress reports kept for a slow subscriber.
+const PROGRESS_KEPT: usize = 256;
+
+/// Where states are published; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reports {
+    states: Arc<Mutex<States>>,
+    version: watch::Sender<u64>,
+    progress: broadcast::Sender<Progress>,
+}
+
+#[derive(Debug, Default)]
+struct States {
+    last: u64,
+    /// By project: the version of its last change, and its state.
+    stacks: BTreeMap<String, (u64, ObservedStack)>,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self {
+            states: Arc::default(),
+            version: watch::Sender::new(0),
+            progress: broadcast::Sender::new(PROGRESS_KEPT),
+        }
+    }
+}
+
+impl Reports {
+    /// Publishes a project's state, unless nothing but the time is new.
+    pub fn publish(&self, mut stack: ObservedStack) {
+        stack.observed_at = None;
+        let mut states = self.lock();
+        let known = states.stacks.get(&stack.project_ref);
+        if known.is_some_and(|(_, known)| ObservedStack { observed_at: None, ..known.clone() } == stack) {
+            return;
+        }
+        stack.observed_at = Some(SystemTime::now().into());
+        states.last += 1;
+        let version = states.last;
+        states.stacks.insert(stack.project_ref.clone(), (version, stack));
+        drop(states);
+        self.version.send_replace(version);
+    }
+
+    /// Publishes a step; nobody may be listening.
+    pub fn progress(&self, progress: Progress) {
+        let _ = self.progress.send(progress);
+    }
+
+    /// All states as they are.
+    pub fn all(&self) -> Vec<ObservedStack> {
+        self.lock().stacks.values().map(|(_, stack)| stack.clone()).collect()
+    }
+
+    /// A subscriber that has seen nothing yet.
+    pub fn subscribe(&self) -> Subscription {
+        Subscription {
+            reports: self.clone(),
+            seen: 0,
+            version: self.version.subscribe(),
+            progress: self.progress.subscribe(),
+        }
+    }
+
+    fn since(&self, seen: u64) -> (u64, Vec<ObservedStack>) {
+        let states = self.lock();
+        let mut news: Vec<_> = states.stacks.values().filter(|(version, _)| *version > seen).collect();
+        news.sort_by_key(|(version, _)| *version);
+        (states.last, news.into_iter().map(|(_, stack)| stack.clone()).collect())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, States> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One subscriber.
+#[derive(Debug)]
+pub struct Subscription {
+    reports: Reports,
+    seen: u64,
+    version: watch::Receiver<u64>,
+    progress: broadcast::Receiver<Progress>,
+}
+
+/// What a subscriber gets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum News {
+    /// Latest states of the projects that changed.
+    States(Vec<ObservedStack>),
+    /// A step.
+    Progress(Progress),
+}
+
+impl Subscription {
+    /// Every project as it is now; what comes next is what changes after it.
+    pub fn snapshot(&mut self) -> Vec<ObservedStack> {
+        self.version.mark_unchanged();
+        self.take()
+    }
+
+    /// Waits for something new; none when the agent stops.
+    pub async fn next(&mut self) -> Option<News> {
+        loop {
+            tokio::select! {
+                biased;
+                changed = self.version.changed() => {
+                    changed.ok()?;
+                    let states = self.take();
+                    if !states.is_empty() {
+                        return Some(News::States(states));
+                    }
+                }
+                progress = self.progress.recv() => match progress {
+                    Ok(progress) => return Some(News::Progress(progress)),
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                },
+            }
+        }
+    }
+
+    fn take(&mut self) -> Vec<ObservedStack> {
+        let (seen, states) = self.reports.since(self.seen);
+        self.seen = seen;
+        states
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stack(project_ref: &str, generation: u64) -> ObservedStack {
+        ObservedStack { project_ref: project_ref.into(), generation, ..ObservedStack::default() }
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_gets_all_then_the_latest_of_what_changed() {
+        let reports = Reports::default();
+        reports.publish(stack("a", 1));
+        reports.publish(stack("b", 1));
+        let mut watcher = reports.subscribe();
+        assert_eq!(watcher.snapshot().len(), 2);
+        for generation in 2..100 {
+            reports.publish(stack("a", generation));
+        }
+        reports.publish(stack("b", 1));
+        let Some(News::States(states)) = watcher.next().await else { panic!("no states") };
+        assert_eq!(states.len(), 1, "b did not change, a is coalesced");
+        assert_eq!(states[0].generation, 99);
+        assert!(states[0].observed_at.is_some());
+    }
+
+    #[tokio::test]
+    async fn progress_is_lost_before_states_are() {
+        let reports = Reports::default();
+        let mut watcher = reports.subscribe();
+        watcher.snapshot();
+        for percent in 0..1000 {
+            reports.progress(Progress { percent, ..Progress::default() });
+        }
+        reports.publish(stack("a", 1));
+        assert!(matches!(watcher.next().await, Some(News::States(_))));
+        assert!(matches!(watcher.next().await, Some(News::Progress(_))));
+    }
+}

@@ -1,0 +1,161 @@
+//! `NodeAgentService`: control.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use chrono::Utc;
+use supalove_proto::NODE_PROTOCOL;
+use supalove_proto::node::v1::node_agent_service_server::NodeAgentService;
+use supalove_proto::node::v1::{
+    ApplyStackRequest, ApplyStackResponse, HelloRequest, HelloResponse, InventoryRequest, InventoryResponse,
+    OpenBulkRequest, OpenBulkResponse, RemoveStackRequest, RemoveStackResponse, WatchStateRequest,
+    WatchStateResponse,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::error::{check_epoch, invalid, invalid_field, precondition, stale_epoch};
+use super::{inventory, watch};
+use crate::bulk::Bulk;
+use crate::host;
+use crate::network::{self, Taken};
+use crate::node::Node;
+use crate::spec::{names, validate};
+use crate::status::SessionStatus;
+
+/// What this agent can do beyond the protocol version.
+const CAPABILITIES: [&str; 2] = ["tail_logs", "tunnel"];
+
+/// The service on one session.
+#[derive(Debug)]
+pub struct NodeAgent {
+    node: Arc<Node>,
+    bulk: Arc<Bulk>,
+    /// Our address on the session's connection.
+    local: IpAddr,
+}
+
+impl NodeAgent {
+    /// Serves one session.
+    pub fn new(node: Arc<Node>, bulk: Arc<Bulk>, local: IpAddr) -> Self {
+        Self { node, bulk, local }
+    }
+
+    fn check_caller(&self, hello: &HelloRequest) -> Result<(), Status> {
+        if hello.fleet_id != self.node.identity.fleet_id {
+            return Err(precondition("FOREIGN_FLEET", "this node belongs to another fleet"));
+        }
+        if !(hello.protocol_min..=hello.protocol_max).contains(&NODE_PROTOCOL) {
+            return Err(precondition(
+                "PROTOCOL_MISMATCH",
+                format!("this agent speaks protocol {NODE_PROTOCOL}; update the older of the two"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// What was set; else the address that ports bind to; else the one the controller sees us under.
+    fn advertise_address(&self) -> String {
+        let host = &self.node.host;
+        let found = || {
+            let bound = host.publish_address;
+            if bound.is_unspecified() { self.local } else { bound }.to_string()
+        };
+        host.advertise_address.clone().unwrap_or_else(found)
+    }
+}
+
+#[tonic::async_trait]
+impl NodeAgentService for NodeAgent {
+    async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        let hello = request.into_inner();
+        self.check_caller(&hello)?;
+        let node = &self.node;
+        // A node whose engine is away is still there to be told so.
+        let taken = node.taken().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what the host's ports and networks are used for is not known");
+            Taken::default()
+        });
+        if !node.epochs.raise(hello.epoch) {
+            return Err(stale_epoch(hello.epoch, node.epochs.newest()));
+        }
+        let epoch = hello.epoch;
+        tracing::info!(epoch, controller = hello.controller_version, "session with the controller");
+        node.status.set(SessionStatus::Connected { since: Utc::now(), epoch });
+        Ok(Response::new(HelloResponse {
+            protocol_min: NODE_PROTOCOL,
+            protocol_max: NODE_PROTOCOL,
+            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            engine_version: node.engine_version.clone(),
+            capacity: Some(node.capacity),
+            boot_id: node.boot_id.clone(),
+            agent_run_id: node.run_id.clone(),
+            advertise_address: self.advertise_address(),
+            port_base: node.host.port_base.into(),
+            slots: node.host.slots,
+            network_range: node.host.network_range.to_string(),
+            blocked_slots: network::blocked(&node.host, &taken),
+            hostname: host::hostname(),
+        }))
+    }
+
+    async fn apply_stack(
+        &self,
+        request: Request<ApplyStackRequest>,
+    ) -> Result<Response<ApplyStackResponse>, Status> {
+        check_epoch(&self.node.epochs, &request)?;
+        let desired = request.into_inner();
+        validate(&desired, &self.node.host).map_err(|violations| invalid(&violations))?;
+        let (project, generation) = (desired.project_ref.clone(), desired.generation);
+        let changed = self.node.supervisor.apply(desired).await?;
+        tracing::info!(project, generation, changed, "desired state stored");
+        Ok(Response::new(ApplyStackResponse { changed }))
+    }
+
+    async fn remove_stack(
+        &self,
+        request: Request<RemoveStackRequest>,
+    ) -> Result<Response<RemoveStackResponse>, Status> {
+        check_epoch(&self.node.epochs, &request)?;
+        let removal = request.into_inner();
+        if !names::is_project_ref(&removal.project_ref) {
+            return Err(invalid_field("project_ref", "must be 20 lowercase letters"));
+        }
+        self.node.supervisor.remove(&removal).await?;
+        tracing::info!(
+            project = removal.project_ref,
+            generation = removal.generation,
+            delete_volumes = removal.delete_volumes,
+            "removal stored"
+        );
+        Ok(Response::new(RemoveStackResponse {}))
+    }
+
+    async fn inventory(
+        &self,
+        request: Request<InventoryRequest>,
+    ) -> Result<Response<InventoryResponse>, Status> {
+        check_epoch(&self.node.epochs, &request)?;
+        Ok(Response::new(inventory::take(&self.node).await?))
+    }
+
+    type WatchStateStream = ReceiverStream<Result<WatchStateResponse, Status>>;
+
+    async fn watch_state(
+        &self,
+        request: Request<WatchStateRequest>,
+    ) -> Result<Response<Self::WatchStateStream>, Status> {
+        let epoch = check_epoch(&self.node.epochs, &request)?;
+        Ok(Response::new(watch::start(self.node.clone(), epoch)))
+    }
+
+    async fn open_bulk(
+        &self,
+        request: Request<OpenBulkRequest>,
+    ) -> Result<Response<OpenBulkResponse>, Status> {
+        check_epoch(&self.node.epochs, &request)?;
+        self.bulk.open();
+        Ok(Response::new(OpenBulkResponse {}))
+    }
+}

@@ -1,0 +1,41 @@
+//! Everything of this fleet that is on the host, by project, whether a record explains it or not.
+
+use std::collections::BTreeMap;
+
+use supalove_proto::node::v1::{InventoryResponse, ProjectInventory};
+use tonic::Status;
+
+use crate::network;
+use crate::node::Node;
+
+pub(super) async fn take(node: &Node) -> Result<InventoryResponse, Status> {
+    let engine = node.engine();
+    let mut projects: BTreeMap<String, ProjectInventory> = BTreeMap::new();
+    for record in node.supervisor.records().await {
+        entry(&mut projects, &record.project_ref).generation = record.generation();
+    }
+    for container in engine.containers().await? {
+        entry(&mut projects, &container.project_ref).containers.push(container.name);
+    }
+    for network in engine.networks().await? {
+        entry(&mut projects, &network.project_ref).networks.push(network.name);
+    }
+    for volume in engine.volumes().await? {
+        entry(&mut projects, &volume.project_ref).volumes.push(volume.name);
+    }
+    let taken = node.taken().await?;
+    Ok(InventoryResponse {
+        projects: projects.into_values().collect(),
+        blocked_slots: network::blocked(&node.host, &taken),
+    })
+}
+
+fn entry<'a>(
+    projects: &'a mut BTreeMap<String, ProjectInventory>,
+    project_ref: &str,
+) -> &'a mut ProjectInventory {
+    projects.entry(project_ref.to_owned()).or_insert_with(|| ProjectInventory {
+        project_ref: project_ref.to_owned(),
+        ..ProjectInventory::default()
+    })
+}

@@ -1,0 +1,10 @@
+//! The gRPC services that the agent serves on connections it has dialled. Handlers check, call one room, and answer.
+
+mod agent;
+mod bulk;
+mod error;
+mod inventory;
+mod watch;
+
+pub use self::agent::NodeAgent;
+pub use self::bulk::NodeBulk;

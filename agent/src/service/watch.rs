@@ -1,0 +1,65 @@
+//! `WatchState`: every project once, the marker, then what changes. A slow reader misses progress, never a state.
+
+use std::sync::Arc;
+
+use supalove_proto::node::v1::watch_state_response::Report;
+use supalove_proto::node::v1::{ObservedStack, Progress, SnapshotEnd, WatchStateResponse};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::error::stale_epoch;
+use crate::node::Node;
+use crate::reports::{News, Subscription};
+
+/// Reports on their way to one reader.
+const ON_THE_WAY: usize = 64;
+
+type Sender = mpsc::Sender<Result<WatchStateResponse, Status>>;
+
+/// The reader is gone.
+struct Gone;
+
+/// Starts a stream for one session.
+pub fn start(node: Arc<Node>, epoch: u64) -> ReceiverStream<Result<WatchStateResponse, Status>> {
+    let (out, reader) = mpsc::channel(ON_THE_WAY);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = feed(node.reports.subscribe(), &out) => {}
+            () = out.closed() => {}
+            () = node.epochs.superseded(epoch) => {
+                // A reader that is gone needs no reason.
+                let _ = out.try_send(Err(stale_epoch(epoch, node.epochs.newest())));
+            }
+        }
+    });
+    ReceiverStream::new(reader)
+}
+
+async fn feed(mut news: Subscription, out: &Sender) -> Result<(), Gone> {
+    send_states(news.snapshot(), out).await?;
+    send(Report::SnapshotEnd(SnapshotEnd {}), out).await?;
+    while let Some(news) = news.next().await {
+        match news {
+            News::States(states) => send_states(states, out).await?,
+            News::Progress(progress) => send_progress(progress, out),
+        }
+    }
+    Ok(())
+}
+
+async fn send_states(states: Vec<ObservedStack>, out: &Sender) -> Result<(), Gone> {
+    for state in states {
+        send(Report::Observed(state), out).await?;
+    }
+    Ok(())
+}
+
+async fn send(report: Report, out: &Sender) -> Result<(), Gone> {
+    out.send(Ok(WatchStateResponse { report: Some(report) })).await.map_err(|_| Gone)
+}
+
+/// Dropped while the reader is slow.
+fn send_progress(progress: Progress, out: &Sender) {
+    let _ = out.try_send(Ok(WatchStateResponse { report: Some(Report::Progress(progress)) }));
+}

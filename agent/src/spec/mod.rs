@@ -1,0 +1,21 @@
+//! Judging what a controller sends before anything of it is stored. In: an ApplyStack request and the host's
+//! settings. Out: nothing, or every field that is wrong. Pure: tested without Docker.
+
+mod limits;
+pub mod names;
+mod placement;
+mod service;
+mod tokens;
+mod validate;
+
+pub use self::limits::MESSAGE_BYTES;
+pub use self::tokens::{TokenError, substitute, substitute_text};
+pub use self::validate::{Violation, Violations, validate};
+
+use supalove_proto::node::v1::{Launch, ServiceSpec, probe};
+
+/// True for the service that holds the project's data: it is never restarted because of a probe alone.
+pub fn is_database(service: &ServiceSpec) -> bool {
+    let check = service.probe.as_ref().and_then(|probe| probe.check.as_ref());
+    service.launch() == Launch::Postgres || matches!(check, Some(probe::Check::Postgres(_)))
+}

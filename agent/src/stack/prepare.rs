@@ -1,0 +1,165 @@
+//! From a plan to containers that exist: rules, images, network, volumes, files, containers. Every step looks first
+//! and does only what is missing, so that it can be cut off and repeated at any point.
+
+use std::collections::HashMap;
+
+use futures::future::{join_all, try_join_all};
+use ipnet::Ipv4Net;
+use supalove_proto::node::v1::{ProgressStep, ServiceState, VolumeSpec};
+use tokio::time::Instant;
+
+use super::context::{Project, blocking};
+use super::diff::{Existing, diff};
+use super::failure::Failure;
+use super::files;
+use super::plan::ServicePlan;
+use super::teardown;
+use crate::docker::{Container, NetworkPlan, labels};
+
+/// Makes everything exist that the plans need; returns the container of each service.
+pub async fn prepare(
+    project: &Project,
+    plans: &[ServicePlan],
+    volumes: &[VolumeSpec],
+    subnet: Ipv4Net,
+) -> Result<HashMap<String, String>, Failure> {
+    project.shared.rules.close(&project.project_ref).await?;
+    images(project, plans).await?;
+    project.view.progress("", ProgressStep::Preparing, 0, "network, volumes and files");
+    let network = NetworkPlan { project_ref: project.project_ref.to_string(), subnet };
+    let mut containers = remove_outdated(project, plans, &network).await?;
+    ensure_network(project, &network).await?;
+    ensure_volumes(project, volumes).await?;
+    write_files(project, plans).await?;
+    let missing = plans.iter().filter(|plan| !containers.contains_key(&plan.spec.name));
+    let created = try_join_all(missing.map(|plan| create(project, plan))).await?;
+    containers.extend(created);
+    for plan in plans {
+        project.view.set(&plan.spec.name, ServiceState::Created, "");
+    }
+    sweep_files(project, plans).await?;
+    Ok(containers)
+}
+
+async fn images(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
+    let ensured = join_all(plans.iter().map(|plan| image(project, plan))).await;
+    ensured.into_iter().collect()
+}
+
+async fn image(project: &Project, plan: &ServicePlan) -> Result<(), Failure> {
+    let (name, image) = (&plan.spec.name, &plan.spec.image);
+    if project.engine().has_image(image).await? {
+        return Ok(());
+    }
+    let view = &project.view;
+    view.set(name, ServiceState::Pulling, "");
+    view.progress(name, ProgressStep::Pulling, 0, image);
+    let every = project.shared.times.progress_every;
+    let mut last = (Instant::now(), 0);
+    let pulled = project
+        .engine()
+        .pull(image, |percent| {
+            if percent != last.1 && last.0.elapsed() >= every {
+                last = (Instant::now(), percent);
+                view.progress(name, ProgressStep::Pulling, percent, image);
+            }
+        })
+        .await;
+    pulled.map_err(|error| Failure::from(error).of(name))?;
+    view.progress(name, ProgressStep::Pulling, 100, image);
+    view.set(name, ServiceState::Pending, "");
+    Ok(())
+}
+
+/// Stops and removes what does not fit any more; returns what stays. A network that has to be made anew takes all
+/// containers with it, since they hang on it.
+async fn remove_outdated(
+    project: &Project,
+    plans: &[ServicePlan],
+    network: &NetworkPlan,
+) -> Result<HashMap<String, String>, Failure> {
+    let present = project.engine().project_containers(&project.project_ref).await?;
+    let networks = project.engine().project_networks(&project.project_ref).await?;
+    let has_network = networks.iter().any(|found| network.fits(found));
+    let wanted: Vec<(&str, &str)> = plans
+        .iter()
+        .filter(|_| has_network)
+        .map(|plan| (plan.spec.name.as_str(), plan.container.hash.as_str()))
+        .collect();
+    let existing: Vec<Existing> = present.into_iter().map(existing).collect();
+    let diff = diff(&wanted, &existing);
+    teardown::stop_and_remove(project, plans, &diff.remove).await?;
+    Ok(diff.keep.into_iter().collect())
+}
+
+pub(super) fn existing(container: Container) -> Existing {
+    let Container { id, service, hash, running, .. } = container;
+    Existing { id, service, hash, running }
+}
+
+async fn ensure_network(project: &Project, wanted: &NetworkPlan) -> Result<(), Failure> {
+    let found = project.engine().project_networks(&project.project_ref).await?;
+    let kept = found.iter().find(|network| wanted.fits(network)).map(|network| network.id.clone());
+    for other in found.iter().filter(|network| Some(&network.id) != kept.as_ref()) {
+        project.engine().remove_network(&other.id).await?;
+    }
+    if kept.is_none() {
+        project.engine().create_network(wanted).await?;
+    }
+    Ok(())
+}
+
+async fn ensure_volumes(project: &Project, volumes: &[VolumeSpec]) -> Result<(), Failure> {
+    try_join_all(volumes.iter().map(|volume| ensure_volume(project, &volume.name))).await.map(drop)
+}
+
+async fn ensure_volume(project: &Project, volume: &str) -> Result<(), Failure> {
+    if project.engine().ensure_volume(&project.project_ref, volume).await? {
+        return Ok(());
+    }
+    let name = labels::volume_name(&project.project_ref, volume);
+    Err(Failure::new("VOLUME_FOREIGN", format!("a volume named {name} exists that is not this project's")))
+}
+
+async fn write_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
+    let dirs: Vec<_> = plans.iter().flat_map(|plan| plan.dirs.clone()).collect();
+    let base = project.dir();
+    blocking(move || {
+        crate::fsio::private_dir(&base)?;
+        dirs.iter().try_for_each(files::write)
+    })
+    .await
+    .map_err(Into::into)
+}
+
+/// Runs after the containers are made: until then old ones may have old directories mounted.
+async fn sweep_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
+    let state_dir = &project.shared.host.state_dir;
+    let used: Vec<_> = plans
+        .iter()
+        .map(|plan| {
+            let service = files::service_dir(state_dir, &project.project_ref, &plan.spec.name);
+            (service, plan.dirs.iter().map(|dir| dir.path.clone()).collect::<Vec<_>>())
+        })
+        .collect();
+    let all = files::config_dir(state_dir, &project.project_ref);
+    blocking(move || {
+        let services: Vec<_> = used.iter().map(|(service, _)| service.clone()).collect();
+        files::sweep(&all, &services)?;
+        used.iter().try_for_each(|(service, dirs)| files::sweep(service, dirs))
+    })
+    .await
+    .map_err(Into::into)
+}
+
+async fn create(project: &Project, plan: &ServicePlan) -> Result<(String, String), Failure> {
+    let name = plan.spec.name.clone();
+    let network = labels::network_name(&project.project_ref);
+    let id = project
+        .engine()
+        .create(&network, plan.container.clone())
+        .await
+        .map_err(|error| Failure::from(error).of(&name))?;
+    project.view.progress(&name, ProgressStep::Created, 0, "");
+    Ok((name, id))
+}

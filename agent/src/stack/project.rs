@@ -1,0 +1,163 @@
+//! One project's task: works towards the last desired state, and drops that work the moment a newer one arrives.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::future::select_all;
+use ipnet::Ipv4Net;
+use supalove_proto::node::v1::RunState;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::context::{Project, blocking};
+use super::failure::Failure;
+use super::plan::{self, ServicePlan};
+use super::prepare;
+use super::service::{Gone, Service};
+use super::teardown;
+use super::view::Goal;
+use crate::backoff::Backoff;
+use crate::state::{Record, Removal};
+
+/// Runs until the agent ends.
+pub async fn run(project: Project, mut desired: watch::Receiver<Arc<Record>>) {
+    loop {
+        let record = desired.borrow_and_update().clone();
+        tokio::select! {
+            changed = desired.changed() => if changed.is_err() { return },
+            // Ends only for a removal that is done.
+            () = pursue(&project, &record) => if desired.changed().await.is_err() { return },
+        }
+    }
+}
+
+async fn pursue(project: &Project, record: &Record) {
+    let mut backoff = retry_backoff(project);
+    loop {
+        let plans = plan::plan(record, &project.shared.host);
+        // What cannot be planned can still be removed.
+        if let Some(removal) = record.removal {
+            return remove(project, &plans.unwrap_or_default(), removal).await;
+        }
+        match plans {
+            Ok(plans) if is_stopped(record) => stay_stopped(project, record, &plans).await,
+            Ok(plans) => stay_running(project, record, &plans).await,
+            Err(failure) => {
+                begin(project, record, Goal::Running);
+                project.view.fail(failure);
+                sleep(backoff.next_pause()).await;
+            }
+        }
+    }
+}
+
+fn is_stopped(record: &Record) -> bool {
+    record.apply.as_ref().is_some_and(|apply| apply.run_state() == RunState::Stopped)
+}
+
+/// Never returns.
+async fn stay_running(project: &Project, record: &Record, plans: &[ServicePlan]) {
+    begin(project, record, Goal::Running);
+    let mut backoff = retry_backoff(project);
+    loop {
+        match prepared(project, record, plans).await {
+            Ok(containers) => {
+                backoff.reset();
+                project.view.prepared();
+                let Gone = supervise(project, plans, &containers).await;
+            }
+            Err(failure) => {
+                project.view.fail(failure);
+                sleep(backoff.next_pause()).await;
+                project.view.retry();
+            }
+        }
+    }
+}
+
+async fn prepared(
+    project: &Project,
+    record: &Record,
+    plans: &[ServicePlan],
+) -> Result<HashMap<String, String>, Failure> {
+    let subnet: Ipv4Net = record
+        .placement()
+        .and_then(|placement| placement.subnet.parse().ok())
+        .ok_or_else(|| Failure::new("SPEC_INVALID", "the stored record has no network"))?;
+    let volumes = record.spec().map(|spec| spec.volumes.as_slice()).unwrap_or_default();
+    prepare::prepare(project, plans, volumes, subnet).await
+}
+
+/// Runs all services side by side until one of their containers is gone.
+async fn supervise(project: &Project, plans: &[ServicePlan], containers: &HashMap<String, String>) -> Gone {
+    let health: HashMap<&str, watch::Sender<bool>> =
+        plans.iter().map(|plan| (plan.spec.name.as_str(), watch::Sender::new(false))).collect();
+    let services = plans.iter().filter_map(|plan| {
+        let name = plan.spec.name.as_str();
+        let needs = plan.spec.depends_on.iter().filter_map(|need| health.get(need.as_str()));
+        let service = Service::new(
+            project,
+            plan,
+            containers.get(name)?.clone(),
+            needs.map(watch::Sender::subscribe).collect(),
+            health.get(name)?.clone(),
+        );
+        Some(Box::pin(service.run()))
+    });
+    let services: Vec<_> = services.collect();
+    if services.is_empty() {
+        return std::future::pending().await;
+    }
+    select_all(services).await.0
+}
+
+/// Never returns; containers that appear are stopped again.
+async fn stay_stopped(project: &Project, record: &Record, plans: &[ServicePlan]) {
+    begin(project, record, Goal::Stopping);
+    let mut truth = project.shared.truth.clone();
+    loop {
+        until_done(project, || teardown::stop(project, plans)).await;
+        project.view.reach(Goal::Stopped);
+        let mine = |all: &Arc<super::context::Truth>| all.contains_key(&*project.project_ref);
+        truth.mark_unchanged();
+        while truth.changed().await.is_ok() {
+            if mine(&truth.borrow_and_update()) {
+                break;
+            }
+        }
+    }
+}
+
+async fn remove(project: &Project, plans: &[ServicePlan], removal: Removal) {
+    project.view.begin(removal.generation, Goal::Removing, plans.iter().map(|plan| plan.spec.name.as_str()));
+    until_done(project, || async {
+        teardown::remove(project, plans, removal.delete_volumes).await?;
+        let (shared, project_ref) = (project.shared.clone(), project.project_ref.clone());
+        let finish = move || {
+            shared.store.finish_removal(&project_ref, removal.generation).map_err(std::io::Error::other)
+        };
+        blocking(finish).await?;
+        Ok(())
+    })
+    .await;
+    project.view.reach(Goal::Removed);
+}
+
+/// Tries with back-off until it works.
+async fn until_done<F: Future<Output = Result<(), Failure>>>(project: &Project, work: impl Fn() -> F) {
+    let mut backoff = retry_backoff(project);
+    while let Err(failure) = work().await {
+        project.view.fail(failure);
+        sleep(backoff.next_pause()).await;
+        project.view.retry();
+    }
+}
+
+fn begin(project: &Project, record: &Record, goal: Goal) {
+    let services = record.spec().map(|spec| spec.services.as_slice()).unwrap_or_default();
+    project.view.begin(record.generation(), goal, services.iter().map(|service| service.name.as_str()));
+}
+
+fn retry_backoff(project: &Project) -> Backoff {
+    Backoff::new(project.shared.times.retry_first, project.shared.times.retry_cap)
+}

@@ -1,0 +1,383 @@
+//! One service while its project runs, as a chain of plain steps: wait for what it depends on, start, become ready,
+//! stay ready, and again. It never ends by itself unless its container is gone.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use supalove_proto::node::v1::{ProgressStep, ServiceState};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::container_watch::ContainerWatch;
+use super::context::Project;
+use super::failure::{Failure, LOG_LINES};
+use super::plan::{self, ServicePlan};
+use crate::backoff::Backoff;
+use crate::config::Times;
+use crate::docker::Inspected;
+use crate::probe::{self, NotReady};
+use crate::spec::is_database;
+
+/// The container does not exist any more: the project has to be prepared again.
+#[derive(Debug)]
+pub struct Gone;
+
+/// Keeps one service running.
+#[derive(Debug)]
+pub struct Service<'a> {
+    project: &'a Project,
+    plan: &'a ServicePlan,
+    container: String,
+    /// Health of each service it depends on.
+    needs: Vec<watch::Receiver<bool>>,
+    /// Its own health, for those that depend on it.
+    healthy: watch::Sender<bool>,
+    /// Where it is probed; changes with each start.
+    address: Option<Ipv4Addr>,
+    events: ContainerWatch,
+    backoff: Backoff,
+    /// Starts that did not become ready in time, in a row.
+    late: u32,
+    /// It was started before, by this agent.
+    started_before: bool,
+}
+
+/// How a try to become or stay ready ended.
+enum End {
+    Ready,
+    Exited(Inspected),
+    Late(NotReady),
+    Hung,
+}
+
+impl<'a> Service<'a> {
+    /// A service whose container exists.
+    pub fn new(
+        project: &'a Project,
+        plan: &'a ServicePlan,
+        container: String,
+        needs: Vec<watch::Receiver<bool>>,
+        healthy: watch::Sender<bool>,
+    ) -> Self {
+        let times = &project.shared.times;
+        Self {
+            events: ContainerWatch::new(project, &container),
+            backoff: Backoff::new(times.restart_first, times.restart_cap),
+            project,
+            plan,
+            container,
+            needs,
+            healthy,
+            address: None,
+            late: 0,
+            started_before: false,
+        }
+    }
+
+    /// Runs until the container is gone.
+    pub async fn run(mut self) -> Gone {
+        loop {
+            if let Err(gone) = self.one_life().await {
+                self.healthy.send_replace(false);
+                return gone;
+            }
+        }
+    }
+
+    /// From the start of the container to its end.
+    async fn one_life(&mut self) -> Result<(), Gone> {
+        self.wait_for_needs().await;
+        if !self.start().await? {
+            sleep(self.backoff.next_pause()).await;
+            return Ok(());
+        }
+        match self.become_ready().await? {
+            End::Ready => {}
+            End::Late(reason) => return self.after_late(reason).await,
+            End::Exited(inspected) => return self.after_exit(&inspected, None).await,
+            End::Hung => return Ok(()),
+        }
+        let ready_at = Instant::now();
+        self.set_healthy();
+        match self.stay_ready().await? {
+            End::Exited(inspected) => self.after_exit(&inspected, Some(ready_at)).await,
+            _ => self.restart_hung().await,
+        }
+    }
+
+    /// auth, realtime and storage end when the database is away; starting them before it is ready is of no use.
+    async fn wait_for_needs(&mut self) {
+        if !self.needs_are_healthy() {
+            self.project.view.set(self.name(), ServiceState::Created, "waiting for what it depends on");
+        }
+        for need in &mut self.needs {
+            // An error means that the other service is gone; then this one is about to be dropped as well.
+            let _ = need.wait_for(|healthy| *healthy).await;
+        }
+    }
+
+    fn needs_are_healthy(&self) -> bool {
+        self.needs.iter().all(|need| *need.borrow())
+    }
+
+    /// Starts the container unless it runs; false if that failed.
+    async fn start(&mut self) -> Result<bool, Gone> {
+        match self.ensure_running().await {
+            Ok(Some(started)) => {
+                self.address = started.address;
+                Ok(true)
+            }
+            Ok(None) => Err(Gone),
+            Err(failure) => {
+                self.project.view.fail_service(self.name(), ServiceState::Exited, failure);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn ensure_running(&mut self) -> Result<Option<Inspected>, Failure> {
+        let engine = self.project.engine();
+        let Some(found) = engine.inspect(&self.container).await? else { return Ok(None) };
+        self.project.view.set(self.name(), ServiceState::Starting, "");
+        if !found.running {
+            if self.started_before {
+                self.project.view.count_restart(self.name());
+            }
+            match engine.start(&self.container).await {
+                Err(error) if error.is_not_found() => return Ok(None),
+                result => result?,
+            }
+            self.project.view.progress(self.name(), ProgressStep::Started, 0, "");
+        }
+        self.started_before = true;
+        self.events.suspect();
+        Ok(engine.inspect(&self.container).await?)
+    }
+
+    /// Probes fast at first, then slower, until ready, ended, or too late. A database that is late is waited for.
+    async fn become_ready(&mut self) -> Result<End, Gone> {
+        let started = Instant::now();
+        let limit = self.ready_within();
+        let mut reported = false;
+        let mut looked = started;
+        loop {
+            // Events may be lost, and a program that ends at its start must not be waited for.
+            if looked.elapsed() >= self.times().probe_slow {
+                looked = Instant::now();
+                self.events.suspect();
+            }
+            if let Some(inspected) = self.ended().await? {
+                return Ok(End::Exited(inspected));
+            }
+            let reason = match self.probe().await {
+                Ok(()) => return Ok(End::Ready),
+                Err(reason) => reason,
+            };
+            if started.elapsed() >= limit && !reported {
+                if !is_database(&self.plan.spec) {
+                    return Ok(End::Late(reason));
+                }
+                self.report_late(&reason).await;
+                reported = true;
+            }
+            self.pause(self.times().start_probe_pause(started.elapsed())).await;
+        }
+    }
+
+    /// A start after a late one gets more time, so that a slow host is not kept from ever getting ready.
+    fn ready_within(&self) -> Duration {
+        let seconds = self.plan.spec.probe.as_ref().map_or(1, |probe| probe.ready_within_seconds);
+        Duration::from_secs(seconds.into()) * (1 + self.late.min(3))
+    }
+
+    /// Probes at the spec's pace until the container ends, or fails its probe for so long that it must be restarted.
+    async fn stay_ready(&mut self) -> Result<End, Gone> {
+        let mut misses = 0;
+        let mut unhealthy_since: Option<Instant> = None;
+        let interval = self.interval();
+        loop {
+            self.pause(interval).await;
+            if let Some(inspected) = self.ended().await? {
+                self.healthy.send_replace(false);
+                return Ok(End::Exited(inspected));
+            }
+            match self.probe().await {
+                Ok(()) => {
+                    misses = 0;
+                    if unhealthy_since.take().is_some() {
+                        self.set_healthy();
+                    }
+                }
+                Err(reason) => {
+                    self.events.suspect();
+                    misses += 1;
+                    if misses >= self.allowed_misses() && unhealthy_since.is_none() {
+                        unhealthy_since = Some(Instant::now());
+                        self.report_unhealthy(&reason).await;
+                    }
+                }
+            }
+            let hung_for = unhealthy_since.map(|since| since.elapsed()).unwrap_or_default();
+            // A probe alone never restarts a database, nor what only suffers from another service.
+            if hung_for >= self.times().unhealthy_restart
+                && !is_database(&self.plan.spec)
+                && self.needs_are_healthy()
+            {
+                return Ok(End::Hung);
+            }
+        }
+    }
+
+    /// Sleeps, but not beyond an event about the container.
+    async fn pause(&mut self, pause: Duration) {
+        let _ = timeout(pause, self.events.changed()).await;
+    }
+
+    /// How the container ended, if it did. An engine that does not answer proves nothing.
+    async fn ended(&mut self) -> Result<Option<Inspected>, Gone> {
+        if !self.events.take_suspicion() {
+            return Ok(None);
+        }
+        match self.project.engine().inspect(&self.container).await {
+            Ok(None) => Err(Gone),
+            Ok(Some(found)) => Ok((!found.running).then_some(found)),
+            Err(_) => {
+                self.events.suspect();
+                Ok(None)
+            }
+        }
+    }
+
+    /// The container ended by itself: reported, then started again after a pause, unless it only ended because what it
+    /// depends on is away.
+    async fn after_exit(&mut self, inspected: &Inspected, ready_at: Option<Instant>) -> Result<(), Gone> {
+        if ready_at.is_some_and(|at| at.elapsed() >= self.times().restart_reset) {
+            self.backoff.reset();
+        }
+        if !self.needs_are_healthy() {
+            self.project.view.set(
+                self.name(),
+                ServiceState::Exited,
+                "ended while a service it depends on was away",
+            );
+            return Ok(());
+        }
+        let lines = self.project.engine().log_tail(&self.container, LOG_LINES).await;
+        let failure = Failure::new("SERVICE_EXITED", exit_message(inspected)).with_log(lines);
+        self.project.view.fail_service(self.name(), ServiceState::Exited, failure);
+        sleep(self.backoff.next_pause()).await;
+        // It may have noticed the loss before the database's own probe did.
+        if !self.needs_are_healthy() {
+            self.backoff.reset();
+        }
+        Ok(())
+    }
+
+    async fn after_late(&mut self, reason: NotReady) -> Result<(), Gone> {
+        self.report_late(&reason).await;
+        self.late = self.late.saturating_add(1);
+        self.stop().await;
+        sleep(self.backoff.next_pause()).await;
+        Ok(())
+    }
+
+    async fn restart_hung(&mut self) -> Result<(), Gone> {
+        tracing::warn!(
+            project = &*self.project.project_ref,
+            service = self.name(),
+            "restarting a service that does not answer"
+        );
+        self.stop().await;
+        Ok(())
+    }
+
+    /// A stop that fails is met again at the next start.
+    async fn stop(&mut self) {
+        let grace = plan::grace(&self.plan.spec).into();
+        if let Err(error) = self.project.engine().stop(&self.container, grace).await {
+            self.project.view.fail_service(self.name(), ServiceState::Unhealthy, error.into());
+        }
+    }
+
+    fn set_healthy(&mut self) {
+        self.late = 0;
+        self.project.view.set(self.name(), ServiceState::Healthy, "");
+        self.project.view.progress(self.name(), ProgressStep::Ready, 0, "");
+        self.healthy.send_replace(true);
+    }
+
+    async fn report_late(&self, reason: &NotReady) {
+        let seconds = self.ready_within().as_secs();
+        let message = format!("not ready within {seconds} s: {reason}");
+        self.report(ServiceState::Unhealthy, "SERVICE_NOT_READY", message).await;
+    }
+
+    async fn report_unhealthy(&self, reason: &NotReady) {
+        self.healthy.send_replace(false);
+        self.report(ServiceState::Unhealthy, "SERVICE_UNHEALTHY", reason.to_string()).await;
+    }
+
+    async fn report(&self, state: ServiceState, reason: &str, message: String) {
+        let lines = self.project.engine().log_tail(&self.container, LOG_LINES).await;
+        let failure = Failure::new(reason, message).with_log(lines);
+        self.project.view.fail_service(self.name(), state, failure);
+    }
+
+    async fn probe(&self) -> Result<(), NotReady> {
+        match (&self.plan.spec.probe, self.address) {
+            (Some(probe), Some(address)) => probe::check(probe, address).await,
+            // A program that ended at once has no address any more.
+            (_, None) => Err(NotReady::Answer("the container has no address".into())),
+            (None, Some(_)) => Ok(()),
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        let millis = self.plan.spec.probe.as_ref().map_or(1000, |probe| probe.interval_ms);
+        Duration::from_millis(millis.into())
+    }
+
+    fn allowed_misses(&self) -> u32 {
+        self.plan.spec.probe.as_ref().map_or(1, |probe| probe.failures)
+    }
+
+    fn name(&self) -> &'a str {
+        &self.plan.spec.name
+    }
+
+    fn times(&self) -> &'a Times {
+        &self.project.shared.times
+    }
+}
+
+fn exit_message(inspected: &Inspected) -> String {
+    let mut message = format!("ended with exit code {}", inspected.exit_code);
+    if inspected.oom_killed {
+        message.push_str(" (killed for using more memory than its limit)");
+    }
+    if !inspected.error.is_empty() {
+        message.push_str(": ");
+        message.push_str(&inspected.error);
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_is_told_with_its_cause() {
+        let mut inspected = Inspected {
+            running: false,
+            exit_code: 137,
+            oom_killed: true,
+            error: String::new(),
+            address: None,
+        };
+        assert!(exit_message(&inspected).contains("137 (killed for using more memory"));
+        inspected.oom_killed = false;
+        inspected.error = "no such file".into();
+        assert_eq!(exit_message(&inspected), "ended with exit code 137: no such file");
+    }
+}

@@ -1,0 +1,259 @@
+//! Owner of all projects. In: accepted requests and the records on disk. Out: one running task per project, which is
+//! told its newest desired state.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use supalove_proto::node::v1::{ApplyStackRequest, RemoveStackRequest};
+use tokio::sync::{Mutex, broadcast, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::context::{Project, Shared, Truth};
+use super::project;
+use super::view::View;
+use crate::backoff::Backoff;
+use crate::config::{HostSettings, Times};
+use crate::docker::{Engine, EngineError, Hint};
+use crate::network::{NftError, Rules};
+use crate::reports::Reports;
+use crate::state::{Accepted, Record, Refused, Removal, StateError, Store, fence_apply, fence_remove};
+
+/// Hints kept for a service that is busy.
+const HINTS_KEPT: usize = 64;
+
+/// Why a request was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SuperviseError {
+    /// Generations forbid it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The slot belongs to another project.
+    #[error("slot {slot} of this node belongs to project {holder}")]
+    SlotTaken {
+        /// Which slot.
+        slot: u32,
+        /// Whose.
+        holder: String,
+    },
+    /// It could not be stored.
+    #[error("the request cannot be stored: {0}")]
+    Store(String),
+}
+
+/// Why the agent cannot look after projects.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The records cannot be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The packet filter cannot be set.
+    #[error(transparent)]
+    Rules(#[from] NftError),
+    /// The engine does not answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// All projects of this host.
+#[derive(Debug)]
+pub struct Supervisor {
+    shared: Arc<Shared>,
+    reports: Reports,
+    projects: Mutex<HashMap<String, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    desired: watch::Sender<Arc<Record>>,
+    hints: broadcast::Sender<Hint>,
+}
+
+impl Supervisor {
+    /// Loads all records, closes every project in, and starts working on each, with or without a controller.
+    pub async fn start(
+        host: HostSettings,
+        node_short: &str,
+        engine: Engine,
+        reports: Reports,
+        times: Times,
+    ) -> Result<Arc<Self>, StartError> {
+        let store = Store::open(&host.state_dir)?;
+        let (records, broken) = store.load_all()?;
+        for error in broken {
+            tracing::error!(%error, "a project's record cannot be read; its containers are left as they are");
+        }
+        let present = present(&engine, &records).await?;
+        let rules = Rules::start(node_short, host.network_range, present, times).await?;
+        let (truth_out, truth) = watch::channel(Arc::default());
+        let shared = Shared { host, times, engine, rules, store, truth };
+        let supervisor = Arc::new(Self { shared: Arc::new(shared), reports, projects: Mutex::default() });
+        supervisor.resume(records).await;
+        tokio::spawn(supervisor.clone().list_forever(truth_out));
+        tokio::spawn(supervisor.clone().listen_forever());
+        Ok(supervisor)
+    }
+
+    async fn resume(&self, records: Vec<Record>) {
+        let mut projects = self.projects.lock().await;
+        for record in records {
+            self.set_desired(&mut projects, record);
+        }
+    }
+
+    /// What all projects share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Takes a validated desired state; durable when this returns. True if it is new.
+    pub async fn apply(&self, request: ApplyStackRequest) -> Result<bool, SuperviseError> {
+        let mut projects = self.projects.lock().await;
+        let stored = self.stored(&projects, &request.project_ref);
+        let tombstone = self.shared.store.tombstone(&request.project_ref);
+        if fence_apply(stored.as_deref(), tombstone, &request)? == Accepted::Known {
+            return Ok(false);
+        }
+        let record = Record::applied(request);
+        self.check_slot(&projects, &record)?;
+        self.put(&record).await?;
+        self.set_desired(&mut projects, record);
+        Ok(true)
+    }
+
+    /// Takes a removal; durable when this returns.
+    pub async fn remove(&self, request: &RemoveStackRequest) -> Result<(), SuperviseError> {
+        let mut projects = self.projects.lock().await;
+        let stored = self.stored(&projects, &request.project_ref);
+        let tombstone = self.shared.store.tombstone(&request.project_ref);
+        fence_remove(stored.as_deref(), tombstone, request.generation)?;
+        let mut record = stored.map(|stored| (*stored).clone()).unwrap_or_default();
+        record.project_ref.clone_from(&request.project_ref);
+        let before = record.removal;
+        record.removal = Some(Removal {
+            generation: request.generation,
+            // Once asked for, the deletion of volumes is not taken back by a repeated call.
+            delete_volumes: request.delete_volumes || before.is_some_and(|removal| removal.delete_volumes),
+        });
+        if before == record.removal {
+            return Ok(());
+        }
+        self.put(&record).await?;
+        self.set_desired(&mut projects, record);
+        Ok(())
+    }
+
+    /// Every record, for the inventory.
+    pub async fn records(&self) -> Vec<Arc<Record>> {
+        let projects = self.projects.lock().await;
+        let live = projects.keys().filter_map(|name| self.stored(&projects, name));
+        live.collect()
+    }
+
+    /// A project's record.
+    pub async fn record(&self, project_ref: &str) -> Option<Arc<Record>> {
+        let projects = self.projects.lock().await;
+        self.stored(&projects, project_ref)
+    }
+
+    /// The record in force. A removal that has ended left a tombstone and is none.
+    fn stored(&self, projects: &HashMap<String, Entry>, project_ref: &str) -> Option<Arc<Record>> {
+        let record = projects.get(project_ref)?.desired.borrow().clone();
+        let buried = self.shared.store.tombstone(project_ref);
+        let ended = record.removal.is_some_and(|removal| Some(removal.generation) <= buried);
+        (!ended || self.shared.store.has_record(project_ref)).then_some(record)
+    }
+
+    fn check_slot(&self, projects: &HashMap<String, Entry>, record: &Record) -> Result<(), SuperviseError> {
+        let Some(slot) = record.slot() else { return Ok(()) };
+        let others = projects.keys().filter(|name| **name != record.project_ref);
+        match others.filter_map(|name| self.stored(projects, name)).find(|other| other.slot() == Some(slot)) {
+            Some(holder) => Err(SuperviseError::SlotTaken { slot, holder: holder.project_ref.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    async fn put(&self, record: &Record) -> Result<(), SuperviseError> {
+        let (shared, record) = (self.shared.clone(), record.clone());
+        let put = tokio::task::spawn_blocking(move || shared.store.put(&record)).await;
+        match put {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(SuperviseError::Store(error.to_string())),
+            Err(error) => Err(SuperviseError::Store(error.to_string())),
+        }
+    }
+
+    fn set_desired(&self, projects: &mut HashMap<String, Entry>, record: Record) {
+        let record = Arc::new(record);
+        match projects.get(&record.project_ref) {
+            Some(entry) => {
+                entry.desired.send_replace(record);
+            }
+            None => {
+                projects.insert(record.project_ref.clone(), self.spawn(record));
+            }
+        }
+    }
+
+    fn spawn(&self, record: Arc<Record>) -> Entry {
+        let hints = broadcast::Sender::new(HINTS_KEPT);
+        let project = Project {
+            project_ref: record.project_ref.as_str().into(),
+            shared: self.shared.clone(),
+            view: Arc::new(View::new(&record.project_ref, self.reports.clone())),
+            hints: hints.clone(),
+        };
+        let (desired, receiver) = watch::channel(record);
+        tokio::spawn(project::run(project, receiver));
+        Entry { desired, hints }
+    }
+
+    /// The truth: a full list, every now and then.
+    async fn list_forever(self: Arc<Self>, out: watch::Sender<Arc<Truth>>) {
+        let mut ticks = tokio::time::interval(self.shared.times.truth);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.shared.engine.containers().await {
+                Ok(containers) => {
+                    let mut truth = Truth::new();
+                    for container in containers {
+                        truth.entry(container.project_ref.clone()).or_default().push(container);
+                    }
+                    out.send_replace(Arc::new(truth));
+                }
+                Err(error) => tracing::warn!(%error, "containers cannot be listed"),
+            }
+        }
+    }
+
+    /// The engine's events, for ever.
+    async fn listen_forever(self: Arc<Self>) {
+        let times = &self.shared.times;
+        let mut backoff = Backoff::new(times.retry_first, times.reconnect_cap);
+        loop {
+            let mut hints = std::pin::pin!(self.shared.engine.hints());
+            while let Some(Ok(hint)) = hints.next().await {
+                backoff.reset();
+                let projects = self.projects.lock().await;
+                if let Some(entry) = projects.get(&hint.project_ref) {
+                    // Nobody may be listening.
+                    let _ = entry.hints.send(hint);
+                }
+            }
+            tokio::time::sleep(backoff.next_pause()).await;
+        }
+    }
+}
+
+/// Projects whose bridges may exist: those that should run, and those that have a network all the same.
+async fn present(engine: &Engine, records: &[Record]) -> Result<BTreeSet<String>, EngineError> {
+    let networks = engine.networks().await?;
+    Ok(records
+        .iter()
+        .filter(|record| record.is_running())
+        .map(|record| record.project_ref.clone())
+        .chain(networks.into_iter().map(|network| network.project_ref))
+        .filter(|name| crate::spec::names::is_project_ref(name))
+        .collect())
+}

@@ -1,0 +1,73 @@
+//! The way back: stopping in order, and removing all that a project has on the host. Repeating is always safe.
+
+use futures::future::try_join_all;
+use supalove_proto::node::v1::ProgressStep;
+
+use super::context::{Project, blocking};
+use super::diff::Existing;
+use super::failure::Failure;
+use super::order;
+use super::plan::{self, ServicePlan};
+use super::prepare::existing;
+use crate::fsio;
+
+/// Longest grace that a spec may ask for, for containers whose plan is not known any more. Seconds.
+const LONGEST_GRACE: u64 = 300;
+
+/// Stops containers, dependants first, and removes them.
+pub async fn stop_and_remove(
+    project: &Project,
+    plans: &[ServicePlan],
+    containers: &[Existing],
+) -> Result<(), Failure> {
+    let edges: Vec<_> =
+        plans.iter().map(|plan| (plan.spec.name.as_str(), plan.spec.depends_on.as_slice())).collect();
+    let mut services: Vec<&str> = containers.iter().map(|container| container.service.as_str()).collect();
+    services.sort_unstable();
+    services.dedup();
+    for wave in order::stop_waves(&edges, &services) {
+        let leaving = containers.iter().filter(|container| wave.contains(&container.service.as_str()));
+        try_join_all(leaving.map(|container| stop_one(project, plans, container))).await?;
+    }
+    Ok(())
+}
+
+async fn stop_one(project: &Project, plans: &[ServicePlan], container: &Existing) -> Result<(), Failure> {
+    let service = &container.service;
+    let named = |error| Failure::from(error).of(service);
+    if container.running {
+        project.view.progress(service, ProgressStep::Stopping, 0, "");
+        let planned = plans.iter().find(|plan| plan.spec.name == *service);
+        let grace = planned.map_or(LONGEST_GRACE, |found| plan::grace(&found.spec).into());
+        project.engine().stop(&container.id, grace).await.map_err(named)?;
+    }
+    project.engine().remove(&container.id).await.map_err(named)?;
+    project.view.progress(service, ProgressStep::Removed, 0, "");
+    Ok(())
+}
+
+/// Takes away containers, network and rules; volumes and files stay.
+pub async fn stop(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
+    let containers = project.engine().project_containers(&project.project_ref).await?;
+    let containers: Vec<Existing> = containers.into_iter().map(existing).collect();
+    stop_and_remove(project, plans, &containers).await?;
+    for network in project.engine().project_networks(&project.project_ref).await? {
+        project.engine().remove_network(&network.id).await?;
+    }
+    // Last: while a container may run, its bridge stays closed in.
+    project.shared.rules.drop_project(&project.project_ref).await?;
+    Ok(())
+}
+
+/// Takes away everything, and the volumes if that was asked for.
+pub async fn remove(project: &Project, plans: &[ServicePlan], delete_volumes: bool) -> Result<(), Failure> {
+    stop(project, plans).await?;
+    if delete_volumes {
+        for volume in project.engine().project_volumes(&project.project_ref).await? {
+            project.engine().remove_volume(&volume.name).await?;
+        }
+    }
+    let dir = project.dir();
+    blocking(move || fsio::remove_tree(&dir)).await?;
+    Ok(())
+}

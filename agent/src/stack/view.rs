@@ -1,0 +1,312 @@
+//! One project as the agent sees it. In: what happens to each service. Out: an observed state whenever it changes.
+//! The phase is decided by one pure function.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use supalove_proto::node::v1::{
+    ObservedService, ObservedStack, Progress, ProgressStep, ServiceState, StackError, StackPhase,
+};
+
+use super::failure::Failure;
+use crate::reports::Reports;
+
+/// The live view of one project.
+#[derive(Debug)]
+pub struct View {
+    project_ref: String,
+    reports: Reports,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    generation: u64,
+    goal: Goal,
+    services: Vec<ServiceView>,
+    /// Failure of a step that concerns the whole project.
+    failure: Option<StackError>,
+    /// A failed step is being tried again.
+    retrying: bool,
+    /// Every service of this generation has been ready at the same time.
+    was_healthy: bool,
+}
+
+/// What the project is on its way to.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// All services ready.
+    #[default]
+    Running,
+    /// No container; not reached yet.
+    Stopping,
+    /// No container.
+    Stopped,
+    /// Nothing; not reached yet.
+    Removing,
+    /// Nothing.
+    Removed,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceView {
+    name: String,
+    state: ServiceState,
+    message: String,
+    restarts: u32,
+    failure: Option<StackError>,
+}
+
+impl View {
+    /// A view that has reported nothing yet.
+    pub fn new(project_ref: &str, reports: Reports) -> Self {
+        Self { project_ref: project_ref.to_owned(), reports, state: Mutex::default() }
+    }
+
+    /// Starts over for a generation.
+    pub fn begin<'a>(&self, generation: u64, goal: Goal, services: impl Iterator<Item = &'a str>) {
+        self.update(|state| {
+            *state = State {
+                generation,
+                goal,
+                services: services.map(ServiceView::new).collect(),
+                ..State::default()
+            };
+        });
+    }
+
+    /// The goal is reached.
+    pub fn reach(&self, goal: Goal) {
+        self.update(|state| {
+            state.goal = goal;
+            state.failure = None;
+            if goal == Goal::Removed {
+                state.services.clear();
+            }
+            for service in &mut state.services {
+                service.set(ServiceState::Stopped, "");
+                service.failure = None;
+            }
+        });
+    }
+
+    /// A step for the whole project failed.
+    pub fn fail(&self, failure: Failure) {
+        tracing::warn!(
+            project = self.project_ref,
+            service = failure.0.service,
+            reason = failure.0.reason,
+            message = failure.0.message,
+            "step failed"
+        );
+        self.update(|state| {
+            state.failure = Some(failure.0);
+            state.retrying = false;
+        });
+    }
+
+    /// The failed step is tried again.
+    pub fn retry(&self) {
+        self.update(|state| state.retrying = true);
+    }
+
+    /// Every container exists: what failed before that is over.
+    pub fn prepared(&self) {
+        self.update(|state| state.failure = None);
+    }
+
+    /// A service's state.
+    pub fn set(&self, service: &str, state: ServiceState, message: &str) {
+        self.service(service, |view| {
+            view.set(state, message);
+            if state == ServiceState::Healthy {
+                view.failure = None;
+            }
+        });
+    }
+
+    /// A service failed, with what it is in now.
+    pub fn fail_service(&self, service: &str, state: ServiceState, failure: Failure) {
+        let error = failure.of(service).0;
+        tracing::warn!(
+            project = self.project_ref,
+            service,
+            reason = error.reason,
+            message = error.message,
+            "service failed"
+        );
+        self.service(service, |view| {
+            view.set(state, &error.message);
+            view.failure = Some(error);
+        });
+    }
+
+    /// A service is started once more.
+    pub fn count_restart(&self, service: &str) {
+        self.service(service, |view| view.restarts = view.restarts.saturating_add(1));
+    }
+
+    /// Reports a step.
+    pub fn progress(&self, service: &str, step: ProgressStep, percent: u32, message: &str) {
+        let generation = self.lock().generation;
+        self.reports.progress(Progress {
+            project_ref: self.project_ref.clone(),
+            generation,
+            service: service.to_owned(),
+            step: step.into(),
+            percent,
+            message: message.to_owned(),
+        });
+    }
+
+    fn service(&self, name: &str, change: impl FnOnce(&mut ServiceView)) {
+        self.update(|state| {
+            if let Some(view) = state.services.iter_mut().find(|view| view.name == name) {
+                change(view);
+            }
+        });
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let observed = state.observe(&self.project_ref);
+        // Under the lock, so that an older state cannot be published after a newer one.
+        self.reports.publish(observed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ServiceView {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: ServiceState::Pending,
+            message: String::new(),
+            restarts: 0,
+            failure: None,
+        }
+    }
+
+    fn set(&mut self, state: ServiceState, message: &str) {
+        self.state = state;
+        message.clone_into(&mut self.message);
+    }
+}
+
+impl State {
+    fn observe(&mut self, project_ref: &str) -> ObservedStack {
+        let phase = phase(self);
+        self.was_healthy |= phase == StackPhase::Healthy;
+        let error =
+            self.failure.clone().or_else(|| self.services.iter().find_map(|view| view.failure.clone()));
+        ObservedStack {
+            project_ref: project_ref.to_owned(),
+            generation: self.generation,
+            phase: phase.into(),
+            services: self.services.iter().map(observed_service).collect(),
+            error: if phase == StackPhase::Healthy { None } else { error },
+            observed_at: None,
+        }
+    }
+}
+
+fn observed_service(view: &ServiceView) -> ObservedService {
+    ObservedService {
+        name: view.name.clone(),
+        state: view.state.into(),
+        message: view.message.clone(),
+        restarts: view.restarts,
+    }
+}
+
+/// Where the agent is with a generation.
+fn phase(state: &State) -> StackPhase {
+    match state.goal {
+        Goal::Stopped => return StackPhase::Stopped,
+        Goal::Removed => return StackPhase::Removed,
+        Goal::Running | Goal::Stopping | Goal::Removing => {}
+    }
+    let all_healthy = state.services.iter().all(|view| view.state == ServiceState::Healthy);
+    if state.goal == Goal::Running && state.failure.is_none() && all_healthy && !state.services.is_empty() {
+        return StackPhase::Healthy;
+    }
+    if state.was_healthy {
+        return StackPhase::Unhealthy;
+    }
+    let project_failed = state.failure.is_some() && !state.retrying;
+    // A service that failed and is starting again is being tried again.
+    let service_failed =
+        state.services.iter().any(|view| view.failure.is_some() && view.state != ServiceState::Starting);
+    if project_failed || service_failed { StackPhase::Failed } else { StackPhase::Converging }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> (View, Reports) {
+        let reports = Reports::default();
+        let view = View::new("abcdefghijklmnopqrst", reports.clone());
+        view.begin(3, Goal::Running, ["postgres", "gateway"].into_iter());
+        (view, reports)
+    }
+
+    fn seen(reports: &Reports) -> (StackPhase, Option<String>) {
+        let stack = reports.all().remove(0);
+        (stack.phase(), stack.error.map(|error| error.reason))
+    }
+
+    #[test]
+    fn healthy_means_every_service_of_this_generation() {
+        let (view, reports) = view();
+        assert_eq!(seen(&reports), (StackPhase::Converging, None));
+        view.set("postgres", ServiceState::Healthy, "");
+        assert_eq!(seen(&reports).0, StackPhase::Converging);
+        view.set("gateway", ServiceState::Healthy, "");
+        assert_eq!(seen(&reports), (StackPhase::Healthy, None));
+        view.begin(4, Goal::Running, ["postgres"].into_iter());
+        assert_eq!(seen(&reports).0, StackPhase::Converging);
+    }
+
+    #[test]
+    fn a_failed_start_is_failed_then_tried_again_with_its_error() {
+        let (view, reports) = view();
+        view.fail_service("postgres", ServiceState::Exited, Failure::new("SERVICE_EXITED", "code 1"));
+        assert_eq!(seen(&reports), (StackPhase::Failed, Some("SERVICE_EXITED".into())));
+        view.set("postgres", ServiceState::Starting, "");
+        assert_eq!(seen(&reports), (StackPhase::Converging, Some("SERVICE_EXITED".into())));
+        view.set("postgres", ServiceState::Healthy, "");
+        view.set("gateway", ServiceState::Healthy, "");
+        assert_eq!(seen(&reports), (StackPhase::Healthy, None));
+        view.fail_service("gateway", ServiceState::Exited, Failure::new("SERVICE_EXITED", "code 1"));
+        assert_eq!(seen(&reports).0, StackPhase::Unhealthy);
+    }
+
+    #[test]
+    fn a_failed_step_of_the_project_and_its_retry() {
+        let (view, reports) = view();
+        view.fail(Failure::new("IMAGE_NOT_FOUND", "m"));
+        assert_eq!(seen(&reports).0, StackPhase::Failed);
+        view.retry();
+        assert_eq!(seen(&reports), (StackPhase::Converging, Some("IMAGE_NOT_FOUND".into())));
+        view.prepared();
+        assert_eq!(seen(&reports).1, None);
+    }
+
+    #[test]
+    fn stopping_and_removing_end_in_their_phases() {
+        let (view, reports) = view();
+        view.begin(4, Goal::Stopping, ["postgres"].into_iter());
+        assert_eq!(seen(&reports).0, StackPhase::Converging);
+        view.reach(Goal::Stopped);
+        assert_eq!(seen(&reports).0, StackPhase::Stopped);
+        view.begin(5, Goal::Removing, [].into_iter());
+        assert_eq!(seen(&reports).0, StackPhase::Converging);
+        view.reach(Goal::Removed);
+        assert_eq!(seen(&reports).0, StackPhase::Removed);
+    }
+}

@@ -1,0 +1,235 @@
+//! What the agent remembers: one sealed record per project, one sealed file of tombstones.
+//!
+//! In: accepted requests. Out: the same after a crash or a reboot, with no controller. Nothing here is async: callers
+//! run it where blocking is allowed.
+
+mod record;
+mod seal;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use prost::Message;
+
+pub use self::record::{
+    Accepted, ContentHash, Record, Refused, Removal, content_hash, fence_apply, fence_remove,
+};
+pub use self::seal::{SealError, Sealer};
+use crate::fsio;
+
+const EXTENSION: &str = "sealed";
+const TOMBSTONES: &str = "tombstones.sealed";
+
+/// Why the state on disk cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file system failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file does not open.
+    #[error("{path}: {source}")]
+    Seal {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: SealError,
+    },
+    /// A file opens but holds something else.
+    #[error("{0}: the sealed content is no record")]
+    Content(PathBuf),
+}
+
+/// Generations of ended removals, by SHA-256 of the ref: nothing of a removed project can be found by its name.
+#[derive(Clone, PartialEq, Message)]
+struct Tombstones {
+    #[prost(btree_map = "string, uint64", tag = "1")]
+    by_hash: BTreeMap<String, u64>,
+}
+
+/// The state directory's records.
+#[derive(Debug)]
+pub struct Store {
+    records: PathBuf,
+    tombstones_path: PathBuf,
+    sealer: Sealer,
+    tombstones: Mutex<Tombstones>,
+}
+
+impl Store {
+    /// Opens the records below a state directory, making what is missing.
+    pub fn open(state_dir: &Path) -> Result<Self, StateError> {
+        let records = state_dir.join("records");
+        fsio::private_dir(&records).map_err(|error| io_error(&records, error))?;
+        let key = state_dir.join("seal.key");
+        let sealer = Sealer::open(&key).map_err(|source| StateError::Seal { path: key, source })?;
+        let tombstones_path = state_dir.join(TOMBSTONES);
+        let tombstones = read_tombstones(&tombstones_path, &sealer)?;
+        Ok(Self { records, tombstones_path, sealer, tombstones: Mutex::new(tombstones) })
+    }
+
+    /// Every record that opens. One that does not is left where it is and returned as an error.
+    pub fn load_all(&self) -> Result<(Vec<Record>, Vec<StateError>), StateError> {
+        let mut records = Vec::new();
+        let mut broken = Vec::new();
+        let entries = fs::read_dir(&self.records).map_err(|error| io_error(&self.records, error))?;
+        for entry in entries {
+            let path = entry.map_err(|error| io_error(&self.records, error))?.path();
+            let extension = path.extension().unwrap_or_default();
+            if extension == fsio::UNFINISHED {
+                fsio::remove(&path).map_err(|error| io_error(&path, error))?;
+            } else if extension == EXTENSION {
+                match self.read(&path) {
+                    Ok(record) => records.push(record),
+                    Err(error) => broken.push(error),
+                }
+            }
+        }
+        Ok((records, broken))
+    }
+
+    /// Stores a record; durable when this returns.
+    pub fn put(&self, record: &Record) -> Result<(), StateError> {
+        let path = self.path(&record.project_ref);
+        let content = zeroize::Zeroizing::new(record.encode_to_vec());
+        let sealed = self
+            .sealer
+            .seal(&record.project_ref, &content)
+            .map_err(|source| StateError::Seal { path: path.clone(), source })?;
+        fsio::write_atomic(&path, &sealed, 0o600).map_err(|error| io_error(&path, error))
+    }
+
+    /// Ends a removal: the tombstone first, then the record goes.
+    pub fn finish_removal(&self, project_ref: &str, generation: u64) -> Result<(), StateError> {
+        self.bury(project_ref, generation)?;
+        let path = self.path(project_ref);
+        fsio::remove(&path).map_err(|error| io_error(&path, error))
+    }
+
+    /// Generation with which a project was removed, if it was.
+    pub fn tombstone(&self, project_ref: &str) -> Option<u64> {
+        let tombstones = lock(&self.tombstones);
+        tombstones.by_hash.get(&hashed(project_ref)).copied()
+    }
+
+    /// True while the project has a record.
+    pub fn has_record(&self, project_ref: &str) -> bool {
+        self.path(project_ref).exists()
+    }
+
+    fn bury(&self, project_ref: &str, generation: u64) -> Result<(), StateError> {
+        let mut tombstones = lock(&self.tombstones);
+        let mut next = tombstones.clone();
+        let entry = next.by_hash.entry(hashed(project_ref)).or_default();
+        *entry = generation.max(*entry);
+        let path = &self.tombstones_path;
+        let sealed = self
+            .sealer
+            .seal(TOMBSTONES, &next.encode_to_vec())
+            .map_err(|source| StateError::Seal { path: path.clone(), source })?;
+        fsio::write_atomic(path, &sealed, 0o600).map_err(|error| io_error(path, error))?;
+        *tombstones = next;
+        Ok(())
+    }
+
+    fn path(&self, project_ref: &str) -> PathBuf {
+        self.records.join(format!("{project_ref}.{EXTENSION}"))
+    }
+
+    /// The file's name is part of what is sealed: a record cannot be passed off as another project's.
+    fn read(&self, path: &Path) -> Result<Record, StateError> {
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let sealed = fs::read(path).map_err(|error| io_error(path, error))?;
+        let content = self
+            .sealer
+            .unseal(name, &sealed)
+            .map_err(|source| StateError::Seal { path: path.to_owned(), source })?;
+        Record::decode(content.as_slice())
+            .ok()
+            .filter(|record| record.project_ref == name)
+            .ok_or_else(|| StateError::Content(path.to_owned()))
+    }
+}
+
+fn read_tombstones(path: &Path, sealer: &Sealer) -> Result<Tombstones, StateError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tombstones::default()),
+        Err(error) => return Err(io_error(path, error)),
+    };
+    let content = sealer
+        .unseal(TOMBSTONES, &bytes)
+        .map_err(|source| StateError::Seal { path: path.to_owned(), source })?;
+    Tombstones::decode(content.as_slice()).map_err(|_| StateError::Content(path.to_owned()))
+}
+
+fn hashed(project_ref: &str) -> String {
+    hex::encode(digest(&SHA256, project_ref.as_bytes()))
+}
+
+fn lock(tombstones: &Mutex<Tombstones>) -> std::sync::MutexGuard<'_, Tombstones> {
+    tombstones.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn io_error(path: &Path, source: io::Error) -> StateError {
+    StateError::Io { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use supalove_proto::node::v1::ApplyStackRequest;
+
+    use super::*;
+
+    const REF: &str = "abcdefghijklmnopqrst";
+
+    fn record(generation: u64) -> Record {
+        Record::applied(ApplyStackRequest { project_ref: REF.into(), generation, ..Default::default() })
+    }
+
+    #[test]
+    fn records_survive_and_end_without_a_trace_of_the_ref() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.put(&record(1)).unwrap();
+        store.put(&record(2)).unwrap();
+        drop(store);
+
+        let store = Store::open(dir.path()).unwrap();
+        let (records, broken) = store.load_all().unwrap();
+        assert_eq!((records, broken.len()), (vec![record(2)], 0));
+        store.finish_removal(REF, 3).unwrap();
+        store.finish_removal(REF, 2).unwrap();
+        drop(store);
+
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.tombstone(REF), Some(3), "a tombstone's generation never falls");
+        assert_eq!(store.load_all().unwrap().0, []);
+        assert_eq!(fs::read_dir(dir.path().join("records")).unwrap().count(), 0);
+        let tombstones = fs::read(dir.path().join(TOMBSTONES)).unwrap();
+        assert!(!tombstones.windows(REF.len()).any(|window| window == REF.as_bytes()));
+    }
+
+    #[test]
+    fn a_changed_or_renamed_record_is_reported_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.put(&record(1)).unwrap();
+        let path = dir.path().join("records").join(format!("{REF}.sealed"));
+        let renamed = dir.path().join("records/bbcdefghijklmnopqrst.sealed");
+        fs::copy(&path, &renamed).unwrap();
+        fs::write(dir.path().join("records/left.sealed.tmp"), "half").unwrap();
+        let (records, broken) = store.load_all().unwrap();
+        assert_eq!((records.len(), broken.len()), (1, 1));
+        assert!(renamed.exists());
+        assert!(!dir.path().join("records/left.sealed.tmp").exists());
+    }
+}

@@ -1,0 +1,183 @@
+//! What `supalove-agent status` shows. In: the session's and the projects' state. Out: JSON on a Unix socket that only
+//! the agent's own user may open.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use supalove_proto::node::v1::StackPhase;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::reports::Reports;
+
+const SOCKET: &str = "agent.sock";
+/// One answer, at most.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// The session with the controller.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum SessionStatus {
+    /// Dialling.
+    #[default]
+    Connecting,
+    /// The controller has said Hello.
+    Connected {
+        /// Since when.
+        since: DateTime<Utc>,
+        /// Number of the session.
+        epoch: u64,
+    },
+    /// Waiting to dial again.
+    Waiting {
+        /// Why the last session or try ended.
+        reason: String,
+        /// When it dials again.
+        next_try: DateTime<Utc>,
+    },
+}
+
+/// One project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectStatus {
+    /// Its ref.
+    pub project_ref: String,
+    /// Its generation.
+    pub generation: u64,
+    /// Where the agent is with it, e.g. "HEALTHY".
+    pub phase: String,
+    /// What is wrong; empty if nothing.
+    pub error: String,
+}
+
+/// Everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// "nod_…".
+    pub node_id: String,
+    /// Controller's address.
+    pub controller: String,
+    /// Version of the running agent.
+    pub version: String,
+    /// The session.
+    pub session: SessionStatus,
+    /// By project.
+    pub projects: Vec<ProjectStatus>,
+}
+
+/// Where the session notes its state; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct StatusBoard(Arc<Mutex<SessionStatus>>);
+
+impl StatusBoard {
+    /// Notes the session's state.
+    pub fn set(&self, status: SessionStatus) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    /// The session's state.
+    pub fn get(&self) -> SessionStatus {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Opens the socket. A file that a dead agent left is replaced.
+pub fn listen(state_dir: &Path) -> io::Result<UnixListener> {
+    let path = socket(state_dir);
+    crate::fsio::remove(&path)?;
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers whoever connects, for ever.
+pub async fn serve(
+    listener: UnixListener,
+    node_id: String,
+    controller: String,
+    board: StatusBoard,
+    reports: Reports,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let status = Status {
+                    node_id: node_id.clone(),
+                    controller: controller.clone(),
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    session: board.get(),
+                    projects: projects(&reports),
+                };
+                tokio::spawn(tokio::time::timeout(LIMIT, answer(stream, status)));
+            }
+            // Out of file descriptors, most likely: others need the pause as well.
+            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
+}
+
+/// Asks the agent that runs on a state directory.
+pub async fn ask(state_dir: &Path) -> io::Result<Status> {
+    let read = async {
+        let mut stream = UnixStream::connect(socket(state_dir)).await?;
+        let mut content = Vec::new();
+        stream.read_to_end(&mut content).await?;
+        serde_json::from_slice(&content).map_err(io::Error::from)
+    };
+    tokio::time::timeout(LIMIT, read).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+async fn answer(mut stream: UnixStream, status: Status) {
+    if let Ok(content) = serde_json::to_vec(&status) {
+        // Who asked may be gone.
+        let _ = stream.write_all(&content).await;
+    }
+}
+
+fn projects(reports: &Reports) -> Vec<ProjectStatus> {
+    reports
+        .all()
+        .into_iter()
+        .filter(|stack| stack.phase() != StackPhase::Removed)
+        .map(|stack| ProjectStatus {
+            phase: stack.phase().as_str_name().trim_start_matches("STACK_PHASE_").to_owned(),
+            project_ref: stack.project_ref,
+            generation: stack.generation,
+            error: stack
+                .error
+                .map(|error| format!("{}: {}", error.reason, error.message))
+                .unwrap_or_default(),
+        })
+        .collect()
+}
+
+fn socket(state_dir: &Path) -> PathBuf {
+    state_dir.join(SOCKET)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_running_agent_answers_and_a_dead_one_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(ask(dir.path()).await.is_err());
+        let board = StatusBoard::default();
+        board.set(SessionStatus::Waiting { reason: "refused".into(), next_try: Utc::now() });
+        let listener = listen(dir.path()).unwrap();
+        let server =
+            tokio::spawn(serve(listener, "nod_1".into(), "c:1".into(), board.clone(), Reports::default()));
+        let status = ask(dir.path()).await.unwrap();
+        assert_eq!((status.node_id.as_str(), &status.session), ("nod_1", &board.get()));
+        server.abort();
+        assert!(server.await.is_err());
+        assert!(ask(dir.path()).await.is_err());
+        listen(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,34 @@
+//! What the system tests share: real processes of this workspace on a real PostgreSQL and a real Docker Engine.
+//!
+//! `make test` starts PostgreSQL and the engine and builds the image set and the binaries; see `deploy/dev/test.sh`.
+
+#![allow(dead_code, unused_imports, reason = "every test binary uses a part of it")]
+
+mod agent;
+mod api;
+mod controller;
+mod database;
+mod docker;
+mod fleet;
+mod process;
+mod raw_http;
+mod releases;
+
+pub use agent::{Agent, AgentOptions, join};
+pub use api::{Api, wait_for};
+pub use controller::{Controller, Options};
+pub use database::Database;
+pub use docker::{docker, labelled, remove_fleet};
+pub use fleet::{Fleet, Tenant};
+pub use process::{Process, free_port};
+pub use raw_http::{Answer, Server};
+pub use releases::echo_releases;
+
+/// Product time limits are asserted with this slack.
+pub const SLACK: u32 = 3;
+
+/// One provider for the process, as in `main`.
+pub fn install_crypto() {
+    // A second test of the same binary finds it installed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

@@ -1,0 +1,57 @@
+//! Stack releases of the tests' own, put together in a directory for `--releases-dir`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_yaml_ng::Value;
+use tempfile::TempDir;
+
+/// A directory with the release "echo": core's gateway, as it is, before services that answer with what arrived.
+pub fn echo_releases() -> TempDir {
+    let root = tempfile::Builder::new().prefix("supalove-test-releases-").tempdir().unwrap();
+    let release = root.path().join("echo");
+    let source = source("controller/tests/releases/echo");
+    copy_tree(&source.join("templates"), &release.join("templates"));
+    copy_tree(&core().join("templates/gateway"), &release.join("templates/gateway"));
+    let mut manifest = read_yaml(&source.join("stack.yaml"));
+    let core = read_yaml(&core().join("stack.yaml"));
+    let services = manifest["services"].as_sequence_mut().unwrap();
+    for service in services.iter_mut() {
+        service["image"] = service_of(&core, "functions")["image"].clone();
+    }
+    services.push(service_of(&core, "gateway").clone());
+    fs::write(release.join("stack.yaml"), serde_yaml_ng::to_string(&manifest).unwrap()).unwrap();
+    root
+}
+
+fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn core() -> PathBuf {
+    source("deploy/stacks/core")
+}
+
+fn read_yaml(path: &Path) -> Value {
+    serde_yaml_ng::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn service_of<'a>(manifest: &'a Value, name: &str) -> &'a Value {
+    let mut services = manifest["services"].as_sequence().unwrap().iter();
+    services.find(|service| service["name"] == name).unwrap()
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copy = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_tree(&path, &copy);
+        } else {
+            fs::copy(&path, &copy).unwrap();
+        }
+    }
+}

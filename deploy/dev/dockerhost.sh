@@ -1,0 +1,164 @@
+#!/usr/bin/env bash
+# One more Docker host on this machine, for tests: a network namespace with an engine of its own in it.
+#
+#   dockerhost.sh up PID IMAGE...   make a host for process PID, copy these images of this machine's engine to it,
+#                                   print its facts as KEY=value; hosts of processes that are gone are removed first
+#   dockerhost.sh start DIR         start its engine again, after a crash
+#   dockerhost.sh down DIR          remove all of it: processes, containers, mounts, namespace, links, files
+#
+# The host is joined to this machine by one cable of its own, a /30. It has no default route and this machine does not
+# route for it: what runs there reaches this machine and nothing else.
+set -euo pipefail
+shopt -s nullglob
+# shellcheck source=deploy/dev/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# On disk and short: an engine's own sockets lie below, and a socket's path has at most 107 bytes.
+HOSTS=/var/tmp/supalove-dockerhost
+# Cables are 10.77.64.0/30 to 10.77.255.252/30.
+CABLES=10.77
+
+id_of() { echo "${1##*.}"; } # directory
+space_of() { echo "supalove-$(id_of "$1")"; }
+cable_of() { echo "dh$(id_of "$1")"; }
+
+# A process is known by its pid and when it started: pids come again.
+started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+
+# The first free cable, written down in the host's directory. In: directory.
+choose_cable() {
+  local third fourth
+  for third in {64..255}; do
+    for fourth in {0..252..4}; do
+      grep -qsx "$CABLES.$third.$fourth" "$HOSTS".*/cable && continue
+      [[ -z $(ip -4 route show root "$CABLES.$third.$fourth/30") ]] || continue
+      echo "$CABLES.$third.$fourth" >"$1/cable"
+      return
+    done
+  done
+  die 'no free network for a test host'
+}
+
+near_end() { local net; net=$(cat "$1/cable"); echo "${net%.*}.$((${net##*.} + 1))"; }
+far_end() { local net; net=$(cat "$1/cable"); echo "${net%.*}.$((${net##*.} + 2))"; }
+
+make_network() { # directory
+  local space cable
+  space=$(space_of "$1") cable=$(cable_of "$1")
+  ip netns add "$space"
+  ip -n "$space" link set lo up
+  ip link add "$cable" type veth peer name eth0 netns "$space"
+  ip addr add "$(near_end "$1")/30" dev "$cable"
+  ip link set "$cable" up
+  ip -n "$space" addr add "$(far_end "$1")/30" dev eth0
+  ip -n "$space" link set eth0 up
+}
+
+engine() { # directory, docker arguments...
+  local socket=$1/docker.sock
+  shift
+  docker --host "unix://$socket" "$@"
+}
+
+start_engine() { # directory
+  local dir=$1
+  remove_stale "$dir/dockerd.pid"
+  remove_stale "$dir/exec/containerd/containerd.pid"
+  # nsenter, not `ip netns exec`: that one mounts /sys anew and hides the control groups from the engine. The mounts
+  # stay this machine's, so that an engine that comes back finds those of its containers.
+  # A bridge by the engine's own default: an engine told to have none would delete the bridge of its namespace.
+  setsid nsenter --net="/run/netns/$(space_of "$dir")" dockerd --config-file "$dir/daemon.json" \
+    --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/dockerd.pid" --host "unix://$dir/docker.sock" \
+    --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$(space_of "$dir")" --live-restore \
+    </dev/null >>"$dir/dockerd.log" 2>&1 &
+  wait_for 60 'the engine of the test host answers' engine "$dir" version >&2 && return
+  tail -n 20 "$dir/dockerd.log" >&2
+  die 'the engine of the test host does not answer' 'its last lines are above'
+}
+
+# A pid file of a process that is gone keeps an engine from starting.
+remove_stale() { # file
+  local pid
+  pid=$(cat "$1" 2>/dev/null) || return 0
+  is_alive "$pid" || rm -f "$1"
+}
+
+copy_images() { # directory, image...
+  local dir=$1
+  shift
+  docker_ save "$@" | engine "$dir" load --quiet >&2
+}
+
+up() { # owner's pid, image...
+  local owner=$1 dir
+  shift
+  exec 9>"$HOSTS.lock"
+  flock 9
+  remove_left_behind
+  dir=$(mktemp -d "$HOSTS.XXXX")
+  # A host that is not finished goes.
+  # shellcheck disable=SC2064  # the directory of now
+  trap "down '$dir'" EXIT
+  echo "$owner $(started "$owner")" >"$dir/owner"
+  echo '{}' >"$dir/daemon.json"
+  choose_cable "$dir"
+  make_network "$dir"
+  flock -u 9
+  exec 9>&-
+  start_engine "$dir"
+  [[ $# -eq 0 ]] || copy_images "$dir" "$@"
+  trap - EXIT
+  printf '%s\n' "DIR=$dir" "NAMESPACE=/run/netns/$(space_of "$dir")" "ENGINE=unix://$dir/docker.sock" \
+    "ENGINE_PID_FILE=$dir/dockerd.pid" "NEAR=$(near_end "$dir")" "FAR=$(far_end "$dir")"
+}
+
+remove_left_behind() {
+  local dir pid start
+  for dir in "$HOSTS".*/; do
+    dir=${dir%/}
+    read -r pid start <"$dir/owner" || continue
+    [[ -n $start && $(started "$pid") == "$start" ]] || down "$dir"
+  done
+}
+
+# Containers have namespaces of their own; the control group of the host finds them.
+contained() { # directory
+  cat /sys/fs/cgroup/{pids/,}"$(space_of "$1")"/*/cgroup.procs 2>/dev/null || true
+}
+
+# The engine first: it would start its helpers again.
+kill_all() { # directory
+  local pid dir=$1 left
+  for pid in "$dir/dockerd.pid" "$dir/exec/containerd/containerd.pid"; do
+    pid=$(cat "$pid" 2>/dev/null) && kill -9 "$pid" 2>/dev/null || true
+  done
+  for _ in {1..50}; do
+    left="$(ip netns pids "$(space_of "$dir")" 2>/dev/null || true) $(contained "$dir")"
+    [[ -n ${left//[[:space:]]/} ]] || return 0
+    for pid in $left; do kill -9 "$pid" 2>/dev/null || true; done
+    sleep 0.1
+  done
+  warn "processes of $dir do not end: $left"
+}
+
+down() { # directory
+  local dir=$1 mount
+  [[ $dir == "$HOSTS".* && -d $dir ]] || die "$dir is no test host"
+  kill_all "$dir"
+  { grep -oE " $dir/[^ ]+" /proc/self/mounts || true; } | sort -r | while read -r mount; do
+    umount -l "$mount" 2>/dev/null || true
+  done
+  ip link del "$(cable_of "$dir")" 2>/dev/null || true
+  ip netns del "$(space_of "$dir")" 2>/dev/null || true
+  find /sys/fs/cgroup -depth -type d -path "*/$(space_of "$dir")*" -exec rmdir {} + 2>/dev/null || true
+  rm -rf --one-file-system -- "$dir"
+}
+
+[[ $EUID -eq 0 ]] || die 'a test host has a network namespace and an engine of its own: this needs root' \
+  'run it as root or with sudo'
+case ${1:-} in
+  up) up "${@:2}" ;;
+  start) start_engine "${2:?which directory}" ;;
+  down) down "${2:?which directory}" ;;
+  *) die 'usage: dockerhost.sh up PID IMAGE... | start DIR | down DIR' ;;
+esac
