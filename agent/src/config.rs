@@ -66,6 +66,8 @@ pub struct Times {
     pub reconnect_first: Duration,
     /// Longest pause before dialling again: a restarted controller has its agents back within twice this.
     pub reconnect_cap: Duration,
+    /// A session that lasted this long since its Hello makes the next pause the first again.
+    pub session_settled: Duration,
     /// HTTP/2 ping on an otherwise quiet connection.
     pub ping_interval: Duration,
     /// A ping that is not answered for this long ends the connection.
@@ -74,6 +76,8 @@ pub struct Times {
     pub shutdown: Duration,
     /// One call to the Docker Engine.
     pub engine_call: Duration,
+    /// All looks at the engine for one inventory: the answer is there before the controller's deadline of 10 s.
+    pub inventory: Duration,
     /// What the engine may take for a stop beyond the container's own grace.
     pub engine_stop_margin: Duration,
     /// An image pull that reports nothing new for this long has failed.
@@ -88,6 +92,8 @@ pub struct Times {
     pub rules_check: Duration,
     /// How often all containers are listed; events in between are only hints.
     pub truth: Duration,
+    /// How long a removed project is still reported.
+    pub removed_kept: Duration,
     /// First pause before an ended container is started again; pauses double.
     pub restart_first: Duration,
     /// Longest pause before an ended container is started again.
@@ -121,10 +127,12 @@ impl Times {
         hello_within: Duration::from_secs(15),
         reconnect_first: Duration::from_millis(250),
         reconnect_cap: Duration::from_secs(5),
+        session_settled: Duration::from_secs(10),
         ping_interval: Duration::from_secs(5),
         ping_timeout: Duration::from_secs(10),
         shutdown: Duration::from_secs(2),
         engine_call: Duration::from_secs(30),
+        inventory: Duration::from_secs(8),
         engine_stop_margin: Duration::from_secs(15),
         pull_idle: Duration::from_mins(1),
         pull_total: Duration::from_mins(10),
@@ -132,6 +140,7 @@ impl Times {
         rules_call: Duration::from_secs(10),
         rules_check: Duration::from_secs(30),
         truth: Duration::from_secs(30),
+        removed_kept: Duration::from_mins(5),
         restart_first: Duration::from_millis(200),
         restart_cap: Duration::from_secs(30),
         restart_reset: Duration::from_mins(1),
@@ -189,6 +198,9 @@ mod tests {
         // Silence for 20 s is what the controller calls unhealthy: a dead connection must be found before.
         assert!(t.ping_interval + t.ping_timeout < Duration::from_secs(20));
         assert!(t.hello_within > t.dial);
+        assert!(t.session_settled > t.reconnect_cap);
+        assert!(t.inventory < Duration::from_secs(10), "the controller's deadline for a call");
+        assert!(t.truth < t.removed_kept);
         assert!(t.progress_every < t.pull_idle && t.pull_idle < t.pull_total);
         assert!(t.rules_call < t.rules_check);
         assert!(t.restart_first < t.restart_cap && t.restart_cap < t.restart_reset);

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use supalove_proto::node::v1::{ObservedStack, Progress};
+use supalove_proto::node::v1::{ObservedStack, Progress, StackPhase};
 use tokio::sync::{broadcast, watch};
 
 /// Progress reports kept for a slow subscriber.
@@ -61,6 +61,25 @@ impl Reports {
     /// All states as they are.
     pub fn all(&self) -> Vec<ObservedStack> {
         self.lock().stacks.values().map(|(_, stack)| stack.clone()).collect()
+    }
+
+    /// Projects that have been REMOVED for at least `age`.
+    pub fn removed_for(&self, age: Duration) -> Vec<String> {
+        let now = SystemTime::now();
+        let is_old = |stack: &ObservedStack| {
+            let seen = stack.observed_at.and_then(|time| SystemTime::try_from(time).ok());
+            // A clock that was set back counts from now on.
+            seen.is_some_and(|seen| now.duration_since(seen).is_ok_and(|passed| passed >= age))
+        };
+        let states = self.lock();
+        let stacks = states.stacks.values().map(|(_, stack)| stack);
+        let old = stacks.filter(|stack| stack.phase() == StackPhase::Removed && is_old(stack));
+        old.map(|stack| stack.project_ref.clone()).collect()
+    }
+
+    /// Says nothing of a project any more.
+    pub fn forget(&self, project_ref: &str) {
+        self.lock().stacks.remove(project_ref);
     }
 
     /// A subscriber that has seen nothing yet.
@@ -161,6 +180,18 @@ mod tests {
         assert_eq!(states.len(), 1, "b did not change, a is coalesced");
         assert_eq!(states[0].generation, 99);
         assert!(states[0].observed_at.is_some());
+    }
+
+    #[test]
+    fn only_what_has_been_removed_for_a_while_may_be_forgotten() {
+        let reports = Reports::default();
+        reports.publish(stack("a", 1));
+        reports.publish(ObservedStack { phase: StackPhase::Removed.into(), ..stack("b", 1) });
+        assert_eq!(reports.removed_for(Duration::from_mins(1)), [""; 0]);
+        assert_eq!(reports.removed_for(Duration::ZERO), ["b"]);
+        reports.forget("b");
+        assert_eq!(reports.all().len(), 1);
+        assert_eq!(reports.subscribe().snapshot(), reports.all());
     }
 
     #[tokio::test]

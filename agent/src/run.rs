@@ -101,7 +101,11 @@ fn warn_of_expiry(identity: &Identity) {
     let Ok(end) = DateTime::parse_from_rfc3339(&identity.expire_time) else { return };
     if end < Utc::now() + EXPIRES_SOON {
         let expire_time = identity.expire_time.as_str();
-        tracing::warn!(expire_time, "the node's certificate ends soon or has ended; join again with --force");
+        tracing::warn!(
+            expire_time,
+            "the node's certificate ends soon or has ended; renewal comes with the next version of the protocol, \
+             until then remove the node and join this host under another name"
+        );
     }
 }
 

@@ -1,5 +1,5 @@
-//! Bytes between a gRPC stream and a container's port. Each direction ends on its own: a half-closed connection stays
-//! usable the other way. When the peer goes, both end.
+//! Bytes between a gRPC stream and a container's port. The caller may end its direction first and go on reading; when the
+//! service ends its own, or the peer goes, all ends.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -32,7 +32,8 @@ pub async fn dial(address: Ipv4Addr, port: u16, limit: Duration) -> Result<TcpSt
     Ok(stream)
 }
 
-/// Copies both ways until both are done or the peer is gone. The first message says that the connection stands.
+/// Copies both ways until the service has ended its side or the peer is gone: the end of the answers is the end of the
+/// call. A peer that has nothing more to send may go on reading. The first message says that the connection stands.
 pub fn start<S>(stream: TcpStream, incoming: S) -> ReceiverStream<Answer>
 where
     S: Stream<Item = Result<TunnelRequest, Status>> + Send + Unpin + 'static,
@@ -40,12 +41,15 @@ where
     let (out, reader) = mpsc::channel(ON_THE_WAY);
     let (from_service, to_service) = stream.into_split();
     tokio::spawn(async move {
-        let copying =
-            async { tokio::join!(download(from_service, out.clone()), upload(incoming, to_service)) };
+        let uploading = async {
+            upload(incoming, to_service).await;
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
             // The reader's end is dropped when the call is cancelled or its connection ends.
             () = out.closed() => {}
-            _ = copying => {}
+            () = download(from_service, out.clone()) => {}
+            () = uploading => {}
         }
     });
     ReceiverStream::new(reader)
@@ -118,6 +122,15 @@ mod tests {
             answer.extend(message.data);
         }
         assert_eq!(answer, b"after the end");
+    }
+
+    #[tokio::test]
+    async fn the_answers_end_when_the_service_closes_though_the_peer_could_still_send() {
+        let (client, service) = pair().await;
+        let mut answers = start(client, tokio_stream::pending());
+        assert!(answers.next().await.unwrap().is_ok());
+        drop(service);
+        assert!(answers.next().await.is_none());
     }
 
     #[tokio::test]

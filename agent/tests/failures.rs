@@ -2,15 +2,20 @@
 
 mod support;
 
-use supalove_proto::node::v1::{ApplyStackRequest, InventoryRequest, Launch, RemoveStackRequest, StackPhase};
+use supalove_proto::node::v1::{
+    ApplyStackRequest, EnvVar, Exposure, InventoryRequest, Launch, RemoveStackRequest, StackPhase,
+};
 use support::Fleet;
-use support::docker::{address, container, gateway_address, reaches};
-use support::spec::{gateway, stack};
-use tokio::net::TcpListener;
+use support::docker::{address, answered, container, docker, gateway_address, reaches, rules, table_of};
+use support::neighbour::Neighbour;
+use support::spec::{PASSWORD, gateway, stack};
+use tokio::net::{TcpListener, TcpStream};
 
 const ONE: &str = "failaaaaaaaaaaaaaaaa";
 const TWO: &str = "doorbbbbbbbbbbbbbbbb";
 const THREE: &str = "doorcccccccccccccccc";
+const OPEN: &str = "nextdddddddddddddddd";
+const SHUT: &str = "nexteeeeeeeeeeeeeeee";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_name_their_cause_and_are_tried_again() {
@@ -28,11 +33,14 @@ async fn failures_name_their_cause_and_are_tried_again() {
 
     // A program that ends at its start.
     let mut broken = gateway();
-    broken.config_mounts[0].files[0].content = b"this is no configuration;".to_vec();
+    broken.config_mounts[0].files[0].content = format!("no{PASSWORD}configuration;\n").into_bytes();
+    broken.env = vec![EnvVar { name: "KEY".into(), value: PASSWORD.into(), bind_placement: false }];
     session.client.apply_stack(session.call(stack(&fleet, ONE, 0, 2, vec![broken]))).await.unwrap();
     let error = session.wait_for(ONE, 2, StackPhase::Failed, 30).await.error.unwrap();
     assert_eq!(error.reason, "SERVICE_EXITED");
-    assert!(error.log_tail.iter().any(|line| line.contains("unknown directive")), "{error:?}");
+    // Its secrets are not told, whatever the program prints.
+    let told = |line: &String| line.contains("unknown directive \"no[redacted]configuration\"");
+    assert!(error.log_tail.iter().any(told), "{error:?}");
     session.wait_until(30, "another try", |seen| seen.services.iter().any(|s| s.restarts >= 2)).await;
 
     // A program that never gets ready.
@@ -102,13 +110,7 @@ async fn projects_cannot_reach_each_other_or_the_host() {
     assert!(!reaches(&inside, &container(THREE, "gateway"), 8000), "by name");
 
     // Without the rules the same doors are open: it is the rules that close them.
-    let tables = support::docker::rules();
-    let table = tables.lines().find_map(|line| {
-        let name = line.strip_prefix("table inet ")?.strip_suffix(" {")?;
-        let body = tables.split(line).nth(1)?.split("\n}\n").next()?;
-        body.contains(&format!("p_{TWO}")).then(|| name.to_owned())
-    });
-    let table = table.expect("the node's table");
+    let table = table_of(TWO);
     std::process::Command::new("nft").args(["delete", "table", "inet", &table]).status().unwrap();
     assert!(reaches(&inside, &host, listening), "open without rules");
     assert!(reaches(&inside, &host, fleet.port_base + 8), "open without rules");
@@ -121,5 +123,43 @@ async fn projects_cannot_reach_each_other_or_the_host() {
     let removal = RemoveStackRequest { project_ref: TWO.into(), generation: 1, delete_volumes: true };
     session.client.remove_stack(session.call(removal)).await.unwrap();
     session.wait_for(TWO, 1, StackPhase::Removed, 30).await;
-    assert!(!support::docker::rules().contains(&table), "the last project takes the table with it");
+    assert!(!rules().contains(&table), "the last project takes the table with it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outsiders_enter_by_published_ports_only_and_rules_outlive_the_agent() {
+    let mut fleet = Fleet::start(4).await;
+    fleet.run_agent();
+    let mut session = fleet.session().await;
+    for (project, slot, exposure) in [(OPEN, 0, Exposure::Published), (SHUT, 1, Exposure::Loopback)] {
+        let mut gateway = gateway();
+        gateway.ports[0].exposure = exposure.into();
+        let request = stack(&fleet, project, slot, 1, vec![gateway]);
+        session.client.apply_stack(session.call(request)).await.unwrap();
+        session.wait_for(project, 1, StackPhase::Healthy, 60).await;
+    }
+    // A machine next door that routes to the projects' networks through this host.
+    let neighbour = Neighbour::new(4);
+    let (open, shut) = (address(OPEN, "gateway"), address(SHUT, "gateway"));
+    assert!(neighbour.reaches(&neighbour.host, fleet.port_base), "a published port");
+    assert!(!neighbour.reaches(&neighbour.host, fleet.port_base + 8), "a port on loopback");
+    assert!(!neighbour.reaches(&open, 8000), "a container's own address");
+    assert!(!neighbour.reaches(&shut, 8000), "the same, with its port on loopback");
+    for port in [fleet.port_base, fleet.port_base + 8] {
+        TcpStream::connect(("127.0.0.1", port)).await.expect("loopback reaches both");
+    }
+    TcpStream::connect((shut.as_str(), 8000)).await.expect("the host itself reaches containers");
+    assert!(answered(&container(SHUT, "gateway"), &neighbour.address, 9), "projects reach the outside");
+
+    // The agent stops as its service manager asks: containers run on, closed in.
+    fleet.terminate_agent();
+    assert!(!neighbour.reaches(&shut, 8000), "closed without the agent");
+    for project in [OPEN, SHUT] {
+        assert!(rules().contains(&format!("p_{project}")));
+        let running = docker(&["inspect", "--format", "{{.State.Running}}", &container(project, "gateway")]);
+        assert_eq!(running, "true");
+    }
+    let table = table_of(SHUT);
+    std::process::Command::new("nft").args(["delete", "table", "inet", &table]).status().unwrap();
+    assert!(neighbour.reaches(&shut, 8000), "open without rules: it is the rules that close it");
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use supalove_proto::node::v1::tunnel_request::Part;
 use supalove_proto::node::v1::{
-    InventoryRequest, RemoveStackRequest, RunState, ServiceState, StackPhase, TailLogsRequest, TunnelOpen,
-    TunnelRequest,
+    InventoryRequest, ObservedStack, RemoveStackRequest, RunState, ServiceState, StackPhase, TailLogsRequest,
+    TunnelOpen, TunnelRequest,
 };
 use support::docker::{container, docker, id, labelled, rules};
 use support::spec::{gateway, postgres, stack};
@@ -123,7 +123,13 @@ async fn a_project_lives_and_leaves_nothing() {
     let old_epoch = session.epoch;
     let mut session = fleet.session().await;
     assert!(killed.elapsed() < Duration::from_secs(10));
-    session.wait_for(ONE, 2, StackPhase::Healthy, 20).await;
+    let quietly = |seen: &ObservedStack| {
+        // What ran all the time must not look as if it had just been made or started.
+        let calm = |state| matches!(state, ServiceState::Pending | ServiceState::Healthy);
+        assert!(seen.services.iter().all(|service| calm(service.state())), "{seen:?}");
+        seen.phase() == StackPhase::Healthy
+    };
+    session.wait_until(20, "the project to be adopted", quietly).await;
     assert_eq!((id(ONE, "gateway"), id(ONE, "postgres")), before, "adopted, not restarted");
     let stale = session.client.inventory(call(InventoryRequest {}, old_epoch)).await.unwrap_err();
     assert_eq!(reason(&stale), "STALE_EPOCH");

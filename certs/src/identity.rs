@@ -41,9 +41,7 @@ pub enum IdentityError {
     #[error("the peer's certificate cannot be parsed: enrol the node again")]
     Certificate,
     /// The certificate's alternative names are not those of a node or controller.
-    #[error(
-        "the certificate does not carry exactly the names of a fleet member: enrol the node again"
-    )]
+    #[error("the certificate does not carry exactly the names of a fleet member: enrol the node again")]
     Names,
     /// The URI has another form.
     #[error("\"{0}\" is no fleet identity: expected {TRUST_DOMAIN}/cluster/<uuid>/node/<uuid>")]
@@ -52,10 +50,7 @@ pub enum IdentityError {
 
 impl fmt::Display for NodeIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            cluster_id,
-            node_id,
-        } = self;
+        let Self { cluster_id, node_id } = self;
         write!(f, "{TRUST_DOMAIN}/cluster/{cluster_id}/node/{node_id}")
     }
 }
@@ -109,8 +104,7 @@ fn parse_loosely(uri: &str) -> Option<PeerIdentity> {
 /// This looks at names only. Call it on the end entity of a chain that the handshake has verified, never on a
 /// certificate from elsewhere.
 pub fn peer_identity(certificate: &CertificateDer<'_>) -> Result<PeerIdentity, IdentityError> {
-    let (_, parsed) =
-        X509Certificate::from_der(certificate).map_err(|_| IdentityError::Certificate)?;
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| IdentityError::Certificate)?;
     let names = parsed
         .subject_alternative_name()
         .map_err(|_| IdentityError::Certificate)?

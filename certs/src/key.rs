@@ -3,8 +3,8 @@
 use std::fmt;
 
 use rcgen::{
-    CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
-    PublicKeyData, SignatureAlgorithm, SigningKey,
+    CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData,
+    SignatureAlgorithm, SigningKey,
 };
 use zeroize::{Zeroize, Zeroizing};
 
@@ -33,18 +33,12 @@ pub(crate) struct PrivateKey(KeyPair);
 impl PrivateKey {
     /// A fresh P-256 key.
     pub(crate) fn generate() -> Result<Self, KeyError> {
-        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
-            .map(Self)
-            .map_err(KeyError::Crypto)
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(Self).map_err(KeyError::Crypto)
     }
 
     pub(crate) fn from_pem(pem: &str) -> Result<Self, KeyError> {
         let key = Self(KeyPair::from_pem(pem).map_err(|_| KeyError::Unreadable)?);
-        if is_allowed(key.0.algorithm()) {
-            Ok(key)
-        } else {
-            Err(KeyError::Algorithm)
-        }
+        if is_allowed(key.0.algorithm()) { Ok(key) } else { Err(KeyError::Algorithm) }
     }
 
     pub(crate) fn to_pem(&self) -> Zeroizing<String> {
@@ -105,9 +99,6 @@ impl NodeKey {
     pub fn csr_pem(&self) -> Result<String, KeyError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params
-            .serialize_request(&self.0)
-            .and_then(|request| request.pem())
-            .map_err(KeyError::Crypto)
+        params.serialize_request(&self.0).and_then(|request| request.pem()).map_err(KeyError::Crypto)
     }
 }

@@ -16,9 +16,8 @@ pub mod tls;
 mod token;
 
 pub use ca::{
-    BACK_DATED, CA_LIFETIME, CONTROLLER_LIFETIME, CaError, CertificateAuthority,
-    ControllerCertificate, CsrError, IssuedCertificate, MAX_CSR_PEM_BYTES, MAX_FLEET_NAME_CHARS,
-    NODE_LIFETIME,
+    BACK_DATED, CA_LIFETIME, CONTROLLER_LIFETIME, CaError, CertificateAuthority, ControllerCertificate,
+    CsrError, IssuedCertificate, MAX_CSR_PEM_BYTES, MAX_FLEET_NAME_CHARS, NODE_LIFETIME,
 };
 pub use fingerprint::{CaFingerprint, FingerprintError};
 pub use identity::{IdentityError, NodeIdentity, PeerIdentity, peer_identity};

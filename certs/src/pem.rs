@@ -7,9 +7,7 @@ use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyD
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
     /// The text is not PEM or is cut off.
-    #[error(
-        "the {expected} is not valid PEM ({reason}): copy it whole, with its BEGIN and END lines"
-    )]
+    #[error("the {expected} is not valid PEM ({reason}): copy it whole, with its BEGIN and END lines")]
     Malformed {
         /// What the text should hold.
         expected: &'static str,

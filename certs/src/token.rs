@@ -55,9 +55,7 @@ pub enum TokenError {
     #[error("the id of the join token (third field) is not 32 lowercase hex digits: copy it whole")]
     Id,
     /// Fourth field.
-    #[error(
-        "the secret of the join token (fourth field) is not 43 characters of base64url: copy it whole"
-    )]
+    #[error("the secret of the join token (fourth field) is not 43 characters of base64url: copy it whole")]
     Secret,
     /// The system's random source failed.
     #[error("the system's random source failed: no join token can be created until it works")]
@@ -97,13 +95,7 @@ impl JoinToken {
 impl fmt::Display for JoinToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secret = Zeroizing::new(URL_SAFE_NO_PAD.encode(self.secret.as_slice()));
-        write!(
-            f,
-            "{TOKEN_PREFIX}.{}.{}.{}",
-            self.ca,
-            self.id.simple(),
-            *secret
-        )
+        write!(f, "{TOKEN_PREFIX}.{}.{}.{}", self.ca, self.id.simple(), *secret)
     }
 }
 
@@ -126,9 +118,7 @@ impl FromStr for JoinToken {
         check_prefix(text)?;
         let fields: Vec<&str> = text.split('.').collect();
         let [_, ca, id, secret] = fields[..] else {
-            return Err(TokenError::Fields {
-                found: fields.len(),
-            });
+            return Err(TokenError::Fields { found: fields.len() });
         };
         Ok(Self {
             ca: ca.parse().map_err(|_| TokenError::Ca)?,
@@ -148,30 +138,19 @@ fn check_prefix(text: &str) -> Result<(), TokenError> {
 }
 
 fn is_other_version(prefix: &str) -> bool {
-    prefix.strip_prefix("slj").is_some_and(|version| {
-        !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
-    })
+    prefix
+        .strip_prefix("slj")
+        .is_some_and(|version| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn parse_id(text: &str) -> Result<Uuid, TokenError> {
     let id = Uuid::try_parse(text).map_err(|_| TokenError::Id)?;
     // `Uuid` reads several spellings; a token has one.
-    if id.simple().to_string() == text {
-        Ok(id)
-    } else {
-        Err(TokenError::Id)
-    }
+    if id.simple().to_string() == text { Ok(id) } else { Err(TokenError::Id) }
 }
 
 fn parse_secret(text: &str) -> Result<Zeroizing<[u8; 32]>, TokenError> {
-    let bytes = Zeroizing::new(
-        URL_SAFE_NO_PAD
-            .decode(text)
-            .map_err(|_| TokenError::Secret)?,
-    );
-    let secret = bytes
-        .as_slice()
-        .try_into()
-        .map_err(|_| TokenError::Secret)?;
+    let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Secret)?);
+    let secret = bytes.as_slice().try_into().map_err(|_| TokenError::Secret)?;
     Ok(Zeroizing::new(secret))
 }

@@ -6,8 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType};
 use rustls_pki_types::CertificateDer;
 use supalove_certs::{
-    BACK_DATED, CONTROLLER_NAME, CaError, CaFingerprint, CertificateAuthority, CsrError,
-    MAX_CSR_PEM_BYTES, NODE_LIFETIME, NodeIdentity, NodeKey, PeerIdentity, peer_identity,
+    BACK_DATED, CONTROLLER_NAME, CaError, CaFingerprint, CertificateAuthority, CsrError, MAX_CSR_PEM_BYTES,
+    NODE_LIFETIME, NodeIdentity, NodeKey, PeerIdentity, peer_identity,
 };
 use support::{certificates, fleet, identity};
 use uuid::Uuid;
@@ -33,13 +33,8 @@ fn sign(csr_pem: &str) -> Result<(CertificateDer<'static>, NodeIdentity), CaErro
 fn greedy_csr(key: &KeyPair) -> String {
     let mut params = CertificateParams::new([CONTROLLER_NAME.to_owned()]).unwrap();
     let forged = format!("{}", identity());
-    params
-        .subject_alt_names
-        .push(SanType::URI(forged.try_into().unwrap()));
-    params.extended_key_usages = vec![
-        ExtendedKeyUsagePurpose::ServerAuth,
-        ExtendedKeyUsagePurpose::Any,
-    ];
+    params.subject_alt_names.push(SanType::URI(forged.try_into().unwrap()));
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::Any];
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.serialize_request(key).unwrap().pem().unwrap()
 }
@@ -78,16 +73,12 @@ fn a_certificate_matches_what_is_recorded_about_it() {
     assert_eq!(hex::encode(certificate.raw_serial()), issued.serial_hex);
     assert_ne!(issued.serial_hex, again.serial_hex);
     let validity = certificate.validity();
-    assert_eq!(
-        validity.not_before.timestamp(),
-        issued.not_before.timestamp()
-    );
+    assert_eq!(validity.not_before.timestamp(), issued.not_before.timestamp());
     assert_eq!(validity.not_after.timestamp(), issued.not_after.timestamp());
     let now = DateTime::from_timestamp(noon().timestamp(), 0).unwrap();
     assert_eq!(issued.not_before, now - BACK_DATED);
     assert_eq!(issued.not_after, now + NODE_LIFETIME);
-    let digest =
-        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate.public_key().raw);
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate.public_key().raw);
     assert_eq!(digest.as_ref(), issued.spki_sha256);
     assert_eq!(issued.spki_sha256, again.spki_sha256);
 }
@@ -95,15 +86,9 @@ fn a_certificate_matches_what_is_recorded_about_it() {
 #[test]
 fn a_tampered_request_is_refused() {
     let csr = NodeKey::generate().unwrap().csr_pem().unwrap();
-    let der = x509_parser::pem::parse_x509_pem(csr.as_bytes())
-        .unwrap()
-        .1
-        .contents;
+    let der = x509_parser::pem::parse_x509_pem(csr.as_bytes()).unwrap().1.contents;
     let other = NodeKey::generate().unwrap().csr_pem().unwrap();
-    let other = x509_parser::pem::parse_x509_pem(other.as_bytes())
-        .unwrap()
-        .1
-        .contents;
+    let other = x509_parser::pem::parse_x509_pem(other.as_bytes()).unwrap().1.contents;
 
     // Each single byte changed, at every place. The envelope outside of the signed part has spare bits (unused bits of
     // the signature's bit string); whatever they say, no other key than the signed one is certified.
@@ -116,11 +101,7 @@ fn a_tampered_request_is_refused() {
             Err(error) => panic!("byte {index}: {error}"),
             Ok((certificate, _)) => {
                 assert!(!signed.contains(&index), "byte {index}");
-                let key = parsed(&certificate)
-                    .public_key()
-                    .subject_public_key
-                    .data
-                    .to_vec();
+                let key = parsed(&certificate).public_key().subject_public_key.data.to_vec();
                 assert_eq!(key[1..], der[public_point(&der)], "byte {index}");
             }
         }
@@ -130,18 +111,12 @@ fn a_tampered_request_is_refused() {
     let (ours, theirs) = (public_point(&der), public_point(&other));
     swapped[ours.clone()].copy_from_slice(&other[theirs]);
     let error = sign(&request_pem(&swapped)).unwrap_err();
-    assert!(
-        matches!(error, CaError::Csr(CsrError::Signature)),
-        "{error}"
-    );
+    assert!(matches!(error, CaError::Csr(CsrError::Signature)), "{error}");
     // Bytes behind the request.
     let mut longer = der;
     longer.push(0);
     let error = sign(&request_pem(&longer)).unwrap_err();
-    assert!(
-        matches!(error, CaError::Csr(CsrError::Malformed)),
-        "{error}"
-    );
+    assert!(matches!(error, CaError::Csr(CsrError::Malformed)), "{error}");
 }
 
 fn request_pem(der: &[u8]) -> String {
@@ -154,10 +129,7 @@ fn request_pem(der: &[u8]) -> String {
 fn signed_part(der: &[u8]) -> std::ops::Range<usize> {
     let (_, request) = X509CertificationRequest::from_der(der).unwrap();
     let info = request.certification_request_info.raw;
-    let start = der
-        .windows(info.len())
-        .position(|window| window == info)
-        .unwrap();
+    let start = der.windows(info.len()).position(|window| window == info).unwrap();
     start..start + info.len()
 }
 
@@ -177,13 +149,8 @@ fn requests_of_other_kinds_are_refused() {
     };
     for algorithm in [&rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_RSA_SHA256] {
         let key = KeyPair::generate_for(algorithm).unwrap();
-        let request = CertificateParams::default()
-            .serialize_request(&key)
-            .unwrap();
-        assert!(matches!(
-            refused(&request.pem().unwrap()),
-            CsrError::Algorithm
-        ));
+        let request = CertificateParams::default().serialize_request(&key).unwrap();
+        assert!(matches!(refused(&request.pem().unwrap()), CsrError::Algorithm));
     }
     let csr = NodeKey::generate().unwrap().csr_pem().unwrap();
     let padded = format!("{csr}{}", " ".repeat(MAX_CSR_PEM_BYTES));
@@ -191,10 +158,7 @@ fn requests_of_other_kinds_are_refused() {
     assert!(matches!(refused(""), CsrError::Pem(_)));
     assert!(matches!(refused(fleet.ca.cert_pem()), CsrError::Pem(_)));
     assert!(matches!(refused(&format!("{csr}{csr}")), CsrError::Pem(_)));
-    assert!(matches!(
-        refused(&request_pem(b"nonsense")),
-        CsrError::Malformed
-    ));
+    assert!(matches!(refused(&request_pem(b"nonsense")), CsrError::Malformed));
 }
 
 #[test]
@@ -203,10 +167,7 @@ fn a_stored_authority_signs_on_after_loading() {
     let loaded = CertificateAuthority::load(created.cert_pem(), &created.key_pem()).unwrap();
     assert_eq!(loaded.fingerprint(), created.fingerprint());
     assert_eq!(loaded.not_after(), created.not_after());
-    assert_eq!(
-        CaFingerprint::of_pem(created.cert_pem()).unwrap(),
-        created.fingerprint()
-    );
+    assert_eq!(CaFingerprint::of_pem(created.cert_pem()).unwrap(), created.fingerprint());
     let csr = NodeKey::generate().unwrap().csr_pem().unwrap();
     let issued = loaded.sign_node(&csr, &identity(), Utc::now()).unwrap();
     let der = certificates(&issued.cert_pem).remove(0);
@@ -220,20 +181,11 @@ fn a_stored_authority_signs_on_after_loading() {
 fn loading_refuses_what_is_no_authority() {
     let (fleet, other) = (fleet(), fleet());
     let load = |cert: &str, key: &str| CertificateAuthority::load(cert, key).unwrap_err();
-    assert!(matches!(
-        load(fleet.ca.cert_pem(), &other.ca.key_pem()),
-        CaError::KeyMismatch
-    ));
+    assert!(matches!(load(fleet.ca.cert_pem(), &other.ca.key_pem()), CaError::KeyMismatch));
     let node = fleet.enrol();
-    assert!(matches!(
-        load(&node.cert_pem, &node.key_pem),
-        CaError::NotACa
-    ));
+    assert!(matches!(load(&node.cert_pem, &node.key_pem), CaError::NotACa));
     assert!(matches!(load("", &fleet.ca.key_pem()), CaError::Pem(_)));
-    assert!(matches!(
-        load(fleet.ca.cert_pem(), "no key"),
-        CaError::Key(_)
-    ));
+    assert!(matches!(load(fleet.ca.cert_pem(), "no key"), CaError::Key(_)));
     let two = format!("{}{}", fleet.ca.cert_pem(), other.ca.cert_pem());
     assert!(matches!(load(&two, &fleet.ca.key_pem()), CaError::Pem(_)));
 }
@@ -269,10 +221,7 @@ fn a_controller_is_named_and_brings_its_authority() {
     let issued = fleet.ca.issue_controller(id, Utc::now()).unwrap();
     let chain = certificates(&issued.chain_pem);
     assert_eq!(chain.len(), 2);
-    assert_eq!(
-        peer_identity(&chain[0]).unwrap(),
-        PeerIdentity::Controller(id)
-    );
+    assert_eq!(peer_identity(&chain[0]).unwrap(), PeerIdentity::Controller(id));
     assert_eq!(CaFingerprint::of(&chain[1]), fleet.ca.fingerprint());
     let leaf = parsed(&chain[0]);
     let usage = leaf.extended_key_usage().unwrap().unwrap().value;
@@ -283,10 +232,7 @@ fn a_controller_is_named_and_brings_its_authority() {
 fn debug_output_holds_no_private_key() {
     let fleet = fleet();
     let key = NodeKey::generate().unwrap();
-    let issued = fleet
-        .ca
-        .issue_controller(Uuid::now_v7(), Utc::now())
-        .unwrap();
+    let issued = fleet.ca.issue_controller(Uuid::now_v7(), Utc::now()).unwrap();
     let shown = format!("{:?} {key:?} {issued:?}", fleet.ca);
     assert!(!shown.contains("PRIVATE"), "{shown}");
     assert!(shown.contains(&fleet.ca.fingerprint().to_string()));

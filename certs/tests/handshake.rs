@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
-use rustls::client::{
-    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
-};
+use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, HandshakeKind, NamedGroup};
 use rustls_pki_types::ServerName;
 use supalove_certs::tls::{
-    ALPN_BULK, ALPN_JOIN, ALPN_NODE, AcceptError, Accepted, ConnectError, NodeChannel, NodePortTls,
-    connect, join_client_config, node_client_config,
+    ALPN_BULK, ALPN_JOIN, ALPN_NODE, AcceptError, Accepted, ConnectError, NodeChannel, NodePortTls, connect,
+    join_client_config, node_client_config,
 };
 use supalove_certs::{CONTROLLER_NAME, CertificateAuthority};
 use support::{Node, TIMEOUT, dial, fleet, forge, identity, impostor, stranger};
@@ -86,10 +84,7 @@ async fn a_join_with_the_wrong_pin_is_refused() {
 async fn showing_the_pinned_ca_without_being_signed_by_it_does_not_help() {
     // The CA certificate is public: an attacker can append it to a chain of its own.
     let (fleet, attacker) = (fleet(), fleet());
-    let own = attacker
-        .ca
-        .issue_controller(Uuid::now_v7(), Utc::now())
-        .unwrap();
+    let own = attacker.ca.issue_controller(Uuid::now_v7(), Utc::now()).unwrap();
     let chain = own.chain_pem.clone() + fleet.ca.cert_pem();
     let server = impostor(&chain, &own.key_pem, ALPN_JOIN);
     let client = join_client_config(&fleet.ca.fingerprint()).unwrap();
@@ -105,10 +100,7 @@ async fn a_foreign_ca_is_refused_by_both_ends() {
         // The controller refuses a node of another fleet, though the node trusts the controller.
         let (accepted, _) = fleet.handshake(fleet.config_for(&node, channel)).await;
         let error = accepted.unwrap_err();
-        assert!(
-            matches!(error, AcceptError::ClientCertificate(_)),
-            "{error}"
-        );
+        assert!(matches!(error, AcceptError::ClientCertificate(_)), "{error}");
         // The node refuses the controller of another fleet.
         let (_, connected) = fleet.handshake(foreign.config_for(&node, channel)).await;
         let error = connected.unwrap_err();
@@ -148,10 +140,7 @@ async fn offered(alpns: &[&str]) -> (AcceptError, ConnectError) {
 }
 
 fn told_why(error: &ConnectError) -> bool {
-    matches!(
-        error,
-        ConnectError::Refused(AlertDescription::NoApplicationProtocol)
-    )
+    matches!(error, ConnectError::Refused(AlertDescription::NoApplicationProtocol))
 }
 
 #[tokio::test]
@@ -163,10 +152,7 @@ async fn a_hello_with_several_protocols_is_refused() {
         &[ALPN_BULK, "h2", "http/1.1"],
     ] {
         let (server, client) = offered(alpns).await;
-        assert!(
-            matches!(server, AcceptError::SeveralAlpn { count } if count == alpns.len()),
-            "{server}"
-        );
+        assert!(matches!(server, AcceptError::SeveralAlpn { count } if count == alpns.len()), "{server}");
         assert!(told_why(&client), "{client}");
     }
 }
@@ -194,18 +180,9 @@ async fn a_tls_1_2_client_is_refused() {
     for alpn in [ALPN_NODE, ALPN_BULK, ALPN_JOIN] {
         let config = Arc::new(stranger(&fleet, &[&TLS12], &[alpn], Some(&node)));
         let (accepted, connected) = fleet.handshake(config).await;
-        assert!(matches!(
-            accepted.unwrap_err(),
-            AcceptError::Handshake(_) | AcceptError::Hello(_)
-        ));
+        assert!(matches!(accepted.unwrap_err(), AcceptError::Handshake(_) | AcceptError::Hello(_)));
         let error = connected.unwrap_err();
-        assert!(
-            matches!(
-                error,
-                ConnectError::Refused(AlertDescription::ProtocolVersion)
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, ConnectError::Refused(AlertDescription::ProtocolVersion)), "{error}");
     }
 }
 
@@ -224,31 +201,18 @@ async fn a_node_certificate_cannot_act_as_a_server() {
 
     for (chain, key) in [(&chain, &node.key_pem), (&forged, &forged_key)] {
         let join = join_client_config(&fleet.ca.fingerprint()).unwrap();
-        let error = dial(impostor(chain, key, ALPN_JOIN), join)
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, ConnectError::ControllerCertificate(_)),
-            "{error}"
-        );
+        let error = dial(impostor(chain, key, ALPN_JOIN), join).await.unwrap_err();
+        assert!(matches!(error, ConnectError::ControllerCertificate(_)), "{error}");
         let control = fleet.config_for(&victim, NodeChannel::Control);
-        let error = dial(impostor(chain, key, ALPN_NODE), control)
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, ConnectError::ControllerCertificate(_)),
-            "{error}"
-        );
+        let error = dial(impostor(chain, key, ALPN_NODE), control).await.unwrap_err();
+        assert!(matches!(error, ConnectError::ControllerCertificate(_)), "{error}");
     }
 }
 
 #[tokio::test]
 async fn a_controller_certificate_cannot_act_as_a_node() {
     let fleet = fleet();
-    let issued = fleet
-        .ca
-        .issue_controller(Uuid::now_v7(), Utc::now())
-        .unwrap();
+    let issued = fleet.ca.issue_controller(Uuid::now_v7(), Utc::now()).unwrap();
     let pretender = Node {
         identity: identity(),
         cert_pem: issued.chain_pem.clone(),
@@ -257,10 +221,7 @@ async fn a_controller_certificate_cannot_act_as_a_node() {
     let config = fleet.config_for(&pretender, NodeChannel::Control);
     let (accepted, _) = fleet.handshake(config).await;
     let error = accepted.unwrap_err();
-    assert!(
-        matches!(error, AcceptError::ClientCertificate(_)),
-        "{error}"
-    );
+    assert!(matches!(error, AcceptError::ClientCertificate(_)), "{error}");
 }
 
 #[tokio::test]
@@ -269,11 +230,7 @@ async fn a_fleet_certificate_without_a_node_name_is_nobody() {
     let (cert_pem, key_pem) = forge(&fleet.ca, |params| {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     });
-    let nameless = Node {
-        identity: identity(),
-        cert_pem,
-        key_pem,
-    };
+    let nameless = Node { identity: identity(), cert_pem, key_pem };
     let config = fleet.config_for(&nameless, NodeChannel::Bulk);
     let (accepted, _) = fleet.handshake(config).await;
     let error = accepted.unwrap_err();
@@ -288,27 +245,14 @@ async fn expired_and_future_certificates_are_refused() {
         let config = fleet.config_for(&node, NodeChannel::Control);
         let (accepted, _) = fleet.handshake(config).await;
         let error = accepted.unwrap_err();
-        assert!(
-            matches!(error, AcceptError::ClientCertificate(_)),
-            "{error}"
-        );
+        assert!(matches!(error, AcceptError::ClientCertificate(_)), "{error}");
 
-        let shift = if shift < TimeDelta::zero() {
-            shift * 3
-        } else {
-            shift
-        };
-        let issued = fleet
-            .ca
-            .issue_controller(Uuid::now_v7(), Utc::now() + shift)
-            .unwrap();
+        let shift = if shift < TimeDelta::zero() { shift * 3 } else { shift };
+        let issued = fleet.ca.issue_controller(Uuid::now_v7(), Utc::now() + shift).unwrap();
         let server = impostor(&issued.chain_pem, &issued.key_pem, ALPN_JOIN);
         let client = join_client_config(&fleet.ca.fingerprint()).unwrap();
         let error = dial(server, client).await.unwrap_err();
-        assert!(
-            matches!(error, ConnectError::ControllerCertificateTime(_)),
-            "{error}"
-        );
+        assert!(matches!(error, ConnectError::ControllerCertificateTime(_)), "{error}");
     }
     // A host whose clock is half an hour slow still accepts a fresh certificate.
     let node = fleet.enrol_at(Utc::now() + TimeDelta::minutes(30));
@@ -362,9 +306,8 @@ async fn no_session_can_be_resumed() {
 /// One connection with a byte from the server, so that the client has read any ticket before it.
 async fn talk(fleet: &support::Fleet, config: Arc<ClientConfig>) -> Option<HandshakeKind> {
     let (accepted, connected) = fleet.handshake(config).await;
-    let (Accepted::Node(_, mut server)
-    | Accepted::Bulk(_, mut server)
-    | Accepted::Join(mut server)) = accepted.unwrap();
+    let (Accepted::Node(_, mut server) | Accepted::Bulk(_, mut server) | Accepted::Join(mut server)) =
+        accepted.unwrap();
     let mut client = connected.unwrap();
     server.write_u8(1).await.unwrap();
     server.flush().await.unwrap();
@@ -380,10 +323,7 @@ async fn a_silent_peer_is_dropped() {
     let port = NodePortTls::new(&certificate, ca.cert_pem(), limit).unwrap();
     let (ours, _theirs) = tokio::io::duplex(1024);
     let error = port.accept(ours).await.unwrap_err();
-    assert!(
-        matches!(error, AcceptError::Timeout(after) if after == limit),
-        "{error}"
-    );
+    assert!(matches!(error, AcceptError::Timeout(after) if after == limit), "{error}");
 }
 
 #[tokio::test]
@@ -398,18 +338,12 @@ async fn a_peer_that_speaks_no_tls_is_dropped() {
 #[tokio::test]
 async fn a_server_that_ignores_the_protocol_is_no_controller() {
     let fleet = fleet();
-    let issued = fleet
-        .ca
-        .issue_controller(Uuid::now_v7(), Utc::now())
-        .unwrap();
+    let issued = fleet.ca.issue_controller(Uuid::now_v7(), Utc::now()).unwrap();
     let mut server = impostor(&issued.chain_pem, &issued.key_pem, ALPN_JOIN);
     Arc::get_mut(&mut server).unwrap().alpn_protocols.clear();
     let client = join_client_config(&fleet.ca.fingerprint()).unwrap();
     let error = dial(server, client).await.unwrap_err();
-    assert!(
-        matches!(&error, ConnectError::Alpn { expected } if expected == ALPN_JOIN),
-        "{error}"
-    );
+    assert!(matches!(&error, ConnectError::Alpn { expected } if expected == ALPN_JOIN), "{error}");
 }
 
 #[test]
@@ -417,9 +351,8 @@ fn mismatched_files_are_refused_when_the_configuration_is_made() {
     let fleet = fleet();
     let (one, two) = (fleet.enrol(), fleet.enrol());
     let ca = fleet.ca.cert_pem();
-    let make = |ca: &str, cert: &str, key: &str| {
-        node_client_config(ca, cert, key, NodeChannel::Control).is_err()
-    };
+    let make =
+        |ca: &str, cert: &str, key: &str| node_client_config(ca, cert, key, NodeChannel::Control).is_err();
     assert!(make(ca, &one.cert_pem, &two.key_pem));
     assert!(make("", &one.cert_pem, &one.key_pem));
     assert!(make(ca, "", &one.key_pem));

@@ -73,16 +73,10 @@ fn each_mistake_has_its_own_error() {
     assert_eq!(parse(&format!("{good}.x")), TokenError::Fields { found: 5 });
     assert_eq!(parse(&with(1, "07")), TokenError::Ca);
     assert_eq!(parse(&with(1, &"AB".repeat(32))), TokenError::Ca);
-    assert_eq!(
-        parse(&with(2, &Uuid::from_u128(42).to_string())),
-        TokenError::Id
-    );
+    assert_eq!(parse(&with(2, &Uuid::from_u128(42).to_string())), TokenError::Id);
     assert_eq!(parse(&with(3, &fields[3][1..])), TokenError::Secret);
     assert_eq!(parse(&with(3, "")), TokenError::Secret);
-    assert_eq!(
-        parse(&with(3, &format!("{}=", fields[3]))),
-        TokenError::Secret
-    );
+    assert_eq!(parse(&with(3, &format!("{}=", fields[3]))), TokenError::Secret);
     assert!(format!("  {good}\n").parse::<JoinToken>().is_ok());
 }
 
@@ -93,11 +87,7 @@ fn neither_debug_nor_errors_show_the_secret() {
     let secret = text.rsplit('.').next().unwrap();
     let shown = format!("{made:?}");
     assert!(!shown.contains(secret) && shown.contains("redacted"));
-    for wrong in [
-        secret.to_owned(),
-        format!("slj1.{secret}"),
-        format!("{text}.{secret}"),
-    ] {
+    for wrong in [secret.to_owned(), format!("slj1.{secret}"), format!("{text}.{secret}")] {
         assert!(!parse(&wrong).to_string().contains(secret));
     }
 }

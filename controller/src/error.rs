@@ -74,6 +74,15 @@ pub enum Error {
         /// When to try again.
         retry_after: Duration,
     },
+    /// No answer within the call's time.
+    #[error("no answer within {} s; what was begun may go on, look before you try again", .0.as_secs_f32())]
+    TooLate(Duration),
+    /// The path names no RPC.
+    #[error("no such method; see the server's reflection for what there is")]
+    NoSuchMethod,
+    /// Too many calls of this kind at the same time.
+    #[error("too many calls at the same time; try again")]
+    Busy,
     /// Our fault. The cause is logged with the trace id, never sent.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -101,9 +110,11 @@ impl Error {
             Self::NotFound { .. } => Code::NotFound,
             Self::AlreadyExists { .. } => Code::AlreadyExists,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
-            Self::Quota { .. } => Code::ResourceExhausted,
+            Self::Quota { .. } | Self::Busy => Code::ResourceExhausted,
             Self::Aborted(_) => Code::Aborted,
             Self::Unavailable { .. } => Code::Unavailable,
+            Self::TooLate(_) => Code::DeadlineExceeded,
+            Self::NoSuchMethod => Code::Unimplemented,
             Self::Internal(_) => Code::Internal,
         }
     }
@@ -118,6 +129,9 @@ impl Error {
             Self::Quota { .. } => "QUOTA_EXCEEDED",
             Self::Aborted(_) => "CONFLICT",
             Self::Unavailable { .. } => "UNAVAILABLE",
+            Self::TooLate(_) => "DEADLINE_EXCEEDED",
+            Self::NoSuchMethod => "NO_SUCH_METHOD",
+            Self::Busy => "BUSY",
             Self::Internal(_) => "INTERNAL",
         }
     }
@@ -133,13 +147,16 @@ impl Error {
                 details.set_resource_info(*kind, name.clone(), "", self.to_string());
             }
             Self::FailedPrecondition { reason, message } => {
-                details.add_precondition_failure_violation(*reason, "", message.clone());
+                details.add_precondition_failure_violation(*reason, "state", message.clone());
             }
             Self::Quota { subject, message } => {
                 details.add_quota_failure_violation(subject.clone(), message.clone());
             }
             Self::Aborted(_) => {
                 details.set_retry_info(Some(Duration::from_millis(100)));
+            }
+            Self::Busy => {
+                details.set_retry_info(Some(Duration::from_secs(1)));
             }
             Self::Unavailable { retry_after, .. } => {
                 details.set_retry_info(Some(*retry_after));

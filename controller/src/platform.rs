@@ -50,14 +50,20 @@ pub async fn connect(url: &str) -> Result<PgPool> {
 /// Migrations, the default cluster, the fleet's id and secrets; under one advisory lock.
 pub async fn prepare(db: &PgPool, vault: &Vault, wanted_id: Option<&str>) -> Result<Platform> {
     let mut lock = db.acquire().await?;
+    // Another replica may migrate for longer than a statement may take.
+    sqlx::query!("SET statement_timeout = 0").execute(&mut *lock).await?;
     sqlx::query!("SELECT pg_advisory_lock($1)", FIRST_START_LOCK).fetch_one(&mut *lock).await?;
-    let prepared = prepare_locked(db, vault, wanted_id).await;
+    let migrated = sqlx::migrate!().run_direct(None, &mut *lock, false).await.map_err(Error::internal);
+    let prepared = match migrated {
+        Ok(()) => prepare_locked(db, vault, wanted_id).await,
+        Err(error) => Err(error),
+    };
     sqlx::query!("SELECT pg_advisory_unlock($1)", FIRST_START_LOCK).fetch_one(&mut *lock).await?;
+    lock.close_on_drop();
     prepared
 }
 
 async fn prepare_locked(db: &PgPool, vault: &Vault, wanted_id: Option<&str>) -> Result<Platform> {
-    sqlx::migrate!().run(db).await.map_err(Error::internal)?;
     clusters::store::ensure_default(db).await?;
     let mut connection = db.acquire().await?;
     let fleet_id = fleet_id(&mut connection, wanted_id).await?;

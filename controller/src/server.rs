@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use anyhow::Context as _;
 use axum::{Router, routing::get};
 use chrono::Utc;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use sqlx::PgPool;
 use supalove_certs::{CertificateAuthority, tls::NodePortTls};
 use supalove_proto::v1::{
@@ -16,6 +16,7 @@ use supalove_proto::v1::{
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
+use tonic_health::ServingStatus;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
@@ -34,6 +35,8 @@ use crate::{
     vault::Vault,
 };
 
+/// For the database to answer a health check.
+const HEALTH_ANSWER: std::time::Duration = std::time::Duration::from_secs(2);
 /// How long open calls may go on after a stop.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -82,6 +85,7 @@ impl Controller {
             candidates: Candidates::new(db.clone(), times.clone()),
             changes: Changes::default(),
             access: Access::new(db.clone()),
+            stop: stop.child_token(),
         });
         let handler = Box::new(projects.clone());
         let fleet_id = platform.fleet_id;
@@ -98,7 +102,7 @@ impl Controller {
             authority: authority.clone(),
             node_name,
         };
-        let router = router(config, parts).await?;
+        let router = router(config, parts, &tasks, stop.child_token()).await?;
         tasks.spawn(serve_public(public, router, stop.child_token()));
         let enrolment = EnrolmentApi::new(db, authority, fleet_id);
         tasks.spawn(serve_node_port(node, tls, fleet.clone(), enrolment, times, stop.child_token()));
@@ -173,10 +177,16 @@ struct Mounted {
     node_name: String,
 }
 
-async fn router(config: &Config, parts: Mounted) -> anyhow::Result<Router> {
+async fn router(
+    config: &Config,
+    parts: Mounted,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> anyhow::Result<Router> {
     let Mounted { db, times, signer, projects, authority, node_name } = parts;
+    let health_db = db.clone();
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    watch_health(health, db.clone(), &times, tasks, stop).await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(supalove_proto::DESCRIPTORS)
@@ -202,9 +212,42 @@ async fn router(config: &Config, parts: Mounted) -> anyhow::Result<Router> {
         .layer(CallLayer(Arc::new(gate)))
         .layer(tonic_web::GrpcWebLayer::new());
     Ok(Router::new()
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(async move || healthz(&health_db).await))
         .fallback_service(grpc)
         .layer(cors(&config.cors_origins)?))
+}
+
+/// Serving means that the control database answers.
+async fn serving(db: &PgPool) -> bool {
+    let asked = sqlx::query_scalar!("SELECT true AS \"answers!\"").fetch_one(db);
+    matches!(tokio::time::timeout(HEALTH_ANSWER, asked).await, Ok(Ok(true)))
+}
+
+async fn healthz(db: &PgPool) -> (StatusCode, &'static str) {
+    if serving(db).await {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the control database does not answer\n")
+    }
+}
+
+/// Keeps `grpc.health.v1` true, until the end, which it announces.
+async fn watch_health(
+    health: tonic_health::server::HealthReporter,
+    db: PgPool,
+    times: &Times,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) {
+    health.set_service_status("", ServingStatus::Serving).await;
+    let mut tick = tokio::time::interval(times.seen_flush);
+    tasks.spawn(async move {
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            let status = if serving(&db).await { ServingStatus::Serving } else { ServingStatus::NotServing };
+            health.set_service_status("", status).await;
+        }
+        health.set_service_status("", ServingStatus::NotServing).await;
+    });
 }
 
 /// Browsers of an explicit list of origins. The refresh cookie needs credentials, so there is no wildcard.

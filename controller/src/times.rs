@@ -19,6 +19,8 @@ pub struct Times {
     pub seen_flush: Duration,
     /// For the TLS handshake on the node port.
     pub handshake: Duration,
+    /// Between two looks at what is on a host.
+    pub inventory: Duration,
     /// For one unary call to an agent.
     pub agent_call: Duration,
     /// For a join connection as a whole.
@@ -67,6 +69,7 @@ impl Default for Times {
             lost_after_private: s(300),
             seen_flush: s(5),
             handshake: s(10),
+            inventory: s(60),
             agent_call: s(10),
             enrolment: s(30),
             poll: s(1),

@@ -127,7 +127,7 @@ async fn add_user(controller: &Controller, email: &str) {
 }
 
 async fn signed_in(controller: &Controller, email: &str) -> Api {
-    let mut api = controller.api().await;
+    let mut api = controller.api();
     api.sign_in(email).await;
     api
 }
@@ -184,7 +184,7 @@ async fn authorization_covers_every_rpc_for_every_principal() {
     let methods = methods();
     for principal in ["nobody", "stranger", "owner", "operator"] {
         let caller = match principal {
-            "nobody" => controller.api().await,
+            "nobody" => controller.api(),
             "stranger" => signed_in(&controller, stranger).await,
             "owner" => owner_api.clone(),
             _ => operator.clone(),

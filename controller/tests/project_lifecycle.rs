@@ -154,11 +154,72 @@ async fn a_delete_without_a_window_leaves_nothing_and_one_with_a_window_can_be_u
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_on_a_full_node_waits_for_room_and_can_be_cancelled() {
+    let (controller, api, _agent) = fleet().await;
+    let project = api.create_healthy("waiting", "core").await;
+    let project_ref = project.r#ref.as_str();
+    succeed(&api, api.projects().stop_project(stop(project_ref)).await.unwrap().into_inner().operation).await;
+    let memory = async |cap: &str| {
+        sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE nodes SET memory_cap = {cap}")))
+            .execute(&controller.database.pool().await)
+            .await
+            .unwrap();
+    };
+    let containers = || {
+        docker(
+            None,
+            &["ps", "--all", "--quiet", "--filter", &format!("label=supalove.project={project_ref}")],
+        )
+    };
+
+    memory("100").await;
+    for cancelled in [true, false] {
+        let started =
+            api.projects().start_project(start(project_ref)).await.unwrap().into_inner().operation.unwrap();
+        assert_eq!(started.state(), OperationState::Pending);
+        assert!(started.status_message.contains("memory"), "{}", started.status_message);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(containers().is_empty(), "nothing runs without its memory reserved");
+        if cancelled {
+            let cancel = supalove_proto::v1::CancelOperationRequest { operation_id: started.id };
+            api.operations().cancel_operation(cancel).await.unwrap();
+            assert_eq!(api.project(project_ref).await.state(), ProjectState::Inactive);
+        } else {
+            memory("100000").await;
+            succeed(&api, Some(started)).await;
+            assert_eq!(api.project(project_ref).await.state(), ProjectState::ActiveHealthy);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_with_its_callers_session() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let project_ref = api.create("watched", "core").await.project.unwrap().r#ref;
+    let mut other = controller.api();
+    other.sign_in("operator@example.com").await;
+    let request = WatchProjectRequest { project_ref, after_seq: None };
+    let mut stream = other.projects().watch_project(request).await.unwrap().into_inner();
+    assert!(matches!(stream.next().await.unwrap().unwrap().message, Some(Message::Snapshot(_))));
+    other.auth().sign_out(supalove_proto::v1::SignOutRequest {}).await.unwrap();
+    let limit = Duration::from_secs(15) * support::SLACK;
+    let end = tokio::time::timeout(limit, async {
+        loop {
+            if let Err(status) = stream.next().await.expect("it ends with a status") {
+                return status;
+            }
+        }
+    });
+    assert_eq!(end.await.unwrap().code(), tonic::Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_undo_window_that_is_over_takes_the_data() {
     let (_controller, api, _agent) = fleet().await;
     let project = api.create_healthy("short", "core").await;
     assert_eq!(api.delete(&project.r#ref, 2).await.state(), OperationState::Succeeded);
-    api.wait_state(&project.r#ref, ProjectState::Removed, Duration::from_secs(60)).await;
+    api.wait_state(&project.r#ref, ProjectState::Removed, Duration::from_mins(1)).await;
     assert_eq!(labelled(None, &format!("supalove.project={}", project.r#ref)), Vec::<String>::new());
 }
 

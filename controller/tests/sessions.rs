@@ -25,7 +25,7 @@ async fn refresh(api: &Api, token: &str) -> Result<String, tonic::Status> {
 async fn the_setup_token_works_once() {
     let controller = Controller::start().await;
     let token = std::fs::read_to_string(controller.dir.path().join("setup-token")).unwrap();
-    let api = controller.api().await;
+    let api = controller.api();
     let request = |token: &str| SetUpRequest {
         setup_token: token.into(),
         email: EMAIL.into(),
@@ -61,7 +61,7 @@ async fn a_wrong_password_and_an_unknown_address_get_the_same_answer() {
 async fn a_refresh_token_works_once_and_its_second_use_ends_the_session() {
     let controller = Controller::start().await;
     let api = controller.operator().await;
-    let mut session = controller.api().await;
+    let mut session = controller.api();
     let tokens = api.auth().sign_in(sign_in()).await.unwrap().into_inner().tokens.unwrap();
     session.use_token(&tokens.access_token);
 
@@ -80,7 +80,7 @@ async fn a_refresh_token_works_once_and_its_second_use_ends_the_session() {
 async fn signing_out_works_at_once_and_only_for_this_session() {
     let controller = Controller::start().await;
     let api = controller.operator().await;
-    let mut other = controller.api().await;
+    let mut other = controller.api();
     other.sign_in(EMAIL).await;
     other.auth().sign_out(SignOutRequest {}).await.unwrap();
     assert_eq!(other.auth().get_me(GetMeRequest {}).await.unwrap_err().code(), Code::Unauthenticated);

@@ -5,18 +5,23 @@
 #                                   print its facts as KEY=value; hosts of processes that are gone are removed first
 #   dockerhost.sh start DIR         start its engine again, after a crash
 #   dockerhost.sh down DIR          remove all of it: processes, containers, mounts, namespace, links, files
+#   dockerhost.sh sweep             remove the hosts of processes that are gone
 #
-# The host is joined to this machine by one cable of its own, a /30. It has no default route and this machine does not
-# route for it: what runs there reaches this machine and nothing else.
+# The host is joined to this machine by one cable of its own, a /30, and has no default route: what runs there reaches
+# this machine and nothing else.
 set -euo pipefail
 shopt -s nullglob
 # shellcheck source=deploy/dev/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# On disk and short: an engine's own sockets lie below, and a socket's path has at most 107 bytes.
+# Short: an engine's own sockets lie below, and a socket's path has at most 107 bytes.
 HOSTS=/var/tmp/supalove-dockerhost
+# Held while hosts are chosen or swept, so that no two get one network.
+LOCK=/run/supalove-dockerhost.lock
 # Cables are 10.77.64.0/30 to 10.77.255.252/30.
 CABLES=10.77
+# Room for the local image set and a few small databases.
+DISK=4g
 
 id_of() { echo "${1##*.}"; } # directory
 space_of() { echo "supalove-$(id_of "$1")"; }
@@ -60,6 +65,12 @@ engine() { # directory, docker arguments...
   docker --host "unix://$socket" "$@"
 }
 
+# Images and volumes lie in memory: faster than a disk that syncs, and gone without a trace.
+make_disk() { # directory
+  mkdir "$1/data"
+  mount -t tmpfs -o "size=$DISK,mode=0711" supalove-dockerhost "$1/data"
+}
+
 start_engine() { # directory
   local dir=$1
   remove_stale "$dir/dockerd.pid"
@@ -92,7 +103,7 @@ copy_images() { # directory, image...
 up() { # owner's pid, image...
   local owner=$1 dir
   shift
-  exec 9>"$HOSTS.lock"
+  exec 9>"$LOCK"
   flock 9
   remove_left_behind
   dir=$(mktemp -d "$HOSTS.XXXX")
@@ -103,6 +114,7 @@ up() { # owner's pid, image...
   echo '{}' >"$dir/daemon.json"
   choose_cable "$dir"
   make_network "$dir"
+  make_disk "$dir"
   flock -u 9
   exec 9>&-
   start_engine "$dir"
@@ -112,11 +124,19 @@ up() { # owner's pid, image...
     "ENGINE_PID_FILE=$dir/dockerd.pid" "NEAR=$(near_end "$dir")" "FAR=$(far_end "$dir")"
 }
 
+sweep() {
+  exec 9>"$LOCK"
+  flock 9
+  remove_left_behind
+}
+
 remove_left_behind() {
   local dir pid start
   for dir in "$HOSTS".*/; do
     dir=${dir%/}
-    read -r pid start <"$dir/owner" || continue
+    # Whoever makes a host holds the lock until its owner is written down.
+    pid='' start=''
+    [[ ! -s $dir/owner ]] || read -r pid start <"$dir/owner"
     [[ -n $start && $(started "$pid") == "$start" ]] || down "$dir"
   done
 }
@@ -126,19 +146,17 @@ contained() { # directory
   cat /sys/fs/cgroup/{pids/,}"$(space_of "$1")"/*/cgroup.procs 2>/dev/null || true
 }
 
-# The engine first: it would start its helpers again.
+# By namespace and control group, never by a pid file: after a reboot that pid is somebody else's. Again and again,
+# since the engine starts its helpers anew.
 kill_all() { # directory
-  local pid dir=$1 left
-  for pid in "$dir/dockerd.pid" "$dir/exec/containerd/containerd.pid"; do
-    pid=$(cat "$pid" 2>/dev/null) && kill -9 "$pid" 2>/dev/null || true
-  done
+  local pid left
   for _ in {1..50}; do
-    left="$(ip netns pids "$(space_of "$dir")" 2>/dev/null || true) $(contained "$dir")"
+    left="$(ip netns pids "$(space_of "$1")" 2>/dev/null || true) $(contained "$1")"
     [[ -n ${left//[[:space:]]/} ]] || return 0
     for pid in $left; do kill -9 "$pid" 2>/dev/null || true; done
     sleep 0.1
   done
-  warn "processes of $dir do not end: $left"
+  warn "processes of $1 do not end: $left"
 }
 
 down() { # directory
@@ -159,6 +177,7 @@ down() { # directory
 case ${1:-} in
   up) up "${@:2}" ;;
   start) start_engine "${2:?which directory}" ;;
+  sweep) sweep ;;
   down) down "${2:?which directory}" ;;
-  *) die 'usage: dockerhost.sh up PID IMAGE... | start DIR | down DIR' ;;
+  *) die 'usage: dockerhost.sh up PID IMAGE... | start DIR | down DIR | sweep' ;;
 esac

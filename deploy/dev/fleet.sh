@@ -40,21 +40,20 @@ process_start_engine() {
     die 'the Docker Engine does not answer, so its volumes cannot be removed' "see $LOGS/dockerd.log"
 }
 
-# The agent keeps its packet filter rules in a table that carries a part of the node's id.
-is_own_table() { # table, node id
-  local id=${2#nod_} part=${1#supalove_}
-  [[ $1 == supalove_* && ${#part} -ge 8 && ${id//-/} == *"$part"* ]]
+# The agent keeps its packet filter rules in a table named after its node: the first 8 hex digits of the id's SHA-256.
+rules_table() { # node id
+  printf 'supalove_%s\n' "$(printf %s "$1" | sha256sum | cut -c 1-8)"
 }
 
 remove_host_rules() {
-  local family name node
+  local node table
   has nft || return 0
   node=$(as_root jq -r '.node_id // empty' "$DATA/agent/identity.json")
-  as_root nft list tables 2>/dev/null | while read -r _ family name; do
-    is_own_table "$name" "$node" || continue
-    say "removing the packet filter table $family $name"
-    as_root nft delete table "$family" "$name"
-  done
+  [[ -n $node ]] || return 0
+  table=$(rules_table "$node")
+  as_root nft list table inet "$table" >/dev/null 2>&1 || return 0
+  say "removing the packet filter table $table"
+  as_root nft delete table inet "$table"
 }
 
 # The images of deploy/images carry the label of their inputs.

@@ -6,7 +6,8 @@ RUST_MIN=1.95 NODE_MIN=20
 # Name of a command and the package that has it.
 PACKAGES_RUN=(
   docker:docker.io dockerd:docker.io nft:nftables iptables:iptables ip:iproute2 ss:iproute2 jq:jq curl:curl
-  openssl:openssl mmdebstrap:mmdebstrap runuser:util-linux setpriv:util-linux awk:gawk psql:postgresql-client
+  openssl:openssl mmdebstrap:mmdebstrap runuser:util-linux setpriv:util-linux nsenter:util-linux
+  flock:util-linux awk:gawk psql:postgresql-client
 )
 PACKAGES_BUILD=(cc:build-essential make:build-essential cmake:cmake)
 # Files that no command stands for.

@@ -58,10 +58,7 @@ expect 'a step that failed without a test counts' '1 passed, 1 failed' "$(count 
 expect 'an unknown release is refused' 1 "$(RELEASE=nothing code_of check_release)"
 expect 'no release is fine' 0 "$(RELEASE='' code_of check_release)"
 
-node=nod_01930a1b-2c3d-7e4f-8a9b-0c1d2e3f4a5b
-expect 'the table of this node is ours' 0 "$(code_of is_own_table supalove_2e3f4a5b "$node")"
-expect 'the table of another is not' 1 "$(code_of is_own_table supalove_deadbeef "$node")"
-expect 'a table without an id is not' 1 "$(code_of is_own_table supalove_ "$node")"
+expect 'the table is named after the node' supalove_2405c3ee "$(rules_table nod_01a2044bdd04735a9fc927779c467202)"
 
 # What is in a command line can be read by everybody.
 describe_process controller

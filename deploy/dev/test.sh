@@ -24,6 +24,7 @@ clean_up() {
     stop_test_postgres "$folder/postgres"
     as_root rm -rf --one-file-system -- "$folder"
   fi
+  as_root "$here/dockerhost.sh" sweep || true
   stop_test_engine
   # Whatever happened, the count comes last.
   printf '%s\n' "${SUMMARY:-0 passed, 1 failed}"
@@ -84,6 +85,7 @@ mkdir "$folder/output"
 echo $$ >"$folder/owner"
 start_test_engine "$folder/dockerd.log"
 remove_fleet is_test_fleet
+as_root "$here/dockerhost.sh" sweep
 start_test_postgres "$folder/postgres" all
 export SUPALOVE_TEST_DATABASE_URL=$TEST_POSTGRES_URL SUPALOVE_TEST_POSTGRES_LOG=$TEST_POSTGRES_LOG
 

@@ -60,10 +60,14 @@ check_port() { # process, port
 }
 
 install_programs() {
-  local name
-  install_binary "$ROOT/target/quick/supalove" || true
+  local name built
+  built=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)/quick
+  for name in supalove supalove-controller supalove-agent; do
+    [[ -x $built/$name ]] || die "the build left no $built/$name" 'see the messages of cargo above'
+  done
+  install_binary "$built/supalove" || true
   for name in controller agent; do
-    install_binary "$ROOT/target/quick/supalove-$name" || continue
+    install_binary "$built/supalove-$name" || continue
     process_running "$name" || continue
     say "$name is new: restarting it; containers keep running"
     process_restart "$name"

@@ -67,7 +67,7 @@ impl Engine {
                     return Err(PullError::Stalled { image: image.to_owned(), limit: self.times.pull_idle });
                 }
                 Ok(None) => return Ok(()),
-                Ok(Some(Err(error))) => return Err(failure(&error.into())),
+                Ok(Some(Err(error))) => return Err(failure(image, &error.into())),
                 Ok(Some(Ok(report))) => {
                     let detail = report.progress_detail.unwrap_or_default();
                     on_progress(progress.report(
@@ -82,9 +82,10 @@ impl Engine {
     }
 }
 
-fn failure(error: &EngineError) -> PullError {
-    let message = error.to_string();
-    if error.is_not_found() || says_not_found(&message) {
+fn failure(image: &str, error: &EngineError) -> PullError {
+    let said = error.to_string();
+    let message = format!("image {image}: {said}");
+    if error.is_not_found() || says_not_found(&said) {
         PullError::NotFound(message)
     } else {
         PullError::Failed(message)

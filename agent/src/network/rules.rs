@@ -6,6 +6,12 @@
 //!
 //! A packet to another project's published port is rewritten to that project's container before the forward hook sees
 //! it, or ends at the host's own proxy process in the input hook: both ways meet a drop.
+//!
+//! From outside, a project is entered through its published ports alone. Docker would also let in what a neighbour
+//! routes to a container's own address, whatever address of the host the port is bound to, loopback included.
+//!
+//! Of connections, only the answers to those that others opened to a project pass without a look: a project that opened
+//! one while somebody had taken the rules away (a reloaded host firewall) must not keep it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,6 +22,9 @@ use crate::docker::labels;
 
 /// Below Docker's chains, which sit at `filter`.
 const PRIORITY: &str = "filter - 10";
+
+/// Packets of connections that the other side opened, and errors about them.
+const ANSWERS: &str = "ct direction reply ct state established,related";
 
 /// The name of this node's table.
 pub fn table_name(node_short: &str) -> String {
@@ -38,7 +47,7 @@ fn table_body(script: &mut String, table: &str, range: Ipv4Net, projects: &BTree
         entries.collect::<Vec<_>>().join(", ")
     };
     let forward = list(&|name, bridge| format!("\"{bridge}\" : jump p_{name}"));
-    let input = list(&|_, bridge| format!("\"{bridge}\""));
+    let bridges = list(&|_, bridge| format!("\"{bridge}\""));
     // Writing to a String cannot fail.
     let _ = write!(
         script,
@@ -46,13 +55,19 @@ fn table_body(script: &mut String, table: &str, range: Ipv4Net, projects: &BTree
          \tchain forward {{\n\
          \t\ttype filter hook forward priority {PRIORITY}; policy accept;\n\
          \t\tiifname vmap {{ {forward} }}\n\
+         \t\toifname {{ {bridges} }} jump entry\n\
          \t}}\n\
          \tchain input {{\n\
          \t\ttype filter hook input priority {PRIORITY}; policy accept;\n\
-         \t\tiifname {{ {input} }} jump host\n\
+         \t\tiifname {{ {bridges} }} jump host\n\
+         \t}}\n\
+         \tchain entry {{\n\
+         \t\tct status dnat accept\n\
+         \t\t{ANSWERS} accept\n\
+         \t\tdrop\n\
          \t}}\n\
          \tchain host {{\n\
-         \t\tct state established,related accept\n\
+         \t\t{ANSWERS} accept\n\
          \t\tdrop\n\
          \t}}\n"
     );
@@ -68,7 +83,7 @@ fn project_chain(script: &mut String, range: Ipv4Net, project: &str) {
     let _ = write!(
         script,
         "\tchain p_{project} {{\n\
-         \t\tct state established,related accept\n\
+         \t\t{ANSWERS} accept\n\
          \t\toifname \"{bridge}\" accept\n\
          \t\tip daddr 169.254.0.0/16 drop\n\
          \t\tip6 daddr fe80::/10 drop\n\

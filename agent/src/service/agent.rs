@@ -122,13 +122,9 @@ impl NodeAgentService for NodeAgent {
         if !names::is_project_ref(&removal.project_ref) {
             return Err(invalid_field("project_ref", "must be 20 lowercase letters"));
         }
-        self.node.supervisor.remove(&removal).await?;
-        tracing::info!(
-            project = removal.project_ref,
-            generation = removal.generation,
-            delete_volumes = removal.delete_volumes,
-            "removal stored"
-        );
+        let RemoveStackRequest { project_ref: project, generation, delete_volumes } = removal.clone();
+        self.node.supervisor.remove(removal).await?;
+        tracing::info!(project, generation, delete_volumes, "removal stored");
         Ok(Response::new(RemoveStackResponse {}))
     }
 

@@ -5,10 +5,20 @@ use std::collections::BTreeMap;
 use supalove_proto::node::v1::{InventoryResponse, ProjectInventory};
 use tonic::Status;
 
+use crate::docker::EngineError;
 use crate::network;
 use crate::node::Node;
 
+/// An engine that is away or slow is told as UNAVAILABLE, in time for the caller to read it.
 pub(super) async fn take(node: &Node) -> Result<InventoryResponse, Status> {
+    let limit = node.times.inventory;
+    match tokio::time::timeout(limit, look(node)).await {
+        Ok(found) => Ok(found?),
+        Err(_) => Err(EngineError::Timeout(limit).into()),
+    }
+}
+
+async fn look(node: &Node) -> Result<InventoryResponse, EngineError> {
     let engine = node.engine();
     let mut projects: BTreeMap<String, ProjectInventory> = BTreeMap::new();
     for record in node.supervisor.records().await {

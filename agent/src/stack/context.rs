@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{RwLock, RwLockWriteGuard, broadcast, watch};
 
+use super::failure::Failure;
 use super::view::View;
 use crate::config::{HostSettings, Times};
-use crate::docker::{Container, Engine, Hint};
+use crate::docker::{Container, Engine, EngineError, Hint};
 use crate::network::Rules;
 use crate::state::Store;
 
@@ -44,6 +45,8 @@ pub struct Project {
     pub view: Arc<View>,
     /// Events about its containers.
     pub hints: broadcast::Sender<Hint>,
+    /// Calls that make something.
+    pub making: Making,
 }
 
 impl Project {
@@ -58,6 +61,35 @@ impl Project {
     }
 }
 
+/// Calls under way that make something. The engine ends what it was asked for even if nobody waits any more; so these go
+/// on, too, when the project's task drops them for newer desired state, and who takes away can wait for them.
+#[derive(Debug, Clone, Default)]
+pub struct Making(Arc<RwLock<()>>);
+
+impl Making {
+    /// A call that goes on though its caller may not.
+    pub async fn uncut<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let making = self.0.clone().read_owned().await;
+        let called = tokio::spawn(async move {
+            let result = call.await;
+            drop(making);
+            result
+        });
+        match called.await {
+            Ok(result) => result.map_err(Failure::from),
+            Err(error) => Err(Failure::new("ENGINE_ERROR", error.to_string())),
+        }
+    }
+
+    /// Returns when nothing is being made any more; nothing is while the answer is held.
+    pub async fn quiet(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.write().await
+    }
+}
+
 /// Runs file work where blocking is allowed.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
@@ -65,5 +97,34 @@ pub async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(std::io::Error::other(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_asked_for_is_waited_for_though_its_caller_is_gone() {
+        let making = Making::default();
+        let made = Arc::new(AtomicBool::new(false));
+        let seen = made.clone();
+        let call = making.uncut(async move {
+            sleep(Duration::from_millis(100)).await;
+            made.store(true, Ordering::SeqCst);
+            Ok(())
+        });
+        assert!(timeout(Duration::from_millis(10), call).await.is_err());
+        let quiet = making.quiet().await;
+        assert!(seen.load(Ordering::SeqCst));
+        let next = making.uncut(async { Ok(()) });
+        assert!(timeout(Duration::from_millis(20), next).await.is_err(), "nothing is made while it is quiet");
+        drop(quiet);
+        making.uncut(async { Ok(()) }).await.unwrap();
     }
 }

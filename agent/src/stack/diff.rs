@@ -16,8 +16,8 @@ pub struct Existing {
 /// What to do.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Diff {
-    /// (service, container id) that stay as they are.
-    pub keep: Vec<(String, String)>,
+    /// Containers that stay as they are.
+    pub keep: Vec<Existing>,
     /// Containers that go.
     pub remove: Vec<Existing>,
     /// Services that need a container.
@@ -32,10 +32,7 @@ pub fn diff(wanted: &[(&str, &str)], existing: &[Existing]) -> Diff {
     rest.sort_by_key(|container| !container.running);
     for (service, hash) in wanted {
         match rest.iter().position(|have| have.service == *service && have.hash == *hash) {
-            Some(position) => {
-                let kept = rest.remove(position);
-                diff.keep.push(((*service).to_owned(), kept.id.clone()));
-            }
+            Some(position) => diff.keep.push(rest.remove(position).clone()),
             None => diff.create.push((*service).to_owned()),
         }
     }
@@ -68,7 +65,7 @@ mod tests {
             existing("4", "auth", "x", true),
         ];
         let diff = diff(&[("postgres", "a"), ("gateway", "new")], &have);
-        assert_eq!(diff.keep, [("postgres".to_owned(), "2".to_owned())]);
+        assert_eq!(diff.keep, [existing("2", "postgres", "a", true)]);
         assert_eq!(diff.create, ["gateway"]);
         let mut gone: Vec<_> = diff.remove.iter().map(|container| container.id.as_str()).collect();
         gone.sort_unstable();

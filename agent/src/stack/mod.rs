@@ -12,6 +12,7 @@ pub mod order;
 mod plan;
 mod prepare;
 mod project;
+mod redact;
 mod service;
 mod supervisor;
 mod teardown;

@@ -16,13 +16,14 @@ use super::plan::ServicePlan;
 use super::teardown;
 use crate::docker::{Container, NetworkPlan, labels};
 
-/// Makes everything exist that the plans need; returns the container of each service.
+/// Makes everything exist that the plans need; returns the container of each service. Nothing is reported of one that
+/// runs and stays: it is as it was.
 pub async fn prepare(
     project: &Project,
     plans: &[ServicePlan],
     volumes: &[VolumeSpec],
     subnet: Ipv4Net,
-) -> Result<HashMap<String, String>, Failure> {
+) -> Result<HashMap<String, Existing>, Failure> {
     project.shared.rules.close(&project.project_ref).await?;
     images(project, plans).await?;
     project.view.progress("", ProgressStep::Preparing, 0, "network, volumes and files");
@@ -33,9 +34,9 @@ pub async fn prepare(
     write_files(project, plans).await?;
     let missing = plans.iter().filter(|plan| !containers.contains_key(&plan.spec.name));
     let created = try_join_all(missing.map(|plan| create(project, plan))).await?;
-    containers.extend(created);
-    for plan in plans {
-        project.view.set(&plan.spec.name, ServiceState::Created, "");
+    containers.extend(created.into_iter().map(by_service));
+    for container in containers.values().filter(|container| !container.running) {
+        project.view.set(&container.service, ServiceState::Created, "");
     }
     sweep_files(project, plans).await?;
     Ok(containers)
@@ -77,7 +78,9 @@ async fn remove_outdated(
     project: &Project,
     plans: &[ServicePlan],
     network: &NetworkPlan,
-) -> Result<HashMap<String, String>, Failure> {
+) -> Result<HashMap<String, Existing>, Failure> {
+    // What an older desired state asked for last must be seen, too.
+    let _quiet = project.making.quiet().await;
     let present = project.engine().project_containers(&project.project_ref).await?;
     let networks = project.engine().project_networks(&project.project_ref).await?;
     let has_network = networks.iter().any(|found| network.fits(found));
@@ -89,7 +92,11 @@ async fn remove_outdated(
     let existing: Vec<Existing> = present.into_iter().map(existing).collect();
     let diff = diff(&wanted, &existing);
     teardown::stop_and_remove(project, plans, &diff.remove).await?;
-    Ok(diff.keep.into_iter().collect())
+    Ok(diff.keep.into_iter().map(by_service).collect())
+}
+
+fn by_service(container: Existing) -> (String, Existing) {
+    (container.service.clone(), container)
 }
 
 pub(super) fn existing(container: Container) -> Existing {
@@ -104,7 +111,8 @@ async fn ensure_network(project: &Project, wanted: &NetworkPlan) -> Result<(), F
         project.engine().remove_network(&other.id).await?;
     }
     if kept.is_none() {
-        project.engine().create_network(wanted).await?;
+        let (engine, wanted) = (project.engine().clone(), wanted.clone());
+        project.making.uncut(async move { engine.create_network(&wanted).await }).await?;
     }
     Ok(())
 }
@@ -114,7 +122,9 @@ async fn ensure_volumes(project: &Project, volumes: &[VolumeSpec]) -> Result<(),
 }
 
 async fn ensure_volume(project: &Project, volume: &str) -> Result<(), Failure> {
-    if project.engine().ensure_volume(&project.project_ref, volume).await? {
+    let (engine, project_ref, wanted) =
+        (project.engine().clone(), project.project_ref.clone(), volume.to_owned());
+    if project.making.uncut(async move { engine.ensure_volume(&project_ref, &wanted).await }).await? {
         return Ok(());
     }
     let name = labels::volume_name(&project.project_ref, volume);
@@ -152,14 +162,15 @@ async fn sweep_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Fai
     .map_err(Into::into)
 }
 
-async fn create(project: &Project, plan: &ServicePlan) -> Result<(String, String), Failure> {
-    let name = plan.spec.name.clone();
+async fn create(project: &Project, plan: &ServicePlan) -> Result<Existing, Failure> {
+    let service = plan.spec.name.clone();
     let network = labels::network_name(&project.project_ref);
+    let (engine, wanted) = (project.engine().clone(), plan.container.clone());
     let id = project
-        .engine()
-        .create(&network, plan.container.clone())
+        .making
+        .uncut(Box::pin(async move { engine.create(&network, wanted).await }))
         .await
-        .map_err(|error| Failure::from(error).of(&name))?;
-    project.view.progress(&name, ProgressStep::Created, 0, "");
-    Ok((name, id))
+        .map_err(|failure| failure.of(&service))?;
+    project.view.progress(&service, ProgressStep::Created, 0, "");
+    Ok(Existing { id, service, hash: plan.container.hash.clone(), running: false })
 }

@@ -10,16 +10,18 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::context::{Project, blocking};
+use super::diff::Existing;
 use super::failure::Failure;
 use super::plan::{self, ServicePlan};
 use super::prepare;
+use super::redact::Redactor;
 use super::service::{Gone, Service};
 use super::teardown;
 use super::view::Goal;
 use crate::backoff::Backoff;
 use crate::state::{Record, Removal};
 
-/// Runs until the agent ends.
+/// Runs until the agent ends, or forgets the project once it is removed.
 pub async fn run(project: Project, mut desired: watch::Receiver<Arc<Record>>) {
     loop {
         let record = desired.borrow_and_update().clone();
@@ -33,6 +35,7 @@ pub async fn run(project: Project, mut desired: watch::Receiver<Arc<Record>>) {
 
 async fn pursue(project: &Project, record: &Record) {
     let mut backoff = retry_backoff(project);
+    project.view.redact(Redactor::of(record));
     loop {
         let plans = plan::plan(record, &project.shared.host);
         // What cannot be planned can still be removed.
@@ -79,7 +82,7 @@ async fn prepared(
     project: &Project,
     record: &Record,
     plans: &[ServicePlan],
-) -> Result<HashMap<String, String>, Failure> {
+) -> Result<HashMap<String, Existing>, Failure> {
     let subnet: Ipv4Net = record
         .placement()
         .and_then(|placement| placement.subnet.parse().ok())
@@ -89,7 +92,7 @@ async fn prepared(
 }
 
 /// Runs all services side by side until one of their containers is gone.
-async fn supervise(project: &Project, plans: &[ServicePlan], containers: &HashMap<String, String>) -> Gone {
+async fn supervise(project: &Project, plans: &[ServicePlan], containers: &HashMap<String, Existing>) -> Gone {
     let health: HashMap<&str, watch::Sender<bool>> =
         plans.iter().map(|plan| (plan.spec.name.as_str(), watch::Sender::new(false))).collect();
     let services = plans.iter().filter_map(|plan| {
@@ -130,24 +133,32 @@ async fn stay_stopped(project: &Project, record: &Record, plans: &[ServicePlan])
 
 async fn remove(project: &Project, plans: &[ServicePlan], removal: Removal) {
     project.view.begin(removal.generation, Goal::Removing, plans.iter().map(|plan| plan.spec.name.as_str()));
-    until_done(project, || async {
+    let finished = until_done(project, || async {
         teardown::remove(project, plans, removal.delete_volumes).await?;
         let (shared, project_ref) = (project.shared.clone(), project.project_ref.clone());
-        let finish = move || {
-            shared.store.finish_removal(&project_ref, removal.generation).map_err(std::io::Error::other)
-        };
-        blocking(finish).await?;
-        Ok(())
+        let finish =
+            move || shared.store.finish_removal(&project_ref, removal).map_err(std::io::Error::other);
+        Ok(blocking(finish).await?)
     })
     .await;
+    if !finished {
+        // A request that asks for more is stored; it is about to arrive here and takes over.
+        std::future::pending::<()>().await;
+    }
     project.view.reach(Goal::Removed);
 }
 
 /// Tries with back-off until it works.
-async fn until_done<F: Future<Output = Result<(), Failure>>>(project: &Project, work: impl Fn() -> F) {
+async fn until_done<T, F>(project: &Project, work: impl Fn() -> F) -> T
+where
+    F: Future<Output = Result<T, Failure>>,
+{
     let mut backoff = retry_backoff(project);
-    while let Err(failure) = work().await {
-        project.view.fail(failure);
+    loop {
+        match work().await {
+            Ok(done) => return done,
+            Err(failure) => project.view.fail(failure),
+        }
         sleep(backoff.next_pause()).await;
         project.view.retry();
     }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::container_watch::ContainerWatch;
 use super::context::Project;
+use super::diff::Existing;
 use super::failure::{Failure, LOG_LINES};
 use super::plan::{self, ServicePlan};
 use crate::backoff::Backoff;
@@ -40,6 +41,8 @@ pub struct Service<'a> {
     late: u32,
     /// It was started before, by this agent.
     started_before: bool,
+    /// It ran when it was found, and no probe has said anything else yet: nothing is reported until one does.
+    adopted: bool,
 }
 
 /// How a try to become or stay ready ended.
@@ -55,22 +58,23 @@ impl<'a> Service<'a> {
     pub fn new(
         project: &'a Project,
         plan: &'a ServicePlan,
-        container: String,
+        container: Existing,
         needs: Vec<watch::Receiver<bool>>,
         healthy: watch::Sender<bool>,
     ) -> Self {
         let times = &project.shared.times;
         Self {
-            events: ContainerWatch::new(project, &container),
+            events: ContainerWatch::new(project, &container.id),
             backoff: Backoff::new(times.restart_first, times.restart_cap),
             project,
             plan,
-            container,
+            container: container.id,
             needs,
             healthy,
             address: None,
             late: 0,
             started_before: false,
+            adopted: container.running,
         }
     }
 
@@ -91,7 +95,9 @@ impl<'a> Service<'a> {
             sleep(self.backoff.next_pause()).await;
             return Ok(());
         }
-        match self.become_ready().await? {
+        let end = self.become_ready().await?;
+        self.adopted = false;
+        match end {
             End::Ready => {}
             End::Late(reason) => return self.after_late(reason).await,
             End::Exited(inspected) => return self.after_exit(&inspected, None).await,
@@ -107,7 +113,7 @@ impl<'a> Service<'a> {
 
     /// auth, realtime and storage end when the database is away; starting them before it is ready is of no use.
     async fn wait_for_needs(&mut self) {
-        if !self.needs_are_healthy() {
+        if !self.adopted && !self.needs_are_healthy() {
             self.project.view.set(self.name(), ServiceState::Created, "waiting for what it depends on");
         }
         for need in &mut self.needs {
@@ -129,6 +135,7 @@ impl<'a> Service<'a> {
             }
             Ok(None) => Err(Gone),
             Err(failure) => {
+                self.adopted = false;
                 self.project.view.fail_service(self.name(), ServiceState::Exited, failure);
                 Ok(false)
             }
@@ -138,7 +145,10 @@ impl<'a> Service<'a> {
     async fn ensure_running(&mut self) -> Result<Option<Inspected>, Failure> {
         let engine = self.project.engine();
         let Some(found) = engine.inspect(&self.container).await? else { return Ok(None) };
-        self.project.view.set(self.name(), ServiceState::Starting, "");
+        self.adopted &= found.running;
+        if !self.adopted {
+            self.project.view.set(self.name(), ServiceState::Starting, "");
+        }
         if !found.running {
             if self.started_before {
                 self.project.view.count_restart(self.name());
@@ -173,6 +183,9 @@ impl<'a> Service<'a> {
                 Ok(()) => return Ok(End::Ready),
                 Err(reason) => reason,
             };
+            if std::mem::take(&mut self.adopted) {
+                self.project.view.set(self.name(), ServiceState::Starting, "");
+            }
             if started.elapsed() >= limit && !reported {
                 if !is_database(&self.plan.spec) {
                     return Ok(End::Late(reason));

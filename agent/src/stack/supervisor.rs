@@ -1,5 +1,6 @@
 //! Owner of all projects. In: accepted requests and the records on disk. Out: one running task per project, which is
-//! told its newest desired state.
+//! told its newest desired state. A removed project is forgotten after a while; asking for its removal again is answered
+//! again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use supalove_proto::node::v1::{ApplyStackRequest, RemoveStackRequest};
 use tokio::sync::{Mutex, broadcast, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::context::{Project, Shared, Truth};
+use super::context::{Making, Project, Shared, Truth};
 use super::project;
 use super::view::View;
 use crate::backoff::Backoff;
@@ -107,7 +108,12 @@ impl Supervisor {
     }
 
     /// Takes a validated desired state; durable when this returns. True if it is new.
-    pub async fn apply(&self, request: ApplyStackRequest) -> Result<bool, SuperviseError> {
+    pub async fn apply(self: &Arc<Self>, request: ApplyStackRequest) -> Result<bool, SuperviseError> {
+        let this = self.clone();
+        uncut(async move { this.take_apply(request).await }).await
+    }
+
+    async fn take_apply(&self, request: ApplyStackRequest) -> Result<bool, SuperviseError> {
         let mut projects = self.projects.lock().await;
         let stored = self.stored(&projects, &request.project_ref);
         let tombstone = self.shared.store.tombstone(&request.project_ref);
@@ -122,7 +128,12 @@ impl Supervisor {
     }
 
     /// Takes a removal; durable when this returns.
-    pub async fn remove(&self, request: &RemoveStackRequest) -> Result<(), SuperviseError> {
+    pub async fn remove(self: &Arc<Self>, request: RemoveStackRequest) -> Result<(), SuperviseError> {
+        let this = self.clone();
+        uncut(async move { this.take_removal(&request).await }).await
+    }
+
+    async fn take_removal(&self, request: &RemoveStackRequest) -> Result<(), SuperviseError> {
         let mut projects = self.projects.lock().await;
         let stored = self.stored(&projects, &request.project_ref);
         let tombstone = self.shared.store.tombstone(&request.project_ref);
@@ -202,10 +213,22 @@ impl Supervisor {
             shared: self.shared.clone(),
             view: Arc::new(View::new(&record.project_ref, self.reports.clone())),
             hints: hints.clone(),
+            making: Making::default(),
         };
         let (desired, receiver) = watch::channel(record);
         tokio::spawn(project::run(project, receiver));
         Entry { desired, hints }
+    }
+
+    /// Lets go of removed projects. Dropping the entry ends the project's task.
+    async fn forget_removed(&self) {
+        let mut projects = self.projects.lock().await;
+        for project_ref in self.reports.removed_for(self.shared.times.removed_kept) {
+            if self.stored(&projects, &project_ref).is_none() {
+                projects.remove(&project_ref);
+                self.reports.forget(&project_ref);
+            }
+        }
     }
 
     /// The truth: a full list, every now and then.
@@ -224,6 +247,7 @@ impl Supervisor {
                 }
                 Err(error) => tracing::warn!(%error, "containers cannot be listed"),
             }
+            self.forget_removed().await;
         }
     }
 
@@ -246,6 +270,17 @@ impl Supervisor {
     }
 }
 
+/// Goes on to the end even if the caller gives up: a record that is being written while the next request is judged could
+/// land after that one's.
+async fn uncut<T: Send + 'static>(
+    work: impl Future<Output = Result<T, SuperviseError>> + Send + 'static,
+) -> Result<T, SuperviseError> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => Err(SuperviseError::Store(error.to_string())),
+    }
+}
+
 /// Projects whose bridges may exist: those that should run, and those that have a network all the same.
 async fn present(engine: &Engine, records: &[Record]) -> Result<BTreeSet<String>, EngineError> {
     let networks = engine.networks().await?;
@@ -256,4 +291,25 @@ async fn present(engine: &Engine, records: &[Record]) -> Result<BTreeSet<String>
         .chain(networks.into_iter().map(|network| network.project_ref))
         .filter(|name| crate::spec::names::is_project_ref(name))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_is_taken_to_the_end_though_the_caller_gives_up() {
+        let (stored, done) = oneshot::channel();
+        let taking = uncut(async move {
+            sleep(Duration::from_millis(50)).await;
+            stored.send(()).map_err(|()| SuperviseError::Store("nobody waits".into()))
+        });
+        assert!(timeout(Duration::from_millis(10), taking).await.is_err());
+        done.await.unwrap();
+    }
 }

@@ -48,26 +48,47 @@ async fn stop_one(project: &Project, plans: &[ServicePlan], container: &Existing
 
 /// Takes away containers, network and rules; volumes and files stay.
 pub async fn stop(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
+    let _quiet = project.making.quiet().await;
+    take_away(project, plans).await?;
+    // Last: while a container may run, its bridge stays closed in.
+    project.shared.rules.drop_project(&project.project_ref).await?;
+    Ok(())
+}
+
+async fn take_away(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
     let containers = project.engine().project_containers(&project.project_ref).await?;
     let containers: Vec<Existing> = containers.into_iter().map(existing).collect();
     stop_and_remove(project, plans, &containers).await?;
     for network in project.engine().project_networks(&project.project_ref).await? {
         project.engine().remove_network(&network.id).await?;
     }
-    // Last: while a container may run, its bridge stays closed in.
-    project.shared.rules.drop_project(&project.project_ref).await?;
     Ok(())
 }
 
 /// Takes away everything, and the volumes if that was asked for.
 pub async fn remove(project: &Project, plans: &[ServicePlan], delete_volumes: bool) -> Result<(), Failure> {
-    stop(project, plans).await?;
-    if delete_volumes {
-        for volume in project.engine().project_volumes(&project.project_ref).await? {
-            project.engine().remove_volume(&volume.name).await?;
+    let _quiet = project.making.quiet().await;
+    loop {
+        take_away(project, plans).await?;
+        if delete_volumes {
+            for volume in project.engine().project_volumes(&project.project_ref).await? {
+                project.engine().remove_volume(&volume.name).await?;
+            }
+        }
+        // Calls of an agent that was killed may have ended in between.
+        if is_gone(project, delete_volumes).await? {
+            break;
         }
     }
+    project.shared.rules.drop_project(&project.project_ref).await?;
     let dir = project.dir();
     blocking(move || fsio::remove_tree(&dir)).await?;
     Ok(())
+}
+
+async fn is_gone(project: &Project, volumes_too: bool) -> Result<bool, Failure> {
+    let (engine, project_ref) = (project.engine(), &project.project_ref);
+    Ok(engine.project_containers(project_ref).await?.is_empty()
+        && engine.project_networks(project_ref).await?.is_empty()
+        && (!volumes_too || engine.project_volumes(project_ref).await?.is_empty()))
 }

@@ -1,13 +1,14 @@
 //! One project as the agent sees it. In: what happens to each service. Out: an observed state whenever it changes.
-//! The phase is decided by one pure function.
+//! The phase is decided by one pure function. Every text that leaves here, into reports or logs, is redacted.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use supalove_proto::node::v1::{
     ObservedService, ObservedStack, Progress, ProgressStep, ServiceState, StackError, StackPhase,
 };
 
 use super::failure::Failure;
+use super::redact::Redactor;
 use crate::reports::Reports;
 
 /// The live view of one project.
@@ -15,6 +16,7 @@ use crate::reports::Reports;
 pub struct View {
     project_ref: String,
     reports: Reports,
+    redactor: Mutex<Arc<Redactor>>,
     state: Mutex<State>,
 }
 
@@ -60,7 +62,21 @@ pub struct ServiceView {
 impl View {
     /// A view that has reported nothing yet.
     pub fn new(project_ref: &str, reports: Reports) -> Self {
-        Self { project_ref: project_ref.to_owned(), reports, state: Mutex::default() }
+        Self {
+            project_ref: project_ref.to_owned(),
+            reports,
+            redactor: Mutex::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// From now on nothing that the redactor knows is reported.
+    pub fn redact(&self, redactor: Redactor) {
+        *self.redactor.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(redactor);
+    }
+
+    fn redactor(&self) -> Arc<Redactor> {
+        self.redactor.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts over for a generation.
@@ -92,15 +108,16 @@ impl View {
 
     /// A step for the whole project failed.
     pub fn fail(&self, failure: Failure) {
+        let error = self.redactor().error(failure.0);
         tracing::warn!(
             project = self.project_ref,
-            service = failure.0.service,
-            reason = failure.0.reason,
-            message = failure.0.message,
+            service = error.service,
+            reason = error.reason,
+            message = error.message,
             "step failed"
         );
         self.update(|state| {
-            state.failure = Some(failure.0);
+            state.failure = Some(error);
             state.retrying = false;
         });
     }
@@ -115,7 +132,7 @@ impl View {
         self.update(|state| state.failure = None);
     }
 
-    /// A service's state.
+    /// A service's state. The message is one of our own.
     pub fn set(&self, service: &str, state: ServiceState, message: &str) {
         self.service(service, |view| {
             view.set(state, message);
@@ -127,7 +144,7 @@ impl View {
 
     /// A service failed, with what it is in now.
     pub fn fail_service(&self, service: &str, state: ServiceState, failure: Failure) {
-        let error = failure.of(service).0;
+        let error = self.redactor().error(failure.of(service).0);
         tracing::warn!(
             project = self.project_ref,
             service,
@@ -155,7 +172,7 @@ impl View {
             service: service.to_owned(),
             step: step.into(),
             percent,
-            message: message.to_owned(),
+            message: self.redactor().message(message),
         });
     }
 
@@ -246,7 +263,10 @@ fn phase(state: &State) -> StackPhase {
 
 #[cfg(test)]
 mod tests {
+    use supalove_proto::node::v1::{ApplyStackRequest, EnvVar, ServiceSpec, StackSpec};
+
     use super::*;
+    use crate::state::Record;
 
     fn view() -> (View, Reports) {
         let reports = Reports::default();
@@ -284,6 +304,24 @@ mod tests {
         assert_eq!(seen(&reports), (StackPhase::Healthy, None));
         view.fail_service("gateway", ServiceState::Exited, Failure::new("SERVICE_EXITED", "code 1"));
         assert_eq!(seen(&reports).0, StackPhase::Unhealthy);
+    }
+
+    #[test]
+    fn what_is_reported_is_redacted() {
+        let (view, reports) = view();
+        let mut request = ApplyStackRequest::default();
+        let env =
+            vec![EnvVar { name: "PASSWORD".into(), value: "s3cr3t-s3cr3t".into(), bind_placement: false }];
+        let service = ServiceSpec { env, ..ServiceSpec::default() };
+        request.spec = Some(StackSpec { services: vec![service], ..StackSpec::default() });
+        view.redact(Redactor::of(&Record::applied(request)));
+        let failure = || Failure::new("X", "it is s3cr3t-s3cr3t").with_log(vec!["a s3cr3t-s3cr3t\0".into()]);
+        view.fail_service("postgres", ServiceState::Exited, failure());
+        let stack = reports.all().remove(0);
+        assert_eq!(stack.services[0].message, "it is [redacted]");
+        assert_eq!(stack.error.unwrap().log_tail, ["a [redacted]"]);
+        view.fail(failure());
+        assert_eq!(reports.all().remove(0).error.unwrap().message, "it is [redacted]");
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub struct Store {
     records: PathBuf,
     tombstones_path: PathBuf,
     sealer: Sealer,
+    /// Locked by whatever writes, so that what decides about a write holds until it is done.
     tombstones: Mutex<Tombstones>,
 }
 
@@ -76,7 +77,8 @@ impl Store {
         Ok(Self { records, tombstones_path, sealer, tombstones: Mutex::new(tombstones) })
     }
 
-    /// Every record that opens. One that does not is left where it is and returned as an error.
+    /// Every record that opens. One that does not is left where it is and returned as an error; one of a project that
+    /// has been removed since goes.
     pub fn load_all(&self) -> Result<(Vec<Record>, Vec<StateError>), StateError> {
         let mut records = Vec::new();
         let mut broken = Vec::new();
@@ -88,6 +90,9 @@ impl Store {
                 fsio::remove(&path).map_err(|error| io_error(&path, error))?;
             } else if extension == EXTENSION {
                 match self.read(&path) {
+                    Ok(record) if self.is_buried(&record) => {
+                        fsio::remove(&path).map_err(|error| io_error(&path, error))?;
+                    }
                     Ok(record) => records.push(record),
                     Err(error) => broken.push(error),
                 }
@@ -98,6 +103,7 @@ impl Store {
 
     /// Stores a record; durable when this returns.
     pub fn put(&self, record: &Record) -> Result<(), StateError> {
+        let _writing = lock(&self.tombstones);
         let path = self.path(&record.project_ref);
         let content = zeroize::Zeroizing::new(record.encode_to_vec());
         let sealed = self
@@ -107,11 +113,24 @@ impl Store {
         fsio::write_atomic(&path, &sealed, 0o600).map_err(|error| io_error(&path, error))
     }
 
-    /// Ends a removal: the tombstone first, then the record goes.
-    pub fn finish_removal(&self, project_ref: &str, generation: u64) -> Result<(), StateError> {
-        self.bury(project_ref, generation)?;
+    /// Ends a removal: the tombstone first, then the record goes. False, and nothing done, if the record has come to
+    /// ask for something else.
+    pub fn finish_removal(&self, project_ref: &str, removal: Removal) -> Result<bool, StateError> {
+        let mut tombstones = lock(&self.tombstones);
         let path = self.path(project_ref);
-        fsio::remove(&path).map_err(|error| io_error(&path, error))
+        if path.exists() && self.read(&path)?.removal != Some(removal) {
+            return Ok(false);
+        }
+        self.bury(&mut tombstones, project_ref, removal.generation)?;
+        fsio::remove(&path).map_err(|error| io_error(&path, error))?;
+        Ok(true)
+    }
+
+    /// A removal with the tombstone's own generation is no remains: it was asked for again, to delete volumes.
+    fn is_buried(&self, record: &Record) -> bool {
+        let asked_again = record.removal.map(|removal| removal.generation);
+        self.tombstone(&record.project_ref)
+            .is_some_and(|buried| record.generation() <= buried && asked_again != Some(buried))
     }
 
     /// Generation with which a project was removed, if it was.
@@ -125,8 +144,12 @@ impl Store {
         self.path(project_ref).exists()
     }
 
-    fn bury(&self, project_ref: &str, generation: u64) -> Result<(), StateError> {
-        let mut tombstones = lock(&self.tombstones);
+    fn bury(
+        &self,
+        tombstones: &mut Tombstones,
+        project_ref: &str,
+        generation: u64,
+    ) -> Result<(), StateError> {
         let mut next = tombstones.clone();
         let entry = next.by_hash.entry(hashed(project_ref)).or_default();
         *entry = generation.max(*entry);
@@ -195,6 +218,14 @@ mod tests {
         Record::applied(ApplyStackRequest { project_ref: REF.into(), generation, ..Default::default() })
     }
 
+    fn removal(generation: u64, delete_volumes: bool) -> Removal {
+        Removal { generation, delete_volumes }
+    }
+
+    fn removed(generation: u64, delete_volumes: bool) -> Record {
+        Record { removal: Some(removal(generation, delete_volumes)), ..record(generation) }
+    }
+
     #[test]
     fn records_survive_and_end_without_a_trace_of_the_ref() {
         let dir = tempfile::tempdir().unwrap();
@@ -206,8 +237,9 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let (records, broken) = store.load_all().unwrap();
         assert_eq!((records, broken.len()), (vec![record(2)], 0));
-        store.finish_removal(REF, 3).unwrap();
-        store.finish_removal(REF, 2).unwrap();
+        store.put(&removed(3, false)).unwrap();
+        assert!(store.finish_removal(REF, removal(3, false)).unwrap());
+        assert!(store.finish_removal(REF, removal(2, false)).unwrap());
         drop(store);
 
         let store = Store::open(dir.path()).unwrap();
@@ -216,6 +248,33 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path().join("records")).unwrap().count(), 0);
         let tombstones = fs::read(dir.path().join(TOMBSTONES)).unwrap();
         assert!(!tombstones.windows(REF.len()).any(|window| window == REF.as_bytes()));
+    }
+
+    #[test]
+    fn a_removal_that_asks_for_more_is_not_ended_by_an_older_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.put(&removed(3, true)).unwrap();
+        assert!(!store.finish_removal(REF, removal(3, false)).unwrap());
+        assert_eq!((store.tombstone(REF), store.has_record(REF)), (None, true));
+        assert!(store.finish_removal(REF, removal(3, true)).unwrap());
+        assert_eq!((store.tombstone(REF), store.has_record(REF)), (Some(3), false));
+    }
+
+    #[test]
+    fn remains_below_a_tombstone_go_but_a_repeated_removal_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.finish_removal(REF, removal(5, false)).unwrap();
+        for remains in [record(4), record(5), removed(4, true)] {
+            store.put(&remains).unwrap();
+            assert_eq!(store.load_all().unwrap().0, []);
+            assert!(!store.has_record(REF));
+        }
+        for alive in [record(6), removed(5, true), removed(6, false)] {
+            store.put(&alive).unwrap();
+            assert_eq!(store.load_all().unwrap().0, [alive]);
+        }
     }
 
     #[test]

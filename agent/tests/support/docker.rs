@@ -39,6 +39,14 @@ pub fn reaches(from: &str, host: &str, port: u16) -> bool {
     try_docker(&["exec", from, "timeout", "2", "bash", "-c", &script]).status.success()
 }
 
+/// True if a TCP connection from inside a container is answered, though it may be refused.
+pub fn answered(from: &str, host: &str, port: u16) -> bool {
+    let script = format!("exec 3<>/dev/tcp/{host}/{port}");
+    let code = try_docker(&["exec", from, "timeout", "2", "bash", "-c", &script]).status.code();
+    // 124: `timeout` had to end it. 1: bash was refused. 0: connected.
+    matches!(code, Some(0 | 1))
+}
+
 /// Names of everything that carries a label.
 pub fn labelled(kind: &str, label: &str) -> Vec<String> {
     let filter = format!("label={label}");
@@ -54,6 +62,17 @@ pub fn labelled(kind: &str, label: &str) -> Vec<String> {
 pub fn rules() -> String {
     let output = Command::new("nft").args(["list", "ruleset"]).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The table of the node that a project is on.
+pub fn table_of(project: &str) -> String {
+    let tables = rules();
+    let table = tables.lines().find_map(|line| {
+        let name = line.strip_prefix("table inet ")?.strip_suffix(" {")?;
+        let body = tables.split(line).nth(1)?.split("\n}\n").next()?;
+        body.contains(&format!("p_{project}")).then(|| name.to_owned())
+    });
+    table.expect("the node's table")
 }
 
 /// Removes all that a test's fleet made.

@@ -3,17 +3,22 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod docker;
+pub mod engine_proxy;
+pub mod neighbour;
 pub mod spec;
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command as Program, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use clap::Parser as _;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use supalove_agent::args::{Cli, Command};
+use supalove_agent::config::Times;
 use supalove_certs::tls::{Accepted, NodePortTls};
 use supalove_certs::{CertificateAuthority, JoinToken, NodeIdentity};
 use supalove_proto::node::v1::enrollment_service_server::{EnrollmentService, EnrollmentServiceServer};
@@ -26,6 +31,7 @@ use supalove_proto::node::v1::{
 use supalove_proto::{EPOCH_KEY, NODE_PROTOCOL};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
@@ -166,6 +172,17 @@ impl Session {
         self.wait_until(within, &format!("{project} to be {phase:?} in generation {generation}"), is_it).await
     }
 
+    /// Every project as it is now.
+    pub async fn snapshot(&mut self) -> Vec<ObservedStack> {
+        let watch = self.call(WatchStateRequest {});
+        let mut reports = self.client.watch_state(watch).await.unwrap().into_inner();
+        let mut all = Vec::new();
+        while let Some(Report::Observed(stack)) = reports.message().await.unwrap().unwrap().report {
+            all.push(stack);
+        }
+        all
+    }
+
     pub async fn wait_until(
         &mut self,
         within: u64,
@@ -218,7 +235,7 @@ impl Fleet {
     }
 
     pub fn join(&self, token: &str, more: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_supalove-agent"))
+        Program::new(env!("CARGO_BIN_EXE_supalove-agent"))
             .args(["join", "--controller", &self.controller.address, "--name", "test-host"])
             .arg("--state-dir")
             .arg(self.state.path())
@@ -229,7 +246,7 @@ impl Fleet {
     }
 
     pub fn agent(&self, command: &str, more: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_supalove-agent"))
+        Program::new(env!("CARGO_BIN_EXE_supalove-agent"))
             .arg(command)
             .arg("--state-dir")
             .arg(self.state.path())
@@ -239,16 +256,36 @@ impl Fleet {
     }
 
     pub fn run_agent(&mut self) {
-        let child = Command::new(env!("CARGO_BIN_EXE_supalove-agent"))
+        self.run_agent_with(&[]);
+    }
+
+    pub fn run_agent_with(&mut self, more: &[&str]) {
+        let child = Program::new(env!("CARGO_BIN_EXE_supalove-agent"))
             .args(["run", "--slots", "8", "--port-base", &self.port_base.to_string()])
             .args(["--network-range", &self.range, "--publish-address", "0.0.0.0"])
             .arg("--state-dir")
             .arg(self.state.path())
+            .args(more)
             .env("RUST_LOG", "info,supalove_agent=debug")
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         self.agent = Some(child);
+    }
+
+    /// Runs the agent in this process, with times of the test's own.
+    pub fn run_agent_here(&self, times: &Times) -> CancellationToken {
+        let state = self.state.path().to_str().unwrap();
+        let port_base = self.port_base.to_string();
+        let words = ["supalove-agent", "run", "--slots", "8", "--port-base", &port_base];
+        let more = ["--network-range", &self.range, "--publish-address", "0.0.0.0", "--state-dir", state];
+        let Command::Run(options) = Cli::try_parse_from(words.iter().chain(&more)).unwrap().command else {
+            unreachable!()
+        };
+        let stop = CancellationToken::new();
+        let (times, stopped) = (*times, stop.clone());
+        tokio::spawn(async move { supalove_agent::run::run(&options, times, stopped).await.unwrap() });
+        stop
     }
 
     pub fn kill_agent(&mut self) {
@@ -265,7 +302,7 @@ impl Fleet {
     pub fn terminate_agent(&mut self) {
         let mut agent = self.agent.take().unwrap();
         let asked = Instant::now();
-        Command::new("kill").args(["-TERM", &agent.id().to_string()]).status().unwrap();
+        Program::new("kill").args(["-TERM", &agent.id().to_string()]).status().unwrap();
         assert!(agent.wait().unwrap().success());
         assert!(asked.elapsed() < Duration::from_secs(5));
     }
@@ -299,7 +336,7 @@ impl Fleet {
     }
 
     pub fn files_with(&self, text: &str) -> Vec<PathBuf> {
-        let found = Command::new("find")
+        let found = Program::new("find")
             .arg(self.state.path())
             .args(["-name", &format!("*{text}*")])
             .output()
@@ -318,7 +355,7 @@ impl Drop for Fleet {
         if let Ok(identity) = supalove_agent::identity::Identity::load(self.state.path()) {
             let table = format!("supalove_{}", identity.short());
             let _ =
-                Command::new("nft").args(["delete", "table", "inet", &table]).stderr(Stdio::null()).status();
+                Program::new("nft").args(["delete", "table", "inet", &table]).stderr(Stdio::null()).status();
         }
     }
 }

@@ -42,13 +42,10 @@ pub enum CsrError {
 pub(super) fn public_key(csr_pem: &str) -> Result<SubjectPublicKeyInfo, CsrError> {
     // Before parsing: the sender is unknown.
     if csr_pem.len() > MAX_CSR_PEM_BYTES {
-        return Err(CsrError::TooLarge {
-            bytes: csr_pem.len(),
-        });
+        return Err(CsrError::TooLarge { bytes: csr_pem.len() });
     }
     let der = pem::request(csr_pem)?;
-    let (rest, request) =
-        X509CertificationRequest::from_der(&der).map_err(|_| CsrError::Malformed)?;
+    let (rest, request) = X509CertificationRequest::from_der(&der).map_err(|_| CsrError::Malformed)?;
     if !rest.is_empty() {
         return Err(CsrError::Malformed);
     }
@@ -58,8 +55,6 @@ pub(super) fn public_key(csr_pem: &str) -> Result<SubjectPublicKeyInfo, CsrError
     if !is_allowed(rcgen::PublicKeyData::algorithm(&key)) {
         return Err(CsrError::Algorithm);
     }
-    request
-        .verify_signature()
-        .map_err(|_| CsrError::Signature)?;
+    request.verify_signature().map_err(|_| CsrError::Signature)?;
     Ok(key)
 }

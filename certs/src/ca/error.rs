@@ -24,9 +24,7 @@ pub enum CaError {
     #[error("the stored certificate is no CA: restore the fleet's CA from a backup")]
     NotACa,
     /// Certificate and key are of different authorities.
-    #[error(
-        "the CA's certificate and private key do not belong together: restore both from the same backup"
-    )]
+    #[error("the CA's certificate and private key do not belong together: restore both from the same backup")]
     KeyMismatch,
     /// The root's life is over.
     #[error(

@@ -12,8 +12,8 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
 };
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -141,14 +141,8 @@ impl CertificateAuthority {
         let serial_hex = hex::encode(serial.to_bytes());
         validity.write(&mut params);
         params.serial_number = Some(serial);
-        let certificate = params
-            .signed_by(public_key, &self.issuer)
-            .map_err(CaError::Encode)?;
-        Ok(Leaf {
-            certificate,
-            serial_hex,
-            validity,
-        })
+        let certificate = params.signed_by(public_key, &self.issuer).map_err(CaError::Encode)?;
+        Ok(Leaf { certificate, serial_hex, validity })
     }
 }
 
@@ -175,10 +169,7 @@ fn check_fleet_name(name: &str) -> Result<(), CaError> {
     Ok(())
 }
 
-fn check_root(
-    certificate: &CertificateDer<'_>,
-    key: &PrivateKey,
-) -> Result<DateTime<Utc>, CaError> {
+fn check_root(certificate: &CertificateDer<'_>, key: &PrivateKey) -> Result<DateTime<Utc>, CaError> {
     let (_, root) = X509Certificate::from_der(certificate).map_err(|_| CaError::NotACa)?;
     let may_sign = matches!(root.key_usage(), Ok(Some(usage)) if usage.value.key_cert_sign());
     if !root.is_ca() || !may_sign {
@@ -193,9 +184,7 @@ fn check_root(
 fn root_params(fleet_name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = common_name("Supalove fleet CA");
-    params
-        .distinguished_name
-        .push(DnType::OrganizationName, fleet_name);
+    params.distinguished_name.push(DnType::OrganizationName, fleet_name);
     // Leaves only: the root signs no further CA.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

@@ -31,25 +31,15 @@ impl Validity {
         if !(1971..9000).contains(&now.year()) {
             return Err(CaError::Clock);
         }
-        Ok(Self {
-            not_before: now - BACK_DATED,
-            not_after: now + lifetime,
-        })
+        Ok(Self { not_before: now - BACK_DATED, not_after: now + lifetime })
     }
 
     /// The same life, cut off where the issuer's ends; an error if that has passed.
-    pub(super) fn ending_by(
-        self,
-        issuer_end: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> Result<Self, CaError> {
+    pub(super) fn ending_by(self, issuer_end: DateTime<Utc>, now: DateTime<Utc>) -> Result<Self, CaError> {
         if now >= issuer_end {
             return Err(CaError::Expired);
         }
-        Ok(Self {
-            not_after: self.not_after.min(issuer_end),
-            ..self
-        })
+        Ok(Self { not_after: self.not_after.min(issuer_end), ..self })
     }
 
     pub(super) fn write(&self, params: &mut CertificateParams) {

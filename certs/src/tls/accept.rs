@@ -55,9 +55,7 @@ pub enum AcceptError {
         count: usize,
     },
     /// The hello names a protocol that is not spoken here.
-    #[error(
-        "the peer asked for an unknown ALPN protocol: its version does not fit this controller"
-    )]
+    #[error("the peer asked for an unknown ALPN protocol: its version does not fit this controller")]
     UnknownAlpn,
     /// A node connection without a certificate.
     #[error("the node showed no certificate: enrol it first")]
@@ -123,9 +121,7 @@ impl NodePortTls {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut start = LazyConfigAcceptor::new(Acceptor::default(), io)
-            .await
-            .map_err(AcceptError::Hello)?;
+        let mut start = LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(AcceptError::Hello)?;
         let purpose = match purpose_of(&start.client_hello()) {
             Ok(purpose) => purpose,
             Err(error) => {
@@ -133,10 +129,7 @@ impl NodePortTls {
                 return Err(error);
             }
         };
-        let stream = start
-            .into_stream(self.config(purpose))
-            .await
-            .map_err(handshake_error)?;
+        let stream = start.into_stream(self.config(purpose)).await.map_err(handshake_error)?;
         match purpose {
             Purpose::Node => Ok(Accepted::Node(node_of(&stream)?, stream)),
             Purpose::Bulk => Ok(Accepted::Bulk(node_of(&stream)?, stream)),
@@ -153,13 +146,9 @@ impl NodePortTls {
     }
 }
 
-fn node_verifier(
-    ca: CertificateDer<'static>,
-) -> Result<Arc<dyn ClientCertVerifier>, TlsConfigError> {
+fn node_verifier(ca: CertificateDer<'static>) -> Result<Arc<dyn ClientCertVerifier>, TlsConfigError> {
     let roots = only_root(ca).map_err(TlsConfigError::Root)?;
-    WebPkiClientVerifier::builder_with_provider(roots, provider())
-        .build()
-        .map_err(TlsConfigError::Verifier)
+    WebPkiClientVerifier::builder_with_provider(roots, provider()).build().map_err(TlsConfigError::Verifier)
 }
 
 fn server_config(
@@ -185,9 +174,7 @@ fn server_config(
 fn purpose_of(hello: &ClientHello<'_>) -> Result<Purpose, AcceptError> {
     let offered: Vec<&[u8]> = hello.alpn().ok_or(AcceptError::NoAlpn)?.collect();
     let [protocol] = offered[..] else {
-        return Err(AcceptError::SeveralAlpn {
-            count: offered.len(),
-        });
+        return Err(AcceptError::SeveralAlpn { count: offered.len() });
     };
     match std::str::from_utf8(protocol) {
         Ok(ALPN_NODE) => Ok(Purpose::Node),
@@ -216,9 +203,7 @@ fn node_of<IO>(stream: &ServerTlsStream<IO>) -> Result<NodeIdentity, AcceptError
 fn handshake_error(error: io::Error) -> AcceptError {
     match tls_error(&error) {
         Some(rustls::Error::NoCertificatesPresented) => AcceptError::NoClientCertificate,
-        Some(rustls::Error::InvalidCertificate(reason)) => {
-            AcceptError::ClientCertificate(reason.clone())
-        }
+        Some(rustls::Error::InvalidCertificate(reason)) => AcceptError::ClientCertificate(reason.clone()),
         _ => AcceptError::Handshake(error),
     }
 }

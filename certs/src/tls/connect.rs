@@ -65,9 +65,7 @@ pub enum ConnectError {
     )]
     Refused(AlertDescription),
     /// The other end did not confirm the purpose of the connection.
-    #[error(
-        "the other end does not speak {expected}: check that the address is a controller's node port"
-    )]
+    #[error("the other end does not speak {expected}: check that the address is a controller's node port")]
     Alpn {
         /// What was asked for.
         expected: String,
@@ -101,10 +99,7 @@ pub fn node_client_config(
 pub fn join_client_config(ca: &CaFingerprint) -> Result<Arc<ClientConfig>, TlsConfigError> {
     let verifier = Arc::new(PinnedCaVerifier::new(*ca, provider()));
     // Not weaker than the default: the verifier checks chain, name, life and usage against the pinned CA.
-    let config = tls13_client()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+    let config = tls13_client()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     Ok(finish(config, ALPN_JOIN))
 }
 
@@ -112,20 +107,14 @@ pub fn join_client_config(ca: &CaFingerprint) -> Result<Arc<ClientConfig>, TlsCo
 ///
 /// In TLS 1.3 the server judges the client's certificate after the client has finished: a refusal appears as an
 /// error of the first read. Set a time limit around this call.
-pub async fn connect<IO>(
-    io: IO,
-    config: Arc<ClientConfig>,
-) -> Result<ClientTlsStream<IO>, ConnectError>
+pub async fn connect<IO>(io: IO, config: Arc<ClientConfig>) -> Result<ClientTlsStream<IO>, ConnectError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let name = ServerName::try_from(CONTROLLER_NAME)
         .map_err(|_| ConnectError::ControllerCertificate(CertificateError::NotValidForName))?;
     let expected = config.alpn_protocols.first().cloned();
-    let stream = TlsConnector::from(config)
-        .connect(name, io)
-        .await
-        .map_err(connect_error)?;
+    let stream = TlsConnector::from(config).connect(name, io).await.map_err(connect_error)?;
     if stream.get_ref().1.alpn_protocol() != expected.as_deref() {
         let expected = String::from_utf8_lossy(&expected.unwrap_or_default()).into_owned();
         return Err(ConnectError::Alpn { expected });

@@ -41,9 +41,7 @@ pub enum TlsConfigError {
     #[error("node certificates cannot be verified against the fleet's CA: {0}")]
     Verifier(VerifierBuilderError),
     /// Certificate and key do not belong together, or are unusable.
-    #[error(
-        "the certificate and its private key cannot be used together: {0}; issue a new certificate"
-    )]
+    #[error("the certificate and its private key cannot be used together: {0}; issue a new certificate")]
     Certificate(rustls::Error),
     /// The crypto provider does not offer what is needed.
     #[error("the crypto provider cannot do TLS 1.3: {0}")]

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
-use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, PeerIncompatible, SignatureScheme,
-};
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, PeerIncompatible, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::only_root;
@@ -43,9 +41,7 @@ impl PinnedCaVerifier {
             .find(|certificate| CaFingerprint::of(certificate) == self.pinned)
             .map(|certificate| certificate.clone().into_owned())
             .ok_or_else(|| {
-                let missing = PinnedCaMissing {
-                    pinned: self.pinned,
-                };
+                let missing = PinnedCaMissing { pinned: self.pinned };
                 CertificateError::Other(OtherError(Arc::new(missing))).into()
             })
     }
@@ -67,11 +63,15 @@ impl ServerCertVerifier for PinnedCaVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let name =
-            ServerName::try_from(CONTROLLER_NAME).map_err(|_| CertificateError::NotValidForName)?;
+        let name = ServerName::try_from(CONTROLLER_NAME).map_err(|_| CertificateError::NotValidForName)?;
         // The fleet's root signs leaves directly, so no intermediate is ever part of the path.
-        self.trusting(self.find_ca(intermediates)?)?
-            .verify_server_cert(end_entity, &[], &name, ocsp_response, now)
+        self.trusting(self.find_ca(intermediates)?)?.verify_server_cert(
+            end_entity,
+            &[],
+            &name,
+            ocsp_response,
+            now,
+        )
     }
 
     fn verify_tls12_signature(
@@ -94,8 +94,6 @@ impl ServerCertVerifier for PinnedCaVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -37,10 +37,7 @@ pub fn fleet() -> Fleet {
 }
 
 pub fn identity() -> NodeIdentity {
-    NodeIdentity {
-        cluster_id: Uuid::now_v7(),
-        node_id: Uuid::now_v7(),
-    }
+    NodeIdentity { cluster_id: Uuid::now_v7(), node_id: Uuid::now_v7() }
 }
 
 impl Fleet {
@@ -51,15 +48,8 @@ impl Fleet {
     pub fn enrol_at(&self, now: DateTime<Utc>) -> Node {
         let key = NodeKey::generate().unwrap();
         let identity = identity();
-        let issued = self
-            .ca
-            .sign_node(&key.csr_pem().unwrap(), &identity, now)
-            .unwrap();
-        Node {
-            identity,
-            cert_pem: issued.cert_pem,
-            key_pem: key.to_pem().to_string(),
-        }
+        let issued = self.ca.sign_node(&key.csr_pem().unwrap(), &identity, now).unwrap();
+        Node { identity, cert_pem: issued.cert_pem, key_pem: key.to_pem().to_string() }
     }
 
     /// The node's own configuration, with this fleet's CA as its root.
@@ -71,19 +61,15 @@ impl Fleet {
     pub async fn handshake(
         &self,
         client: Arc<ClientConfig>,
-    ) -> (
-        Result<Accepted<DuplexStream>, AcceptError>,
-        Result<ClientTlsStream<DuplexStream>, ConnectError>,
-    ) {
+    ) -> (Result<Accepted<DuplexStream>, AcceptError>, Result<ClientTlsStream<DuplexStream>, ConnectError>)
+    {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         tokio::join!(self.port.accept(ours), connect(theirs, client))
     }
 }
 
 pub fn certificates(pem: &str) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<_, _>>()
-        .unwrap()
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().unwrap()
 }
 
 pub fn private_key(pem: &str) -> PrivateKeyDer<'static> {
@@ -98,18 +84,16 @@ pub fn stranger(
     node: Option<&Node>,
 ) -> ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
-    roots
-        .add(certificates(fleet.ca.cert_pem()).remove(0))
-        .unwrap();
+    roots.add(certificates(fleet.ca.cert_pem()).remove(0)).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
     let mut config = match node {
-        Some(node) => builder
-            .with_client_auth_cert(certificates(&node.cert_pem), private_key(&node.key_pem))
-            .unwrap(),
+        Some(node) => {
+            builder.with_client_auth_cert(certificates(&node.cert_pem), private_key(&node.key_pem)).unwrap()
+        }
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = alpns.iter().map(|&alpn| alpn.into()).collect();

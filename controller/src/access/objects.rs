@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{Call, Permission, Rule, Scope};
 use crate::{
     error::{Error, Result},
+    identity,
     ids::{OperationId, OrganizationId, ProjectRef},
 };
 
@@ -57,6 +58,9 @@ impl Access {
     /// The same for a list that may be narrowed to one organization.
     pub async fn member_of(&self, call: &Call, slug: &str, needs: Permission) -> Result<OrganizationGrant> {
         let caller = call.caller()?;
+        if slug.contains('\0') {
+            return Err(not_found("organization", "?"));
+        }
         let row = sqlx::query!(
             "SELECT o.id, m.role AS \"role?\" FROM organizations o
              LEFT JOIN members m ON m.organization_id = o.id AND m.user_id = $2 WHERE o.slug = $1",
@@ -87,6 +91,13 @@ impl Access {
         let role = role.ok_or_else(|| not_found("project", project_ref))?;
         decide(call, call.rule.permission, role.as_deref(), || not_found("project", project_ref))?;
         Ok(ProjectGrant { project })
+    }
+
+    /// Whether a call that lasts may go on: its session has not ended and it still has the right to the project.
+    pub async fn still_allowed(&self, call: &Call, project: &ProjectRef) -> Result<()> {
+        let session = call.caller()?.session;
+        identity::store::caller(&self.db, session).await?.ok_or_else(identity::session_ended)?;
+        self.project(call, project.as_str()).await.map(|_| ())
     }
 
     /// The operation with this id.

@@ -131,6 +131,9 @@ pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
     if port_base < 1024 || i64::from(port_base) + i64::from(slots) * i64::from(PORTS_PER_SLOT) > 65_536 {
         return Err(format!("ports from {port_base} do not hold {slots} slots"));
     }
+    if !is_host(&hello.advertise_address) {
+        return Err("advertise_address is neither a host name nor an address".to_owned());
+    }
     let (blocked, blocked_reasons) = blocked_ranges(&hello.blocked_slots, slots);
     Ok(HelloValues {
         cpu_millis: i32::try_from(capacity.cpu_millis).map_err(|_| "too much cpu")?,
@@ -146,6 +149,15 @@ pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
         engine_version: hello.engine_version.clone(),
         advertise_address: hello.advertise_address.clone(),
     })
+}
+
+/// A host name or an address: it becomes part of URLs.
+fn is_host(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
+        || (!text.is_empty()
+            && text.len() <= 253
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+            && !text.starts_with(['-', '.']))
 }
 
 /// Blocked slots as ranges and as sentences.
@@ -181,6 +193,7 @@ mod tests {
             port_base: 5500,
             slots: 2048,
             network_range: "10.213.0.0/16".into(),
+            advertise_address: "node-1.example.com".into(),
             ..Default::default()
         }
     }
@@ -195,5 +208,6 @@ mod tests {
                 .is_err()
         );
         assert!(hello_values(&HelloResponse { capacity: None, ..hello() }).is_err());
+        assert!(hello_values(&HelloResponse { advertise_address: "a b/c".into(), ..hello() }).is_err());
     }
 }

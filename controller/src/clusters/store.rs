@@ -7,7 +7,12 @@ use ipnet::IpNet;
 use sqlx::{PgConnection, PgPool, postgres::types::PgRange, types::ipnetwork::IpNetwork};
 use uuid::Uuid;
 
-use super::{Cluster, ClusterKind, Node, NodeState, nodes::HelloValues};
+use supalove_proto::node::v1::BlockedSlot;
+
+use super::{
+    Cluster, ClusterKind, Node, NodeState,
+    nodes::{HelloValues, blocked_ranges},
+};
 use crate::{
     audit,
     error::{Error, Result},
@@ -30,6 +35,9 @@ pub async fn ensure_default(db: &PgPool) -> Result<(), sqlx::Error> {
 /// The cluster with this id or name; empty = the default one.
 pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluster> {
     let name = if id_or_name.is_empty() { super::DEFAULT_CLUSTER } else { id_or_name };
+    if name.contains('\0') {
+        return Err(Error::field("cluster", "must be a cluster's id or name"));
+    }
     let id = name.parse::<ClusterId>().ok().map(|id| id.0);
     let row = sqlx::query!(
         "SELECT c.id, c.name, c.kind, c.created_at,
@@ -213,6 +221,7 @@ pub async fn insert_node(
 ///
 /// Answers false if a newer session has begun meanwhile.
 pub async fn save_hello(db: &PgPool, node: NodeId, epoch: i64, hello: &HelloValues) -> Result<bool> {
+    refuse_moved_slots(db, node, hello).await?;
     let done = sqlx::query!(
         "UPDATE nodes n SET boot_id = $3, agent_version = $4, engine_version = $5, advertise_address = $6,
              port_base = $7, network_range = $8, slots = $9, blocked_slots = range_agg_or_empty($10),
@@ -239,9 +248,50 @@ pub async fn save_hello(db: &PgPool, node: NodeId, epoch: i64, hello: &HelloValu
     Ok(done.rows_affected() == 1)
 }
 
+/// Placements have their ports and networks for good, so a host that has some must keep the settings they come from.
+async fn refuse_moved_slots(db: &PgPool, node: NodeId, hello: &HelloValues) -> Result<()> {
+    let kept = sqlx::query!(
+        "SELECT n.port_base, n.network_range::text AS \"network_range!\", (SELECT max(slot) FROM placements p WHERE p.node_id = n.id) AS highest
+         FROM nodes n WHERE n.id = $1 AND EXISTS (SELECT 1 FROM placements p WHERE p.node_id = n.id)
+             AND (n.port_base <> $2 OR n.network_range <> $3
+                 OR (SELECT max(slot) FROM placements p WHERE p.node_id = n.id) >= $4)",
+        node.0,
+        hello.port_base,
+        network(hello.network_range.into()),
+        hello.slots,
+    )
+    .fetch_optional(db)
+    .await?;
+    let Some(kept) = kept else { return Ok(()) };
+    Err(Error::FailedPrecondition {
+        reason: "SLOTS_MOVED",
+        message: format!(
+            "the node has projects; run its agent with --port-base {} --network-range {} and at least {} --slots",
+            kept.port_base,
+            kept.network_range,
+            kept.highest.unwrap_or(0) + 1
+        ),
+    })
+}
+
 fn network(net: IpNet) -> IpNetwork {
     // Every prefix of an IpNet is a valid prefix of an IpNetwork.
     IpNetwork::new(net.addr(), net.prefix_len()).unwrap_or(IpNetwork::from(net.addr()))
+}
+
+/// Stores which slots others hold now.
+pub async fn save_blocked(db: &PgPool, node: NodeId, blocked: &[BlockedSlot]) -> Result<()> {
+    let (ranges, reasons) = blocked_ranges(blocked, i32::MAX);
+    sqlx::query!(
+        "UPDATE nodes SET blocked_slots = range_agg_or_empty($2), blocked_reasons = $3
+         WHERE id = $1 AND blocked_reasons <> $3",
+        node.0,
+        &ranges as &[PgRange<i32>],
+        &reasons,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Stores what an inventory found that no placement explains.

@@ -22,6 +22,7 @@ use crate::{
 };
 
 const COOKIE: &str = "supalove_refresh";
+const COOKIE_SCOPE: &str = "Path=/supalove.v1.AuthService/; HttpOnly; SameSite=Strict";
 
 /// The service.
 #[derive(Debug, Clone)]
@@ -78,10 +79,12 @@ impl AuthService for AuthApi {
         let display_name = display_name(&body.display_name, &email)?;
         let user =
             User { id: UserId::generate(), email, display_name, operator: true, created_at: Utc::now() };
+        let token = Opaque::received(body.setup_token);
+        store::check_setup_token(&self.db, &token).await?;
         let hash = self.passwords.hash(body.password).await?;
         let session = self.new_session(false)?;
         let entry = audit::Entry::of(&call, user.id.to_string());
-        store::set_up(&self.db, &Opaque::received(body.setup_token), &user, &hash, &session, &entry).await?;
+        store::set_up(&self.db, &token, &user, &hash, &session, &entry).await?;
         let tokens = self.tokens(user.id, session.id, Some(&session.refresh))?;
         Ok(Response::new(SetUpResponse { user: Some(user.into()), tokens: Some(tokens) }))
     }
@@ -134,7 +137,10 @@ impl AuthService for AuthApi {
         let caller = call.caller()?;
         let entry = audit::Entry::of(&call, caller.user.to_string());
         store::end_session(&self.db, caller.session, &entry).await?;
-        Ok(Response::new(SignOutResponse {}))
+        let mut response = Response::new(SignOutResponse {});
+        let gone = format!("{COOKIE}=; {COOKIE_SCOPE}; Max-Age=0");
+        response.metadata_mut().insert("set-cookie", gone.parse().map_err(Error::internal)?);
+        Ok(response)
     }
 
     async fn get_me(&self, request: Request<GetMeRequest>) -> Result<Response<GetMeResponse>, Status> {
@@ -177,11 +183,7 @@ fn is_secure(call: &Call) -> bool {
 
 fn set_cookie(token: &Opaque, life: Duration, secure: bool) -> String {
     let secure = if secure { "; Secure" } else { "" };
-    format!(
-        "{COOKIE}={}; Path=/supalove.v1.AuthService/; HttpOnly; SameSite=Strict; Max-Age={}{secure}",
-        token.reveal(),
-        life.as_secs(),
-    )
+    format!("{COOKIE}={}; {COOKIE_SCOPE}; Max-Age={}{secure}", token.reveal(), life.as_secs())
 }
 
 fn cookie(metadata: &MetadataMap) -> Option<String> {

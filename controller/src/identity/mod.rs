@@ -36,6 +36,14 @@ pub struct User {
     pub created_at: DateTime<Utc>,
 }
 
+/// The session of an access token is over.
+pub fn session_ended() -> Error {
+    Error::Unauthenticated {
+        reason: "SESSION_ENDED",
+        message: "the session has ended; sign in again".to_owned(),
+    }
+}
+
 /// An e-mail address in the form it is stored: trimmed, lower case. Checked only as far as typing errors go; whether
 /// mail arrives is another question.
 pub fn normalize_email(text: &str) -> Result<String> {

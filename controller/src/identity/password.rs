@@ -18,16 +18,19 @@ pub const MIN_PASSWORD_CHARS: usize = 10;
 const MAX_PASSWORD_BYTES: usize = 1024;
 /// Hashes computed at the same time.
 const PARALLEL: usize = 4;
+/// Calls that may wait for one; more are turned away, so that a flood does not make everyone wait for ever.
+const WAITING: usize = 64;
 
 /// Hashes and checks passwords.
 #[derive(Debug, Clone)]
 pub struct Passwords {
+    waiting: Arc<Semaphore>,
     running: Arc<Semaphore>,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { running: Arc::new(Semaphore::new(PARALLEL)) }
+        Self { waiting: Arc::new(Semaphore::new(WAITING)), running: Arc::new(Semaphore::new(PARALLEL)) }
     }
 }
 
@@ -77,6 +80,7 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let _waits = self.waiting.try_acquire().map_err(|_| Error::Busy)?;
         let permit = self.running.clone().acquire_owned().await.map_err(Error::internal)?;
         tokio::task::spawn_blocking(move || {
             let result = work();

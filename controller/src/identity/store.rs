@@ -31,6 +31,25 @@ pub struct NewSession {
     pub expires_at: DateTime<Utc>,
 }
 
+fn wrong_setup_token() -> Error {
+    Error::Unauthenticated {
+        reason: "SETUP_TOKEN_INVALID",
+        message: "the setup token is wrong or was used; the controller makes one at its start while there is no user"
+            .to_owned(),
+    }
+}
+
+/// Refuses a wrong setup token before anything costly is done for it.
+pub async fn check_setup_token(db: &PgPool, token: &Opaque) -> Result<()> {
+    let right = sqlx::query_scalar!(
+        "SELECT true AS \"right!\" FROM platform WHERE setup_token_hash = $1",
+        token.hash()
+    )
+    .fetch_optional(db)
+    .await?;
+    right.map(|_: bool| ()).ok_or_else(wrong_setup_token)
+}
+
 /// Makes the first user if the token is right and there is none; one transaction.
 pub async fn set_up(
     db: &PgPool,
@@ -49,11 +68,7 @@ pub async fn set_up(
     .execute(&mut *tx)
     .await?;
     if spent.rows_affected() != 1 {
-        return Err(Error::Unauthenticated {
-            reason: "SETUP_TOKEN_INVALID",
-            message: "the setup token is wrong or was used; the controller makes one at its start while there is no user"
-                .to_owned(),
-        });
+        return Err(wrong_setup_token());
     }
     sqlx::query!(
         "INSERT INTO users (id, email, display_name, password_hash, operator, created_at) VALUES ($1, $2, $3, $4, $5, $6)",

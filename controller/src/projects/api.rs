@@ -19,6 +19,7 @@ use tonic::{Request, Response, Status};
 use super::{Projects, events, lifecycle::Origin, operations, store, transitions::Act};
 use crate::{
     access::{Call, Permission},
+    audit,
     encode::{duration, page_size, page_token, parse_page_token},
     error::{Error, Result},
     requests,
@@ -166,7 +167,7 @@ impl ProjectService for ProjectApi {
         let call = Call::of(&request)?;
         let body = request.into_inner();
         let grant = self.0.access.project(&call, &body.project_ref).await?;
-        Ok(Response::new(Box::pin(self.0.watch(grant.project, body.after_seq))))
+        Ok(Response::new(Box::pin(self.0.watch(call, grant.project, body.after_seq))))
     }
 
     async fn list_project_events(
@@ -194,6 +195,9 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<GetProjectApiKeysResponse>, Status> {
         let call = Call::of(&request)?;
         let grant = self.0.access.project(&call, &request.get_ref().project_ref).await?;
+        audit::record(&self.0.db, &audit::Entry::of(&call, grant.project.as_str()))
+            .await
+            .map_err(Error::from)?;
         Ok(Response::new(GetProjectApiKeysResponse {
             anon_key: self.0.secret(&grant.project, "anon_key").await?,
             service_role_key: self.0.secret(&grant.project, "service_role_key").await?,
@@ -207,6 +211,9 @@ impl ProjectService for ProjectApi {
         let call = Call::of(&request)?;
         let grant = self.0.access.project(&call, &request.get_ref().project_ref).await?;
         let project = store::get(&self.0.db, &grant.project).await?;
+        audit::record(&self.0.db, &audit::Entry::of(&call, grant.project.as_str()))
+            .await
+            .map_err(Error::from)?;
         let password = self.0.secret(&grant.project, "tenant_db_password").await?;
         Ok(Response::new(connection(&project, password)))
     }

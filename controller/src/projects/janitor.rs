@@ -55,17 +55,30 @@ impl Projects {
         }
     }
 
+    /// Every decision here is guarded by what it was made on, so a second janitor does no harm; the lease saves work.
+    /// The audit chain alone must have one writer, and guards itself. One part that fails does not stop the others.
     async fn tidy_once(&self, lease: &Held, up: Duration) -> Result<()> {
-        let mut connection = self.db.acquire().await?;
-        if !lease.guard(&mut connection).await? {
-            return Ok(());
-        }
-        drop(connection);
-        self.fail_expired().await?;
-        self.close_undo_windows().await?;
-        self.mark_unknown(up).await?;
+        let parts = [
+            self.fail_expired().await,
+            self.close_undo_windows().await,
+            self.mark_unknown(up).await,
+            self.prune().await,
+            audit::seal(&self.db, lease).await.map(|_| ()).map_err(Error::from),
+        ];
+        parts.into_iter().collect()
+    }
+
+    /// Rows that nobody asks for any more.
+    async fn prune(&self) -> Result<()> {
         requests::forget(&self.db, self.times.idempotency.as_secs_f64()).await?;
-        audit::seal(&self.db, lease).await?;
+        sqlx::query!(
+            "DELETE FROM user_sessions WHERE greatest(expires_at, ended_at) < now() - interval '30 days'"
+        )
+        .execute(&self.db)
+        .await?;
+        sqlx::query!("DELETE FROM controllers WHERE seen_at < now() - interval '1 day'")
+            .execute(&self.db)
+            .await?;
         Ok(())
     }
 
@@ -73,7 +86,8 @@ impl Projects {
         for expired in self.expired().await? {
             let failure = expired.failure();
             tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "an operation's time is up");
-            self.decide(&expired.project, |found| expire(found, &expired, &failure)).await?;
+            let done = self.decide(&expired.project, |found| expire(found, &expired, &failure)).await;
+            log_failure(&expired.project, done);
         }
         Ok(())
     }
@@ -142,13 +156,25 @@ impl Projects {
             let project: ProjectRef = row.project_ref.parse().map_err(Error::internal)?;
             let reason =
                 format!("node {} has been silent since {} UTC", row.name, row.since.unwrap_or_default());
-            self.decide(&project, |_| Verdict {
-                state: Some((ProjectState::Unknown, reason.clone())),
-                ..Verdict::default()
-            })
-            .await?;
+            let done = self.decide(&project, |found| lost(found, &reason)).await;
+            log_failure(&project, done);
         }
         Ok(())
+    }
+}
+
+/// The project may have gone another way since it was listed.
+fn lost(found: &Snapshot, reason: &str) -> Verdict {
+    let up = matches!(found.state, ProjectState::ActiveHealthy | ProjectState::ActiveUnhealthy);
+    if !up || !found.node_lost {
+        return Verdict::default();
+    }
+    Verdict { state: Some((ProjectState::Unknown, reason.to_owned())), ..Verdict::default() }
+}
+
+fn log_failure(project: &ProjectRef, done: Result<()>) {
+    if let Err(error) = done {
+        tracing::warn!(%project, error = chain(&error), "tidying up a project failed; trying again");
     }
 }
 
@@ -168,7 +194,7 @@ impl Expired {
 }
 
 fn expire(found: &Snapshot, expired: &Expired, failure: &Failure) -> Verdict {
-    if found.operation.as_ref().is_none_or(|open| open.id != expired.id) {
+    if found.operation.as_ref().is_none_or(|open| open.id != expired.id || open.state != expired.state) {
         return Verdict::default();
     }
     Verdict {

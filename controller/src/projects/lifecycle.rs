@@ -100,12 +100,14 @@ impl Plan {
 pub(super) struct Origin<'a> {
     call: &'a Call,
     request: Option<Request>,
+    /// The operation that is being cancelled; it must still be open.
+    of: Option<OperationId>,
 }
 
 impl<'a> Origin<'a> {
     /// Of a call.
     pub fn new(call: &'a Call, request: Option<Request>) -> Self {
-        Self { call, request }
+        Self { call, request, of: None }
     }
 }
 
@@ -124,6 +126,9 @@ impl Projects {
         for _ in 0..TRIES {
             let mut tx = self.db.begin().await?;
             let found = snapshot::expect(&mut tx, project).await?;
+            if origin.of.is_some() && origin.of != found.operation.as_ref().map(|open| open.id) {
+                return Err(not_cancellable("the operation has ended"));
+            }
             let plan = Plan::of(act, &found, undo_window)?;
             if let Some(operation) = self.carry_out(&mut tx, origin, &found, &plan).await? {
                 tx.commit().await?;
@@ -199,44 +204,61 @@ impl Projects {
     /// Gives an operation up. A create becomes a delete, a start a stop.
     pub(super) async fn cancel(&self, call: &Call, id: OperationId) -> Result<()> {
         let operation = operations::get(&self.db, id).await?;
-        if operation.state.ended() {
-            return Err(not_cancellable("the operation has ended"));
+        let origin = Origin { call, request: None, of: Some(id) };
+        for _ in 0..TRIES {
+            let mut tx = self.db.begin().await?;
+            let found = snapshot::expect(&mut tx, &operation.project).await?;
+            let open = found.operation.as_ref().filter(|open| open.id == id);
+            let open = open.ok_or_else(|| not_cancellable("the operation has ended"))?;
+            let act = match (open.kind, open.state) {
+                (OperationKind::Start, OperationState::Pending) => {
+                    if self.give_up_pending_start(&mut tx, call, &found, id).await? {
+                        tx.commit().await?;
+                        self.wake(&found);
+                        return Ok(());
+                    }
+                    continue;
+                }
+                (OperationKind::Create, _) => Act::Delete,
+                (OperationKind::Start, _) => Act::Stop,
+                _ => {
+                    return Err(not_cancellable(
+                        "this kind of operation cannot be taken back; wait for its end",
+                    ));
+                }
+            };
+            drop(tx);
+            self.act(&origin, &operation.project, act, Duration::ZERO).await?;
+            return Ok(());
         }
-        let act = match operation.kind {
-            OperationKind::Create => Act::Delete,
-            OperationKind::Start => Act::Stop,
-            _ => {
-                return Err(not_cancellable("this kind of operation cannot be taken back; wait for its end"));
-            }
-        };
-        if operation.state == OperationState::Pending && act == Act::Stop {
-            self.cancel_pending_start(call, &operation.project, id).await?;
-        } else {
-            self.act(&Origin::new(call, None), &operation.project, act, Duration::ZERO).await?;
-        }
-        Ok(())
+        Err(Error::Aborted("the project changed at the same time"))
     }
 
     /// A start that still waits for room: nothing has begun, so nothing is to be stopped.
-    async fn cancel_pending_start(&self, call: &Call, project: &ProjectRef, id: OperationId) -> Result<()> {
-        let mut tx = self.db.begin().await?;
-        let found = snapshot::expect(&mut tx, project).await?;
+    async fn give_up_pending_start(
+        &self,
+        tx: &mut PgConnection,
+        call: &Call,
+        found: &Snapshot,
+        id: OperationId,
+    ) -> Result<bool> {
         let state = if found.placement.is_some() { ProjectState::Inactive } else { ProjectState::InitFailed };
         let verdict = Verdict {
             state: Some((state, String::new())),
             end: Some(cancelled(id, OperationKind::Start, "cancelled")),
             ..Verdict::default()
         };
-        sqlx::query!("UPDATE projects SET desired = 'STOPPED' WHERE ref = $1", project.as_str())
-            .execute(&mut *tx)
-            .await?;
-        audit::record(&mut *tx, &audit::Entry::of(call, project.as_str())).await?;
-        if !verdict::write_in(&mut tx, &found, &verdict).await? {
-            return Err(Error::Aborted("the project changed at the same time"));
+        if !verdict::write_in(tx, found, &verdict).await? {
+            return Ok(false);
         }
-        tx.commit().await?;
-        self.wake(&found);
-        Ok(())
+        sqlx::query!(
+            "UPDATE projects SET desired = 'STOPPED', generation = generation + 1 WHERE ref = $1",
+            found.project.as_str()
+        )
+        .execute(&mut *tx)
+        .await?;
+        audit::record(&mut *tx, &audit::Entry::of(call, found.project.as_str())).await?;
+        Ok(true)
     }
 
     fn wake(&self, project: &Snapshot) {

@@ -30,6 +30,7 @@ mod watch;
 use std::sync::Arc;
 
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 pub use api::ProjectApi;
 pub use changes::Changes;
@@ -64,6 +65,8 @@ pub struct Parts {
     pub changes: Changes,
     /// Decides on objects.
     pub access: Access,
+    /// The controller stops.
+    pub stop: CancellationToken,
 }
 
 impl Projects {

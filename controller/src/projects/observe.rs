@@ -31,7 +31,10 @@ pub fn judge(project: &Snapshot, observed: &ObservedStack) -> Verdict {
 }
 
 fn ends(project: &Snapshot) -> Option<Ended> {
-    let operation = project.operation.as_ref().filter(|o| o.generation <= project.generation)?;
+    let operation = project
+        .operation
+        .as_ref()
+        .filter(|o| o.state == OperationState::Running && o.generation <= project.generation)?;
     Some(Ended { id: operation.id, kind: operation.kind, state: OperationState::Succeeded, failure: None })
 }
 
@@ -97,7 +100,7 @@ fn failed(project: &Snapshot, observed: &ObservedStack) -> Verdict {
         None if project.desired == Desired::Running && is_up(project.state) => {
             Verdict { state: Some((ProjectState::ActiveUnhealthy, failure.message)), ..Verdict::default() }
         }
-        None => Verdict::default(),
+        None => Verdict { state: Some((project.state, failure.message)), ..Verdict::default() },
     }
 }
 
@@ -121,23 +124,33 @@ fn is_up(state: ProjectState) -> bool {
     matches!(state, ProjectState::ActiveHealthy | ProjectState::ActiveUnhealthy | ProjectState::Unknown)
 }
 
+/// Lines of a log tail that are kept.
+const LOG_LINES: usize = 50;
+/// Characters of a reported text that are kept.
+const TEXT_CHARS: usize = 4096;
+
+/// What an agent sends goes into rows and onto screens: no control characters (PostgreSQL takes no NUL), no novels.
+pub fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || *c == '\t').take(TEXT_CHARS).collect()
+}
+
 /// The agent's error as an operation's.
 pub fn failure(error: Option<&StackError>) -> Failure {
     let Some(error) = error else {
         return Failure::new("UNKNOWN", "the agent gave no reason");
     };
     Failure {
-        reason: error.reason.clone(),
-        message: error.message.clone(),
-        service: error.service.clone(),
-        log_tail: error.log_tail.clone(),
+        reason: printable(&error.reason),
+        message: printable(&error.message),
+        service: printable(&error.service),
+        log_tail: error.log_tail.iter().take(LOG_LINES).map(|line| printable(line)).collect(),
     }
 }
 
 /// What is wrong, in one line: the error, else each service that is not ready.
 fn why(observed: &ObservedStack) -> String {
     if let Some(error) = &observed.error {
-        return error.message.clone();
+        return printable(&error.message);
     }
     let down: Vec<String> = statuses(observed)
         .into_iter()
@@ -158,9 +171,9 @@ fn statuses(observed: &ObservedStack) -> Vec<ServiceStatus> {
         .services
         .iter()
         .map(|s| ServiceStatus {
-            name: s.name.clone(),
+            name: printable(&s.name),
             state: s.state().as_str_name().trim_start_matches("SERVICE_STATE_").to_owned(),
-            message: s.message.clone(),
+            message: printable(&s.message),
         })
         .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));

@@ -23,7 +23,8 @@ use crate::{
     scheduler,
 };
 
-const BATCH: i64 = 100;
+/// Looked at in one round.
+const BATCH: i64 = 5000;
 
 impl Projects {
     /// Runs until `stop`. Every replica may: the statements decide who was first.
@@ -41,20 +42,21 @@ impl Projects {
     async fn place_all(&self) -> Result<()> {
         self.candidates.refresh().await?;
         for (operation, project) in pending(&self.db).await? {
-            let mut connection = self.db.acquire().await?;
-            let Some(found) = snapshot::read(&mut connection, &project).await? else {
-                continue;
-            };
-            drop(connection);
-            let done = match found.placement {
-                None => self.place_one(&found, operation).await,
-                Some(_) => self.bring_back(&found, operation).await,
-            };
-            if let Err(error) = done {
+            if let Err(error) = self.find_room(&project, operation).await {
                 tracing::warn!(%project, error = chain(&error), "a pending project was not placed");
             }
         }
         Ok(())
+    }
+
+    async fn find_room(&self, project: &ProjectRef, operation: OperationId) -> Result<()> {
+        let mut connection = self.db.acquire().await?;
+        let Some(found) = snapshot::read(&mut connection, project).await? else { return Ok(()) };
+        drop(connection);
+        match found.placement {
+            None => self.place_one(&found, operation).await,
+            Some(_) => self.bring_back(&found, operation).await,
+        }
     }
 
     /// A project without a node.
@@ -64,7 +66,8 @@ impl Projects {
             let reason = self.candidates.of(cluster.id, |all| scheduler::explain(all, project.needs)).await;
             return self.still_waiting(project, reason).await;
         };
-        let (generation, sealed) = spec(&self.db, project).await?;
+        let (generation, sealed) =
+            secrets::newest_spec(&self.db, &project.project, project.generation).await?;
         let spec = secrets::open_spec(&self.vault, &project.project, generation, &sealed)?;
         let endpoints = published(&spec);
         let waiting =
@@ -145,14 +148,4 @@ async fn pending(db: &PgPool) -> Result<Vec<(OperationId, ProjectRef)>> {
     rows.into_iter()
         .map(|r| Ok((OperationId(r.id), r.project_ref.parse().map_err(Error::internal)?)))
         .collect()
-}
-
-async fn spec(db: &PgPool, project: &Snapshot) -> Result<(i64, Vec<u8>)> {
-    let row = sqlx::query!(
-        "SELECT generation, sealed FROM project_specs WHERE project_ref = $1 ORDER BY generation DESC LIMIT 1",
-        project.project.as_str()
-    )
-    .fetch_one(db)
-    .await?;
-    Ok((row.generation, row.sealed))
 }

@@ -46,12 +46,44 @@ impl SessionHandler for Projects {
 
 impl Projects {
     async fn reconcile(&self, session: Session) -> Result<()> {
-        let mut client = session.client.clone();
-        let inventory = self.call(client.inventory(InventoryRequest {})).await.map_err(Error::internal)?;
-        self.take_inventory(session.node, &inventory).await?;
+        self.first_inventory(&session).await?;
         tokio::select! {
             watched = self.watch_state(session.node, session.client.clone()) => watched,
-            driven = self.drive(session.node, session.client) => driven,
+            driven = self.drive(session.node, session.client.clone()) => driven,
+            looked = self.look_again(&session) => looked,
+        }
+    }
+
+    /// Nothing is applied before it is known what the agent has. An engine that is away is waited for, so that the
+    /// session, and the node's other news, need not end.
+    async fn first_inventory(&self, session: &Session) -> Result<()> {
+        let mut client = session.client.clone();
+        loop {
+            match self.call(client.inventory(InventoryRequest {})).await {
+                Ok(inventory) => {
+                    due::forget_applied(&self.db, session.node, &inventory).await?;
+                    return self.take_inventory(session.node, &inventory).await;
+                }
+                Err(status) if status.code() == Code::Unavailable => {
+                    tracing::warn!(node = %session.node, message = status.message(), "no inventory yet");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                Err(status) => return Err(Error::internal(status)),
+            }
+        }
+    }
+
+    /// Slots become blocked or free, and remains appear, while a session lasts.
+    async fn look_again(&self, session: &Session) -> Result<()> {
+        let mut client = session.client.clone();
+        loop {
+            tokio::time::sleep(self.times.inventory).await;
+            match self.call(client.inventory(InventoryRequest {})).await {
+                Ok(inventory) => self.take_inventory(session.node, &inventory).await?,
+                Err(status) => {
+                    tracing::warn!(node = %session.node, message = status.message(), "no inventory");
+                }
+            }
         }
     }
 
@@ -66,9 +98,10 @@ impl Projects {
         }
     }
 
-    /// What the agent has stored becomes what we know; what no placement explains raises an alarm and keeps running.
+    /// What no placement explains raises an alarm and keeps running.
     async fn take_inventory(&self, node: NodeId, inventory: &InventoryResponse) -> Result<()> {
-        let unexplained = due::take_inventory(&self.db, node, inventory).await?;
+        clusters::store::save_blocked(&self.db, node, &inventory.blocked_slots).await?;
+        let unexplained = due::unexplained(&self.db, node, inventory).await?;
         for project in &unexplained {
             tracing::error!(%node, project, "containers that no placement explains are on the node");
         }
@@ -88,7 +121,8 @@ impl Projects {
             match result {
                 Ok(()) => {}
                 // The report is lost; a new session begins with all of them.
-                Err(error @ (Error::Unavailable { .. } | Error::Internal(_))) => return Err(error),
+                Err(error @ (Error::Unavailable { .. } | Error::Aborted(_))) => return Err(error),
+                // One report that cannot be written must not cost the node its session.
                 Err(error) => {
                     tracing::warn!(%node, error = chain(&error), "a report was not written");
                 }
@@ -174,12 +208,13 @@ async fn apply(projects: &Projects, mut client: AgentClient, due: &Due) -> Resul
         let request = RemoveStackRequest { project_ref, generation, delete_volumes: true };
         return projects.call(client.remove_stack(request)).await.map(|_| ());
     }
-    let request = apply_request(projects, due)?;
+    let request = apply_request(projects, due).await?;
     projects.call(client.apply_stack(Request::new(request))).await.map(|_| ())
 }
 
-fn apply_request(projects: &Projects, due: &Due) -> Result<ApplyStackRequest, Status> {
-    let spec = secrets::open_spec(&projects.vault, &due.project, due.spec_generation, &due.sealed_spec)?;
+async fn apply_request(projects: &Projects, due: &Due) -> Result<ApplyStackRequest, Status> {
+    let (generation, sealed) = secrets::newest_spec(&projects.db, &due.project, due.generation).await?;
+    let spec = secrets::open_spec(&projects.vault, &due.project, generation, &sealed)?;
     let port = |offset: i32| due.port_base.saturating_add(offset).unsigned_abs();
     let run_state = match due.desired {
         Desired::Running => RunState::Running,

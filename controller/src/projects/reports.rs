@@ -7,7 +7,7 @@ use super::{
     Projects,
     changes::Change,
     events::{self, NewEvent},
-    observe::judge,
+    observe::{judge, printable},
     operations,
     snapshot::{self, Snapshot},
     types::ProjectState,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Times a report is judged anew because the project changed under it.
-const TRIES: usize = 5;
+const TRIES: usize = 20;
 
 impl Projects {
     /// Judges a report and writes the verdict. Reports on projects that are not placed on the node are ignored.
@@ -107,23 +107,29 @@ impl Projects {
 
 async fn write_step(tx: &mut PgConnection, project: &Snapshot, step: &Progress) -> Result<()> {
     // "Ready" comes with the observed state, which also says which generation is ready.
-    let kind = match step.step() {
-        ProgressStep::Pulling => "service.pulling",
-        ProgressStep::Preparing => "project.preparing",
-        ProgressStep::Created => "service.created",
-        ProgressStep::Started => "service.started",
-        ProgressStep::Stopping => "service.stopping",
-        ProgressStep::Removed => "service.removed",
+    let (kind, what) = match step.step() {
+        ProgressStep::Pulling => ("service.pulling", "pulling its image"),
+        ProgressStep::Preparing => ("project.preparing", "preparing network, volumes and files"),
+        ProgressStep::Created => ("service.created", "created"),
+        ProgressStep::Started => ("service.started", "started"),
+        ProgressStep::Stopping => ("service.stopping", "stopping"),
+        ProgressStep::Removed => ("service.removed", "removed"),
         ProgressStep::Ready | ProgressStep::Unspecified => return Ok(()),
+    };
+    let (service, said) = (printable(&step.service), printable(&step.message));
+    let message = match (service.as_str(), said.as_str()) {
+        ("", "") => what.to_owned(),
+        (service, "") => format!("{service}: {what}"),
+        (_, said) => said.to_owned(),
     };
     let event = NewEvent {
         percent: i32::try_from(step.percent).unwrap_or(100).min(100),
-        ..NewEvent::of_service(kind, &step.service, step.message.clone())
+        ..NewEvent::of_service(kind, &service, message.clone())
     };
     let operation = project.operation.as_ref().map(|o| o.id);
     events::append(tx, &project.project, &event, operation).await?;
     if let Some(id) = operation {
-        operations::set_status(tx, id, &step.message).await?;
+        operations::set_status(tx, id, &message).await?;
     }
     Ok(())
 }

@@ -55,6 +55,19 @@ pub fn open_spec(vault: &Vault, project: &ProjectRef, generation: i64, sealed: &
     StackSpec::decode(bytes.as_slice()).map_err(Error::internal)
 }
 
+/// The sealed spec of a generation, with the generation it was rendered with.
+pub async fn newest_spec(db: &PgPool, project: &ProjectRef, generation: i64) -> Result<(i64, Vec<u8>)> {
+    let row = sqlx::query!(
+        "SELECT generation, sealed FROM project_specs WHERE project_ref = $1 AND generation <= $2
+         ORDER BY generation DESC LIMIT 1",
+        project.as_str(),
+        generation,
+    )
+    .fetch_one(db)
+    .await?;
+    Ok((row.generation, row.sealed))
+}
+
 impl Projects {
     /// One secret of a project, newest version.
     pub(super) async fn secret(&self, project: &ProjectRef, name: &str) -> Result<String> {

@@ -7,23 +7,36 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::{Projects, events, store, types::ProjectState};
-use crate::{error::Result, ids::ProjectRef};
+use crate::{
+    access::Call,
+    error::{Error, Result},
+    ids::ProjectRef,
+};
 
 /// Messages kept for a slow reader; then the watch waits for it.
 const BUFFER: usize = 64;
 const PAGE: i64 = 500;
 
+/// The controller stops; another replica, or the next run, goes on.
+fn stopping() -> Error {
+    Error::Unavailable {
+        message: "the controller is stopping; watch again from the last seq".to_owned(),
+        retry_after: std::time::Duration::from_secs(1),
+    }
+}
+
 impl Projects {
     /// The stream. It ends when the reader goes, when the project is removed, or with an error.
     pub(super) fn watch(
         &self,
+        call: Call,
         project: ProjectRef,
         after: Option<u64>,
     ) -> impl Stream<Item = Result<WatchProjectResponse, Status>> + use<> {
         let (sender, receiver) = mpsc::channel(BUFFER);
         let projects = self.clone();
         tokio::spawn(async move {
-            if let Err(error) = projects.feed(&project, after, &sender).await {
+            if let Err(error) = projects.feed(&call, &project, after, &sender).await {
                 let _ = sender.send(Err(error.into())).await;
             }
         });
@@ -32,6 +45,7 @@ impl Projects {
 
     async fn feed(
         &self,
+        call: &Call,
         project: &ProjectRef,
         after: Option<u64>,
         out: &mpsc::Sender<Result<WatchProjectResponse, Status>>,
@@ -41,6 +55,7 @@ impl Projects {
         let mut seq = after.map_or(now.event_seq, |seq| i64::try_from(seq).unwrap_or(i64::MAX));
         let mut shown = None;
         let mut last_sent = Instant::now();
+        let mut checked = Instant::now();
         loop {
             let mut messages = Vec::new();
             if shown != Some(now.revision) {
@@ -63,7 +78,12 @@ impl Projects {
             if now.state == ProjectState::Removed && seq >= now.event_seq {
                 return Ok(());
             }
+            if checked.elapsed() >= self.times.keep_alive {
+                checked = Instant::now();
+                self.access.still_allowed(call, project).await?;
+            }
             tokio::select! {
+                () = self.stop.cancelled() => return Err(stopping()),
                 () = out.closed() => return Ok(()),
                 _ = tokio::time::timeout(self.times.poll, changes.project(project)) => {}
             }

@@ -44,13 +44,17 @@ impl Agent {
 
     /// The same with options.
     pub fn start_with(controller: &Controller, token: &str, options: AgentOptions) -> Self {
+        Self::start_at(&controller.node_address, &controller.fleet, token, options)
+    }
+
+    /// The same for a controller at this address.
+    pub fn start_at(node_address: &str, fleet: &str, token: &str, options: AgentOptions) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let state = tempfile::Builder::new().prefix("supalove-test-agent-").tempdir().unwrap();
-        let joined =
-            join(state.path(), &controller.node_address, token, &format!("host-{number}"), &options.under);
+        let joined = join(state.path(), node_address, token, &format!("host-{number}"), &options.under);
         assert!(joined.status.success(), "join failed: {}", String::from_utf8_lossy(&joined.stderr));
         let process = spawn(state.path(), number, &options);
-        Self { process, state, fleet: controller.fleet.clone(), options, number }
+        Self { process, state, fleet: fleet.to_owned(), options, number }
     }
 
     /// Runs it again, after a kill.
@@ -62,7 +66,29 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         self.process.interrupt();
+        self.remove_rules();
         remove_fleet(&self.fleet, self.options.docker_host.as_deref());
+    }
+}
+
+impl Agent {
+    /// The agent's table of network rules outlives it, as it should; not a test.
+    fn remove_rules(&self) {
+        let identity = std::fs::read_to_string(self.state.path().join("identity.json")).unwrap_or_default();
+        let identity: serde_json::Value = serde_json::from_str(&identity).unwrap_or_default();
+        let Some(node) = identity["node_id"].as_str() else { return };
+        // The table is named after the node: see `Identity::short` of the agent.
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, node.as_bytes());
+        let short = hex::encode(&digest.as_ref()[..4]);
+        let (program, arguments) =
+            self.options.under.split_first().map_or(("nft", &[][..]), |(p, a)| (p.as_str(), a));
+        let mut nft = Command::new(program);
+        nft.args(arguments);
+        if program != "nft" {
+            nft.arg("nft");
+        }
+        // Gone already if the agent never came to write it.
+        let _ = nft.args(["delete", "table", "inet", &format!("supalove_{short}")]).output();
     }
 }
 
@@ -83,11 +109,15 @@ fn spawn(state: &Path, number: u16, options: &AgentOptions) -> Process {
     run.arg("run")
         .arg("--state-dir")
         .arg(state)
-        .args(["--publish-address", "127.0.0.1", "--advertise-address", "127.0.0.1"])
         .args(["--port-base", &(21_000 + number * SLOTS * 8).to_string()])
         .args(["--slots", &SLOTS.to_string()])
         .args(["--network-range", &format!("10.220.{number}.0/24")])
         .args(&options.arguments);
+    for address in ["--publish-address", "--advertise-address"] {
+        if !options.arguments.iter().any(|argument| argument == address) {
+            run.args([address, "127.0.0.1"]);
+        }
+    }
     if let Some(host) = &options.docker_host {
         run.args(["--docker-host", host]);
     }

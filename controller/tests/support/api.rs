@@ -52,7 +52,7 @@ pub struct Api {
 
 impl Api {
     /// Connects to a controller on loopback.
-    pub async fn connect(port: u16) -> Self {
+    pub fn connect(port: u16) -> Self {
         let endpoint = tonic::transport::Endpoint::from_str(&format!("http://127.0.0.1:{port}")).unwrap();
         let channel = endpoint.connect_lazy();
         Self { channel, bearer: Bearer::default(), token: String::new() }

@@ -1,7 +1,7 @@
 //! The controller's real binary.
 
 use std::{
-    path::PathBuf,
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -58,7 +58,7 @@ impl Controller {
         let host = options.node_host.clone().unwrap_or_else(|| "127.0.0.1".to_owned());
         let node_address = format!("{host}:{}", free_port());
         let fleet = format!("test{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
-        let process = spawn(dir.path().into(), public_port, &node_address, &fleet, &options);
+        let process = spawn(dir.path(), public_port, &node_address, &fleet, &options);
         let mut controller = Self { process, database, dir, public_port, node_address, fleet, options };
         controller.wait_until_up().await;
         controller
@@ -73,7 +73,7 @@ impl Controller {
     /// The same command again, after a kill.
     pub async fn restart(&mut self) {
         self.process =
-            spawn(self.dir.path().into(), self.public_port, &self.node_address, &self.fleet, &self.options);
+            spawn(self.dir.path(), self.public_port, &self.node_address, &self.fleet, &self.options);
         self.wait_until_up().await;
     }
 
@@ -87,21 +87,21 @@ impl Controller {
     }
 
     /// A client that is not signed in.
-    pub async fn api(&self) -> Api {
-        Api::connect(self.public_port).await
+    pub fn api(&self) -> Api {
+        Api::connect(self.public_port)
     }
 
     /// The operator, made with the setup token, who also owns the organization "acme".
     pub async fn operator(&self) -> Api {
         let token = std::fs::read_to_string(self.dir.path().join("setup-token")).unwrap();
-        let mut api = self.api().await;
+        let mut api = self.api();
         api.set_up(token.trim()).await;
         api.create_organization("acme").await;
         api
     }
 }
 
-fn spawn(dir: PathBuf, public_port: u16, node_address: &str, fleet: &str, options: &Options) -> Process {
+fn spawn(dir: &Path, public_port: u16, node_address: &str, fleet: &str, options: &Options) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_supalove-controller"));
     let file = |name: &str| dir.join(name).display().to_string();
     command

@@ -9,9 +9,12 @@ mod api;
 mod controller;
 mod database;
 mod docker;
+mod docker_host;
 mod fleet;
+mod probe;
 mod process;
 mod raw_http;
+mod release;
 mod releases;
 
 pub use agent::{Agent, AgentOptions, join};
@@ -19,9 +22,12 @@ pub use api::{Api, wait_for};
 pub use controller::{Controller, Options};
 pub use database::Database;
 pub use docker::{docker, labelled, remove_fleet};
+pub use docker_host::DockerHost;
 pub use fleet::{Fleet, Tenant};
+pub use probe::{Held, Target, probe};
 pub use process::{Process, free_port};
 pub use raw_http::{Answer, Server};
+pub use release::copy_core;
 pub use releases::echo_releases;
 
 /// Product time limits are asserted with this slack.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Projects looked at in one round; the rest follows in the next.
-const BATCH: i64 = 64;
+const BATCH: i64 = 4096;
 
 /// A generation that the agent has not stored.
 #[derive(Debug)]
@@ -31,21 +31,15 @@ pub struct Due {
     pub subnet: String,
     /// Where published ports are reached.
     pub host: String,
-    /// Generation the spec was rendered with.
-    pub spec_generation: i64,
-    /// The spec.
-    pub sealed_spec: Vec<u8>,
 }
 
-/// What is due on a node.
+/// What is due on a node. What waits for cpu and memory is not due.
 pub async fn list(db: &PgPool, node: NodeId) -> Result<Vec<Due>> {
     let rows = sqlx::query!(
-        r#"SELECT p.ref, p.generation, p.desired, p.restart_token, l.slot, l.port_base, l.subnet::text AS "subnet!", l.host,
-               s.generation AS spec_generation, s.sealed
+        r#"SELECT p.ref, p.generation, p.desired, p.restart_token, l.slot, l.port_base, l.subnet::text AS "subnet!", l.host
            FROM placements l JOIN projects p ON p.ref = l.project_ref
-           JOIN LATERAL (SELECT generation, sealed FROM project_specs s
-                         WHERE s.project_ref = p.ref AND s.generation <= p.generation ORDER BY generation DESC LIMIT 1) s ON true
            WHERE l.node_id = $1 AND l.applied_generation < p.generation
+               AND (p.desired <> 'RUNNING' OR l.holds_compute)
            ORDER BY l.created_at LIMIT $2"#,
         node.0,
         BATCH,
@@ -63,8 +57,6 @@ pub async fn list(db: &PgPool, node: NodeId) -> Result<Vec<Due>> {
                 port_base: row.port_base,
                 subnet: row.subnet,
                 host: row.host,
-                spec_generation: row.spec_generation,
-                sealed_spec: row.sealed,
             })
         })
         .collect()
@@ -84,8 +76,8 @@ pub async fn applied(db: &PgPool, node: NodeId, project: &ProjectRef, generation
     Ok(())
 }
 
-/// What an inventory says replaces what was known. Answers the projects that no placement explains.
-pub async fn take_inventory(db: &PgPool, node: NodeId, inventory: &InventoryResponse) -> Result<Vec<String>> {
+/// At the beginning of a session the inventory replaces what was known of the agent.
+pub async fn forget_applied(db: &PgPool, node: NodeId, inventory: &InventoryResponse) -> Result<()> {
     let refs: Vec<String> = inventory.projects.iter().map(|p| p.project_ref.clone()).collect();
     let generations: Vec<i64> =
         inventory.projects.iter().map(|p| i64::try_from(p.generation).unwrap_or(i64::MAX)).collect();
@@ -99,6 +91,11 @@ pub async fn take_inventory(db: &PgPool, node: NodeId, inventory: &InventoryResp
     )
     .execute(db)
     .await?;
+    Ok(())
+}
+
+/// Projects with remains on the node that no placement explains.
+pub async fn unexplained(db: &PgPool, node: NodeId, inventory: &InventoryResponse) -> Result<Vec<String>> {
     let with_remains: Vec<String> = inventory
         .projects
         .iter()
