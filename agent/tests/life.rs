@@ -46,6 +46,8 @@ async fn a_project_lives_and_leaves_nothing() {
     // Create.
     let mut services = vec![gateway(), postgres()];
     services[0].depends_on = vec!["postgres".into()];
+    // Long enough to see what is reported while a probe is under way.
+    services[1].probe.as_mut().unwrap().timeout_ms = 15_000;
     let first = stack(&fleet, ONE, 1, 1, services.clone());
     let began = Instant::now();
     assert!(session.client.apply_stack(session.call(first.clone())).await.unwrap().into_inner().changed);
@@ -119,17 +121,23 @@ async fn a_project_lives_and_leaves_nothing() {
     fleet.kill_agent();
     let killed = Instant::now();
     assert!(get(api_port, "/health").await.ends_with("ok"));
+    docker(&["kill", "--signal", "STOP", &container(ONE, "postgres")]);
     fleet.run_agent();
     let old_epoch = session.epoch;
     let mut session = fleet.session().await;
     assert!(killed.elapsed() < Duration::from_secs(10));
-    let quietly = |seen: &ObservedStack| {
-        // What ran all the time must not look as if it had just been made or started.
+    // What ran all the time must not look as if it had just been made or started.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let seen = session.snapshot().await.remove(0);
+    assert_eq!(seen.phase(), StackPhase::Converging);
+    assert!(seen.services.iter().all(|service| service.state() == ServiceState::Pending), "{seen:#?}");
+    docker(&["kill", "--signal", "CONT", &container(ONE, "postgres")]);
+    let calmly = |seen: &ObservedStack| {
         let calm = |state| matches!(state, ServiceState::Pending | ServiceState::Healthy);
-        assert!(seen.services.iter().all(|service| calm(service.state())), "{seen:?}");
+        assert!(seen.services.iter().all(|service| calm(service.state())), "{seen:#?}");
         seen.phase() == StackPhase::Healthy
     };
-    session.wait_until(20, "the project to be adopted", quietly).await;
+    session.wait_until(20, "the project to be adopted", calmly).await;
     assert_eq!((id(ONE, "gateway"), id(ONE, "postgres")), before, "adopted, not restarted");
     let stale = session.client.inventory(call(InventoryRequest {}, old_epoch)).await.unwrap_err();
     assert_eq!(reason(&stale), "STALE_EPOCH");

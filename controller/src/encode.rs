@@ -40,9 +40,14 @@ pub fn page_size(value: i32, default: i64, max: i64) -> Result<i64> {
     }
 }
 
-/// Opaque to callers: the sort key of the last row.
-pub fn page_token(key: &str) -> String {
-    URL_SAFE_NO_PAD.encode(key)
+/// A page of rows that were read with `size + 1` as their limit, and the token of the next page (empty on the last one).
+/// `key` is the sort key of a row; the token is opaque to callers.
+pub fn page<T>(mut rows: Vec<T>, size: i64, key: impl Fn(&T) -> String) -> (Vec<T>, String) {
+    let size = usize::try_from(size).unwrap_or(0);
+    let more = rows.len() > size;
+    rows.truncate(size);
+    let next = rows.last().filter(|_| more).map(|row| URL_SAFE_NO_PAD.encode(key(row)));
+    (rows, next.unwrap_or_default())
 }
 
 /// The sort key in a page token; `None` for the first page.
@@ -102,7 +107,9 @@ mod tests {
 
     #[test]
     fn page_tokens_round_trip_and_foreign_ones_are_refused() {
-        assert_eq!(parse_page_token(&page_token("key")).unwrap().as_deref(), Some("key"));
+        let (rows, token) = page(vec!["a", "b", "c"], 2, ToString::to_string);
+        assert_eq!((rows.len(), parse_page_token(&token).unwrap().as_deref()), (2, Some("b")));
+        assert_eq!(page(vec!["a", "b"], 2, ToString::to_string).1, "", "the last page has no next one");
         assert_eq!(parse_page_token("").unwrap(), None);
         assert!(parse_page_token("%%%").is_err());
     }

@@ -9,7 +9,7 @@ use tokio::sync::{RwLock, RwLockWriteGuard, broadcast, watch};
 use super::failure::Failure;
 use super::view::View;
 use crate::config::{HostSettings, Times};
-use crate::docker::{Container, Engine, EngineError, Hint};
+use crate::docker::{Container, Engine, Hint};
 use crate::network::Rules;
 use crate::state::Store;
 
@@ -45,7 +45,7 @@ pub struct Project {
     pub view: Arc<View>,
     /// Events about its containers.
     pub hints: broadcast::Sender<Hint>,
-    /// Calls that make something.
+    /// Work that makes something.
     pub making: Making,
 }
 
@@ -61,17 +61,22 @@ impl Project {
     }
 }
 
-/// Calls under way that make something. The engine ends what it was asked for even if nobody waits any more; so these go
-/// on, too, when the project's task drops them for newer desired state, and who takes away can wait for them.
+/// Work under way that makes something. Engine and file system end what was begun even if nobody waits any more; so this
+/// goes on, too, when the project's task drops it for newer desired state, and who takes away can wait for it.
 #[derive(Debug, Clone, Default)]
 pub struct Making(Arc<RwLock<()>>);
 
 impl Making {
-    /// A call that goes on though its caller may not.
-    pub async fn uncut<T: Send + 'static>(
+    /// Work that goes on though its caller may not.
+    pub async fn uncut<T, E>(
         &self,
-        call: impl Future<Output = Result<T, EngineError>> + Send + 'static,
-    ) -> Result<T, Failure> {
+        call: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        Failure: From<E>,
+    {
         let making = self.0.clone().read_owned().await;
         let called = tokio::spawn(async move {
             let result = call.await;
@@ -117,14 +122,14 @@ mod tests {
         let call = making.uncut(async move {
             sleep(Duration::from_millis(100)).await;
             made.store(true, Ordering::SeqCst);
-            Ok(())
+            Ok::<(), Failure>(())
         });
         assert!(timeout(Duration::from_millis(10), call).await.is_err());
         let quiet = making.quiet().await;
         assert!(seen.load(Ordering::SeqCst));
-        let next = making.uncut(async { Ok(()) });
+        let next = making.uncut(async { Ok::<(), Failure>(()) });
         assert!(timeout(Duration::from_millis(20), next).await.is_err(), "nothing is made while it is quiet");
         drop(quiet);
-        making.uncut(async { Ok(()) }).await.unwrap();
+        making.uncut(async { Ok::<(), Failure>(()) }).await.unwrap();
     }
 }

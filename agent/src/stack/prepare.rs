@@ -134,12 +134,11 @@ async fn ensure_volume(project: &Project, volume: &str) -> Result<(), Failure> {
 async fn write_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
     let dirs: Vec<_> = plans.iter().flat_map(|plan| plan.dirs.clone()).collect();
     let base = project.dir();
-    blocking(move || {
+    let written = blocking(move || {
         crate::fsio::private_dir(&base)?;
         dirs.iter().try_for_each(files::write)
-    })
-    .await
-    .map_err(Into::into)
+    });
+    project.making.uncut(written).await
 }
 
 /// Runs after the containers are made: until then old ones may have old directories mounted.

@@ -14,7 +14,7 @@ use super::{Cluster, ClusterKind, Node, NodeState, store};
 use crate::{
     access::Call,
     audit,
-    encode::{duration, page_size, page_token, parse_page_token, timestamp},
+    encode::{duration, page, page_size, parse_page_token, timestamp},
     error::{Error, Result},
     ids::JoinTokenId,
     times::Times,
@@ -58,10 +58,8 @@ impl ClusterService for ClusterApi {
         let size = page_size(body.page_size, 50, 100)?;
         let after = parse_page_token(&body.page_token)?;
         let cluster = store::find(&self.db, &body.cluster, &self.times).await?;
-        let mut found = store::nodes(&self.db, &cluster, after.as_deref(), size + 1, &self.times).await?;
-        let more = i64::try_from(found.len()).unwrap_or(i64::MAX) > size;
-        found.truncate(usize::try_from(size).unwrap_or(0));
-        let next = found.last().filter(|_| more).map(|n| page_token(&n.name)).unwrap_or_default();
+        let found = store::nodes(&self.db, &cluster, after.as_deref(), size + 1, &self.times).await?;
+        let (found, next) = page(found, size, |n| n.name.clone());
         let nodes = found.into_iter().map(pb::Node::from).collect();
         Ok(Response::new(ListNodesResponse { nodes, next_page_token: next }))
     }

@@ -12,7 +12,7 @@ use super::{Organization, slug, store};
 use crate::{
     access::{Access, Call},
     audit,
-    encode::{display_text, page_size, page_token, parse_page_token, timestamp},
+    encode::{display_text, page, page_size, parse_page_token, timestamp},
     error::Result,
     requests,
 };
@@ -72,10 +72,8 @@ impl OrganizationService for OrganizationApi {
         let body = request.into_inner();
         let size = page_size(body.page_size, 50, 100)?;
         let after = parse_page_token(&body.page_token)?;
-        let mut found = store::list(&self.db, call.caller()?.user, after.as_deref(), size + 1).await?;
-        let more = i64::try_from(found.len()).unwrap_or(i64::MAX) > size;
-        found.truncate(usize::try_from(size).unwrap_or(0));
-        let next = found.last().filter(|_| more).map(|o| page_token(&o.slug)).unwrap_or_default();
+        let found = store::list(&self.db, call.caller()?.user, after.as_deref(), size + 1).await?;
+        let (found, next) = page(found, size, |o| o.slug.clone());
         let organizations = found.into_iter().map(pb::Organization::from).collect();
         Ok(Response::new(ListOrganizationsResponse { organizations, next_page_token: next }))
     }

@@ -20,7 +20,7 @@ use super::{Projects, events, lifecycle::Origin, operations, store, transitions:
 use crate::{
     access::{Call, Permission},
     audit,
-    encode::{duration, page_size, page_token, parse_page_token},
+    encode::{duration, page, page_size, parse_page_token},
     error::{Error, Result},
     requests,
 };
@@ -96,10 +96,8 @@ impl ProjectService for ProjectApi {
             before,
             limit: size + 1,
         };
-        let mut found = store::list(&self.0.db, &filter).await?;
-        let more = i64::try_from(found.len()).unwrap_or(i64::MAX) > size;
-        found.truncate(usize::try_from(size).unwrap_or(0));
-        let next = found.last().filter(|_| more).map(|p| page_token(&key(p))).unwrap_or_default();
+        let found = store::list(&self.0.db, &filter).await?;
+        let (found, next) = page(found, size, key);
         let projects = found.into_iter().map(Into::into).collect();
         Ok(Response::new(ListProjectsResponse { projects, next_page_token: next }))
     }
@@ -181,10 +179,8 @@ impl ProjectService for ProjectApi {
         let after = after
             .map_err(|_| Error::field("page_token", "must be the next_page_token of the page before"))?;
         let grant = self.0.access.project(&call, &body.project_ref).await?;
-        let mut found = events::after(&self.0.db, &grant.project, after, size + 1).await?;
-        let more = i64::try_from(found.len()).unwrap_or(i64::MAX) > size;
-        found.truncate(usize::try_from(size).unwrap_or(0));
-        let next = found.last().filter(|_| more).map(|e| page_token(&e.seq.to_string())).unwrap_or_default();
+        let found = events::after(&self.0.db, &grant.project, after, size + 1).await?;
+        let (found, next) = page(found, size, |e| e.seq.to_string());
         let events = found.into_iter().map(Into::into).collect();
         Ok(Response::new(ListProjectEventsResponse { events, next_page_token: next }))
     }

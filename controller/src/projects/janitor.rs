@@ -13,7 +13,7 @@ use super::{
     operations::Failure,
     snapshot::Snapshot,
     types::{OperationKind, OperationState, ProjectState},
-    verdict::{Ended, NodeRecord, Verdict},
+    verdict::{NodeRecord, Verdict},
 };
 use crate::{
     audit,
@@ -198,15 +198,8 @@ fn expire(found: &Snapshot, expired: &Expired, failure: &Failure) -> Verdict {
         return Verdict::default();
     }
     Verdict {
-        state: Some((expired.kind.failed_state(), failure.message.clone())),
-        end: Some(Ended {
-            id: expired.id,
-            kind: expired.kind,
-            state: OperationState::Failed,
-            failure: Some(failure.clone()),
-        }),
         node: (expired.kind == OperationKind::Create && found.placement.is_some())
             .then_some(NodeRecord::Failed),
-        ..Verdict::default()
+        ..Verdict::failed(expired.id, expired.kind, failure.clone())
     }
 }

@@ -107,17 +107,7 @@ fn failed(project: &Snapshot, observed: &ObservedStack) -> Verdict {
 /// The operation fails; what is desired stays, so a later success still counts.
 fn give_up(operation: &OpenOperation, failure: Failure) -> Verdict {
     let node = (!failure.reason.starts_with("IMAGE_")).then_some(NodeRecord::Failed);
-    Verdict {
-        state: Some((operation.kind.failed_state(), failure.message.clone())),
-        end: Some(Ended {
-            id: operation.id,
-            kind: operation.kind,
-            state: OperationState::Failed,
-            failure: Some(failure),
-        }),
-        node,
-        ..Verdict::default()
-    }
+    Verdict { node, ..Verdict::failed(operation.id, operation.kind, failure) }
 }
 
 fn is_up(state: ProjectState) -> bool {

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::{Projects, operations};
 use crate::{
     access::Call,
-    encode::{duration, page_size, page_token, parse_page_id},
+    encode::{duration, page, page_size, parse_page_id},
     error::Result,
 };
 
@@ -46,10 +46,8 @@ impl OperationService for OperationApi {
         let size = page_size(body.page_size, 50, 100)?;
         let before = parse_page_id(&body.page_token)?;
         let grant = self.0.access.project(&call, &body.project_ref).await?;
-        let mut found = operations::list(&self.0.db, &grant.project, before, size + 1).await?;
-        let more = i64::try_from(found.len()).unwrap_or(i64::MAX) > size;
-        found.truncate(usize::try_from(size).unwrap_or(0));
-        let next = found.last().filter(|_| more).map(|o| page_token(&o.id.0.to_string())).unwrap_or_default();
+        let found = operations::list(&self.0.db, &grant.project, before, size + 1).await?;
+        let (found, next) = page(found, size, |o| o.id.0.to_string());
         let operations = found.into_iter().map(Into::into).collect();
         Ok(Response::new(ListOperationsResponse { operations, next_page_token: next }))
     }

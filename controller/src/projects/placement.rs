@@ -56,6 +56,25 @@ pub struct NewProject<'a> {
     pub entry: &'a audit::Entry,
 }
 
+/// Endpoints as columns, for `unnest`.
+struct EndpointColumns {
+    services: Vec<String>,
+    schemes: Vec<String>,
+    offsets: Vec<i32>,
+    loopback: Vec<bool>,
+}
+
+impl EndpointColumns {
+    fn of(endpoints: &[ServiceEndpoint]) -> Self {
+        Self {
+            services: endpoints.iter().map(|e| e.service.clone()).collect(),
+            schemes: endpoints.iter().map(|e| e.scheme.to_owned()).collect(),
+            offsets: endpoints.iter().map(|e| e.port_offset).collect(),
+            loopback: endpoints.iter().map(|e| e.loopback).collect(),
+        }
+    }
+}
+
 /// How a placing statement ended.
 #[derive(Debug)]
 pub enum Outcome {
@@ -76,10 +95,7 @@ pub async fn insert_project(
     silent_after: Duration,
     deadline: Duration,
 ) -> Result<Outcome> {
-    let services: Vec<_> = new.endpoints.iter().map(|e| e.service.clone()).collect();
-    let schemes: Vec<_> = new.endpoints.iter().map(|e| e.scheme.to_owned()).collect();
-    let offsets: Vec<_> = new.endpoints.iter().map(|e| e.port_offset).collect();
-    let loopback: Vec<_> = new.endpoints.iter().map(|e| e.loopback).collect();
+    let columns = EndpointColumns::of(new.endpoints);
     let result = sqlx::query!(
         r#"
         WITH org AS (
@@ -152,10 +168,10 @@ pub async fn insert_project(
         new.name,
         new.release,
         pending_reason,
-        &services,
-        &schemes,
-        &offsets,
-        &loopback,
+        &columns.services,
+        &columns.schemes,
+        &columns.offsets,
+        &columns.loopback,
         &new.secrets.names,
         &new.secrets.values,
         new.spec,
@@ -201,10 +217,7 @@ pub async fn place_pending(
     deadline: Duration,
 ) -> Result<Outcome> {
     let Waiting { project, operation, needs, endpoints } = waiting;
-    let services: Vec<_> = endpoints.iter().map(|e| e.service.clone()).collect();
-    let schemes: Vec<_> = endpoints.iter().map(|e| e.scheme.to_owned()).collect();
-    let offsets: Vec<_> = endpoints.iter().map(|e| e.port_offset).collect();
-    let loopback: Vec<_> = endpoints.iter().map(|e| e.loopback).collect();
+    let columns = EndpointColumns::of(endpoints);
     let result = sqlx::query!(
         r#"
         WITH node AS (
@@ -252,10 +265,10 @@ pub async fn place_pending(
         OperationState::Running.as_sql(),
         deadline.as_secs_f64(),
         project.as_str(),
-        &services,
-        &schemes,
-        &offsets,
-        &loopback,
+        &columns.services,
+        &columns.schemes,
+        &columns.offsets,
+        &columns.loopback,
     )
     .fetch_one(db)
     .await;

@@ -11,12 +11,11 @@ use super::{
     operations,
     snapshot::{self, Snapshot},
     types::ProjectState,
-    verdict::{self, Ended, Verdict},
+    verdict::{self, Verdict},
 };
 use crate::{
     error::{Error, Result},
     ids::{NodeId, ProjectRef},
-    projects::types::OperationState,
 };
 
 /// Times a report is judged anew because the project changed under it.
@@ -90,16 +89,7 @@ impl Projects {
                 return Verdict::default();
             };
             let failure = operations::Failure::new("REFUSED_BY_AGENT", why);
-            Verdict {
-                state: Some((operation.kind.failed_state(), failure.message.clone())),
-                end: Some(Ended {
-                    id: operation.id,
-                    kind: operation.kind,
-                    state: OperationState::Failed,
-                    failure: Some(failure),
-                }),
-                ..Verdict::default()
-            }
+            Verdict::failed(operation.id, operation.kind, failure)
         })
         .await
     }

@@ -62,6 +62,15 @@ pub enum NodeRecord {
 }
 
 impl Verdict {
+    /// The operation fails, and with it what it wanted of the project. What is desired stays.
+    pub fn failed(id: OperationId, kind: OperationKind, failure: Failure) -> Self {
+        Self {
+            state: Some((kind.failed_state(), failure.message.clone())),
+            end: Some(Ended { id, kind, state: OperationState::Failed, failure: Some(failure) }),
+            ..Self::default()
+        }
+    }
+
     /// It changes nothing.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
