@@ -1,6 +1,6 @@
 //! The two listeners and what is mounted on them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use axum::{Router, routing::get};
@@ -20,7 +20,7 @@ use tonic_health::ServingStatus;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{
-    access::Access,
+    access::{Access, METHODS},
     call_layer::{CallLayer, Gate},
     clusters::{Candidates, ClusterApi, enrolment::EnrolmentApi},
     config::Config,
@@ -187,11 +187,6 @@ async fn router(
     let health_db = db.clone();
     let (health, health_service) = tonic_health::server::health_reporter();
     watch_health(health, db.clone(), &times, tasks, stop).await;
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(supalove_proto::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
     let auth = AuthApi::new(db.clone(), signer.clone(), times.clone());
     let cluster = ClusterApi::new(db.clone(), times.clone(), authority.fingerprint(), node_name);
     let mut routes = Routes::builder();
@@ -215,6 +210,16 @@ async fn router(
         .route("/healthz", get(async move || healthz(&health_db).await))
         .fallback_service(grpc)
         .layer(cors(&config.cors_origins)?))
+}
+
+/// Reflection of what this port serves, and of the error details, so that grpcurl can print them.
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    let services: BTreeSet<&str> = METHODS.iter().filter_map(|rule| rule.method.split('/').nth(1)).collect();
+    let builder = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(supalove_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET);
+    services.into_iter().fold(builder, tonic_reflection::server::Builder::with_service_name)
 }
 
 /// Serving means that the control database answers.
