@@ -360,7 +360,8 @@ async fn a_project_reaches_neither_another_project_nor_its_host_nor_metadata() {
 
     scene.host.kill_engine();
     scene.host.start_engine();
-    // Whether the engine brings its published ports back after a kill is its own affair; that all stays closed is ours.
+    // Only that all stays closed. Once, a published gateway did not answer from outside at this point; why is not known
+    // yet, and the test of a restarted engine has to find out.
     scene.assert_all("after a crash of the engine", false);
     assert_eq!(scene.starts(), starts, "no container was started again");
     for project in &scene.projects {
