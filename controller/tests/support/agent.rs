@@ -13,6 +13,8 @@ use super::{Controller, Process, remove_fleet};
 /// Each agent of a test binary gets ports and networks of its own.
 static NUMBER: AtomicU16 = AtomicU16::new(0);
 const SLOTS: u16 = 8;
+/// Agents of one lane.
+const LANE: u16 = 20;
 
 /// What a test sets.
 #[derive(Default, Clone)]
@@ -49,7 +51,7 @@ impl Agent {
 
     /// The same for a controller at this address.
     pub fn start_at(node_address: &str, fleet: &str, token: &str, options: AgentOptions) -> Self {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let number = lane() * LANE + NUMBER.fetch_add(1, Ordering::Relaxed);
         let state = tempfile::Builder::new().prefix("supalove-test-agent-").tempdir().unwrap();
         let joined = join(state.path(), node_address, token, &format!("host-{number}"), &options.under);
         assert!(joined.status.success(), "join failed: {}", String::from_utf8_lossy(&joined.stderr));
@@ -134,6 +136,14 @@ fn command(under: &[String]) -> Command {
             command
         }
     }
+}
+
+/// Several test runs on one host keep apart by `SUPALOVE_TEST_LANE` (0 to 8).
+fn lane() -> u16 {
+    let lane =
+        std::env::var("SUPALOVE_TEST_LANE").map_or(0, |lane| lane.parse().expect("SUPALOVE_TEST_LANE"));
+    assert!(lane <= 8, "SUPALOVE_TEST_LANE is a number from 0 to 8");
+    lane
 }
 
 /// Built beside the controller's.
