@@ -1,7 +1,7 @@
 # The front door. `make` alone lists what there is; the work is done by the scripts in deploy/dev/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down clean test check sqlx
+.PHONY: help up down clean test check fuzz sqlx
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: ## Start what the tests need and run all of them
 
 check: ## Formatting, lints, protos, scripts, licences
 	@deploy/dev/check.sh
+
+fuzz: ## Feed every parser of foreign bytes with a million damaged inputs (SUPALOVE_FUZZ_CASES, SUPALOVE_FUZZ_SEED)
+	@deploy/dev/fuzz.sh
 
 sqlx: ## Write .sqlx, the record of the checked queries, anew
 	@deploy/dev/sqlx.sh

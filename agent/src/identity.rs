@@ -171,3 +171,26 @@ mod tests {
         assert!(error.to_string().contains("identity.json"));
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use supalove_fuzz::{Samples, Verdict, bytes};
+
+    use super::*;
+
+    #[test]
+    fn identity_files() {
+        let sample = r#"{"node_id":"nod_1","fleet_id":"f","cluster_id":"clu_1","controller":"127.0.0.1:1","hostname":"h",
+            "certificate_pem":"c","ca_pem":"a","key_pem":"canary","expire_time":""}"#;
+        let samples = Samples::of([sample]).words(["null", "{", "[", "\\u0000", "\\ud800", "\"key_pem\":"]);
+        bytes("identity.json", &samples, |input| {
+            let read = serde_json::from_slice::<Identity>(input);
+            if let Ok(identity) = &read {
+                let again: Identity = serde_json::from_slice(&serde_json::to_vec(identity).unwrap()).unwrap();
+                assert_eq!((&again.node_id, &again.key_pem), (&identity.node_id, &identity.key_pem));
+                assert_eq!(identity.short().len(), 8);
+            }
+            Verdict::of(&read)
+        });
+    }
+}

@@ -15,6 +15,9 @@ mod pem;
 pub mod tls;
 mod token;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use ca::{
     BACK_DATED, CA_LIFETIME, CONTROLLER_LIFETIME, CaError, CertificateAuthority, ControllerCertificate,
     CsrError, IssuedCertificate, MAX_CSR_PEM_BYTES, MAX_FLEET_NAME_CHARS, NODE_LIFETIME,

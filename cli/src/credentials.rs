@@ -56,7 +56,7 @@ impl Stored {
 
 /// All sessions, by address of the API: a token never goes to a server that did not make it.
 #[derive(Default, Serialize, Deserialize)]
-struct Contents {
+pub(crate) struct Contents {
     sessions: BTreeMap<String, Stored>,
 }
 
@@ -134,7 +134,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Contents::default()),
             Err(error) => return Err(at(&self.path)(error)),
         };
-        serde_json::from_slice(&text).map_err(|source| Error::Credentials { path: self.path.clone(), source })
+        parse(&text).map_err(|source| Error::Credentials { path: self.path.clone(), source })
     }
 
     /// Writes a new file beside the old one and puts it in its place.
@@ -150,6 +150,10 @@ impl Store {
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at(folder))
     }
+}
+
+pub(crate) fn parse(text: &[u8]) -> serde_json::Result<Contents> {
+    serde_json::from_slice(text)
 }
 
 fn replace(draft: &Path, target: &Path, text: &[u8]) -> io::Result<()> {

@@ -9,6 +9,8 @@ mod commands;
 mod confirm;
 mod credentials;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod output;
 mod progress;
 mod span;

@@ -1,9 +1,12 @@
 //! What goes to stdout: text, or the answer as canonical protobuf JSON through the descriptors.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    sync::LazyLock,
+};
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage, SerializeOptions};
 
 use crate::{args::Format, error::Error};
 
@@ -58,11 +61,16 @@ fn print_json<M: Message>(name: &str, message: &M, pretty: bool) -> Result<(), E
     line(&to_json(name, message, pretty)?)
 }
 
+/// The descriptors of all messages, read once.
+static POOL: LazyLock<Result<DescriptorPool, DescriptorError>> =
+    LazyLock::new(|| DescriptorPool::decode(supalove_proto::DESCRIPTORS));
+
 /// A message as canonical protobuf JSON.
-fn to_json<M: Message>(name: &str, message: &M, pretty: bool) -> Result<String, Error> {
+pub fn to_json<M: Message>(name: &str, message: &M, pretty: bool) -> Result<String, Error> {
     let wrong = |why: String| Error::Answer(why);
-    let pool = DescriptorPool::decode(supalove_proto::DESCRIPTORS).map_err(|e| wrong(e.to_string()))?;
-    let descriptor = pool
+    let descriptor = POOL
+        .as_ref()
+        .map_err(|e| wrong(e.to_string()))?
         .get_message_by_name(&format!("supalove.v1.{name}"))
         .ok_or_else(|| wrong(format!("no message {name}")))?;
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())

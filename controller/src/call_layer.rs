@@ -146,13 +146,7 @@ impl Gate {
     }
 
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Caller> {
-        let token = headers
-            .get(http::header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(unauthenticated)?;
+        let token = bearer(headers).ok_or_else(unauthenticated)?;
         let session = self.signer.verify(token)?;
         store::caller(&self.db, session).await?.ok_or_else(session_ended)
     }
@@ -174,14 +168,7 @@ impl Gate {
     /// The socket's peer, or what a trusted proxy says: the last address that is not itself a trusted proxy.
     fn client(&self, request: &Request<Body>) -> Option<IpAddr> {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip();
-        let trusted = |address: &IpAddr| self.trusted_proxies.iter().any(|net| net.contains(address));
-        if !trusted(&peer) {
-            return Some(peer);
-        }
-        let forwarded = request.headers().get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
-        let addresses: Vec<IpAddr> =
-            forwarded.flat_map(|v| v.split(',')).filter_map(|part| part.trim().parse().ok()).collect();
-        Some(addresses.into_iter().rev().find(|address| !trusted(address)).unwrap_or(peer))
+        Some(client_address(peer, request.headers(), &self.trusted_proxies))
     }
 
     /// Logs the call; a refused change is audited as well. What was done has its row from its own transaction.
@@ -205,6 +192,23 @@ fn no_such_method() -> Response<Body> {
 
 fn too_late(time: Duration) -> Response<Body> {
     Status::from(Error::TooLate(time)).into_http()
+}
+
+/// The bearer token of a call.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn client_address(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> IpAddr {
+    let trusted = |address: &IpAddr| trusted_proxies.iter().any(|net| net.contains(address));
+    if !trusted(&peer) {
+        return peer;
+    }
+    let forwarded = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
+    let addresses: Vec<IpAddr> =
+        forwarded.flat_map(|v| v.split(',')).filter_map(|part| part.trim().parse().ok()).collect();
+    addresses.into_iter().rev().find(|address| !trusted(address)).unwrap_or(peer)
 }
 
 /// From the caller if it is well-formed (W3C traceparent), else a new one.
@@ -234,6 +238,9 @@ fn parse_grpc_timeout(text: &str) -> Option<Duration> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod fuzz;
 
 #[cfg(test)]
 mod tests {

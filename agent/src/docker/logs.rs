@@ -49,7 +49,7 @@ impl Engine {
     }
 }
 
-fn log_line(output: LogOutput) -> LogLine {
+pub(super) fn log_line(output: LogOutput) -> LogLine {
     let stderr = matches!(output, LogOutput::StdErr { .. });
     let bytes = output.into_bytes();
     let text = String::from_utf8_lossy(&bytes);

@@ -5,6 +5,8 @@ mod containers;
 mod create;
 mod error;
 mod events;
+#[cfg(test)]
+mod fuzz;
 mod images;
 pub mod labels;
 mod logs;

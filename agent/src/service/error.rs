@@ -128,3 +128,29 @@ mod tests {
         assert_eq!(fields[0].field, "spec.services[0].image");
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use supalove_fuzz::{Samples, Verdict, bytes};
+    use tonic::metadata::MetadataValue;
+
+    use super::*;
+
+    #[test]
+    fn epochs_in_metadata() {
+        let epochs = Epochs::default();
+        epochs.raise(7);
+        bytes("epoch metadata", &Samples::of(["7", "07", "6", "123456"]).words(["+", "\t"]), |input| {
+            let mut request = Request::new(());
+            if let Ok(value) = MetadataValue::try_from(input) {
+                request.metadata_mut().insert(EPOCH_KEY, value);
+            }
+            let checked = check_epoch(&epochs, &request);
+            assert!(
+                checked.as_ref().is_err() || input.trim_ascii().ends_with(b"7"),
+                "another session's call"
+            );
+            Verdict::of(&checked)
+        });
+    }
+}

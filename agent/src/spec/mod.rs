@@ -1,6 +1,9 @@
 //! Judging what a controller sends before anything of it is stored. In: an ApplyStack request and the host's
 //! settings. Out: nothing, or every field that is wrong. Pure: tested without Docker.
 
+mod counts;
+#[cfg(test)]
+mod fuzz;
 mod limits;
 pub mod names;
 mod placement;

@@ -26,18 +26,8 @@ pub(super) fn check(
     );
     found.check(names::is_signal(&service.stop_signal), at("stop_signal"), "must be a name as SIGINT");
     found.check(service.stop_grace_seconds <= 300, at("stop_grace_seconds"), "must be at most 300");
-    for list in [
-        ("aliases", service.aliases.len()),
-        ("ports", service.ports.len()),
-        ("volume_mounts", service.volume_mounts.len()),
-        ("config_mounts", service.config_mounts.len()),
-        ("depends_on", service.depends_on.len()),
-    ] {
-        found.check(
-            list.1 <= limits::PER_SERVICE,
-            at(list.0),
-            format!("must hold at most {}", limits::PER_SERVICE),
-        );
+    for other in &service.depends_on {
+        found.check(names::is_name(other, 32), at("depends_on"), "must be names of services");
     }
     for alias in &service.aliases {
         found.check(names::is_alias(alias), at("aliases"), "must be names of [a-z0-9_-] and dots");
@@ -60,11 +50,6 @@ pub(super) fn check(
 }
 
 fn check_env(service: &ServiceSpec, field: &str, placement: Option<&Placement>, found: &mut Violations) {
-    found.check(
-        service.env.len() <= limits::ENV,
-        format!("{field}.env"),
-        format!("must hold at most {} variables", limits::ENV),
-    );
     let mut seen = BTreeSet::new();
     for (index, variable) in service.env.iter().enumerate() {
         let at = |name: &str| format!("{field}.env[{index}].{name}");
@@ -215,7 +200,6 @@ fn check_limits(limits: &Limits, field: &str, found: &mut Violations) {
 fn check_security(security: &Security, field: &str, found: &mut Violations) {
     let at = |name: &str| format!("{field}.{name}");
     found.check(names::is_user(&security.user), at("user"), "must be uid[:gid]");
-    found.check(security.tmpfs.len() <= limits::PER_SERVICE, at("tmpfs"), "are too many");
     for capability in &security.add_capabilities {
         found.check(
             matches!(Capability::try_from(*capability), Ok(known) if known != Capability::Unspecified),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use supalove_proto::node::v1::{ApplyStackRequest, RunState, StackSpec};
 
-use super::{limits, names, placement, service};
+use super::{counts, limits, names, placement, service};
 use crate::config::HostSettings;
 use crate::stack::order;
 
@@ -65,11 +65,9 @@ pub fn validate(request: &ApplyStackRequest, host: &HostSettings) -> Result<(), 
 
 fn check_spec(spec: &StackSpec, request: &ApplyStackRequest, found: &mut Violations) {
     found.check(names::is_alias(&spec.release), "spec.release", "must be a name of [a-z0-9_-] and dots");
-    found.check(
-        (1..=limits::SERVICES).contains(&spec.services.len()),
-        "spec.services",
-        format!("must hold 1 to {} services", limits::SERVICES),
-    );
+    if !counts::check(spec, found) {
+        return;
+    }
     let volumes = check_volumes(spec, found);
     let mut seen = BTreeSet::new();
     let mut ports = BTreeSet::new();
@@ -85,16 +83,13 @@ fn check_spec(spec: &StackSpec, request: &ApplyStackRequest, found: &mut Violati
         }
         service::check(service, &field, &volumes, request.placement.as_ref(), found);
     }
-    check_order(spec, found);
-    check_files(spec, found);
+    // Its error repeats names, so they must be names.
+    if found.is_empty() {
+        check_order(spec, found);
+    }
 }
 
 fn check_volumes<'a>(spec: &'a StackSpec, found: &mut Violations) -> BTreeSet<&'a str> {
-    found.check(
-        spec.volumes.len() <= limits::VOLUMES,
-        "spec.volumes",
-        format!("must hold at most {} volumes", limits::VOLUMES),
-    );
     let mut seen = BTreeSet::new();
     for (index, volume) in spec.volumes.iter().enumerate() {
         let field = format!("spec.volumes[{index}].name");
@@ -110,21 +105,6 @@ fn check_order(spec: &StackSpec, found: &mut Violations) {
     if let Err(error) = order::waves(&edges) {
         found.add("spec.services.depends_on", error.to_string());
     }
-}
-
-fn check_files(spec: &StackSpec, found: &mut Violations) {
-    let files =
-        || spec.services.iter().flat_map(|service| &service.config_mounts).flat_map(|mount| &mount.files);
-    let bytes: usize = files().map(|file| file.content.len()).sum();
-    found.check(
-        files().count() <= limits::FILES && bytes <= limits::FILE_BYTES,
-        "spec.services.config_mounts",
-        format!(
-            "must hold at most {} files and {} MiB in all services together",
-            limits::FILES,
-            limits::FILE_BYTES / (1024 * 1024)
-        ),
-    );
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ mod context;
 mod diff;
 mod failure;
 mod files;
+#[cfg(test)]
+mod fuzz;
 pub mod order;
 mod plan;
 mod prepare;

@@ -3,6 +3,8 @@
 //! In: accepted requests. Out: the same after a crash or a reboot, with no controller. Nothing here is async: callers
 //! run it where blocking is allowed.
 
+#[cfg(test)]
+mod fuzz;
 mod record;
 mod seal;
 

@@ -97,12 +97,15 @@ pub async fn run_nodes(context: &Context, command: Nodes) -> Result<(), Error> {
             break;
         }
     }
-    context.output.answer("ListNodesResponse", &all, |all| {
-        let header = ["ID", "NAME", "STATE", "PROJECTS", "CPU", "MEMORY", "DISK", "AGENT", "SEEN"];
-        let table = table::rows(header, all.nodes.iter().map(row).collect(), "no nodes");
-        let notes: Vec<String> = all.nodes.iter().flat_map(notes).collect();
-        format!("{table}\n{}", notes.join("\n"))
-    })
+    context.output.answer("ListNodesResponse", &all, |all| nodes_text(&all.nodes))
+}
+
+/// Nodes as a table, with notes below it.
+pub fn nodes_text(nodes: &[Node]) -> String {
+    let header = ["ID", "NAME", "STATE", "PROJECTS", "CPU", "MEMORY", "DISK", "AGENT", "SEEN"];
+    let table = table::rows(header, nodes.iter().map(row).collect(), "no nodes");
+    let notes: Vec<String> = nodes.iter().flat_map(notes).collect();
+    format!("{table}\n{}", notes.join("\n"))
 }
 
 pub async fn run_join_token(context: &Context, command: JoinToken) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! `projects …`: the arguments, and the commands that read.
 
 mod change;
-mod show;
+pub mod show;
 mod watch;
 
 use std::time::Duration;

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use sqlx::PgPool;
-use supalove_certs::{CaError, CertificateAuthority, JoinToken, NodeIdentity};
+use supalove_certs::{CaError, CertificateAuthority, JoinToken, NodeIdentity, TokenError};
 use supalove_proto::node::v1::{EnrollRequest, EnrollResponse, enrollment_service_server::EnrollmentService};
 use tonic::{Request, Response, Status};
 
-use super::store::{self, IssuedRow};
+use super::{
+    nodes::is_plain,
+    store::{self, IssuedRow},
+};
 use crate::{
     audit,
     encode::timestamp,
@@ -32,11 +35,7 @@ impl EnrolmentApi {
 
     /// One transaction: the token's use, the node and its certificate are written together or not at all.
     async fn enroll(&self, body: &EnrollRequest) -> Result<EnrollResponse> {
-        let hostname = hostname(&body.hostname)?;
-        let token: JoinToken = body
-            .join_token
-            .parse()
-            .map_err(|e: supalove_certs::TokenError| Error::field("join_token", e.to_string()))?;
+        let (hostname, token) = checked(body)?;
         if token.ca() != self.authority.fingerprint() {
             return Err(refused("JOIN_TOKEN_FOREIGN", "the join token belongs to another fleet"));
         }
@@ -91,6 +90,16 @@ impl EnrollmentService for EnrolmentApi {
         }
         Ok(Response::new(answer?))
     }
+}
+
+/// What can be said of a request without the database: the host's name and the token.
+pub(super) fn checked(body: &EnrollRequest) -> Result<(String, JoinToken)> {
+    let hostname = hostname(&body.hostname)?;
+    if !is_plain(&body.agent_version) {
+        return Err(Error::field("agent_version", "must be a version"));
+    }
+    let token = body.join_token.parse();
+    Ok((hostname, token.map_err(|e: TokenError| Error::field("join_token", e.to_string()))?))
 }
 
 /// One sentence for people; what to do is the same each time.

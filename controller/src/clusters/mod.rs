@@ -3,6 +3,8 @@
 pub mod api;
 pub mod candidates;
 pub mod enrolment;
+#[cfg(test)]
+mod fuzz;
 mod nodes;
 pub mod store;
 

@@ -114,12 +114,26 @@ pub struct HelloValues {
 
 /// Ports in a slot's block.
 pub const PORTS_PER_SLOT: i32 = 8;
+/// Longest boot id or version in characters.
+const PLAIN_CHARS: usize = 128;
+/// Longest reason of a blocked slot in characters.
+const REASON_CHARS: usize = 200;
+/// Slots that the ports of a host have room for.
+const MOST_SLOTS: usize = 65_536 / 8;
+/// Largest factor by which a cluster may offer more than its hosts have.
+const MOST_OVERCOMMIT: i32 = 64;
 /// Prefix length of a slot's network.
 pub const SLOT_PREFIX: u8 = 27;
 
 /// Checks what an agent says of its host; the error names what is wrong.
 pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
     let capacity = hello.capacity.ok_or("no capacity")?;
+    let texts = [&hello.boot_id, &hello.agent_version, &hello.engine_version];
+    if !texts.into_iter().all(|text| is_plain(text)) {
+        return Err(format!(
+            "boot_id and versions must have at most {PLAIN_CHARS} characters, none of control"
+        ));
+    }
     let network_range: Ipv4Net =
         hello.network_range.parse().map_err(|_| "network_range is not an IPv4 network")?;
     let slots = i32::try_from(hello.slots).map_err(|_| "too many slots")?;
@@ -134,10 +148,16 @@ pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
     if !is_host(&hello.advertise_address) {
         return Err("advertise_address is neither a host name nor an address".to_owned());
     }
+    if network_range.trunc() != network_range {
+        return Err(format!(
+            "network_range {network_range} is no network: its first address is {}",
+            network_range.network()
+        ));
+    }
     let (blocked, blocked_reasons) = blocked_ranges(&hello.blocked_slots, slots);
     Ok(HelloValues {
-        cpu_millis: i32::try_from(capacity.cpu_millis).map_err(|_| "too much cpu")?,
-        memory_mib: i32::try_from(capacity.memory_mib).map_err(|_| "too much memory")?,
+        cpu_millis: bounded(capacity.cpu_millis).ok_or("too much cpu")?,
+        memory_mib: bounded(capacity.memory_mib).ok_or("too much memory")?,
         disk_mib: i64::try_from(capacity.disk_mib).map_err(|_| "too much disk")?,
         port_base,
         network_range,
@@ -149,6 +169,16 @@ pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
         engine_version: hello.engine_version.clone(),
         advertise_address: hello.advertise_address.clone(),
     })
+}
+
+/// A capacity that can still be multiplied by a cluster's overcommit.
+fn bounded(value: u32) -> Option<i32> {
+    i32::try_from(value).ok().filter(|value| *value <= i32::MAX / MOST_OVERCOMMIT)
+}
+
+/// Text that a node says of itself: it goes into rows and onto screens.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.chars().count() <= PLAIN_CHARS && !text.chars().any(char::is_control)
 }
 
 /// A host name or an address: it becomes part of URLs.
@@ -164,7 +194,11 @@ fn is_host(text: &str) -> bool {
 pub fn blocked_ranges(blocked: &[BlockedSlot], slots: i32) -> (Vec<PgRange<i32>>, Vec<String>) {
     let known =
         blocked.iter().filter_map(|b| Some((i32::try_from(b.slot).ok().filter(|s| *s < slots)?, &b.reason)));
-    known.map(|(slot, reason)| (PgRange::from(slot..slot + 1), format!("slot {slot}: {reason}"))).unzip()
+    let reason = |text: &str| text.chars().filter(|c| !c.is_control()).take(REASON_CHARS).collect::<String>();
+    known
+        .map(|(slot, why)| (PgRange::from(slot..slot + 1), format!("slot {slot}: {}", reason(why))))
+        .take(MOST_SLOTS)
+        .unzip()
 }
 
 #[cfg(test)]

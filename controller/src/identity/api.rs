@@ -162,7 +162,7 @@ impl From<User> for pb::User {
     }
 }
 
-fn display_name(given: &str, email: &str) -> Result<String> {
+pub(super) fn display_name(given: &str, email: &str) -> Result<String> {
     let name = match given.trim() {
         "" => email.split('@').next().unwrap_or(email),
         name => name,
@@ -186,7 +186,7 @@ fn set_cookie(token: &Opaque, life: Duration, secure: bool) -> String {
     format!("{COOKIE}={}; {COOKIE_SCOPE}; Max-Age={}{secure}", token.reveal(), life.as_secs())
 }
 
-fn cookie(metadata: &MetadataMap) -> Option<String> {
+pub(super) fn cookie(metadata: &MetadataMap) -> Option<String> {
     let header = metadata.get("cookie")?.to_str().ok()?;
     header.split("; ").find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('=')).map(str::to_owned)
 }

@@ -4,6 +4,8 @@
 //! so that a sign-out works at once. Its refresh token works once.
 
 pub mod api;
+#[cfg(test)]
+mod fuzz;
 mod password;
 mod setup;
 pub mod store;

@@ -22,9 +22,12 @@ use crate::{
     audit,
     encode::{duration, page, page_size, parse_page_token},
     error::{Error, Result},
+    ids::ProjectRef,
     requests,
 };
 
+/// The year 10000.
+const LAST_MICROS: i64 = 253_402_300_800_000_000;
 const MAX_UNDO_WINDOW: Duration = Duration::from_hours(90 * 24);
 
 /// The service.
@@ -237,10 +240,13 @@ fn key(project: &store::Project) -> String {
     format!("{}/{}", project.created_at.timestamp_micros(), project.project)
 }
 
-fn parse_key(key: &str) -> Result<(DateTime<chrono::Utc>, String)> {
+/// A time that PostgreSQL does not know would be its error, not the caller's.
+pub(super) fn parse_key(key: &str) -> Result<(DateTime<chrono::Utc>, String)> {
     key.split_once('/')
         .and_then(|(micros, project)| {
-            Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, project.to_owned()))
+            let micros = micros.parse().ok().filter(|micros| (0..LAST_MICROS).contains(micros))?;
+            let project: ProjectRef = project.parse().ok()?;
+            Some((DateTime::from_timestamp_micros(micros)?, project.to_string()))
         })
         .ok_or_else(|| Error::field("page_token", "must be the next_page_token of the page before"))
 }

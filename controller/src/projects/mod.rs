@@ -9,6 +9,8 @@ mod create;
 mod encode;
 mod endpoints;
 mod events;
+#[cfg(test)]
+mod fuzz;
 mod janitor;
 mod lifecycle;
 mod observe;

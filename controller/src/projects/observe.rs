@@ -114,6 +114,8 @@ fn is_up(state: ProjectState) -> bool {
     matches!(state, ProjectState::ActiveHealthy | ProjectState::ActiveUnhealthy | ProjectState::Unknown)
 }
 
+/// Services of a report that are looked at; a stack has no more.
+const SERVICES: usize = 32;
 /// Lines of a log tail that are kept.
 const LOG_LINES: usize = 50;
 /// Characters of a reported text that are kept.
@@ -153,13 +155,14 @@ fn why(observed: &ObservedStack) -> String {
             }
         })
         .collect();
-    down.join("; ")
+    printable(&down.join("; "))
 }
 
 fn statuses(observed: &ObservedStack) -> Vec<ServiceStatus> {
     let mut all: Vec<_> = observed
         .services
         .iter()
+        .take(SERVICES)
         .map(|s| ServiceStatus {
             name: printable(&s.name),
             state: s.state().as_str_name().trim_start_matches("SERVICE_STATE_").to_owned(),
@@ -167,6 +170,7 @@ fn statuses(observed: &ObservedStack) -> Vec<ServiceStatus> {
         })
         .collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
+    all.dedup_by(|a, b| a.name == b.name);
     all
 }
 

@@ -8,6 +8,8 @@
 //! `manifest` is the schema of `stack.yaml`, `validate` what serde cannot check, `release` loading,
 //! `render` templates → spec, `keys` the secrets of one project.
 
+#[cfg(test)]
+mod fuzz;
 mod keys;
 mod manifest;
 mod release;

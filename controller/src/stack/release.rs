@@ -86,8 +86,9 @@ impl Release {
         self.manifest.services.iter().map(|one| one.reserve).sum()
     }
 
-    fn load(directory: &str, manifest: &[u8], files: Files) -> Result<Self, ReleaseError> {
+    pub(super) fn load(directory: &str, manifest: &[u8], files: Files) -> Result<Self, ReleaseError> {
         let file = format!("{directory}/{MANIFEST}");
+        validate::text(&file, manifest).map_err(|problem| ReleaseError::Invalid(vec![problem]))?;
         let manifest: Manifest = match serde_yaml_ng::from_slice(manifest) {
             Ok(manifest) => manifest,
             Err(source) => return Err(ReleaseError::Schema { file, source }),

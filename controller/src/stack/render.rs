@@ -17,6 +17,9 @@ use super::{
     release::Release,
 };
 
+/// Steps that one template may take; the longest one of the embedded releases takes a few thousand.
+const FUEL: u64 = 100_000;
+
 /// What a project's owner can set, as far as a stack needs it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProjectSettings {
@@ -84,6 +87,7 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     // Its errors would carry the values of variables.
     environment.set_debug(false);
+    environment.set_fuel(Some(FUEL));
     environment.add_filter("regex_escape", regex_escape);
     environment
 }

@@ -46,7 +46,7 @@ fn env<'a>(service: &'a node::ServiceSpec, name: &str) -> &'a node::EnvVar {
 }
 
 /// Smallest sound release; tests replace parts of it.
-const TINY: &str = r#"
+pub(super) const TINY: &str = r#"
 name: tiny
 description: one container
 volumes: [data]

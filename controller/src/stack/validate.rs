@@ -33,6 +33,43 @@ impl fmt::Display for Problem {
 /// Templates and files of a release by their path below `templates/`.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
+/// Longest `stack.yaml` in bytes: many times what seven services need.
+const LONGEST: usize = 256 * 1024;
+/// Brackets that it may open: the parser's time grows with the square of how deep they are.
+const MOST_OPEN: usize = 4096;
+/// Services and volumes of a release, each; agents take no more.
+const MOST: usize = 32;
+
+/// What must hold before the file is parsed, so that a small one cannot become a large release. A reference takes an
+/// anchor's content again wherever it stands, and that again inside of another anchor; nobody needs them.
+pub(super) fn text(file: &str, manifest: &[u8]) -> Result<(), Problem> {
+    let problem = |what: String| Problem { file: file.to_owned(), field: "the file".to_owned(), what };
+    if manifest.len() > LONGEST {
+        return Err(problem(format!("has {} bytes, at most {LONGEST} are read", manifest.len())));
+    }
+    let open = manifest.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    if open > MOST_OPEN {
+        return Err(problem(format!("opens {open} brackets, at most {MOST_OPEN} are read")));
+    }
+    let anchors = names_after(manifest, b'&');
+    match names_after(manifest, b'*').intersection(&anchors).next() {
+        Some(name) => Err(problem(format!(
+            "has the anchor &{0} and refers to it as *{0}; write the value out",
+            String::from_utf8_lossy(name)
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Everything that could be the name of a YAML anchor (`&`) or of a reference to one (`*`). It may find more than
+/// there are, never fewer.
+fn names_after(text: &[u8], mark: u8) -> BTreeSet<&[u8]> {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let begins = text.iter().enumerate().filter(|(_, byte)| **byte == mark).map(|(at, _)| &text[at + 1..]);
+    let names = begins.map(|rest| &rest[..rest.iter().position(|byte| !is_name(byte)).unwrap_or(rest.len())]);
+    names.filter(|name| !name.is_empty()).collect()
+}
+
 /// All problems of a release; none is what one wants.
 pub(super) fn problems(file: &str, directory: &str, manifest: &Manifest, files: &Files) -> Vec<Problem> {
     let mut check = Check { file, files, found: Vec::new() };
@@ -61,6 +98,12 @@ impl Check<'_> {
         );
         self.require(is_label(&manifest.name, "-."), "name", "must be 1 to 32 of a-z 0-9 - .");
         self.require(!manifest.services.is_empty(), "services", "is empty");
+        for (list, length) in [("services", manifest.services.len()), ("volumes", manifest.volumes.len())] {
+            self.require(length <= MOST, list, format!("has {length}, at most {MOST} are allowed"));
+        }
+        if manifest.services.len().max(manifest.volumes.len()) > MOST {
+            return;
+        }
         self.unique("services", manifest.services.iter().map(|service| service.name.as_str()));
         self.volumes(manifest);
         self.unique(

@@ -1,0 +1,40 @@
+//! Fuzz targets of what the engine passes on: lines that containers write, and reports of registries.
+
+use bollard::container::LogOutput;
+use supalove_fuzz::{Samples, Verdict, text};
+
+use super::logs::{LONGEST_LINE, log_line};
+use super::pull_progress::PullProgress;
+
+#[test]
+fn log_lines() {
+    let long = format!("2026-01-02T03:04:05.000000006Z {}", "é".repeat(LONGEST_LINE));
+    let samples = Samples::of(["2026-01-02T03:04:05.000000006Z hello world\r\n", "no stamp", &long]).words([
+        "2026-01-02T03:04:60Z ",
+        "+262142-12-31T23:59:60+23:59 ",
+        "\r\n",
+    ]);
+    text("lines of containers", &samples, |input| {
+        let line = log_line(LogOutput::StdOut { message: input.to_owned().into() });
+        assert!(line.text.len() <= LONGEST_LINE && !line.text.ends_with(['\r', '\n']));
+        assert!(input.contains(&line.text), "a line is a part of what was written");
+        if line.time.is_some() { Verdict::Accepted } else { Verdict::Refused }
+    });
+}
+
+#[test]
+fn pull_reports() {
+    let samples = Samples::of(["a Downloading 50 100 a Extracting 50 100 b Waiting 0 0 b Complete -1 1"])
+        .words(["Downloading ", "Extracting ", "Waiting ", "9223372036854775807 ", "-9223372036854775808 "]);
+    text("reports of pulls", &samples, |input| {
+        let words: Vec<&str> = input.split(' ').collect();
+        let (mut progress, mut before) = (PullProgress::default(), 0);
+        for report in words.chunks_exact(4) {
+            let number = |text: &str| text.parse().unwrap_or(i64::MIN);
+            let percent = progress.report(report[0], report[1], number(report[2]), number(report[3]));
+            assert!((before..=100).contains(&percent), "{percent} after {before}");
+            before = percent;
+        }
+        if before > 0 { Verdict::Accepted } else { Verdict::Refused }
+    });
+}

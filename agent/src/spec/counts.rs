@@ -1,0 +1,64 @@
+//! How many there are of everything, before anything is looked at: an empty message costs two bytes on the wire, so a
+//! request that keeps the limit of its size can still hold millions.
+
+use supalove_proto::node::v1::{ServiceSpec, StackSpec};
+
+use super::{Violations, limits};
+
+/// Notes every list that is too long; true if all may be looked at.
+pub(super) fn check(spec: &StackSpec, found: &mut Violations) -> bool {
+    let mut within = |holds: bool, field: String, description: String| {
+        found.check(holds, field, description);
+        holds
+    };
+    let (services, volumes) = (spec.services.len(), spec.volumes.len());
+    let few = within(
+        (1..=limits::SERVICES).contains(&services),
+        "spec.services".into(),
+        format!("must hold 1 to {} services", limits::SERVICES),
+    ) & within(
+        volumes <= limits::VOLUMES,
+        "spec.volumes".into(),
+        format!("must hold at most {} volumes", limits::VOLUMES),
+    );
+    if !few {
+        return false;
+    }
+    let mut all = true;
+    for (index, service) in spec.services.iter().enumerate() {
+        for (list, length, most) in lists(service) {
+            let field = format!("spec.services[{index}].{list}");
+            all &= within(length <= most, field, format!("must hold at most {most}"));
+        }
+    }
+    let files =
+        spec.services.iter().flat_map(|service| &service.config_mounts).flat_map(|mount| &mount.files);
+    let (count, bytes) = files.fold((0, 0), |(count, bytes), file| (count + 1, bytes + file.content.len()));
+    all & within(
+        count <= limits::FILES && bytes <= limits::FILE_BYTES,
+        "spec.services.config_mounts".into(),
+        format!(
+            "must hold at most {} files and {} MiB in all services together",
+            limits::FILES,
+            limits::FILE_BYTES / (1024 * 1024)
+        ),
+    )
+}
+
+fn lists(service: &ServiceSpec) -> [(&'static str, usize, usize); 8] {
+    let security = service.security.as_ref();
+    [
+        ("env", service.env.len(), limits::ENV),
+        ("aliases", service.aliases.len(), limits::PER_SERVICE),
+        ("ports", service.ports.len(), limits::PER_SERVICE),
+        ("volume_mounts", service.volume_mounts.len(), limits::PER_SERVICE),
+        ("config_mounts", service.config_mounts.len(), limits::PER_SERVICE),
+        ("depends_on", service.depends_on.len(), limits::PER_SERVICE),
+        ("security.tmpfs", security.map_or(0, |security| security.tmpfs.len()), limits::PER_SERVICE),
+        (
+            "security.add_capabilities",
+            security.map_or(0, |security| security.add_capabilities.len()),
+            limits::PER_SERVICE,
+        ),
+    ]
+}

@@ -1,0 +1,66 @@
+//! Fuzz targets of the files on disk: a sealed file that was changed never opens, and what opens need not be a record.
+
+use prost::Message as _;
+use supalove_fuzz::{Samples, Verdict, bytes};
+use supalove_proto::node::v1::{ApplyStackRequest, Placement, RunState, StackSpec};
+
+use super::{Record, Removal, Sealer, Tombstones, content_hash, fence_apply, fence_remove};
+
+const REF: &str = "abcdefghijklmnopqrst";
+
+fn record() -> Record {
+    let mut record = Record::applied(ApplyStackRequest {
+        project_ref: REF.into(),
+        generation: 5,
+        run_state: RunState::Running.into(),
+        restart_token: "t".into(),
+        spec: Some(StackSpec { release: "core".into(), ..StackSpec::default() }),
+        placement: Some(Placement { slot: 3, ..Placement::default() }),
+    });
+    record.removal = Some(Removal { generation: 6, delete_volumes: true });
+    record
+}
+
+#[test]
+fn sealed_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let sealer = Sealer::open(&dir.path().join("key")).unwrap();
+    let sealed = [record().encode_to_vec(), Vec::new()].map(|content| sealer.seal(REF, &content).unwrap());
+    bytes("sealed file", &Samples::of(&sealed), |input| {
+        let opened = sealer.unseal(REF, input);
+        assert_eq!(opened.is_ok(), sealed.iter().any(|known| known == input), "only what was sealed opens");
+        assert!(sealer.unseal("another", input).is_err());
+        Verdict::of(&opened)
+    });
+}
+
+#[test]
+fn records() {
+    let samples = Samples::of([record().encode_to_vec(), tombstones().encode_to_vec()]);
+    bytes("record", &samples, |input| {
+        let _ = Tombstones::decode(input);
+        let read = Record::decode(input);
+        if let Ok(record) = &read {
+            assert_eq!(Record::decode(record.encode_to_vec().as_slice()).as_ref(), Ok(record));
+            check_fences(record);
+        }
+        Verdict::of(&read)
+    });
+}
+
+fn tombstones() -> Tombstones {
+    Tombstones { by_hash: [("00".repeat(32), 7)].into() }
+}
+
+/// Whatever a record holds: nothing older than it is accepted.
+fn check_fences(record: &Record) {
+    let _ = (record.slot(), record.is_running(), record.spec(), record.placement());
+    let generation = record.generation();
+    if let Some(older) = generation.checked_sub(1) {
+        let request = ApplyStackRequest { generation: older, ..ApplyStackRequest::default() };
+        let _ = content_hash(&request);
+        assert!(fence_apply(Some(record), None, &request).is_err());
+        assert!(fence_remove(Some(record), None, older).is_err());
+    }
+    assert!(fence_remove(Some(record), None, generation).is_ok());
+}
