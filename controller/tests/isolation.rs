@@ -279,6 +279,7 @@ fn agent_options(host: &DockerHost) -> AgentOptions {
         under: host.under(),
         arguments: arguments.map(str::to_owned).to_vec(),
         docker_host: Some(host.engine.clone()),
+        ..AgentOptions::default()
     }
 }
 

@@ -58,6 +58,12 @@ step() { # name, command...
 
 build_programs() { cargo build --workspace --bins --locked; }
 rust_tests() { cargo test --workspace --locked --no-fail-fast; }
+
+# Programs that end themselves where they are told to; the list of all deaths is part of the output.
+failpoint_tests() {
+  cargo build --workspace --bins --locked --features "$FAILPOINTS" &&
+    cargo test --workspace --locked --features "$FAILPOINTS" --test failpoints -- --nocapture
+}
 sqlx_is_current() { deploy/dev/sqlx.sh --check; }
 
 # The router of the functions image, tested by the Deno that it ships with.
@@ -91,6 +97,8 @@ export SUPALOVE_TEST_DATABASE_URL=$TEST_POSTGRES_URL SUPALOVE_TEST_POSTGRES_LOG=
 
 step images deploy/images/build.sh
 step sqlx sqlx_is_current
+# Before the usual programs, which take the place of those.
+step failpoints failpoint_tests
 step build build_programs
 step rust rust_tests
 for script in deploy/dev/*_test.sh; do step "$(basename "$script" .sh)" "$script"; done

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use futures::future::{join_all, try_join_all};
 use ipnet::Ipv4Net;
+use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{ProgressStep, ServiceState, VolumeSpec};
 use tokio::time::Instant;
 
@@ -25,20 +26,25 @@ pub async fn prepare(
     subnet: Ipv4Net,
 ) -> Result<HashMap<String, Existing>, Failure> {
     project.shared.rules.close(&project.project_ref).await?;
+    failpoint!("agent.prepare.closed_in", &project.project_ref);
     images(project, plans).await?;
+    failpoint!("agent.prepare.images", &project.project_ref);
     project.view.progress("", ProgressStep::Preparing, 0, "network, volumes and files");
     let network = NetworkPlan { project_ref: project.project_ref.to_string(), subnet };
     let mut containers = remove_outdated(project, plans, &network).await?;
+    failpoint!("agent.prepare.outdated_gone", &project.project_ref);
     ensure_network(project, &network).await?;
     ensure_volumes(project, volumes).await?;
     write_files(project, plans).await?;
     let missing = plans.iter().filter(|plan| !containers.contains_key(&plan.spec.name));
     let created = try_join_all(missing.map(|plan| create(project, plan))).await?;
+    failpoint!("agent.prepare.created", &project.project_ref);
     containers.extend(created.into_iter().map(by_service));
     for container in containers.values().filter(|container| !container.running) {
         project.view.set(&container.service, ServiceState::Created, "");
     }
     sweep_files(project, plans).await?;
+    failpoint!("agent.prepare.done", &project.project_ref);
     Ok(containers)
 }
 
@@ -113,6 +119,7 @@ async fn ensure_network(project: &Project, wanted: &NetworkPlan) -> Result<(), F
     if kept.is_none() {
         let (engine, wanted) = (project.engine().clone(), wanted.clone());
         project.making.uncut(async move { engine.create_network(&wanted).await }).await?;
+        failpoint!("agent.network.created", &project.project_ref);
     }
     Ok(())
 }
@@ -125,6 +132,7 @@ async fn ensure_volume(project: &Project, volume: &str) -> Result<(), Failure> {
     let (engine, project_ref, wanted) =
         (project.engine().clone(), project.project_ref.clone(), volume.to_owned());
     if project.making.uncut(async move { engine.ensure_volume(&project_ref, &wanted).await }).await? {
+        failpoint!("agent.volume.created", &project.project_ref);
         return Ok(());
     }
     let name = labels::volume_name(&project.project_ref, volume);
@@ -170,6 +178,7 @@ async fn create(project: &Project, plan: &ServicePlan) -> Result<Existing, Failu
         .uncut(Box::pin(async move { engine.create(&network, wanted).await }))
         .await
         .map_err(|failure| failure.of(&service))?;
+    failpoint!("agent.container.created", &project.project_ref);
     project.view.progress(&service, ProgressStep::Created, 0, "");
     Ok(Existing { id, service, hash: plan.container.hash.clone(), running: false })
 }

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{ProgressStep, ServiceState};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -153,10 +154,12 @@ impl<'a> Service<'a> {
             if self.started_before {
                 self.project.view.count_restart(self.name());
             }
+            failpoint!("agent.service.starting", &self.project.project_ref);
             match engine.start(&self.container).await {
                 Err(error) if error.is_not_found() => return Ok(None),
                 result => result?,
             }
+            failpoint!("agent.service.started", &self.project.project_ref);
             self.project.view.progress(self.name(), ProgressStep::Started, 0, "");
         }
         self.started_before = true;
@@ -313,6 +316,7 @@ impl<'a> Service<'a> {
     }
 
     fn set_healthy(&mut self) {
+        failpoint!("agent.service.ready", &self.project.project_ref);
         self.late = 0;
         self.project.view.set(self.name(), ServiceState::Healthy, "");
         self.project.view.progress(self.name(), ProgressStep::Ready, 0, "");

@@ -16,6 +16,7 @@ use std::{
 use futures::future::BoxFuture;
 use sqlx::PgPool;
 use supalove_certs::NodeIdentity;
+use supalove_failpoints::failpoint;
 use supalove_proto::{
     EPOCH_KEY, NODE_PROTOCOL,
     node::v1::{HelloRequest, HelloResponse, node_agent_service_client::NodeAgentServiceClient},
@@ -144,6 +145,7 @@ impl Fleet {
         let epoch = store::next_epoch(&self.0.db, node, self.0.controller)
             .await?
             .ok_or(Error::NotFound { kind: "node", name: node.to_string() })?;
+        failpoint!("controller.session.numbered");
         let metadata = MetadataValue::try_from(epoch.to_string()).map_err(Error::internal)?;
         let mut client = NodeAgentServiceClient::with_interceptor(channel, Epoch(metadata))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -154,6 +156,7 @@ impl Fleet {
         if !clusters::store::save_hello(&self.0.db, node, epoch, &values).await? {
             return Err(Error::Aborted("a newer session of the node has begun"));
         }
+        failpoint!("controller.session.greeted");
         let session = Session { node, epoch, client, ended: self.0.stop.child_token() };
         if let Some(older) = self.lock().insert(node, session.clone()) {
             older.ended.cancel();

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use supalove_failpoints::failpoint;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -86,6 +87,7 @@ impl Projects {
         for expired in self.expired().await? {
             let failure = expired.failure();
             tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "an operation's time is up");
+            failpoint!("controller.janitor.expired", expired.project.as_str());
             let done = self.decide(&expired.project, |found| expire(found, &expired, &failure)).await;
             log_failure(&expired.project, done);
         }
@@ -123,6 +125,7 @@ impl Projects {
 
     async fn close_undo_windows(&self) -> Result<()> {
         for (project, node) in lifecycle::purge_due(&self.db).await? {
+            failpoint!("controller.janitor.purged", project.as_str());
             tracing::info!(%project, "the undo window is over");
             self.changes.wake(Change::Project(project));
             if let Some(node) = node {

@@ -7,7 +7,8 @@ pub fn docker(host: Option<&str>, arguments: &[&str]) -> String {
     try_docker(host, arguments).unwrap_or_else(|error| panic!("docker {arguments:?}: {error}"))
 }
 
-fn try_docker(host: Option<&str>, arguments: &[&str]) -> Result<String, String> {
+/// The same; answers what it complained about if it fails.
+pub fn try_docker(host: Option<&str>, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("docker");
     if let Some(host) = host {
         command.args(["--host", host]);

@@ -21,14 +21,14 @@ pub use agent::{Agent, AgentOptions, join};
 pub use api::{Api, wait_for};
 pub use controller::{Controller, Options};
 pub use database::Database;
-pub use docker::{docker, labelled, remove_fleet};
+pub use docker::{docker, labelled, remove_fleet, try_docker};
 pub use docker_host::DockerHost;
 pub use fleet::{Fleet, Tenant};
 pub use probe::{Held, Target, probe};
 pub use process::{Process, free_port};
 pub use raw_http::{Answer, Server};
 pub use release::copy_core;
-pub use releases::echo_releases;
+pub use releases::{echo_releases, steps_releases};
 
 /// Product time limits are asserted with this slack.
 pub const SLACK: u32 = 3;

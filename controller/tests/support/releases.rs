@@ -26,6 +26,20 @@ pub fn echo_releases() -> TempDir {
     root
 }
 
+/// A directory with the release "steps": two small services, one waiting for the other.
+pub fn steps_releases() -> TempDir {
+    let root = tempfile::Builder::new().prefix("supalove-test-releases-").tempdir().unwrap();
+    let release = root.path().join("steps");
+    copy_tree(&source("controller/tests/releases/steps"), &release);
+    let mut manifest = read_yaml(&release.join("stack.yaml"));
+    let image = service_of(&read_yaml(&core().join("stack.yaml")), "gateway")["image"].clone();
+    for service in manifest["services"].as_sequence_mut().unwrap() {
+        service["image"] = image.clone();
+    }
+    fs::write(release.join("stack.yaml"), serde_yaml_ng::to_string(&manifest).unwrap()).unwrap();
+    root
+}
+
 fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
