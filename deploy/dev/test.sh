@@ -102,7 +102,7 @@ step failpoints failpoint_tests
 step build build_programs
 step rust rust_tests
 for script in deploy/dev/*_test.sh; do step "$(basename "$script" .sh)" "$script"; done
-for file in deploy/stacks/core/**/router_test.ts; do step router router_test "$ROOT/$file"; done
+for file in deploy/stacks/**/router_test.ts; do step router router_test "$ROOT/$file"; done
 
 SUMMARY=$("$here/count.sh" "$FAILED_STEPS" "$folder"/output/*)
 [[ $FAILED_STEPS -eq 0 && $SUMMARY == *', 0 failed' ]]

@@ -97,6 +97,12 @@ pub const POINTS: &[Point] = &[
     Point::at("agent.service.starting", "what a service depends on is ready, it is about to start"),
     Point::at("agent.service.started", "a container is started"),
     Point::at("agent.service.ready", "a service has answered its probe, nobody is told"),
+    Point::at(
+        "agent.first_start.removed",
+        "container and volumes of a database that never was ready are gone",
+    ),
+    Point::at("agent.first_start.remade", "its volumes are there again, empty, its container is not"),
+    Point::at("agent.first_start.marked", "it is written down that a database was ready, nobody is told"),
     // What is reported.
     Point::at("agent.report.sending", "a state is about to be sent"),
     Point::at("agent.report.sent", "a state is handed to the session"),

@@ -8,6 +8,7 @@ mod context;
 mod diff;
 mod failure;
 mod files;
+mod first_start;
 pub mod order;
 mod plan;
 mod prepare;

@@ -89,7 +89,7 @@ async fn prepared(
         .and_then(|placement| placement.subnet.parse().ok())
         .ok_or_else(|| Failure::new("SPEC_INVALID", "the stored record has no network"))?;
     let volumes = record.spec().map(|spec| spec.volumes.as_slice()).unwrap_or_default();
-    prepare::prepare(project, plans, volumes, subnet).await
+    prepare::prepare(project, plans, volumes, record.generation(), subnet).await
 }
 
 /// Runs all services side by side until one of their containers is gone.

@@ -13,6 +13,7 @@ use super::container_watch::ContainerWatch;
 use super::context::Project;
 use super::diff::Existing;
 use super::failure::{Failure, LOG_LINES};
+use super::first_start::{self, Unfinished};
 use super::plan::{self, ServicePlan};
 use crate::backoff::Backoff;
 use crate::config::Times;
@@ -101,13 +102,14 @@ impl<'a> Service<'a> {
         match end {
             End::Ready => {}
             End::Late(reason) => return self.after_late(reason).await,
-            End::Exited(inspected) => return self.after_exit(&inspected, None).await,
+            End::Exited(inspected) => return self.after_failed_start(&inspected).await,
             End::Hung => return Ok(()),
         }
         let ready_at = Instant::now();
+        self.remember_ready().await;
         self.set_healthy();
         match self.stay_ready().await? {
-            End::Exited(inspected) => self.after_exit(&inspected, Some(ready_at)).await,
+            End::Exited(inspected) => self.after_exit(&inspected, Some(ready_at), None).await,
             _ => self.restart_hung().await,
         }
     }
@@ -266,7 +268,12 @@ impl<'a> Service<'a> {
 
     /// The container ended by itself: reported, then started again after a pause, unless it only ended because what it
     /// depends on is away.
-    async fn after_exit(&mut self, inspected: &Inspected, ready_at: Option<Instant>) -> Result<(), Gone> {
+    async fn after_exit(
+        &mut self,
+        inspected: &Inspected,
+        ready_at: Option<Instant>,
+        first_start: Option<Unfinished>,
+    ) -> Result<(), Gone> {
         if ready_at.is_some_and(|at| at.elapsed() >= self.times().restart_reset) {
             self.backoff.reset();
         }
@@ -279,7 +286,7 @@ impl<'a> Service<'a> {
             return Ok(());
         }
         let lines = self.project.engine().log_tail(&self.container, LOG_LINES).await;
-        let failure = Failure::new("SERVICE_EXITED", exit_message(inspected)).with_log(lines);
+        let failure = Failure::new("SERVICE_EXITED", exit_message(inspected, first_start)).with_log(lines);
         self.project.view.fail_service(self.name(), ServiceState::Exited, failure);
         sleep(self.backoff.next_pause()).await;
         // It may have noticed the loss before the database's own probe did.
@@ -287,6 +294,55 @@ impl<'a> Service<'a> {
             self.backoff.reset();
         }
         Ok(())
+    }
+
+    /// A database whose first start did not end starts over on new volumes, if nothing can be lost by that.
+    async fn after_failed_start(&mut self, inspected: &Inspected) -> Result<(), Gone> {
+        let first_start = self.unfinished_first_start().await;
+        self.after_exit(inspected, None, first_start).await?;
+        if first_start != Some(Unfinished::Disposable) {
+            return Ok(());
+        }
+        let words = "the first start did not end; starting over on new volumes";
+        self.project.view.progress(self.name(), ProgressStep::Removed, 0, words);
+        match first_start::start_over(self.project, self.plan, &self.container).await {
+            Ok(container) => {
+                self.events = ContainerWatch::new(self.project, &container);
+                self.container = container;
+            }
+            // Met again at the next start.
+            Err(failure) => self.project.view.fail_service(self.name(), ServiceState::Exited, failure),
+        }
+        Ok(())
+    }
+
+    async fn unfinished_first_start(&self) -> Option<Unfinished> {
+        if !is_database(&self.plan.spec) {
+            return None;
+        }
+        first_start::look(self.project, self.plan).await.unwrap_or_else(|failure| {
+            tracing::warn!(
+                project = &*self.project.project_ref,
+                service = self.name(),
+                message = failure.0.message,
+                "a database's volumes cannot be looked at; they stay as they are"
+            );
+            None
+        })
+    }
+
+    /// Without the mark the volumes are no less safe: the image's own is gone by now.
+    async fn remember_ready(&self) {
+        if is_database(&self.plan.spec)
+            && let Err(failure) = first_start::mark_ready(self.project, self.plan).await
+        {
+            tracing::warn!(
+                project = &*self.project.project_ref,
+                service = self.name(),
+                message = failure.0.message,
+                "that the database was ready cannot be written down"
+            );
+        }
     }
 
     async fn after_late(&mut self, reason: NotReady) -> Result<(), Gone> {
@@ -367,7 +423,7 @@ impl<'a> Service<'a> {
     }
 }
 
-fn exit_message(inspected: &Inspected) -> String {
+fn exit_message(inspected: &Inspected, first_start: Option<Unfinished>) -> String {
     let mut message = format!("ended with exit code {}", inspected.exit_code);
     if inspected.oom_killed {
         message.push_str(" (killed for using more memory than its limit)");
@@ -375,6 +431,14 @@ fn exit_message(inspected: &Inspected) -> String {
     if !inspected.error.is_empty() {
         message.push_str(": ");
         message.push_str(&inspected.error);
+    }
+    match first_start {
+        Some(Unfinished::Disposable) => message.push_str(" before its first start was done"),
+        Some(Unfinished::Kept(why)) => {
+            message.push_str("; its volume says that the first start did not end, and is kept: ");
+            message.push_str(why);
+        }
+        None => {}
     }
     message
 }
@@ -392,9 +456,11 @@ mod tests {
             error: String::new(),
             address: None,
         };
-        assert!(exit_message(&inspected).contains("137 (killed for using more memory"));
+        assert!(exit_message(&inspected, None).contains("137 (killed for using more memory"));
         inspected.oom_killed = false;
         inspected.error = "no such file".into();
-        assert_eq!(exit_message(&inspected), "ended with exit code 137: no such file");
+        assert_eq!(exit_message(&inspected, None), "ended with exit code 137: no such file");
+        let kept = exit_message(&inspected, Some(Unfinished::Kept("it is dear")));
+        assert!(kept.ends_with("is kept: it is dear"), "{kept}");
     }
 }

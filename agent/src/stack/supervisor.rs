@@ -90,7 +90,7 @@ impl Supervisor {
         let rules = Rules::start(node_short, host.network_range, present, times).await?;
         failpoint!("agent.start.closed_in");
         let (truth_out, truth) = watch::channel(Arc::default());
-        let shared = Shared { host, times, engine, rules, store, truth };
+        let shared = Shared { node: node_short.into(), host, times, engine, rules, store, truth };
         let supervisor = Arc::new(Self { shared: Arc::new(shared), reports, projects: Mutex::default() });
         supervisor.resume(records).await;
         failpoint!("agent.start.resumed");

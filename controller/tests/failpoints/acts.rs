@@ -72,6 +72,27 @@ impl Act {
     }
 }
 
+/// What a project consists of.
+#[derive(Debug)]
+pub struct Release {
+    /// Its name.
+    pub name: &'static str,
+    /// A container each.
+    pub services: &'static [&'static str],
+    /// The test leaves something in the last.
+    pub volumes: &'static [&'static str],
+}
+
+/// See `releases/steps`.
+pub const STEPS: Release =
+    Release { name: "steps", services: &["storage", "gateway"], volumes: &["files", "cache"] };
+/// With PostgreSQL.
+pub const CORE: Release = Release {
+    name: "core",
+    services: &["postgres", "functions", "gateway"],
+    volumes: &["db_data", "db_config", "functions_cache"],
+};
+
 /// A call with its idempotency key.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -89,6 +110,11 @@ impl Request {
     /// A new one.
     pub fn new(act: Act, project: &str, scene: Scene) -> Self {
         Self { act, project: project.to_owned(), id: uuid::Uuid::new_v4().to_string(), scene }
+    }
+
+    /// What a project that it makes consists of.
+    pub fn release(&self) -> &'static Release {
+        if matches!(self.scene, Scene::Database | Scene::DatabaseDies) { &CORE } else { &STEPS }
     }
 
     /// Calls until there is an answer: a client cannot know whether a call that broke off was carried out.
@@ -114,7 +140,7 @@ impl Request {
                 let request = CreateProjectRequest {
                     organization: "acme".into(),
                     name: self.project.clone(),
-                    release: "steps".into(),
+                    release: self.release().name.into(),
                     request_id,
                     ..Default::default()
                 };

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    acts::Act,
+    acts::{Act, Release},
     pair::{Pair, containers},
     support::{docker, labelled},
 };
@@ -20,6 +20,8 @@ const MARK: &str = "mark";
 pub struct Expected<'a> {
     /// Ref.
     pub project: &'a str,
+    /// What it consists of.
+    pub release: &'a Release,
     /// The last act.
     pub act: Act,
     /// How its operation ended.
@@ -31,13 +33,13 @@ pub struct Expected<'a> {
 }
 
 /// Puts something into the project's volume that must stay there.
-pub fn leave_mark(project: &str) {
-    fs::write(Path::new(&mountpoint(project)).join(MARK), project).unwrap();
+pub fn leave_mark(project: &str, release: &Release) {
+    fs::write(marked_volume(project, release).join(MARK), project).unwrap();
 }
 
-fn mountpoint(project: &str) -> String {
-    let volume = format!("supalove_{project}_files");
-    docker(None, &["volume", "inspect", "--format", "{{.Mountpoint}}", &volume])
+fn marked_volume(project: &str, release: &Release) -> PathBuf {
+    let volume = format!("supalove_{project}_{}", release.volumes.last().unwrap());
+    docker(None, &["volume", "inspect", "--format", "{{.Mountpoint}}", &volume]).into()
 }
 
 /// All that is not as it should be; nothing is what one wants.
@@ -140,13 +142,15 @@ async fn rows(pair: &Pair, expected: &Expected<'_>) -> Vec<String> {
 
 fn on_the_engine(expected: &Expected<'_>) -> Vec<String> {
     let (project, act) = (expected.project, expected.act);
+    let named =
+        |names: &[&str]| names.iter().map(|name| format!("supalove_{project}_{name}")).collect::<Vec<_>>();
     let mut wanted = BTreeSet::new();
     if act.runs() {
-        wanted.extend(["storage", "gateway"].map(|service| format!("supalove_{project}_{service}")));
+        wanted.extend(named(expected.release.services));
         wanted.insert(format!("project_{project}_net"));
     }
     if act != Act::Remove {
-        wanted.extend(["files", "cache"].map(|volume| format!("supalove_{project}_{volume}")));
+        wanted.extend(named(expected.release.volumes));
     }
     let mut wrong = Vec::new();
     let found = labelled(None, &format!("supalove.project={project}"));
@@ -158,11 +162,12 @@ fn on_the_engine(expected: &Expected<'_>) -> Vec<String> {
     if running != containers(project).len() {
         wrong.push(format!("{running} containers run"));
     }
-    let marked = act == Act::Create || act == Act::Remove;
-    if !marked
-        && fs::read_to_string(Path::new(&mountpoint(project)).join(MARK)).ok().as_deref() != Some(project)
-    {
-        wrong.push("the volume was emptied".to_owned());
+    let is_marked = act != Act::Create && act != Act::Remove;
+    if is_marked {
+        let mark = fs::read_to_string(marked_volume(project, expected.release).join(MARK));
+        if mark.ok().as_deref() != Some(project) {
+            wrong.push("the volume was emptied".to_owned());
+        }
     }
     wrong
 }

@@ -14,7 +14,7 @@ use supalove_proto::v1::Operation;
 use tempfile::TempDir;
 
 use super::{
-    acts::{Act, Request},
+    acts::{Act, Release, Request, STEPS},
     checks::{self, Expected},
     rows::{Row, Scene},
     support::{
@@ -47,6 +47,7 @@ pub struct Pair {
     neighbour_events: i64,
     /// The project's ref; its name before it is created.
     pub project: String,
+    release: &'static Release,
     /// Acts on the project so far.
     acts: usize,
     /// Projects so far.
@@ -80,6 +81,7 @@ impl Pair {
             neighbour_events: 0,
             neighbour,
             project: String::new(),
+            release: &STEPS,
             acts: 0,
             projects: 1,
             points,
@@ -101,6 +103,9 @@ impl Pair {
         }
         let before = if act == Act::Create { Containers::new() } else { containers(&self.project) };
         let request = Request::new(act, &self.project, scene);
+        if act == Act::Create {
+            self.release = request.release();
+        }
         let (began, survivors) = match row {
             None => {
                 let operation = request.insist(&self.fleet.api).await;
@@ -114,7 +119,7 @@ impl Pair {
         let took = began.elapsed();
         self.check_survivors(act, &before, &survivors);
         if act == Act::Create {
-            checks::leave_mark(&self.project);
+            checks::leave_mark(&self.project, self.release);
         }
         took
     }
@@ -132,7 +137,7 @@ impl Pair {
             self.arm(row);
         }
         let api = self.fleet.api.clone();
-        if row.scene == Scene::Usual || row.scene == Scene::ShortWindow {
+        if matches!(row.scene, Scene::Usual | Scene::ShortWindow | Scene::Database) {
             let (operation, began) = tokio::join!(request.insist(&api), self.revive(row));
             self.asked(&operation);
             return began;
@@ -145,6 +150,7 @@ impl Pair {
                 self.set_memory("100000").await;
             }
             Scene::TimeUp => self.end_time().await,
+            Scene::DatabaseDies => self.kill_database().await,
             _ => self.fleet.agent.restart(),
         }
         let began = self.revive(row).await;
@@ -207,6 +213,17 @@ impl Pair {
         assert_eq!(sqlx::query(update).execute(&self.db).await.unwrap().rows_affected(), 1);
     }
 
+    /// In the middle of its first start.
+    async fn kill_database(&self) {
+        let database = format!("supalove_{}_postgres", self.project);
+        wait_for("the middle of the first start", DEATH, async || {
+            let said = try_docker(None, &["logs", &database]);
+            said.is_ok_and(|said| said.contains("first start: init-scripts/")).then_some(())
+        })
+        .await;
+        docker(None, &["kill", &database]);
+    }
+
     async fn wait_for_operation(&self, state: &str) {
         let newest = "SELECT state FROM operations WHERE project_ref = $1 ORDER BY created_at DESC LIMIT 1";
         wait_for(&format!("an operation to be {state}"), CONVERGED, async || {
@@ -221,6 +238,7 @@ impl Pair {
     async fn converge(&mut self, act: Act, scene: Scene) {
         let expected = Expected {
             project: &self.project,
+            release: self.release,
             act,
             operation: if scene == Scene::TimeUp { "FAILED" } else { "SUCCEEDED" },
             acts: i64::try_from(self.acts).unwrap(),

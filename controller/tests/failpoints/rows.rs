@@ -19,6 +19,10 @@ pub enum Scene {
     NoRoom,
     /// The agent is dead, and the operation's time is up before it is started.
     TimeUp,
+    /// The project has a real database.
+    Database,
+    /// The same, and the database dies in the middle of its first start.
+    DatabaseDies,
     /// The data is kept for a second after the delete, then goes by itself.
     ShortWindow,
 }
@@ -94,6 +98,8 @@ const GROUPS: &[Group] = &[
             ("agent.session.inventory", ONCE),
         ],
     ),
+    (Create, Scene::Database, &[("agent.first_start.marked", ONCE)]),
+    (Create, Scene::DatabaseDies, &[("agent.first_start.removed", ONCE), ("agent.first_start.remade", ONCE)]),
     (Create, Scene::NoRoom, &[("controller.place.committed", ONCE)]),
     (Create, Scene::TimeUp, &[("controller.janitor.expired", ONCE)]),
     (

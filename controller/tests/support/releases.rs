@@ -14,7 +14,6 @@ pub fn echo_releases() -> TempDir {
     let release = root.path().join("echo");
     let source = source("controller/tests/releases/echo");
     copy_tree(&source.join("templates"), &release.join("templates"));
-    copy_tree(&core().join("templates/gateway"), &release.join("templates/gateway"));
     let mut manifest = read_yaml(&source.join("stack.yaml"));
     let core = read_yaml(&core().join("stack.yaml"));
     let services = manifest["services"].as_sequence_mut().unwrap();
