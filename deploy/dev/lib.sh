@@ -57,6 +57,17 @@ docker_() {
   if [[ -w /var/run/docker.sock ]]; then docker "$@"; else as_root env "DOCKER_HOST=$DOCKER_HOST" docker "$@"; fi
 }
 
+# The same, ended after some seconds; the engine gives up with its client.
+docker_within() { # seconds, arguments...
+  local seconds=$1
+  shift
+  if [[ -w /var/run/docker.sock ]]; then
+    timeout "$seconds" docker "$@"
+  else
+    as_root env "DOCKER_HOST=$DOCKER_HOST" timeout "$seconds" docker "$@"
+  fi
+}
+
 # Waits until a command succeeds. In: seconds, what is waited for, command...
 wait_for() {
   local end=$((SECONDS + $1)) what=$2

@@ -37,6 +37,7 @@ pub enum Unfinished {
 
 /// What is known of a database's volumes.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts, each of which holds or not")]
 struct Facts {
     unfinished: bool,
     was_ready: bool,

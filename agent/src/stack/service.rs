@@ -37,6 +37,8 @@ pub struct Service<'a> {
     healthy: watch::Sender<bool>,
     /// Where it is probed; changes with each start.
     address: Option<Ipv4Addr>,
+    /// The host's address on its network.
+    bridge: Option<Ipv4Addr>,
     events: ContainerWatch,
     backoff: Backoff,
     /// Starts that did not become ready in time, in a row.
@@ -74,6 +76,7 @@ impl<'a> Service<'a> {
             needs,
             healthy,
             address: None,
+            bridge: None,
             late: 0,
             started_before: false,
             adopted: container.running,
@@ -134,6 +137,7 @@ impl<'a> Service<'a> {
         match self.ensure_running().await {
             Ok(Some(started)) => {
                 self.address = started.address;
+                self.bridge = started.gateway;
                 Ok(true)
             }
             Ok(None) => Err(Gone),
@@ -219,7 +223,7 @@ impl<'a> Service<'a> {
                 self.healthy.send_replace(false);
                 return Ok(End::Exited(inspected));
             }
-            match self.probe().await {
+            match self.probe_all().await {
                 Ok(()) => {
                     misses = 0;
                     if unhealthy_since.take().is_some() {
@@ -229,9 +233,13 @@ impl<'a> Service<'a> {
                 Err(reason) => {
                     self.events.suspect();
                     misses += 1;
-                    if misses >= self.allowed_misses() && unhealthy_since.is_none() {
-                        unhealthy_since = Some(Instant::now());
-                        self.report_unhealthy(&reason).await;
+                    if misses >= self.allowed_misses() {
+                        self.tell_dependants(reason.is_outside_only());
+                        if unhealthy_since.is_none() {
+                            unhealthy_since = Some(Instant::now());
+                            let said = reason.to_string();
+                            self.report(ServiceState::Unhealthy, "SERVICE_UNHEALTHY", said).await;
+                        }
                     }
                 }
             }
@@ -241,9 +249,17 @@ impl<'a> Service<'a> {
                 && !is_database(&self.plan.spec)
                 && self.needs_are_healthy()
             {
-                return Ok(End::Hung);
+                // Without the engine nothing can be restarted, and its return may be all that is needed.
+                if self.project.engine().inspect(&self.container).await.is_ok() {
+                    return Ok(End::Hung);
+                }
+                unhealthy_since = Some(Instant::now());
             }
         }
+    }
+
+    fn tell_dependants(&self, healthy: bool) {
+        self.healthy.send_if_modified(|told| std::mem::replace(told, healthy) != healthy);
     }
 
     /// Sleeps, but not beyond an event about the container.
@@ -385,11 +401,6 @@ impl<'a> Service<'a> {
         self.report(ServiceState::Unhealthy, "SERVICE_NOT_READY", message).await;
     }
 
-    async fn report_unhealthy(&self, reason: &NotReady) {
-        self.healthy.send_replace(false);
-        self.report(ServiceState::Unhealthy, "SERVICE_UNHEALTHY", reason.to_string()).await;
-    }
-
     async fn report(&self, state: ServiceState, reason: &str, message: String) {
         let lines = self.project.engine().log_tail(&self.container, LOG_LINES).await;
         let failure = Failure::new(reason, message).with_log(lines);
@@ -403,6 +414,14 @@ impl<'a> Service<'a> {
             (_, None) => Err(NotReady::Answer("the container has no address".into())),
             (None, Some(_)) => Ok(()),
         }
+    }
+
+    /// The service itself, then its way from outside: where a port is lost, the container is as well as before.
+    async fn probe_all(&self) -> Result<(), NotReady> {
+        self.probe().await?;
+        let millis = self.plan.spec.probe.as_ref().map_or(1000, |probe| probe.timeout_ms);
+        let limit = Duration::from_millis(millis.into());
+        probe::published::check(&self.plan.container.ports, self.bridge, limit).await
     }
 
     fn interval(&self) -> Duration {
@@ -455,6 +474,7 @@ mod tests {
             oom_killed: true,
             error: String::new(),
             address: None,
+            gateway: None,
         };
         assert!(exit_message(&inspected, None).contains("137 (killed for using more memory"));
         inspected.oom_killed = false;

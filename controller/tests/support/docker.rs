@@ -36,6 +36,11 @@ pub fn labelled(host: Option<&str>, label: &str) -> Vec<String> {
 /// Removes everything of a test's fleet, whatever state it is in. An agent that is just ending may still make
 /// something, so it looks again until nothing is left.
 pub fn remove_fleet(fleet: &str, host: Option<&str>) {
+    // A test that fails while its engine is away must tell why it failed.
+    if let Err(error) = try_docker(host, &["version"]) {
+        eprintln!("what {fleet} made is not removed: {error}");
+        return;
+    }
     let label = format!("supalove.fleet={fleet}");
     for _ in 0..10 {
         if labelled(host, &label).is_empty() {

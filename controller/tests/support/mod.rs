@@ -28,7 +28,7 @@ pub use probe::{Held, Target, probe};
 pub use process::{Process, free_port};
 pub use raw_http::{Answer, Server};
 pub use release::copy_core;
-pub use releases::{echo_releases, steps_releases};
+pub use releases::{core_image, echo_releases, steps_releases};
 
 /// Product time limits are asserted with this slack.
 pub const SLACK: u32 = 3;
