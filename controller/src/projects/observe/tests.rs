@@ -20,7 +20,7 @@ fn project(state: ProjectState, desired: Desired, kind: Option<OperationKind>) -
         services: Vec::new(),
         purge_at: None,
         purge_due: false,
-        node_lost: false,
+        node_silence: std::time::Duration::ZERO,
         placement: Some(PlacementRow { node: NodeId::generate(), slot: 0, holds_compute: true }),
         operation: kind.map(|kind| OpenOperation {
             id: OperationId::generate(),
