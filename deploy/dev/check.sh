@@ -15,8 +15,7 @@ check_format() { cargo fmt --all -- --check -l; }
 check_clippy() {
   cargo clippy --workspace --all-targets --locked -- -D warnings
   # Again as programs that can be ended at their failpoints, with the test that does it.
-  cargo clippy --all-targets --locked --package supalove-failpoints --package supalove-controller \
-    --package supalove-agent --features "$FAILPOINTS" -- -D warnings
+  cargo clippy --workspace --all-targets --locked --features "$FAILPOINTS" -- -D warnings
 }
 check_dependencies() { deploy/dev/dependencies.sh; }
 

@@ -60,10 +60,12 @@ build_programs() { cargo build --workspace --bins --locked; }
 rust_tests() { cargo test --workspace --locked --no-fail-fast; }
 
 # Programs that end themselves where they are told to; the list of all deaths is part of the output.
-failpoint_tests() {
+failpoint_tests() (
+  # They abort; nobody wants their memory.
+  ulimit -c 0
   cargo build --workspace --bins --locked --features "$FAILPOINTS" &&
     cargo test --workspace --locked --features "$FAILPOINTS" --test failpoints -- --nocapture
-}
+)
 sqlx_is_current() { deploy/dev/sqlx.sh --check; }
 
 # The router of the functions image, tested by the Deno that it ships with.

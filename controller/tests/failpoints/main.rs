@@ -24,7 +24,7 @@ use self::{
 };
 
 /// Controllers with an agent each that work at the same time.
-const PAIRS: usize = 2;
+const PAIRS: usize = 3;
 
 #[test]
 fn a_process_that_dies_at_any_step_finishes_what_was_asked() {
@@ -42,7 +42,7 @@ fn a_process_that_dies_at_any_step_finishes_what_was_asked() {
             *passed.entry(point).or_default() += times;
         }
     }
-    report(&rows.done(), &passed);
+    report(&rows, &passed);
 }
 
 /// Works off rows until there are none; answers how often each point was passed.
@@ -77,9 +77,10 @@ async fn lives(pair: &mut Pair, rows: &Rows) {
     }
 }
 
-fn report(done: &[Done], passed: &BTreeMap<String, usize>) {
+fn report(rows: &Rows, passed: &BTreeMap<String, usize>) {
+    let done = rows.done();
     println!("\n{:<38} {:<10} {:<26} {:>5} {:>6}", "failpoint", "side", "act", "pass", "s");
-    for row in done {
+    for row in &done {
         println!("{row}");
     }
     let failed: Vec<&Done> = done.iter().filter(|row| row.seconds.is_none()).collect();
@@ -92,7 +93,7 @@ fn report(done: &[Done], passed: &BTreeMap<String, usize>) {
     let never: Vec<&str> = POINTS.iter().map(|point| point.name).filter(|name| !dead(name)).collect();
     println!("{} points, {} deaths, {} failed", POINTS.len(), done.len(), failed.len());
     assert!(failed.is_empty(), "did not end as asked: {failed:#?}");
-    assert!(never.is_empty(), "nothing died at {never:?}");
+    assert!(never.is_empty() || rows.are_some_left_out(), "nothing died at {never:?}");
 }
 
 /// The counterpart of `failpoints_are_absent`: what is looked for there is found in programs that have them.

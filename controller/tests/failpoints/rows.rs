@@ -243,13 +243,16 @@ const GROUPS: &[Group] = &[
     (Remove, Scene::ShortWindow, &[("controller.janitor.purged", ONCE)]),
 ];
 
+/// Names the rows that a developer wants to try: what their act and point begin with.
+const ONLY: &str = "SUPALOVE_FAILPOINT_ONLY";
+
 /// The rows that are left and those that are done, shared by all workers.
 #[derive(Clone)]
 pub struct Rows(Arc<Mutex<(Vec<Row>, Vec<Done>)>>);
 
 impl Default for Rows {
     fn default() -> Self {
-        let only = std::env::var("SUPALOVE_FAILPOINT_ONLY").unwrap_or_default();
+        let only = std::env::var(ONLY).unwrap_or_default();
         let of_group = |(act, scene, points): &Group| -> Vec<Row> {
             let (act, scene) = (*act, *scene);
             let passes = |(point, passes): &(&'static str, &'static [u32])| -> Vec<Row> {
@@ -258,7 +261,7 @@ impl Default for Rows {
             points.iter().flat_map(passes).collect()
         };
         let mut rows: Vec<Row> = GROUPS.iter().flat_map(of_group).collect();
-        rows.retain(|row| format!("{:?} {}", row.act, row.point).contains(&only));
+        rows.retain(|row| format!("{:?} {}", row.act, row.point).starts_with(&only));
         Self(Arc::new(Mutex::new((rows, Vec::new()))))
     }
 }
@@ -267,6 +270,11 @@ impl Rows {
     /// Whether anything is to be done.
     pub fn are_left(&self) -> bool {
         !self.lock().0.is_empty()
+    }
+
+    /// Whether only some rows were asked for.
+    pub fn are_some_left_out(&self) -> bool {
+        std::env::var_os(ONLY).is_some()
     }
 
     /// Whether a row is left for this act.
