@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use supalove_failpoints::failpoint;
+
 /// Extension of files that are not complete yet.
 pub const UNFINISHED: &str = "tmp";
 
@@ -16,7 +18,9 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()?;
+    failpoint!("agent.state.synced");
     fs::rename(&unfinished, path)?;
+    failpoint!("agent.state.renamed");
     sync_parent(path)
 }
 

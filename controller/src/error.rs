@@ -183,13 +183,25 @@ impl From<Error> for Status {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => Self::Unavailable {
+        if is_away(&error) {
+            return Self::Unavailable {
                 message: "the control database does not answer".to_owned(),
                 retry_after: Duration::from_secs(1),
-            },
-            other => Self::internal(other),
+            };
         }
+        Self::internal(error)
+    }
+}
+
+/// The database is stopping, starting, or gone. Codes: PostgreSQL, appendix A: class 08 (connection), 53300 (too many
+/// connections), 57P01 to 57P03 (shut down, crashed, not ready yet).
+fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(said) => said.code().is_some_and(|code| {
+            code.starts_with("08") || matches!(&*code, "53300" | "57P01" | "57P02" | "57P03")
+        }),
+        _ => false,
     }
 }
 

@@ -35,7 +35,7 @@ async fn functions_answer_and_only_the_projects_keys_open_the_gateway() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_sent_through_the_gateway_arrives_byte_for_byte() {
-    let releases = echo_releases();
+    let releases = echo_releases("core");
     let arguments = vec!["--releases-dir".to_owned(), releases.path().display().to_string()];
     let fleet = Fleet::start(Options { arguments, ..Options::default() }).await;
     let tenant = fleet.project("echo", "echo").await;

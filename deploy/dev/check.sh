@@ -12,7 +12,11 @@ done
 
 # Names the files; `cargo fmt` puts them right.
 check_format() { cargo fmt --all -- --check -l; }
-check_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
+check_clippy() {
+  cargo clippy --workspace --all-targets --locked -- -D warnings
+  # Again as programs that can be ended at their failpoints, with the test that does it.
+  cargo clippy --workspace --all-targets --locked --features "$FAILPOINTS" -- -D warnings
+}
 check_dependencies() { deploy/dev/dependencies.sh; }
 
 check_scripts() {

@@ -4,6 +4,7 @@
 #   dockerhost.sh up PID IMAGE...   make a host for process PID, copy these images of this machine's engine to it,
 #                                   print its facts as KEY=value; hosts of processes that are gone are removed first
 #   dockerhost.sh start DIR         start its engine again, after a crash
+#   dockerhost.sh poweroff DIR      end all of it at once; what a disk keeps is left, all else is as after a boot
 #   dockerhost.sh down DIR          remove all of it: processes, containers, mounts, namespace, links, files
 #   dockerhost.sh sweep             remove the hosts of processes that are gone
 #
@@ -159,17 +160,29 @@ kill_all() { # directory
   warn "processes of $1 do not end: $left"
 }
 
-down() { # directory
+# Processes, mounts, network and control groups: what a machine has only while it runs. The disk stays mounted.
+end_all() { # directory
   local dir=$1 mount
   [[ $dir == "$HOSTS".* && -d $dir ]] || die "$dir is no test host"
   kill_all "$dir"
   { grep -oE " $dir/[^ ]+" /proc/self/mounts || true; } | sort -r | while read -r mount; do
-    umount -l "$mount" 2>/dev/null || true
+    [[ $mount == "$dir/data" ]] || umount -l "$mount" 2>/dev/null || true
   done
   ip link del "$(cable_of "$dir")" 2>/dev/null || true
   ip netns del "$(space_of "$dir")" 2>/dev/null || true
   find /sys/fs/cgroup -depth -type d -path "*/$(space_of "$dir")*" -exec rmdir {} + 2>/dev/null || true
-  rm -rf --one-file-system -- "$dir"
+}
+
+poweroff() { # directory
+  end_all "$1"
+  rm -rf --one-file-system -- "$1/exec" "$1/docker.sock" "$1/dockerd.pid"
+  make_network "$1"
+}
+
+down() { # directory
+  end_all "$1"
+  umount -l "$1/data" 2>/dev/null || true
+  rm -rf --one-file-system -- "$1"
 }
 
 [[ $EUID -eq 0 ]] || die 'a test host has a network namespace and an engine of its own: this needs root' \
@@ -178,6 +191,7 @@ case ${1:-} in
   up) up "${@:2}" ;;
   start) start_engine "${2:?which directory}" ;;
   sweep) sweep ;;
+  poweroff) poweroff "${2:?which directory}" ;;
   down) down "${2:?which directory}" ;;
-  *) die 'usage: dockerhost.sh up PID IMAGE... | start DIR | down DIR | sweep' ;;
+  *) die 'usage: dockerhost.sh up PID IMAGE... | start DIR | poweroff DIR | down DIR | sweep' ;;
 esac

@@ -16,6 +16,9 @@ PUBLIC_PORT=8000 NODE_PORT=8001 POSTGRES_PORT=54329
 
 # Tests and the platform use the engine of this machine, whatever the user's shell points at.
 export DOCKER_HOST=unix:///var/run/docker.sock
+# Programs that a test can end at named places; what is shipped is built without.
+# shellcheck disable=SC2034  # used by the scripts that source this one
+FAILPOINTS=supalove-controller/failpoints,supalove-agent/failpoints
 # Queries are checked against .sqlx; only sqlx.sh asks a database.
 export SQLX_OFFLINE=true
 
@@ -52,6 +55,17 @@ need_rights() {
 # Runs docker with the rights it needs.
 docker_() {
   if [[ -w /var/run/docker.sock ]]; then docker "$@"; else as_root env "DOCKER_HOST=$DOCKER_HOST" docker "$@"; fi
+}
+
+# The same, ended after some seconds; the engine gives up with its client.
+docker_within() { # seconds, arguments...
+  local seconds=$1
+  shift
+  if [[ -w /var/run/docker.sock ]]; then
+    timeout "$seconds" docker "$@"
+  else
+    as_root env "DOCKER_HOST=$DOCKER_HOST" timeout "$seconds" docker "$@"
+  fi
 }
 
 # Waits until a command succeeds. In: seconds, what is waited for, command...

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# Tests of the parts of these scripts that need no services.
+# Tests of the parts of these scripts that need no services but a Docker Engine with the local images.
 set -euo pipefail
 shopt -s extglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in lib install release dockerd postgres processes fleet; do
+for part in lib install release build dockerd postgres processes platform fleet; do
   # shellcheck source=/dev/null
   . "$here/$part.sh"
 done
 
 passed=0 failed=0
 scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+# Not by a child that is ended before it has become the program that it is to run.
+trap '[[ $BASHPID != $$ ]] || rm -rf "$scratch"' EXIT
 
 expect() { # what, expected, found
   if [[ $2 == "$3" ]]; then
@@ -57,6 +58,51 @@ expect 'a step that failed without a test counts' '1 passed, 1 failed' "$(count 
 
 expect 'an unknown release is refused' 1 "$(RELEASE=nothing code_of check_release)"
 expect 'no release is fine' 0 "$(RELEASE='' code_of check_release)"
+
+printf '    image: %s\n' 127.0.0.1:9/absent:1 127.0.0.1:9/other:1 127.0.0.1:9/absent:1 >"$scratch/stack.yaml"
+expect 'the images of a release are listed once' '127.0.0.1:9/absent:1 127.0.0.1:9/other:1' \
+  "$(images_of "$scratch/stack.yaml" | xargs)"
+# Nothing listens on port 9; engines take registries on loopback.
+pulling=$SECONDS
+expect 'an image that cannot be pulled ends the pull' 1 "$(code_of pull_images "$scratch/stack.yaml")"
+expect 'at once' 0 "$(code_of test $((SECONDS - pulling)) -lt 60)"
+expect 'with the words of the engine' 1 "$(pull_images "$scratch/stack.yaml" 2>&1 | grep -c 'connection refused' || true)"
+expect 'and no other is tried' 'pulling 127.0.0.1:9/absent:1' \
+  "$(pull_images "$scratch/stack.yaml" 2>&1 | grep '^pulling' || true)"
+printf '    image: %s\n' "$(docker_ image ls --format '{{.Repository}}:{{.Tag}}' supalove/base | head -n 1)" \
+  >"$scratch/stack.yaml"
+expect 'an image that is there is not pulled' '' "$(pull_images "$scratch/stack.yaml" 2>&1)"
+
+# The compiler is not waited for when the images are not to be had.
+# shellcheck disable=SC2034,SC2317  # of build.sh
+if build_said=$(
+  STATE=$scratch LOGS=$scratch
+  echo other >"$scratch/release"
+  get_images() { echo 'no such host' && return 1; }
+  build_programs() { exec sleep 600; }
+  build 2>&1
+); then build_code=0; else build_code=$?; fi
+expect 'a build without images ends' 1 "$build_code"
+expect 'with the reason' 1 "$(grep -c '^no such host' <<<"$build_said")"
+expect 'and names the release' 1 "$(grep -c 'the images of other are not to be had' <<<"$build_said")"
+# shellcheck disable=SC2034,SC2317
+if build_said=$(
+  STATE=$scratch LOGS=$scratch
+  get_images() { exec sleep 600; }
+  build_programs() { echo 'error[E0308]' && return 101; }
+  build 2>&1
+); then build_code=0; else build_code=$?; fi
+expect 'a build that the compiler refuses ends' 1 "$build_code"
+expect 'with its words' 1 "$(grep -c 'E0308' <<<"$build_said")"
+
+expect 'of the operations, the newest that failed is told, with the last lines' \
+  "operation opr_2: SERVICE_EXITED: postgres ended with code 1
+  FATAL: no password" "$(failed_operation <<<'{"operations": [{"id": "opr_3"}, {"id": "opr_2", "error": {"reason":
+    "SERVICE_EXITED", "message": "postgres ended with code 1", "logTail": ["FATAL: no password"]}},
+    {"id": "opr_1", "error": {"reason": "OLD", "message": "old"}}]}')"
+expect 'no failed operation, no words' '' "$(failed_operation <<<'{"operations": [{"id": "opr_3"}]}')"
+expect 'services that are not healthy are told' $'auth\tSTARTING' "$(unhealthy_services <<<'{"project": {"services":
+  [{"name": "postgres", "state": "HEALTHY"}, {"name": "auth", "state": "STARTING"}]}}')"
 
 expect 'the table is named after the node' supalove_2405c3ee "$(rules_table nod_01a2044bdd04735a9fc927779c467202)"
 

@@ -73,21 +73,55 @@ ensure_project() {
   project=$(project_json)
   if [[ -z $project ]]; then
     say "making the project $PROJECT (release $(cat "$STATE/release"))"
-    supalove projects create "$PROJECT" --organization "$ORGANIZATION" --release "$(cat "$STATE/release")" >/dev/null
+    # If it fails, its own words end with the failing service's last lines.
+    supalove projects create "$PROJECT" --organization "$ORGANIZATION" --release "$(cat "$STATE/release")" >/dev/null ||
+      die "the project $PROJECT is not up" "see $(log_hint agent)"
     project=$(project_json)
   fi
   PROJECT_REF=$(jq -r .ref <<<"$project")
   state=$(jq -r .state <<<"$project")
   if [[ $state == PROJECT_STATE_INACTIVE ]]; then
     say "starting the project $PROJECT"
-    supalove projects start "$PROJECT_REF" >/dev/null
+    supalove projects start "$PROJECT_REF" >/dev/null || project_failed
   fi
-  supalove projects watch "$PROJECT_REF" --until ACTIVE_HEALTHY --for 10m >/dev/null
+  watch_until_healthy 10m
   GATEWAY=$(supalove projects connection "$PROJECT_REF" --output json | jq -r .apiUrl)
   # The state may be from before a `make down`; the gateway's own answer is not.
-  wait_for 120 "project $PROJECT_REF is ACTIVE_HEALTHY and answers" hello ||
-    die "project $PROJECT_REF does not answer at $GATEWAY" "see $(log_hint agent)"
-  supalove projects watch "$PROJECT_REF" --until ACTIVE_HEALTHY --for 2m >/dev/null
+  wait_for 120 "project $PROJECT_REF is ACTIVE_HEALTHY and answers" hello || project_failed
+  watch_until_healthy 2m
+}
+
+watch_until_healthy() { # time
+  supalove projects watch "$PROJECT_REF" --until ACTIVE_HEALTHY --for "$1" >/dev/null || project_failed
+}
+
+# Ends the run with the reason: what the last failed operation says, and the last lines of what is not healthy now.
+project_failed() {
+  local project
+  supalove operations list "$PROJECT_REF" --output json | failed_operation >&2 || true
+  project=$(supalove projects get "$PROJECT_REF" --output json) || true
+  unhealthy_services <<<"$project" | while IFS=$'\t' read -r service state; do
+    printf 'service %s is %s; last lines of its log:\n' "$service" "$state"
+    service_log "$service" | sed 's/^/  /'
+  done >&2
+  die "project $PROJECT_REF is not healthy: $(jq -r '.project | [.state, .stateReason // empty] | join(" - ")' <<<"$project")" \
+    "see $(log_hint agent)"
+}
+
+# The newest failed operation of a list, as text.
+failed_operation() {
+  jq -r '[.operations[]? | select(.error)][0] // empty
+    | "operation \(.id): \(.error.reason): \(.error.message)", (.error.logTail[]? | "  " + .)'
+}
+
+# Name and state of every service of a project that is not healthy.
+unhealthy_services() { jq -r '.project.services[]? | select(.state != "HEALTHY") | "\(.name)\t\(.state)"'; }
+
+service_log() { # service
+  local container
+  container=$(docker_ ps --all --quiet --filter "label=supalove.project=$PROJECT_REF" \
+    --filter "label=supalove.service=$1" | head -n 1)
+  if [[ -z $container ]]; then echo 'it has no container'; else docker_ logs --tail 20 "$container" 2>&1; fi
 }
 
 hello() { curl --silent --fail --max-time 5 --output /dev/null "$GATEWAY/functions/v1/hello"; }

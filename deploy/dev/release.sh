@@ -38,18 +38,9 @@ best_release() {
 }
 
 official_images_can_be_pulled() {
-  local image docker=(docker)
+  local image
   image=$(grep -o "${PROBE_IMAGE}[^ \"']*" "$STACKS/$OFFICIAL/stack.yaml" | head -n 1)
   [[ -n $image ]] || return 1
   say "trying to pull $image for at most 10 s" >&2
-  [[ -w /var/run/docker.sock ]] || docker=(as_root env "DOCKER_HOST=$DOCKER_HOST" docker)
-  "${docker[@]}" pull --quiet "$image" >/dev/null 2>&1 &
-  local pid=$! end=$((SECONDS + 10))
-  while is_alive "$pid" && [[ $SECONDS -lt $end ]]; do sleep 0.2; done
-  if is_alive "$pid"; then
-    kill "$pid" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
-    return 1
-  fi
-  wait "$pid"
+  docker_within 10 pull --quiet "$image" >/dev/null 2>&1
 }

@@ -58,6 +58,14 @@ step() { # name, command...
 
 build_programs() { cargo build --workspace --bins --locked; }
 rust_tests() { cargo test --workspace --locked --no-fail-fast; }
+
+# Programs that end themselves where they are told to; the list of all deaths is part of the output.
+failpoint_tests() (
+  # They abort; nobody wants their memory.
+  ulimit -c 0
+  cargo build --workspace --bins --locked --features "$FAILPOINTS" &&
+    cargo test --workspace --locked --features "$FAILPOINTS" --test failpoints -- --nocapture
+)
 sqlx_is_current() { deploy/dev/sqlx.sh --check; }
 
 # The router of the functions image, tested by the Deno that it ships with.
@@ -91,10 +99,12 @@ export SUPALOVE_TEST_DATABASE_URL=$TEST_POSTGRES_URL SUPALOVE_TEST_POSTGRES_LOG=
 
 step images deploy/images/build.sh
 step sqlx sqlx_is_current
+# Before the usual programs, which take the place of those.
+step failpoints failpoint_tests
 step build build_programs
 step rust rust_tests
 for script in deploy/dev/*_test.sh; do step "$(basename "$script" .sh)" "$script"; done
-for file in deploy/stacks/core/**/router_test.ts; do step router router_test "$ROOT/$file"; done
+for file in deploy/stacks/**/router_test.ts; do step router router_test "$ROOT/$file"; done
 
 SUMMARY=$("$here/count.sh" "$FAILED_STEPS" "$folder"/output/*)
 [[ $FAILED_STEPS -eq 0 && $SUMMARY == *', 0 failed' ]]

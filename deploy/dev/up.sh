@@ -7,40 +7,10 @@
 set -euo pipefail
 shopt -s extglob
 here=$(dirname "${BASH_SOURCE[0]}")
-for part in lib install release dockerd postgres processes platform; do
+for part in lib install release build dockerd postgres processes platform; do
   # shellcheck source=/dev/null
   . "$here/$part.sh"
 done
-
-build_programs() {
-  local started=$SECONDS
-  say 'building (quick profile)'
-  (cd "$ROOT" && cargo build --profile quick --workspace --bins --locked)
-  say "built in $((SECONDS - started)) s"
-}
-
-# The local images come from the network while the compiler has the processor.
-build_images() {
-  [[ $(cat "$STATE/release") == core ]] || return 0
-  if [[ -w /var/run/docker.sock && $EUID -eq 0 ]]; then
-    "$ROOT/deploy/images/build.sh"
-  else
-    as_root env "DOCKER_HOST=$DOCKER_HOST" "PATH=$PATH" "$ROOT/deploy/images/build.sh"
-  fi >"$LOGS/images.log" 2>&1
-}
-
-build() {
-  local images
-  build_images &
-  images=$!
-  build_programs
-  if is_alive "$images"; then say "building the image set (log: .supalove/log/images.log)"; fi
-  if ! wait "$images"; then
-    tail -n 30 "$LOGS/images.log" >&2
-    die 'the image set could not be built' "its last lines are above; all of it: $LOGS/images.log"
-  fi
-  say 'the image set is there'
-}
 
 make_secrets() {
   local made="$SECRETS/master.key"

@@ -3,7 +3,7 @@
 # Needs the image (build.sh) and nothing else.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-sources=$(cd ../stacks/core/templates/functions && pwd)
+sources=$(cd ../stacks/shared/functions && pwd)
 
 # The engine may run elsewhere (DOCKER_HOST), so the sources go in as a stream, not as a mount.
 tar --create --directory "$sources" . | docker run --rm --interactive --network none --read-only \

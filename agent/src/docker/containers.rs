@@ -45,6 +45,8 @@ pub struct Inspected {
     pub error: String,
     /// Address on the project's network.
     pub address: Option<Ipv4Addr>,
+    /// The host's address on that network.
+    pub gateway: Option<Ipv4Addr>,
 }
 
 impl Engine {
@@ -143,12 +145,14 @@ fn container(summary: ContainerSummary) -> Container {
 fn inspected(found: ContainerInspectResponse) -> Inspected {
     let state = found.state.unwrap_or_default();
     let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+    // A project's container has exactly one network.
+    let endpoint = networks.into_values().next().unwrap_or_default();
     Inspected {
         running: state.running.unwrap_or_default(),
         exit_code: state.exit_code.unwrap_or_default(),
         oom_killed: state.oom_killed.unwrap_or_default(),
         error: state.error.unwrap_or_default(),
-        // A project's container has exactly one network.
-        address: networks.into_values().find_map(|endpoint| endpoint.ip_address?.parse().ok()),
+        address: endpoint.ip_address.and_then(|address| address.parse().ok()),
+        gateway: endpoint.gateway.and_then(|address| address.parse().ok()),
     }
 }

@@ -10,6 +10,8 @@ pub const PROJECT: &str = "supalove.project";
 pub const SERVICE: &str = "supalove.service";
 /// Generation that the thing was created for. A container that a later generation leaves as it is keeps its label.
 pub const GENERATION: &str = "supalove.generation";
+/// The node whose agent made a volume.
+pub const NODE: &str = "supalove.node";
 /// Hash over all that a container was created from.
 pub const SPEC_HASH: &str = "supalove.spec-hash";
 

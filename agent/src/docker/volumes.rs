@@ -1,6 +1,7 @@
 //! Named volumes. They are removed by nothing but an explicit removal of the project with its volumes.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
@@ -15,6 +16,26 @@ pub struct ProjectVolume {
     pub name: String,
     /// Its project.
     pub project_ref: String,
+}
+
+/// Who makes a volume, and for which generation. Written on it, for ever.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeMaker {
+    /// Short form of the node's id.
+    pub node: String,
+    /// Generation of the project.
+    pub generation: u64,
+}
+
+/// A volume looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeFound {
+    /// Where it lies on the host.
+    pub dir: PathBuf,
+    /// The node that made it; empty if nobody wrote it down.
+    pub node: String,
+    /// The generation that it was made for.
+    pub generation: Option<u64>,
 }
 
 impl Engine {
@@ -44,17 +65,36 @@ impl Engine {
             .collect())
     }
 
-    /// Makes sure that a volume exists. False if one of that name exists that is not this project's.
-    pub async fn ensure_volume(&self, project_ref: &str, volume: &str) -> Result<bool, EngineError> {
-        let wanted = labels::project(&self.fleet, project_ref);
-        let request = VolumeCreateRequest {
-            name: Some(labels::volume_name(project_ref, volume)),
-            labels: Some(wanted.clone()),
-            ..VolumeCreateRequest::default()
-        };
+    /// Looks at one volume; none if it does not exist.
+    pub async fn volume(&self, name: &str) -> Result<Option<VolumeFound>, EngineError> {
+        match self.ask(self.docker.inspect_volume(name)).await {
+            Ok(mut found) => Ok(Some(VolumeFound {
+                dir: found.mountpoint.into(),
+                node: found.labels.remove(labels::NODE).unwrap_or_default(),
+                generation: found.labels.get(labels::GENERATION).and_then(|text| text.parse().ok()),
+            })),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes sure that a volume exists, given by its full name. False if one of that name exists that is not this
+    /// project's.
+    pub async fn ensure_volume(
+        &self,
+        project_ref: &str,
+        name: String,
+        maker: VolumeMaker,
+    ) -> Result<bool, EngineError> {
+        let ours = labels::project(&self.fleet, project_ref);
+        let mut marks = ours.clone();
+        marks.insert(labels::NODE.to_owned(), maker.node);
+        marks.insert(labels::GENERATION.to_owned(), maker.generation.to_string());
+        let request =
+            VolumeCreateRequest { name: Some(name), labels: Some(marks), ..VolumeCreateRequest::default() };
         // The engine returns an existing volume of that name as it is.
         let found = self.change(self.docker.create_volume(request)).await?;
-        Ok(wanted.iter().all(|(name, value)| found.labels.get(name) == Some(value)))
+        Ok(ours.iter().all(|(name, value)| found.labels.get(name) == Some(value)))
     }
 
     /// Removes a volume for ever.

@@ -3,6 +3,7 @@
 
 mod http;
 mod postgres;
+pub mod published;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -27,6 +28,21 @@ pub enum NotReady {
     /// It answers, but not as it should.
     #[error("{0}")]
     Answer(String),
+    /// It answers in its container, but its port on the host is lost.
+    #[error("published port {address} does not answer: {reason}")]
+    Published {
+        /// On the host, as it was bound.
+        address: SocketAddr,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+impl NotReady {
+    /// Other services of the project reach it all the same.
+    pub fn is_outside_only(&self) -> bool {
+        matches!(self, Self::Published { .. })
+    }
 }
 
 /// One try.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chrono::Utc;
+use supalove_failpoints::failpoint;
 use supalove_proto::NODE_PROTOCOL;
 use supalove_proto::node::v1::node_agent_service_server::NodeAgentService;
 use supalove_proto::node::v1::{
@@ -79,6 +80,7 @@ impl NodeAgentService for NodeAgent {
         if !node.epochs.raise(hello.epoch) {
             return Err(stale_epoch(hello.epoch, node.epochs.newest()));
         }
+        failpoint!("agent.session.greeted");
         let epoch = hello.epoch;
         tracing::info!(epoch, controller = hello.controller_version, "session with the controller");
         node.status.set(SessionStatus::Connected { since: Utc::now(), epoch });
@@ -133,7 +135,9 @@ impl NodeAgentService for NodeAgent {
         request: Request<InventoryRequest>,
     ) -> Result<Response<InventoryResponse>, Status> {
         check_epoch(&self.node.epochs, &request)?;
-        Ok(Response::new(inventory::take(&self.node).await?))
+        let found = inventory::take(&self.node).await?;
+        failpoint!("agent.session.inventory");
+        Ok(Response::new(found))
     }
 
     type WatchStateStream = ReceiverStream<Result<WatchStateResponse, Status>>;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::watch_state_response::Report;
 use supalove_proto::node::v1::{ObservedStack, Progress, SnapshotEnd, WatchStateResponse};
 use tokio::sync::mpsc;
@@ -50,7 +51,9 @@ async fn feed(mut news: Subscription, out: &Sender) -> Result<(), Gone> {
 
 async fn send_states(states: Vec<ObservedStack>, out: &Sender) -> Result<(), Gone> {
     for state in states {
+        failpoint!("agent.report.sending", &state.project_ref);
         send(Report::Observed(state), out).await?;
+        failpoint!("agent.report.sent");
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ use crate::state::Store;
 /// What all projects share.
 #[derive(Debug)]
 pub struct Shared {
+    /// Which node this is: the short form of its id.
+    pub node: Arc<str>,
     /// The host's settings.
     pub host: HostSettings,
     /// All times.

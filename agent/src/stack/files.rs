@@ -7,6 +7,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
+use supalove_failpoints::failpoint;
+
 use crate::fsio;
 
 /// A file with its final content.
@@ -69,7 +71,9 @@ pub fn write(dir: &ConfigDir) -> io::Result<()> {
     for folder in &folders {
         fs::File::open(folder)?.sync_all()?;
     }
+    failpoint!("agent.config.unfinished");
     fs::rename(&unfinished, &dir.path)?;
+    failpoint!("agent.config.renamed");
     fsio::sync_parent(&dir.path)
 }
 

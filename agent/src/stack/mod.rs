@@ -8,6 +8,7 @@ mod context;
 mod diff;
 mod failure;
 mod files;
+mod first_start;
 #[cfg(test)]
 mod fuzz;
 pub mod order;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use futures::future::{join_all, try_join_all};
 use ipnet::Ipv4Net;
+use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{ProgressStep, ServiceState, VolumeSpec};
 use tokio::time::Instant;
 
@@ -14,7 +15,7 @@ use super::failure::Failure;
 use super::files;
 use super::plan::ServicePlan;
 use super::teardown;
-use crate::docker::{Container, NetworkPlan, labels};
+use crate::docker::{Container, NetworkPlan, VolumeMaker, labels};
 
 /// Makes everything exist that the plans need; returns the container of each service. Nothing is reported of one that
 /// runs and stays: it is as it was.
@@ -22,23 +23,29 @@ pub async fn prepare(
     project: &Project,
     plans: &[ServicePlan],
     volumes: &[VolumeSpec],
+    generation: u64,
     subnet: Ipv4Net,
 ) -> Result<HashMap<String, Existing>, Failure> {
     project.shared.rules.close(&project.project_ref).await?;
+    failpoint!("agent.prepare.closed_in", &project.project_ref);
     images(project, plans).await?;
+    failpoint!("agent.prepare.images", &project.project_ref);
     project.view.progress("", ProgressStep::Preparing, 0, "network, volumes and files");
     let network = NetworkPlan { project_ref: project.project_ref.to_string(), subnet };
     let mut containers = remove_outdated(project, plans, &network).await?;
+    failpoint!("agent.prepare.outdated_gone", &project.project_ref);
     ensure_network(project, &network).await?;
-    ensure_volumes(project, volumes).await?;
+    ensure_volumes(project, volumes, generation).await?;
     write_files(project, plans).await?;
     let missing = plans.iter().filter(|plan| !containers.contains_key(&plan.spec.name));
     let created = try_join_all(missing.map(|plan| create(project, plan))).await?;
+    failpoint!("agent.prepare.created", &project.project_ref);
     containers.extend(created.into_iter().map(by_service));
     for container in containers.values().filter(|container| !container.running) {
         project.view.set(&container.service, ServiceState::Created, "");
     }
     sweep_files(project, plans).await?;
+    failpoint!("agent.prepare.done", &project.project_ref);
     Ok(containers)
 }
 
@@ -113,21 +120,27 @@ async fn ensure_network(project: &Project, wanted: &NetworkPlan) -> Result<(), F
     if kept.is_none() {
         let (engine, wanted) = (project.engine().clone(), wanted.clone());
         project.making.uncut(async move { engine.create_network(&wanted).await }).await?;
+        failpoint!("agent.network.created", &project.project_ref);
     }
     Ok(())
 }
 
-async fn ensure_volumes(project: &Project, volumes: &[VolumeSpec]) -> Result<(), Failure> {
-    try_join_all(volumes.iter().map(|volume| ensure_volume(project, &volume.name))).await.map(drop)
+async fn ensure_volumes(project: &Project, volumes: &[VolumeSpec], generation: u64) -> Result<(), Failure> {
+    let names = volumes.iter().map(|volume| labels::volume_name(&project.project_ref, &volume.name));
+    let names: Vec<String> = names.collect();
+    try_join_all(names.iter().map(|name| ensure_volume(project, name, generation))).await.map(drop)
 }
 
-async fn ensure_volume(project: &Project, volume: &str) -> Result<(), Failure> {
+/// Makes sure that a volume exists, given by its full name; a new one is made for this generation.
+pub(super) async fn ensure_volume(project: &Project, name: &str, generation: u64) -> Result<(), Failure> {
     let (engine, project_ref, wanted) =
-        (project.engine().clone(), project.project_ref.clone(), volume.to_owned());
-    if project.making.uncut(async move { engine.ensure_volume(&project_ref, &wanted).await }).await? {
+        (project.engine().clone(), project.project_ref.clone(), name.to_owned());
+    let maker = VolumeMaker { node: project.shared.node.to_string(), generation };
+    let ensured = async move { engine.ensure_volume(&project_ref, wanted, maker).await };
+    if project.making.uncut(ensured).await? {
+        failpoint!("agent.volume.created", &project.project_ref);
         return Ok(());
     }
-    let name = labels::volume_name(&project.project_ref, volume);
     Err(Failure::new("VOLUME_FOREIGN", format!("a volume named {name} exists that is not this project's")))
 }
 
@@ -161,7 +174,8 @@ async fn sweep_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Fai
     .map_err(Into::into)
 }
 
-async fn create(project: &Project, plan: &ServicePlan) -> Result<Existing, Failure> {
+/// Creates a service's container; it does not run yet.
+pub(super) async fn create(project: &Project, plan: &ServicePlan) -> Result<Existing, Failure> {
     let service = plan.spec.name.clone();
     let network = labels::network_name(&project.project_ref);
     let (engine, wanted) = (project.engine().clone(), plan.container.clone());
@@ -170,6 +184,7 @@ async fn create(project: &Project, plan: &ServicePlan) -> Result<Existing, Failu
         .uncut(Box::pin(async move { engine.create(&network, wanted).await }))
         .await
         .map_err(|failure| failure.of(&service))?;
+    failpoint!("agent.container.created", &project.project_ref);
     project.view.progress(&service, ProgressStep::Created, 0, "");
     Ok(Existing { id, service, hash: plan.container.hash.clone(), running: false })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::future::select_all;
 use ipnet::Ipv4Net;
+use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::RunState;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -88,7 +89,7 @@ async fn prepared(
         .and_then(|placement| placement.subnet.parse().ok())
         .ok_or_else(|| Failure::new("SPEC_INVALID", "the stored record has no network"))?;
     let volumes = record.spec().map(|spec| spec.volumes.as_slice()).unwrap_or_default();
-    prepare::prepare(project, plans, volumes, subnet).await
+    prepare::prepare(project, plans, volumes, record.generation(), subnet).await
 }
 
 /// Runs all services side by side until one of their containers is gone.
@@ -145,6 +146,7 @@ async fn remove(project: &Project, plans: &[ServicePlan], removal: Removal) {
         // A request that asks for more is stored; it is about to arrive here and takes over.
         std::future::pending::<()>().await;
     }
+    failpoint!("agent.removal.done", &project.project_ref);
     project.view.reach(Goal::Removed);
 }
 

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{ProgressStep, ServiceState};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -12,6 +13,7 @@ use super::container_watch::ContainerWatch;
 use super::context::Project;
 use super::diff::Existing;
 use super::failure::{Failure, LOG_LINES};
+use super::first_start::{self, Unfinished};
 use super::plan::{self, ServicePlan};
 use crate::backoff::Backoff;
 use crate::config::Times;
@@ -35,6 +37,8 @@ pub struct Service<'a> {
     healthy: watch::Sender<bool>,
     /// Where it is probed; changes with each start.
     address: Option<Ipv4Addr>,
+    /// The host's address on its network.
+    bridge: Option<Ipv4Addr>,
     events: ContainerWatch,
     backoff: Backoff,
     /// Starts that did not become ready in time, in a row.
@@ -72,6 +76,7 @@ impl<'a> Service<'a> {
             needs,
             healthy,
             address: None,
+            bridge: None,
             late: 0,
             started_before: false,
             adopted: container.running,
@@ -100,13 +105,14 @@ impl<'a> Service<'a> {
         match end {
             End::Ready => {}
             End::Late(reason) => return self.after_late(reason).await,
-            End::Exited(inspected) => return self.after_exit(&inspected, None).await,
+            End::Exited(inspected) => return self.after_failed_start(&inspected).await,
             End::Hung => return Ok(()),
         }
         let ready_at = Instant::now();
+        self.remember_ready().await;
         self.set_healthy();
         match self.stay_ready().await? {
-            End::Exited(inspected) => self.after_exit(&inspected, Some(ready_at)).await,
+            End::Exited(inspected) => self.after_exit(&inspected, Some(ready_at), None).await,
             _ => self.restart_hung().await,
         }
     }
@@ -131,6 +137,7 @@ impl<'a> Service<'a> {
         match self.ensure_running().await {
             Ok(Some(started)) => {
                 self.address = started.address;
+                self.bridge = started.gateway;
                 Ok(true)
             }
             Ok(None) => Err(Gone),
@@ -153,10 +160,12 @@ impl<'a> Service<'a> {
             if self.started_before {
                 self.project.view.count_restart(self.name());
             }
+            failpoint!("agent.service.starting", &self.project.project_ref);
             match engine.start(&self.container).await {
                 Err(error) if error.is_not_found() => return Ok(None),
                 result => result?,
             }
+            failpoint!("agent.service.started", &self.project.project_ref);
             self.project.view.progress(self.name(), ProgressStep::Started, 0, "");
         }
         self.started_before = true;
@@ -214,7 +223,7 @@ impl<'a> Service<'a> {
                 self.healthy.send_replace(false);
                 return Ok(End::Exited(inspected));
             }
-            match self.probe().await {
+            match self.probe_all().await {
                 Ok(()) => {
                     misses = 0;
                     if unhealthy_since.take().is_some() {
@@ -224,9 +233,13 @@ impl<'a> Service<'a> {
                 Err(reason) => {
                     self.events.suspect();
                     misses += 1;
-                    if misses >= self.allowed_misses() && unhealthy_since.is_none() {
-                        unhealthy_since = Some(Instant::now());
-                        self.report_unhealthy(&reason).await;
+                    if misses >= self.allowed_misses() {
+                        self.tell_dependants(reason.is_outside_only());
+                        if unhealthy_since.is_none() {
+                            unhealthy_since = Some(Instant::now());
+                            let said = reason.to_string();
+                            self.report(ServiceState::Unhealthy, "SERVICE_UNHEALTHY", said).await;
+                        }
                     }
                 }
             }
@@ -236,9 +249,17 @@ impl<'a> Service<'a> {
                 && !is_database(&self.plan.spec)
                 && self.needs_are_healthy()
             {
-                return Ok(End::Hung);
+                // Without the engine nothing can be restarted, and its return may be all that is needed.
+                if self.project.engine().inspect(&self.container).await.is_ok() {
+                    return Ok(End::Hung);
+                }
+                unhealthy_since = Some(Instant::now());
             }
         }
+    }
+
+    fn tell_dependants(&self, healthy: bool) {
+        self.healthy.send_if_modified(|told| std::mem::replace(told, healthy) != healthy);
     }
 
     /// Sleeps, but not beyond an event about the container.
@@ -263,7 +284,12 @@ impl<'a> Service<'a> {
 
     /// The container ended by itself: reported, then started again after a pause, unless it only ended because what it
     /// depends on is away.
-    async fn after_exit(&mut self, inspected: &Inspected, ready_at: Option<Instant>) -> Result<(), Gone> {
+    async fn after_exit(
+        &mut self,
+        inspected: &Inspected,
+        ready_at: Option<Instant>,
+        first_start: Option<Unfinished>,
+    ) -> Result<(), Gone> {
         if ready_at.is_some_and(|at| at.elapsed() >= self.times().restart_reset) {
             self.backoff.reset();
         }
@@ -276,7 +302,7 @@ impl<'a> Service<'a> {
             return Ok(());
         }
         let lines = self.project.engine().log_tail(&self.container, LOG_LINES).await;
-        let failure = Failure::new("SERVICE_EXITED", exit_message(inspected)).with_log(lines);
+        let failure = Failure::new("SERVICE_EXITED", exit_message(inspected, first_start)).with_log(lines);
         self.project.view.fail_service(self.name(), ServiceState::Exited, failure);
         sleep(self.backoff.next_pause()).await;
         // It may have noticed the loss before the database's own probe did.
@@ -284,6 +310,55 @@ impl<'a> Service<'a> {
             self.backoff.reset();
         }
         Ok(())
+    }
+
+    /// A database whose first start did not end starts over on new volumes, if nothing can be lost by that.
+    async fn after_failed_start(&mut self, inspected: &Inspected) -> Result<(), Gone> {
+        let first_start = self.unfinished_first_start().await;
+        self.after_exit(inspected, None, first_start).await?;
+        if first_start != Some(Unfinished::Disposable) {
+            return Ok(());
+        }
+        let words = "the first start did not end; starting over on new volumes";
+        self.project.view.progress(self.name(), ProgressStep::Removed, 0, words);
+        match first_start::start_over(self.project, self.plan, &self.container).await {
+            Ok(container) => {
+                self.events = ContainerWatch::new(self.project, &container);
+                self.container = container;
+            }
+            // Met again at the next start.
+            Err(failure) => self.project.view.fail_service(self.name(), ServiceState::Exited, failure),
+        }
+        Ok(())
+    }
+
+    async fn unfinished_first_start(&self) -> Option<Unfinished> {
+        if !is_database(&self.plan.spec) {
+            return None;
+        }
+        first_start::look(self.project, self.plan).await.unwrap_or_else(|failure| {
+            tracing::warn!(
+                project = &*self.project.project_ref,
+                service = self.name(),
+                message = failure.0.message,
+                "a database's volumes cannot be looked at; they stay as they are"
+            );
+            None
+        })
+    }
+
+    /// Without the mark the volumes are no less safe: the image's own is gone by now.
+    async fn remember_ready(&self) {
+        if is_database(&self.plan.spec)
+            && let Err(failure) = first_start::mark_ready(self.project, self.plan).await
+        {
+            tracing::warn!(
+                project = &*self.project.project_ref,
+                service = self.name(),
+                message = failure.0.message,
+                "that the database was ready cannot be written down"
+            );
+        }
     }
 
     async fn after_late(&mut self, reason: NotReady) -> Result<(), Gone> {
@@ -313,6 +388,7 @@ impl<'a> Service<'a> {
     }
 
     fn set_healthy(&mut self) {
+        failpoint!("agent.service.ready", &self.project.project_ref);
         self.late = 0;
         self.project.view.set(self.name(), ServiceState::Healthy, "");
         self.project.view.progress(self.name(), ProgressStep::Ready, 0, "");
@@ -323,11 +399,6 @@ impl<'a> Service<'a> {
         let seconds = self.ready_within().as_secs();
         let message = format!("not ready within {seconds} s: {reason}");
         self.report(ServiceState::Unhealthy, "SERVICE_NOT_READY", message).await;
-    }
-
-    async fn report_unhealthy(&self, reason: &NotReady) {
-        self.healthy.send_replace(false);
-        self.report(ServiceState::Unhealthy, "SERVICE_UNHEALTHY", reason.to_string()).await;
     }
 
     async fn report(&self, state: ServiceState, reason: &str, message: String) {
@@ -343,6 +414,14 @@ impl<'a> Service<'a> {
             (_, None) => Err(NotReady::Answer("the container has no address".into())),
             (None, Some(_)) => Ok(()),
         }
+    }
+
+    /// The service itself, then its way from outside: where a port is lost, the container is as well as before.
+    async fn probe_all(&self) -> Result<(), NotReady> {
+        self.probe().await?;
+        let millis = self.plan.spec.probe.as_ref().map_or(1000, |probe| probe.timeout_ms);
+        let limit = Duration::from_millis(millis.into());
+        probe::published::check(&self.plan.container.ports, self.bridge, limit).await
     }
 
     fn interval(&self) -> Duration {
@@ -363,7 +442,7 @@ impl<'a> Service<'a> {
     }
 }
 
-fn exit_message(inspected: &Inspected) -> String {
+fn exit_message(inspected: &Inspected, first_start: Option<Unfinished>) -> String {
     let mut message = format!("ended with exit code {}", inspected.exit_code);
     if inspected.oom_killed {
         message.push_str(" (killed for using more memory than its limit)");
@@ -371,6 +450,14 @@ fn exit_message(inspected: &Inspected) -> String {
     if !inspected.error.is_empty() {
         message.push_str(": ");
         message.push_str(&inspected.error);
+    }
+    match first_start {
+        Some(Unfinished::Disposable) => message.push_str(" before its first start was done"),
+        Some(Unfinished::Kept(why)) => {
+            message.push_str("; its volume says that the first start did not end, and is kept: ");
+            message.push_str(why);
+        }
+        None => {}
     }
     message
 }
@@ -387,10 +474,13 @@ mod tests {
             oom_killed: true,
             error: String::new(),
             address: None,
+            gateway: None,
         };
-        assert!(exit_message(&inspected).contains("137 (killed for using more memory"));
+        assert!(exit_message(&inspected, None).contains("137 (killed for using more memory"));
         inspected.oom_killed = false;
         inspected.error = "no such file".into();
-        assert_eq!(exit_message(&inspected), "ended with exit code 137: no such file");
+        assert_eq!(exit_message(&inspected, None), "ended with exit code 137: no such file");
+        let kept = exit_message(&inspected, Some(Unfinished::Kept("it is dear")));
+        assert!(kept.ends_with("is kept: it is dear"), "{kept}");
     }
 }

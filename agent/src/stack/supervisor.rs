@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::StreamExt as _;
+use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{ApplyStackRequest, RemoveStackRequest};
 use tokio::sync::{Mutex, broadcast, watch};
 use tokio::time::MissedTickBehavior;
@@ -81,15 +82,18 @@ impl Supervisor {
     ) -> Result<Arc<Self>, StartError> {
         let store = Store::open(&host.state_dir)?;
         let (records, broken) = store.load_all()?;
+        failpoint!("agent.start.loaded");
         for error in broken {
             tracing::error!(%error, "a project's record cannot be read; its containers are left as they are");
         }
         let present = present(&engine, &records).await?;
         let rules = Rules::start(node_short, host.network_range, present, times).await?;
+        failpoint!("agent.start.closed_in");
         let (truth_out, truth) = watch::channel(Arc::default());
-        let shared = Shared { host, times, engine, rules, store, truth };
+        let shared = Shared { node: node_short.into(), host, times, engine, rules, store, truth };
         let supervisor = Arc::new(Self { shared: Arc::new(shared), reports, projects: Mutex::default() });
         supervisor.resume(records).await;
+        failpoint!("agent.start.resumed");
         tokio::spawn(supervisor.clone().list_forever(truth_out));
         tokio::spawn(supervisor.clone().listen_forever());
         Ok(supervisor)
@@ -122,8 +126,11 @@ impl Supervisor {
         }
         let record = Record::applied(request);
         self.check_slot(&projects, &record)?;
+        failpoint!("agent.apply.received", &record.project_ref);
         self.put(&record).await?;
+        failpoint!("agent.apply.stored", &record.project_ref);
         self.set_desired(&mut projects, record);
+        failpoint!("agent.apply.begun");
         Ok(true)
     }
 
@@ -149,8 +156,11 @@ impl Supervisor {
         if before == record.removal {
             return Ok(());
         }
+        failpoint!("agent.removal.received", &request.project_ref);
         self.put(&record).await?;
+        failpoint!("agent.removal.stored", &request.project_ref);
         self.set_desired(&mut projects, record);
+        failpoint!("agent.removal.begun", &request.project_ref);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The way back: stopping in order, and removing all that a project has on the host. Repeating is always safe.
 
 use futures::future::try_join_all;
+use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::ProgressStep;
 
 use super::context::{Project, blocking};
@@ -40,8 +41,10 @@ async fn stop_one(project: &Project, plans: &[ServicePlan], container: &Existing
         let planned = plans.iter().find(|plan| plan.spec.name == *service);
         let grace = planned.map_or(LONGEST_GRACE, |found| plan::grace(&found.spec).into());
         project.engine().stop(&container.id, grace).await.map_err(named)?;
+        failpoint!("agent.service.stopped", &project.project_ref);
     }
     project.engine().remove(&container.id).await.map_err(named)?;
+    failpoint!("agent.container.removed", &project.project_ref);
     project.view.progress(service, ProgressStep::Removed, 0, "");
     Ok(())
 }
@@ -52,15 +55,18 @@ pub async fn stop(project: &Project, plans: &[ServicePlan]) -> Result<(), Failur
     take_away(project, plans).await?;
     // Last: while a container may run, its bridge stays closed in.
     project.shared.rules.drop_project(&project.project_ref).await?;
+    failpoint!("agent.stop.unruled", &project.project_ref);
     Ok(())
 }
 
 async fn take_away(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
     let containers = project.engine().project_containers(&project.project_ref).await?;
+    failpoint!("agent.teardown.begun", &project.project_ref);
     let containers: Vec<Existing> = containers.into_iter().map(existing).collect();
     stop_and_remove(project, plans, &containers).await?;
     for network in project.engine().project_networks(&project.project_ref).await? {
         project.engine().remove_network(&network.id).await?;
+        failpoint!("agent.network.removed", &project.project_ref);
     }
     Ok(())
 }
@@ -73,6 +79,7 @@ pub async fn remove(project: &Project, plans: &[ServicePlan], delete_volumes: bo
         if delete_volumes {
             for volume in project.engine().project_volumes(&project.project_ref).await? {
                 project.engine().remove_volume(&volume.name).await?;
+                failpoint!("agent.volume.removed", &project.project_ref);
             }
         }
         // Calls of an agent that was killed may have ended in between.
@@ -81,8 +88,10 @@ pub async fn remove(project: &Project, plans: &[ServicePlan], delete_volumes: bo
         }
     }
     project.shared.rules.drop_project(&project.project_ref).await?;
+    failpoint!("agent.removal.unruled", &project.project_ref);
     let dir = project.dir();
     blocking(move || fsio::remove_tree(&dir)).await?;
+    failpoint!("agent.removal.files_gone", &project.project_ref);
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use std::sync::Mutex;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
+use supalove_failpoints::failpoint;
 
 pub use self::record::{
     Accepted, ContentHash, Record, Refused, Removal, content_hash, fence_apply, fence_remove,
@@ -124,7 +125,9 @@ impl Store {
             return Ok(false);
         }
         self.bury(&mut tombstones, project_ref, removal.generation)?;
+        failpoint!("agent.removal.buried", project_ref);
         fsio::remove(&path).map_err(|error| io_error(&path, error))?;
+        failpoint!("agent.removal.forgotten", project_ref);
         Ok(true)
     }
 

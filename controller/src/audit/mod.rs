@@ -3,6 +3,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::{PgExecutor, PgPool};
+use supalove_failpoints::failpoint;
 use uuid::Uuid;
 
 use crate::{access::Call, error::Result, leases::Held};
@@ -101,6 +102,7 @@ pub async fn seal(db: &PgPool, lease: &Held) -> Result<usize, sqlx::Error> {
         sqlx::query!("UPDATE audit_log SET seq = $2, chain_hash = $3 WHERE id = $1", row.id, seq, hash)
             .execute(&mut *tx)
             .await?;
+        failpoint!("controller.janitor.sealed");
     }
     tx.commit().await?;
     Ok(rows.len())

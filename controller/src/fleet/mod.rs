@@ -5,6 +5,7 @@
 
 mod bulk;
 mod channel;
+mod heard;
 mod port;
 mod store;
 
@@ -16,6 +17,7 @@ use std::{
 use futures::future::BoxFuture;
 use sqlx::PgPool;
 use supalove_certs::NodeIdentity;
+use supalove_failpoints::failpoint;
 use supalove_proto::{
     EPOCH_KEY, NODE_PROTOCOL,
     node::v1::{HelloRequest, HelloResponse, node_agent_service_client::NodeAgentServiceClient},
@@ -29,6 +31,7 @@ use tonic::{
     transport::Channel,
 };
 
+use self::heard::Heard;
 pub use bulk::BulkClient;
 pub use port::serve_node_port;
 
@@ -65,6 +68,8 @@ pub struct Session {
     pub epoch: i64,
     /// Calls the agent.
     pub client: AgentClient,
+    /// When the agent was last heard.
+    heard: Heard,
     /// Cancelled when a newer session takes over or the controller stops.
     pub ended: CancellationToken,
 }
@@ -104,11 +109,6 @@ impl Fleet {
         Self(Arc::new(Inner { db, controller, fleet_id, times, sessions, bulk, handler, stop }))
     }
 
-    /// Nodes with a live session here.
-    pub fn connected(&self) -> Vec<NodeId> {
-        self.lock().keys().copied().collect()
-    }
-
     /// The live session of a node.
     pub fn session(&self, node: NodeId) -> Result<Session> {
         self.lock().get(&node).cloned().ok_or_else(|| Error::Unavailable {
@@ -140,10 +140,12 @@ impl Fleet {
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let times = &self.0.times;
-        let channel = channel::over(io, times).await.map_err(Error::internal)?;
+        let heard = Heard::now();
+        let channel = channel::over(heard.on(io), times).await.map_err(Error::internal)?;
         let epoch = store::next_epoch(&self.0.db, node, self.0.controller)
             .await?
             .ok_or(Error::NotFound { kind: "node", name: node.to_string() })?;
+        failpoint!("controller.session.numbered");
         let metadata = MetadataValue::try_from(epoch.to_string()).map_err(Error::internal)?;
         let mut client = NodeAgentServiceClient::with_interceptor(channel, Epoch(metadata))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
@@ -154,7 +156,8 @@ impl Fleet {
         if !clusters::store::save_hello(&self.0.db, node, epoch, &values).await? {
             return Err(Error::Aborted("a newer session of the node has begun"));
         }
-        let session = Session { node, epoch, client, ended: self.0.stop.child_token() };
+        failpoint!("controller.session.greeted");
+        let session = Session { node, epoch, client, heard, ended: self.0.stop.child_token() };
         if let Some(older) = self.lock().insert(node, session.clone()) {
             older.ended.cancel();
         }
@@ -204,8 +207,9 @@ impl Fleet {
     pub async fn flush_seen(&self) {
         let mut tick = tokio::time::interval(self.0.times.seen_flush);
         while self.0.stop.run_until_cancelled(tick.tick()).await.is_some() {
-            let nodes: Vec<_> = self.connected().into_iter().map(|node| node.0).collect();
-            if let Err(error) = store::seen(&self.0.db, self.0.controller, &nodes).await {
+            let heard =
+                self.lock().values().map(|live| (live.node.0, live.heard.ago().as_secs_f64())).unzip();
+            if let Err(error) = store::seen(&self.0.db, self.0.controller, heard).await {
                 tracing::warn!(%error, "signs of life were not written");
             }
         }

@@ -38,9 +38,20 @@ pub async fn end_session(db: &PgPool, node: NodeId, controller: ControllerId, ep
     Ok(())
 }
 
-/// Signs of life of this replica and of the nodes it holds.
-pub async fn seen(db: &PgPool, controller: ControllerId, nodes: &[Uuid]) -> Result<()> {
+/// Signs of life of this replica and of the nodes it holds: how many seconds ago each was heard.
+pub async fn seen(
+    db: &PgPool,
+    controller: ControllerId,
+    (nodes, seconds): (Vec<Uuid>, Vec<f64>),
+) -> Result<()> {
     sqlx::query!("UPDATE controllers SET seen_at = now() WHERE id = $1", controller.0).execute(db).await?;
-    sqlx::query!("UPDATE nodes SET seen_at = now() WHERE id = ANY($1)", nodes).execute(db).await?;
+    sqlx::query!(
+        "UPDATE nodes n SET seen_at = greatest(n.seen_at, now() - make_interval(secs => heard.seconds))
+         FROM unnest($1::uuid[], $2::float8[]) AS heard (node_id, seconds) WHERE n.id = heard.node_id",
+        &nodes,
+        &seconds,
+    )
+    .execute(db)
+    .await?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! CreateProject: validate, render, pick a node, write it all in one statement. Nothing slow happens here.
 
 use rand::rngs::SmallRng;
+use supalove_failpoints::failpoint;
 use supalove_proto::v1::CreateProjectRequest;
 
 use super::{
@@ -76,7 +77,9 @@ impl Projects {
             request: request.as_ref(),
             entry: &audit::Entry::of(call, project.as_str()),
         };
+        failpoint!("controller.create.decided", project.as_str());
         let node = self.place(&new).await?;
+        failpoint!("controller.create.committed", project.as_str());
         self.changes.wake(Change::Project(project.clone()));
         match node {
             Some(node) => self.changes.wake(Change::Node(node)),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use supalove_failpoints::failpoint;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -39,17 +40,25 @@ struct Expired {
 impl Projects {
     /// Runs until `stop`.
     pub async fn tidy(&self, stop: CancellationToken) {
-        let started = Instant::now();
+        // Since when nodes can have been heard: the start, or the database's return.
+        let mut listening = Instant::now();
         let mut tick = tokio::time::interval(self.times.poll);
         let mut renew = Instant::now();
         let mut held: Option<Held> = None;
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
             if held.is_none() || Instant::now() >= renew {
-                held = leases::take(&self.db, LEASE, self.controller, &self.times).await.unwrap_or_default();
+                held =
+                    leases::take(&self.db, LEASE, self.controller, &self.times).await.unwrap_or_else(|_| {
+                        listening = Instant::now();
+                        None
+                    });
                 renew = Instant::now() + self.times.lease_renew;
             }
             let Some(lease) = &held else { continue };
-            if let Err(error) = self.tidy_once(lease, started.elapsed()).await {
+            if let Err(error) = self.tidy_once(lease, listening.elapsed()).await {
+                if matches!(error, Error::Unavailable { .. }) {
+                    listening = Instant::now();
+                }
                 tracing::warn!(error = chain(&error), "tidying up failed; trying again");
             }
         }
@@ -61,7 +70,7 @@ impl Projects {
         let parts = [
             self.fail_expired().await,
             self.close_undo_windows().await,
-            self.mark_unknown(up).await,
+            self.mark_silent(up).await,
             self.prune().await,
             audit::seal(&self.db, lease).await.map(|_| ()).map_err(Error::from),
         ];
@@ -86,6 +95,7 @@ impl Projects {
         for expired in self.expired().await? {
             let failure = expired.failure();
             tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "an operation's time is up");
+            failpoint!("controller.janitor.expired", expired.project.as_str());
             let done = self.decide(&expired.project, |found| expire(found, &expired, &failure)).await;
             log_failure(&expired.project, done);
         }
@@ -123,6 +133,7 @@ impl Projects {
 
     async fn close_undo_windows(&self) -> Result<()> {
         for (project, node) in lifecycle::purge_due(&self.db).await? {
+            failpoint!("controller.janitor.purged", project.as_str());
             tracing::info!(%project, "the undo window is over");
             self.changes.wake(Change::Project(project));
             if let Some(node) = node {
@@ -132,22 +143,27 @@ impl Projects {
         Ok(())
     }
 
-    /// Projects of lost nodes. After a start everyone gets a full window. Nothing but the state changes: the containers
-    /// may well be running, and data does not move by itself.
-    async fn mark_unknown(&self, up: Duration) -> Result<()> {
-        let seconds = |d: Duration, least: Duration| d.max(least).as_secs_f64();
-        if up < self.times.lost_after {
+    /// Projects of silent nodes, and of lost ones. After a start, and after the database was away, everyone gets a full
+    /// window. Nothing but the state changes: the containers may well be running, and data does not move by itself.
+    async fn mark_silent(&self, up: Duration) -> Result<()> {
+        let times = &self.times;
+        if up < times.silent_after {
             return Ok(());
         }
+        let lost_after =
+            |lost: Duration| if up < times.lost_after { Duration::MAX } else { lost.max(times.lost_after) };
         let rows = sqlx::query!(
-            "SELECT l.project_ref, n.name, to_char(n.seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since
+            "WITH silent AS (SELECT l.project_ref, p.state, n.name,
+                 to_char(n.seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since,
+                 extract(epoch FROM now() - n.seen_at) >= CASE c.kind WHEN 'PRIVATE' THEN $2::float8 ELSE $3 END AS lost
              FROM nodes n JOIN clusters c ON c.id = n.cluster_id JOIN placements l ON l.node_id = n.id
              JOIN projects p ON p.ref = l.project_ref
              WHERE p.state IN ('ACTIVE_HEALTHY', 'ACTIVE_UNHEALTHY')
-                 AND n.seen_at < now() - make_interval(secs => CASE c.kind WHEN 'PRIVATE' THEN $1::float8 ELSE $2 END)
-             LIMIT $3",
-            seconds(self.times.lost_after_private, self.times.lost_after),
-            seconds(self.times.lost_after, Duration::ZERO),
+                 AND n.seen_at < now() - make_interval(secs => $1))
+             SELECT project_ref, name, since, lost AS \"lost!\" FROM silent WHERE lost OR state = 'ACTIVE_HEALTHY' LIMIT $4",
+            times.silent_after.as_secs_f64(),
+            lost_after(times.lost_after_private).as_secs_f64(),
+            lost_after(times.lost_after).as_secs_f64(),
             BATCH,
         )
         .fetch_all(&self.db)
@@ -156,20 +172,25 @@ impl Projects {
             let project: ProjectRef = row.project_ref.parse().map_err(Error::internal)?;
             let reason =
                 format!("node {} has been silent since {} UTC", row.name, row.since.unwrap_or_default());
-            let done = self.decide(&project, |found| lost(found, &reason)).await;
+            let (state, least) = if row.lost {
+                (ProjectState::Unknown, times.lost_after)
+            } else {
+                (ProjectState::ActiveUnhealthy, times.silent_after)
+            };
+            let done = self.decide(&project, |found| silent(found, least, state, &reason)).await;
             log_failure(&project, done);
         }
         Ok(())
     }
 }
 
-/// The project may have gone another way since it was listed.
-fn lost(found: &Snapshot, reason: &str) -> Verdict {
+/// The project may have gone another way since it was listed, and its node may have been heard again.
+fn silent(found: &Snapshot, least: Duration, state: ProjectState, reason: &str) -> Verdict {
     let up = matches!(found.state, ProjectState::ActiveHealthy | ProjectState::ActiveUnhealthy);
-    if !up || !found.node_lost {
+    if !up || found.node_silence < least {
         return Verdict::default();
     }
-    Verdict { state: Some((ProjectState::Unknown, reason.to_owned())), ..Verdict::default() }
+    Verdict { state: Some((state, reason.to_owned())), ..Verdict::default() }
 }
 
 fn log_failure(project: &ProjectRef, done: Result<()>) {

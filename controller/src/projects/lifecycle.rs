@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
+use supalove_failpoints::failpoint;
 
 use super::{
     Projects,
@@ -132,6 +133,7 @@ impl Projects {
             let plan = Plan::of(act, &found, undo_window)?;
             if let Some(operation) = self.carry_out(&mut tx, origin, &found, &plan).await? {
                 tx.commit().await?;
+                failpoint!("controller.act.committed", project.as_str());
                 self.wake(&found);
                 return Ok(operation);
             }
@@ -156,6 +158,7 @@ impl Projects {
         if !write_desired(tx, project, plan, room.as_deref().unwrap_or("")).await? {
             return Ok(None);
         }
+        failpoint!("controller.act.desired_written", project.project.as_str());
         overtake(tx, project, plan.kind).await?;
         let new = NewOperation {
             id: operation,
@@ -170,10 +173,12 @@ impl Projects {
         let message = plan.kind.as_sql().to_lowercase().replace('_', " ");
         events::append(tx, &project.project, &NewEvent::new("operation.started", message), Some(operation))
             .await?;
+        failpoint!("controller.act.operation_written", project.project.as_str());
         if let Some(request) = &origin.request {
             requests::record(&mut *tx, request, project.project.as_str(), Some(operation)).await?;
         }
         audit::record(&mut *tx, &audit::Entry::of(origin.call, project.project.as_str())).await?;
+        failpoint!("controller.act.written", project.project.as_str());
         if removes_at_once {
             remove_unplaced(tx, &project.project, operation).await?;
         }
@@ -351,6 +356,7 @@ pub(super) async fn take_compute(
     )
     .execute(tx)
     .await?;
+    failpoint!("controller.act.compute_taken", project.project.as_str());
     if taken.rows_affected() == 1 {
         Ok(true)
     } else {

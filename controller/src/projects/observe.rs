@@ -174,9 +174,18 @@ fn statuses(observed: &ObservedStack) -> Vec<ServiceStatus> {
     all
 }
 
+/// An agent that has just started has not looked at every service yet, and calls the rest pending. While nothing is to be
+/// done to the project, that is no news about a service that is known.
+fn known(project: &Snapshot, now: ServiceStatus) -> ServiceStatus {
+    if now.state != "PENDING" || project.operation.is_some() {
+        return now;
+    }
+    project.services.iter().find(|before| before.name == now.name).cloned().unwrap_or(now)
+}
+
 /// Services that became ready or stopped being so are events.
 fn compare_services(project: &Snapshot, observed: &ObservedStack, verdict: &mut Verdict) {
-    let now = statuses(observed);
+    let now: Vec<_> = statuses(observed).into_iter().map(|status| known(project, status)).collect();
     if now == project.services {
         return;
     }

@@ -1,6 +1,7 @@
 //! Finds room for what waits for it: oldest first, at a wake-up and at every poll.
 
 use sqlx::PgPool;
+use supalove_failpoints::failpoint;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -75,6 +76,7 @@ impl Projects {
         let (silent, time) = (self.times.silent_after, self.times.create);
         let outcome = placement::place_pending(&self.db, &waiting, node, silent, time).await?;
         if matches!(outcome, Outcome::Done) {
+            failpoint!("controller.place.committed", project.project.as_str());
             self.candidates.reserve(cluster.id, node, project.needs, project.organization).await;
             self.changes.wake(Change::Node(node));
             self.changes.wake(Change::Project(project.project.clone()));
@@ -110,7 +112,9 @@ impl Projects {
             Some(operation),
         )
         .await?;
+        failpoint!("controller.start.room_found", project.project.as_str());
         tx.commit().await?;
+        failpoint!("controller.start.room_committed", project.project.as_str());
         if let Some(placement) = project.placement {
             self.changes.wake(Change::Node(placement.node));
         }

@@ -9,6 +9,7 @@ mod due;
 use std::{collections::HashMap, time::Duration};
 
 use futures::{StreamExt as _, future::BoxFuture};
+use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{
     ApplyStackRequest, InventoryRequest, InventoryResponse, Placement, RemoveStackRequest, RunState,
     WatchStateRequest, watch_state_response::Report,
@@ -62,6 +63,7 @@ impl Projects {
             match self.call(client.inventory(InventoryRequest {})).await {
                 Ok(inventory) => {
                     due::forget_applied(&self.db, session.node, &inventory).await?;
+                    failpoint!("controller.session.inventory");
                     return self.take_inventory(session.node, &inventory).await;
                 }
                 Err(status) if status.code() == Code::Unavailable => {
@@ -189,8 +191,11 @@ impl Calls {
         (project, generation, result): Done,
     ) -> Result<()> {
         let Err(status) = result else {
+            failpoint!("controller.apply.answered", project.as_str());
             self.not_before.remove(&project);
-            return due::applied(&projects.db, node, &project, generation).await;
+            due::applied(&projects.db, node, &project, generation).await?;
+            failpoint!("controller.apply.noted", project.as_str());
+            return Ok(());
         };
         tracing::warn!(%node, %project, generation, code = ?status.code(), message = status.message(), "the agent did not take a generation");
         self.not_before.insert(project.clone(), (generation, Some(Instant::now() + RETRY_AFTER)));
@@ -202,6 +207,7 @@ impl Calls {
 }
 
 async fn apply(projects: &Projects, mut client: AgentClient, due: &Due) -> Result<(), Status> {
+    failpoint!("controller.apply.asked", due.project.as_str());
     let generation = due.generation.unsigned_abs();
     if due.desired == Desired::Removed {
         let project_ref = due.project.to_string();

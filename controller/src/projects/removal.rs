@@ -2,6 +2,7 @@
 //! used again.
 
 use sqlx::PgConnection;
+use supalove_failpoints::failpoint;
 
 use super::snapshot::Snapshot;
 use crate::error::Result;
@@ -14,6 +15,7 @@ pub async fn release(tx: &mut PgConnection, project: &Snapshot) -> Result<()> {
     )
     .execute(&mut *tx)
     .await?;
+    failpoint!("controller.removal.quota_freed", project.project.as_str());
     if let Some(placement) = project.placement {
         let (cpu, memory) = if placement.holds_compute {
             (project.needs.cpu_millis, project.needs.memory_mib)
@@ -33,11 +35,14 @@ pub async fn release(tx: &mut PgConnection, project: &Snapshot) -> Result<()> {
         .await?;
     }
     let project_ref = project.project.as_str();
+    failpoint!("controller.removal.node_freed", project_ref);
     sqlx::query!("DELETE FROM placements WHERE project_ref = $1", project_ref).execute(&mut *tx).await?;
     sqlx::query!("DELETE FROM project_endpoints WHERE project_ref = $1", project_ref)
         .execute(&mut *tx)
         .await?;
+    failpoint!("controller.removal.placement_gone", project_ref);
     sqlx::query!("DELETE FROM project_secrets WHERE project_ref = $1", project_ref).execute(&mut *tx).await?;
     sqlx::query!("DELETE FROM project_specs WHERE project_ref = $1", project_ref).execute(&mut *tx).await?;
+    failpoint!("controller.removal.secrets_gone", project_ref);
     Ok(())
 }

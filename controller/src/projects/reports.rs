@@ -1,6 +1,7 @@
 //! What agents report, written down: observed states through a verdict, progress as events.
 
 use sqlx::PgConnection;
+use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{ObservedStack, Progress, ProgressStep};
 
 use super::{
@@ -27,6 +28,7 @@ impl Projects {
         let Ok(project) = report.project_ref.parse::<ProjectRef>() else {
             return Ok(());
         };
+        failpoint!("controller.report.received", project.as_str());
         self.decide(&project, |found| {
             if found.placement.is_none_or(|p| p.node != node) {
                 Verdict::default()
@@ -77,7 +79,9 @@ impl Projects {
             return Ok(());
         }
         write_step(&mut tx, &found, step).await?;
+        failpoint!("controller.progress.written", project.as_str());
         tx.commit().await?;
+        failpoint!("controller.progress.committed", project.as_str());
         self.changes.wake(Change::Project(project));
         Ok(())
     }

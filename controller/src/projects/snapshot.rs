@@ -1,6 +1,8 @@
 //! A project's row with its placement and open operation: what decisions are made on. Read without a lock; whoever
 //! writes afterwards guards the write with the revision and reads anew if it was too late.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
 
@@ -43,8 +45,8 @@ pub struct Snapshot {
     pub purge_at: Option<DateTime<Utc>>,
     /// The undo window is over.
     pub purge_due: bool,
-    /// Its node has been silent for at least the shorter of the lost times.
-    pub node_lost: bool,
+    /// For how long its node has been silent.
+    pub node_silence: Duration,
     /// Where it lies.
     pub placement: Option<PlacementRow>,
     /// Open operation.
@@ -83,7 +85,8 @@ pub async fn read(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<
         r#"SELECT p.organization_id, p.cluster_id, p.state, p.state_reason, p.desired, p.desired_before_delete, p.generation,
                p.revision, p.cpu_millis, p.memory_mib, p.disk_mib, p.services AS "services: Json<Vec<ServiceStatus>>",
                p.purge_at, coalesce(p.purge_at <= now(), false) AS "purge_due!",
-               coalesce((SELECT n.seen_at < now() - interval '90 seconds' FROM nodes n WHERE n.id = l.node_id), false) AS "node_lost!",
+               coalesce((SELECT greatest(extract(epoch FROM now() - n.seen_at), 0) FROM nodes n WHERE n.id = l.node_id), 0)::float8
+                   AS "node_silence!",
                l.node_id AS "node_id?", l.slot AS "slot?", l.holds_compute AS "holds_compute?",
                o.id AS "operation_id?", o.kind AS "kind?", o.state AS "operation_state?",
                o.generation AS "operation_generation?", o.status_message AS "status_message?"
@@ -126,7 +129,7 @@ pub async fn read(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<
         services: row.services.0,
         purge_at: row.purge_at,
         purge_due: row.purge_due,
-        node_lost: row.node_lost,
+        node_silence: Duration::from_secs_f64(row.node_silence),
         placement,
         operation,
     }))

@@ -2,6 +2,7 @@
 //! by the revision the decision was made on.
 
 use sqlx::{PgConnection, PgPool, types::Json};
+use supalove_failpoints::failpoint;
 
 use super::{
     events::{self, NewEvent},
@@ -105,7 +106,9 @@ pub async fn write(db: &PgPool, project: &Snapshot, verdict: Verdict) -> Result<
     let mut tx = db.begin().await?;
     let written = write_in(&mut tx, project, &verdict).await?;
     if written {
+        failpoint!("controller.report.written", project.project.as_str());
         tx.commit().await?;
+        failpoint!("controller.report.committed", project.project.as_str());
     }
     Ok(written)
 }
@@ -123,6 +126,7 @@ pub async fn write_in(tx: &mut PgConnection, project: &Snapshot, verdict: &Verdi
     if !update_project(tx, project, verdict).await? {
         return Ok(false);
     }
+    failpoint!("controller.report.project_written", project.project.as_str());
     write_operation(tx, project, verdict).await?;
     for event in &verdict.events {
         events::append(tx, &project.project, event, project.operation.as_ref().map(|o| o.id)).await?;
@@ -162,6 +166,7 @@ async fn update_project(tx: &mut PgConnection, project: &Snapshot, verdict: &Ver
 async fn write_operation(tx: &mut PgConnection, project: &Snapshot, verdict: &Verdict) -> Result<()> {
     if let Some(ended) = &verdict.end {
         if operations::end(tx, ended.id, ended.state, ended.failure.as_ref()).await? {
+            failpoint!("controller.report.operation_ended", project.project.as_str());
             events::append(tx, &project.project, &end_event(ended), Some(ended.id)).await?;
         }
     } else if let Some(operation) = &project.operation {
@@ -205,6 +210,7 @@ async fn free_compute(tx: &mut PgConnection, project: &Snapshot) -> Result<()> {
     )
     .execute(tx)
     .await?;
+    failpoint!("controller.report.compute_freed", project.project.as_str());
     tracing::debug!(project = %project.project, freed = done.rows_affected(), "compute is free");
     Ok(())
 }

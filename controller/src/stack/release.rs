@@ -19,6 +19,9 @@ static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../deploy/stacks");
 
 const MANIFEST: &str = "stack.yaml";
 const TEMPLATES: &str = "templates";
+/// Folder beside the embedded releases, without a `stack.yaml`: templates that several releases name, as
+/// `shared/…`. Operators' releases may name them too.
+const SHARED: &str = "shared";
 
 /// Why releases cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +89,11 @@ impl Release {
         self.manifest.services.iter().map(|one| one.reserve).sum()
     }
 
-    pub(super) fn load(directory: &str, manifest: &[u8], files: Files) -> Result<Self, ReleaseError> {
+    pub(super) fn load(directory: &str, manifest: &[u8], own: Files) -> Result<Self, ReleaseError> {
         let file = format!("{directory}/{MANIFEST}");
         validate::text(&file, manifest).map_err(|problem| ReleaseError::Invalid(vec![problem]))?;
+        let mut files = own;
+        files.append(&mut shared_files());
         let manifest: Manifest = match serde_yaml_ng::from_slice(manifest) {
             Ok(manifest) => manifest,
             Err(source) => return Err(ReleaseError::Schema { file, source }),
@@ -155,6 +160,11 @@ impl Releases {
             Some(_) => Err(ReleaseError::Duplicate(name)),
         }
     }
+}
+
+/// The shared templates, by the names that manifests use.
+fn shared_files() -> Files {
+    EMBEDDED.get_dir(SHARED).map(|shared| embedded_files(shared, Path::new(""))).unwrap_or_default()
 }
 
 /// All files below an embedded directory, by their path relative to `root`.

@@ -15,6 +15,7 @@ use super::{
         parse_mode,
     },
     release::Release,
+    validate,
 };
 
 /// Steps that one template may take; the longest one of the embedded releases takes a few thousand.
@@ -25,14 +26,35 @@ const FUEL: u64 = 100_000;
 pub struct ProjectSettings {
     /// Life of user tokens in seconds.
     pub jwt_exp_seconds: u32,
+    /// Where users are sent after signing in, unless the application says otherwise.
+    pub site_url: String,
+    /// Where else an application may send them: URLs, with globs.
+    pub redirect_urls: Vec<String>,
+    /// Nobody new can sign up.
+    pub signup_disabled: bool,
+    /// Schemas that the REST API shows; the first is the default.
+    pub db_schemas: Vec<String>,
+    /// Rows that one REST answer holds at most.
+    pub db_max_rows: u32,
+    /// Largest file that storage takes, in bytes.
+    pub upload_limit_bytes: u64,
     /// Environment of the project's functions. Names of the platform (`SUPABASE_…`) have no effect.
     pub function_secrets: BTreeMap<String, String>,
 }
 
 impl Default for ProjectSettings {
-    /// One hour, as the official stack has it; no secrets.
+    /// Those of the official stack: the compose file's `.env`.
     fn default() -> Self {
-        Self { jwt_exp_seconds: 3600, function_secrets: BTreeMap::new() }
+        Self {
+            jwt_exp_seconds: 3600,
+            site_url: "http://localhost:3000".to_owned(),
+            redirect_urls: Vec::new(),
+            signup_disabled: false,
+            db_schemas: ["public", "storage", "graphql_public"].map(str::to_owned).into(),
+            db_max_rows: 1000,
+            upload_limit_bytes: 50 * 1024 * 1024,
+            function_secrets: BTreeMap::new(),
+        }
     }
 }
 
@@ -40,6 +62,8 @@ impl fmt::Debug for ProjectSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProjectSettings")
             .field("jwt_exp_seconds", &self.jwt_exp_seconds)
+            .field("site_url", &self.site_url)
+            .field("db_schemas", &self.db_schemas)
             .finish_non_exhaustive()
     }
 }
@@ -113,6 +137,12 @@ fn template_context(release: &Release, input: &ProjectInput<'_>) -> Value {
         secrets => Value::from(secrets),
         settings => context! {
             jwt_exp_seconds => input.settings.jwt_exp_seconds,
+            site_url => &input.settings.site_url,
+            redirect_urls => &input.settings.redirect_urls,
+            signup_disabled => input.settings.signup_disabled,
+            db_schemas => &input.settings.db_schemas,
+            db_max_rows => input.settings.db_max_rows,
+            upload_limit_bytes => input.settings.upload_limit_bytes,
             function_secrets => Value::from(input.settings.function_secrets.clone()),
         },
         services => services,
@@ -196,7 +226,7 @@ impl Renderer<'_> {
 
     fn source(&self, path: &str, place: &impl Fn() -> String) -> Result<&[u8], RenderError> {
         let content = self.release.files.get(path).map(Vec::as_slice);
-        content.ok_or_else(|| self.failed(place(), &format!("templates/{path} does not exist")))
+        content.ok_or_else(|| self.failed(place(), &format!("{} does not exist", validate::place(path))))
     }
 
     fn probe(&self, service: &str, probe: &Probe) -> Result<node::Probe, RenderError> {

@@ -31,6 +31,14 @@ fn render_core(secrets: &ProjectSecrets) -> node::StackSpec {
     render(&core(), &input(secrets, &ProjectSettings::default())).unwrap()
 }
 
+fn official() -> Release {
+    Releases::embedded().unwrap().get("supabase-2025.12").unwrap().clone()
+}
+
+fn render_official(secrets: &ProjectSecrets) -> node::StackSpec {
+    render(&official(), &input(secrets, &ProjectSettings::default())).unwrap()
+}
+
 fn service<'a>(spec: &'a node::StackSpec, name: &str) -> &'a node::ServiceSpec {
     spec.services.iter().find(|one| one.name == name).unwrap()
 }
@@ -96,13 +104,21 @@ fn refusal(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn core_renders_whole() {
+fn every_embedded_release_renders_whole() {
     let secrets = secrets();
-    let spec = render_core(&secrets);
-    let names: Vec<&str> = spec.services.iter().map(|one| one.name.as_str()).collect();
-    assert_eq!(names, ["postgres", "functions", "gateway"]);
-    assert_eq!(spec.release, "core");
+    let (core, official) = (render_core(&secrets), render_official(&secrets));
+    let seven = ["postgres", "auth", "api", "realtime", "storage", "functions", "gateway"];
+    assert_eq!(
+        core.services.iter().map(|one| &one.name).collect::<Vec<_>>(),
+        ["postgres", "functions", "gateway"]
+    );
+    assert_eq!(official.services.iter().map(|one| &one.name).collect::<Vec<_>>(), seven);
+    for spec in [core, official] {
+        no_template_is_left(&spec);
+    }
+}
 
+fn no_template_is_left(spec: &node::StackSpec) {
     let texts = spec.services.iter().flat_map(|one| {
         let files = one.config_mounts.iter().flat_map(|mount| &mount.files);
         let files = files.map(|file| String::from_utf8(file.content.clone()).unwrap());
@@ -110,6 +126,71 @@ fn core_renders_whole() {
     });
     for text in texts {
         assert!(!text.contains("{{") && !text.contains("{%"), "{text}");
+    }
+}
+
+#[test]
+fn the_official_release_tells_the_gateway_of_all_its_services() {
+    let conf = file(service(&render_official(&secrets()), "gateway"), "gateway.conf");
+    for target in ["api:3000", "auth:9999", "realtime:4000", "storage:5000", "functions:9000"] {
+        assert!(conf.contains(&format!("set $upstream {target};")), "{target}");
+    }
+    // pg-meta and analytics are no services of a stack.
+    assert_eq!(conf.matches("service_not_enabled").count(), 2);
+}
+
+#[test]
+fn the_official_release_publishes_the_gateway_alone_and_the_database_on_loopback() {
+    let spec = render_official(&secrets());
+    let ports =
+        spec.services.iter().flat_map(|one| one.ports.iter().map(move |port| (one.name.as_str(), port)));
+    let ports: Vec<_> = ports.map(|(name, port)| (name, port.container_port, port.exposure())).collect();
+    assert_eq!(
+        ports,
+        [("postgres", 5432, node::Exposure::Loopback), ("gateway", 8000, node::Exposure::Published)]
+    );
+    // PostgREST's admin port prints its secrets; no route leads there.
+    assert!(!file(service(&spec, "gateway"), "gateway.conf").contains("3001"));
+}
+
+#[test]
+fn the_signing_secret_stays_out_of_the_database() {
+    let secrets = secrets();
+    let signing = secret(&secrets, "jwt_secret");
+    for spec in [render_core(&secrets), render_official(&secrets)] {
+        let postgres = service(&spec, "postgres");
+        assert!(postgres.env.iter().all(|one| one.value != signing));
+        let files = postgres.config_mounts.iter().flat_map(|mount| &mount.files);
+        assert!(files.into_iter().all(|file| !String::from_utf8_lossy(&file.content).contains("jwt_secret")));
+    }
+}
+
+#[test]
+fn settings_reach_the_services_that_they_are_for() {
+    let settings = ProjectSettings {
+        jwt_exp_seconds: 60,
+        site_url: "https://app.example.com".to_owned(),
+        redirect_urls: vec!["https://a.example.com/**".to_owned(), "https://b.example.com".to_owned()],
+        signup_disabled: true,
+        db_schemas: vec!["shop".to_owned(), "public".to_owned()],
+        db_max_rows: 7,
+        upload_limit_bytes: 9,
+        ..ProjectSettings::default()
+    };
+    let secrets = secrets();
+    let spec = render(&official(), &input(&secrets, &settings)).unwrap();
+    for (name, variable, value) in [
+        ("postgres", "JWT_EXP", "60"),
+        ("auth", "GOTRUE_JWT_EXP", "60"),
+        ("auth", "GOTRUE_SITE_URL", "https://app.example.com"),
+        ("auth", "GOTRUE_URI_ALLOW_LIST", "https://a.example.com/**,https://b.example.com"),
+        ("auth", "GOTRUE_DISABLE_SIGNUP", "true"),
+        ("api", "PGRST_DB_SCHEMAS", "shop,public"),
+        ("api", "PGRST_DB_MAX_ROWS", "7"),
+        ("api", "PGRST_APP_SETTINGS_JWT_EXP", "60"),
+        ("storage", "FILE_SIZE_LIMIT", "9"),
+    ] {
+        assert_eq!(env(service(&spec, name), variable).value, value, "{name} {variable}");
     }
 }
 

@@ -30,7 +30,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Templates and files of a release by their path below `templates/`.
+/// Templates and files of a release by their path below `templates/`, and the shared ones as `shared/…`.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
 /// Longest `stack.yaml` in bytes: many times what seven services need.
@@ -209,7 +209,7 @@ impl Check<'_> {
         };
         let files = self.files;
         match files.get(source).map(|content| std::str::from_utf8(content)) {
-            None => self.require(false, at, format!("templates/{source} does not exist")),
+            None => self.require(false, at, format!("{} does not exist", place(source))),
             Some(Ok(content)) if file.template.is_some() => {
                 self.template(at, content, file.bind_placement);
             }
@@ -217,7 +217,7 @@ impl Check<'_> {
             Some(Err(_)) => self.require(
                 file.template.is_none() && !file.bind_placement,
                 at,
-                format!("templates/{source} is not UTF-8"),
+                format!("{} is not UTF-8", place(source)),
             ),
         }
     }
@@ -357,6 +357,11 @@ impl Check<'_> {
             format!("wait for each other: {}", cycle.join(", ")),
         );
     }
+}
+
+/// Where a template lies, for people.
+pub(super) fn place(source: &str) -> String {
+    if source.starts_with("shared/") { source.to_owned() } else { format!("templates/{source}") }
 }
 
 /// What may stand in `${placement.…}`; the agent knows the same names.

@@ -25,6 +25,8 @@ pub struct AgentOptions {
     pub arguments: Vec<String>,
     /// Docker Engine; default the host's.
     pub docker_host: Option<String>,
+    /// Environment of `run`.
+    pub environment: Vec<(String, String)>,
 }
 
 /// A host that has joined, with its agent running.
@@ -120,6 +122,7 @@ fn spawn(state: &Path, number: u16, options: &AgentOptions) -> Process {
             run.args([address, "127.0.0.1"]);
         }
     }
+    run.envs(options.environment.iter().map(|(name, value)| (name, value)));
     if let Some(host) = &options.docker_host {
         run.args(["--docker-host", host]);
     }

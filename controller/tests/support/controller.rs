@@ -18,6 +18,10 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// Address to listen on for agents; default loopback.
     pub node_host: Option<String>,
+    /// A superuser's URL of the server that its database is made on; default the tests'.
+    pub database_server: Option<String>,
+    /// Program and arguments that the controller is run under.
+    pub under: Vec<String>,
     /// Environment.
     pub environment: Vec<(String, String)>,
 }
@@ -48,7 +52,10 @@ impl Controller {
     /// The same with options.
     pub async fn start_with(options: Options) -> Self {
         super::install_crypto();
-        let database = Database::create().await;
+        let database = match &options.database_server {
+            Some(server) => Database::create_on(server).await,
+            None => Database::create().await,
+        };
         let dir = tempfile::Builder::new().prefix("supalove-test-").tempdir().unwrap();
         let mut key = [0u8; 32];
         aws_lc_rs::rand::fill(&mut key).unwrap();
@@ -102,7 +109,10 @@ impl Controller {
 }
 
 fn spawn(dir: &Path, public_port: u16, node_address: &str, fleet: &str, options: &Options) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_supalove-controller"));
+    let words = options.under.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_supalove-controller")]);
+    let words: Vec<&str> = words.collect();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
     let file = |name: &str| dir.join(name).display().to_string();
     command
         .arg("run")

@@ -7,7 +7,8 @@ pub fn docker(host: Option<&str>, arguments: &[&str]) -> String {
     try_docker(host, arguments).unwrap_or_else(|error| panic!("docker {arguments:?}: {error}"))
 }
 
-fn try_docker(host: Option<&str>, arguments: &[&str]) -> Result<String, String> {
+/// The same; answers what it complained about if it fails.
+pub fn try_docker(host: Option<&str>, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("docker");
     if let Some(host) = host {
         command.args(["--host", host]);
@@ -35,6 +36,11 @@ pub fn labelled(host: Option<&str>, label: &str) -> Vec<String> {
 /// Removes everything of a test's fleet, whatever state it is in. An agent that is just ending may still make
 /// something, so it looks again until nothing is left.
 pub fn remove_fleet(fleet: &str, host: Option<&str>) {
+    // A test that fails while its engine is away must tell why it failed.
+    if let Err(error) = try_docker(host, &["version"]) {
+        eprintln!("what {fleet} made is not removed: {error}");
+        return;
+    }
     let label = format!("supalove.fleet={fleet}");
     for _ in 0..10 {
         if labelled(host, &label).is_empty() {

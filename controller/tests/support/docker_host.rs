@@ -1,7 +1,12 @@
 //! One more Docker host, in a network namespace of its own, made by `deploy/dev/dockerhost.sh`. It is joined to this
 //! machine by one cable and has no way further: nothing that runs there reaches the outside.
 
-use std::{collections::HashMap, path::PathBuf, process::Command};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use serde_yaml_ng::Value;
 
@@ -64,6 +69,22 @@ impl DockerHost {
     pub fn kill_engine(&self) {
         let pid = std::fs::read_to_string(&self.pid_file).unwrap();
         run(Command::new("kill").args(["-9", pid.trim()]));
+    }
+
+    /// Asks its engine to end, and waits for that. Containers go on.
+    pub fn stop_engine(&self) {
+        let pid = std::fs::read_to_string(&self.pid_file).unwrap();
+        run(Command::new("kill").args(["-TERM", pid.trim()]));
+        let until = Instant::now() + Duration::from_secs(30);
+        while std::path::Path::new("/proc").join(pid.trim()).exists() {
+            assert!(Instant::now() < until, "the engine does not end");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Everything on it ends at once; afterwards it has what a machine has after a boot, and no engine yet.
+    pub fn power_off(&self) {
+        run(Command::new(SCRIPT).args(["poweroff", &self.dir]));
     }
 
     /// Starts its engine again; returns when it answers.

@@ -11,24 +11,28 @@ mod database;
 mod docker;
 mod docker_host;
 mod fleet;
+mod postgres;
 mod probe;
 mod process;
 mod raw_http;
 mod release;
 mod releases;
+mod tcp_proxy;
 
 pub use agent::{Agent, AgentOptions, join};
 pub use api::{Api, wait_for};
 pub use controller::{Controller, Options};
 pub use database::Database;
-pub use docker::{docker, labelled, remove_fleet};
+pub use docker::{docker, labelled, remove_fleet, try_docker};
 pub use docker_host::DockerHost;
 pub use fleet::{Fleet, Tenant};
+pub use postgres::Postgres;
 pub use probe::{Held, Target, probe};
 pub use process::{Process, free_port};
 pub use raw_http::{Answer, Server};
 pub use release::copy_core;
-pub use releases::echo_releases;
+pub use releases::{core_image, echo_releases, steps_releases};
+pub use tcp_proxy::TcpProxy;
 
 /// Product time limits are asserted with this slack.
 pub const SLACK: u32 = 3;

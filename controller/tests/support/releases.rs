@@ -8,20 +8,35 @@ use std::{
 use serde_yaml_ng::Value;
 use tempfile::TempDir;
 
-/// A directory with the release "echo": core's gateway, as it is, before services that answer with what arrived.
-pub fn echo_releases() -> TempDir {
+/// A directory with the release "echo": the gateway of an embedded release before services that answer with what
+/// arrived. All run on core's images, which are there on every machine.
+pub fn echo_releases(gateway_of: &str) -> TempDir {
     let root = tempfile::Builder::new().prefix("supalove-test-releases-").tempdir().unwrap();
     let release = root.path().join("echo");
     let source = source("controller/tests/releases/echo");
     copy_tree(&source.join("templates"), &release.join("templates"));
-    copy_tree(&core().join("templates/gateway"), &release.join("templates/gateway"));
     let mut manifest = read_yaml(&source.join("stack.yaml"));
-    let core = read_yaml(&core().join("stack.yaml"));
+    let core = manifest_of("core");
     let services = manifest["services"].as_sequence_mut().unwrap();
     for service in services.iter_mut() {
         service["image"] = service_of(&core, "functions")["image"].clone();
     }
-    services.push(service_of(&core, "gateway").clone());
+    let mut gateway = service_of(&manifest_of(gateway_of), "gateway").clone();
+    gateway["image"] = service_of(&core, "gateway")["image"].clone();
+    services.push(gateway);
+    fs::write(release.join("stack.yaml"), serde_yaml_ng::to_string(&manifest).unwrap()).unwrap();
+    root
+}
+
+/// A directory with the release "steps": two small services, one waiting for the other.
+pub fn steps_releases() -> TempDir {
+    let root = tempfile::Builder::new().prefix("supalove-test-releases-").tempdir().unwrap();
+    let release = root.path().join("steps");
+    copy_tree(&source("controller/tests/releases/steps"), &release);
+    let mut manifest = read_yaml(&release.join("stack.yaml"));
+    for service in manifest["services"].as_sequence_mut().unwrap() {
+        service["image"] = core_image("gateway").into();
+    }
     fs::write(release.join("stack.yaml"), serde_yaml_ng::to_string(&manifest).unwrap()).unwrap();
     root
 }
@@ -30,8 +45,13 @@ fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-fn core() -> PathBuf {
-    source("deploy/stacks/core")
+fn manifest_of(release: &str) -> Value {
+    read_yaml(&source("deploy/stacks").join(release).join("stack.yaml"))
+}
+
+/// Core's image of this service.
+pub fn core_image(service: &str) -> String {
+    service_of(&manifest_of("core"), service)["image"].as_str().unwrap().to_owned()
 }
 
 fn read_yaml(path: &Path) -> Value {

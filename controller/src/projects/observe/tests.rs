@@ -20,7 +20,7 @@ fn project(state: ProjectState, desired: Desired, kind: Option<OperationKind>) -
         services: Vec::new(),
         purge_at: None,
         purge_due: false,
-        node_lost: false,
+        node_silence: std::time::Duration::ZERO,
         placement: Some(PlacementRow { node: NodeId::generate(), slot: 0, holds_compute: true }),
         operation: kind.map(|kind| OpenOperation {
             id: OperationId::generate(),
@@ -42,6 +42,14 @@ fn report(phase: StackPhase, generation: u64) -> ObservedStack {
 
 fn error(permanent: bool) -> StackError {
     StackError { reason: "SERVICE_EXITED".into(), message: "boom".into(), permanent, ..Default::default() }
+}
+
+fn service(name: &str, state: ServiceState) -> ObservedService {
+    ObservedService { name: name.into(), state: state.into(), ..Default::default() }
+}
+
+fn known_as(name: &str, state: &str) -> ServiceStatus {
+    ServiceStatus { name: name.into(), state: state.into(), message: String::new() }
 }
 
 #[test]
@@ -104,15 +112,26 @@ fn a_stopped_project_within_its_undo_window_stays_going_down() {
 #[test]
 fn a_service_that_falls_is_an_event_and_makes_the_project_unhealthy() {
     let mut up = project(ProjectState::ActiveHealthy, Desired::Running, None);
-    up.services =
-        vec![ServiceStatus { name: "postgres".into(), state: "HEALTHY".into(), message: String::new() }];
-    let service = ObservedService {
-        name: "postgres".into(),
-        state: ServiceState::Exited.into(),
-        message: "exit code 1".into(),
-        restarts: 1,
-    };
+    up.services = vec![known_as("postgres", "HEALTHY")];
+    let service =
+        ObservedService { message: "exit code 1".into(), ..service("postgres", ServiceState::Exited) };
     let verdict = judge(&up, &ObservedStack { services: vec![service], ..report(StackPhase::Unhealthy, 3) });
     assert_eq!(verdict.state, Some((ProjectState::ActiveUnhealthy, "postgres: exit code 1".to_owned())));
     assert_eq!(verdict.events.len(), 1);
+}
+
+#[test]
+fn what_an_agent_has_not_looked_at_again_is_as_it_was() {
+    let looking = ObservedStack {
+        services: vec![service("gateway", ServiceState::Pending), service("postgres", ServiceState::Healthy)],
+        ..report(StackPhase::Converging, 3)
+    };
+    let mut up = project(ProjectState::ActiveHealthy, Desired::Running, None);
+    up.services = vec![known_as("gateway", "HEALTHY"), known_as("postgres", "HEALTHY")];
+    assert!(judge(&up, &looking).is_nothing());
+    // A new generation begins with services that nobody has looked at.
+    let mut restarting = project(ProjectState::Restarting, Desired::Running, Some(OperationKind::Restart));
+    restarting.services.clone_from(&up.services);
+    let now = judge(&restarting, &looking).services.unwrap();
+    assert_eq!(now, [known_as("gateway", "PENDING"), known_as("postgres", "HEALTHY")]);
 }

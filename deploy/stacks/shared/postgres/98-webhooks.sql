@@ -81,25 +81,33 @@ alter function supabase_functions.http_request() owner to supabase_functions_adm
 revoke all on function supabase_functions.http_request() from public;
 grant execute on function supabase_functions.http_request() to postgres, anon, authenticated, service_role;
 
--- pg_net, when it is created, is opened to the roles whose triggers call it.
-create function extensions.grant_pg_net_access() returns event_trigger
-  language plpgsql security definer set search_path = '' as $$
+-- pg_net, when it is created, is opened to the roles whose triggers call it. supabase/postgres has such a
+-- trigger of its own, which does more; it stays.
+do $do$
   begin
-    if exists (
-      select from pg_catalog.pg_event_trigger_ddl_commands() as c
-      join pg_catalog.pg_extension as e on c.objid = e.oid
-      where c.object_type = 'extension' and e.extname = 'pg_net')
-    then
-      grant usage on schema net to supabase_functions_admin, postgres, anon, authenticated, service_role;
-      grant execute on all functions in schema net
-        to supabase_functions_admin, postgres, anon, authenticated, service_role;
+    if exists (select from pg_event_trigger where evtname = 'issue_pg_net_access') then
+      return;
     end if;
+    create function extensions.grant_pg_net_access() returns event_trigger
+      language plpgsql security definer set search_path = '' as $$
+      begin
+        if exists (
+          select from pg_catalog.pg_event_trigger_ddl_commands() as c
+          join pg_catalog.pg_extension as e on c.objid = e.oid
+          where c.object_type = 'extension' and e.extname = 'pg_net')
+        then
+          grant usage on schema net to supabase_functions_admin, postgres, anon, authenticated, service_role;
+          grant execute on all functions in schema net
+            to supabase_functions_admin, postgres, anon, authenticated, service_role;
+        end if;
+      end
+    $$;
+    alter function extensions.grant_pg_net_access() owner to supabase_admin;
+    create event trigger issue_pg_net_access on ddl_command_end when tag in ('CREATE EXTENSION')
+      execute function extensions.grant_pg_net_access();
+    alter event trigger issue_pg_net_access owner to supabase_admin;
   end
-$$;
-alter function extensions.grant_pg_net_access() owner to supabase_admin;
-create event trigger issue_pg_net_access on ddl_command_end when tag in ('CREATE EXTENSION')
-  execute function extensions.grant_pg_net_access();
-alter event trigger issue_pg_net_access owner to supabase_admin;
+$do$;
 
 do $$
   begin

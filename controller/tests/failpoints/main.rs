@@ -1,0 +1,112 @@
+//! `kill -9` at every step: each failpoint ends its process in the middle of an act on a project; the process is started
+//! again, and the act must end as it was asked, with nothing done twice and nobody else touched.
+//!
+//! Needs programs that were built with the feature `failpoints`: `deploy/dev/test.sh` does that.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod acts;
+mod checks;
+mod pair;
+mod rows;
+
+use std::{collections::BTreeMap, fs, panic::AssertUnwindSafe, path::Path, thread};
+
+use futures::FutureExt as _;
+use supalove_failpoints::{POINTS, Side};
+use tokio::runtime::Runtime;
+
+use self::{
+    acts::LIFE,
+    pair::Pair,
+    rows::{Done, Rows},
+};
+
+/// Controllers with an agent each that work at the same time.
+const PAIRS: usize = 3;
+
+#[test]
+fn a_process_that_dies_at_any_step_finishes_what_was_asked() {
+    let rows = Rows::default();
+    // A thread each: looking at the engine blocks.
+    let workers: Vec<_> = (0..PAIRS)
+        .map(|_| {
+            let rows = rows.clone();
+            thread::spawn(|| Runtime::new().unwrap().block_on(work(rows)))
+        })
+        .collect();
+    let mut passed: BTreeMap<String, usize> = BTreeMap::new();
+    for worker in workers {
+        for (point, times) in worker.join().unwrap() {
+            *passed.entry(point).or_default() += times;
+        }
+    }
+    report(&rows, &passed);
+}
+
+/// Works off rows until there are none; answers how often each point was passed.
+async fn work(rows: Rows) -> BTreeMap<String, usize> {
+    let mut passed = BTreeMap::new();
+    while rows.are_left() {
+        let mut pair = Pair::start().await;
+        lives(&mut pair, &rows).await;
+        pair.count_passes(&mut passed);
+    }
+    passed
+}
+
+/// Whole lives of projects, until no row is left or one has failed: after that nothing can be relied on.
+async fn lives(pair: &mut Pair, rows: &Rows) {
+    while rows.are_left() {
+        for stage in LIFE {
+            if stage.is_detour() && !stage.acts.iter().any(|act| rows.want(*act)) {
+                continue;
+            }
+            for act in stage.acts {
+                let row = rows.take(*act);
+                let run = AssertUnwindSafe(pair.run(*act, row.as_ref())).catch_unwind().await;
+                if let Some(row) = row {
+                    rows.put(Done::new(row, run.as_ref().ok().copied()));
+                }
+                if run.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn report(rows: &Rows, passed: &BTreeMap<String, usize>) {
+    let done = rows.done();
+    println!("\n{:<38} {:<10} {:<26} {:>5} {:>6}", "failpoint", "side", "act", "pass", "s");
+    for row in &done {
+        println!("{row}");
+    }
+    let failed: Vec<&Done> = done.iter().filter(|row| row.seconds.is_none()).collect();
+    let dead = |name: &str| done.iter().any(|row| row.row.point == name && row.seconds.is_some());
+    println!("\n{:<38} {:>7} {:>6}", "failpoint", "passed", "died");
+    for point in POINTS {
+        let died = done.iter().filter(|row| row.row.point == point.name && row.seconds.is_some()).count();
+        println!("{:<38} {:>7} {:>6}", point.name, passed.get(point.name).unwrap_or(&0), died);
+    }
+    let never: Vec<&str> = POINTS.iter().map(|point| point.name).filter(|name| !dead(name)).collect();
+    println!("{} points, {} deaths, {} failed", POINTS.len(), done.len(), failed.len());
+    assert!(failed.is_empty(), "did not end as asked: {failed:#?}");
+    assert!(never.is_empty() || rows.are_some_left_out(), "nothing died at {never:?}");
+}
+
+/// The counterpart of `failpoints_are_absent`: what is looked for there is found in programs that have them.
+#[test]
+fn programs_with_failpoints_hold_their_names() {
+    let controller = Path::new(env!("CARGO_BIN_EXE_supalove-controller"));
+    for (side, program) in [
+        (Side::Controller, controller.to_owned()),
+        (Side::Agent, controller.with_file_name("supalove-agent")),
+    ] {
+        let text = String::from_utf8_lossy(&fs::read(&program).unwrap()).into_owned();
+        for point in POINTS.iter().filter(|point| point.side() == side) {
+            assert!(text.contains(point.name), "{} in {program:?}", point.name);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# What `make up` makes before anything runs: the programs, and beside them the images of the release. Sourced.
+
+# Longest time for one image. The largest official ones are about a gigabyte.
+PULL_SECONDS=900
+
+# Runs cargo, and nothing after it: ending this process ends the compiler.
+build_programs() { cd "$ROOT" && exec cargo build --profile quick --workspace --bins --locked; }
+
+build_image_set() {
+  if [[ -w /var/run/docker.sock && $EUID -eq 0 ]]; then
+    "$ROOT/deploy/images/build.sh"
+  else
+    as_root env "DOCKER_HOST=$DOCKER_HOST" "PATH=$PATH" "$ROOT/deploy/images/build.sh"
+  fi
+}
+
+# The images that a stack.yaml names, one per line.
+images_of() { awk '$1 == "image:" { print $2 }' "$1" | sort -u; }
+
+# Pulls what the engine lacks. The agent would do it too, but would try again until the operation's deadline, and what
+# the engine says at the first refusal is the answer.
+pull_images() { # stack.yaml
+  local image
+  for image in $(images_of "$1"); do
+    docker_ image inspect "$image" >/dev/null 2>&1 && continue
+    echo "pulling $image"
+    if ! docker_within "$PULL_SECONDS" pull --quiet "$image"; then
+      echo "the image $image could not be pulled"
+      return 1
+    fi
+  done
+}
+
+get_images() {
+  local release
+  release=$(cat "$STATE/release")
+  if [[ $release == core ]]; then build_image_set; else pull_images "$STACKS/$release/stack.yaml"; fi
+}
+
+# The images come from the network while the compiler has the processor. The first that fails ends both.
+build() {
+  local images programs started=$SECONDS
+  say "building the programs (quick profile) and getting the images of $(cat "$STATE/release")"
+  get_images >"$LOGS/images.log" 2>&1 &
+  images=$!
+  (build_programs) &
+  programs=$!
+  while is_alive "$images" && is_alive "$programs"; do sleep 0.2; done
+  if ! is_alive "$images"; then wait "$images" || images_failed "$programs"; fi
+  if ! wait "$programs"; then
+    end_process "$images" 5
+    die 'the programs could not be built' 'the messages of cargo are above'
+  fi
+  say "built in $((SECONDS - started)) s"
+  if is_alive "$images"; then say "getting the images (log: .supalove/log/images.log)"; fi
+  wait "$images" || images_failed
+  say 'the images are there'
+}
+
+images_failed() { # pid of the compiler, if it is at work
+  [[ -z ${1:-} ]] || end_process "$1" 5
+  tail -n 30 "$LOGS/images.log" >&2
+  die "the images of $(cat "$STATE/release") are not to be had" \
+    "the last words are above; all of them: $LOGS/images.log" 'the release core needs no image registry: make up RELEASE=core'
+}
