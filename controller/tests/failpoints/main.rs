@@ -11,7 +11,13 @@ mod checks;
 mod pair;
 mod rows;
 
-use std::{collections::BTreeMap, fs, panic::AssertUnwindSafe, path::Path, thread};
+use std::{
+    collections::BTreeMap,
+    fs,
+    panic::{AssertUnwindSafe, resume_unwind},
+    path::Path,
+    thread,
+};
 
 use futures::FutureExt as _;
 use supalove_failpoints::{POINTS, Side};
@@ -66,11 +72,12 @@ async fn lives(pair: &mut Pair, rows: &Rows) {
             for act in stage.acts {
                 let row = rows.take(*act);
                 let run = AssertUnwindSafe(pair.run(*act, row.as_ref())).catch_unwind().await;
-                if let Some(row) = row {
-                    rows.put(Done::new(row, run.as_ref().ok().copied()));
-                }
-                if run.is_err() {
-                    return;
+                match (row, run) {
+                    (Some(row), Ok(took)) => rows.put(Done::new(row, Some(took))),
+                    (Some(row), Err(_)) => return rows.put(Done::new(row, None)),
+                    (None, Ok(_)) => {}
+                    // Nobody died, and yet it went wrong: then no row tells anything.
+                    (None, Err(panic)) => resume_unwind(panic),
                 }
             }
         }
