@@ -39,9 +39,27 @@ fn total_memory(meminfo: &str) -> Option<u32> {
     u32::try_from(kib / 1024).ok()
 }
 
+/// MiB that the engine's file system must have left for a new project: the containers of one write some 100 MiB before
+/// they are ready, and the others go on writing.
+const LEAST_DISK_MIB: u64 = 512;
+
 /// Size of the file system that holds the volumes.
 fn disk_mib(path: &str) -> u64 {
-    rustix::fs::statvfs(path).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize) / (1024 * 1024))
+    rustix::fs::statvfs(path).map_or(0, |stat| mib(stat.f_blocks, stat.f_frsize))
+}
+
+/// Why there is no room for a new project on the file system that holds the volumes.
+pub fn disk_shortage(docker_root: &str) -> Option<String> {
+    let stat = rustix::fs::statvfs(docker_root).ok()?;
+    shortage(docker_root, mib(stat.f_bavail, stat.f_frsize))
+}
+
+fn shortage(docker_root: &str, free_mib: u64) -> Option<String> {
+    (free_mib < LEAST_DISK_MIB).then(|| format!("the disk of {docker_root} is full: {free_mib} MiB left"))
+}
+
+fn mib(blocks: u64, block_bytes: u64) -> u64 {
+    blocks.saturating_mul(block_bytes) / (1024 * 1024)
 }
 
 /// Identity of this boot.
@@ -66,6 +84,12 @@ mod tests {
     fn memory_is_read() {
         assert_eq!(total_memory("MemFree: 1 kB\nMemTotal:       2097152 kB\n"), Some(2048));
         assert_eq!(total_memory(""), None);
+    }
+
+    #[test]
+    fn a_full_disk_is_told() {
+        assert_eq!(shortage("/d", LEAST_DISK_MIB), None);
+        assert_eq!(shortage("/d", 3).unwrap(), "the disk of /d is full: 3 MiB left");
     }
 
     #[test]

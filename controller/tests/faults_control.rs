@@ -5,9 +5,12 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use supalove_proto::v1::{ListNodesRequest, NodeState, OperationState, ProjectState};
+use supalove_proto::v1::{
+    GetMeRequest, ListNodesRequest, NodeState, OperationState, ProjectState, RefreshRequest, SignInRequest,
+};
 use support::{
-    Agent, AgentOptions, Api, Controller, Fleet, Options, Postgres, SLACK, TcpProxy, docker, wait_for,
+    Agent, AgentOptions, Api, Clock, Controller, Fleet, Options, PASSWORD, Postgres, SLACK, TcpProxy, docker,
+    wait_for,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -143,4 +146,69 @@ async fn a_cut_line_is_shown_and_comes_back_without_a_restart() {
     let over = events.iter().rposition(|said| said == "ACTIVE_HEALTHY");
     assert!(shown.is_some() && shown < over, "{events:#?}");
     drop(agent);
+}
+
+/// Certificates and keys are back-dated by so much: clocks may be apart by it.
+const JUMPS: [&str; 3] = ["+1h", "-1h", "+0h"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_jumps_by_an_hour_ends_no_session_no_operation_and_no_container() {
+    let (ours, hosts) = (Clock::start(), Clock::start());
+    let mut controller = Controller::start_with(Options { under: ours.under(), ..Options::default() }).await;
+    let mut api = controller.operator().await;
+    let token = api.join_token().await;
+    let options = AgentOptions { under: hosts.under(), ..AgentOptions::default() };
+    let mut agent = Agent::start_with(&controller, &token, options);
+    api.wait_ready_nodes(1).await;
+    let project = api.create_healthy("steady", "core").await.r#ref;
+    let before = starts(&project);
+    let epoch = async |controller: &Controller| -> i64 {
+        let pool = controller.database.pool().await;
+        sqlx::query_scalar("SELECT session_epoch FROM nodes").fetch_one(&pool).await.unwrap()
+    };
+
+    for jump in JUMPS {
+        let (_, operation) = created(&api, &format!("clock{jump}")).await;
+        let session = epoch(&controller).await;
+        let refresh = sign_in(&mut api).await;
+        for clock in [&ours, &hosts] {
+            clock.jump(jump);
+            // Long enough for pings and looks, and for the clock's own delay of a second.
+            tokio::time::sleep(Duration::from_secs(6)).await;
+        }
+        renewed(&mut api, &refresh).await;
+        assert_succeeds(&api, &operation).await;
+        assert_eq!(epoch(&controller).await, session, "at {jump} the session went on");
+        assert_eq!(api.project(&project).await.state(), ProjectState::ActiveHealthy);
+        // New handshakes, with a new certificate of a controller whose clock alone is wrong.
+        hosts.jump("+0h");
+        agent.process.kill();
+        controller.kill_and_restart().await;
+        let session = epoch(&controller).await;
+        agent.restart();
+        wait_for("a new session", BACK * SLACK, async || (epoch(&controller).await > session).then_some(()))
+            .await;
+        api.wait_state(&project, ProjectState::ActiveHealthy, BACK * SLACK).await;
+        assert_eq!(starts(&project), before, "no container was started again");
+    }
+}
+
+/// Signs in; answers the refresh token.
+async fn sign_in(api: &mut Api) -> String {
+    let request = SignInRequest {
+        email: "operator@example.com".into(),
+        password: PASSWORD.into(),
+        ..SignInRequest::default()
+    };
+    let tokens = api.auth().sign_in(request).await.unwrap().into_inner().tokens.unwrap();
+    api.use_token(&tokens.access_token);
+    tokens.refresh_token
+}
+
+/// An access token lives for an hour, so a jump may end it; the session it belongs to goes on with the refresh token.
+async fn renewed(api: &mut Api, refresh_token: &str) {
+    let request = RefreshRequest { refresh_token: refresh_token.into() };
+    let tokens = api.auth().refresh(request).await.unwrap().into_inner().tokens.unwrap();
+    api.use_token(&tokens.access_token);
+    api.auth().get_me(GetMeRequest {}).await.unwrap();
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use supalove_proto::v1::{OperationState, ProjectState, StopProjectRequest};
+use supalove_proto::v1::{GetOperationRequest, OperationState, ProjectState, StopProjectRequest};
 use support::{Agent, AgentOptions, Api, Controller, DockerHost, Options, SLACK, copy_core, wait_for};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -28,6 +28,10 @@ const ANSWER: Duration = Duration::from_secs(5);
 const BACK: Duration = Duration::from_secs(8);
 /// Probes of the gateway until it counts as unhealthy: 3 times 5 s, and 2 s for an answer (`probe` in core's stack.yaml).
 const NOTICED: Duration = Duration::from_secs(17);
+/// Between two looks of the controller at what is on a host (`inventory` of its times).
+const LOOKED: Duration = Duration::from_mins(1);
+/// Room for the images, three small databases, and what a node must have left (`LEAST_DISK_MIB` of the agent).
+const SMALL_DISK: &str = "2g";
 /// A service that does not answer for so long is restarted (`unhealthy_restart` of the agent's times).
 const RESTARTED: Duration = Duration::from_mins(1);
 
@@ -63,7 +67,10 @@ impl BootId {
 
 impl Scene {
     async fn set() -> Self {
-        let host = DockerHost::up();
+        Self::set_on(DockerHost::up()).await
+    }
+
+    async fn set_on(host: DockerHost) -> Self {
         let releases = tempfile::tempdir().unwrap();
         copy_core(releases.path(), ORDERED, |yaml| {
             yaml.replace("  - name: functions\n", "  - name: functions\n    depends_on: [postgres]\n")
@@ -176,14 +183,16 @@ impl Visitor {
 }
 
 fn agent_options(host: &DockerHost, boot: &BootId) -> AgentOptions {
-    let arguments = ["--publish-address", "0.0.0.0", "--advertise-address", &host.far];
+    // More disk than there is, so that a full one is not met by counting alone.
+    let disk = ["--disk-mib", "100000"];
+    let arguments = [&["--publish-address", "0.0.0.0", "--advertise-address", &host.far][..], &disk].concat();
     // A boot id is the kernel's; in a mount namespace of its own the agent sees ours in its place.
     let script = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
     let boot = boot.file().display().to_string();
     let unshare = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", script, &boot];
     AgentOptions {
         under: [host.under(), unshare.map(str::to_owned).to_vec()].concat(),
-        arguments: arguments.map(str::to_owned).to_vec(),
+        arguments: arguments.into_iter().map(str::to_owned).collect(),
         docker_host: Some(host.engine.clone()),
         ..AgentOptions::default()
     }
@@ -310,4 +319,56 @@ fn assert_in_order(scene: &Scene, site: &Site) {
     let (functions, gateway) = (started("functions"), started("gateway"));
     assert!(ready < functions.as_str(), "postgres was ready at {ready}, functions started at {functions}");
     assert!(functions < gateway, "functions started at {functions}, gateway at {gateway}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told_takes_no_new_project_and_is_over_when_there_is_room() {
+    let scene = Scene::set_on(DockerHost::with_disk(SMALL_DISK)).await;
+    let site = scene.healthy("old").await;
+    scene.sql(&site, "create table kept (x int); insert into kept values (42)");
+    println!("filled with {} MiB", scene.host.fill_disk());
+
+    // Placed before anybody knows: what fails names the cause.
+    let early = scene.api.create("early", ORDERED).await;
+    let early_operation = early.operation.unwrap().id;
+    let said = wait_for("the cause", NOTICED * SLACK, async || {
+        let request = GetOperationRequest { operation_id: early_operation.clone() };
+        let operation =
+            scene.api.operations().get_operation(request).await.unwrap().into_inner().operation.unwrap();
+        operation.status_message.contains("no space left").then_some(operation.status_message)
+    })
+    .await;
+    println!("a create: {said}");
+
+    // A database that has to write cannot go on; it says why, and is not thrown away.
+    let write =
+        "select pg_logical_emit_message(false, 'x', repeat('x', 1000000)) from generate_series(1, 100)";
+    let postgres = site.container("postgres");
+    let psql = ["psql", "-h", "127.0.0.1", "-U", "supabase_admin", "-d", "postgres", "-c", write];
+    let docker = [&["--host", &scene.host.engine, "exec", &postgres][..], &psql].concat();
+    let outcome = std::process::Command::new("docker").args(docker).output().unwrap();
+    assert!(!outcome.status.success(), "there was room");
+    let unhealthy =
+        scene.api.wait_state(&site.project_ref, ProjectState::ActiveUnhealthy, NOTICED * SLACK).await;
+    println!("a project: {}", unhealthy.state_reason);
+
+    // From its next look on the node takes no new project.
+    wait_for("the node to say that it is full", LOOKED * SLACK, async || {
+        let node = scene.api.nodes().await.remove(0);
+        node.blocked_slots.iter().any(|slot| slot.contains("is full")).then_some(())
+    })
+    .await;
+    let late = scene.api.create("late", ORDERED).await;
+    let late_ref = late.project.unwrap().r#ref;
+    let waiting = scene.api.project(&late_ref).await;
+    assert_eq!(waiting.state(), ProjectState::ComingUp);
+    assert!(waiting.state_reason.contains("has no free slot"), "{}", waiting.state_reason);
+
+    scene.host.free_disk();
+    for operation in [early_operation, late.operation.unwrap().id] {
+        let operation = scene.api.wait(&operation).await;
+        assert_eq!(operation.state(), OperationState::Succeeded, "{operation:#?}");
+    }
+    scene.api.wait_state(&site.project_ref, ProjectState::ActiveHealthy, NOTICED * SLACK).await;
+    assert_eq!(scene.sql(&site, "select x from kept"), "42");
 }

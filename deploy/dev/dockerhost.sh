@@ -22,7 +22,7 @@ LOCK=/run/supalove-dockerhost.lock
 # Cables are 10.77.64.0/30 to 10.77.255.252/30.
 CABLES=10.77
 # Room for the local image set and a few small databases.
-DISK=4g
+DISK=${DOCKERHOST_DISK:-4g}
 
 id_of() { echo "${1##*.}"; } # directory
 space_of() { echo "supalove-$(id_of "$1")"; }

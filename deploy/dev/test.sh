@@ -90,7 +90,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 need_rights
 check_toolchains
-install_packages
+# faketime: clocks that jump.
+install_packages faketime:faketime
 remove_old_runs
 folder=$(mktemp -d "$RUNS.XXXXXX")
 chmod 0711 "$folder"

@@ -33,7 +33,8 @@ pub async fn taken(engine: &Engine) -> Result<Taken, EngineError> {
         .collect();
     let mut held: Vec<Held> = engine_networks(&networks).collect();
     held.extend(routes(&route, &own_bridges));
-    Ok(Taken { ports, networks: held })
+    let no_room = crate::host::disk_shortage(&engine.info().await?.root_dir);
+    Ok(Taken { ports, networks: held, no_room })
 }
 
 fn engine_networks(networks: &[HostNetwork]) -> impl Iterator<Item = Held> {

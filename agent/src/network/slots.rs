@@ -24,6 +24,8 @@ pub struct Taken {
     pub ports: BTreeMap<u16, String>,
     /// Address ranges.
     pub networks: Vec<Held>,
+    /// Why the host has no room for any new project.
+    pub no_room: Option<String>,
 }
 
 /// The blocked slots, each with its first reason.
@@ -37,6 +39,9 @@ fn reason(host: &HostSettings, taken: &Taken, slot: u32) -> Option<String> {
     let (Some(first), Some(network)) = (host.slot_ports(slot), host.slot_network(slot)) else {
         return Some("outside the host's ports or network range".into());
     };
+    if taken.no_room.is_some() {
+        return taken.no_room.clone();
+    }
     let last = first.saturating_add(u16::try_from(PORTS_PER_SLOT - 1).unwrap_or_default());
     if let Some((port, holder)) = taken.ports.range(first..=last).next() {
         return Some(format!("port {port} is {holder}"));
@@ -79,6 +84,7 @@ mod tests {
                 },
                 Held { network: "192.168.0.0/16".parse().unwrap(), holder: "elsewhere".into() },
             ],
+            no_room: None,
         };
         let blocked: Vec<_> = blocked(&host(), &taken).into_iter().map(|b| (b.slot, b.reason)).collect();
         assert_eq!(
@@ -97,6 +103,8 @@ mod tests {
             Held { network: "10.0.0.0/8".parse().unwrap(), holder: "route 10.0.0.0/8 dev tun0".into() };
         let taken = Taken { networks: vec![wide], ..Taken::default() };
         assert_eq!(blocked(&host(), &taken).len(), 16);
+        let full = Taken { no_room: Some("the disk is full".into()), ..Taken::default() };
+        assert_eq!(blocked(&host(), &full).len(), 16);
         assert!(blocked(&host(), &Taken::default()).is_empty());
     }
 }

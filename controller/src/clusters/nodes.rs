@@ -1,5 +1,7 @@
 //! A node: what it says of itself at Hello, and how it is.
 
+use std::ops::Range;
+
 use chrono::{DateTime, Utc};
 use ipnet::Ipv4Net;
 use sqlx::postgres::types::PgRange;
@@ -190,15 +192,26 @@ fn is_host(text: &str) -> bool {
             && !text.starts_with(['-', '.']))
 }
 
-/// Blocked slots as ranges and as sentences.
+/// Blocked slots as ranges and as sentences, neighbours with the same reason as one.
 pub fn blocked_ranges(blocked: &[BlockedSlot], slots: i32) -> (Vec<PgRange<i32>>, Vec<String>) {
-    let known =
-        blocked.iter().filter_map(|b| Some((i32::try_from(b.slot).ok().filter(|s| *s < slots)?, &b.reason)));
-    let reason = |text: &str| text.chars().filter(|c| !c.is_control()).take(REASON_CHARS).collect::<String>();
-    known
-        .map(|(slot, why)| (PgRange::from(slot..slot + 1), format!("slot {slot}: {}", reason(why))))
-        .take(MOST_SLOTS)
-        .unzip()
+    let mut runs: Vec<(Range<i32>, &str)> = Vec::new();
+    for BlockedSlot { slot, reason } in blocked {
+        let Some(slot) = i32::try_from(*slot).ok().filter(|slot| *slot < slots) else { continue };
+        match runs.last_mut() {
+            Some((run, said)) if run.end == slot && said == reason => run.end += 1,
+            _ => runs.push((slot..slot + 1, reason)),
+        }
+    }
+    let sentence = |run: &Range<i32>, reason: &str| {
+        let reason: String = reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS).collect();
+        match run.end - run.start {
+            1 => format!("slot {}: {reason}", run.start),
+            _ => format!("slots {} to {}: {reason}", run.start, run.end - 1),
+        }
+    };
+    let sentences =
+        runs.into_iter().map(|(run, reason)| (PgRange::from(run.clone()), sentence(&run, reason)));
+    sentences.take(MOST_SLOTS).unzip()
 }
 
 #[cfg(test)]
@@ -207,6 +220,21 @@ mod tests {
     use supalove_proto::node::v1::Capacity;
 
     use super::*;
+
+    #[test]
+    fn neighbours_blocked_for_one_reason_are_one_sentence() {
+        let blocked = |slot, reason: &str| BlockedSlot { slot, reason: reason.into() };
+        let all = [
+            blocked(0, "full"),
+            blocked(1, "full"),
+            blocked(3, "full"),
+            blocked(4, "port"),
+            blocked(9, "far"),
+        ];
+        let (ranges, sentences) = blocked_ranges(&all, 8);
+        assert_eq!(ranges, [PgRange::from(0..2), PgRange::from(3..4), PgRange::from(4..5)]);
+        assert_eq!(sentences, ["slots 0 to 1: full", "slot 3: full", "slot 4: port"]);
+    }
 
     #[test]
     fn silence_makes_a_node_unhealthy_then_lost_later_in_private_clusters() {

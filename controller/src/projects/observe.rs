@@ -98,9 +98,21 @@ fn failed(project: &Snapshot, observed: &ObservedStack) -> Verdict {
             Verdict { status: Some(failure.message.clone()), trouble: Some(failure), ..Verdict::default() }
         }
         None if project.desired == Desired::Running && is_up(project.state) => {
-            Verdict { state: Some((ProjectState::ActiveUnhealthy, failure.message)), ..Verdict::default() }
+            Verdict { state: Some((ProjectState::ActiveUnhealthy, told(failure))), ..Verdict::default() }
         }
-        None => Verdict { state: Some((project.state, failure.message)), ..Verdict::default() },
+        None => Verdict { state: Some((project.state, told(failure))), ..Verdict::default() },
+    }
+}
+
+/// Log lines in the reason of a state.
+const REASON_LINES: usize = 3;
+
+/// A failure as the reason of a state: with the container's last words, since no operation keeps them.
+fn told(failure: Failure) -> String {
+    let last = failure.log_tail.len().saturating_sub(REASON_LINES);
+    match &failure.log_tail[last..] {
+        [] => failure.message,
+        lines => format!("{}; its last lines: {}", failure.message, lines.join(" / ")),
     }
 }
 
@@ -141,8 +153,8 @@ pub fn failure(error: Option<&StackError>) -> Failure {
 
 /// What is wrong, in one line: the error, else each service that is not ready.
 fn why(observed: &ObservedStack) -> String {
-    if let Some(error) = &observed.error {
-        return printable(&error.message);
+    if observed.error.is_some() {
+        return told(failure(observed.error.as_ref()));
     }
     let down: Vec<String> = statuses(observed)
         .into_iter()

@@ -9,6 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Months, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
+use supalove_certs::BACK_DATED;
 use zeroize::Zeroizing;
 
 /// Life of the API keys, as on the hosted platform.
@@ -78,9 +79,10 @@ impl fmt::Debug for ProjectSecrets {
 }
 
 impl ProjectSecrets {
-    /// New secrets. The API keys carry the ref and live for ten years from now.
+    /// New secrets. The API keys carry the ref and live for ten years. They are back-dated as certificates are: services
+    /// refuse keys from the future, and a host's clock may be behind ours.
     pub fn generate(project_ref: &str) -> Result<Self, SecretsError> {
-        Self::generate_at(project_ref, Utc::now())
+        Self::generate_at(project_ref, Utc::now() - BACK_DATED)
     }
 
     fn generate_at(project_ref: &str, now: DateTime<Utc>) -> Result<Self, SecretsError> {

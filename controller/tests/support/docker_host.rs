@@ -3,7 +3,9 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -33,9 +35,14 @@ pub struct DockerHost {
 impl DockerHost {
     /// Makes one that has the images of the release `core`.
     pub fn up() -> Self {
+        Self::with_disk("4g")
+    }
+
+    /// The same with so much room for images and volumes, e.g. "2g".
+    pub fn with_disk(size: &str) -> Self {
         let owner = std::process::id().to_string();
         let images = images();
-        let facts = run(Command::new(SCRIPT).arg("up").arg(owner).args(images));
+        let facts = run(Command::new(SCRIPT).arg("up").arg(owner).args(images).env("DOCKERHOST_DISK", size));
         let mut facts: HashMap<&str, &str> = facts.lines().filter_map(|line| line.split_once('=')).collect();
         let mut fact =
             |name: &str| facts.remove(name).unwrap_or_else(|| panic!("{name} is missing")).to_owned();
@@ -76,7 +83,7 @@ impl DockerHost {
         let pid = std::fs::read_to_string(&self.pid_file).unwrap();
         run(Command::new("kill").args(["-TERM", pid.trim()]));
         let until = Instant::now() + Duration::from_secs(30);
-        while std::path::Path::new("/proc").join(pid.trim()).exists() {
+        while Path::new("/proc").join(pid.trim()).exists() {
             assert!(Instant::now() < until, "the engine does not end");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -85,6 +92,28 @@ impl DockerHost {
     /// Everything on it ends at once; afterwards it has what a machine has after a boot, and no engine yet.
     pub fn power_off(&self) {
         run(Command::new(SCRIPT).args(["poweroff", &self.dir]));
+    }
+
+    /// Takes all room that its engine has left; answers how many MiB that was.
+    pub fn fill_disk(&self) -> usize {
+        let mut filling = File::create(self.filling()).unwrap();
+        let (mut full, zeros) = (0, vec![0; 1 << 20]);
+        // Whole pages at last, so that really nothing is left.
+        for step in [1 << 20, 4096] {
+            while filling.write_all(&zeros[..step]).is_ok() {
+                full += step;
+            }
+        }
+        full >> 20
+    }
+
+    /// Gives it back.
+    pub fn free_disk(&self) {
+        std::fs::remove_file(self.filling()).unwrap();
+    }
+
+    fn filling(&self) -> PathBuf {
+        Path::new(&self.dir).join("data/filling")
     }
 
     /// Starts its engine again; returns when it answers.

@@ -6,6 +6,7 @@
 
 mod agent;
 mod api;
+mod clock;
 mod controller;
 mod database;
 mod docker;
@@ -20,7 +21,8 @@ mod releases;
 mod tcp_proxy;
 
 pub use agent::{Agent, AgentOptions, join};
-pub use api::{Api, wait_for};
+pub use api::{Api, PASSWORD, wait_for};
+pub use clock::Clock;
 pub use controller::{Controller, Options};
 pub use database::Database;
 pub use docker::{docker, labelled, remove_fleet, try_docker};

@@ -135,3 +135,15 @@ fn what_an_agent_has_not_looked_at_again_is_as_it_was() {
     let now = judge(&restarting, &looking).services.unwrap();
     assert_eq!(now, [known_as("gateway", "PENDING"), known_as("postgres", "HEALTHY")]);
 }
+
+#[test]
+fn the_reason_of_a_state_has_the_last_log_lines() {
+    let up = project(ProjectState::ActiveHealthy, Desired::Running, None);
+    let log_tail = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+    let error = StackError { log_tail, ..error(false) };
+    for phase in [StackPhase::Unhealthy, StackPhase::Failed] {
+        let verdict = judge(&up, &ObservedStack { error: Some(error.clone()), ..report(phase, 3) });
+        let told = "boom; its last lines: b / c / d".to_owned();
+        assert_eq!(verdict.state, Some((ProjectState::ActiveUnhealthy, told)));
+    }
+}
