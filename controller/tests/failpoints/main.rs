@@ -100,7 +100,7 @@ fn report(rows: &Rows, passed: &BTreeMap<String, usize>) {
     let never: Vec<&str> = POINTS.iter().map(|point| point.name).filter(|name| !dead(name)).collect();
     println!("{} points, {} deaths, {} failed", POINTS.len(), done.len(), failed.len());
     assert!(failed.is_empty(), "did not end as asked: {failed:#?}");
-    assert!(never.is_empty() || rows.are_some_left_out(), "nothing died at {never:?}");
+    assert!(never.is_empty() || Rows::are_some_left_out(), "nothing died at {never:?}");
 }
 
 /// The counterpart of `failpoints_are_absent`: what is looked for there is found in programs that have them.
