@@ -29,11 +29,12 @@ docker_() { if [[ -w /var/run/docker.sock ]]; then docker "$@"; else sudo docker
 label_of() { docker_ image inspect --format "{{ index .Config.Labels \"$2\" }}" "$1" 2>/dev/null; }
 
 remove() {
-  local tag
-  for tag in $(docker_ images --filter "label=$LABEL=true" --format '{{.Repository}}:{{.Tag}}'); do
-    docker_ rmi --force "$tag" >/dev/null
-    printf '%s: stand-in removed\n' "$tag"
-  done
+  local id name
+  # By id: an image whose tag was given to a newer one has no name left.
+  while read -r id name; do
+    docker_ rmi --force "$id" >/dev/null
+    printf '%s: stand-in removed\n' "$name"
+  done < <(docker_ images --filter "label=$LABEL=true" --format '{{.ID}} {{.Repository}}:{{.Tag}}' | sort -u -k 1,1)
 }
 
 build_program() {
