@@ -99,7 +99,7 @@ fn join_tokens() {
                 }
             }
             Err(error) => {
-                assert!(!error.to_string().contains(input) || input.len() < 8, "an error repeats the token")
+                assert!(!error.to_string().contains(input) || input.len() < 8, "an error repeats the token");
             }
         }
         Verdict::of(&read)

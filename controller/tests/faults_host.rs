@@ -185,6 +185,7 @@ fn agent_options(host: &DockerHost, boot: &BootId) -> AgentOptions {
         under: [host.under(), unshare.map(str::to_owned).to_vec()].concat(),
         arguments: arguments.map(str::to_owned).to_vec(),
         docker_host: Some(host.engine.clone()),
+        ..AgentOptions::default()
     }
 }
 

@@ -18,6 +18,20 @@ build_image_set() {
 # The images that a stack.yaml names, one per line.
 images_of() { awk '$1 == "image:" { print $2 }' "$1" | sort -u; }
 
+# Test images under official tags (controller/tests/standins) are not Supabase, and nobody shall find that out later.
+refuse_stand_ins() { # stack.yaml
+  local image
+  for image in $(images_of "$1"); do
+    is_stand_in "$image" || continue
+    die "the image $image on this engine is a test image that stands in for the official one" \
+      'remove such images with: controller/tests/standins/build.sh --remove'
+  done
+}
+
+is_stand_in() { # image
+  [[ $(docker_ image inspect --format '{{ index .Config.Labels "supalove.stand-in" }}' "$1" 2>/dev/null) == true ]]
+}
+
 # Pulls what the engine lacks. The agent would do it too, but would try again until the operation's deadline, and what
 # the engine says at the first refusal is the answer.
 pull_images() { # stack.yaml

@@ -62,6 +62,14 @@ expect 'no release is fine' 0 "$(RELEASE='' code_of check_release)"
 printf '    image: %s\n' 127.0.0.1:9/absent:1 127.0.0.1:9/other:1 127.0.0.1:9/absent:1 >"$scratch/stack.yaml"
 expect 'the images of a release are listed once' '127.0.0.1:9/absent:1 127.0.0.1:9/other:1' \
   "$(images_of "$scratch/stack.yaml" | xargs)"
+# shellcheck disable=SC2317
+refusal=$(
+  docker_() { [[ ${*: -1} == */other:1 ]] && echo true; }
+  refuse_stand_ins "$scratch/stack.yaml" 2>&1
+) || true
+expect 'a test image under an official name is refused' 1 "$(grep -c '9/other:1 on this engine' <<<"$refusal")"
+# shellcheck disable=SC2317
+expect 'other images are not' 0 "$(docker_() { return 1; }; code_of refuse_stand_ins "$scratch/stack.yaml")"
 # Nothing listens on port 9; engines take registries on loopback.
 pulling=$SECONDS
 expect 'an image that cannot be pulled ends the pull' 1 "$(code_of pull_images "$scratch/stack.yaml")"

@@ -14,12 +14,17 @@ for part in lib install dockerd postgres; do
 done
 
 RUNS=/tmp/supalove-test
+# Test images under the official release's tags, where the engine lacks these.
+STAND_INS=$ROOT/controller/tests/standins/build.sh
 FAILED_STEPS=0
 
 clean_up() {
   local code=$?
   trap - EXIT
-  if engine_answers; then remove_fleet is_test_fleet || true; fi
+  if engine_answers; then
+    remove_fleet is_test_fleet || true
+    "$STAND_INS" --remove || true
+  fi
   if [[ -n ${folder:-} ]]; then
     stop_test_postgres "$folder/postgres"
     as_root rm -rf --one-file-system -- "$folder"
@@ -102,6 +107,7 @@ step sqlx sqlx_is_current
 # Before the usual programs, which take the place of those.
 step failpoints failpoint_tests
 step build build_programs
+step stand-ins "$STAND_INS"
 step rust rust_tests
 for script in deploy/dev/*_test.sh; do step "$(basename "$script" .sh)" "$script"; done
 for file in deploy/stacks/**/router_test.ts; do step router router_test "$ROOT/$file"; done

@@ -62,6 +62,7 @@ flock --nonblock 9 || die 'another make is at work in this checkout' 'wait for i
 install_processes
 ensure_engine
 choose_release
+refuse_stand_ins "$STACKS/$(cat "$STATE/release")/stack.yaml"
 install_processes
 build
 make_secrets

@@ -102,7 +102,7 @@ impl Samples {
                 }
             }
             3 => drop(bytes.drain(start..end)),
-            4 => insert(bytes, start, &other.to_le_bytes()[..1 + usize::from(length % 4)]),
+            4 => insert(bytes, start, &other.to_le_bytes()[..=usize::from(length % 4)]),
             5 | 6 => insert(bytes, start, pick(&self.words, other)),
             7 => drop(bytes.splice(start..end, pick(&self.words, other).to_vec())),
             8 => {

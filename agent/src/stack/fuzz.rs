@@ -224,7 +224,7 @@ const TEXTS: [Put; 22] = [
     |r, text| first(r).security.as_mut().unwrap().tmpfs[0].path = text,
     |r, text| {
         first(r).probe =
-            Some(probe(probe::Check::Http(HttpProbe { path: text, port: 1, ..HttpProbe::default() })))
+            Some(probe(probe::Check::Http(HttpProbe { path: text, port: 1, ..HttpProbe::default() })));
     },
     |r, text| {
         let volume = VolumeMount { path: text, volume: "data".into(), read_only: true };

@@ -25,10 +25,10 @@ fn record() -> Record {
 fn sealed_files() {
     let dir = tempfile::tempdir().unwrap();
     let sealer = Sealer::open(&dir.path().join("key")).unwrap();
-    let sealed = [record().encode_to_vec(), Vec::new()].map(|content| sealer.seal(REF, &content).unwrap());
-    bytes("sealed file", &Samples::of(&sealed), |input| {
+    let files = [record().encode_to_vec(), Vec::new()].map(|content| sealer.seal(REF, &content).unwrap());
+    bytes("sealed file", &Samples::of(&files), |input| {
         let opened = sealer.unseal(REF, input);
-        assert_eq!(opened.is_ok(), sealed.iter().any(|known| known == input), "only what was sealed opens");
+        assert_eq!(opened.is_ok(), files.iter().any(|known| known == input), "only what was sealed opens");
         assert!(sealer.unseal("another", input).is_err());
         Verdict::of(&opened)
     });

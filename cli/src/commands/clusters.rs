@@ -167,8 +167,8 @@ async fn list_nodes(context: &Context, cluster: String) -> Result<(), Error> {
 pub fn nodes_text(nodes: &[Node]) -> String {
     let header = ["ID", "NAME", "STATE", "PROJECTS", "CPU", "MEMORY", "DISK", "AGENT", "SEEN"];
     let table = table::rows(header, nodes.iter().map(row).collect(), "no nodes");
-    let notes: Vec<String> = nodes.iter().flat_map(notes).collect();
-    format!("{table}\n{}", notes.join("\n"))
+    let below: Vec<String> = nodes.iter().flat_map(notes).collect();
+    format!("{table}\n{}", below.join("\n"))
 }
 
 pub async fn run_join_token(context: &Context, command: JoinToken) -> Result<(), Error> {

@@ -50,7 +50,7 @@ fn project(state: ProjectState, desired: Desired, kind: Option<OperationKind>) -
         services: Vec::new(),
         purge_at: None,
         purge_due: false,
-        node_lost: false,
+        node_silence: Duration::ZERO,
         placement: Some(PlacementRow { node: NodeId::generate(), slot: 0, holds_compute: true }),
         operation,
     }

@@ -1,6 +1,7 @@
 //! Fuzz targets of stack releases: `stack.yaml`, its templates, and the settings that go into them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use prost::Message as _;
 use supalove_fuzz::{Samples, Verdict, bytes, text};
@@ -195,11 +196,13 @@ fn a_small_file_cannot_become_a_large_release() {
         assert!(started.elapsed().as_secs() < 5, "{error}");
         error
     };
-    let laughs: String = ('b'..='z').map(|name| {
-        let before = char::from(name as u8 - 1);
-        format!("{name}: &{name} [*{before},*{before},*{before},*{before},*{before},*{before},*{before},*{before}]\n")
-    }).collect();
-    assert!(refused(&format!("a: &a lol\n{laughs}")).contains("anchor"));
+    let mut laughs = "a: &a lol\n".to_owned();
+    for name in b'b'..=b'z' {
+        let (name, before) = (char::from(name), char::from(name - 1));
+        let eight = vec![format!("*{before}"); 8].join(",");
+        writeln!(laughs, "{name}: &{name} [{eight}]").unwrap();
+    }
+    assert!(refused(&laughs).contains("anchor"));
     let long = "x".repeat(100_000);
     let repeated = format!("volumes: [&v {long}{}]\n", ", *v".repeat(30_000));
     assert!(refused(&TINY.replace("volumes: [data]\n", &repeated)).contains("anchor &v"));
@@ -208,9 +211,9 @@ fn a_small_file_cannot_become_a_large_release() {
     assert!(refused(&"[".repeat(4_000)).contains("tiny/stack.yaml"));
     assert!(refused(&"- ".repeat(100_000)).contains("tiny/stack.yaml"));
     assert!(refused(&"? ".repeat(100_000)).contains("tiny/stack.yaml"));
-    let names: Vec<String> = (0..40_000).map(|number| format!("v{number}")).collect();
+    let names: Vec<String> = (0..30_000).map(|number| format!("v{number}")).collect();
     let many = TINY.replace("volumes: [data]", &format!("volumes: [{}]", names.join(",")));
-    assert!(refused(&many).contains("volumes: has 40000, at most 32"));
+    assert!(refused(&many).contains("volumes: has 30000, at most 32"));
     // Neither is an anchor that is referred to.
     for harmless in ["a & b * c", "&x *y"] {
         assert!(

@@ -11,7 +11,12 @@ mod checks;
 mod pair;
 mod rows;
 
-use std::{collections::BTreeMap, fs, panic::AssertUnwindSafe, path::Path, thread};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, resume_unwind},
+    path::Path,
+    thread,
+};
 
 use futures::FutureExt as _;
 use supalove_failpoints::{POINTS, Side};
@@ -21,6 +26,7 @@ use self::{
     acts::LIFE,
     pair::Pair,
     rows::{Done, Rows},
+    support::texts_in,
 };
 
 /// Controllers with an agent each that work at the same time.
@@ -66,11 +72,12 @@ async fn lives(pair: &mut Pair, rows: &Rows) {
             for act in stage.acts {
                 let row = rows.take(*act);
                 let run = AssertUnwindSafe(pair.run(*act, row.as_ref())).catch_unwind().await;
-                if let Some(row) = row {
-                    rows.put(Done::new(row, run.as_ref().ok().copied()));
-                }
-                if run.is_err() {
-                    return;
+                match (row, run) {
+                    (Some(row), Ok(took)) => rows.put(Done::new(row, Some(took))),
+                    (Some(row), Err(_)) => return rows.put(Done::new(row, None)),
+                    (None, Ok(_)) => {}
+                    // Nobody died, and yet it went wrong: then no row tells anything.
+                    (None, Err(panic)) => resume_unwind(panic),
                 }
             }
         }
@@ -93,7 +100,7 @@ fn report(rows: &Rows, passed: &BTreeMap<String, usize>) {
     let never: Vec<&str> = POINTS.iter().map(|point| point.name).filter(|name| !dead(name)).collect();
     println!("{} points, {} deaths, {} failed", POINTS.len(), done.len(), failed.len());
     assert!(failed.is_empty(), "did not end as asked: {failed:#?}");
-    assert!(never.is_empty() || rows.are_some_left_out(), "nothing died at {never:?}");
+    assert!(never.is_empty() || Rows::are_some_left_out(), "nothing died at {never:?}");
 }
 
 /// The counterpart of `failpoints_are_absent`: what is looked for there is found in programs that have them.
@@ -104,9 +111,9 @@ fn programs_with_failpoints_hold_their_names() {
         (Side::Controller, controller.to_owned()),
         (Side::Agent, controller.with_file_name("supalove-agent")),
     ] {
-        let text = String::from_utf8_lossy(&fs::read(&program).unwrap()).into_owned();
-        for point in POINTS.iter().filter(|point| point.side() == side) {
-            assert!(text.contains(point.name), "{} in {program:?}", point.name);
-        }
+        let of_side = POINTS.iter().filter(|point| point.side() == side);
+        let names: Vec<&str> = of_side.map(|point| point.name).collect();
+        let found = texts_in(&program, &names);
+        assert_eq!(found, names.iter().map(|name| (*name).to_owned()).collect(), "{}", program.display());
     }
 }

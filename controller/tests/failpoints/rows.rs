@@ -273,7 +273,7 @@ impl Rows {
     }
 
     /// Whether only some rows were asked for.
-    pub fn are_some_left_out(&self) -> bool {
+    pub fn are_some_left_out() -> bool {
         std::env::var_os(ONLY).is_some()
     }
 

@@ -30,7 +30,7 @@ pub use fleet::{Fleet, Tenant};
 pub use identity::{Holder, authorities, shown, shows};
 pub use postgres::Postgres;
 pub use probe::{Held, Target, probe};
-pub use process::{Process, free_port};
+pub use process::{Process, free_port, texts_in};
 pub use raw_http::{Answer, Server};
 pub use release::copy_core;
 pub use releases::{core_image, echo_releases, steps_releases};

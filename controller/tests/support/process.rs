@@ -1,6 +1,7 @@
 //! A child process that ends with its test, and whose log can be searched.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     net::TcpListener,
     os::unix::process::ExitStatusExt as _,
@@ -12,6 +13,18 @@ use std::{
 /// A port nobody listens on now.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Which of these texts are in a file. By `grep`: the tests are not optimised, and programs are large.
+pub fn texts_in(file: &Path, texts: &[&str]) -> BTreeSet<String> {
+    let mut grep = Command::new("grep");
+    grep.args(["--text", "--only-matching", "--fixed-strings"]);
+    for text in texts {
+        grep.args(["-e", text]);
+    }
+    let output = grep.arg(file).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
 /// A running program.
