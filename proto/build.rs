@@ -6,6 +6,7 @@ use prost::Message as _;
 
 const FILES: &[&str] = &[
     "supalove/v1/auth.proto",
+    "supalove/v1/authority.proto",
     "supalove/v1/cluster.proto",
     "supalove/v1/operation.proto",
     "supalove/v1/organization.proto",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
+use supalove_certs::CaFingerprint;
 
 use crate::config::HostSettings;
 use crate::host::CapacityOverride;
@@ -27,6 +28,20 @@ pub enum Command {
     Run(Box<Run>),
     /// Show what the running agent is doing.
     Status(Status),
+    /// Get a new certificate for a host that has only its key left. A running agent does this by itself; by hand it is
+    /// needed only if the fleet's CA was replaced while the host was off.
+    Recover(Recover),
+}
+
+/// Options of `recover`.
+#[derive(Debug, Args)]
+pub struct Recover {
+    /// SHA-256 of the CA to trust instead of those known, as `supalove authorities list` shows it.
+    #[arg(long)]
+    pub ca: Option<CaFingerprint>,
+    /// Where things lie.
+    #[command(flatten)]
+    pub state: StateDir,
 }
 
 /// Where things lie.

@@ -56,7 +56,7 @@ impl Bulk {
 }
 
 async fn connection(node: &Arc<Node>, stop: &CancellationToken) {
-    let identity = &node.identity;
+    let identity = node.identity.get();
     let config = match node_client_config(
         &identity.ca_pem,
         &identity.certificate_pem,
@@ -69,8 +69,8 @@ async fn connection(node: &Arc<Node>, stop: &CancellationToken) {
     match dial(&identity.controller, config, node.times.dial).await {
         Ok(dialled) => {
             let routes = Routes::new(NodeBulkServiceServer::new(NodeBulk::new(node.clone())));
-            let reason = dialled.serve(routes, &node.times, stop).await;
-            tracing::debug!(reason, "bulk connection ended");
+            let closed = dialled.serve(routes, &node.times, stop).await;
+            tracing::debug!(reason = closed.reason, "bulk connection ended");
         }
         Err(error) => tracing::warn!(%error, "no bulk connection"),
     }

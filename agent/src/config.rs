@@ -118,6 +118,16 @@ pub struct Times {
     pub probe_slow: Duration,
     /// A tunnel's dial to a container.
     pub tunnel_dial: Duration,
+    /// One renewal or recovery after the connection stands.
+    pub renew_call: Duration,
+    /// First pause before a renewal is tried again; pauses double.
+    pub renew_retry_first: Duration,
+    /// Longest pause before a renewal is tried again: 20 % of a certificate's life remain for that.
+    pub renew_retry_cap: Duration,
+    /// When another root signs, nodes renew within this time, each at a random moment.
+    pub renew_spread: Duration,
+    /// How long a node that was refused a certificate because it is revoked waits before it asks again.
+    pub revoked_pause: Duration,
 }
 
 impl Times {
@@ -153,6 +163,11 @@ impl Times {
         probe_medium_for: Duration::from_secs(10),
         probe_slow: Duration::from_secs(1),
         tunnel_dial: Duration::from_secs(5),
+        renew_call: Duration::from_secs(20),
+        renew_retry_first: Duration::from_secs(1),
+        renew_retry_cap: Duration::from_mins(5),
+        renew_spread: Duration::from_secs(5),
+        revoked_pause: Duration::from_mins(10),
     };
 
     /// How long to wait before the next probe of a service that started `since` ago and is not ready.
@@ -208,6 +223,9 @@ mod tests {
         assert!(t.probe_fast < t.probe_medium && t.probe_medium < t.probe_slow);
         assert!(t.probe_fast_for < t.probe_medium_for);
         assert!(t.probe_slow < t.unhealthy_restart);
+        assert!(t.renew_call < Duration::from_secs(30), "the controller's limit for the whole connection");
+        assert!(t.renew_retry_first < t.renew_retry_cap && t.renew_retry_cap < t.revoked_pause);
+        assert!(t.reconnect_cap <= t.renew_spread && t.renew_spread < t.renew_retry_cap);
     }
 
     #[test]

@@ -3,8 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use supalove_certs::{BundleError, TrustBundle};
+use tokio::sync::watch;
+use uuid::Uuid;
 use zeroize::Zeroize as _;
 
 use crate::fsio;
@@ -26,7 +30,7 @@ pub struct Identity {
     pub hostname: String,
     /// The node's certificate, PEM.
     pub certificate_pem: String,
-    /// The fleet's CA, PEM.
+    /// The roots to trust, PEM: one, or two while the fleet's CA is being replaced.
     pub ca_pem: String,
     /// The node's private key, PKCS#8 PEM.
     pub key_pem: String,
@@ -105,10 +109,65 @@ impl Identity {
         written.map_err(|source| IdentityError::Io { path, source })
     }
 
+    /// What the identity trusts.
+    pub fn bundle(&self) -> Result<TrustBundle, BundleError> {
+        TrustBundle::from_pem(&self.ca_pem)
+    }
+
+    /// The node's id without its prefix.
+    pub fn node_uuid(&self) -> Option<Uuid> {
+        Uuid::try_parse(self.node_id.strip_prefix("nod_")?).ok()
+    }
+
     /// Eight hexadecimal digits that stand for this node in names of the host.
     pub fn short(&self) -> String {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.node_id.as_bytes());
         hex::encode(&digest.as_ref()[..4])
+    }
+}
+
+/// The identity of a running agent: what is on disk, and each change of it.
+#[derive(Debug, Clone)]
+pub struct LiveIdentity {
+    state_dir: PathBuf,
+    current: watch::Sender<Arc<Identity>>,
+    /// One change at a time.
+    changing: Arc<Mutex<()>>,
+}
+
+impl LiveIdentity {
+    /// What was loaded from this directory.
+    pub fn new(identity: Identity, state_dir: PathBuf) -> Self {
+        let current = watch::Sender::new(Arc::new(identity));
+        Self { state_dir, current, changing: Arc::default() }
+    }
+
+    /// The identity now.
+    pub fn get(&self) -> Arc<Identity> {
+        self.current.borrow().clone()
+    }
+
+    /// The identity, and each change.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Identity>> {
+        self.current.subscribe()
+    }
+
+    /// Changes it: on disk first, durably, and only then for those who use it. After a crash at any moment the disk holds
+    /// the old identity or the new one, whole, and the controller accepts both.
+    pub async fn change(
+        &self,
+        change: impl FnOnce(&mut Identity) + Send + 'static,
+    ) -> Result<(), IdentityError> {
+        let (this, path) = (self.clone(), self.state_dir.join(FILE));
+        let work = tokio::task::spawn_blocking(move || {
+            let _one = this.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = Identity::clone(&this.get());
+            change(&mut next);
+            next.store(&this.state_dir)?;
+            this.current.send_replace(Arc::new(next));
+            Ok(())
+        });
+        work.await.map_err(|error| IdentityError::Io { path, source: io::Error::other(error) })?
     }
 }
 
@@ -128,23 +187,25 @@ impl std::fmt::Debug for Identity {
     }
 }
 
+/// An identity for tests; its PEM texts are none.
+#[cfg(test)]
+pub(crate) fn sample() -> Identity {
+    Identity {
+        node_id: "nod_1".into(),
+        fleet_id: "f".into(),
+        cluster_id: "clu_1".into(),
+        controller: "127.0.0.1:1".into(),
+        hostname: "h".into(),
+        certificate_pem: "c".into(),
+        ca_pem: "a".into(),
+        key_pem: "canary".into(),
+        expire_time: String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn identity() -> Identity {
-        Identity {
-            node_id: "nod_1".into(),
-            fleet_id: "f".into(),
-            cluster_id: "clu_1".into(),
-            controller: "127.0.0.1:1".into(),
-            hostname: "h".into(),
-            certificate_pem: "c".into(),
-            ca_pem: "a".into(),
-            key_pem: "canary".into(),
-            expire_time: String::new(),
-        }
-    }
+    use super::{sample as identity, *};
 
     #[test]
     fn an_identity_is_private_and_not_overwritten_unasked() {
@@ -161,6 +222,44 @@ mod tests {
         assert_eq!(read.key_pem, "canary");
         assert!(!format!("{read:?}").contains("canary"));
         assert_eq!(read.short().len(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_change_is_on_disk_before_anybody_uses_it() {
+        let dir = tempfile::tempdir().unwrap();
+        identity().store(dir.path()).unwrap();
+        let live = LiveIdentity::new(identity(), dir.path().to_owned());
+        let mut changes = live.subscribe();
+        live.change(|identity| "new".clone_into(&mut identity.certificate_pem)).await.unwrap();
+        assert!(changes.has_changed().unwrap());
+        assert_eq!(changes.borrow_and_update().certificate_pem, "new");
+        assert_eq!(Identity::load(dir.path()).unwrap().certificate_pem, "new");
+
+        // A disk that takes nothing: the old identity stays in use.
+        fs::remove_dir_all(dir.path()).unwrap();
+        fs::write(dir.path(), "in the way").unwrap();
+        assert!(live.change(|identity| identity.certificate_pem.clear()).await.is_err());
+        assert_eq!(live.get().certificate_pem, "new");
+        assert!(!changes.has_changed().unwrap());
+        fs::remove_file(dir.path()).unwrap();
+        fs::create_dir(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_write_that_was_cut_off_leaves_the_old_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        identity().store(dir.path()).unwrap();
+        // What a crash leaves of a write at any byte: the unfinished file beside the old one.
+        let whole = fs::read(dir.path().join(FILE)).unwrap();
+        for length in [0, 1, whole.len() / 2, whole.len()] {
+            fs::write(dir.path().join(format!("{FILE}.{}", fsio::UNFINISHED)), &whole[..length]).unwrap();
+            assert_eq!(Identity::load(dir.path()).unwrap().certificate_pem, "c");
+        }
+        let mut next = identity();
+        "next".clone_into(&mut next.certificate_pem);
+        next.store(dir.path()).unwrap();
+        assert_eq!(Identity::load(dir.path()).unwrap().certificate_pem, "next");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "the unfinished file is gone");
     }
 
     #[test]

@@ -2,16 +2,13 @@
 //! or an error that says what to do. The token names the CA, so nothing else has to be trusted.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use hyper_util::rt::TokioIo;
 use supalove_certs::tls::{ConnectError, TlsConfigError, join_client_config};
 use supalove_certs::{JoinToken, KeyError, NodeKey, TokenError};
 use supalove_proto::node::v1::enrollment_service_client::EnrollmentServiceClient;
 use supalove_proto::node::v1::{EnrollRequest, EnrollResponse};
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -122,7 +119,7 @@ pub async fn join(options: JoinOptions, times: &Times) -> Result<Identity, JoinE
         controller: options.controller.clone(),
         hostname: options.hostname.clone(),
         certificate_pem: response.certificate_pem,
-        ca_pem: response.ca_pem,
+        ca_pem: trusted_pem(response.trusted_ca_pem, response.ca_pem),
         key_pem: key.to_pem().to_string(),
         expire_time: response.expire_time.and_then(as_rfc3339).unwrap_or_default(),
     };
@@ -130,9 +127,14 @@ pub async fn join(options: JoinOptions, times: &Times) -> Result<Identity, JoinE
     Ok(identity)
 }
 
+/// A controller from before there could be several roots names only one.
+fn trusted_pem(all: Vec<String>, signing: String) -> String {
+    if all.is_empty() { signing } else { all.concat() }
+}
+
 async fn enroll(dialled: Dialled, request: EnrollRequest) -> Result<EnrollResponse, JoinError> {
     let calling = async {
-        let mut client = EnrollmentServiceClient::new(channel(dialled).await?);
+        let mut client = EnrollmentServiceClient::new(dialled.channel().await?);
         client.enroll(request).await
     };
     match tokio::time::timeout(ENROLL_LIMIT, calling).await {
@@ -140,19 +142,6 @@ async fn enroll(dialled: Dialled, request: EnrollRequest) -> Result<EnrollRespon
         Ok(Err(status)) => Err(refusal(&status)),
         Err(_) => Err(JoinError::Refused(format!("no answer within {ENROLL_LIMIT:?}"))),
     }
-}
-
-/// A gRPC channel over the one connection; a second is refused.
-async fn channel(dialled: Dialled) -> Result<Channel, Status> {
-    let stream = Mutex::new(Some(dialled.into_stream()));
-    let connector = tower::service_fn(move |_| {
-        let stream = stream.lock().ok().and_then(|mut stream| stream.take());
-        async move { stream.map(TokioIo::new).ok_or_else(|| std::io::Error::other("the connection has ended")) }
-    });
-    Endpoint::from_static("http://controller.supalove.internal")
-        .connect_with_connector(connector)
-        .await
-        .map_err(|error| Status::unavailable(error.to_string()))
 }
 
 fn refusal(status: &Status) -> JoinError {

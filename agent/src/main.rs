@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use supalove_agent::args::{Cli, Command, Join, Run, Status};
+use supalove_agent::args::{Cli, Command, Join, Recover, Run, Status};
 use supalove_agent::config::Times;
 use supalove_agent::identity::Identity;
 use supalove_agent::join::{JoinError, JoinOptions, join};
 use supalove_agent::status::{self, SessionStatus};
-use supalove_agent::{host, run};
+use supalove_agent::{host, renewal, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -37,6 +37,7 @@ fn start(cli: Cli) -> Result<ExitCode> {
             Command::Join(options) => join_fleet(options).await,
             Command::Run(options) => run_agent(&options).await,
             Command::Status(options) => show_status(&options).await,
+            Command::Recover(options) => recover(&options).await,
         }
     });
     // Blocking work that hangs must not keep the process.
@@ -58,6 +59,15 @@ async fn join_fleet(options: Join) -> Result<ExitCode> {
     )
     .await?;
     writeln!(io::stdout(), "joined as node {} of cluster {}", identity.node_id, identity.cluster_id)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn recover(options: &Recover) -> Result<ExitCode> {
+    let (state_dir, _lock) = run::take_state_dir(&options.state.state_dir)?;
+    let identity = Identity::load(&state_dir)?;
+    let recovered = renewal::recover_by_hand(&identity, options.ca, &Times::DEFAULT).await?;
+    recovered.store(&state_dir)?;
+    writeln!(io::stdout(), "node {} has a certificate until {}", recovered.node_id, recovered.expire_time)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -122,7 +132,11 @@ fn print_status(out: &mut impl io::Write, found: &status::Status) -> Result<()> 
         SessionStatus::Waiting { reason, next_try } => {
             writeln!(out, "session     none: {reason}\nnext try    {next_try}")?;
         }
+        SessionStatus::Refused { reason, message, next_try } => {
+            writeln!(out, "session     refused ({reason}): {message}\nnext try    {next_try}")?;
+        }
     }
+    writeln!(out, "certificate until {}", found.certificate_ends)?;
     for project in &found.projects {
         writeln!(
             out,

@@ -8,10 +8,12 @@ use tokio::sync::watch;
 
 use crate::config::{HostSettings, Times};
 use crate::docker::{Engine, EngineError};
-use crate::identity::Identity;
+use crate::identity::LiveIdentity;
 use crate::network::{self, Taken};
+use crate::renewal::Wishes;
 use crate::reports::Reports;
 use crate::stack::Supervisor;
+use crate::standing::Standing;
 use crate::status::StatusBoard;
 
 /// Longest look at what the host's ports and networks are used for, so that Hello is answered in time.
@@ -20,8 +22,12 @@ const TAKEN_LIMIT: Duration = Duration::from_secs(5);
 /// The node, for as long as the agent runs.
 #[derive(Debug)]
 pub struct Node {
-    /// Identity on disk.
-    pub identity: Identity,
+    /// Identity, as on disk.
+    pub identity: LiveIdentity,
+    /// What sessions wish for it.
+    pub wishes: Wishes,
+    /// What the controller has said of this node.
+    pub standing: Standing,
     /// The host's settings.
     pub host: HostSettings,
     /// All times.

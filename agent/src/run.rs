@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -14,15 +13,14 @@ use crate::args::{Run, SettingsError};
 use crate::backoff::Backoff;
 use crate::config::Times;
 use crate::docker::Engine;
-use crate::identity::{Identity, IdentityError};
+use crate::identity::{Identity, IdentityError, LiveIdentity};
 use crate::node::{Epochs, Node};
+use crate::renewal::{self, Wishes};
 use crate::reports::Reports;
 use crate::stack::{StartError, Supervisor};
+use crate::standing::Standing;
 use crate::status::{self, StatusBoard};
 use crate::{fsio, host, session};
-
-/// From when on the end of the node's certificate is worth a warning.
-const EXPIRES_SOON: TimeDelta = TimeDelta::days(7);
 
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +40,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// Another agent runs on the same directory.
-    #[error("another agent is running on {0}")]
+    #[error("an agent is running on {0}; stop it first")]
     AlreadyRunning(PathBuf),
     /// The rooms cannot be opened.
     #[error(transparent)]
@@ -51,22 +49,15 @@ pub enum RunError {
 
 /// Runs until `stop` is cancelled.
 pub async fn run(options: &Run, times: Times, stop: CancellationToken) -> Result<(), RunError> {
-    let state_dir = open_state_dir(&options.state.state_dir)?;
-    let _lock = lock(&state_dir)?;
+    let (state_dir, _lock) = take_state_dir(&options.state.state_dir)?;
     let identity = Identity::load(&state_dir)?;
-    warn_of_expiry(&identity);
     let host = options.settings(state_dir.clone())?;
     let reports = Reports::default();
     let board = StatusBoard::default();
+    let live = LiveIdentity::new(identity.clone(), state_dir.clone());
     let listener = status::listen(&state_dir)
         .map_err(|source| RunError::StateDir { path: state_dir.clone(), source })?;
-    tokio::spawn(status::serve(
-        listener,
-        identity.node_id.clone(),
-        identity.controller.clone(),
-        board.clone(),
-        reports.clone(),
-    ));
+    tokio::spawn(status::serve(listener, live.clone(), board.clone(), reports.clone()));
     let Some(engine) = wait_for_engine(&options.docker_host, &identity.fleet_id, &times, &stop).await else {
         return Ok(());
     };
@@ -78,8 +69,10 @@ pub async fn run(options: &Run, times: Times, stop: CancellationToken) -> Result
     let capacity = host::capacity(options.capacity(), &info.root_dir);
     let supervisor =
         Supervisor::start(host.clone(), &identity.short(), engine, reports.clone(), times).await?;
-    let node = Node {
-        identity,
+    let node = Arc::new(Node {
+        identity: live,
+        wishes: Wishes::default(),
+        standing: Standing::default(),
         host,
         times,
         capacity,
@@ -90,23 +83,11 @@ pub async fn run(options: &Run, times: Times, stop: CancellationToken) -> Result
         reports,
         epochs: Epochs::default(),
         status: board,
-    };
-    session::run(Arc::new(node), stop).await;
+    });
+    tokio::spawn(renewal::run(node.clone(), stop.clone()));
+    session::run(node, stop).await;
     tracing::info!("agent stops; containers keep running");
     Ok(())
-}
-
-/// A controller refuses a certificate that has ended, and says little about it.
-fn warn_of_expiry(identity: &Identity) {
-    let Ok(end) = DateTime::parse_from_rfc3339(&identity.expire_time) else { return };
-    if end < Utc::now() + EXPIRES_SOON {
-        let expire_time = identity.expire_time.as_str();
-        tracing::warn!(
-            expire_time,
-            "the node's certificate ends soon or has ended; renewal comes with the next version of the protocol, \
-             until then remove the node and join this host under another name"
-        );
-    }
 }
 
 /// The engine may start after us; none if `stop` comes first.
@@ -139,6 +120,14 @@ fn open_state_dir(path: &Path) -> Result<PathBuf, RunError> {
     fsio::private_dir(path)
         .and_then(|()| path.canonicalize())
         .map_err(|source| RunError::StateDir { path: path.to_owned(), source })
+}
+
+/// Takes the state directory for as long as the answer lives; for whoever changes the identity of an agent that does not
+/// run.
+pub fn take_state_dir(path: &Path) -> Result<(PathBuf, File), RunError> {
+    let state_dir = open_state_dir(path)?;
+    let lock = lock(&state_dir)?;
+    Ok((state_dir, lock))
 }
 
 /// Two agents on one directory would fight over its records. The lock ends with the process, however it ends.

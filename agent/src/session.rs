@@ -13,10 +13,11 @@ use tonic::service::Routes;
 
 use crate::backoff::Backoff;
 use crate::bulk::Bulk;
-use crate::dial::{DialError, dial};
+use crate::dial::{Closed, DialError, dial};
 use crate::node::Node;
 use crate::service::NodeAgent;
 use crate::spec;
+use crate::standing::Farewell;
 use crate::status::SessionStatus;
 
 /// Why no session came about.
@@ -32,9 +33,15 @@ enum SessionError {
 
 /// How a session ended.
 struct Ended {
-    reason: String,
+    closed: Closed,
     /// Time since its Hello.
     lasted: Duration,
+}
+
+impl Ended {
+    fn at_once(reason: String) -> Self {
+        Self { closed: Closed::because(reason), lasted: Duration::ZERO }
+    }
 }
 
 /// Keeps a session with the controller until `stop` is cancelled.
@@ -44,9 +51,8 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     let mut last_reason = Repeated::default();
     while !stop.is_cancelled() {
         node.status.set(SessionStatus::Connecting);
-        let Ended { reason, lasted } = one_session(&node, &stop)
-            .await
-            .unwrap_or_else(|error| Ended { reason: error.to_string(), lasted: Duration::ZERO });
+        let Ended { closed, lasted } =
+            one_session(&node, &stop).await.unwrap_or_else(|error| Ended::at_once(error.to_string()));
         // A controller that greets and hangs up at once must not be dialled without a pause for ever.
         if lasted >= times.session_settled {
             backoff.reset();
@@ -55,19 +61,46 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
         if stop.is_cancelled() {
             break;
         }
+        let mut identities = node.identity.subscribe();
+        if closed.certificate_refused {
+            node.wishes.recover();
+        }
         let pause = backoff.next_jittered();
-        last_reason.log(&reason, pause);
-        node.status.set(SessionStatus::Waiting { reason, next_try: Utc::now() + pause });
+        last_reason.log(&closed.reason, pause);
+        node.status.set(SessionStatus::Waiting { reason: closed.reason, next_try: Utc::now() + pause });
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = node.standing.spoken() => {}
+            // A new certificate may be what was missing.
+            _ = identities.changed() => {}
             () = stop.cancelled() => {}
         }
+        if let Some(farewell) = node.standing.take() {
+            sent_away(&node, farewell, &stop).await;
+        }
+    }
+}
+
+/// Waits as long as the controller asked, and says why. A little longer at random, so that two agents with one identity do
+/// not come back in step.
+async fn sent_away(node: &Node, farewell: Farewell, stop: &CancellationToken) {
+    let Farewell { reason, message, retry_after } = farewell;
+    let pause = retry_after.mul_f64(1.0 + rand::random::<f64>() / 10.0);
+    tracing::error!(reason, message, ?pause, "the controller has sent this node away; projects keep running");
+    node.status.set(SessionStatus::Refused {
+        reason: reason.to_owned(),
+        message,
+        next_try: Utc::now() + pause,
+    });
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        () = stop.cancelled() => {}
     }
 }
 
 /// One session from dial to end.
 async fn one_session(node: &Arc<Node>, stop: &CancellationToken) -> Result<Ended, SessionError> {
-    let identity = &node.identity;
+    let identity = node.identity.get();
     let config = node_client_config(
         &identity.ca_pem,
         &identity.certificate_pem,
@@ -91,21 +124,20 @@ async fn one_session(node: &Arc<Node>, stop: &CancellationToken) -> Result<Ended
 
 /// Waits for the end of a connection, which comes at once if it is not greeted in time.
 async fn until_end(
-    serving: impl Future<Output = String>,
+    serving: impl Future<Output = Closed>,
     greeting: impl Future<Output = ()>,
     within: Duration,
 ) -> Ended {
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
-        reason = &mut serving => return Ended { reason, lasted: Duration::ZERO },
+        closed = &mut serving => return Ended { closed, lasted: Duration::ZERO },
         greeted = timeout(within, greeting) => if greeted.is_err() {
-            let reason = format!("the controller did not say Hello within {within:?}");
-            return Ended { reason, lasted: Duration::ZERO };
+            return Ended::at_once(format!("the controller did not say Hello within {within:?}"));
         },
     }
     let greeted_at = Instant::now();
-    let reason = serving.await;
-    Ended { reason, lasted: greeted_at.elapsed() }
+    let closed = serving.await;
+    Ended { closed, lasted: greeted_at.elapsed() }
 }
 
 /// Logs a reason loudly when it is new or still the same after a minute.
@@ -137,25 +169,25 @@ mod tests {
 
     const WITHIN: Duration = Duration::from_millis(500);
 
-    async fn serving(millis: u64) -> String {
+    async fn serving(millis: u64) -> Closed {
         tokio::time::sleep(Duration::from_millis(millis)).await;
-        "closed".into()
+        Closed::because("closed")
     }
 
     #[tokio::test]
     async fn a_session_lasts_from_its_greeting_to_its_end() {
         let ended = until_end(serving(200), ready(()), WITHIN).await;
-        assert_eq!(ended.reason, "closed");
+        assert_eq!(ended.closed.reason, "closed");
         assert!(ended.lasted > Duration::from_millis(100));
         assert!(ended.lasted < Times::DEFAULT.session_settled, "greeted and closed at once");
         let ended = until_end(serving(50), pending(), WITHIN).await;
-        assert_eq!((ended.reason.as_str(), ended.lasted), ("closed", Duration::ZERO));
+        assert_eq!((ended.closed.reason.as_str(), ended.lasted), ("closed", Duration::ZERO));
     }
 
     #[tokio::test]
     async fn a_connection_that_nobody_greets_is_given_up() {
         let ended = until_end(pending(), pending(), Duration::from_millis(50)).await;
-        assert!(ended.reason.contains("did not say Hello"), "{}", ended.reason);
+        assert!(ended.closed.reason.contains("did not say Hello"), "{}", ended.closed.reason);
         assert_eq!(ended.lasted, Duration::ZERO);
     }
 }

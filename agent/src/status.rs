@@ -13,6 +13,7 @@ use supalove_proto::node::v1::StackPhase;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::identity::LiveIdentity;
 use crate::reports::Reports;
 
 const SOCKET: &str = "agent.sock";
@@ -37,6 +38,15 @@ pub enum SessionStatus {
     Waiting {
         /// Why the last session or try ended.
         reason: String,
+        /// When it dials again.
+        next_try: DateTime<Utc>,
+    },
+    /// The controller has sent this node away.
+    Refused {
+        /// Stable reason: "REVOKED" or "DUPLICATE_IDENTITY".
+        reason: String,
+        /// For people.
+        message: String,
         /// When it dials again.
         next_try: DateTime<Utc>,
     },
@@ -66,6 +76,9 @@ pub struct Status {
     pub version: String,
     /// The session.
     pub session: SessionStatus,
+    /// End of the node's certificate, RFC 3339.
+    #[serde(default)]
+    pub certificate_ends: String,
     /// By project.
     pub projects: Vec<ProjectStatus>,
 }
@@ -96,19 +109,15 @@ pub fn listen(state_dir: &Path) -> io::Result<UnixListener> {
 }
 
 /// Answers whoever connects, for ever.
-pub async fn serve(
-    listener: UnixListener,
-    node_id: String,
-    controller: String,
-    board: StatusBoard,
-    reports: Reports,
-) {
+pub async fn serve(listener: UnixListener, identity: LiveIdentity, board: StatusBoard, reports: Reports) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                let identity = identity.get();
                 let status = Status {
-                    node_id: node_id.clone(),
-                    controller: controller.clone(),
+                    node_id: identity.node_id.clone(),
+                    controller: identity.controller.clone(),
+                    certificate_ends: identity.expire_time.clone(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     session: board.get(),
                     projects: projects(&reports),
@@ -171,8 +180,8 @@ mod tests {
         let board = StatusBoard::default();
         board.set(SessionStatus::Waiting { reason: "refused".into(), next_try: Utc::now() });
         let listener = listen(dir.path()).unwrap();
-        let server =
-            tokio::spawn(serve(listener, "nod_1".into(), "c:1".into(), board.clone(), Reports::default()));
+        let identity = LiveIdentity::new(crate::identity::sample(), dir.path().to_owned());
+        let server = tokio::spawn(serve(listener, identity, board.clone(), Reports::default()));
         let status = ask(dir.path()).await.unwrap();
         assert_eq!((status.node_id.as_str(), &status.session), ("nod_1", &board.get()));
         server.abort();

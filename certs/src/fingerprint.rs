@@ -6,6 +6,7 @@ use std::str::FromStr;
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls_pki_types::CertificateDer;
 
+use crate::CONTROLLER_NAME;
 use crate::pem::{self, PemError};
 
 /// SHA-256 over the DER of a CA certificate. Displayed as 64 lowercase hexadecimal digits.
@@ -26,6 +27,13 @@ impl CaFingerprint {
     /// The fingerprint of the only certificate in a PEM text.
     pub fn of_pem(certificate_pem: &str) -> Result<Self, PemError> {
         pem::certificate(certificate_pem).map(|certificate| Self::of(&certificate))
+    }
+
+    /// The server name by which a dialling agent says which root it trusts, so that a controller with two roots shows
+    /// the right certificate: the first half of the digest as a label before [`CONTROLLER_NAME`]. The certificate itself
+    /// bears [`CONTROLLER_NAME`] only.
+    pub(crate) fn server_name(&self) -> String {
+        format!("{}.{CONTROLLER_NAME}", hex::encode(&self.0[..16]))
     }
 
     /// The raw digest.

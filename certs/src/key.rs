@@ -94,6 +94,10 @@ impl NodeKey {
         self.0.to_pem()
     }
 
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        self.0.sign(message).map_err(KeyError::Crypto)
+    }
+
     /// A signing request (PKCS#10, PEM) that proves possession of the key. It asks for no names: the controller
     /// believes nothing but the key.
     pub fn csr_pem(&self) -> Result<String, KeyError> {

@@ -13,8 +13,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, HandshakeKind, NamedGroup};
 use rustls_pki_types::ServerName;
 use supalove_certs::tls::{
-    ALPN_BULK, ALPN_JOIN, ALPN_NODE, AcceptError, Accepted, ConnectError, NodeChannel, NodePortTls, connect,
-    join_client_config, node_client_config,
+    ALPN_BULK, ALPN_JOIN, ALPN_NODE, ALPN_RENEW, AcceptError, Accepted, ConnectError, NodeChannel,
+    NodePortTls, connect, join_client_config, node_client_config,
 };
 use supalove_certs::{CONTROLLER_NAME, CertificateAuthority};
 use support::{Node, TIMEOUT, dial, fleet, forge, identity, impostor, stranger};
@@ -122,7 +122,7 @@ async fn a_refused_node_learns_it_at_the_first_read() {
 #[tokio::test]
 async fn a_node_connection_needs_a_certificate() {
     let fleet = fleet();
-    for alpn in [ALPN_NODE, ALPN_BULK] {
+    for alpn in [ALPN_NODE, ALPN_BULK, ALPN_RENEW] {
         let config = Arc::new(stranger(&fleet, &[&TLS13], &[alpn], None));
         let (accepted, _) = fleet.handshake(config).await;
         let error = accepted.unwrap_err();
@@ -288,7 +288,7 @@ impl ClientSessionStore for CountingStore {
 async fn no_session_can_be_resumed() {
     let fleet = fleet();
     let node = fleet.enrol();
-    for alpn in [ALPN_NODE, ALPN_BULK, ALPN_JOIN] {
+    for alpn in [ALPN_NODE, ALPN_BULK, ALPN_RENEW, ALPN_JOIN] {
         let store = Arc::new(CountingStore::default());
         let mut counting = stranger(&fleet, &[&TLS13], &[alpn], Some(&node));
         counting.resumption = Resumption::store(store.clone());
@@ -306,13 +306,40 @@ async fn no_session_can_be_resumed() {
 /// One connection with a byte from the server, so that the client has read any ticket before it.
 async fn talk(fleet: &support::Fleet, config: Arc<ClientConfig>) -> Option<HandshakeKind> {
     let (accepted, connected) = fleet.handshake(config).await;
-    let (Accepted::Node(_, mut server) | Accepted::Bulk(_, mut server) | Accepted::Join(mut server)) =
-        accepted.unwrap();
+    let (Accepted::Node(_, mut server)
+    | Accepted::Bulk(_, mut server)
+    | Accepted::Renew(_, mut server)
+    | Accepted::Join(mut server)) = accepted.unwrap();
     let mut client = connected.unwrap();
     server.write_u8(1).await.unwrap();
     server.flush().await.unwrap();
     client.read_u8().await.unwrap();
     server.get_ref().1.handshake_kind()
+}
+
+/// The agent's own end: even a server that hands out tickets, as most do, sees a full handshake each time.
+#[tokio::test]
+async fn an_agent_never_resumes() {
+    let fleet = fleet();
+    let node = fleet.enrol();
+    let issued = fleet.ca.issue_controller(Uuid::now_v7(), Utc::now()).unwrap();
+    for channel in [NodeChannel::Control, NodeChannel::Bulk, NodeChannel::Renewal] {
+        let mut server = impostor(&issued.chain_pem, &issued.key_pem, channel.alpn());
+        let sending = Arc::get_mut(&mut server).unwrap();
+        sending.send_tls13_tickets = 2;
+        sending.session_storage = rustls::server::ServerSessionMemoryCache::new(8);
+        let tls = fleet.config_for(&node, channel);
+        for _ in 0..3 {
+            let (ours, theirs) = tokio::io::duplex(64 * 1024);
+            let acceptor = tokio_rustls::TlsAcceptor::from(server.clone());
+            let (accepted, connected) = tokio::join!(acceptor.accept(ours), connect(theirs, tls.clone()));
+            let (mut accepted, mut client) = (accepted.unwrap(), connected.unwrap());
+            accepted.write_u8(1).await.unwrap();
+            accepted.flush().await.unwrap();
+            client.read_u8().await.unwrap();
+            assert_eq!(accepted.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+        }
+    }
 }
 
 #[tokio::test]

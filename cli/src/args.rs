@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::{
-    commands::{account, clusters, operations, organizations, projects},
+    commands::{account, authorities, clusters, operations, organizations, projects},
     span,
 };
 
@@ -105,6 +105,9 @@ pub enum Command {
     /// Docker hosts.
     #[command(subcommand)]
     Nodes(clusters::Nodes),
+    /// The fleet's own CA, and its replacement.
+    #[command(subcommand)]
+    Authorities(authorities::Authorities),
     /// Tokens with which hosts join.
     #[command(subcommand)]
     JoinToken(clusters::JoinToken),

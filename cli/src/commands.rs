@@ -1,6 +1,7 @@
 //! The commands, one file per service of the API: arguments → call → output.
 
 pub mod account;
+pub mod authorities;
 pub mod clusters;
 pub mod operations;
 pub mod organizations;
@@ -47,6 +48,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Operations(command) => operations::run(&context, command).await,
         Command::Clusters(command) => clusters::run(&context, command).await,
         Command::Nodes(command) => clusters::run_nodes(&context, command).await,
+        Command::Authorities(command) => authorities::run(&context, command).await,
         Command::JoinToken(command) => clusters::run_join_token(&context, command).await,
         Command::Completions { .. } => Ok(()),
     }

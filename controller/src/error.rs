@@ -66,6 +66,9 @@ pub enum Error {
     /// Somebody else was first; the same call may succeed.
     #[error("{0}; try again")]
     Aborted(&'static str),
+    /// Turned away, and told so. Never an answer of the public API.
+    #[error("{0}")]
+    Refused(&'static str),
     /// Something the call needs is away.
     #[error("{message}")]
     Unavailable {
@@ -106,7 +109,7 @@ impl Error {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::Unauthenticated { .. } => Code::Unauthenticated,
-            Self::PermissionDenied { .. } => Code::PermissionDenied,
+            Self::PermissionDenied { .. } | Self::Refused(_) => Code::PermissionDenied,
             Self::NotFound { .. } => Code::NotFound,
             Self::AlreadyExists { .. } => Code::AlreadyExists,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
@@ -123,7 +126,7 @@ impl Error {
         match self {
             Self::Invalid(_) => "INVALID_ARGUMENT",
             Self::Unauthenticated { reason, .. } | Self::FailedPrecondition { reason, .. } => reason,
-            Self::PermissionDenied { .. } => "PERMISSION_DENIED",
+            Self::PermissionDenied { .. } | Self::Refused(_) => "PERMISSION_DENIED",
             Self::NotFound { .. } => "NOT_FOUND",
             Self::AlreadyExists { .. } => "ALREADY_EXISTS",
             Self::Quota { .. } => "QUOTA_EXCEEDED",

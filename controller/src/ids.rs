@@ -67,6 +67,8 @@ uuid_ids! {
     JoinTokenId = "jtk";
     /// An operation.
     OperationId = "opr";
+    /// A root of the fleet.
+    AuthorityId = "aut";
     /// A run of a controller.
     ControllerId = "ctl";
 }

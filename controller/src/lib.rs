@@ -16,6 +16,7 @@ pub mod identity;
 pub mod ids;
 pub mod leases;
 pub mod organizations;
+pub mod pki;
 pub mod platform;
 pub mod projects;
 pub mod requests;

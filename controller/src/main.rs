@@ -5,7 +5,6 @@ use clap::Parser as _;
 use supalove_controller::{
     config::{Arguments, Command},
     server::Controller,
-    times::Times,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -26,7 +25,7 @@ async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     let Command::Run(config) = Arguments::parse().command;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let controller = Controller::start(&config, Times::default()).await?;
+    let controller = Controller::start(&config, config.times()).await?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}

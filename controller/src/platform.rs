@@ -15,6 +15,7 @@ use crate::{
     clusters,
     error::{Error, Result},
     identity::TokenSigner,
+    pki::{self, Nonces},
     vault::{Scope, Vault},
 };
 
@@ -27,8 +28,8 @@ const FIRST_START_LOCK: i64 = 0x7375_7061_6c6f_7665;
 pub struct Platform {
     /// Label value of this installation's containers.
     pub fleet_id: String,
-    /// The fleet's CA.
-    pub authority: CertificateAuthority,
+    /// Nonces of recovering nodes.
+    pub nonces: Nonces,
     /// Signs access tokens.
     pub signer: TokenSigner,
 }
@@ -67,8 +68,14 @@ async fn prepare_locked(db: &PgPool, vault: &Vault, wanted_id: Option<&str>) -> 
     clusters::store::ensure_default(db).await?;
     let mut connection = db.acquire().await?;
     let fleet_id = fleet_id(&mut connection, wanted_id).await?;
-    let (authority, signer) = secrets(&mut connection, vault, &fleet_id).await?;
-    Ok(Platform { fleet_id, authority, signer })
+    let key = secret(&mut connection, vault, "token-signing-key", TokenSigner::generate_key).await?;
+    let signer = TokenSigner::from_pkcs8(&key)?;
+    let key =
+        secret(&mut connection, vault, "recovery-nonce-key", || Nonces::generate_key().map(Zeroizing::new))
+            .await?;
+    let nonces = Nonces::new(&key);
+    first_root(&mut connection, vault, &fleet_id).await?;
+    Ok(Platform { fleet_id, nonces, signer })
 }
 
 async fn fleet_id(db: &mut PgConnection, wanted: Option<&str>) -> Result<String> {
@@ -79,22 +86,27 @@ async fn fleet_id(db: &mut PgConnection, wanted: Option<&str>) -> Result<String>
     Ok(sqlx::query_scalar!("SELECT fleet_id FROM platform").fetch_one(db).await?)
 }
 
-async fn secrets(
-    db: &mut PgConnection,
-    vault: &Vault,
-    fleet_id: &str,
-) -> Result<(CertificateAuthority, TokenSigner)> {
-    let key = secret(db, vault, "token-signing-key", TokenSigner::generate_key).await?;
-    let signer = TokenSigner::from_pkcs8(&key)?;
-    let pem = secret(db, vault, "fleet-ca", || {
-        let authority = CertificateAuthority::create(fleet_id, Utc::now()).map_err(Error::internal)?;
-        Ok(Zeroizing::new([authority.cert_pem().as_bytes(), b"\0", authority.key_pem().as_bytes()].concat()))
+/// The first root. Installations from before there could be several have theirs among the secrets.
+async fn first_root(db: &mut PgConnection, vault: &Vault, fleet_id: &str) -> Result<()> {
+    let mut tx = sqlx::Connection::begin(db).await?;
+    pki::store::ensure_first(&mut tx, vault, async |tx: &mut PgConnection| {
+        let sealed =
+            sqlx::query_scalar!("DELETE FROM platform_secrets WHERE name = 'fleet-ca' RETURNING sealed")
+                .fetch_optional(tx)
+                .await?;
+        let Some(sealed) = sealed else {
+            return CertificateAuthority::create(fleet_id, Utc::now()).map_err(Error::internal);
+        };
+        let scope = Scope { kind: "platform", id: "", name: "fleet-ca", version: 1 };
+        let pem = vault.open(scope, &sealed).map_err(Error::internal)?;
+        let text = std::str::from_utf8(&pem).map_err(Error::internal)?;
+        let (certificate, key) =
+            text.split_once('\0').ok_or_else(|| Error::internal("the sealed CA is damaged"))?;
+        CertificateAuthority::load(certificate, key).map_err(Error::internal)
     })
     .await?;
-    let text = std::str::from_utf8(&pem).map_err(Error::internal)?;
-    let (certificate, key) =
-        text.split_once('\0').ok_or_else(|| Error::internal("the sealed CA is damaged"))?;
-    Ok((CertificateAuthority::load(certificate, key).map_err(Error::internal)?, signer))
+    tx.commit().await?;
+    Ok(())
 }
 
 /// A platform secret; made and sealed if it is not there yet.

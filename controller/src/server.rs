@@ -4,14 +4,12 @@ use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use axum::{Router, routing::get};
-use chrono::Utc;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use sqlx::PgPool;
-use supalove_certs::{CertificateAuthority, tls::NodePortTls};
 use supalove_proto::v1::{
-    auth_service_server::AuthServiceServer, cluster_service_server::ClusterServiceServer,
-    operation_service_server::OperationServiceServer, organization_service_server::OrganizationServiceServer,
-    project_service_server::ProjectServiceServer,
+    auth_service_server::AuthServiceServer, authority_service_server::AuthorityServiceServer,
+    cluster_service_server::ClusterServiceServer, operation_service_server::OperationServiceServer,
+    organization_service_server::OrganizationServiceServer, project_service_server::ProjectServiceServer,
 };
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,10 +22,11 @@ use crate::{
     call_layer::{CallLayer, Gate},
     clusters::{Candidates, ClusterApi, enrolment::EnrolmentApi},
     config::Config,
-    fleet::{Fleet, serve_node_port},
+    fleet::{Fleet, FleetParts, NodePort},
     identity::{AuthApi, TokenSigner, ensure_setup_token},
     ids::ControllerId,
     organizations::OrganizationApi,
+    pki::{AuthorityApi, Pki},
     platform,
     projects::{Changes, OperationApi, Parts, ProjectApi, Projects},
     stack::Releases,
@@ -79,7 +78,7 @@ impl Controller {
             db: db.clone(),
             controller,
             times: times.clone(),
-            vault,
+            vault: vault.clone(),
             releases: Arc::new(releases),
             default_release: config.default_release.clone(),
             candidates: Candidates::new(db.clone(), times.clone()),
@@ -89,23 +88,41 @@ impl Controller {
         });
         let handler = Box::new(projects.clone());
         let fleet_id = platform.fleet_id;
-        let fleet =
-            Fleet::new(db.clone(), controller, fleet_id.clone(), times.clone(), handler, stop.child_token());
-        let authority = Arc::new(platform.authority);
-        let tls = node_tls(&authority, controller, &times)?;
+        let pki = Pki::load(db.clone(), vault.clone(), controller, times.clone()).await?;
+        let fleet = Fleet::new(FleetParts {
+            db: db.clone(),
+            controller,
+            fleet_id: fleet_id.clone(),
+            times: times.clone(),
+            pki: pki.clone(),
+            handler,
+            stop: stop.child_token(),
+        });
 
         let parts = Mounted {
             db: db.clone(),
             times: times.clone(),
             signer: Arc::new(platform.signer),
             projects: projects.clone(),
-            authority: authority.clone(),
+            authorities: AuthorityApi::new(db.clone(), vault, times.clone(), pki.clone(), fleet_id.clone()),
+            fleet: fleet.clone(),
+            pki: pki.clone(),
             node_name,
         };
         let router = router(config, parts, &tasks, stop.child_token()).await?;
         tasks.spawn(serve_public(public, router, stop.child_token()));
-        let enrolment = EnrolmentApi::new(db, authority, fleet_id);
-        tasks.spawn(serve_node_port(node, tls, fleet.clone(), enrolment, times, stop.child_token()));
+        let enrolment =
+            EnrolmentApi::new(db, pki.clone(), Arc::new(platform.nonces), times.clone(), fleet_id);
+        let port = NodePort { pki: pki.clone(), fleet: fleet.clone(), enrolment, times };
+        tasks.spawn(port.serve(node, stop.child_token()));
+        tasks.spawn({
+            let stop = stop.child_token();
+            async move { pki.follow(stop).await }
+        });
+        tasks.spawn({
+            let fleet = fleet.clone();
+            async move { fleet.judge_sessions().await }
+        });
         tasks.spawn({
             let fleet = fleet.clone();
             async move { fleet.flush_seen().await }
@@ -158,22 +175,15 @@ async fn register(db: &PgPool, controller: ControllerId, address: &str) -> anyho
     Ok(())
 }
 
-fn node_tls(
-    authority: &CertificateAuthority,
-    controller: ControllerId,
-    times: &Times,
-) -> anyhow::Result<NodePortTls> {
-    let certificate = authority.issue_controller(controller.0, Utc::now())?;
-    Ok(NodePortTls::new(&certificate, authority.cert_pem(), times.handshake)?)
-}
-
 /// What the public services need.
 struct Mounted {
     db: PgPool,
     times: Arc<Times>,
     signer: Arc<TokenSigner>,
     projects: Projects,
-    authority: Arc<CertificateAuthority>,
+    authorities: AuthorityApi,
+    fleet: Fleet,
+    pki: Pki,
     node_name: String,
 }
 
@@ -183,12 +193,12 @@ async fn router(
     tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> anyhow::Result<Router> {
-    let Mounted { db, times, signer, projects, authority, node_name } = parts;
+    let Mounted { db, times, signer, projects, authorities, fleet, pki, node_name } = parts;
     let health_db = db.clone();
     let (health, health_service) = tonic_health::server::health_reporter();
     watch_health(health, db.clone(), &times, tasks, stop).await;
     let auth = AuthApi::new(db.clone(), signer.clone(), times.clone());
-    let cluster = ClusterApi::new(db.clone(), times.clone(), authority.fingerprint(), node_name);
+    let cluster = ClusterApi::new(db.clone(), times.clone(), pki, fleet, node_name);
     let mut routes = Routes::builder();
     routes
         .add_service(AuthServiceServer::new(auth))
@@ -196,6 +206,7 @@ async fn router(
         .add_service(ProjectServiceServer::new(ProjectApi(projects.clone())))
         .add_service(OperationServiceServer::new(OperationApi(projects)))
         .add_service(ClusterServiceServer::new(cluster))
+        .add_service(AuthorityServiceServer::new(authorities))
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);

@@ -55,6 +55,22 @@ pub struct Times {
     pub undo_window: Duration,
     /// How long a `request_id` is remembered.
     pub idempotency: Duration,
+    /// Life of a node's certificate; renewed at a random 50 to 80 % of it.
+    pub node_certificate: Duration,
+    /// Life of a controller's own certificate; renewed likewise.
+    pub controller_certificate: Duration,
+    /// How long a nonce of `Recover` works.
+    pub recovery_nonce: Duration,
+    /// Age at which every replica surely knows a new root.
+    pub authority_settled: Duration,
+    /// For an agent to hear why its connection is closed.
+    pub goodbye: Duration,
+    /// How long a revoked node's agent is asked not to dial again.
+    pub revoked_retry: Duration,
+    /// While two agents fight for one identity, the newest session is left in peace for this long.
+    pub duplicate_hold: Duration,
+    /// How long after the last fight a node is still guarded, and its alarm shown.
+    pub duplicate_alarm: Duration,
 }
 
 impl Default for Times {
@@ -87,6 +103,14 @@ impl Default for Times {
             refresh_token: s(30 * 24 * HOUR),
             undo_window: s(7 * 24 * HOUR),
             idempotency: s(24 * HOUR),
+            node_certificate: s(30 * 24 * HOUR),
+            controller_certificate: s(90 * 24 * HOUR),
+            recovery_nonce: s(60),
+            authority_settled: s(3),
+            goodbye: s(1),
+            revoked_retry: s(600),
+            duplicate_hold: s(30),
+            duplicate_alarm: s(HOUR),
         }
     }
 }
@@ -110,5 +134,15 @@ mod tests {
         assert!(t.agent_call < t.stop && t.stop <= t.delete && t.delete <= t.start && t.start <= t.create);
         assert!(t.create < t.pending);
         assert!(t.access_token < t.refresh_token);
+        assert!(t.enrolment < t.recovery_nonce, "a nonce must outlive the connection it was asked on");
+        assert!(t.recovery_nonce < t.node_certificate && t.node_certificate < t.controller_certificate);
+        assert_eq!(t.node_certificate.as_secs(), supalove_certs::NODE_LIFETIME.num_seconds().unsigned_abs());
+        assert_eq!(
+            t.controller_certificate.as_secs(),
+            supalove_certs::CONTROLLER_LIFETIME.num_seconds().unsigned_abs()
+        );
+        assert!(t.poll * 2 < t.authority_settled, "a root is used only when every replica has seen it");
+        assert!(t.poll + t.goodbye < Duration::from_secs(3), "a revocation is done everywhere within 3 s");
+        assert!(t.duplicate_hold < t.revoked_retry && t.duplicate_hold < t.duplicate_alarm);
     }
 }

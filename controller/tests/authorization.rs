@@ -56,6 +56,8 @@ struct Objects {
     organization: String,
     project_ref: String,
     operation_id: String,
+    node_id: String,
+    authority_id: String,
 }
 
 fn methods() -> Vec<MethodDescriptor> {
@@ -82,6 +84,8 @@ fn request(method: &MethodDescriptor, rule: &Rule, objects: &Objects) -> Vec<u8>
             "organization" => &objects.organization,
             "project_ref" => &objects.project_ref,
             "operation_id" => &objects.operation_id,
+            "node_id" => &objects.node_id,
+            "authority_id" => &objects.authority_id,
             _ => continue,
         };
         assert!(matches!(field.kind(), Kind::String));
@@ -150,7 +154,30 @@ async fn owner_objects(owner: &Api, organization: &str) -> Objects {
         organization: organization.into(),
         project_ref: created.project.unwrap().r#ref,
         operation_id: operation.id,
+        node_id: FLEET.0.to_owned(),
+        authority_id: FLEET.1.to_owned(),
     }
+}
+
+/// A node and a root of the fleet, for the operator's methods.
+const FLEET: (&str, &str) = ("nod_00000000000000000000000000000001", "aut_00000000000000000000000000000002");
+
+async fn add_fleet(controller: &Controller) {
+    let pool = controller.database.pool().await;
+    sqlx::query(
+        "INSERT INTO nodes (id, cluster_id, name, key_sha256)
+         SELECT '00000000000000000000000000000001', id, 'host', '' FROM clusters",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    sqlx::query(
+        "INSERT INTO authorities (id, ca_sha256, certificate_pem, state, expires_at)
+         VALUES ('00000000000000000000000000000002', sha256('x'), '', 'RETIRED', now())",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
 }
 
 /// What the table says about a principal, in codes that must, or must not, come.
@@ -178,6 +205,7 @@ async fn authorization_covers_every_rpc_for_every_principal() {
     for email in [owner, stranger] {
         add_user(&controller, email).await;
     }
+    add_fleet(&controller).await;
     let owner_api = signed_in(&controller, owner).await;
     let mut uncovered = Vec::new();
     let mut wrong = Vec::new();

@@ -8,9 +8,9 @@ use supalove_failpoints::failpoint;
 use supalove_proto::NODE_PROTOCOL;
 use supalove_proto::node::v1::node_agent_service_server::NodeAgentService;
 use supalove_proto::node::v1::{
-    ApplyStackRequest, ApplyStackResponse, HelloRequest, HelloResponse, InventoryRequest, InventoryResponse,
-    OpenBulkRequest, OpenBulkResponse, RemoveStackRequest, RemoveStackResponse, WatchStateRequest,
-    WatchStateResponse,
+    ApplyStackRequest, ApplyStackResponse, GoodbyeRequest, GoodbyeResponse, HelloRequest, HelloResponse,
+    InventoryRequest, InventoryResponse, OpenBulkRequest, OpenBulkResponse, RemoveStackRequest,
+    RemoveStackResponse, SetTrustRequest, SetTrustResponse, WatchStateRequest, WatchStateResponse,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -21,11 +21,13 @@ use crate::bulk::Bulk;
 use crate::host;
 use crate::network::{self, Taken};
 use crate::node::Node;
+use crate::renewal;
 use crate::spec::{names, validate};
+use crate::standing::Farewell;
 use crate::status::SessionStatus;
 
 /// What this agent can do beyond the protocol version.
-const CAPABILITIES: [&str; 2] = ["tail_logs", "tunnel"];
+const CAPABILITIES: [&str; 3] = ["set_trust", "tail_logs", "tunnel"];
 
 /// The service on one session.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ impl NodeAgent {
     }
 
     fn check_caller(&self, hello: &HelloRequest) -> Result<(), Status> {
-        if hello.fleet_id != self.node.identity.fleet_id {
+        if hello.fleet_id != self.node.identity.get().fleet_id {
             return Err(precondition("FOREIGN_FLEET", "this node belongs to another fleet"));
         }
         if !(hello.protocol_min..=hello.protocol_max).contains(&NODE_PROTOCOL) {
@@ -83,6 +85,7 @@ impl NodeAgentService for NodeAgent {
         failpoint!("agent.session.greeted");
         let epoch = hello.epoch;
         tracing::info!(epoch, controller = hello.controller_version, "session with the controller");
+        let trusted_ca_sha256 = renewal::learn(node, &hello.trust.unwrap_or_default()).await;
         node.status.set(SessionStatus::Connected { since: Utc::now(), epoch });
         Ok(Response::new(HelloResponse {
             protocol_min: NODE_PROTOCOL,
@@ -99,6 +102,7 @@ impl NodeAgentService for NodeAgent {
             network_range: node.host.network_range.to_string(),
             blocked_slots: network::blocked(&node.host, &taken),
             hostname: host::hostname(),
+            trusted_ca_sha256,
         }))
     }
 
@@ -157,5 +161,25 @@ impl NodeAgentService for NodeAgent {
         check_epoch(&self.node.epochs, &request)?;
         self.bulk.open();
         Ok(Response::new(OpenBulkResponse {}))
+    }
+
+    async fn set_trust(
+        &self,
+        request: Request<SetTrustRequest>,
+    ) -> Result<Response<SetTrustResponse>, Status> {
+        check_epoch(&self.node.epochs, &request)?;
+        let trust = request.into_inner().trust.unwrap_or_default();
+        let trusted_ca_sha256 = renewal::learn(&self.node, &trust).await;
+        Ok(Response::new(SetTrustResponse { trusted_ca_sha256 }))
+    }
+
+    /// No epoch is asked for: whoever is sent away may never have had one.
+    async fn goodbye(&self, request: Request<GoodbyeRequest>) -> Result<Response<GoodbyeResponse>, Status> {
+        let goodbye = request.into_inner();
+        tracing::warn!(reason = ?goodbye.reason(), message = goodbye.message, "the controller ends the session");
+        if let Some(farewell) = Farewell::of(&goodbye) {
+            self.node.standing.set(farewell);
+        }
+        Ok(Response::new(GoodbyeResponse {}))
     }
 }

@@ -25,7 +25,8 @@ use supalove_proto::node::v1::enrollment_service_server::{EnrollmentService, Enr
 use supalove_proto::node::v1::node_agent_service_client::NodeAgentServiceClient;
 use supalove_proto::node::v1::node_bulk_service_client::NodeBulkServiceClient;
 use supalove_proto::node::v1::{
-    EnrollRequest, EnrollResponse, HelloRequest, HelloResponse, ObservedStack, OpenBulkRequest, StackPhase,
+    EnrollRequest, EnrollResponse, GetRecoveryNonceRequest, GetRecoveryNonceResponse, HelloRequest,
+    HelloResponse, ObservedStack, OpenBulkRequest, RecoverRequest, RecoverResponse, StackPhase,
     WatchStateRequest, watch_state_response::Report,
 };
 use supalove_proto::{EPOCH_KEY, NODE_PROTOCOL};
@@ -83,6 +84,7 @@ impl Controller {
                     match tls.accept(stream).await {
                         Ok(Accepted::Node(_, stream)) => drop(control.send(stream).await),
                         Ok(Accepted::Bulk(_, stream)) => drop(bulk.send(stream).await),
+                        Ok(Accepted::Renew(..)) => eprintln!("test controller: renewals are not served"),
                         Ok(Accepted::Join(stream)) => {
                             let routes = Routes::new(EnrollmentServiceServer::new(enrolment));
                             let _ = auto::Builder::new(TokioExecutor::new())
@@ -133,7 +135,19 @@ impl EnrollmentService for Enrolment {
             expire_time: Some(std::time::SystemTime::from(issued.not_after).into()),
             fleet_id: self.fleet.clone(),
             cluster_id: "clu_1".into(),
+            trusted_ca_pem: vec![self.ca.cert_pem().to_owned()],
         }))
+    }
+
+    async fn get_recovery_nonce(
+        &self,
+        _request: Request<GetRecoveryNonceRequest>,
+    ) -> Result<Response<GetRecoveryNonceResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
+    async fn recover(&self, _request: Request<RecoverRequest>) -> Result<Response<RecoverResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
     }
 }
 
@@ -324,6 +338,7 @@ impl Fleet {
             protocol_max: NODE_PROTOCOL,
             fleet_id: self.name.clone(),
             controller_version: "test".into(),
+            trust: None,
         };
         let hello = client.hello(call(hello, epoch)).await.unwrap().into_inner();
         Session { client, hello, epoch }

@@ -7,14 +7,17 @@ use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{CONTROLLER_LIFETIME, CaError, CertificateAuthority, leaf_params, uri};
+use super::{CaError, CertificateAuthority, leaf_params, uri};
 use crate::CONTROLLER_NAME;
+use crate::fingerprint::CaFingerprint;
 use crate::identity::PeerIdentity;
 use crate::key::PrivateKey;
 
 /// What a controller shows on its node port.
 #[derive(Clone)]
 pub struct ControllerCertificate {
+    /// Who signed it.
+    pub ca: CaFingerprint,
     /// The controller's certificate followed by the CA, which a joining agent looks for.
     pub chain_pem: String,
     /// The private key, PKCS#8 PEM.
@@ -28,7 +31,8 @@ pub struct ControllerCertificate {
 }
 
 impl CertificateAuthority {
-    /// Issues a server certificate named [`CONTROLLER_NAME`] with a fresh key, living for [`CONTROLLER_LIFETIME`].
+    /// Issues a server certificate named [`CONTROLLER_NAME`] with a fresh key, living for
+    /// [`CONTROLLER_LIFETIME`](super::CONTROLLER_LIFETIME) unless the authority was given another life for it.
     pub fn issue_controller(
         &self,
         controller_id: Uuid,
@@ -40,8 +44,9 @@ impl CertificateAuthority {
         let mut params = leaf_params(&format!("controller {controller_id}"));
         params.subject_alt_names = vec![SanType::DnsName(name), uri(&identity)?];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let leaf = self.sign(params, &key, CONTROLLER_LIFETIME, now)?;
+        let leaf = self.sign(params, &key, self.controller_lifetime, now)?;
         Ok(ControllerCertificate {
+            ca: self.fingerprint(),
             chain_pem: leaf.certificate.pem() + self.cert_pem(),
             key_pem: key.to_pem(),
             serial_hex: leaf.serial_hex,

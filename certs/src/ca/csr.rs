@@ -4,6 +4,7 @@ use rcgen::SubjectPublicKeyInfo;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
+use crate::fingerprint::sha256;
 use crate::key::is_allowed;
 use crate::pem::{self, PemError};
 
@@ -39,7 +40,7 @@ pub enum CsrError {
 }
 
 /// The public key of a request whose signature proves possession of the private half.
-pub(super) fn public_key(csr_pem: &str) -> Result<SubjectPublicKeyInfo, CsrError> {
+pub(crate) fn public_key(csr_pem: &str) -> Result<SubjectPublicKeyInfo, CsrError> {
     // Before parsing: the sender is unknown.
     if csr_pem.len() > MAX_CSR_PEM_BYTES {
         return Err(CsrError::TooLarge { bytes: csr_pem.len() });
@@ -57,4 +58,9 @@ pub(super) fn public_key(csr_pem: &str) -> Result<SubjectPublicKeyInfo, CsrError
     }
     request.verify_signature().map_err(|_| CsrError::Signature)?;
     Ok(key)
+}
+
+/// SHA-256 over the SubjectPublicKeyInfo of a request's key, after the same checks as before signing it.
+pub fn csr_key_sha256(csr_pem: &str) -> Result<[u8; 32], CsrError> {
+    Ok(sha256(&rcgen::PublicKeyData::subject_public_key_info(&public_key(csr_pem)?)))
 }

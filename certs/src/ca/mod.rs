@@ -20,7 +20,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 pub use self::controller::ControllerCertificate;
-pub use self::csr::{CsrError, MAX_CSR_PEM_BYTES};
+pub(crate) use self::csr::public_key as request_key;
+pub use self::csr::{CsrError, MAX_CSR_PEM_BYTES, csr_key_sha256};
 pub use self::error::CaError;
 use self::validity::Validity;
 pub use self::validity::{BACK_DATED, CA_LIFETIME, CONTROLLER_LIFETIME, NODE_LIFETIME};
@@ -38,6 +39,8 @@ pub struct CertificateAuthority {
     certificate_pem: String,
     fingerprint: CaFingerprint,
     not_after: DateTime<Utc>,
+    node_lifetime: TimeDelta,
+    controller_lifetime: TimeDelta,
 }
 
 /// A certificate for a node, with what the controller records about it.
@@ -70,6 +73,8 @@ impl CertificateAuthority {
             fingerprint: CaFingerprint::of(certificate.der()),
             not_after: validity.not_after,
             issuer: Issuer::new(params, key),
+            node_lifetime: NODE_LIFETIME,
+            controller_lifetime: CONTROLLER_LIFETIME,
         })
     }
 
@@ -83,7 +88,15 @@ impl CertificateAuthority {
             certificate_pem: cert_pem.to_owned(),
             fingerprint: CaFingerprint::of(&certificate),
             not_after,
+            node_lifetime: NODE_LIFETIME,
+            controller_lifetime: CONTROLLER_LIFETIME,
         })
+    }
+
+    /// Gives the certificates that it issues other lives than [`NODE_LIFETIME`] and [`CONTROLLER_LIFETIME`].
+    #[must_use]
+    pub fn with_lifetimes(self, node: TimeDelta, controller: TimeDelta) -> Self {
+        Self { node_lifetime: node, controller_lifetime: controller, ..self }
     }
 
     /// The root certificate. Public: every member of the fleet gets it.
@@ -118,7 +131,7 @@ impl CertificateAuthority {
         let mut params = leaf_params(&format!("node {}", identity.node_id));
         params.subject_alt_names = vec![uri(&identity.to_string())?];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let leaf = self.sign(params, &public_key, NODE_LIFETIME, now)?;
+        let leaf = self.sign(params, &public_key, self.node_lifetime, now)?;
         Ok(IssuedCertificate {
             cert_pem: leaf.certificate.pem(),
             serial_hex: leaf.serial_hex,

@@ -11,7 +11,7 @@ use super::CaError;
 pub const CA_LIFETIME: TimeDelta = TimeDelta::days(3650);
 /// Life of a node's certificate.
 pub const NODE_LIFETIME: TimeDelta = TimeDelta::days(30);
-/// Life of a controller's certificate. A new one with a new key is issued at each start of a controller.
+/// Life of a controller's certificate. A new one with a new key is issued at each start of a controller, and in its turn.
 pub const CONTROLLER_LIFETIME: TimeDelta = TimeDelta::days(90);
 /// How far before the moment of issuing a certificate starts, so that hosts with slow clocks accept it.
 pub const BACK_DATED: TimeDelta = TimeDelta::hours(1);

@@ -7,14 +7,15 @@ use std::time::Duration;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{CertificateError, ServerConfig};
-use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
 
-use super::{ALPN_BULK, ALPN_JOIN, ALPN_NODE, TlsConfigError, only_root, provider, tls_error};
+use super::show::ByRoot;
+use super::{ALPN_BULK, ALPN_JOIN, ALPN_NODE, ALPN_RENEW, TlsConfigError, only, provider, tls_error};
 use crate::ca::ControllerCertificate;
+use crate::fingerprint::CaFingerprint;
 use crate::identity::{IdentityError, NodeIdentity, PeerIdentity, peer_identity};
-use crate::pem;
+use crate::trust::TrustBundle;
 
 /// An encrypted stream from a peer.
 pub type ServerTlsStream<IO> = tokio_rustls::server::TlsStream<IO>;
@@ -30,6 +31,8 @@ pub enum Accepted<IO> {
     Node(NodeIdentity, ServerTlsStream<IO>),
     /// A bulk connection of a verified node.
     Bulk(NodeIdentity, ServerTlsStream<IO>),
+    /// A verified node that wants a new certificate.
+    Renew(NodeIdentity, ServerTlsStream<IO>),
     /// Somebody who wants to enrol. Nothing is known about the peer.
     Join(ServerTlsStream<IO>),
 }
@@ -80,6 +83,8 @@ pub struct NodePortTls {
     node: Arc<ServerConfig>,
     bulk: Arc<ServerConfig>,
     join: Arc<ServerConfig>,
+    renew: Arc<ServerConfig>,
+    roots: TrustBundle,
     handshake_timeout: Duration,
 }
 
@@ -87,24 +92,43 @@ pub struct NodePortTls {
 enum Purpose {
     Node,
     Bulk,
+    Renew,
     Join,
 }
 
 impl NodePortTls {
-    /// Builds the three configurations. `handshake_timeout` bounds hello and handshake together.
+    /// For a fleet with one root. `handshake_timeout` bounds hello and handshake together.
     pub fn new(
         certificate: &ControllerCertificate,
         ca_pem: &str,
         handshake_timeout: Duration,
     ) -> Result<Self, TlsConfigError> {
-        let nodes = node_verifier(pem::certificate(ca_pem)?)?;
+        Self::with_roots(std::slice::from_ref(certificate), TrustBundle::from_pem(ca_pem)?, handshake_timeout)
+    }
+
+    /// Builds the configurations. Nodes of any root in `roots` are let in; an agent is shown the certificate of the root
+    /// that it names in its hello, else the first.
+    pub fn with_roots(
+        certificates: &[ControllerCertificate],
+        roots: TrustBundle,
+        handshake_timeout: Duration,
+    ) -> Result<Self, TlsConfigError> {
+        let nodes = node_verifier(&roots)?;
         let anybody = WebPkiClientVerifier::no_client_auth();
+        let shown = Arc::new(ByRoot::new(certificates)?);
         Ok(Self {
-            node: server_config(certificate, nodes.clone(), ALPN_NODE)?,
-            bulk: server_config(certificate, nodes, ALPN_BULK)?,
-            join: server_config(certificate, anybody, ALPN_JOIN)?,
+            node: server_config(shown.clone(), nodes.clone(), ALPN_NODE)?,
+            bulk: server_config(shown.clone(), nodes.clone(), ALPN_BULK)?,
+            renew: server_config(shown.clone(), nodes, ALPN_RENEW)?,
+            join: server_config(shown, anybody, ALPN_JOIN)?,
+            roots,
             handshake_timeout,
         })
+    }
+
+    /// Which root signed the peer's certificate; `None` without one.
+    pub fn issuer<IO>(&self, stream: &ServerTlsStream<IO>) -> Option<CaFingerprint> {
+        self.roots.issuer_of(stream.get_ref().1.peer_certificates()?.first()?)
     }
 
     /// Does the handshake on a fresh connection and says who is there and what for.
@@ -133,6 +157,7 @@ impl NodePortTls {
         match purpose {
             Purpose::Node => Ok(Accepted::Node(node_of(&stream)?, stream)),
             Purpose::Bulk => Ok(Accepted::Bulk(node_of(&stream)?, stream)),
+            Purpose::Renew => Ok(Accepted::Renew(node_of(&stream)?, stream)),
             Purpose::Join => Ok(Accepted::Join(stream)),
         }
     }
@@ -141,29 +166,27 @@ impl NodePortTls {
         match purpose {
             Purpose::Node => self.node.clone(),
             Purpose::Bulk => self.bulk.clone(),
+            Purpose::Renew => self.renew.clone(),
             Purpose::Join => self.join.clone(),
         }
     }
 }
 
-fn node_verifier(ca: CertificateDer<'static>) -> Result<Arc<dyn ClientCertVerifier>, TlsConfigError> {
-    let roots = only_root(ca).map_err(TlsConfigError::Root)?;
+fn node_verifier(trusted: &TrustBundle) -> Result<Arc<dyn ClientCertVerifier>, TlsConfigError> {
+    let roots = only(trusted.roots()).map_err(TlsConfigError::Root)?;
     WebPkiClientVerifier::builder_with_provider(roots, provider()).build().map_err(TlsConfigError::Verifier)
 }
 
 fn server_config(
-    certificate: &ControllerCertificate,
+    shown: Arc<ByRoot>,
     clients: Arc<dyn ClientCertVerifier>,
     alpn: &str,
 ) -> Result<Arc<ServerConfig>, TlsConfigError> {
-    let chain = pem::certificate_chain(&certificate.chain_pem)?;
-    let key = pem::private_key(&certificate.key_pem)?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(TlsConfigError::Provider)?
         .with_client_cert_verifier(clients)
-        .with_single_cert(chain, key)
-        .map_err(TlsConfigError::Certificate)?;
+        .with_cert_resolver(shown);
     config.alpn_protocols = vec![alpn.into()];
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -179,6 +202,7 @@ fn purpose_of(hello: &ClientHello<'_>) -> Result<Purpose, AcceptError> {
     match std::str::from_utf8(protocol) {
         Ok(ALPN_NODE) => Ok(Purpose::Node),
         Ok(ALPN_BULK) => Ok(Purpose::Bulk),
+        Ok(ALPN_RENEW) => Ok(Purpose::Renew),
         Ok(ALPN_JOIN) => Ok(Purpose::Join),
         _ => Err(AcceptError::UnknownAlpn),
     }

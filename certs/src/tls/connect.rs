@@ -3,17 +3,18 @@
 use std::io;
 use std::sync::Arc;
 
-use rustls::client::Resumption;
-use rustls::{AlertDescription, CertificateError, ClientConfig, ConfigBuilder, WantsVerifier};
+use rustls::client::{Resumption, WantsClientCert};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ConfigBuilder};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use super::pin::{PinnedCaMissing, PinnedCaVerifier};
-use super::{ALPN_BULK, ALPN_JOIN, ALPN_NODE, TlsConfigError, only_root, provider, tls_error};
+use super::verify::{ControllerVerifier, PinnedCaMissing};
+use super::{ALPN_BULK, ALPN_JOIN, ALPN_NODE, ALPN_RENEW, TlsConfigError, provider, tls_error};
 use crate::CONTROLLER_NAME;
 use crate::fingerprint::CaFingerprint;
 use crate::pem;
+use crate::trust::TrustBundle;
 
 /// An encrypted stream to a controller whose certificate was verified.
 pub type ClientTlsStream<IO> = tokio_rustls::client::TlsStream<IO>;
@@ -25,6 +26,8 @@ pub enum NodeChannel {
     Control,
     /// Logs, tunnels and other bulk data, [`ALPN_BULK`].
     Bulk,
+    /// A new certificate, [`ALPN_RENEW`].
+    Renewal,
 }
 
 impl NodeChannel {
@@ -33,6 +36,7 @@ impl NodeChannel {
         match self {
             Self::Control => ALPN_NODE,
             Self::Bulk => ALPN_BULK,
+            Self::Renewal => ALPN_RENEW,
         }
     }
 }
@@ -45,8 +49,9 @@ pub enum ConnectError {
     WrongCa(#[from] PinnedCaMissing),
     /// The certificate was signed by another CA than this fleet's.
     #[error(
-        "the controller's certificate was not signed by this fleet's CA: check the address; if the fleet has a new \
-         CA, enrol this node again"
+        "the controller's certificate was not signed by this fleet's CA: check the address; if the fleet has got a new \
+         CA while this host was off, run `supalove-agent recover --ca` with the new CA's sha256, which `supalove \
+         authorities list` shows to the operator"
     )]
     ForeignController,
     /// The certificate is not valid now.
@@ -78,40 +83,59 @@ pub enum ConnectError {
     Io(io::Error),
 }
 
-/// How an enrolled node dials: it trusts `ca_pem` only and shows its own certificate.
+/// How to dial: the configuration, and the name that tells the controller which root is trusted.
+#[derive(Debug, Clone)]
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    name: String,
+}
+
+/// A configuration of one's own, which names no root.
+impl From<Arc<ClientConfig>> for ClientTls {
+    fn from(config: Arc<ClientConfig>) -> Self {
+        Self { config, name: CONTROLLER_NAME.to_owned() }
+    }
+}
+
+/// How an enrolled node dials: it trusts the roots in `ca_pem` only and shows its own certificate.
 pub fn node_client_config(
     ca_pem: &str,
     cert_pem: &str,
     key_pem: &str,
     channel: NodeChannel,
-) -> Result<Arc<ClientConfig>, TlsConfigError> {
-    let roots = only_root(pem::certificate(ca_pem)?).map_err(TlsConfigError::Root)?;
+) -> Result<ClientTls, TlsConfigError> {
+    let bundle = TrustBundle::from_pem(ca_pem)?;
     let chain = pem::certificate_chain(cert_pem)?;
     let key = pem::private_key(key_pem)?;
-    let config = tls13_client()?
-        .with_root_certificates(roots)
+    let config = tls13_client(ControllerVerifier::of(&bundle)?)?
         .with_client_auth_cert(chain, key)
         .map_err(TlsConfigError::Certificate)?;
-    Ok(finish(config, channel.alpn()))
+    Ok(finish(config, channel.alpn(), bundle.fingerprints().first()))
 }
 
 /// How a new host dials: it trusts only the CA with this hash, which the controller shows in its chain.
-pub fn join_client_config(ca: &CaFingerprint) -> Result<Arc<ClientConfig>, TlsConfigError> {
-    let verifier = Arc::new(PinnedCaVerifier::new(*ca, provider()));
-    // Not weaker than the default: the verifier checks chain, name, life and usage against the pinned CA.
-    let config = tls13_client()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-    Ok(finish(config, ALPN_JOIN))
+pub fn join_client_config(ca: &CaFingerprint) -> Result<ClientTls, TlsConfigError> {
+    let config = tls13_client(ControllerVerifier::pinned(*ca))?.with_no_client_auth();
+    Ok(finish(config, ALPN_JOIN, Some(ca)))
 }
 
-/// Does the handshake on a fresh stream. The configuration says what for; the name is always [`CONTROLLER_NAME`].
+/// How a node dials whose certificate is of no use: it trusts the roots in `ca_pem` and shows nothing.
+pub fn recovery_client_config(ca_pem: &str) -> Result<ClientTls, TlsConfigError> {
+    let bundle = TrustBundle::from_pem(ca_pem)?;
+    let config = tls13_client(ControllerVerifier::of(&bundle)?)?.with_no_client_auth();
+    Ok(finish(config, ALPN_JOIN, bundle.fingerprints().first()))
+}
+
+/// Does the handshake on a fresh stream. The configuration says what for; the certificate must bear [`CONTROLLER_NAME`].
 ///
 /// In TLS 1.3 the server judges the client's certificate after the client has finished: a refusal appears as an
 /// error of the first read. Set a time limit around this call.
-pub async fn connect<IO>(io: IO, config: Arc<ClientConfig>) -> Result<ClientTlsStream<IO>, ConnectError>
+pub async fn connect<IO>(io: IO, tls: impl Into<ClientTls>) -> Result<ClientTlsStream<IO>, ConnectError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let name = ServerName::try_from(CONTROLLER_NAME)
+    let ClientTls { config, name } = tls.into();
+    let name = ServerName::try_from(name)
         .map_err(|_| ConnectError::ControllerCertificate(CertificateError::NotValidForName))?;
     let expected = config.alpn_protocols.first().cloned();
     let stream = TlsConnector::from(config).connect(name, io).await.map_err(connect_error)?;
@@ -122,16 +146,21 @@ where
     Ok(stream)
 }
 
-fn tls13_client() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsConfigError> {
-    ClientConfig::builder_with_provider(provider())
+fn tls13_client(
+    verifier: ControllerVerifier,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsConfigError> {
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(TlsConfigError::Provider)
+        .map_err(TlsConfigError::Provider)?;
+    // Not weaker than the default: the verifier checks chain, name, life and usage.
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
 }
 
-fn finish(mut config: ClientConfig, alpn: &str) -> Arc<ClientConfig> {
+fn finish(mut config: ClientConfig, alpn: &str, root: Option<&CaFingerprint>) -> ClientTls {
     config.alpn_protocols = vec![alpn.into()];
     config.resumption = Resumption::disabled();
-    Arc::new(config)
+    let name = root.map_or_else(|| CONTROLLER_NAME.to_owned(), CaFingerprint::server_name);
+    ClientTls { config: Arc::new(config), name }
 }
 
 fn connect_error(error: io::Error) -> ConnectError {

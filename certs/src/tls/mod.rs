@@ -5,7 +5,8 @@
 
 mod accept;
 mod connect;
-mod pin;
+mod show;
+mod verify;
 
 use std::sync::Arc;
 
@@ -16,16 +17,20 @@ use rustls_pki_types::CertificateDer;
 
 pub use self::accept::{AcceptError, Accepted, NodePortTls, ServerTlsStream};
 pub use self::connect::{
-    ClientTlsStream, ConnectError, NodeChannel, connect, join_client_config, node_client_config,
+    ClientTls, ClientTlsStream, ConnectError, NodeChannel, connect, join_client_config, node_client_config,
+    recovery_client_config,
 };
-pub use self::pin::PinnedCaMissing;
+pub use self::verify::PinnedCaMissing;
 use crate::pem::PemError;
+use crate::trust::BundleError;
 
 /// The control session of a node: client certificate required, HTTP/2 roles swapped after the handshake.
 pub const ALPN_NODE: &str = "supalove-node/1";
 /// Bulk data of a node: client certificate required.
 pub const ALPN_BULK: &str = "supalove-bulk/1";
-/// Enrolment: no client certificate.
+/// Renewal of a node's certificate: client certificate required, the controller serves.
+pub const ALPN_RENEW: &str = "supalove-renew/1";
+/// Enrolment and recovery: no client certificate.
 pub const ALPN_JOIN: &str = "supalove-join/1";
 
 /// Certificates or keys from which no TLS configuration can be made.
@@ -34,11 +39,14 @@ pub enum TlsConfigError {
     /// A text is not PEM.
     #[error(transparent)]
     Pem(#[from] PemError),
+    /// The roots are no bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The CA certificate cannot serve as a root.
     #[error("the fleet's CA certificate cannot be used as a root: {0}")]
     Root(rustls::Error),
-    /// The verifier of client certificates cannot be built.
-    #[error("node certificates cannot be verified against the fleet's CA: {0}")]
+    /// The verifier of the other side's certificates cannot be built.
+    #[error("certificates cannot be verified against the fleet's CA: {0}")]
     Verifier(VerifierBuilderError),
     /// Certificate and key do not belong together, or are unusable.
     #[error("the certificate and its private key cannot be used together: {0}; issue a new certificate")]
@@ -53,11 +61,13 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// A store that trusts this CA and nothing else.
-fn only_root(ca: CertificateDer<'static>) -> Result<Arc<RootCertStore>, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add(ca)?;
-    Ok(Arc::new(roots))
+/// A store that trusts these roots and nothing else.
+fn only(roots: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, rustls::Error> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(root.clone())?;
+    }
+    Ok(Arc::new(store))
 }
 
 /// The TLS error inside of an I/O error, if there is one.

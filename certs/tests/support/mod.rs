@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use supalove_certs::tls::{
-    AcceptError, Accepted, ClientTlsStream, ConnectError, NodeChannel, NodePortTls, connect,
+    AcceptError, Accepted, ClientTls, ClientTlsStream, ConnectError, NodeChannel, NodePortTls, connect,
     node_client_config,
 };
 use supalove_certs::{CertificateAuthority, NodeIdentity, NodeKey};
@@ -53,14 +53,14 @@ impl Fleet {
     }
 
     /// The node's own configuration, with this fleet's CA as its root.
-    pub fn config_for(&self, node: &Node, channel: NodeChannel) -> Arc<ClientConfig> {
+    pub fn config_for(&self, node: &Node, channel: NodeChannel) -> ClientTls {
         node_client_config(self.ca.cert_pem(), &node.cert_pem, &node.key_pem, channel).unwrap()
     }
 
     /// Runs both ends of a handshake to their ends.
     pub async fn handshake(
         &self,
-        client: Arc<ClientConfig>,
+        client: impl Into<ClientTls>,
     ) -> (Result<Accepted<DuplexStream>, AcceptError>, Result<ClientTlsStream<DuplexStream>, ConnectError>)
     {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
@@ -116,7 +116,7 @@ pub fn impostor(chain_pem: &str, key_pem: &str, alpn: &str) -> Arc<ServerConfig>
 /// What a client sees when it dials an impostor.
 pub async fn dial(
     server: Arc<ServerConfig>,
-    client: Arc<ClientConfig>,
+    client: impl Into<ClientTls>,
 ) -> Result<ClientTlsStream<DuplexStream>, ConnectError> {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let acceptor = tokio_rustls::TlsAcceptor::from(server);

@@ -1,15 +1,15 @@
-//! `clusters get`, `nodes list`, `join-token create`: the hosts, for the operator.
+//! `clusters get`, `nodes list|get|revoke`, `join-token create`: the hosts, for the operator.
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use supalove_proto::v1::{
-    CreateJoinTokenRequest, GetClusterRequest, ListNodesRequest, ListNodesResponse, Node, NodeResources,
-    cluster_service_client::ClusterServiceClient,
+    CreateJoinTokenRequest, GetClusterRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Node,
+    NodeResources, RevokeNodeRequest, cluster_service_client::ClusterServiceClient,
 };
 
 use super::Context;
-use crate::{error::Error, span, table};
+use crate::{confirm, error::Error, span, table};
 
 /// Most nodes that one page carries.
 const PAGE: i32 = 100;
@@ -33,6 +33,19 @@ pub enum Nodes {
         /// Cluster id or name.
         #[arg(long, default_value = "default")]
         cluster: String,
+    },
+    /// Show one node.
+    Get {
+        /// Its id.
+        node: String,
+    },
+    /// Lock a node out for good. Its containers keep running; the host can only join anew.
+    Revoke {
+        /// Its id.
+        node: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -80,7 +93,57 @@ pub async fn run(context: &Context, command: Clusters) -> Result<(), Error> {
 }
 
 pub async fn run_nodes(context: &Context, command: Nodes) -> Result<(), Error> {
-    let Nodes::List { cluster } = command;
+    match command {
+        Nodes::List { cluster } => list_nodes(context, cluster).await,
+        Nodes::Get { node } => get_node(context, node).await,
+        Nodes::Revoke { node, yes } => {
+            if !yes {
+                confirm::type_to_confirm("The node is locked out for good.", &node)?;
+            }
+            revoke_node(context, node).await
+        }
+    }
+}
+
+async fn get_node(context: &Context, node_id: String) -> Result<(), Error> {
+    let answer = context
+        .client
+        .call(GetNodeRequest { node_id }, |channel, request| async move {
+            ClusterServiceClient::new(channel).get_node(request).await
+        })
+        .await?;
+    context.output.answer("GetNodeResponse", &answer, |answer| shown(answer.node.as_ref()))
+}
+
+async fn revoke_node(context: &Context, node_id: String) -> Result<(), Error> {
+    let answer = context
+        .client
+        .call_once(RevokeNodeRequest { node_id }, |channel, request| async move {
+            ClusterServiceClient::new(channel).revoke_node(request).await
+        })
+        .await?;
+    context.output.answer("RevokeNodeResponse", &answer, |answer| shown(answer.node.as_ref()))
+}
+
+fn shown(node: Option<&Node>) -> String {
+    let node = node.cloned().unwrap_or_default();
+    let text = table::pairs([
+        ("id", node.id.clone()),
+        ("name", node.name.clone()),
+        ("state", table::node_state(node.state()).into()),
+        ("projects", node.projects.to_string()),
+        ("address", node.advertise_address.clone()),
+        ("agent", node.agent_version.clone()),
+        ("seen", table::time(node.last_seen_time.as_ref())),
+        ("certificate until", table::time(node.certificate_expire_time.as_ref())),
+        ("certificate by", node.certificate_ca_sha256.clone()),
+        ("revoked", table::time(node.revoke_time.as_ref())),
+    ]);
+    let notes = notes(&node);
+    if notes.is_empty() { text } else { format!("{text}\n{}", notes.join("\n")) }
+}
+
+async fn list_nodes(context: &Context, cluster: String) -> Result<(), Error> {
     let mut all = ListNodesResponse::default();
     let mut page_token = String::new();
     loop {
@@ -160,5 +223,8 @@ fn notes(node: &Node) -> Vec<String> {
         .unexplained_projects
         .iter()
         .map(|project| format!("{}: runs {project}, which is not placed there", node.name));
-    blocked.chain(unexplained).map(|line| crate::output::clean(&line)).collect()
+    let alarms = node.alarms.iter().map(|alarm| {
+        format!("{}: {} at {}: {}", node.name, alarm.reason, table::time(alarm.time.as_ref()), alarm.message)
+    });
+    alarms.chain(blocked).chain(unexplained).map(|line| crate::output::clean(&line)).collect()
 }

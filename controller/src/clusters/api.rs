@@ -3,20 +3,23 @@
 use std::{sync::Arc, time::Duration};
 
 use sqlx::PgPool;
-use supalove_certs::{CaFingerprint, JoinToken};
+use supalove_certs::JoinToken;
 use supalove_proto::v1::{
     self as pb, CreateJoinTokenRequest, CreateJoinTokenResponse, GetClusterRequest, GetClusterResponse,
-    ListNodesRequest, ListNodesResponse, NodeResources, cluster_service_server::ClusterService,
+    GetNodeRequest, GetNodeResponse, ListNodesRequest, ListNodesResponse, NodeAlarm, NodeResources,
+    RevokeNodeRequest, RevokeNodeResponse, cluster_service_server::ClusterService,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Cluster, ClusterKind, Node, NodeState, store};
+use super::{Cluster, ClusterKind, Node, NodeState, store, store::Wanted};
 use crate::{
     access::Call,
     audit,
     encode::{duration, page, page_size, parse_page_token, timestamp},
-    error::{Error, Result},
-    ids::JoinTokenId,
+    error::{Error, Result, chain},
+    fleet::Fleet,
+    ids::{JoinTokenId, NodeId},
+    pki::Pki,
     times::Times,
 };
 
@@ -25,19 +28,24 @@ const MAX_TTL: Duration = Duration::from_hours(7 * 24);
 const MAX_USES: u32 = 1000;
 
 /// The service.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ClusterApi {
     db: PgPool,
     times: Arc<Times>,
-    ca: CaFingerprint,
+    pki: Pki,
+    fleet: Fleet,
     node_address: String,
 }
 
 impl ClusterApi {
-    /// `ca` is what join tokens pin; `node_address` is what agents dial, host:port.
-    pub fn new(db: PgPool, times: Arc<Times>, ca: CaFingerprint, node_address: String) -> Self {
-        Self { db, times, ca, node_address }
+    /// `node_address` is what agents dial, host:port.
+    pub fn new(db: PgPool, times: Arc<Times>, pki: Pki, fleet: Fleet, node_address: String) -> Self {
+        Self { db, times, pki, fleet, node_address }
     }
+}
+
+fn parse_node(id: &str) -> Result<NodeId> {
+    id.parse().map_err(|e: crate::ids::InvalidId| Error::field("node_id", e.to_string()))
 }
 
 #[tonic::async_trait]
@@ -58,10 +66,29 @@ impl ClusterService for ClusterApi {
         let size = page_size(body.page_size, 50, 100)?;
         let after = parse_page_token(&body.page_token)?;
         let cluster = store::find(&self.db, &body.cluster, &self.times).await?;
-        let found = store::nodes(&self.db, &cluster, after.as_deref(), size + 1, &self.times).await?;
+        let wanted = Wanted { cluster: Some(cluster.id), after: after.as_deref(), node: None };
+        let found = store::nodes(&self.db, wanted, size + 1, &self.times).await?;
         let (found, next) = page(found, size, |n| n.name.clone());
         let nodes = found.into_iter().map(pb::Node::from).collect();
         Ok(Response::new(ListNodesResponse { nodes, next_page_token: next }))
+    }
+
+    async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<GetNodeResponse>, Status> {
+        let node = store::node(&self.db, parse_node(&request.get_ref().node_id)?, &self.times).await?;
+        Ok(Response::new(GetNodeResponse { node: Some(node.into()) }))
+    }
+
+    async fn revoke_node(
+        &self,
+        request: Request<RevokeNodeRequest>,
+    ) -> Result<Response<RevokeNodeResponse>, Status> {
+        let (call, id) = (Call::of(&request)?, parse_node(&request.get_ref().node_id)?);
+        let node = store::revoke(&self.db, id, &self.times, &audit::Entry::of(&call, id.to_string())).await?;
+        // This replica at once; the others, and this one if the look fails, at their next poll.
+        if let Err(error) = self.fleet.judge().await {
+            tracing::warn!(node = %id, error = chain(&error), "the node's session is not ended yet");
+        }
+        Ok(Response::new(RevokeNodeResponse { node: Some(node.into()) }))
     }
 
     async fn create_join_token(
@@ -83,7 +110,8 @@ impl ClusterService for ClusterApi {
         };
         let cluster = store::find(&self.db, &body.cluster, &self.times).await?;
         let id = JoinTokenId::generate();
-        let token = JoinToken::generate(self.ca, id.0).map_err(Error::internal)?;
+        let token =
+            JoinToken::generate(self.pki.roots().signing().fingerprint(), id.0).map_err(Error::internal)?;
         let entry = audit::Entry::of(&call, id.to_string());
         let uses = i32::try_from(max_uses).unwrap_or(1);
         let hash = token.secret_hash();
@@ -127,6 +155,7 @@ impl From<Node> for pb::Node {
             NodeState::Ready => pb::NodeState::Ready,
             NodeState::Unhealthy => pb::NodeState::Unhealthy,
             NodeState::Lost => pb::NodeState::Lost,
+            NodeState::Revoked => pb::NodeState::Revoked,
         };
         let resources = |cpu: i32, memory: i32, disk: i64, slots: i32| NodeResources {
             cpu_millis: cpu.unsigned_abs(),
@@ -149,6 +178,14 @@ impl From<Node> for pb::Node {
             blocked_slots: n.blocked,
             unexplained_projects: n.unexplained,
             create_time: Some(timestamp(n.created_at)),
+            revoke_time: n.revoked_at.map(timestamp),
+            certificate_expire_time: n.certificate_ends.map(timestamp),
+            certificate_ca_sha256: n.certificate_ca,
+            alarms: n.duplicate.map(duplicate).into_iter().collect(),
         }
     }
+}
+
+fn duplicate((at, message): (chrono::DateTime<chrono::Utc>, String)) -> NodeAlarm {
+    NodeAlarm { reason: "DUPLICATE_IDENTITY".to_owned(), message, time: Some(timestamp(at)) }
 }

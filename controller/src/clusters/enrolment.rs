@@ -1,43 +1,74 @@
-//! `supalove.node.v1.EnrollmentService`, on join connections: a token and a public key become a node.
+//! `supalove.node.v1.EnrollmentService`, on join connections: a token and a public key become a node, and a node whose
+//! certificate is of no use any more gets another. `RenewalService`, on renewal connections: the next certificate.
 
 use std::sync::Arc;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
-use supalove_certs::{CaError, CertificateAuthority, JoinToken, NodeIdentity, TokenError};
-use supalove_proto::node::v1::{EnrollRequest, EnrollResponse, enrollment_service_server::EnrollmentService};
+use supalove_certs::{JoinToken, NodeIdentity, RecoveryError, TokenError, csr_key_sha256, verify_recovery};
+use supalove_proto::node::v1::{
+    EnrollRequest, EnrollResponse, GetRecoveryNonceRequest, GetRecoveryNonceResponse, NodeCertificate,
+    RecoverRequest, RecoverResponse, RenewRequest, RenewResponse,
+    enrollment_service_server::EnrollmentService, renewal_service_server::RenewalService,
+};
 use tonic::{Request, Response, Status};
 
 use super::{
     nodes::is_plain,
-    store::{self, IssuedRow},
+    store::{self, NewNode},
 };
 use crate::{
     audit,
     encode::timestamp,
     error::{Error, Result},
     ids::NodeId,
+    pki::{Nonces, Pki},
+    times::Times,
 };
 
 /// The service.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EnrolmentApi {
     db: PgPool,
-    authority: Arc<CertificateAuthority>,
+    pki: Pki,
+    nonces: Arc<Nonces>,
+    times: Arc<Times>,
     fleet_id: String,
 }
 
+/// A known node that asks for a certificate with its enrolled key.
+struct Holder {
+    identity: NodeIdentity,
+    key_sha256: [u8; 32],
+    agent_version: String,
+    method: &'static str,
+}
+
+/// `RenewalService` for the node that a connection's certificate names.
+pub struct Renewal {
+    enrolment: EnrolmentApi,
+    identity: NodeIdentity,
+}
+
 impl EnrolmentApi {
-    /// With the fleet's CA.
-    pub fn new(db: PgPool, authority: Arc<CertificateAuthority>, fleet_id: String) -> Self {
-        Self { db, authority, fleet_id }
+    /// With the fleet's roots and nonces.
+    pub fn new(db: PgPool, pki: Pki, nonces: Arc<Nonces>, times: Arc<Times>, fleet_id: String) -> Self {
+        Self { db, pki, nonces, times, fleet_id }
+    }
+
+    /// For a renewal connection of this node.
+    pub fn renewal_of(&self, identity: NodeIdentity) -> Renewal {
+        Renewal { enrolment: self.clone(), identity }
     }
 
     /// One transaction: the token's use, the node and its certificate are written together or not at all.
     async fn enroll(&self, body: &EnrollRequest) -> Result<EnrollResponse> {
         let (hostname, token) = checked(body)?;
-        if token.ca() != self.authority.fingerprint() {
-            return Err(refused("JOIN_TOKEN_FOREIGN", "the join token belongs to another fleet"));
+        if !self.pki.roots().fingerprints().contains(&token.ca()) {
+            return Err(refused(
+                "JOIN_TOKEN_FOREIGN",
+                "the join token belongs to another fleet, or to a retired root",
+            ));
         }
         let mut tx = self.db.begin().await?;
         let stored = store::lock_join_token(&mut tx, token.id()).await?;
@@ -52,19 +83,18 @@ impl EnrolmentApi {
         }
         let node = NodeId::generate();
         let identity = NodeIdentity { cluster_id: stored.cluster.0, node_id: node.0 };
-        let issued =
-            self.authority.sign_node(&body.csr_pem, &identity, Utc::now()).map_err(|error| match error {
-                CaError::Csr(csr) => Error::field("csr_pem", csr.to_string()),
-                other => Error::internal(other),
-            })?;
+        let (roots, issued) = self.pki.sign(&body.csr_pem, &identity)?;
         store::use_join_token(&mut tx, token.id()).await?;
-        let row = IssuedRow {
-            serial: &issued.serial_hex,
+        let new = NewNode {
+            id: node,
+            cluster: stored.cluster,
+            name: &hostname,
+            agent_version: &body.agent_version,
             key_sha256: &issued.spki_sha256,
-            not_before: issued.not_before,
-            not_after: issued.not_after,
+            trusted_ca: roots.fingerprints().iter().map(ToString::to_string).collect(),
         };
-        store::insert_node(&mut tx, node, stored.cluster, &hostname, &body.agent_version, &row).await?;
+        store::insert_node(&mut tx, &new).await?;
+        store::insert_certificate(&mut tx, node, &issued, roots.signing().fingerprint()).await?;
         let entry =
             audit::Entry::system(node.to_string(), "/supalove.node.v1.EnrollmentService/Enroll", &hostname);
         audit::record(&mut *tx, &entry).await?;
@@ -73,11 +103,90 @@ impl EnrolmentApi {
         Ok(EnrollResponse {
             node_id: node.to_string(),
             certificate_pem: issued.cert_pem,
-            ca_pem: self.authority.cert_pem().to_owned(),
+            ca_pem: roots.signing().cert_pem().to_owned(),
             expire_time: Some(timestamp(issued.not_after)),
             fleet_id: self.fleet_id.clone(),
             cluster_id: stored.cluster.to_string(),
+            trusted_ca_pem: roots.trusted_pem(),
         })
+    }
+
+    /// A certificate for a node's enrolled key. `nonce` is used up with it. The key stays the same for a node's life: a
+    /// crash on either side then never leaves a node whose key the controller does not know, and `Recover` always works.
+    async fn certify(
+        &self,
+        holder: Holder,
+        csr_pem: &str,
+        nonce: Option<(&[u8], DateTime<Utc>)>,
+    ) -> Result<NodeCertificate> {
+        let node = NodeId(holder.identity.node_id);
+        let mut tx = self.db.begin().await?;
+        // The row stays locked, so that a revocation comes before or after.
+        let stored =
+            store::lock_node(&mut tx, node).await?.ok_or_else(|| unproven("NODE_UNKNOWN", "no such node"))?;
+        if stored.key_sha256 != holder.key_sha256 {
+            return Err(unproven(
+                "KEY_MISMATCH",
+                "the request is not of the key that the node enrolled with",
+            ));
+        }
+        if let Some((nonce, ends)) = nonce
+            && !store::use_nonce(&mut tx, nonce, ends).await?
+        {
+            return Err(unproven("NONCE_INVALID", "the nonce has been used or has expired"));
+        }
+        if stored.revoked {
+            return Err(Error::FailedPrecondition {
+                reason: "NODE_REVOKED",
+                message: "this node was revoked by an operator; join the host anew under another name"
+                    .to_owned(),
+            });
+        }
+        let identity = NodeIdentity { cluster_id: stored.cluster.0, ..holder.identity };
+        let (roots, issued) = self.pki.sign(csr_pem, &identity)?;
+        store::insert_certificate(&mut tx, node, &issued, roots.signing().fingerprint()).await?;
+        let entry = audit::Entry::system(node.to_string(), holder.method, node.to_string());
+        audit::record(&mut *tx, &entry).await?;
+        tx.commit().await?;
+        let (version, ends) = (holder.agent_version, issued.not_after);
+        tracing::info!(%node, method = holder.method, version, serial = issued.serial_hex, %ends, "a certificate was issued");
+        Ok(roots.answer(&issued))
+    }
+
+    async fn recover(&self, body: RecoverRequest) -> Result<RecoverResponse> {
+        let node: NodeId = parse_node(&body.node_id)?;
+        let ends = self.nonces.end_of(node, &body.nonce);
+        let ends = ends
+            .ok_or_else(|| unproven("NONCE_INVALID", "the nonce is not one of this fleet for this node"))?;
+        let key_sha256 = verify_recovery(node.0, &body.nonce, &body.csr_pem, &body.signature).map_err(
+            |error| match error {
+                RecoveryError::Csr(csr) => Error::field("csr_pem", csr.to_string()),
+                RecoveryError::Signature => unproven("SIGNATURE_INVALID", "the signature does not match"),
+            },
+        )?;
+        let holder = Holder {
+            // The cluster is the stored one's.
+            identity: NodeIdentity { cluster_id: uuid::Uuid::nil(), node_id: node.0 },
+            key_sha256,
+            agent_version: body.agent_version,
+            method: "/supalove.node.v1.EnrollmentService/Recover",
+        };
+        let certificate = self.certify(holder, &body.csr_pem, Some((&body.nonce, ends))).await?;
+        Ok(RecoverResponse { certificate: Some(certificate) })
+    }
+}
+
+impl Renewal {
+    async fn renew(&self, body: RenewRequest) -> Result<RenewResponse> {
+        let key_sha256 = csr_key_sha256(&body.csr_pem).map_err(|e| Error::field("csr_pem", e.to_string()))?;
+        let holder = Holder {
+            identity: self.identity,
+            key_sha256,
+            agent_version: body.agent_version,
+            method: "/supalove.node.v1.RenewalService/Renew",
+        };
+        let certificate = self.enrolment.certify(holder, &body.csr_pem, None).await?;
+        Ok(RenewResponse { certificate: Some(certificate) })
     }
 }
 
@@ -90,6 +199,46 @@ impl EnrollmentService for EnrolmentApi {
         }
         Ok(Response::new(answer?))
     }
+
+    /// Whoever asks gets one: it is worth nothing without the node's key, and says nothing about the node.
+    async fn get_recovery_nonce(
+        &self,
+        request: Request<GetRecoveryNonceRequest>,
+    ) -> Result<Response<GetRecoveryNonceResponse>, Status> {
+        let node = parse_node(&request.get_ref().node_id)?;
+        let ends = store::nonce_end(&self.db, self.times.recovery_nonce).await?;
+        let nonce = self.nonces.make(node, ends)?;
+        Ok(Response::new(GetRecoveryNonceResponse { nonce, expire_time: Some(timestamp(ends)) }))
+    }
+
+    async fn recover(&self, request: Request<RecoverRequest>) -> Result<Response<RecoverResponse>, Status> {
+        let node_id = request.get_ref().node_id.clone();
+        let answer = Self::recover(self, request.into_inner()).await;
+        if let Err(error) = &answer {
+            tracing::warn!(node_id, %error, "a node was not let back in");
+        }
+        Ok(Response::new(answer?))
+    }
+}
+
+#[tonic::async_trait]
+impl RenewalService for Renewal {
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
+        let answer = Self::renew(self, request.into_inner()).await;
+        if let Err(error) = &answer {
+            tracing::warn!(node = %NodeId(self.identity.node_id), %error, "a certificate was not renewed");
+        }
+        Ok(Response::new(answer?))
+    }
+}
+
+fn parse_node(id: &str) -> Result<NodeId> {
+    id.parse().map_err(|e: crate::ids::InvalidId| Error::field("node_id", e.to_string()))
+}
+
+/// Somebody who has not shown to be the node.
+fn unproven(reason: &'static str, what: &str) -> Error {
+    Error::Unauthenticated { reason, message: what.to_owned() }
 }
 
 /// What can be said of a request without the database: the host's name and the token.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use chrono::{DateTime, Utc};
 use ipnet::Ipv4Net;
 use sqlx::postgres::types::PgRange;
+use supalove_certs::{CaFingerprint, MAX_ROOTS};
 use supalove_proto::node::v1::{BlockedSlot, HelloResponse};
 
 use crate::{
@@ -24,6 +25,8 @@ pub enum NodeState {
     Unhealthy,
     /// Silent for `lost_after`.
     Lost,
+    /// Locked out, whatever its signs of life.
+    Revoked,
 }
 
 impl NodeState {
@@ -83,6 +86,14 @@ pub struct Node {
     pub unexplained: Vec<String>,
     /// When it joined.
     pub created_at: DateTime<Utc>,
+    /// When it was locked out.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// End of its newest certificate.
+    pub certificate_ends: Option<DateTime<Utc>>,
+    /// Root that signed its newest certificate, hex.
+    pub certificate_ca: String,
+    /// When two agents were last seen with its identity, and which.
+    pub duplicate: Option<(DateTime<Utc>, String)>,
 }
 
 /// What Hello says, checked and in the database's types.
@@ -106,6 +117,10 @@ pub struct HelloValues {
     pub blocked_reasons: Vec<String>,
     /// Identity of this boot.
     pub boot_id: String,
+    /// Run of the agent.
+    pub run_id: String,
+    /// Roots that it trusts, hex.
+    pub trusted_ca: Vec<String>,
     /// Version of the agent.
     pub agent_version: String,
     /// Version of the engine.
@@ -130,7 +145,7 @@ pub const SLOT_PREFIX: u8 = 27;
 /// Checks what an agent says of its host; the error names what is wrong.
 pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
     let capacity = hello.capacity.ok_or("no capacity")?;
-    let texts = [&hello.boot_id, &hello.agent_version, &hello.engine_version];
+    let texts = [&hello.boot_id, &hello.agent_run_id, &hello.agent_version, &hello.engine_version];
     if !texts.into_iter().all(|text| is_plain(text)) {
         return Err(format!(
             "boot_id and versions must have at most {PLAIN_CHARS} characters, none of control"
@@ -167,6 +182,8 @@ pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
         blocked,
         blocked_reasons,
         boot_id: hello.boot_id.clone(),
+        run_id: hello.agent_run_id.clone(),
+        trusted_ca: trusted_ca(hello),
         agent_version: hello.agent_version.clone(),
         engine_version: hello.engine_version.clone(),
         advertise_address: hello.advertise_address.clone(),
@@ -181,6 +198,12 @@ fn bounded(value: u32) -> Option<i32> {
 /// Text that a node says of itself: it goes into rows and onto screens.
 pub(super) fn is_plain(text: &str) -> bool {
     text.chars().count() <= PLAIN_CHARS && !text.chars().any(char::is_control)
+}
+
+/// Names of roots only, and not more than a bundle holds.
+fn trusted_ca(hello: &HelloResponse) -> Vec<String> {
+    let named = |text: &&String| text.parse::<CaFingerprint>().is_ok();
+    hello.trusted_ca_sha256.iter().filter(named).take(MAX_ROOTS).cloned().collect()
 }
 
 /// A host name or an address: it becomes part of URLs.
@@ -217,6 +240,7 @@ pub fn blocked_ranges(blocked: &[BlockedSlot], slots: i32) -> (Vec<PgRange<i32>>
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
+    use supalove_certs::{CaFingerprint, MAX_ROOTS};
     use supalove_proto::node::v1::Capacity;
 
     use super::*;

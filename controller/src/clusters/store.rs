@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use sqlx::{PgConnection, PgPool, postgres::types::PgRange, types::ipnetwork::IpNetwork};
 use uuid::Uuid;
 
+use supalove_certs::{CaFingerprint, IssuedCertificate};
 use supalove_proto::node::v1::BlockedSlot;
 
 use super::{
@@ -64,23 +65,41 @@ pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluste
     })
 }
 
-/// A cluster's nodes, by name.
+/// Which nodes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// Of this cluster.
+    pub cluster: Option<ClusterId>,
+    /// With names after this one.
+    pub after: Option<&'a str>,
+    /// This one.
+    pub node: Option<NodeId>,
+}
+
+/// Nodes, by name.
 pub async fn nodes(
-    db: &PgPool,
-    cluster: &Cluster,
-    after: Option<&str>,
+    db: impl sqlx::PgExecutor<'_>,
+    wanted: Wanted<'_>,
     limit: i64,
     times: &Times,
 ) -> Result<Vec<Node>> {
     let rows = sqlx::query!(
-        "SELECT n.id, n.name, n.cpu_cap, n.cpu_used, n.memory_cap, n.memory_used, n.disk_cap, n.disk_used, n.slots,
-             n.agent_version, n.engine_version, n.advertise_address, n.seen_at, n.blocked_reasons, n.unexplained,
-             n.created_at, now() AS \"now!\",
+        "SELECT n.id, n.cluster_id, k.kind, n.name, n.cpu_cap, n.cpu_used, n.memory_cap, n.memory_used, n.disk_cap,
+             n.disk_used, n.slots, n.agent_version, n.engine_version, n.advertise_address, n.seen_at, n.blocked_reasons,
+             n.unexplained, n.created_at, n.revoked_at, n.duplicate_detail, now() AS \"now!\",
+             CASE WHEN n.duplicate_at > now() - make_interval(secs => $5) THEN n.duplicate_at END AS duplicate_at,
+             c.not_after AS \"not_after?\", encode(c.ca_sha256, 'hex') AS \"ca?\",
              (SELECT count(*) FROM placements p WHERE p.node_id = n.id) AS \"projects!\"
-         FROM nodes n WHERE n.cluster_id = $1 AND ($2::text IS NULL OR n.name > $2) ORDER BY n.name LIMIT $3",
-        cluster.id.0,
-        after,
+         FROM nodes n JOIN clusters k ON k.id = n.cluster_id
+         LEFT JOIN LATERAL (SELECT not_after, ca_sha256 FROM certificates WHERE node_id = n.id
+             ORDER BY created_at DESC LIMIT 1) c ON true
+         WHERE ($1::uuid IS NULL OR n.cluster_id = $1) AND ($2::text IS NULL OR n.name > $2)
+             AND ($4::uuid IS NULL OR n.id = $4) ORDER BY n.name LIMIT $3",
+        wanted.cluster.map(|id| id.0),
+        wanted.after,
         limit,
+        wanted.node.map(|id| id.0),
+        times.duplicate_alarm.as_secs_f64(),
     )
     .fetch_all(db)
     .await?;
@@ -88,9 +107,12 @@ pub async fn nodes(
         .into_iter()
         .map(|n| Node {
             id: NodeId(n.id),
-            cluster: cluster.id,
+            cluster: ClusterId(n.cluster_id),
             name: n.name,
-            state: NodeState::derive(n.seen_at, n.now, cluster.kind, times),
+            state: match n.revoked_at {
+                Some(_) => NodeState::Revoked,
+                None => NodeState::derive(n.seen_at, n.now, ClusterKind::from_sql(&n.kind), times),
+            },
             cpu: (n.cpu_cap, n.cpu_used),
             memory: (n.memory_cap, n.memory_used),
             disk: (n.disk_cap, n.disk_used),
@@ -103,8 +125,35 @@ pub async fn nodes(
             blocked: n.blocked_reasons,
             unexplained: n.unexplained,
             created_at: n.created_at,
+            revoked_at: n.revoked_at,
+            certificate_ends: n.not_after,
+            certificate_ca: n.ca.unwrap_or_default(),
+            duplicate: n.duplicate_at.map(|at| (at, n.duplicate_detail)),
         })
         .collect())
+}
+
+/// The node.
+pub async fn node(db: impl sqlx::PgExecutor<'_>, id: NodeId, times: &Times) -> Result<Node> {
+    let found = nodes(db, Wanted { node: Some(id), ..Wanted::default() }, 1, times).await?;
+    found.into_iter().next().ok_or_else(|| Error::NotFound { kind: "node", name: id.to_string() })
+}
+
+/// Locks a node out. The epoch moves on, so that what its sessions still report is not written.
+pub async fn revoke(db: &PgPool, id: NodeId, times: &Times, entry: &audit::Entry) -> Result<Node> {
+    let mut tx = db.begin().await?;
+    sqlx::query!(
+        "UPDATE nodes SET revoked_at = now(), schedulable = false, session_epoch = session_epoch + 1,
+             greeted_epoch = session_epoch + 1
+         WHERE id = $1 AND revoked_at IS NULL",
+        id.0
+    )
+    .execute(&mut *tx)
+    .await?;
+    let node = node(&mut *tx, id, times).await?;
+    audit::record(&mut *tx, entry).await?;
+    tx.commit().await?;
+    Ok(node)
 }
 
 /// Stores a join token's hash.
@@ -169,50 +218,118 @@ pub async fn use_join_token(tx: &mut PgConnection, id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// A certificate that was issued.
-pub struct IssuedRow<'a> {
-    /// Serial, hex.
-    pub serial: &'a str,
-    /// SHA-256 of the public key.
+/// A node to be.
+pub struct NewNode<'a> {
+    /// Its id.
+    pub id: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Host name.
+    pub name: &'a str,
+    /// Version of its agent.
+    pub agent_version: &'a str,
+    /// SHA-256 of its public key.
     pub key_sha256: &'a [u8],
-    /// Start of life.
-    pub not_before: DateTime<Utc>,
-    /// End of life.
-    pub not_after: DateTime<Utc>,
+    /// Roots that it is told to trust, hex.
+    pub trusted_ca: Vec<String>,
 }
 
-/// Makes a node with its first certificate.
-pub async fn insert_node(
-    tx: &mut PgConnection,
-    node: NodeId,
-    cluster: ClusterId,
-    name: &str,
-    agent_version: &str,
-    issued: &IssuedRow<'_>,
-) -> Result<()> {
+/// Makes a node.
+pub async fn insert_node(tx: &mut PgConnection, new: &NewNode<'_>) -> Result<()> {
     let made = sqlx::query!(
-        "INSERT INTO nodes (id, cluster_id, name, key_sha256, agent_version) VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO nodes (id, cluster_id, name, key_sha256, agent_version, trusted_ca) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (cluster_id, name) DO NOTHING",
-        node.0,
-        cluster.0,
-        name,
-        issued.key_sha256,
-        agent_version,
-    )
-    .execute(&mut *tx)
-    .await?;
-    if made.rows_affected() == 0 {
-        return Err(Error::AlreadyExists { kind: "node", name: name.to_owned() });
-    }
-    sqlx::query!(
-        "INSERT INTO certificates (serial, node_id, key_sha256, not_before, not_after) VALUES ($1, $2, $3, $4, $5)",
-        issued.serial,
-        node.0,
-        issued.key_sha256,
-        issued.not_before,
-        issued.not_after,
+        new.id.0,
+        new.cluster.0,
+        new.name,
+        new.key_sha256,
+        new.agent_version,
+        &new.trusted_ca,
     )
     .execute(tx)
+    .await?;
+    if made.rows_affected() == 0 {
+        return Err(Error::AlreadyExists { kind: "node", name: new.name.to_owned() });
+    }
+    Ok(())
+}
+
+/// Records a certificate of a node.
+pub async fn insert_certificate(
+    tx: &mut PgConnection,
+    node: NodeId,
+    issued: &IssuedCertificate,
+    ca: CaFingerprint,
+) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO certificates (serial, node_id, key_sha256, not_before, not_after, ca_sha256)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        issued.serial_hex,
+        node.0,
+        issued.spki_sha256.as_slice(),
+        issued.not_before,
+        issued.not_after,
+        ca.as_bytes().as_slice(),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What a certificate for a node is decided on.
+pub struct LockedNode {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// SHA-256 of the enrolled key.
+    pub key_sha256: Vec<u8>,
+    /// It was locked out.
+    pub revoked: bool,
+}
+
+/// Locks and reads a node.
+pub async fn lock_node(tx: &mut PgConnection, node: NodeId) -> Result<Option<LockedNode>> {
+    let row = sqlx::query!(
+        "SELECT cluster_id, key_sha256, revoked_at IS NOT NULL AS \"revoked!\" FROM nodes WHERE id = $1 FOR UPDATE",
+        node.0
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(|r| LockedNode {
+        cluster: ClusterId(r.cluster_id),
+        key_sha256: r.key_sha256,
+        revoked: r.revoked,
+    }))
+}
+
+/// When a nonce made now ends.
+pub async fn nonce_end(db: &PgPool, life: Duration) -> Result<DateTime<Utc>> {
+    let ends =
+        sqlx::query_scalar!("SELECT now() + make_interval(secs => $1) AS \"ends!\"", life.as_secs_f64());
+    Ok(ends.fetch_one(db).await?)
+}
+
+/// Uses a nonce up; false if it was used before or has ended.
+pub async fn use_nonce(tx: &mut PgConnection, nonce: &[u8], ends: DateTime<Utc>) -> Result<bool> {
+    let done = sqlx::query!(
+        "INSERT INTO used_recovery_nonces (nonce_sha256, expires_at) SELECT sha256($1), $2 WHERE $2 > now()
+         ON CONFLICT DO NOTHING",
+        nonce,
+        ends,
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Stores which roots a node says it trusts. Nothing said, nothing changed.
+pub async fn save_trusted(db: &PgPool, node: NodeId, epoch: i64, trusted: &[String]) -> Result<()> {
+    sqlx::query!(
+        "UPDATE nodes SET trusted_ca = $3 WHERE id = $1 AND greeted_epoch = $2 AND cardinality($3::text[]) > 0",
+        node.0,
+        epoch,
+        trusted,
+    )
+    .execute(db)
     .await?;
     Ok(())
 }
@@ -226,7 +343,9 @@ pub async fn save_hello(db: &PgPool, node: NodeId, epoch: i64, hello: &HelloValu
         "UPDATE nodes n SET boot_id = $3, agent_version = $4, engine_version = $5, advertise_address = $6,
              port_base = $7, network_range = $8, slots = $9, blocked_slots = range_agg_or_empty($10),
              blocked_reasons = $11, cpu_cap = ($12::int * c.cpu_overcommit)::int,
-             memory_cap = ($13::int * c.memory_overcommit)::int, disk_cap = $14, seen_at = now()
+             memory_cap = ($13::int * c.memory_overcommit)::int, disk_cap = $14, seen_at = now(),
+             agent_run_id = $15, greeted_epoch = $2, greeted_at = now(),
+             trusted_ca = CASE WHEN cardinality($16::text[]) > 0 THEN $16 ELSE n.trusted_ca END
          FROM clusters c WHERE c.id = n.cluster_id AND n.id = $1 AND n.session_epoch = $2",
         node.0,
         epoch,
@@ -242,6 +361,8 @@ pub async fn save_hello(db: &PgPool, node: NodeId, epoch: i64, hello: &HelloValu
         hello.cpu_millis,
         hello.memory_mib,
         hello.disk_mib,
+        hello.run_id,
+        &hello.trusted_ca,
     )
     .execute(db)
     .await?;

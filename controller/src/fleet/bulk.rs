@@ -5,15 +5,15 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use supalove_certs::NodeIdentity;
 use supalove_proto::node::v1::{OpenBulkRequest, node_bulk_service_client::NodeBulkServiceClient};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
 };
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::{Fleet, MAX_MESSAGE_BYTES, channel};
+use super::{Fleet, MAX_MESSAGE_BYTES, channel, severable::Severable};
 use crate::{
     error::{Error, Result},
     ids::NodeId,
@@ -22,31 +22,47 @@ use crate::{
 /// A gRPC client of an agent's bulk service.
 pub type BulkClient = NodeBulkServiceClient<Channel>;
 
-/// By node: the newest bulk channel, and whoever waits for it.
+/// A bulk connection; cancelling the token cuts it, whoever holds the channel.
+type Connection = (Channel, CancellationToken);
+
+/// By node: the newest bulk connection, and whoever waits for it.
 #[derive(Debug, Default)]
-pub struct BulkConnections(Mutex<HashMap<NodeId, watch::Sender<Option<Channel>>>>);
+pub struct BulkConnections(Mutex<HashMap<NodeId, watch::Sender<Option<Connection>>>>);
 
 impl BulkConnections {
-    fn subscribe(&self, node: NodeId) -> watch::Receiver<Option<Channel>> {
+    fn subscribe(&self, node: NodeId) -> watch::Receiver<Option<Connection>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(node).or_insert_with(|| watch::Sender::new(None)).subscribe()
     }
 
-    fn publish(&self, node: NodeId, channel: Option<Channel>) {
+    /// The connection before it is cut: a node asks for a second only if the first is of no use.
+    fn publish(&self, node: NodeId, connection: Option<Connection>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(node).or_insert_with(|| watch::Sender::new(None)).send_replace(channel);
+        let before = all.entry(node).or_insert_with(|| watch::Sender::new(None)).send_replace(connection);
+        if let Some((_, cut)) = before {
+            cut.cancel();
+        }
+    }
+
+    /// Cuts a node's connection.
+    pub fn cut(&self, node: NodeId) {
+        self.publish(node, None);
     }
 }
 
 impl Fleet {
-    /// Takes a bulk connection that an agent dialled.
-    pub async fn serve_bulk<IO>(&self, identity: NodeIdentity, io: IO)
+    /// Takes a bulk connection that an agent dialled. Without a session here nobody has asked for it, and nobody has
+    /// looked whether the node may still come in.
+    pub async fn serve_bulk<IO>(&self, node: NodeId, io: IO)
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let node = NodeId(identity.node_id);
-        match channel::over(io, &self.0.times).await {
-            Ok(channel) => self.0.bulk.publish(node, Some(channel)),
+        let Ok(session) = self.session(node) else {
+            return tracing::warn!(%node, "a bulk connection without a session was refused");
+        };
+        let cut = session.cut.child_token();
+        match channel::over(Severable::new(io, cut.clone()), &self.0.times).await {
+            Ok(channel) => self.0.bulk.publish(node, Some((channel, cut))),
             Err(error) => tracing::warn!(%node, %error, "a bulk connection failed"),
         }
     }
@@ -56,7 +72,7 @@ impl Fleet {
         let mut session = self.session(node)?;
         let mut connection = self.0.bulk.subscribe(node);
         let current = connection.borrow_and_update().clone();
-        if let Some(channel) = current
+        if let Some((channel, _)) = current
             && alive(&channel).await
         {
             return Ok(client(channel));
@@ -65,8 +81,8 @@ impl Fleet {
         connection.mark_unchanged();
         let dialled = async {
             session.client.open_bulk(OpenBulkRequest {}).await.map_err(Error::internal)?;
-            let channel = connection.wait_for(Option::is_some).await.map_err(Error::internal)?.clone();
-            channel.ok_or(Error::Aborted("the bulk connection was closed"))
+            let connection = connection.wait_for(Option::is_some).await.map_err(Error::internal)?.clone();
+            connection.map(|(channel, _)| channel).ok_or(Error::Aborted("the bulk connection was closed"))
         };
         let channel = tokio::time::timeout(self.0.times.agent_call, dialled).await.map_err(|_| {
             Error::Unavailable {

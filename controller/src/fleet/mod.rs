@@ -5,8 +5,10 @@
 
 mod bulk;
 mod channel;
+mod farewell;
 mod heard;
 mod port;
+mod severable;
 mod store;
 
 use std::{
@@ -16,29 +18,36 @@ use std::{
 
 use futures::future::BoxFuture;
 use sqlx::PgPool;
-use supalove_certs::NodeIdentity;
+use supalove_certs::{CaFingerprint, NodeIdentity};
 use supalove_failpoints::failpoint;
 use supalove_proto::{
     EPOCH_KEY, NODE_PROTOCOL,
-    node::v1::{HelloRequest, HelloResponse, node_agent_service_client::NodeAgentServiceClient},
+    node::v1::{
+        HelloRequest, HelloResponse, SetTrustRequest, Trust,
+        node_agent_service_client::NodeAgentServiceClient,
+    },
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{
-    Request, Status,
+    Code, Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
     transport::Channel,
 };
 
-use self::heard::Heard;
 pub use bulk::BulkClient;
-pub use port::serve_node_port;
+pub use port::NodePort;
 
+use self::{farewell::Farewell, heard::Heard};
 use crate::{
     clusters::{self, hello_values},
     error::{Error, Result, chain},
     ids::{ControllerId, NodeId},
+    pki::{Pki, Roots},
     times::Times,
 };
 
@@ -70,8 +79,27 @@ pub struct Session {
     pub client: AgentClient,
     /// When the agent was last heard.
     heard: Heard,
-    /// Cancelled when a newer session takes over or the controller stops.
+    /// Cancelled when a newer session takes over, the node is locked out, or the controller stops.
     pub ended: CancellationToken,
+    /// Run of the agent.
+    run_id: String,
+    /// Boot of its host.
+    boot_id: String,
+    /// Root that signed the certificate of the connection.
+    issuer: Option<CaFingerprint>,
+    /// The connection.
+    channel: Channel,
+    /// Cuts it.
+    cut: CancellationToken,
+}
+
+/// Who has dialled, by the certificate.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// The node.
+    pub identity: NodeIdentity,
+    /// Root that signed the certificate.
+    pub issuer: Option<CaFingerprint>,
 }
 
 /// Whoever works with sessions. Returns when the session is of no more use.
@@ -89,24 +117,37 @@ struct Inner {
     controller: ControllerId,
     fleet_id: String,
     times: Arc<Times>,
+    pki: Pki,
     sessions: Mutex<HashMap<NodeId, Session>>,
     bulk: bulk::BulkConnections,
     handler: Box<dyn SessionHandler>,
     stop: CancellationToken,
 }
 
+/// What a fleet is made of.
+pub struct FleetParts {
+    /// The control database.
+    pub db: PgPool,
+    /// This replica.
+    pub controller: ControllerId,
+    /// Identity of the fleet.
+    pub fleet_id: String,
+    /// All times.
+    pub times: Arc<Times>,
+    /// The fleet's roots.
+    pub pki: Pki,
+    /// Works with the sessions.
+    pub handler: Box<dyn SessionHandler>,
+    /// Ends them all.
+    pub stop: CancellationToken,
+}
+
 impl Fleet {
-    /// No sessions yet. `stop` ends them all.
-    pub fn new(
-        db: PgPool,
-        controller: ControllerId,
-        fleet_id: String,
-        times: Arc<Times>,
-        handler: Box<dyn SessionHandler>,
-        stop: CancellationToken,
-    ) -> Self {
+    /// No sessions yet.
+    pub fn new(parts: FleetParts) -> Self {
+        let FleetParts { db, controller, fleet_id, times, pki, handler, stop } = parts;
         let (sessions, bulk) = (Mutex::default(), bulk::BulkConnections::default());
-        Self(Arc::new(Inner { db, controller, fleet_id, times, sessions, bulk, handler, stop }))
+        Self(Arc::new(Inner { db, controller, fleet_id, times, pki, sessions, bulk, handler, stop }))
     }
 
     /// The live session of a node.
@@ -118,16 +159,21 @@ impl Fleet {
     }
 
     /// Serves a control connection until it ends.
-    pub async fn serve_control<IO>(&self, identity: NodeIdentity, io: IO)
+    pub async fn serve_control<IO>(&self, peer: Peer, io: IO)
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let node = NodeId(identity.node_id);
-        match self.open_session(node, io).await {
+        let node = NodeId(peer.identity.node_id);
+        // From before Hello, so that no change of the roots is missed.
+        let mut roots = self.0.pki.watch();
+        match self.open_session(peer, io, &mut roots).await {
             Ok(session) => {
                 let epoch = session.epoch;
                 tracing::info!(%node, epoch, "session began");
-                self.0.handler.run(session).await;
+                tokio::select! {
+                    () = self.0.handler.run(session.clone()) => {}
+                    () = self.keep_trust(session, roots) => {}
+                }
                 self.close_session(node, epoch).await;
                 tracing::info!(%node, epoch, "session ended");
             }
@@ -135,36 +181,92 @@ impl Fleet {
         }
     }
 
-    async fn open_session<IO>(&self, node: NodeId, io: IO) -> Result<Session>
+    async fn open_session<IO>(
+        &self,
+        peer: Peer,
+        io: IO,
+        roots: &mut watch::Receiver<Arc<Roots>>,
+    ) -> Result<Session>
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let times = &self.0.times;
+        let (node, cut) = (NodeId(peer.identity.node_id), CancellationToken::new());
+        // A connection that becomes no session is not left to whoever holds its other end.
+        let abandoned = cut.clone().drop_guard();
         let heard = Heard::now();
-        let channel = channel::over(heard.on(io), times).await.map_err(Error::internal)?;
-        let epoch = store::next_epoch(&self.0.db, node, self.0.controller)
-            .await?
-            .ok_or(Error::NotFound { kind: "node", name: node.to_string() })?;
+        let io = severable::Severable::new(heard.on(io), cut.clone());
+        let channel = channel::over(io, &self.0.times).await.map_err(Error::internal)?;
+        let epoch = self.begin(node, &channel).await?;
         failpoint!("controller.session.numbered");
         let metadata = MetadataValue::try_from(epoch.to_string()).map_err(Error::internal)?;
-        let mut client = NodeAgentServiceClient::with_interceptor(channel, Epoch(metadata))
+        let mut client = NodeAgentServiceClient::with_interceptor(channel.clone(), Epoch(metadata))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let hello = self.hello(&mut client, epoch).await?;
+        let trust = roots.borrow_and_update().trust();
+        let hello = self.hello(&mut client, epoch, trust).await?;
         let values = hello_values(&hello)
             .map_err(|what| Error::internal(format!("the agent's Hello makes no sense: {what}")))?;
         if !clusters::store::save_hello(&self.0.db, node, epoch, &values).await? {
             return Err(Error::Aborted("a newer session of the node has begun"));
         }
         failpoint!("controller.session.greeted");
-        let session = Session { node, epoch, client, heard, ended: self.0.stop.child_token() };
+        let (run_id, boot_id) = (hello.agent_run_id, hello.boot_id);
+        let (issuer, ended) = (peer.issuer, self.0.stop.child_token());
+        let session = Session { node, epoch, client, heard, ended, run_id, boot_id, issuer, channel, cut };
         if let Some(older) = self.lock().insert(node, session.clone()) {
+            self.0.bulk.cut(node);
             older.ended.cancel();
+            let (fleet, session) = (self.clone(), session.clone());
+            tokio::spawn(async move { fleet.supersede(older, &session.run_id, &session.boot_id).await });
         }
+        abandoned.disarm();
         Ok(session)
     }
 
-    async fn hello(&self, client: &mut AgentClient, epoch: i64) -> Result<HelloResponse> {
+    /// The session's epoch. A node that gets none is told why.
+    async fn begin(&self, node: NodeId, channel: &Channel) -> Result<i64> {
+        let times = &self.0.times;
+        let (farewell, error) = match store::begin(&self.0.db, node, self.0.controller, times).await? {
+            store::Begun::Epoch(epoch) => return Ok(epoch),
+            store::Begun::Unknown => return Err(Error::NotFound { kind: "node", name: node.to_string() }),
+            store::Begun::Revoked => (Farewell::revoked(times), "the node was revoked"),
+            store::Begun::Held(left) => {
+                (Farewell::duplicate(left), "two agents fight for the identity, and the other is served")
+            }
+        };
+        farewell::tell(channel.clone(), &farewell, times).await;
+        Err(Error::Refused(error))
+    }
+
+    /// Tells the agent each change of the roots while its session lasts; returns only if it is of no use.
+    async fn keep_trust(&self, session: Session, mut roots: watch::Receiver<Arc<Roots>>) {
+        let mut client = session.client.clone();
+        while roots.changed().await.is_ok() {
+            loop {
+                let trust = Some(roots.borrow_and_update().trust());
+                let call = client.set_trust(SetTrustRequest { trust });
+                let answer = tokio::time::timeout(self.0.times.agent_call, call).await;
+                let known = match answer {
+                    Ok(Ok(answer)) => answer.into_inner().trusted_ca_sha256,
+                    // An older agent knows one root for good.
+                    Ok(Err(status)) if status.code() == Code::Unimplemented => break,
+                    _ => Vec::new(),
+                };
+                let (node, epoch) = (session.node, session.epoch);
+                match clusters::store::save_trusted(&self.0.db, node, epoch, &known).await {
+                    Ok(()) if !known.is_empty() => break,
+                    Ok(()) => tracing::warn!(%node, "the agent did not take the fleet's roots; trying again"),
+                    Err(error) => {
+                        tracing::warn!(%node, error = chain(&error), "what a node trusts was not written")
+                    }
+                }
+                tokio::time::sleep(self.0.times.poll).await;
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn hello(&self, client: &mut AgentClient, epoch: i64, trust: Trust) -> Result<HelloResponse> {
         let times = &self.0.times;
         let millis = |d: std::time::Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
         let mut request = Request::new(HelloRequest {
@@ -175,6 +277,7 @@ impl Fleet {
             protocol_max: NODE_PROTOCOL,
             fleet_id: self.0.fleet_id.clone(),
             controller_version: env!("CARGO_PKG_VERSION").to_owned(),
+            trust: Some(trust),
         });
         request.set_timeout(times.agent_call);
         let hello = tokio::time::timeout(times.agent_call, client.hello(request))
@@ -192,12 +295,7 @@ impl Fleet {
     }
 
     async fn close_session(&self, node: NodeId, epoch: i64) {
-        {
-            let mut sessions = self.lock();
-            if sessions.get(&node).is_some_and(|live| live.epoch == epoch) {
-                sessions.remove(&node);
-            }
-        }
+        self.forget(node, epoch);
         if let Err(error) = store::end_session(&self.0.db, node, self.0.controller, epoch).await {
             tracing::warn!(%node, %error, "the end of a session was not written");
         }

@@ -1,4 +1,5 @@
-//! The node port: accepts connections, and by their ALPN makes them control sessions, bulk connections or enrolments.
+//! The node port: accepts connections, and by their ALPN makes them control sessions, bulk connections, enrolments or
+//! renewals.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -8,66 +9,104 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use supalove_certs::tls::{Accepted, NodePortTls};
-use supalove_proto::node::v1::enrollment_service_server::EnrollmentServiceServer;
+use supalove_proto::node::v1::{
+    enrollment_service_server::EnrollmentServiceServer, renewal_service_server::RenewalServiceServer,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use super::Fleet;
-use crate::{clusters::enrolment::EnrolmentApi, times::Times};
+use super::{Fleet, Peer};
+use crate::{clusters::enrolment::EnrolmentApi, ids::NodeId, pki::Pki, times::Times};
 
 /// Handshakes and enrolments at the same time; more wait in the listen queue.
 const UNAUTHENTICATED: usize = 256;
+/// Largest message on a join or renewal connection.
+const MAX_SHORT_BYTES: usize = 64 * 1024;
 
-/// Serves the node port until `stop`.
-pub async fn serve_node_port(
-    listener: TcpListener,
-    tls: NodePortTls,
-    fleet: Fleet,
-    enrolment: EnrolmentApi,
-    times: Arc<Times>,
-    stop: CancellationToken,
-) {
-    let tls = Arc::new(tls);
-    let admission = Arc::new(Semaphore::new(UNAUTHENTICATED));
-    loop {
-        let Ok(permit) = admission.clone().acquire_owned().await else {
-            return;
-        };
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely: let some connections end.
-                tracing::warn!(%error, "accept failed on the node port");
-                tokio::time::sleep(times.poll).await;
-                continue;
-            }
-        };
-        let (tls, fleet, enrolment, times) = (tls.clone(), fleet.clone(), enrolment.clone(), times.clone());
-        tokio::spawn(async move {
-            let Some(accepted) = handshake(&tls, stream, peer).await else {
+/// The node port, and who works with its connections.
+#[derive(Clone)]
+pub struct NodePort {
+    /// The certificates to show and the roots to trust, for each connection those of its moment.
+    pub pki: Pki,
+    /// Control and bulk connections.
+    pub fleet: Fleet,
+    /// Joining, recovering and renewing nodes.
+    pub enrolment: EnrolmentApi,
+    /// All times.
+    pub times: Arc<Times>,
+}
+
+impl NodePort {
+    /// Serves until `stop`.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let admission = Arc::new(Semaphore::new(UNAUTHENTICATED));
+        loop {
+            let Ok(permit) = admission.clone().acquire_owned().await else {
                 return;
             };
-            match accepted {
-                Accepted::Node(identity, io) => {
-                    drop(permit);
-                    fleet.serve_control(identity, io).await;
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, most likely: let some connections end.
+                    tracing::warn!(%error, "accept failed on the node port");
+                    tokio::time::sleep(self.times.poll).await;
+                    continue;
                 }
-                Accepted::Bulk(identity, io) => {
-                    drop(permit);
-                    fleet.serve_bulk(identity, io).await;
-                }
-                Accepted::Join(io) => serve_join(io, enrolment, &times).await,
+            };
+            let port = self.clone();
+            tokio::spawn(async move { port.connection(stream, peer, permit).await });
+        }
+    }
+
+    /// `permit` is held while nothing is known about the peer, and by short connections to their end.
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+        let tls = self.pki.tls();
+        let Some(accepted) = handshake(&tls, stream, peer).await else {
+            return;
+        };
+        match accepted {
+            Accepted::Node(identity, io) => {
+                drop(permit);
+                let peer = Peer { identity, issuer: tls.issuer(&io) };
+                self.fleet.serve_control(peer, io).await;
             }
-        });
+            Accepted::Bulk(identity, io) => {
+                drop(permit);
+                self.fleet.serve_bulk(NodeId(identity.node_id), io).await;
+            }
+            Accepted::Renew(identity, io) => {
+                let service = RenewalServiceServer::new(self.enrolment.renewal_of(identity));
+                self.serve_short(io, Routes::new(service.max_decoding_message_size(MAX_SHORT_BYTES))).await;
+            }
+            Accepted::Join(io) => {
+                let service = EnrollmentServiceServer::new(self.enrolment.clone());
+                self.serve_short(io, Routes::new(service.max_decoding_message_size(MAX_SHORT_BYTES))).await;
+            }
+        }
+    }
+
+    /// A connection for one or two calls, here the controller is the server.
+    async fn serve_short<IO>(&self, io: IO, routes: Routes)
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let router = routes.prepare().into_axum_router();
+        let builder = auto::Builder::new(TokioExecutor::new()).http2_only();
+        let serving = builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(router));
+        match tokio::time::timeout(self.times.enrolment, serving).await {
+            Ok(Err(error)) => tracing::debug!(error, "a join connection ended"),
+            Ok(Ok(())) => {}
+            Err(_) => tracing::debug!("a join connection took too long"),
+        }
     }
 }
 
@@ -81,20 +120,5 @@ async fn handshake(tls: &NodePortTls, stream: TcpStream, peer: SocketAddr) -> Op
             tracing::warn!(%peer, error = crate::error::chain(&error), "a connection to the node port was refused");
             None
         }
-    }
-}
-
-async fn serve_join<IO>(io: IO, enrolment: EnrolmentApi, times: &Times)
-where
-    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let service = EnrollmentServiceServer::new(enrolment).max_decoding_message_size(64 * 1024);
-    let router = Routes::new(service).prepare().into_axum_router();
-    let builder = auto::Builder::new(TokioExecutor::new()).http2_only();
-    let serving = builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(router));
-    match tokio::time::timeout(times.enrolment, serving).await {
-        Ok(Err(error)) => tracing::debug!(error, "a join connection ended"),
-        Ok(Ok(())) => {}
-        Err(_) => tracing::debug!("a join connection took too long"),
     }
 }

@@ -85,6 +85,9 @@ impl Projects {
         )
         .execute(&self.db)
         .await?;
+        sqlx::query!("DELETE FROM used_recovery_nonces WHERE expires_at < now() - interval '1 day'")
+            .execute(&self.db)
+            .await?;
         sqlx::query!("DELETE FROM controllers WHERE seen_at < now() - interval '1 day'")
             .execute(&self.db)
             .await?;

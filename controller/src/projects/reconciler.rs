@@ -18,7 +18,7 @@ use tokio::{task::JoinSet, time::Instant};
 use tonic::{Code, Request, Status};
 
 use self::due::Due;
-use super::{Projects, changes::Change, endpoints, secrets, types::Desired};
+use super::{Projects, changes::Change, endpoints, secrets, types::Desired, verdict::Source};
 use crate::{
     clusters,
     error::{Error, Result, chain},
@@ -49,8 +49,8 @@ impl Projects {
     async fn reconcile(&self, session: Session) -> Result<()> {
         self.first_inventory(&session).await?;
         tokio::select! {
-            watched = self.watch_state(session.node, session.client.clone()) => watched,
-            driven = self.drive(session.node, session.client.clone()) => driven,
+            watched = self.watch_state(&session) => watched,
+            driven = self.drive(&session) => driven,
             looked = self.look_again(&session) => looked,
         }
     }
@@ -111,13 +111,15 @@ impl Projects {
     }
 
     /// Judges reports until the stream ends.
-    async fn watch_state(&self, node: NodeId, mut client: AgentClient) -> Result<()> {
+    async fn watch_state(&self, session: &Session) -> Result<()> {
+        let (node, mut client) = (session.node, session.client.clone());
+        let source = Source { node, epoch: session.epoch };
         let mut reports =
             client.watch_state(WatchStateRequest {}).await.map_err(Error::internal)?.into_inner();
         while let Some(message) = reports.next().await {
             let result = match message.map_err(Error::internal)?.report {
-                Some(Report::Observed(observed)) => self.observed(node, &observed).await,
-                Some(Report::Progress(step)) => self.progress(node, &step).await,
+                Some(Report::Observed(observed)) => self.observed(source, &observed).await,
+                Some(Report::Progress(step)) => self.progress(source, &step).await,
                 Some(Report::SnapshotEnd(_)) | None => Ok(()),
             };
             match result {
@@ -134,17 +136,19 @@ impl Projects {
     }
 
     /// Applies what is due, at a wake-up and at every poll. Returns only if the database is away.
-    async fn drive(&self, node: NodeId, client: AgentClient) -> Result<()> {
+    async fn drive(&self, session: &Session) -> Result<()> {
+        let Session { node, epoch, ref client, .. } = *session;
+        let source = Source { node, epoch };
         let mut changes = self.changes.subscribe();
         let mut calls = Calls::default();
         loop {
             for due in due::list(&self.db, node).await? {
-                calls.start(self, &client, due);
+                calls.start(self, client, due);
             }
             let poll = Instant::now() + self.times.poll;
             tokio::select! {
                 () = changes.wait(|change| matches!(change, Change::Node(other) if *other == node)) => {}
-                Some(done) = calls.next() => calls.finish(self, node, done).await?,
+                Some(done) = calls.next() => calls.finish(self, source, done).await?,
                 () = tokio::time::sleep_until(poll) => {}
             }
         }
@@ -187,13 +191,14 @@ impl Calls {
     async fn finish(
         &mut self,
         projects: &Projects,
-        node: NodeId,
+        source: Source,
         (project, generation, result): Done,
     ) -> Result<()> {
+        let node = source.node;
         let Err(status) = result else {
             failpoint!("controller.apply.answered", project.as_str());
             self.not_before.remove(&project);
-            due::applied(&projects.db, node, &project, generation).await?;
+            due::applied(&projects.db, source, &project, generation).await?;
             failpoint!("controller.apply.noted", project.as_str());
             return Ok(());
         };

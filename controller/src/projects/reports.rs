@@ -12,11 +12,11 @@ use super::{
     operations,
     snapshot::{self, Snapshot},
     types::ProjectState,
-    verdict::{self, Verdict},
+    verdict::{self, Source, Verdict},
 };
 use crate::{
     error::{Error, Result},
-    ids::{NodeId, ProjectRef},
+    ids::ProjectRef,
 };
 
 /// Times a report is judged anew because the project changed under it.
@@ -24,24 +24,33 @@ const TRIES: usize = 20;
 
 impl Projects {
     /// Judges a report and writes the verdict. Reports on projects that are not placed on the node are ignored.
-    pub(super) async fn observed(&self, node: NodeId, report: &ObservedStack) -> Result<()> {
+    pub(super) async fn observed(&self, source: Source, report: &ObservedStack) -> Result<()> {
         let Ok(project) = report.project_ref.parse::<ProjectRef>() else {
             return Ok(());
         };
         failpoint!("controller.report.received", project.as_str());
-        self.decide(&project, |found| {
-            if found.placement.is_none_or(|p| p.node != node) {
+        let judged = |found: &Snapshot| {
+            if found.placement.is_none_or(|p| p.node != source.node) {
                 Verdict::default()
             } else {
                 judge(found, report)
             }
-        })
-        .await
+        };
+        self.decide_from(Some(source), &project, judged).await
     }
 
     /// Reads a project, decides, writes; again if it changed in between.
     pub(super) async fn decide(
         &self,
+        project: &ProjectRef,
+        judge: impl Fn(&Snapshot) -> Verdict,
+    ) -> Result<()> {
+        self.decide_from(None, project, judge).await
+    }
+
+    async fn decide_from(
+        &self,
+        source: Option<Source>,
         project: &ProjectRef,
         judge: impl Fn(&Snapshot) -> Verdict,
     ) -> Result<()> {
@@ -53,19 +62,24 @@ impl Projects {
             drop(connection);
             let verdict = judge(&found);
             let frees = verdict.free_compute || verdict.remove;
-            if verdict::write(&self.db, &found, verdict).await? {
+            if verdict::write(&self.db, &found, verdict, source).await? {
                 self.changes.wake(Change::Project(project.clone()));
                 if frees {
                     self.changes.wake(Change::Room);
                 }
                 return Ok(());
             }
+            if let Some(source) = source
+                && !source.is_newest(&self.db).await?
+            {
+                return Err(Error::Aborted("a newer session of the node has begun"));
+            }
         }
         Err(Error::Aborted("the project keeps changing"))
     }
 
     /// Writes a step as an event, and as the open operation's status.
-    pub(super) async fn progress(&self, node: NodeId, step: &Progress) -> Result<()> {
+    pub(super) async fn progress(&self, source: Source, step: &Progress) -> Result<()> {
         let Ok(project) = step.project_ref.parse::<ProjectRef>() else {
             return Ok(());
         };
@@ -74,11 +88,14 @@ impl Projects {
             return Ok(());
         };
         let current = i64::try_from(step.generation) == Ok(found.generation);
-        if !current || found.placement.is_none_or(|p| p.node != node) || found.state == ProjectState::Removed
-        {
+        let elsewhere = found.placement.is_none_or(|p| p.node != source.node);
+        if !current || elsewhere || found.state == ProjectState::Removed {
             return Ok(());
         }
         write_step(&mut tx, &found, step).await?;
+        if !source.is_newest(&mut *tx).await? {
+            return Err(Error::Aborted("a newer session of the node has begun"));
+        }
         failpoint!("controller.progress.written", project.as_str());
         tx.commit().await?;
         failpoint!("controller.progress.committed", project.as_str());

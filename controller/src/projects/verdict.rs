@@ -97,20 +97,52 @@ impl Verdict {
     }
 }
 
-/// Writes a verdict; false if the project changed meanwhile, and then nothing was written.
-pub async fn write(db: &PgPool, project: &Snapshot, verdict: Verdict) -> Result<bool> {
+/// The session that a report came on.
+#[derive(Debug, Clone, Copy)]
+pub struct Source {
+    /// Node.
+    pub node: NodeId,
+    /// Number of the session.
+    pub epoch: i64,
+}
+
+impl Source {
+    /// Whether it is still the node's newest session: what an older one reports late is not written, on any replica.
+    pub async fn is_newest(self, db: impl sqlx::PgExecutor<'_>) -> Result<bool> {
+        let newest = sqlx::query_scalar!(
+            "SELECT true AS \"newest!\" FROM nodes WHERE id = $1 AND greeted_epoch = $2",
+            self.node.0,
+            self.epoch,
+        );
+        Ok(newest.fetch_optional(db).await?.is_some())
+    }
+}
+
+/// Writes a verdict; false if the project changed meanwhile, or the report's session is not the newest any more, and then
+/// nothing was written.
+pub async fn write(
+    db: &PgPool,
+    project: &Snapshot,
+    verdict: Verdict,
+    source: Option<Source>,
+) -> Result<bool> {
     let verdict = verdict.reduced(project);
     if verdict.is_nothing() {
         return Ok(true);
     }
     let mut tx = db.begin().await?;
     let written = write_in(&mut tx, project, &verdict).await?;
-    if written {
+    // Last, when the project's row is locked: whoever takes over from here on finds the row as it is left.
+    let newest = match source {
+        Some(source) => source.is_newest(&mut *tx).await?,
+        None => true,
+    };
+    if written && newest {
         failpoint!("controller.report.written", project.project.as_str());
         tx.commit().await?;
         failpoint!("controller.report.committed", project.project.as_str());
     }
-    Ok(written)
+    Ok(written && newest)
 }
 
 /// The same within a transaction.

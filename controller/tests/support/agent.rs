@@ -61,6 +61,44 @@ impl Agent {
         Self { process, state, fleet: fleet.to_owned(), options, number }
     }
 
+    /// What `supalove-agent status --json` shows.
+    pub fn status(&self) -> serde_json::Value {
+        let shown = command(&self.options.under)
+            .args(["status", "--json", "--state-dir"])
+            .arg(self.state.path())
+            .output()
+            .unwrap();
+        serde_json::from_slice(&shown.stdout).unwrap_or_default()
+    }
+
+    /// `supalove-agent recover` with these arguments; the agent must not run.
+    pub fn recover(&self, arguments: &[&str]) -> Output {
+        let mut recover = command(&self.options.under);
+        recover.args(["recover", "--state-dir"]).arg(self.state.path()).args(arguments).output().unwrap()
+    }
+
+    /// Its identity file.
+    pub fn identity(&self) -> serde_json::Value {
+        let text = std::fs::read_to_string(self.state.path().join("identity.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Writes its identity file anew.
+    pub fn set_identity(&self, identity: &serde_json::Value) {
+        std::fs::write(self.state.path().join("identity.json"), identity.to_string()).unwrap();
+    }
+
+    /// A second agent with a copy of this one's state directory, as of a copied virtual machine.
+    pub fn copied(&self, options: AgentOptions) -> Self {
+        let number = lane() * LANE + NUMBER.fetch_add(1, Ordering::Relaxed);
+        let state = tempfile::Builder::new().prefix("supalove-test-agent-").tempdir().unwrap();
+        for file in ["identity.json", "seal.key"] {
+            std::fs::copy(self.state.path().join(file), state.path().join(file)).unwrap();
+        }
+        let process = spawn(state.path(), number, &options);
+        Self { process, state, fleet: self.fleet.clone(), options, number }
+    }
+
     /// Runs it again, after a kill.
     pub fn restart(&mut self) {
         self.process = spawn(self.state.path(), self.number, &self.options);

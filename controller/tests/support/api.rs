@@ -11,8 +11,9 @@ use supalove_proto::v1::{
     GetProjectConnectionResponse, GetProjectRequest, ListNodesRequest, ListProjectEventsRequest, Node,
     NodeState, Operation, OperationState, Project, ProjectEvent, ProjectState, SetUpRequest, SignInRequest,
     WaitOperationRequest, auth_service_client::AuthServiceClient,
-    cluster_service_client::ClusterServiceClient, operation_service_client::OperationServiceClient,
-    organization_service_client::OrganizationServiceClient, project_service_client::ProjectServiceClient,
+    authority_service_client::AuthorityServiceClient, cluster_service_client::ClusterServiceClient,
+    operation_service_client::OperationServiceClient, organization_service_client::OrganizationServiceClient,
+    project_service_client::ProjectServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -85,6 +86,11 @@ impl Api {
     /// ClusterService.
     pub fn clusters(&self) -> ClusterServiceClient<Service> {
         ClusterServiceClient::new(self.service())
+    }
+
+    /// AuthorityService.
+    pub fn authorities(&self) -> AuthorityServiceClient<Service> {
+        AuthorityServiceClient::new(self.service())
     }
 
     /// Signs calls with an access token from now on.

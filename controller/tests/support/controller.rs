@@ -71,6 +71,22 @@ impl Controller {
         controller
     }
 
+    /// Another replica on the same database, with the same master key. Once there is an operator: until then each start
+    /// makes a new setup token.
+    pub async fn replica(&self) -> Self {
+        let dir = tempfile::Builder::new().prefix("supalove-test-").tempdir().unwrap();
+        for file in ["master.key", "database-url"] {
+            std::fs::copy(self.dir.path().join(file), dir.path().join(file)).unwrap();
+        }
+        let (public_port, node_address) = (free_port(), format!("127.0.0.1:{}", free_port()));
+        let process = spawn(dir.path(), public_port, &node_address, &self.fleet, &self.options);
+        let (database, fleet) = (self.database.clone(), self.fleet.clone());
+        let options = self.options.clone();
+        let mut replica = Self { process, database, dir, public_port, node_address, fleet, options };
+        replica.wait_until_up().await;
+        replica
+    }
+
     /// `kill -9`, then the same command again.
     pub async fn kill_and_restart(&mut self) {
         self.process.kill();

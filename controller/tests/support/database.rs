@@ -3,6 +3,7 @@
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 
 /// A new, empty database.
+#[derive(Clone)]
 pub struct Database {
     /// Its URL.
     pub url: String,

@@ -3,7 +3,8 @@
 use std::{pin::Pin, time::Duration};
 
 use supalove_proto::v1::{
-    self as pb, OperationState, auth_service_server::AuthService, cluster_service_server::ClusterService,
+    self as pb, AuthorityState, NodeState, OperationState, auth_service_server::AuthService,
+    authority_service_server::AuthorityService, cluster_service_server::ClusterService,
     operation_service_server::OperationService, organization_service_server::OrganizationService,
     project_service_server::ProjectService, *,
 };
@@ -195,9 +196,85 @@ impl ClusterService for Fake {
         }))
     }
 
+    async fn get_node(&self, request: Request<GetNodeRequest>) -> Answer<GetNodeResponse> {
+        self.enter(&request, "GetNode", &request.get_ref().node_id).await?;
+        Ok(Response::new(GetNodeResponse { node: Some(node()) }))
+    }
+
+    async fn revoke_node(&self, request: Request<RevokeNodeRequest>) -> Answer<RevokeNodeResponse> {
+        self.enter(&request, "RevokeNode", &request.get_ref().node_id).await?;
+        let node = Node { state: NodeState::Revoked.into(), ..node() };
+        Ok(Response::new(RevokeNodeResponse { node: Some(node) }))
+    }
+
     unused! {
         get_cluster(GetClusterRequest) -> GetClusterResponse;
         list_nodes(ListNodesRequest) -> ListNodesResponse;
+    }
+}
+
+#[tonic::async_trait]
+impl AuthorityService for Fake {
+    async fn list_authorities(
+        &self,
+        request: Request<ListAuthoritiesRequest>,
+    ) -> Answer<ListAuthoritiesResponse> {
+        self.enter(&request, "ListAuthorities", "").await?;
+        let authorities = vec![authority(AuthorityState::Next), authority(AuthorityState::Signing)];
+        Ok(Response::new(ListAuthoritiesResponse { authorities }))
+    }
+
+    async fn create_authority(
+        &self,
+        request: Request<CreateAuthorityRequest>,
+    ) -> Answer<CreateAuthorityResponse> {
+        self.enter(&request, "CreateAuthority", "").await?;
+        let authority = Some(authority(AuthorityState::Next));
+        Ok(Response::new(CreateAuthorityResponse { authority }))
+    }
+
+    async fn activate_authority(
+        &self,
+        request: Request<ActivateAuthorityRequest>,
+    ) -> Answer<ActivateAuthorityResponse> {
+        self.enter(&request, "ActivateAuthority", &request.get_ref().authority_id).await?;
+        let authority = Some(authority(AuthorityState::Signing));
+        Ok(Response::new(ActivateAuthorityResponse { authority }))
+    }
+
+    async fn retire_authority(
+        &self,
+        request: Request<RetireAuthorityRequest>,
+    ) -> Answer<RetireAuthorityResponse> {
+        let RetireAuthorityRequest { authority_id, force } = request.get_ref();
+        self.enter(&request, "RetireAuthority", &format!("{authority_id} {force}")).await?;
+        let authority = Some(authority(AuthorityState::Retired));
+        Ok(Response::new(RetireAuthorityResponse { authority }))
+    }
+}
+
+fn authority(state: AuthorityState) -> Authority {
+    Authority {
+        id: "aut_1".into(),
+        ca_sha256: "ab".repeat(32),
+        state: state.into(),
+        nodes_trusting: 3,
+        needed_by: vec!["host-7".into()],
+        ..Default::default()
+    }
+}
+
+fn node() -> Node {
+    Node {
+        id: "nod_1".into(),
+        name: "host-7".into(),
+        state: NodeState::Ready.into(),
+        alarms: vec![NodeAlarm {
+            reason: "DUPLICATE_IDENTITY".into(),
+            message: "two agents have this identity".into(),
+            time: None,
+        }],
+        ..Default::default()
     }
 }
 

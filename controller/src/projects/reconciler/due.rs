@@ -6,7 +6,7 @@ use supalove_proto::node::v1::InventoryResponse;
 use crate::{
     error::{Error, Result},
     ids::{NodeId, ProjectRef},
-    projects::types::Desired,
+    projects::{types::Desired, verdict::Source},
 };
 
 /// Projects looked at in one round; the rest follows in the next.
@@ -62,14 +62,16 @@ pub async fn list(db: &PgPool, node: NodeId) -> Result<Vec<Due>> {
         .collect()
 }
 
-/// The agent has stored a generation.
-pub async fn applied(db: &PgPool, node: NodeId, project: &ProjectRef, generation: i64) -> Result<()> {
+/// The agent has stored a generation. What an older session learns late does not count: the newer one has asked anew.
+pub async fn applied(db: &PgPool, source: Source, project: &ProjectRef, generation: i64) -> Result<()> {
     sqlx::query!(
         "UPDATE placements SET applied_generation = greatest(applied_generation, $3)
-         WHERE node_id = $1 AND project_ref = $2",
-        node.0,
+         WHERE node_id = $1 AND project_ref = $2
+             AND EXISTS (SELECT 1 FROM nodes WHERE id = $1 AND greeted_epoch = $4)",
+        source.node.0,
         project.as_str(),
         generation,
+        source.epoch,
     )
     .execute(db)
     .await?;

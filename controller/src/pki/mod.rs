@@ -1,0 +1,244 @@
+//! The fleet's roots as this replica knows them, and the certificates it shows.
+//!
+//! In: the rows of `authorities`, looked at every poll, and the time. Out: the roots to sign with and to trust, and a TLS
+//! configuration that is replaced while connections live on. A root is replaced in three steps, each one an operator's
+//! act: NEXT (trusted), SIGNING (the one before becomes OLD, still trusted), RETIRED.
+
+pub mod api;
+mod nonce;
+pub mod store;
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rand::RngExt as _;
+use sqlx::PgPool;
+use supalove_certs::{
+    CaFingerprint, CertificateAuthority, CertificateLife, ControllerCertificate, IssuedCertificate,
+    NodeIdentity, TrustBundle, tls::NodePortTls,
+};
+use supalove_proto::node::v1::{NodeCertificate, Trust};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use api::AuthorityApi;
+pub use nonce::Nonces;
+
+use crate::{
+    encode::timestamp,
+    error::{Error, Result, chain},
+    ids::{AuthorityId, ControllerId},
+    times::Times,
+    vault::Vault,
+};
+
+/// What a root is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthorityState {
+    /// Trusted; signs nothing yet.
+    Next,
+    /// Trusted; signs.
+    Signing,
+    /// Trusted; signs nothing any more.
+    Old,
+    /// Not trusted.
+    Retired,
+}
+
+impl AuthorityState {
+    /// From its spelling in SQL.
+    pub fn from_sql(text: &str) -> Self {
+        match text {
+            "NEXT" => Self::Next,
+            "SIGNING" => Self::Signing,
+            "OLD" => Self::Old,
+            _ => Self::Retired,
+        }
+    }
+}
+
+/// A trusted root.
+#[derive(Debug)]
+pub struct Root {
+    /// Which.
+    pub id: AuthorityId,
+    /// SIGNING, NEXT or OLD.
+    pub state: AuthorityState,
+    /// Its certificate and key.
+    pub authority: CertificateAuthority,
+}
+
+/// The trusted roots, the signing one first. Never empty.
+#[derive(Debug)]
+pub struct Roots(Vec<Root>);
+
+impl Roots {
+    /// Signing first. An installation without a signing root is damaged.
+    pub fn new(mut roots: Vec<Root>) -> Result<Self> {
+        roots.sort_by_key(|root| root.state != AuthorityState::Signing);
+        match roots.first() {
+            Some(first) if first.state == AuthorityState::Signing => Ok(Self(roots)),
+            _ => Err(Error::internal("no root signs: restore the table authorities from a backup")),
+        }
+    }
+
+    /// The root that signs.
+    pub fn signing(&self) -> &CertificateAuthority {
+        &self.0[0].authority
+    }
+
+    /// Names of all trusted roots.
+    pub fn fingerprints(&self) -> Vec<CaFingerprint> {
+        self.0.iter().map(|root| root.authority.fingerprint()).collect()
+    }
+
+    /// All trusted roots, PEM.
+    pub fn trusted_pem(&self) -> Vec<String> {
+        self.0.iter().map(|root| root.authority.cert_pem().to_owned()).collect()
+    }
+
+    /// What nodes are told.
+    pub fn trust(&self) -> Trust {
+        let signing_ca_sha256 = self.signing().fingerprint().to_string();
+        Trust { trusted_ca_pem: self.trusted_pem(), signing_ca_sha256 }
+    }
+
+    /// A node's certificate as it is sent.
+    pub fn answer(&self, issued: &IssuedCertificate) -> NodeCertificate {
+        NodeCertificate {
+            certificate_pem: issued.cert_pem.clone(),
+            expire_time: Some(timestamp(issued.not_after)),
+            trusted_ca_pem: self.trusted_pem(),
+        }
+    }
+
+    fn states(&self) -> Vec<(AuthorityId, AuthorityState)> {
+        self.0.iter().map(|root| (root.id, root.state)).collect()
+    }
+}
+
+/// This replica's view. Cheap to clone.
+#[derive(Clone)]
+pub struct Pki(Arc<Inner>);
+
+struct Inner {
+    db: PgPool,
+    vault: Vault,
+    controller: ControllerId,
+    times: Arc<Times>,
+    roots: watch::Sender<Arc<Roots>>,
+    tls: watch::Sender<Arc<NodePortTls>>,
+    /// When the certificates shown are due; also keeps two changes from crossing.
+    due: Mutex<DateTime<Utc>>,
+}
+
+impl Pki {
+    /// Reads the roots and makes this replica's certificates.
+    pub async fn load(db: PgPool, vault: Vault, controller: ControllerId, times: Arc<Times>) -> Result<Self> {
+        let roots = read(&db, &vault, &times).await?;
+        let (tls, due) = certify(&roots, controller, &times)?;
+        Ok(Self(Arc::new(Inner {
+            db,
+            vault,
+            controller,
+            times,
+            roots: watch::Sender::new(Arc::new(roots)),
+            tls: watch::Sender::new(Arc::new(tls)),
+            due: Mutex::new(due),
+        })))
+    }
+
+    /// The roots now.
+    pub fn roots(&self) -> Arc<Roots> {
+        self.0.roots.borrow().clone()
+    }
+
+    /// The roots, and each change of them.
+    pub fn watch(&self) -> watch::Receiver<Arc<Roots>> {
+        self.0.roots.subscribe()
+    }
+
+    /// The TLS configuration for the next connection.
+    pub fn tls(&self) -> Arc<NodePortTls> {
+        self.0.tls.borrow().clone()
+    }
+
+    /// Signs with the signing root.
+    pub fn sign(&self, csr_pem: &str, identity: &NodeIdentity) -> Result<(Arc<Roots>, IssuedCertificate)> {
+        let roots = self.roots();
+        let issued =
+            roots.signing().sign_node(csr_pem, identity, Utc::now()).map_err(|error| match error {
+                supalove_certs::CaError::Csr(csr) => Error::field("csr_pem", csr.to_string()),
+                other => Error::internal(other),
+            })?;
+        Ok((roots, issued))
+    }
+
+    /// Follows the rows and renews the certificates shown, until `stop`.
+    pub async fn follow(&self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(self.0.times.poll);
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            if let Err(error) = self.refresh().await {
+                tracing::warn!(error = chain(&error), "the fleet's roots were not looked at; trying again");
+            }
+        }
+    }
+
+    /// Takes up what has changed. Connections that stand are not touched.
+    pub async fn refresh(&self) -> Result<()> {
+        let mut due = self.0.due.lock().await;
+        let changed = store::trusted(&self.0.db).await? != sorted(self.roots().states());
+        if !changed && Utc::now() < *due {
+            return Ok(());
+        }
+        let roots = if changed {
+            Arc::new(read(&self.0.db, &self.0.vault, &self.0.times).await?)
+        } else {
+            self.roots()
+        };
+        let (tls, next) = certify(&roots, self.0.controller, &self.0.times)?;
+        *due = next;
+        self.0.tls.send_replace(Arc::new(tls));
+        tracing::info!(
+            signing = %roots.signing().fingerprint(), roots = roots.0.len(), changed, "this controller shows new certificates"
+        );
+        if changed {
+            self.0.roots.send_replace(roots);
+        }
+        Ok(())
+    }
+}
+
+fn sorted(mut states: Vec<(AuthorityId, AuthorityState)>) -> Vec<(AuthorityId, AuthorityState)> {
+    states.sort_by_key(|(id, _)| *id);
+    states
+}
+
+async fn read(db: &PgPool, vault: &Vault, times: &Times) -> Result<Roots> {
+    let life = |d: Duration| TimeDelta::from_std(d).map_err(Error::internal);
+    let (node, controller) = (life(times.node_certificate)?, life(times.controller_certificate)?);
+    let roots = store::open(db, vault)
+        .await?
+        .into_iter()
+        .map(|root| Root { authority: root.authority.with_lifetimes(node, controller), ..root });
+    Roots::new(roots.collect())
+}
+
+/// A fresh certificate of each root, the signing one's first, and when to renew them. A root whose life is over is shown
+/// no more.
+fn certify(roots: &Roots, controller: ControllerId, times: &Times) -> Result<(NodePortTls, DateTime<Utc>)> {
+    let now = Utc::now();
+    let shown: Vec<ControllerCertificate> = roots
+        .0
+        .iter()
+        .filter(|root| root.state == AuthorityState::Signing || root.authority.not_after() > now)
+        .map(|root| root.authority.issue_controller(controller.0, now).map_err(Error::internal))
+        .collect::<Result<_>>()?;
+    let due = shown
+        .iter()
+        .map(|c| CertificateLife { issued: now, ends: c.not_after }.renewal(rand::rng().random()));
+    let due = due.min().unwrap_or(now);
+    let bundle = TrustBundle::from_pem(&roots.trusted_pem().concat()).map_err(Error::internal)?;
+    let tls = NodePortTls::with_roots(&shown, bundle, times.handshake).map_err(Error::internal)?;
+    Ok((tls, due))
+}
