@@ -4,13 +4,18 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: &[&str] = &[
+/// The public API.
+const PUBLIC: &[&str] = &[
     "supalove/v1/auth.proto",
     "supalove/v1/authority.proto",
     "supalove/v1/cluster.proto",
     "supalove/v1/operation.proto",
     "supalove/v1/organization.proto",
     "supalove/v1/project.proto",
+];
+
+/// What the feature `node` adds.
+const NODE: &[&str] = &[
     "supalove/node/v1/enrollment.proto",
     "supalove/node/v1/node_agent.proto",
     "supalove/node/v1/stack.proto",
@@ -34,7 +39,8 @@ const SECRET: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=supalove");
-    let descriptors = protox::compile(FILES, ["."])?;
+    let node = if env::var_os("CARGO_FEATURE_NODE").is_some() { NODE } else { &[] };
+    let descriptors = protox::compile([PUBLIC, node].concat(), ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     fs::write(out, descriptors.encode_to_vec())?;
     tonic_prost_build::configure().skip_debug(SECRET).compile_fds(descriptors)?;

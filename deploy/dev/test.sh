@@ -104,6 +104,7 @@ start_test_postgres "$folder/postgres" all
 export SUPALOVE_TEST_DATABASE_URL=$TEST_POSTGRES_URL SUPALOVE_TEST_POSTGRES_LOG=$TEST_POSTGRES_LOG
 
 step images deploy/images/build.sh
+step clients deploy/dev/clients.sh
 step sqlx sqlx_is_current
 # Before the usual programs, which take the place of those.
 step failpoints failpoint_tests

@@ -1,6 +1,6 @@
 //! The wire contract of Supalove.
 //!
-//! [`v1`] is the public API, [`node::v1`] what controller and agents speak. Both are generated from the
+//! [`v1`] is the public API, `node::v1` (feature `node`) what controller and agents speak. Both are generated from the
 //! protos beside this crate; [`DESCRIPTORS`] is their descriptor set, for reflection and for tools that
 //! walk every method.
 
@@ -15,6 +15,7 @@ pub mod v1 {
 }
 
 /// What controller and agents speak.
+#[cfg(feature = "node")]
 pub mod node {
     /// Version 1.
     #[allow(clippy::all, clippy::pedantic, rust_2018_idioms)]

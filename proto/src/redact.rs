@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::{node::v1 as node, v1};
+#[cfg(feature = "node")]
+use crate::node::v1 as node;
+use crate::v1;
 
 macro_rules! redacted {
     ($($message:ty { $($shown:ident),* })*) => {$(
@@ -24,6 +26,10 @@ redacted! {
     v1::SessionTokens {}
     v1::SetUpRequest { email, display_name }
     v1::SignInRequest { email, refresh_token_delivery }
+}
+
+#[cfg(feature = "node")]
+redacted! {
     node::ConfigFile { path, uid, gid, mode }
     node::EnrollRequest { hostname, agent_version }
     node::EnvVar { name, bind_placement }
@@ -37,6 +43,19 @@ mod tests {
 
     #[test]
     fn debug_of_a_secret_message_does_not_show_the_secret() {
+        let request = v1::SignInRequest {
+            email: "ada@example.com".into(),
+            password: "canary".into(),
+            ..Default::default()
+        };
+        let shown = format!("{request:?}");
+        assert!(shown.contains("ada@example.com"));
+        assert!(!shown.contains("canary"));
+    }
+
+    #[cfg(feature = "node")]
+    #[test]
+    fn debug_of_a_specification_does_not_show_its_secrets() {
         let env =
             node::EnvVar { name: "POSTGRES_PASSWORD".into(), value: "canary".into(), bind_placement: false };
         let shown = format!("{env:?}");

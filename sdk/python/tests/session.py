@@ -1,0 +1,43 @@
+"""A session that begins with an ended access token, a create that is repeated, a flood of sign-ins, and a watch to the end.
+
+Driven by controller/tests/clients.rs, which reads the lines and kills the controller under the watch.
+"""
+
+import os
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+from supalove import Client, SupaloveError, Tokens
+from supalove.v1 import project_pb2 as api
+
+address, organization = os.environ["SUPALOVE_API"], os.environ["SUPALOVE_ORGANIZATION"]
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+def flooded() -> float | None:
+    """What RetryInfo says when more sign in than the server takes."""
+
+    def sign_in(_: int) -> SupaloveError | None:
+        try:
+            stranger.sign_in("nobody@example.com", "a wrong password")
+        except SupaloveError as error:
+            return error
+        return None
+
+    with Client(address) as stranger, ThreadPoolExecutor(100) as threads:
+        errors = list(threads.map(sign_in, range(100)))
+    return next(error.retry_after for error in errors if error and error.reason == "BUSY")
+
+
+with Client(address, Tokens("ended", os.environ["SUPALOVE_REFRESH_TOKEN"])) as client:
+    request = api.CreateProjectRequest(organization=organization, name="python-session", request_id=str(uuid.uuid4()))
+    refs = [client.create_project(request).project.ref for _ in range(2)]
+    say("created", *refs)
+    say("busy", flooded())
+    for message in client.watch_project(refs[0], timeout=100):
+        if message.HasField("event"):
+            say("event", message.event.seq)
+    say("removed")

@@ -1,0 +1,142 @@
+//! The client: one channel, one session, a generated client per service.
+
+use std::time::Duration;
+
+use supalove_proto::v1::{
+    CreateProjectRequest, CreateProjectResponse, SignInRequest, SignOutRequest, User,
+    auth_service_client::AuthServiceClient, cluster_service_client::ClusterServiceClient,
+    operation_service_client::OperationServiceClient, organization_service_client::OrganizationServiceClient,
+    project_service_client::ProjectServiceClient,
+};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
+use tonic_types::StatusExt as _;
+
+use crate::{
+    error::Error,
+    session::{Session, Tokens},
+    watch::Watch,
+};
+
+/// For the connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// HTTP/2 pings, so that a dead connection under a silent stream is noticed.
+const PING_PERIOD: Duration = Duration::from_secs(20);
+/// Wait before the first, second … repetition of a create whose answer did not arrive.
+const BACK_OFF: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_millis(600), Duration::from_millis(1_500)];
+/// Longest wait that a server's RetryInfo may ask for in a repetition.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
+
+/// Supalove's API as one user sees it. Clones share the connection and the session.
+#[derive(Debug, Clone)]
+pub struct Client {
+    session: Session,
+}
+
+impl Client {
+    /// Takes `http://host:port`; connects at the first call.
+    pub fn connect(address: &str) -> Result<Self, Error> {
+        let bad = |why| Error::Address { address: address.to_owned(), why };
+        let endpoint = Endpoint::from_shared(address.to_owned())
+            .map_err(|_| bad("expected an address such as http://127.0.0.1:8000"))?;
+        if endpoint.uri().scheme_str() != Some("http") {
+            return Err(bad("only http:// is spoken here; bring a channel with TLS by Client::with_channel"));
+        }
+        let endpoint = endpoint
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(PING_PERIOD)
+            .keep_alive_timeout(PING_PERIOD)
+            .keep_alive_while_idle(true);
+        Ok(Self::with_channel(endpoint.connect_lazy()))
+    }
+
+    /// Uses a channel of the caller's, e.g. one with TLS.
+    pub fn with_channel(channel: Channel) -> Self {
+        Self { session: Session::new(channel) }
+    }
+
+    /// Continues a session.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Tokens) -> Self {
+        self.session.keep(tokens);
+        self
+    }
+
+    /// The tokens as they are now, to be kept for a later client.
+    pub fn tokens(&self) -> Tokens {
+        self.session.tokens()
+    }
+
+    /// Starts a session; calls carry it from now on.
+    pub async fn sign_in(&self, email: &str, password: &str) -> Result<User, Error> {
+        let request =
+            SignInRequest { email: email.to_owned(), password: password.to_owned(), ..Default::default() };
+        let answer = self.auth().sign_in(request).await?.into_inner();
+        self.session.keep(answer.tokens.unwrap_or_default().into());
+        Ok(answer.user.unwrap_or_default())
+    }
+
+    /// Ends the session.
+    pub async fn sign_out(&self) -> Result<(), Error> {
+        self.auth().sign_out(SignOutRequest {}).await?;
+        self.session.keep(Tokens::default());
+        Ok(())
+    }
+
+    /// `supalove.v1.AuthService`.
+    pub fn auth(&self) -> AuthServiceClient<Session> {
+        AuthServiceClient::new(self.session.clone())
+    }
+
+    /// `supalove.v1.ClusterService`.
+    pub fn clusters(&self) -> ClusterServiceClient<Session> {
+        ClusterServiceClient::new(self.session.clone())
+    }
+
+    /// `supalove.v1.OperationService`.
+    pub fn operations(&self) -> OperationServiceClient<Session> {
+        OperationServiceClient::new(self.session.clone())
+    }
+
+    /// `supalove.v1.OrganizationService`.
+    pub fn organizations(&self) -> OrganizationServiceClient<Session> {
+        OrganizationServiceClient::new(self.session.clone())
+    }
+
+    /// `supalove.v1.ProjectService`.
+    pub fn projects(&self) -> ProjectServiceClient<Session> {
+        ProjectServiceClient::new(self.session.clone())
+    }
+
+    /// Makes a project, once: without a `request_id` it gets one, and a lost answer is asked for again.
+    pub async fn create_project(
+        &self,
+        mut request: CreateProjectRequest,
+    ) -> Result<CreateProjectResponse, Error> {
+        if request.request_id.is_empty() {
+            request.request_id = uuid::Uuid::new_v4().to_string();
+        }
+        let mut pauses = BACK_OFF.into_iter();
+        loop {
+            let status = match self.projects().create_project(request.clone()).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => status,
+            };
+            let repeatable = matches!(status.code(), Code::Unavailable | Code::Aborted);
+            let Some(pause) = pauses.next().filter(|_| repeatable) else {
+                return Err(status.into());
+            };
+            let asked = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
+            tokio::time::sleep(asked.unwrap_or_default().min(MAX_RETRY_DELAY).max(pause)).await;
+        }
+    }
+
+    /// The project, then each event after `after_seq` once (`Some(0)` = all, `None` = only new ones), over broken
+    /// connections and restarts, until the project is removed.
+    pub fn watch_project(&self, project_ref: &str, after_seq: Option<u64>) -> Watch {
+        Watch::new(self.clone(), project_ref, after_seq)
+    }
+}

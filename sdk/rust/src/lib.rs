@@ -1,0 +1,15 @@
+//! Supalove's public API for Rust: a [`Client`] that keeps its session, an [`Error`] with the server's details, and a
+//! [`Watch`] that goes on after a broken connection. The messages are generated from the protos: [`v1`].
+
+mod client;
+mod error;
+mod session;
+mod watch;
+
+pub use client::Client;
+pub use error::{Error, FieldViolation, Problem};
+pub use prost_types;
+pub use session::{Session, Tokens};
+pub use supalove_proto::v1;
+pub use tonic;
+pub use watch::Watch;

@@ -1,0 +1,110 @@
+//! A watch that survives a broken stream: it opens the next one after the last event it has given.
+
+use std::time::Duration;
+
+use supalove_proto::v1::{
+    ProjectState, WatchProjectRequest, WatchProjectResponse, watch_project_response::Message,
+};
+use tokio::time::{Instant, sleep, timeout};
+use tonic::{Code, Status, Streaming};
+
+use crate::{client::Client, error::Error};
+
+/// The server sends something every 15 s; a stream silent for three times that is dead.
+const SILENCE: Duration = Duration::from_secs(45);
+/// Pause before a broken stream is opened again.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Time without a message after which a stream that breaks again is given up.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A watch of one project.
+#[derive(Debug)]
+pub struct Watch {
+    client: Client,
+    request: WatchProjectRequest,
+    stream: Option<Streaming<WatchProjectResponse>>,
+    end: Option<Instant>,
+    heard: Instant,
+    removed: bool,
+}
+
+impl Watch {
+    pub(crate) fn new(client: Client, project_ref: &str, after_seq: Option<u64>) -> Self {
+        let request = WatchProjectRequest { project_ref: project_ref.to_owned(), after_seq };
+        Self { client, request, stream: None, end: None, heard: Instant::now(), removed: false }
+    }
+
+    /// Limits the whole watch; at its end the error is `DeadlineExceeded`.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.end = Some(Instant::now() + limit);
+        self
+    }
+
+    /// The next snapshot or event; `None` once the project is removed. Keep-alives are not given. Without a resume
+    /// point, a stream that breaks before its first event begins anew with the project as it is.
+    pub async fn next(&mut self) -> Result<Option<Message>, Error> {
+        loop {
+            match self.receive().await {
+                Ok(Some(answer)) => {
+                    self.heard = Instant::now();
+                    if let Some(message) = self.take(answer) {
+                        return Ok(Some(message));
+                    }
+                    continue;
+                }
+                Ok(None) if self.removed => return Ok(None),
+                Err(status) if !self.goes_on(&status) => return Err(status.into()),
+                // Ended, broken or silent: go on in a new stream.
+                _ => {}
+            }
+            self.stream = None;
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Option<WatchProjectResponse>, Status> {
+        let left = self.end.map_or(SILENCE, |end| end.saturating_duration_since(Instant::now()).min(SILENCE));
+        let message = async {
+            let stream = match &mut self.stream {
+                Some(stream) => stream,
+                None => {
+                    let opened = self.client.projects().watch_project(self.request.clone()).await?;
+                    self.stream.insert(opened.into_inner())
+                }
+            };
+            stream.message().await
+        };
+        timeout(left, message)
+            .await
+            .unwrap_or_else(|_| Err(Status::deadline_exceeded("the watch heard nothing in time")))
+    }
+
+    fn take(&mut self, answer: WatchProjectResponse) -> Option<Message> {
+        match &answer.message {
+            Some(Message::Snapshot(project)) => self.removed = project.state() == ProjectState::Removed,
+            Some(Message::Event(event)) => self.request.after_seq = Some(event.seq),
+            Some(Message::KeepAlive(_)) | None => return None,
+        }
+        answer.message
+    }
+
+    /// True if the stream broke but the project may still be there.
+    fn goes_on(&self, status: &Status) -> bool {
+        let now = Instant::now();
+        if self.end.is_some_and(|end| now >= end) || now - self.heard > PATIENCE {
+            return false;
+        }
+        match status.code() {
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Aborted
+            | Code::Unknown
+            | Code::Internal => true,
+            // The token ended under an open stream; opening the next one trades it.
+            Code::Unauthenticated => self.stream.is_some(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,148 @@
+/**
+ * The client: one session, a generated client per service, over gRPC-web.
+ *
+ * Every call carries the access token. When the server says that it has ended, the refresh token is traded once and the
+ * call made again.
+ */
+
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { Code, type Client as ServiceClient, createClient, type Interceptor } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+
+import { explain } from "./errors.js";
+import { AuthService, type SessionTokens, type User } from "./gen/supalove/v1/auth_pb.js";
+import { ClusterService } from "./gen/supalove/v1/cluster_pb.js";
+import { OperationService } from "./gen/supalove/v1/operation_pb.js";
+import { OrganizationService } from "./gen/supalove/v1/organization_pb.js";
+import { type CreateProjectRequestSchema, type CreateProjectResponse, ProjectService } from "./gen/supalove/v1/project_pb.js";
+import { type WatchMessage, type WatchOptions, watch } from "./watch.js";
+
+/** Milliseconds that a call may take if its caller names no other time. */
+const TIMEOUT = 30_000;
+/** Milliseconds before the first, second … repetition of a create whose answer did not arrive. */
+const BACK_OFF = [200, 600, 1_500];
+/** Longest wait that a server's RetryInfo may ask for in a repetition. */
+const MAX_RETRY_DELAY = 10_000;
+
+/** The tokens of a session. Secret. */
+export interface Tokens {
+  accessToken: string;
+  refreshToken: string;
+}
+
+/** The fields of a new project. */
+export type CreateProject = MessageInitShape<typeof CreateProjectRequestSchema>;
+
+/** Supalove's API as one user sees it. */
+export class Client {
+  readonly auth: ServiceClient<typeof AuthService>;
+  readonly clusters: ServiceClient<typeof ClusterService>;
+  readonly operations: ServiceClient<typeof OperationService>;
+  readonly organizations: ServiceClient<typeof OrganizationService>;
+  readonly projects: ServiceClient<typeof ProjectService>;
+
+  /** Trades refresh tokens: without the interceptor, which would wait for itself. */
+  readonly #bare: ServiceClient<typeof AuthService>;
+  #tokens: Tokens;
+  #refreshing: Promise<boolean> | undefined;
+
+  /** `address` is `http://host:port` or `https://host`; it connects at the first call. */
+  constructor(address: string, tokens: Tokens = { accessToken: "", refreshToken: "" }) {
+    const options = { baseUrl: address, defaultTimeoutMs: TIMEOUT };
+    const transport = createGrpcWebTransport({ ...options, interceptors: [this.#session()] });
+    this.#tokens = { ...tokens };
+    this.#bare = createClient(AuthService, createGrpcWebTransport(options));
+    this.auth = createClient(AuthService, transport);
+    this.clusters = createClient(ClusterService, transport);
+    this.operations = createClient(OperationService, transport);
+    this.organizations = createClient(OrganizationService, transport);
+    this.projects = createClient(ProjectService, transport);
+  }
+
+  /** The tokens as they are now, to be kept for a later client. */
+  get tokens(): Tokens {
+    return { ...this.#tokens };
+  }
+
+  /** Starts a session; calls carry it from now on. */
+  async signIn(email: string, password: string): Promise<User> {
+    const { user, tokens } = await this.auth.signIn({ email, password });
+    this.#keep(tokens);
+    return user!;
+  }
+
+  /** Ends the session. */
+  async signOut(): Promise<void> {
+    await this.auth.signOut({});
+    this.#keep(undefined);
+  }
+
+  /** Makes a project, once: without a `requestId` it gets one, and a lost answer is asked for again. */
+  async createProject(request: CreateProject): Promise<CreateProjectResponse> {
+    const once = { ...request, requestId: request.requestId || crypto.randomUUID() };
+    for (const pause of BACK_OFF) {
+      try {
+        return await this.projects.createProject(once);
+      } catch (error) {
+        const { code, retryAfterMs = 0 } = explain(error);
+        // A connection that cannot be made, or breaks, is Unknown here: fetch does not say why.
+        if (![Code.Unavailable, Code.Aborted, Code.Unknown].includes(code)) throw error;
+        await sleep(Math.max(pause, Math.min(retryAfterMs, MAX_RETRY_DELAY)));
+      }
+    }
+    return await this.projects.createProject(once);
+  }
+
+  /** The project, then each event once, over broken connections and restarts, until the project is removed. */
+  watchProject(projectRef: string, options: WatchOptions = {}): AsyncGenerator<WatchMessage> {
+    return watch(this, projectRef, options);
+  }
+
+  /** Trades the refresh token, unless that is under way or done. False if the session has ended. */
+  async refresh(refused: string): Promise<boolean> {
+    if (this.#tokens.accessToken !== refused) return this.#tokens.accessToken !== "";
+    this.#refreshing ??= this.#trade().finally(() => (this.#refreshing = undefined));
+    return await this.#refreshing;
+  }
+
+  async #trade(): Promise<boolean> {
+    const { refreshToken } = this.#tokens;
+    if (!refreshToken) return false;
+    try {
+      this.#keep((await this.#bare.refresh({ refreshToken })).tokens);
+      return true;
+    } catch (error) {
+      if (explain(error).code !== Code.Unauthenticated) throw error;
+      this.#keep(undefined);
+      return false;
+    }
+  }
+
+  #keep(tokens: SessionTokens | undefined): void {
+    this.#tokens = { accessToken: tokens?.accessToken ?? "", refreshToken: tokens?.refreshToken ?? "" };
+  }
+
+  #session(): Interceptor {
+    return (next) => async (request) => {
+      const token = this.#tokens.accessToken;
+      sign(request.header, token);
+      try {
+        return await next(request);
+      } catch (error) {
+        // A stream's request can be sent once only; the watch opens another.
+        if (request.stream || explain(error).code !== Code.Unauthenticated) throw error;
+        if (!(await this.refresh(token))) throw error;
+        sign(request.header, this.#tokens.accessToken);
+        return await next(request);
+      }
+    };
+  }
+}
+
+function sign(header: Headers, token: string): void {
+  if (token) header.set("authorization", `Bearer ${token}`);
+}
+
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((wake) => setTimeout(wake, milliseconds));
+}

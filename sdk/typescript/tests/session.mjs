@@ -1,0 +1,27 @@
+// A session that begins with an ended access token, a create that is repeated, a flood of sign-ins, and a watch to the
+// end. Driven by controller/tests/clients.rs, which reads the lines and kills the controller under the watch.
+
+import { Client, explain } from "supalove-sdk";
+
+const { SUPALOVE_API: address, SUPALOVE_REFRESH_TOKEN: refreshToken, SUPALOVE_ORGANIZATION: organization } = process.env;
+
+/** What RetryInfo says when more sign in than the server takes, in seconds. */
+async function flooded() {
+  const stranger = new Client(address);
+  const signIn = () => stranger.signIn("nobody@example.com", "a wrong password").catch(explain);
+  const problems = await Promise.all(Array.from({ length: 100 }, signIn));
+  return problems.find(({ reason }) => reason === "BUSY").retryAfterMs / 1000;
+}
+
+const client = new Client(address, { accessToken: "ended", refreshToken });
+const request = { organization, name: "typescript-session", requestId: crypto.randomUUID() };
+// Both find the token ended; it must be traded once.
+const made = await Promise.all([client.organizations.listOrganizations({}), client.createProject(request)]);
+const again = await client.createProject(request);
+const projectRef = made[1].project.ref;
+console.log("created", projectRef, again.project.ref);
+console.log("busy", await flooded());
+for await (const { case: kind, value } of client.watchProject(projectRef, { timeoutMs: 100_000 })) {
+  if (kind === "event") console.log("event", String(value.seq));
+}
+console.log("removed");
