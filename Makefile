@@ -1,7 +1,7 @@
 # The front door. `make` alone lists what there is; the work is done by the scripts in deploy/dev/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down clean test check fuzz sqlx
+.PHONY: help up down clean test check fuzz bench sqlx
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ check: ## Formatting, lints, protos, scripts, licences
 
 fuzz: ## Feed every parser of foreign bytes with a million damaged inputs (SUPALOVE_FUZZ_CASES, SUPALOVE_FUZZ_SEED)
 	@deploy/dev/fuzz.sh
+
+bench: ## Measure release builds against the aims of docs/bench.md (QUICK=1 to try it in minutes)
+	@QUICK='$(QUICK)' ITEMS='$(ITEMS)' deploy/dev/bench.sh
 
 sqlx: ## Write .sqlx, the record of the checked queries, anew
 	@deploy/dev/sqlx.sh

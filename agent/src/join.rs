@@ -119,7 +119,7 @@ pub async fn join(options: JoinOptions, times: &Times) -> Result<Identity, JoinE
         controller: options.controller.clone(),
         hostname: options.hostname.clone(),
         certificate_pem: response.certificate_pem,
-        ca_pem: trusted_pem(response.trusted_ca_pem, response.ca_pem),
+        ca_pem: trusted_pem(&response.trusted_ca_pem, response.ca_pem),
         key_pem: key.to_pem().to_string(),
         expire_time: response.expire_time.and_then(as_rfc3339).unwrap_or_default(),
     };
@@ -128,7 +128,7 @@ pub async fn join(options: JoinOptions, times: &Times) -> Result<Identity, JoinE
 }
 
 /// A controller from before there could be several roots names only one.
-fn trusted_pem(all: Vec<String>, signing: String) -> String {
+fn trusted_pem(all: &[String], signing: String) -> String {
     if all.is_empty() { signing } else { all.concat() }
 }
 

@@ -261,10 +261,11 @@ async fn renew(identity: &Identity, times: &Times) -> Result<NodeCertificate, Re
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let dialled = dial(&identity.controller, tls, times.dial).await?;
-    within(times, async {
+    // On the heap: a connection's future is large.
+    Box::pin(within(times, async {
         let mut client = RenewalServiceClient::new(dialled.channel().await?);
         Ok(client.renew(request).await?.into_inner().certificate)
-    })
+    }))
     .await
 }
 
@@ -283,7 +284,7 @@ pub async fn recover(
         identity.node_uuid().ok_or_else(|| RenewalError::Useless("the node's id is damaged".into()))?;
     let (node_id, csr_pem) = (identity.node_id.clone(), key.csr_pem()?);
     let dialled = dial(&identity.controller, tls, times.dial).await?;
-    within(times, async {
+    Box::pin(within(times, async {
         let mut client = EnrollmentServiceClient::new(dialled.channel().await?);
         let asked = GetRecoveryNonceRequest { node_id: node_id.clone() };
         let nonce = client.get_recovery_nonce(asked).await?.into_inner().nonce;
@@ -292,7 +293,7 @@ pub async fn recover(
         let agent_version = env!("CARGO_PKG_VERSION").to_owned();
         let request = RecoverRequest { node_id, nonce, csr_pem, signature, agent_version };
         Ok(client.recover(request).await?.into_inner().certificate)
-    })
+    }))
     .await
 }
 

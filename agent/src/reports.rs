@@ -45,6 +45,10 @@ impl Reports {
         if known.is_some_and(|(_, known)| ObservedStack { observed_at: None, ..known.clone() } == stack) {
             return;
         }
+        if known.map(|(_, known)| (known.generation, known.phase)) != Some((stack.generation, stack.phase)) {
+            let (project, phase) = (stack.project_ref.as_str(), stack.phase().as_str_name());
+            tracing::info!(project, generation = stack.generation, phase, "stack is in another phase");
+        }
         stack.observed_at = Some(SystemTime::now().into());
         states.last += 1;
         let version = states.last;

@@ -87,7 +87,7 @@ fn rust() -> Command {
 
 /// What a program prints. It must end with 0, in time.
 async fn run(command: Command) -> String {
-    let shown = format!("{:?}", command.as_std().get_program());
+    let shown = command.as_std().get_program().display().to_string();
     let mut lines = lines_of(command);
     let mut printed = String::new();
     let ended = async {

@@ -58,7 +58,9 @@ pub(super) fn log_line(output: LogOutput) -> LogLine {
         .split_once(' ')
         .and_then(|(stamp, rest)| DateTime::parse_from_rfc3339(stamp).ok().map(|time| (time.to_utc(), rest)));
     let (time, rest) = stamped.map_or((None, text), |(time, rest)| (Some(time), rest));
-    LogLine { time, stderr, text: cut(rest).to_owned() }
+    // Again: the cut may be just after a carriage return.
+    let text = cut(rest).trim_end_matches(['\r', '\n']).to_owned();
+    LogLine { time, stderr, text }
 }
 
 /// Cuts at the limit without splitting a character.
@@ -90,5 +92,7 @@ mod tests {
         assert_eq!(cut(&long).len(), LONGEST_LINE);
         let shifted = format!("a{long}");
         assert_eq!(cut(&shifted).len(), LONGEST_LINE - 1);
+        let message = format!("{}\r{long}", "a".repeat(LONGEST_LINE - 1)).into();
+        assert_eq!(log_line(LogOutput::StdOut { message }).text, "a".repeat(LONGEST_LINE - 1));
     }
 }

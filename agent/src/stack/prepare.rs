@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use futures::future::{join_all, try_join_all};
+use futures::try_join;
 use ipnet::Ipv4Net;
 use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{ProgressStep, ServiceState, VolumeSpec};
@@ -34,9 +35,12 @@ pub async fn prepare(
     let network = NetworkPlan { project_ref: project.project_ref.to_string(), subnet };
     let mut containers = remove_outdated(project, plans, &network).await?;
     failpoint!("agent.prepare.outdated_gone", &project.project_ref);
-    ensure_network(project, &network).await?;
-    ensure_volumes(project, volumes, generation).await?;
-    write_files(project, plans).await?;
+    // None of the three needs another.
+    try_join!(
+        ensure_network(project, &network),
+        ensure_volumes(project, volumes, generation),
+        write_files(project, plans),
+    )?;
     let missing = plans.iter().filter(|plan| !containers.contains_key(&plan.spec.name));
     let created = try_join_all(missing.map(|plan| create(project, plan))).await?;
     failpoint!("agent.prepare.created", &project.project_ref);

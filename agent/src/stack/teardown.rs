@@ -77,10 +77,8 @@ pub async fn remove(project: &Project, plans: &[ServicePlan], delete_volumes: bo
     loop {
         take_away(project, plans).await?;
         if delete_volumes {
-            for volume in project.engine().project_volumes(&project.project_ref).await? {
-                project.engine().remove_volume(&volume.name).await?;
-                failpoint!("agent.volume.removed", &project.project_ref);
-            }
+            let volumes = project.engine().project_volumes(&project.project_ref).await?;
+            try_join_all(volumes.iter().map(|volume| remove_volume(project, &volume.name))).await?;
         }
         // Calls of an agent that was killed may have ended in between.
         if is_gone(project, delete_volumes).await? {
@@ -92,6 +90,12 @@ pub async fn remove(project: &Project, plans: &[ServicePlan], delete_volumes: bo
     let dir = project.dir();
     blocking(move || fsio::remove_tree(&dir)).await?;
     failpoint!("agent.removal.files_gone", &project.project_ref);
+    Ok(())
+}
+
+async fn remove_volume(project: &Project, volume: &str) -> Result<(), Failure> {
+    project.engine().remove_volume(volume).await?;
+    failpoint!("agent.volume.removed", &project.project_ref);
     Ok(())
 }
 

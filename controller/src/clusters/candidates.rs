@@ -11,11 +11,11 @@ use tokio::sync::RwLock;
 use crate::{
     error::Result,
     ids::{ClusterId, NodeId, OrganizationId},
-    scheduler::{Candidate, FAILURE_MEMORY, Resources},
+    scheduler::{Candidate, FAILURE_MEMORY, Resources, View},
     times::Times,
 };
 
-type ByCluster = HashMap<ClusterId, Vec<Candidate>>;
+type ByCluster = HashMap<ClusterId, View>;
 
 /// The view.
 #[derive(Debug, Clone)]
@@ -31,9 +31,12 @@ impl Candidates {
         Self { db, times, view: Arc::default() }
     }
 
-    /// Runs `decide` on a cluster's candidates.
-    pub async fn of<T>(&self, cluster: ClusterId, decide: impl FnOnce(&[Candidate]) -> T) -> T {
-        decide(self.view.read().await.get(&cluster).map_or(&[], Vec::as_slice))
+    /// Runs `decide` on a cluster.
+    pub async fn of<T>(&self, cluster: ClusterId, decide: impl FnOnce(&View) -> T) -> T {
+        match self.view.read().await.get(&cluster) {
+            Some(view) => decide(view),
+            None => decide(&View::default()),
+        }
     }
 
     /// Adds a placement of this replica.
@@ -44,14 +47,8 @@ impl Candidates {
         needs: Resources,
         organization: OrganizationId,
     ) {
-        let mut view = self.view.write().await;
-        let found = view.get_mut(&cluster).and_then(|nodes| nodes.iter_mut().find(|c| c.node == node));
-        if let Some(candidate) = found {
-            candidate.used.cpu_millis += needs.cpu_millis;
-            candidate.used.memory_mib += needs.memory_mib;
-            candidate.used.disk_mib += needs.disk_mib;
-            candidate.free_slots -= 1;
-            *candidate.organizations.entry(organization).or_default() += 1;
+        if let Some(view) = self.view.write().await.get_mut(&cluster) {
+            view.reserve(node, needs, organization);
         }
     }
 
@@ -82,18 +79,12 @@ impl Candidates {
         )
         .fetch_all(&self.db)
         .await?;
-        let mut organizations: HashMap<NodeId, HashMap<OrganizationId, u32>> = HashMap::new();
-        for row in spread {
-            let count = u32::try_from(row.count).unwrap_or(u32::MAX);
-            organizations
-                .entry(NodeId(row.node_id))
-                .or_default()
-                .insert(OrganizationId(row.organization_id), count);
-        }
-        let mut view = ByCluster::new();
+        let mut nodes: HashMap<ClusterId, Vec<Candidate>> = HashMap::new();
+        let mut cluster_of: HashMap<NodeId, ClusterId> = HashMap::new();
         for n in rows {
-            let node = NodeId(n.id);
-            view.entry(ClusterId(n.cluster_id)).or_default().push(Candidate {
+            let (node, cluster) = (NodeId(n.id), ClusterId(n.cluster_id));
+            cluster_of.insert(node, cluster);
+            nodes.entry(cluster).or_default().push(Candidate {
                 node,
                 name: n.name,
                 schedulable: n.schedulable,
@@ -102,9 +93,19 @@ impl Candidates {
                 used: Resources { cpu_millis: n.cpu_used, memory_mib: n.memory_used, disk_mib: n.disk_used },
                 free_slots: n.free_slots,
                 recent_failures: n.failures,
-                organizations: organizations.remove(&node).unwrap_or_default(),
             });
         }
-        Ok(view)
+        let mut placed: HashMap<ClusterId, Vec<_>> = HashMap::new();
+        for row in spread {
+            let (node, organization) = (NodeId(row.node_id), OrganizationId(row.organization_id));
+            // A node that joined in between is seen next time.
+            if let Some(cluster) = cluster_of.get(&node) {
+                let count = u32::try_from(row.count).unwrap_or(u32::MAX);
+                placed.entry(*cluster).or_default().push((node, organization, count));
+            }
+        }
+        let view =
+            |(cluster, nodes)| (cluster, View::new(nodes, placed.remove(&cluster).unwrap_or_default()));
+        Ok(nodes.into_iter().map(view).collect())
     }
 }

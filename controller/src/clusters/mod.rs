@@ -51,6 +51,15 @@ impl ClusterKind {
     }
 }
 
+/// What placing needs of a cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Id.
+    pub id: ClusterId,
+    /// Who may use it.
+    pub kind: ClusterKind,
+}
+
 /// A set of nodes.
 #[derive(Debug, Clone)]
 pub struct Cluster {

@@ -240,7 +240,6 @@ pub fn blocked_ranges(blocked: &[BlockedSlot], slots: i32) -> (Vec<PgRange<i32>>
 #[cfg(test)]
 mod tests {
     use chrono::TimeDelta;
-    use supalove_certs::{CaFingerprint, MAX_ROOTS};
     use supalove_proto::node::v1::Capacity;
 
     use super::*;

@@ -11,7 +11,7 @@ use supalove_certs::{CaFingerprint, IssuedCertificate};
 use supalove_proto::node::v1::BlockedSlot;
 
 use super::{
-    Cluster, ClusterKind, Node, NodeState,
+    Cluster, ClusterKind, Node, NodeState, Target,
     nodes::{HelloValues, blocked_ranges},
 };
 use crate::{
@@ -35,11 +35,7 @@ pub async fn ensure_default(db: &PgPool) -> Result<(), sqlx::Error> {
 
 /// The cluster with this id or name; empty = the default one.
 pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluster> {
-    let name = if id_or_name.is_empty() { super::DEFAULT_CLUSTER } else { id_or_name };
-    if name.contains('\0') {
-        return Err(Error::field("cluster", "must be a cluster's id or name"));
-    }
-    let id = name.parse::<ClusterId>().ok().map(|id| id.0);
+    let (id, name) = parse(id_or_name)?;
     let row = sqlx::query!(
         "SELECT c.id, c.name, c.kind, c.created_at,
              (SELECT count(*) FROM nodes n WHERE n.cluster_id = c.id) AS \"nodes!\",
@@ -63,6 +59,24 @@ pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluste
         projects: row.projects,
         created_at: row.created_at,
     })
+}
+
+/// The same as far as placing needs it: counting nodes and placements would cost each create more than all the rest.
+pub async fn target(db: &PgPool, id_or_name: &str) -> Result<Target> {
+    let (id, name) = parse(id_or_name)?;
+    let row = sqlx::query!("SELECT id, kind FROM clusters WHERE id = $1 OR name = $2", id, name)
+        .fetch_optional(db)
+        .await?;
+    let row = row.ok_or_else(|| Error::NotFound { kind: "cluster", name: name.to_owned() })?;
+    Ok(Target { id: ClusterId(row.id), kind: ClusterKind::from_sql(&row.kind) })
+}
+
+fn parse(id_or_name: &str) -> Result<(Option<Uuid>, &str)> {
+    let name = if id_or_name.is_empty() { super::DEFAULT_CLUSTER } else { id_or_name };
+    if name.contains('\0') {
+        return Err(Error::field("cluster", "must be a cluster's id or name"));
+    }
+    Ok((name.parse::<ClusterId>().ok().map(|id| id.0), name))
 }
 
 /// Which nodes.

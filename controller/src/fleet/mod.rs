@@ -257,13 +257,13 @@ impl Fleet {
                     Ok(()) if !known.is_empty() => break,
                     Ok(()) => tracing::warn!(%node, "the agent did not take the fleet's roots; trying again"),
                     Err(error) => {
-                        tracing::warn!(%node, error = chain(&error), "what a node trusts was not written")
+                        tracing::warn!(%node, error = chain(&error), "what a node trusts was not written");
                     }
                 }
                 tokio::time::sleep(self.0.times.poll).await;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn hello(&self, client: &mut AgentClient, epoch: i64, trust: Trust) -> Result<HelloResponse> {

@@ -99,9 +99,9 @@ impl NodePort {
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let router = routes.prepare().into_axum_router();
+        let service = TowerToHyperService::new(routes.prepare().into_axum_router());
         let builder = auto::Builder::new(TokioExecutor::new()).http2_only();
-        let serving = builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(router));
+        let serving = builder.serve_connection(TokioIo::new(io), service);
         match tokio::time::timeout(self.times.enrolment, serving).await {
             Ok(Err(error)) => tracing::debug!(error, "a join connection ended"),
             Ok(Ok(())) => {}

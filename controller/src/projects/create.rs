@@ -14,7 +14,7 @@ use super::{
 use crate::{
     access::{Call, OrganizationGrant},
     audit,
-    clusters::{self, Cluster},
+    clusters::{self, Target},
     encode::display_text,
     error::{Error, Result},
     ids::{NodeId, OperationId, OrganizationId, ProjectRef},
@@ -35,8 +35,8 @@ pub struct Created {
 }
 
 impl Projects {
-    /// Makes a project.
-    pub(super) async fn create(
+    /// Makes a project: all of CreateProject but the door before it and the answer after it.
+    pub async fn create(
         &self,
         call: &Call,
         grant: &OrganizationGrant,
@@ -50,7 +50,7 @@ impl Projects {
         }
         let name = display_text("name", &body.name)?;
         let release = self.release(&body.release)?;
-        let cluster = clusters::store::find(&self.db, &body.cluster, &self.times).await?;
+        let cluster = clusters::store::target(&self.db, &body.cluster).await?;
         let project = ProjectRef::generate();
         let secrets = ProjectSecrets::generate(project.as_str()).map_err(Error::internal)?;
         let settings = ProjectSettings::default();
@@ -123,7 +123,8 @@ impl Projects {
                 Outcome::QuotaExceeded => return Err(quota()),
             }
         }
-        let reason = self.candidates.of(new.cluster.id, |all| scheduler::explain(all, new.needs)).await;
+        let reason =
+            self.candidates.of(new.cluster.id, |view| scheduler::explain(view.candidates(), new.needs)).await;
         match self.insert(new, None, &reason).await? {
             Outcome::Done => Ok(None),
             Outcome::NodeRefused => Err(Error::internal("a pending project asked for a node")),
@@ -139,13 +140,15 @@ impl Projects {
     /// The scheduler's choice from the view in memory.
     pub(super) async fn pick(
         &self,
-        cluster: &Cluster,
+        cluster: &Target,
         needs: Resources,
         organization: OrganizationId,
     ) -> Option<NodeId> {
         let mut rng: SmallRng = rand::make_rng();
         self.candidates
-            .of(cluster.id, |all| scheduler::pick(all, needs, organization, cluster.kind.policy(), &mut rng))
+            .of(cluster.id, |view| {
+                scheduler::pick(view, needs, organization, cluster.kind.policy(), &mut rng)
+            })
             .await
     }
 }

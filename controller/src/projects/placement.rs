@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     audit,
-    clusters::Cluster,
+    clusters::Target,
     error::{Error, Result},
     ids::{NodeId, OperationId, OrganizationId, ProjectRef, UserId},
     projects::endpoints::ServiceEndpoint,
@@ -33,7 +33,7 @@ pub struct NewProject<'a> {
     /// Organization.
     pub organization: OrganizationId,
     /// Cluster.
-    pub cluster: &'a Cluster,
+    pub cluster: &'a Target,
     /// Name to show.
     pub name: &'a str,
     /// Release.

@@ -62,9 +62,12 @@ impl Projects {
 
     /// A project without a node.
     async fn place_one(&self, project: &Snapshot, operation: OperationId) -> Result<()> {
-        let cluster = clusters::store::find(&self.db, &project.cluster.to_string(), &self.times).await?;
+        let cluster = clusters::store::target(&self.db, &project.cluster.to_string()).await?;
         let Some(node) = self.pick(&cluster, project.needs, project.organization).await else {
-            let reason = self.candidates.of(cluster.id, |all| scheduler::explain(all, project.needs)).await;
+            let reason = self
+                .candidates
+                .of(cluster.id, |view| scheduler::explain(view.candidates(), project.needs))
+                .await;
             return self.still_waiting(project, reason).await;
         };
         let (generation, sealed) =

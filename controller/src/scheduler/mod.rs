@@ -5,12 +5,14 @@
 //! [`crate::projects::placement`].
 
 mod explain;
+mod view;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use rand::{Rng, RngExt as _};
 
 pub use explain::explain;
+pub use view::View;
 
 use crate::ids::{NodeId, OrganizationId};
 
@@ -53,8 +55,6 @@ pub struct Candidate {
     pub free_slots: i32,
     /// Starts that failed there within [`FAILURE_MEMORY`], since the last success.
     pub recent_failures: i32,
-    /// Projects by organization.
-    pub organizations: HashMap<OrganizationId, u32>,
 }
 
 /// How long a failed start counts against a node.
@@ -114,42 +114,74 @@ pub fn misfit(candidate: &Candidate, needs: Resources) -> Option<Misfit> {
 /// Among candidates whose failures and spread equal the best's and whose fill is within 5 %, one is drawn, so that
 /// simultaneous creates do not all meet on one row.
 pub fn pick(
-    candidates: &[Candidate],
+    view: &View,
     needs: Resources,
     organization: OrganizationId,
     policy: Policy,
     rng: &mut impl Rng,
 ) -> Option<NodeId> {
-    let scored = || {
-        candidates
-            .iter()
-            .filter(|candidate| misfit(candidate, needs).is_none())
-            .map(|candidate| (score(candidate, needs, organization, policy), candidate.node))
-    };
-    let best = scored().map(|(score, _)| score).min()?;
-    let near = |score: &Score| {
-        (score.recent_failures, score.same_organization) == (best.recent_failures, best.same_organization)
-            && score.fill <= best.fill + 50
-    };
-    let count = scored().filter(|(score, _)| near(score)).count();
-    let drawn = rng.random_range(0..count);
-    scored().filter(|(score, _)| near(score)).nth(drawn).map(|(_, node)| node)
+    let mut best: Option<Score> = None;
+    // What was near the best when it was met; the best may have become better since.
+    let mut near: Vec<(Score, NodeId)> = Vec::new();
+    for (candidate, same_organization) in view.with_projects_of(organization) {
+        let rank = (candidate.recent_failures, same_organization);
+        if best.is_some_and(|best| rank > best.rank()) || misfit(candidate, needs).is_some() {
+            continue;
+        }
+        let score = score(candidate, needs, same_organization, policy);
+        if best.is_some_and(|best| !score.is_near(&best)) {
+            continue;
+        }
+        if best.is_none_or(|best| score < best) {
+            best = Some(score);
+        }
+        near.push((score, candidate.node));
+    }
+    let best = best?;
+    near.retain(|(score, _)| score.is_near(&best));
+    Some(near[rng.random_range(0..near.len())].1)
 }
 
-fn score(candidate: &Candidate, needs: Resources, organization: OrganizationId, policy: Policy) -> Score {
-    let share = |used: i64, needs: i64, capacity: i64| (used + needs) * 1000 / capacity.max(1);
+impl Score {
+    /// What outranks the fill.
+    fn rank(&self) -> (i32, u32) {
+        (self.recent_failures, self.same_organization)
+    }
+
+    /// Better, or as good but for 5 % of the fill.
+    fn is_near(&self, best: &Self) -> bool {
+        self.rank() < best.rank() || (self.rank() == best.rank() && self.fill <= best.fill + 50)
+    }
+}
+
+fn score(candidate: &Candidate, needs: Resources, same_organization: u32, policy: Policy) -> Score {
     let (used, capacity) = (candidate.used, candidate.capacity);
     let used_share = share(used.cpu_millis.into(), needs.cpu_millis.into(), capacity.cpu_millis.into())
         .max(share(used.memory_mib.into(), needs.memory_mib.into(), capacity.memory_mib.into()))
-        .max(share(used.disk_mib, needs.disk_mib, capacity.disk_mib));
+        .max(share(mib(used.disk_mib), mib(needs.disk_mib), mib(capacity.disk_mib)));
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "thousandths; what exceeds the type is cut off at its end"
+    )]
+    let used_share = used_share as i64;
     Score {
         recent_failures: candidate.recent_failures,
-        same_organization: candidate.organizations.get(&organization).copied().unwrap_or(0),
+        same_organization,
         fill: match policy {
             Policy::BestFit => 1000 - used_share,
             Policy::Spread => used_share,
         },
     }
+}
+
+/// Thousandths. In floating point: integer division was half of a decision's time.
+fn share(used: f64, needs: f64, capacity: f64) -> f64 {
+    (used + needs) * 1000.0 / capacity.max(1.0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share in thousandths; no disk has 2^53 MiB")]
+fn mib(value: i64) -> f64 {
+    value as f64
 }
 
 #[cfg(test)]

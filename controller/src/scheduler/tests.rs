@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 use rand::{SeedableRng as _, rngs::SmallRng};
 
@@ -15,12 +17,12 @@ fn candidate(name: &str) -> Candidate {
         used: Resources { cpu_millis: 0, memory_mib: 0, disk_mib: 0 },
         free_slots: 10,
         recent_failures: 0,
-        organizations: HashMap::new(),
     }
 }
 
 fn choose(candidates: &[Candidate], organization: OrganizationId, policy: Policy) -> Option<NodeId> {
-    pick(candidates, NEEDS, organization, policy, &mut SmallRng::seed_from_u64(1))
+    let view = View::new(candidates.to_vec(), []);
+    pick(&view, NEEDS, organization, policy, &mut SmallRng::seed_from_u64(1))
 }
 
 #[test]
@@ -48,21 +50,38 @@ fn failures_outrank_spread_and_spread_outranks_fill() {
     let mut failing = candidate("failing");
     failing.recent_failures = 1;
     failing.used.memory_mib = 4096;
-    let mut same = candidate("same");
-    same.organizations.insert(organization, 2);
-    let mut same_less = candidate("same_less");
-    same_less.organizations.insert(organization, 1);
-    let nodes = [failing, same, same_less.clone()];
-    assert_eq!(choose(&nodes, organization, Policy::BestFit), Some(same_less.node));
+    let (same, same_less) = (candidate("same"), candidate("same_less"));
+    let placed = [(same_less.node, organization, 1), (same.node, organization, 2)];
+    let view = View::new(vec![failing, same, same_less.clone()], placed);
+    let picked = pick(&view, NEEDS, organization, Policy::BestFit, &mut SmallRng::seed_from_u64(1));
+    assert_eq!(picked, Some(same_less.node));
+}
+
+#[test]
+fn a_reservation_counts_at_once() {
+    let organization = OrganizationId::generate();
+    let nodes: Vec<_> = (0..5).map(|i| candidate(&format!("n{i}"))).collect();
+    let mut view = View::new(nodes, []);
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut hits: HashMap<NodeId, u32> = HashMap::new();
+    for _ in 0..15 {
+        let node = pick(&view, NEEDS, organization, Policy::BestFit, &mut rng).unwrap();
+        view.reserve(node, NEEDS, organization);
+        *hits.entry(node).or_default() += 1;
+    }
+    assert!(hits.len() == 5 && hits.values().all(|&n| n == 3), "an organization is spread: {hits:?}");
+    let first = &view.candidates()[0];
+    assert_eq!((first.used.memory_mib, first.free_slots), (3 * NEEDS.memory_mib, 7));
+    assert!(view.with_projects_of(organization).all(|(_, projects)| projects == 3));
 }
 
 #[test]
 fn equal_nodes_share_the_load() {
     let nodes: Vec<_> = (0..10).map(|i| candidate(&format!("n{i}"))).collect();
-    let mut rng = SmallRng::seed_from_u64(7);
+    let (view, mut rng) = (View::new(nodes, []), SmallRng::seed_from_u64(7));
     let mut hits: HashMap<NodeId, u32> = HashMap::new();
     for _ in 0..1000 {
-        let node = pick(&nodes, NEEDS, OrganizationId::generate(), Policy::BestFit, &mut rng).unwrap();
+        let node = pick(&view, NEEDS, OrganizationId::generate(), Policy::BestFit, &mut rng).unwrap();
         *hits.entry(node).or_default() += 1;
     }
     assert_eq!(hits.len(), 10);
@@ -93,11 +112,15 @@ proptest! {
                 ..candidate("n")
             })
             .collect();
-        let picked = pick(&nodes, NEEDS, OrganizationId::generate(), Policy::BestFit, &mut SmallRng::seed_from_u64(seed));
+        let view = View::new(nodes.clone(), []);
+        let picked = pick(&view, NEEDS, OrganizationId::generate(), Policy::BestFit, &mut SmallRng::seed_from_u64(seed));
         match picked {
             Some(node) => {
                 let chosen = nodes.iter().find(|n| n.node == node).unwrap();
                 prop_assert_eq!(misfit(chosen, NEEDS), None);
+                let fill = |n: &Candidate| score(n, NEEDS, 0, Policy::BestFit).fill;
+                let best = nodes.iter().filter(|n| misfit(n, NEEDS).is_none()).map(fill).min().unwrap();
+                prop_assert!(fill(chosen) <= best + 50);
             }
             None => prop_assert!(nodes.iter().all(|n| misfit(n, NEEDS).is_some())),
         }

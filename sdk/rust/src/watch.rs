@@ -66,12 +66,11 @@ impl Watch {
     async fn receive(&mut self) -> Result<Option<WatchProjectResponse>, Status> {
         let left = self.end.map_or(SILENCE, |end| end.saturating_duration_since(Instant::now()).min(SILENCE));
         let message = async {
-            let stream = match &mut self.stream {
-                Some(stream) => stream,
-                None => {
-                    let opened = self.client.projects().watch_project(self.request.clone()).await?;
-                    self.stream.insert(opened.into_inner())
-                }
+            let stream = if let Some(stream) = &mut self.stream {
+                stream
+            } else {
+                let opened = self.client.projects().watch_project(self.request.clone()).await?;
+                self.stream.insert(opened.into_inner())
             };
             stream.message().await
         };

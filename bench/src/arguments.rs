@@ -1,0 +1,102 @@
+//! The command line, and how much is measured.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, ValueEnum};
+
+/// Measures Supalove's programs and prints one Markdown table.
+#[derive(Debug, Parser)]
+pub struct Arguments {
+    /// supalove-controller.
+    #[arg(long)]
+    pub controller: PathBuf,
+    /// supalove-agent.
+    #[arg(long)]
+    pub agent: PathBuf,
+    /// docker-compose.
+    #[arg(long, default_value = "docker-compose")]
+    pub compose: PathBuf,
+    /// Superuser's URL of the PostgreSQL server; databases of our own are made and dropped there.
+    #[arg(long, env = "SUPALOVE_BENCH_DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// Folder for state, keys and logs. Process ids are left there as *.pid.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// What the programs were built from, to be printed.
+    #[arg(long, default_value = "unknown")]
+    pub commit: String,
+    /// On which disk server and folder lie, to be printed.
+    #[arg(long, default_value = "not given")]
+    pub disk: String,
+    /// Seconds per item instead of a minute: for trying the bench, not for numbers.
+    #[arg(long)]
+    pub quick: bool,
+    /// What to measure.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Item::ALL)]
+    pub items: Vec<Item>,
+}
+
+/// Something that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Item {
+    /// The scheduler's decisions alone.
+    Scheduling,
+    /// The placing path without gRPC.
+    Placing,
+    /// CreateProject through the real controller.
+    Requests,
+    /// A stack up and down, against docker-compose.
+    Stack,
+    /// Resident memory of the programs at rest.
+    Memory,
+    /// A call over the swapped session.
+    Session,
+}
+
+impl Item {
+    const ALL: [Self; 6] =
+        [Self::Scheduling, Self::Placing, Self::Requests, Self::Stack, Self::Memory, Self::Session];
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// CreateProject at a constant rate.
+    pub constant_rate: Duration,
+    /// Each of the runs that go as fast as they can.
+    pub full_speed: Duration,
+    /// Decisions per fleet size.
+    pub decisions: Duration,
+    /// Rounds of the stack, after one that is not counted.
+    pub rounds: usize,
+    /// Rest before memory is read.
+    pub rest: Duration,
+    /// Calls over the session.
+    pub calls: usize,
+}
+
+impl Arguments {
+    /// How much is measured.
+    pub fn effort(&self) -> Effort {
+        let s = Duration::from_secs;
+        if self.quick {
+            Effort {
+                constant_rate: s(3),
+                full_speed: s(2),
+                decisions: s(1),
+                rounds: 1,
+                rest: s(3),
+                calls: 1000,
+            }
+        } else {
+            Effort {
+                constant_rate: s(60),
+                full_speed: s(15),
+                decisions: s(5),
+                rounds: 5,
+                rest: s(30),
+                calls: 20_000,
+            }
+        }
+    }
+}

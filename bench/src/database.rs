@@ -1,0 +1,124 @@
+//! A database of one item's own, and the rows that stand for a large platform: organizations, and nodes without agents.
+
+use anyhow::{Context as _, Result};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgPoolOptions};
+use uuid::Uuid;
+
+/// An empty database.
+#[derive(Debug)]
+pub struct Database {
+    /// Its URL.
+    pub url: String,
+    name: String,
+    server: String,
+}
+
+/// An organization with room for any number of projects.
+#[derive(Debug, Clone)]
+pub struct Organization {
+    /// Id.
+    pub id: Uuid,
+    /// Slug.
+    pub slug: String,
+}
+
+impl Database {
+    /// Makes one on the server.
+    pub async fn create(server: &str) -> Result<Self> {
+        let name = format!("bench_{}", Uuid::new_v4().simple());
+        let mut connection = PgConnection::connect(server).await?;
+        connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+        connection.close().await?;
+        let (base, _) = server.rsplit_once('/').context("the server's URL names no database")?;
+        Ok(Self { url: format!("{base}/{name}"), name, server: server.to_owned() })
+    }
+
+    /// A few connections for looking and for making rows.
+    pub async fn pool(&self) -> Result<PgPool> {
+        Ok(PgPoolOptions::new().max_connections(2).connect(&self.url).await?)
+    }
+
+    /// Drops it, whoever is connected.
+    pub async fn drop(self) -> Result<()> {
+        let mut connection = PgConnection::connect(&self.server).await?;
+        connection.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE {} WITH (FORCE)", self.name))).await?;
+        connection.close().await?;
+        Ok(())
+    }
+
+    /// Statements that were rolled back since `before`. The placing statement raises when it is refused, so these are
+    /// its conflicts. Counted when a connection closes: close the pools first.
+    pub async fn rollbacks(&self) -> Result<i64> {
+        let mut connection = PgConnection::connect(&self.server).await?;
+        let count = sqlx::query_scalar("SELECT xact_rollback FROM pg_stat_database WHERE datname = $1")
+            .bind(&self.name)
+            .fetch_one(&mut connection)
+            .await?;
+        connection.close().await?;
+        Ok(count)
+    }
+}
+
+/// Makes organizations that `user` owns.
+pub async fn add_organizations(db: &PgPool, user: Uuid, count: usize) -> Result<Vec<Organization>> {
+    let all: Vec<_> =
+        (0..count).map(|i| Organization { id: Uuid::now_v7(), slug: format!("bench-{i}") }).collect();
+    for organization in &all {
+        sqlx::query(
+            "INSERT INTO organizations (id, slug, name, projects_limit) VALUES ($1, $2, $2, 100000000)",
+        )
+        .bind(organization.id)
+        .bind(&organization.slug)
+        .execute(db)
+        .await?;
+        sqlx::query("INSERT INTO members (organization_id, user_id, role) VALUES ($1, $2, 'OWNER')")
+            .bind(organization.id)
+            .bind(user)
+            .execute(db)
+            .await?;
+    }
+    Ok(all)
+}
+
+/// Makes nodes of 16 cores, 32 GiB and 2 TiB, with the default overcommit, seen for as long as the bench runs.
+pub async fn add_nodes(db: &PgPool, count: i32) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO nodes (id, cluster_id, name, key_sha256, advertise_address, port_base, network_range, slots,
+             cpu_cap, memory_cap, disk_cap, seen_at)
+         SELECT gen_random_uuid(), c.id, 'node-' || i, '', '10.0.0.1', 5500, '10.213.0.0/16', 256,
+             16000 * c.cpu_overcommit, 32768 * c.memory_overcommit, 2097152, now() + interval '1 day'
+         FROM clusters c, generate_series(1, $1) i WHERE c.name = 'default'",
+    )
+    .bind(count)
+    .execute(db)
+    .await?;
+    sqlx::query("ANALYZE nodes").execute(db).await?;
+    Ok(())
+}
+
+/// Makes a cluster of one node that has room for everything. No such host exists: only its row's lock counts.
+pub async fn add_hot_node(db: &PgPool, cluster: &str) -> Result<()> {
+    sqlx::query(
+        "WITH hot AS (INSERT INTO clusters (id, name, kind) VALUES (gen_random_uuid(), $1, 'SHARED') RETURNING id)
+         INSERT INTO nodes (id, cluster_id, name, key_sha256, advertise_address, port_base, network_range, slots,
+             cpu_cap, memory_cap, disk_cap, seen_at)
+         SELECT gen_random_uuid(), id, 'hot', '', '10.0.0.1', 0, '10.0.0.0/8', 500000, 2000000000, 2000000000,
+             2000000000000, now() + interval '1 day' FROM hot",
+    )
+    .bind(cluster)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Makes a user who cannot sign in, for calls that do not pass the door.
+pub async fn add_user(db: &PgPool) -> Result<Uuid> {
+    let id = Uuid::now_v7();
+    sqlx::query(
+        "INSERT INTO users (id, email, display_name, password_hash) VALUES ($1, 'bench@example.com', '', '')",
+    )
+    .bind(id)
+    .execute(db)
+    .await?;
+    Ok(id)
+}

@@ -1,0 +1,84 @@
+//! A program under measurement: started, looked at in /proc, ended.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::process::{Child, Command};
+
+/// A running program; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+    pid_file: PathBuf,
+}
+
+/// Resident memory, KiB.
+#[derive(Debug, Clone, Copy)]
+pub struct Resident {
+    /// All of it, the program's own pages of the binary included (VmRSS).
+    pub all: u64,
+    /// What belongs to this process alone (RssAnon).
+    pub own: u64,
+}
+
+impl Process {
+    /// Starts it; what it prints goes to `<dir>/<name>.log`, its id to `<dir>/<name>.pid`.
+    pub fn start(mut command: Command, dir: &Path, name: &str) -> Result<Self> {
+        let (log, pid_file) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.pid")));
+        let file = File::create(&log).with_context(|| log.display().to_string())?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        std::fs::write(&pid_file, child.id().unwrap_or_default().to_string())?;
+        Ok(Self { child, log, pid_file })
+    }
+
+    /// What it has printed.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Errs with its last lines if it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        let Some(status) = self.child.try_wait()? else { return Ok(()) };
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        bail!(
+            "{} ended with {status}:\n{}",
+            self.log.display(),
+            lines[lines.len().saturating_sub(20)..].join("\n")
+        )
+    }
+
+    /// Its memory now.
+    pub fn resident(&self) -> Result<Resident> {
+        let id = self.child.id().context("the process has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let field = |name: &str| -> Result<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such field")?;
+            Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?)
+        };
+        Ok(Resident { all: field("VmRSS")?, own: field("RssAnon")? })
+    }
+
+    /// Ends it and waits for its end.
+    pub async fn end(mut self) -> Result<()> {
+        self.child.kill().await?;
+        std::fs::remove_file(&self.pid_file)?;
+        Ok(())
+    }
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

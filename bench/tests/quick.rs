@@ -1,0 +1,39 @@
+//! The bench itself, in its quick mode: it must run through and fill its table. Nothing is said about speed.
+//!
+//! The stack's comparison is left out: it needs docker-compose, which only `make bench` installs.
+
+use std::{path::Path, process::Command};
+
+const BENCH: &str = env!("CARGO_BIN_EXE_supalove-bench");
+
+#[test]
+fn the_bench_fills_its_table() {
+    let server = std::env::var("SUPALOVE_TEST_DATABASE_URL")
+        .expect("SUPALOVE_TEST_DATABASE_URL is not set; run the tests with `make test`");
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(BENCH)
+        .arg("--controller")
+        .arg(Path::new(BENCH).with_file_name("supalove-controller"))
+        .arg("--agent")
+        .arg(Path::new(BENCH).with_file_name("supalove-agent"))
+        .arg("--dir")
+        .arg(dir.path())
+        .args(["--quick", "--items", "scheduling,placing,requests,memory,session"])
+        .env("SUPALOVE_BENCH_DATABASE_URL", server)
+        .output()
+        .unwrap();
+    let (table, progress) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{progress}");
+    assert!(table.contains("fsync on, synchronous_commit on"), "{table}");
+    for row in [
+        "| scheduler, 1,000 nodes, one core: decisions |",
+        "| durable placements, 16 clients, 1,000 nodes |",
+        "| durable placements, 16 clients, all on one node: conflicts |",
+        "| CreateProject → durably placed, 100/s, 1,000 nodes (300 calls): p99 |",
+        "| agent at rest: resident memory |",
+        "| unary call over the swapped session",
+    ] {
+        assert!(table.contains(row), "{row} is missing:\n{table}");
+    }
+}

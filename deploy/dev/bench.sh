@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# `make bench`: measures the programs on this machine and prints the setup and one Markdown table. It starts what it
+# needs, with data of its own, and removes it again. It never fails because something is slow.
+#
+# In:  QUICK=1 (seconds per item, quick profile: to try the bench), ITEMS (comma-separated names; default: all).
+# Out: setup and table on stdout, all else on stderr. See docs/bench.md.
+set -euo pipefail
+shopt -s extglob nullglob
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+for part in lib install dockerd postgres fleet; do
+  # shellcheck source=/dev/null
+  . "$here/$part.sh"
+done
+
+# The table alone goes to stdout.
+exec 3>&1 1>&2
+
+PROFILE=release
+[[ -z ${QUICK:-} ]] || PROFILE=quick
+PROGRAMS=(supalove-controller supalove-agent supalove-bench)
+
+clean_up() {
+  local code=$?
+  trap - EXIT
+  if [[ -n ${folder:-} ]]; then remove_run "$folder" || warn "$folder could not be removed"; fi
+  if engine_answers; then remove_fleet is_bench_fleet || true; fi
+  stop_test_engine
+  exit "$code"
+}
+
+is_bench_fleet() { [[ $1 == bench* ]]; }
+
+# A folder that the user postgres can reach, on the disk of this checkout if there is such a place.
+find_place() {
+  local place
+  for place in /var/tmp /var/lib /tmp; do
+    if [[ $(stat -c %d "$place") == "$(stat -c %d "$ROOT")" ]]; then
+      echo "$place"
+      return
+    fi
+  done
+  echo /var/tmp
+}
+
+describe_disk() { # folder
+  local same=yes
+  [[ $(stat -c %d "$1") == "$(stat -c %d "$ROOT")" ]] || same=no
+  echo "$(df --output=source,fstype "$1" | awk 'NR == 2 { print $1, $2 }'), the checkout is on it: $same"
+}
+
+# What runs that were killed left.
+remove_old_runs() { # place
+  local old
+  for old in "$1"/supalove-bench.*; do
+    is_alive "$(cat "$old/owner" 2>/dev/null)" && die 'another make bench is at work' 'wait for it'
+    remove_run "$old"
+  done
+}
+
+# Ends what a run started and removes what it made.
+remove_run() { # folder
+  local file pid node compose=$1/state/compose/compose.yaml
+  for file in $(as_root find "$1" -maxdepth 2 -name '*.pid'); do
+    pid=$(as_root cat "$file")
+    [[ $(as_root readlink "/proc/$pid/exe") == */supalove-@(controller|agent) ]] || continue
+    end_process "$pid" 5 KILL
+  done
+  if as_root test -e "$compose" && engine_answers; then
+    as_root env "DOCKER_HOST=$DOCKER_HOST" docker-compose --project-name supalovebench --file "$compose" \
+      down --volumes --timeout 5 >/dev/null 2>&1 || true
+  fi
+  for file in $(as_root find "$1" -maxdepth 3 -name identity.json); do
+    node=$(as_root jq -r .node_id "$file")
+    as_root nft delete table inet "$(rules_table "$node")" 2>/dev/null || true
+  done
+  stop_test_postgres "$1/postgres"
+  as_root rm -rf --one-file-system -- "$1"
+}
+
+build_programs() {
+  say "building (profile $PROFILE)"
+  cargo build --profile "$PROFILE" --locked --bins "${PROGRAMS[@]/#/--package=}"
+  BUILT=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)/$PROFILE
+}
+
+commit() { git -C "$ROOT" describe --always --dirty 2>/dev/null || echo 'no repository'; }
+
+run_bench() {
+  local options=()
+  [[ -z ${QUICK:-} ]] || options+=(--quick)
+  [[ -z ${ITEMS:-} ]] || options+=(--items "$ITEMS")
+  as_root env "SUPALOVE_BENCH_DATABASE_URL=$TEST_POSTGRES_URL" "PATH=$PATH" "$BUILT/supalove-bench" \
+    --controller "$BUILT/supalove-controller" --agent "$BUILT/supalove-agent" --compose docker-compose \
+    --dir "$folder/state" --commit "$(commit)" --disk "$(describe_disk "$folder")" "${options[@]}" >&3
+}
+
+cd "$ROOT"
+need_rights
+check_toolchains
+install_packages docker-compose:docker-compose
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+place=$(find_place)
+remove_old_runs "$place"
+folder=$(as_root mktemp -d "$place/supalove-bench.XXXXXX")
+as_root chmod 0711 "$folder"
+as_root install -d -m 0700 "$folder/state"
+echo $$ | as_root tee "$folder/owner" >/dev/null
+start_test_engine "$folder/dockerd.log"
+build_programs
+deploy/images/build.sh
+start_test_postgres "$folder/postgres" none
+run_bench
