@@ -47,6 +47,15 @@ pub fn private_dir(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
 }
 
+/// True if an empty directory is there.
+pub fn is_empty_dir(path: &Path) -> io::Result<bool> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Syncs the directory that holds `path`, so that a rename or removal in it is durable.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     match path.parent() {

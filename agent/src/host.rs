@@ -50,12 +50,19 @@ fn disk_mib(path: &str) -> u64 {
 
 /// Why there is no room for a new project on the file system that holds the volumes.
 pub fn disk_shortage(docker_root: &str) -> Option<String> {
-    let stat = rustix::fs::statvfs(docker_root).ok()?;
-    shortage(docker_root, mib(stat.f_bavail, stat.f_frsize))
+    match rustix::fs::statvfs(docker_root) {
+        Ok(stat) => shortage(docker_root, mib(stat.f_bavail, stat.f_frsize)),
+        Err(error) => {
+            tracing::warn!(%error, docker_root, "the engine's disk cannot be seen: projects may be placed on a full one");
+            None
+        }
+    }
 }
 
+/// Without the number that is left: each change of the reason is written down.
 fn shortage(docker_root: &str, free_mib: u64) -> Option<String> {
-    (free_mib < LEAST_DISK_MIB).then(|| format!("the disk of {docker_root} is full: {free_mib} MiB left"))
+    (free_mib < LEAST_DISK_MIB)
+        .then(|| format!("the disk of {docker_root} is full: less than {LEAST_DISK_MIB} MiB left"))
 }
 
 fn mib(blocks: u64, block_bytes: u64) -> u64 {
@@ -89,7 +96,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_told() {
         assert_eq!(shortage("/d", LEAST_DISK_MIB), None);
-        assert_eq!(shortage("/d", 3).unwrap(), "the disk of /d is full: 3 MiB left");
+        assert_eq!(shortage("/d", 3).unwrap(), "the disk of /d is full: less than 512 MiB left");
     }
 
     #[test]

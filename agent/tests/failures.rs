@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::path::Path;
+
 use supalove_proto::node::v1::{
     ApplyStackRequest, EnvVar, Exposure, InventoryRequest, Launch, RemoveStackRequest, StackPhase,
 };
@@ -14,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 const ONE: &str = "failaaaaaaaaaaaaaaaa";
 const TWO: &str = "doorbbbbbbbbbbbbbbbb";
 const THREE: &str = "doorcccccccccccccccc";
+const HELD: &str = "failffffffffffffffff";
 const OPEN: &str = "nextdddddddddddddddd";
 const SHUT: &str = "nexteeeeeeeeeeeeeeee";
 
@@ -81,6 +84,27 @@ async fn failures_name_their_cause_and_are_tried_again() {
     assert!(error.message.contains(&port.to_string()), "{}", error.message);
     drop(holder);
     session.wait_for(ONE, 4, StackPhase::Healthy, 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_is_somebody_elses_is_left_alone() {
+    let mut fleet = Fleet::start(1).await;
+    fleet.run_agent();
+    let mut session = fleet.session().await;
+    let volume = format!("supalove_{HELD}_db_data");
+    docker(&["volume", "create", &volume]);
+    let witness =
+        Path::new(&docker(&["volume", "inspect", "--format", "{{.Mountpoint}}", &volume])).join("dear");
+    std::fs::write(&witness, "").unwrap();
+    session.client.apply_stack(session.call(stack(&fleet, HELD, 0, 1, vec![gateway()]))).await.unwrap();
+    let error = session.wait_for(HELD, 1, StackPhase::Failed, 60).await.error.unwrap();
+    assert_eq!(error.reason, "VOLUME_FOREIGN");
+
+    // Empty, and without a label: the engine made it while its disk was full.
+    std::fs::remove_file(&witness).unwrap();
+    session.wait_for(HELD, 1, StackPhase::Healthy, 60).await;
+    let labels = docker(&["volume", "inspect", "--format", "{{.Labels}}", &volume]);
+    assert!(labels.contains(HELD), "{labels}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

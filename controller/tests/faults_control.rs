@@ -5,6 +5,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
 use supalove_proto::v1::{
     GetMeRequest, ListNodesRequest, NodeState, OperationState, ProjectState, RefreshRequest, SignInRequest,
 };
@@ -149,7 +151,7 @@ async fn a_cut_line_is_shown_and_comes_back_without_a_restart() {
 }
 
 /// Certificates and keys are back-dated by so much: clocks may be apart by it.
-const JUMPS: [&str; 3] = ["+1h", "-1h", "+0h"];
+const JUMPS: [i64; 3] = [1, -1, 0];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_jumps_by_an_hour_ends_no_session_no_operation_and_no_container() {
@@ -168,7 +170,7 @@ async fn a_clock_that_jumps_by_an_hour_ends_no_session_no_operation_and_no_conta
     };
 
     for jump in JUMPS {
-        let (_, operation) = created(&api, &format!("clock{jump}")).await;
+        let (_, operation) = created(&api, &format!("before {jump}")).await;
         let session = epoch(&controller).await;
         let refresh = sign_in(&mut api).await;
         for clock in [&ours, &hosts] {
@@ -176,12 +178,16 @@ async fn a_clock_that_jumps_by_an_hour_ends_no_session_no_operation_and_no_conta
             // Long enough for pings and looks, and for the clock's own delay of a second.
             tokio::time::sleep(Duration::from_secs(6)).await;
         }
-        renewed(&mut api, &refresh).await;
+        let issued = renewed(&mut api, &refresh).await;
+        assert_hours_away(issued, jump, "the controller's");
         assert_succeeds(&api, &operation).await;
-        assert_eq!(epoch(&controller).await, session, "at {jump} the session went on");
+        let (_, operation) = created(&api, &format!("after {jump}")).await;
+        assert_succeeds(&api, &operation).await;
+        assert_hours_away(last_logged(&agent), jump, "the agent's");
+        assert_eq!(epoch(&controller).await, session, "{jump} h away the session went on");
         assert_eq!(api.project(&project).await.state(), ProjectState::ActiveHealthy);
         // New handshakes, with a new certificate of a controller whose clock alone is wrong.
-        hosts.jump("+0h");
+        hosts.jump(0);
         agent.process.kill();
         controller.kill_and_restart().await;
         let session = epoch(&controller).await;
@@ -206,9 +212,26 @@ async fn sign_in(api: &mut Api) -> String {
 }
 
 /// An access token lives for an hour, so a jump may end it; the session it belongs to goes on with the refresh token.
-async fn renewed(api: &mut Api, refresh_token: &str) {
+/// Answers when the controller's clock says that the new token was made, in seconds.
+async fn renewed(api: &mut Api, refresh_token: &str) -> i64 {
     let request = RefreshRequest { refresh_token: refresh_token.into() };
     let tokens = api.auth().refresh(request).await.unwrap().into_inner().tokens.unwrap();
     api.use_token(&tokens.access_token);
     api.auth().get_me(GetMeRequest {}).await.unwrap();
+    let claims = URL_SAFE_NO_PAD.decode(tokens.access_token.split('.').nth(1).unwrap()).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    claims["iat"].as_i64().unwrap()
+}
+
+/// When the agent's clock says that its last line was written, in seconds.
+fn last_logged(agent: &Agent) -> i64 {
+    let log = agent.process.log();
+    let mut stamps =
+        log.lines().filter_map(|line| line.split_whitespace().next()?.parse::<DateTime<Utc>>().ok());
+    stamps.next_back().expect("a line with a time").timestamp()
+}
+
+fn assert_hours_away(seconds: i64, hours: i64, whose: &str) {
+    let away = seconds - Utc::now().timestamp() - hours * 3600;
+    assert!(away.abs() < 300, "{whose} clock is {away} s from {hours} h");
 }

@@ -66,6 +66,11 @@ impl BootId {
 }
 
 impl Scene {
+    async fn session_epoch(&self) -> i64 {
+        let pool = self.controller.database.pool().await;
+        sqlx::query_scalar("SELECT session_epoch FROM nodes").fetch_one(&pool).await.unwrap()
+    }
+
     async fn set() -> Self {
         Self::set_on(DockerHost::up()).await
     }
@@ -323,9 +328,17 @@ fn assert_in_order(scene: &Scene, site: &Site) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_told_takes_no_new_project_and_is_over_when_there_is_room() {
-    let scene = Scene::set_on(DockerHost::with_disk(SMALL_DISK)).await;
+    let mut scene = Scene::set_on(DockerHost::with_disk(SMALL_DISK)).await;
     let site = scene.healthy("old").await;
     scene.sql(&site, "create table kept (x int); insert into kept values (42)");
+    // The controller looks at a node when its session begins, and then each minute.
+    let session = scene.session_epoch().await;
+    scene.agent.process.kill();
+    scene.agent.restart();
+    wait_for("a new session", NOTICED * SLACK, async || {
+        (scene.session_epoch().await > session).then_some(())
+    })
+    .await;
     println!("filled with {} MiB", scene.host.fill_disk());
 
     // Placed before anybody knows: what fails names the cause.

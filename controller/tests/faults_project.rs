@@ -62,9 +62,11 @@ async fn assert_started_over(fleet: &Fleet, project_ref: &str, operation: &str) 
         let witness = volume(project_ref, volume_name).join("witness");
         assert!(!witness.exists(), "{volume_name} is not a new one");
     }
-    let events = fleet.api.events(project_ref).await;
-    let told = |text: &str| events.iter().any(|event| event.message.contains(text));
-    assert!(told("before its first start was done") && told("starting over on new volumes"), "{events:#?}");
+    assert!(told(fleet, project_ref, "starting over on new volumes").await);
+}
+
+async fn told(fleet: &Fleet, project_ref: &str, text: &str) -> bool {
+    fleet.api.events(project_ref).await.iter().any(|event| event.message.contains(text))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,6 +76,7 @@ async fn a_first_database_start_that_dies_is_started_over_but_a_volume_that_was_
     let (first, operation) = half_way(&fleet, "half-way").await;
     docker(None, &["kill", &container(&first, "postgres")]);
     assert_started_over(&fleet, &first, &operation).await;
+    assert!(told(&fleet, &first, "before its first start was done").await);
 
     // The same with nobody there to see it.
     let (second, operation) = half_way(&fleet, "unseen").await;

@@ -8,7 +8,7 @@
 mod official;
 mod support;
 
-use std::time::Duration;
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use official::{
     breaks::{BREAKS, broken_releases},
@@ -55,6 +55,35 @@ async fn a_project_of_the_official_release_lives_as_its_contract_says() {
 
     assert_eq!(api.delete(project_ref, 0).await.state(), OperationState::Succeeded);
     assert_eq!(labelled(None, &format!("supalove.project={project_ref}")), Vec::<String>::new());
+}
+
+/// The official image leaves no mark of its own: its next start would serve what is half made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_database_start_that_dies_is_started_over() {
+    official::require_images();
+    let fleet = Fleet::start(Options::default()).await;
+    let created = fleet.api.create("half-way", RELEASE).await;
+    let project_ref = created.project.unwrap().r#ref;
+    let postgres = format!("supalove_{project_ref}_postgres");
+    wait_for("the middle of the first start", Duration::from_mins(1) * SLACK, async || {
+        let logs = Command::new("docker").args(["logs", &postgres]).output().unwrap();
+        let printed = [logs.stdout, logs.stderr].concat();
+        String::from_utf8_lossy(&printed).contains("init-scripts/").then_some(())
+    })
+    .await;
+    let inside = |volume: &str, file: &str| {
+        let full = format!("supalove_{project_ref}_{volume}");
+        PathBuf::from(docker(None, &["volume", "inspect", "--format", "{{.Mountpoint}}", &full])).join(file)
+    };
+    std::fs::write(inside("db_data", "witness"), "").unwrap();
+    let done = inside("db_config", "supalove-first-start-done");
+    assert!(!done.exists());
+    docker(None, &["kill", &postgres]);
+
+    let operation = fleet.api.wait(&created.operation.unwrap().id).await;
+    assert_eq!(operation.state(), OperationState::Succeeded, "{operation:#?}");
+    assert!(!inside("db_data", "witness").exists(), "the data is that of the start that died");
+    assert!(done.exists());
 }
 
 async fn succeed(api: &Api, operation: Option<Operation>) {

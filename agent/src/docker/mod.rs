@@ -28,7 +28,7 @@ pub use self::events::Hint;
 pub use self::images::PullError;
 pub use self::logs::LogLine;
 pub use self::networks::{HostNetwork, NetworkPlan, ProjectNetwork};
-pub use self::volumes::{ProjectVolume, VolumeFound, VolumeMaker};
+pub use self::volumes::{ProjectVolume, VolumeEnsured, VolumeFound, VolumeMaker};
 use crate::config::Times;
 
 /// Changes that may be under way at once: a host that boots must not drown its engine.

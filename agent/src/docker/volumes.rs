@@ -38,6 +38,17 @@ pub struct VolumeFound {
     pub generation: Option<u64>,
 }
 
+/// What lies under a volume's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VolumeEnsured {
+    /// The project's volume.
+    Ours,
+    /// One without any label, in this directory: an engine that runs out of disk makes them while it fails.
+    Bare(PathBuf),
+    /// Somebody else's.
+    Foreign,
+}
+
 impl Engine {
     /// All volumes of the fleet.
     pub async fn volumes(&self) -> Result<Vec<ProjectVolume>, EngineError> {
@@ -78,14 +89,13 @@ impl Engine {
         }
     }
 
-    /// Makes sure that a volume exists, given by its full name. False if one of that name exists that is not this
-    /// project's.
+    /// Makes sure that a volume exists, given by its full name.
     pub async fn ensure_volume(
         &self,
         project_ref: &str,
         name: String,
         maker: VolumeMaker,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<VolumeEnsured, EngineError> {
         let ours = labels::project(&self.fleet, project_ref);
         let mut marks = ours.clone();
         marks.insert(labels::NODE.to_owned(), maker.node);
@@ -94,7 +104,14 @@ impl Engine {
             VolumeCreateRequest { name: Some(name), labels: Some(marks), ..VolumeCreateRequest::default() };
         // The engine returns an existing volume of that name as it is.
         let found = self.change(self.docker.create_volume(request)).await?;
-        Ok(ours.iter().all(|(name, value)| found.labels.get(name) == Some(value)))
+        if ours.iter().all(|(name, value)| found.labels.get(name) == Some(value)) {
+            return Ok(VolumeEnsured::Ours);
+        }
+        Ok(if found.labels.is_empty() {
+            VolumeEnsured::Bare(found.mountpoint.into())
+        } else {
+            VolumeEnsured::Foreign
+        })
     }
 
     /// Removes a volume for ever.

@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 
 use super::slots::{Held, Taken};
 use crate::docker::{Engine, EngineError, HostNetwork, labels};
+use crate::host::disk_shortage;
 
 /// State of a listening socket in /proc/net/tcp.
 const LISTEN: &str = "0A";
@@ -33,7 +34,8 @@ pub async fn taken(engine: &Engine) -> Result<Taken, EngineError> {
         .collect();
     let mut held: Vec<Held> = engine_networks(&networks).collect();
     held.extend(routes(&route, &own_bridges));
-    let no_room = crate::host::disk_shortage(&engine.info().await?.root_dir);
+    let docker_root = engine.info().await?.root_dir;
+    let no_room = tokio::task::spawn_blocking(move || disk_shortage(&docker_root)).await.unwrap_or_default();
     Ok(Taken { ports, networks: held, no_room })
 }
 

@@ -20,9 +20,16 @@ use crate::fsio;
 /// Where the volume with the marks is mounted in a database's container: it is no part of the data, which has to be
 /// empty before a first start.
 const MARKED: &str = "/etc/postgresql-custom";
+/// Where the data lies in a database's container.
+const DATA: &str = "/var/lib/postgresql/data";
 /// Written by the image before it makes the cluster, and removed when the first start is done, before a server can be
-/// reached (`deploy/images/postgres/first-start.sh`). An image without it never has its volumes thrown away.
+/// reached (`deploy/images/postgres/first-start.sh`).
 const UNFINISHED: &str = "first-start-unfinished";
+/// The official image writes no such mark, and would serve data that is half made at its second start. A release that
+/// mounts this file promises that it is the last SQL of a first start and writes [`DONE`].
+const LAST_SQL: &str = "/docker-entrypoint-initdb.d/migrations/99-zz-first-start-done.sql";
+/// Written by [`LAST_SQL`], before a server can be reached.
+const DONE: &str = "supalove-first-start-done";
 /// Written by the agent when the database first answers its probe; stays for ever.
 const WAS_READY: &str = "supalove-was-ready";
 
@@ -31,29 +38,34 @@ const WAS_READY: &str = "supalove-was-ready";
 pub enum Unfinished {
     /// Nobody can have put anything into its volumes.
     Disposable,
-    /// The volumes stay, and why.
-    Kept(&'static str),
+    /// No server was ever ready on them, but the volumes stay, and why. They are not to be served.
+    NotOurs(&'static str),
+    /// A server was ready on them: whether they can be served is for the image to say.
+    WasReady,
 }
 
 /// What is known of a database's volumes.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "four facts, each of which holds or not")]
+#[expect(clippy::struct_excessive_bools, reason = "five facts, each of which holds or not")]
 struct Facts {
-    unfinished: bool,
+    /// The image says that the first start is not done.
+    marked: bool,
+    /// There is data, and the mark that was promised for the end of the first start is missing.
+    undone: bool,
     was_ready: bool,
     made_here: bool,
     made_for_this_generation: bool,
 }
 
 fn decide(facts: Facts) -> Option<Unfinished> {
-    if !facts.unfinished {
+    if facts.was_ready {
+        facts.marked.then_some(Unfinished::WasReady)
+    } else if !facts.marked && !facts.undone {
         None
-    } else if facts.was_ready {
-        Some(Unfinished::Kept("a server was ready on it before"))
     } else if !facts.made_here {
-        Some(Unfinished::Kept("it was not made by this node"))
+        Some(Unfinished::NotOurs("it was not made by this node"))
     } else if !facts.made_for_this_generation {
-        Some(Unfinished::Kept("it was made for an earlier generation of the project"))
+        Some(Unfinished::NotOurs("it was made for an earlier generation of the project"))
     } else {
         Some(Unfinished::Disposable)
     }
@@ -71,12 +83,21 @@ pub async fn look(project: &Project, plan: &ServicePlan) -> Result<Option<Unfini
     else {
         return Ok(None);
     };
-    let (unfinished, was_ready) =
-        blocking(move || Ok((exists(&dir.join(UNFINISHED))?, exists(&dir.join(WAS_READY))?))).await?;
+    let data = if promises_mark(plan) { data_volume(plan, &found) } else { None };
+    let (marked, undone, was_ready) = blocking(move || {
+        let undone = match data {
+            // What cannot be seen is no evidence.
+            Some(data) => exists(&data)? && !fsio::is_empty_dir(&data)? && !exists(&dir.join(DONE))?,
+            None => false,
+        };
+        Ok((exists(&dir.join(UNFINISHED))?, undone, exists(&dir.join(WAS_READY))?))
+    })
+    .await?;
     let maker = maker(project, plan);
     let all = |holds: fn(&VolumeFound, &VolumeMaker) -> bool| found.iter().all(|(_, v)| holds(v, &maker));
     Ok(decide(Facts {
-        unfinished,
+        marked,
+        undone,
         was_ready,
         made_here: all(|volume, maker| volume.node == maker.node),
         made_for_this_generation: all(|volume, maker| volume.generation == Some(maker.generation)),
@@ -133,6 +154,20 @@ fn marked_volume(plan: &ServicePlan) -> Option<&str> {
     })
 }
 
+fn promises_mark(plan: &ServicePlan) -> bool {
+    let is_promise =
+        |mount: &MountPlan| matches!(mount, MountPlan::Config { target, .. } if target == LAST_SQL);
+    plan.container.mounts.iter().any(is_promise)
+}
+
+fn data_volume(plan: &ServicePlan, found: &[(&str, VolumeFound)]) -> Option<PathBuf> {
+    let name = plan.container.mounts.iter().find_map(|mount| match mount {
+        MountPlan::Volume { name, target, .. } if target == DATA => Some(name.as_str()),
+        _ => None,
+    })?;
+    found.iter().find(|(found, _)| *found == name).map(|(_, volume)| volume.dir.clone())
+}
+
 /// A link counts as what it is: what lies in a volume is the tenant's and is not followed.
 fn exists(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
@@ -155,19 +190,35 @@ fn write_mark(path: &PathBuf) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const OURS: Facts =
-        Facts { unfinished: true, was_ready: false, made_here: true, made_for_this_generation: true };
+    const OURS: Facts = Facts {
+        marked: true,
+        undone: false,
+        was_ready: false,
+        made_here: true,
+        made_for_this_generation: true,
+    };
 
     #[test]
     fn only_an_unfinished_start_on_our_own_new_volumes_is_thrown_away() {
-        assert_eq!(decide(OURS), Some(Unfinished::Disposable));
-        assert_eq!(decide(Facts { unfinished: false, ..OURS }), None);
-        for kept in [
-            Facts { was_ready: true, ..OURS },
-            Facts { made_here: false, ..OURS },
-            Facts { made_for_this_generation: false, ..OURS },
-        ] {
-            assert!(matches!(decide(kept), Some(Unfinished::Kept(_))), "{kept:?}");
+        let nothing = Facts { marked: false, ..OURS };
+        assert_eq!(decide(nothing), None);
+        for unfinished in [OURS, Facts { undone: true, ..nothing }, Facts { undone: true, ..OURS }] {
+            assert_eq!(decide(unfinished), Some(Unfinished::Disposable));
+            for kept in [
+                Facts { made_here: false, ..unfinished },
+                Facts { made_for_this_generation: false, ..unfinished },
+            ] {
+                assert!(matches!(decide(kept), Some(Unfinished::NotOurs(_))), "{kept:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_ready_is_never_thrown_away() {
+        for undone in [true, false] {
+            let ready = Facts { was_ready: true, undone, ..OURS };
+            assert_eq!(decide(ready), Some(Unfinished::WasReady));
+            assert_eq!(decide(Facts { marked: false, ..ready }), None);
         }
     }
 

@@ -16,7 +16,8 @@ use super::failure::Failure;
 use super::files;
 use super::plan::ServicePlan;
 use super::teardown;
-use crate::docker::{Container, NetworkPlan, VolumeMaker, labels};
+use crate::docker::{Container, NetworkPlan, VolumeEnsured, VolumeMaker, labels};
+use crate::fsio;
 
 /// Makes everything exist that the plans need; returns the container of each service. Nothing is reported of one that
 /// runs and stays: it is as it was.
@@ -137,22 +138,35 @@ async fn ensure_volumes(project: &Project, volumes: &[VolumeSpec], generation: u
 
 /// Makes sure that a volume exists, given by its full name; a new one is made for this generation.
 pub(super) async fn ensure_volume(project: &Project, name: &str, generation: u64) -> Result<(), Failure> {
-    let (engine, project_ref, wanted) =
-        (project.engine().clone(), project.project_ref.clone(), name.to_owned());
-    let maker = VolumeMaker { node: project.shared.node.to_string(), generation };
-    let ensured = async move { engine.ensure_volume(&project_ref, wanted, maker).await };
-    if project.making.uncut(ensured).await? {
+    let mut found = make_volume(project, name, generation).await?;
+    if let VolumeEnsured::Bare(dir) = &found {
+        let dir = dir.clone();
+        // With nothing in it, it may as well be made anew, with its labels.
+        if blocking(move || fsio::is_empty_dir(&dir)).await? {
+            project.engine().remove_volume(name).await?;
+            found = make_volume(project, name, generation).await?;
+        }
+    }
+    if found == VolumeEnsured::Ours {
         failpoint!("agent.volume.created", &project.project_ref);
         return Ok(());
     }
     Err(Failure::new("VOLUME_FOREIGN", format!("a volume named {name} exists that is not this project's")))
 }
 
+async fn make_volume(project: &Project, name: &str, generation: u64) -> Result<VolumeEnsured, Failure> {
+    let (engine, project_ref, wanted) =
+        (project.engine().clone(), project.project_ref.clone(), name.to_owned());
+    let maker = VolumeMaker { node: project.shared.node.to_string(), generation };
+    let ensured = async move { engine.ensure_volume(&project_ref, wanted, maker).await };
+    project.making.uncut(ensured).await
+}
+
 async fn write_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
     let dirs: Vec<_> = plans.iter().flat_map(|plan| plan.dirs.clone()).collect();
     let base = project.dir();
     let written = blocking(move || {
-        crate::fsio::private_dir(&base)?;
+        fsio::private_dir(&base)?;
         dirs.iter().try_for_each(files::write)
     });
     project.making.uncut(written).await

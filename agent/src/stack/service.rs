@@ -105,7 +105,10 @@ impl<'a> Service<'a> {
         match end {
             End::Ready => {}
             End::Late(reason) => return self.after_late(reason).await,
-            End::Exited(inspected) => return self.after_failed_start(&inspected).await,
+            End::Exited(inspected) => {
+                let first_start = self.unfinished_first_start().await;
+                return self.after_exit(&inspected, None, first_start).await;
+            }
             End::Hung => return Ok(()),
         }
         let ready_at = Instant::now();
@@ -159,6 +162,9 @@ impl<'a> Service<'a> {
         if !found.running {
             if self.started_before {
                 self.project.view.count_restart(self.name());
+            }
+            if is_database(&self.plan.spec) {
+                self.never_serve_half_made_data().await?;
             }
             failpoint!("agent.service.starting", &self.project.project_ref);
             match engine.start(&self.container).await {
@@ -313,23 +319,21 @@ impl<'a> Service<'a> {
     }
 
     /// A database whose first start did not end starts over on new volumes, if nothing can be lost by that.
-    async fn after_failed_start(&mut self, inspected: &Inspected) -> Result<(), Gone> {
-        let first_start = self.unfinished_first_start().await;
-        self.after_exit(inspected, None, first_start).await?;
-        if first_start != Some(Unfinished::Disposable) {
-            return Ok(());
-        }
-        let words = "the first start did not end; starting over on new volumes";
-        self.project.view.progress(self.name(), ProgressStep::Removed, 0, words);
-        match first_start::start_over(self.project, self.plan, &self.container).await {
-            Ok(container) => {
-                self.events = ContainerWatch::new(self.project, &container);
-                self.container = container;
+    async fn never_serve_half_made_data(&mut self) -> Result<(), Failure> {
+        match first_start::look(self.project, self.plan).await? {
+            Some(Unfinished::Disposable) => {
+                let words = "the first start did not end; starting over on new volumes";
+                self.project.view.progress(self.name(), ProgressStep::Removed, 0, words);
+                self.container = first_start::start_over(self.project, self.plan, &self.container).await?;
+                self.events = ContainerWatch::new(self.project, &self.container);
+                Ok(())
             }
-            // Met again at the next start.
-            Err(failure) => self.project.view.fail_service(self.name(), ServiceState::Exited, failure),
+            Some(Unfinished::NotOurs(why)) => Err(Failure::new(
+                "FIRST_START_UNFINISHED",
+                format!("the first start on its volume did not end, and the volume is kept: {why}"),
+            )),
+            Some(Unfinished::WasReady) | None => Ok(()),
         }
-        Ok(())
     }
 
     async fn unfinished_first_start(&self) -> Option<Unfinished> {
@@ -453,9 +457,13 @@ fn exit_message(inspected: &Inspected, first_start: Option<Unfinished>) -> Strin
     }
     match first_start {
         Some(Unfinished::Disposable) => message.push_str(" before its first start was done"),
-        Some(Unfinished::Kept(why)) => {
+        Some(Unfinished::NotOurs(why)) => {
             message.push_str("; its volume says that the first start did not end, and is kept: ");
             message.push_str(why);
+        }
+        Some(Unfinished::WasReady) => {
+            message.push_str("; its volume says that the first start did not end, and is kept: ");
+            message.push_str("a server was ready on it before");
         }
         None => {}
     }
@@ -480,7 +488,7 @@ mod tests {
         inspected.oom_killed = false;
         inspected.error = "no such file".into();
         assert_eq!(exit_message(&inspected, None), "ended with exit code 137: no such file");
-        let kept = exit_message(&inspected, Some(Unfinished::Kept("it is dear")));
+        let kept = exit_message(&inspected, Some(Unfinished::NotOurs("it is dear")));
         assert!(kept.ends_with("is kept: it is dear"), "{kept}");
     }
 }

@@ -104,15 +104,20 @@ fn failed(project: &Snapshot, observed: &ObservedStack) -> Verdict {
     }
 }
 
-/// Log lines in the reason of a state.
+/// Log lines in the reason of a state, and characters of each: it is part of every listing.
 const REASON_LINES: usize = 3;
+const REASON_LINE_CHARS: usize = 200;
 
 /// A failure as the reason of a state: with the container's last words, since no operation keeps them.
 fn told(failure: Failure) -> String {
     let last = failure.log_tail.len().saturating_sub(REASON_LINES);
     match &failure.log_tail[last..] {
         [] => failure.message,
-        lines => format!("{}; its last lines: {}", failure.message, lines.join(" / ")),
+        lines => {
+            let lines: Vec<String> =
+                lines.iter().map(|line| line.chars().take(REASON_LINE_CHARS).collect()).collect();
+            format!("{}; its last lines: {}", failure.message, lines.join(" / "))
+        }
     }
 }
 

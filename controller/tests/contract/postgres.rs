@@ -57,6 +57,15 @@ pub const POSTGRES: Contract = Contract {
             lacks: &[],
         },
         File {
+            section: "§4.4 what runs last",
+            path: "/docker-entrypoint-initdb.d/migrations/99-zz-first-start-done.sql",
+            reader: None,
+            secret: false,
+            alone: true,
+            has: &["/etc/postgresql-custom/supalove-first-start-done"],
+            lacks: &[],
+        },
+        File {
             section: "§4.4 jwt.sql",
             path: "/docker-entrypoint-initdb.d/init-scripts/99-jwt.sql",
             reader: None,

@@ -12,14 +12,14 @@ impl Clock {
     /// Right.
     pub fn start() -> Self {
         let clock = Self(tempfile::tempdir().unwrap());
-        clock.jump("+0h");
+        clock.jump(0);
         clock
     }
 
-    /// So far from the right time, e.g. "-1h"; within a second.
-    pub fn jump(&self, to: &str) {
+    /// So many hours from the right time; within a second.
+    pub fn jump(&self, hours: i64) {
         let next = self.0.path().join("next");
-        std::fs::write(&next, format!("{to}\n")).unwrap();
+        std::fs::write(&next, format!("{hours:+}h\n")).unwrap();
         std::fs::rename(next, self.file()).unwrap();
     }
 
