@@ -2,6 +2,7 @@
 //! sealing, the scheduler's choice and the one statement with the full write set. Here without gRPC, in this process.
 
 use std::{
+    collections::HashMap,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -26,7 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     arguments::Arguments,
-    database::{Database, Organization, add_hot_node, add_nodes, add_organizations, add_user},
+    database::{Database, Organization, add_hot_node, add_nodes, add_organizations, add_user, rollbacks},
     stats::{Samples, ms},
     table::{Aim, Table, number},
 };
@@ -39,8 +40,6 @@ const NODES: i32 = 1000;
 const HOT: &str = "hot";
 /// Between two looks at who waits for a lock.
 const LOOK: Duration = Duration::from_millis(20);
-/// Until the server has counted what a closed connection did.
-const COUNTED: Duration = Duration::from_secs(1);
 const METHOD: &str = "/supalove.v1.ProjectService/CreateProject";
 
 /// What a run came to.
@@ -48,6 +47,8 @@ struct Run {
     rate: f64,
     latency: Samples,
     refused: i64,
+    /// Answers that came before there was room.
+    pending: usize,
     /// Clients that waited for a row's lock, on average.
     waiting: f64,
 }
@@ -69,7 +70,8 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
 fn notes(table: &mut Table, name: &str, run: &Run) {
     let (p50, p99) = (ms(run.latency.percentile(50)), ms(run.latency.percentile(99)));
     table.note(format!("{name}: p50, p99"), format!("{}, {}", number(p50, "ms"), number(p99, "ms")));
-    let conflicts = format!("{} refused, {:.1} of 16 waiting for a row", run.refused, run.waiting);
+    let Run { refused, pending, waiting, .. } = run;
+    let conflicts = format!("{refused} refused, {pending} pending, {waiting:.1} of 16 waiting for a row");
     table.note(format!("{name}: conflicts"), conflicts);
 }
 
@@ -78,6 +80,8 @@ async fn run(arguments: &Arguments, cluster: &str, time: Duration) -> Result<Run
     let database = Database::create(&arguments.database_url).await?;
     let (projects, organizations, user) = prepare(&arguments.dir, &database).await?;
     let stop = CancellationToken::new();
+    // An error must not leave the two below to the next run.
+    let _stopped = stop.clone().drop_guard();
     // Keeps the scheduler's view fresh, as in a running controller.
     let placer = tokio::spawn({
         let (projects, stop) = (projects.clone(), stop.clone());
@@ -86,23 +90,21 @@ async fn run(arguments: &Arguments, cluster: &str, time: Duration) -> Result<Run
     let watcher = tokio::spawn(lock_waits(database.pool().await?, stop.clone()));
     // The first creates fill caches and prepare statements.
     create_for(&projects, &organizations, user, cluster, Duration::from_millis(500)).await?;
-    let before = placed(&projects.db).await?;
+    let before = rollbacks(&projects.db).await?;
     let started = Instant::now();
-    let latencies = create_for(&projects, &organizations, user, cluster, time).await?;
+    let created = create_for(&projects, &organizations, user, cluster, time).await?;
     let elapsed = started.elapsed();
-    let after = placed(&projects.db).await?;
-    let count = latencies.len();
-    ensure!(i64::try_from(count)? == after - before, "{count} answers, but {} placements", after - before);
+    let refused = rollbacks(&projects.db).await? - before;
+    let latencies = placed_at_once(&projects.db, &created).await?;
+    let pending = created.len() - latencies.len();
+    ensure!(!latencies.is_empty(), "nothing was placed");
     stop.cancel();
     placer.await?;
     let waiting = watcher.await??;
     projects.db.close().await;
-    // A server process counts its transactions when it ends, which is a moment after its connection is closed.
-    tokio::time::sleep(COUNTED).await;
-    let refused = database.rollbacks().await?;
     database.drop().await?;
-    let rate = f64::from(u32::try_from(count)?) / elapsed.as_secs_f64();
-    Ok(Run { rate, latency: Samples::new(latencies), refused, waiting })
+    let rate = f64::from(u32::try_from(latencies.len())?) / elapsed.as_secs_f64();
+    Ok(Run { rate, latency: Samples::new(latencies), refused, pending, waiting })
 }
 
 async fn prepare(dir: &Path, database: &Database) -> Result<(Projects, Vec<Organization>, Uuid)> {
@@ -137,21 +139,23 @@ async fn prepare(dir: &Path, database: &Database) -> Result<(Projects, Vec<Organ
     Ok((projects, organizations, user))
 }
 
-/// All clients create one project after the other until the time is up. Answers how long each create took.
+/// All clients create one project after the other until the time is up. Answers each project's ref and how long
+/// its create took.
 async fn create_for(
     projects: &Projects,
     organizations: &[Organization],
     user: Uuid,
     cluster: &str,
     time: Duration,
-) -> Result<Vec<Duration>> {
+) -> Result<Vec<(String, Duration)>> {
     let clients = organizations.iter().map(|organization| {
         let (projects, organization, cluster) = (projects.clone(), organization.clone(), cluster.to_owned());
         tokio::spawn(async move { client(&projects, &organization, user, &cluster, time).await })
     });
     let mut all = Vec::new();
-    for done in futures::future::try_join_all(clients).await? {
-        all.extend(done?);
+    // All of them, also if one errs: nobody creates on while something else is measured.
+    for done in futures::future::join_all(clients).await {
+        all.extend(done??);
     }
     Ok(all)
 }
@@ -162,10 +166,10 @@ async fn client(
     user: Uuid,
     cluster: &str,
     time: Duration,
-) -> Result<Vec<Duration>> {
+) -> Result<Vec<(String, Duration)>> {
     let grant = OrganizationGrant { id: OrganizationId(organization.id), slug: organization.slug.clone() };
     let until = Instant::now() + time;
-    let mut latencies = Vec::new();
+    let mut all = Vec::new();
     while Instant::now() < until {
         let body = CreateProjectRequest {
             organization: organization.slug.clone(),
@@ -176,10 +180,11 @@ async fn client(
         };
         let call = call(user)?;
         let started = Instant::now();
-        projects.create(&call, &grant, &body).await?;
-        latencies.push(started.elapsed());
+        let created = projects.create(&call, &grant, &body).await?;
+        let took = started.elapsed();
+        all.push((created.project.to_string(), took));
     }
-    Ok(latencies)
+    Ok(all)
 }
 
 /// What the door leaves with a call.
@@ -195,9 +200,28 @@ fn call(user: Uuid) -> Result<Call> {
     })
 }
 
-/// Placements that are committed.
-pub async fn placed(db: &PgPool) -> Result<i64> {
-    Ok(sqlx::query_scalar("SELECT count(*) FROM placements").fetch_one(db).await?)
+/// How long the creates took whose project was placed by the statement that made it, and is in the table of placements.
+/// The others were written as pending: their second event says so. An answer must stand for one or the other.
+async fn placed_at_once(db: &PgPool, created: &[(String, Duration)]) -> Result<Vec<Duration>> {
+    let refs: Vec<&str> = created.iter().map(|(project, _)| project.as_str()).collect();
+    let written: HashMap<String, bool> = sqlx::query_as(
+        "SELECT e.project_ref, e.type = 'project.placed'
+         FROM project_events e LEFT JOIN placements p ON p.project_ref = e.project_ref
+         WHERE e.project_ref = ANY($1) AND e.seq = 2
+             AND (e.type = 'project.pending' OR e.type = 'project.placed' AND p.project_ref IS NOT NULL)",
+    )
+    .bind(refs)
+    .fetch_all(db)
+    .await?
+    .into_iter()
+    .collect();
+    ensure!(
+        written.len() == created.len(),
+        "{} answers, but {} projects placed or pending",
+        created.len(),
+        written.len()
+    );
+    Ok(created.iter().filter(|(project, _)| written[project]).map(|(_, took)| *took).collect())
 }
 
 /// Looks every now and then how many sessions wait for a lock; the mean.

@@ -27,11 +27,27 @@ use crate::{
     table::{Table, number},
 };
 
+/// Longest removal of a project that never ran.
+const REMOVED: Duration = Duration::from_secs(30);
+
 /// Adds the rows.
 pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     let database = Database::create(&arguments.database_url).await?;
     let files = Files::write(&arguments.dir.join("session"), &database)?;
     let controller = start(&files).await?;
+    let done = measure_at(&controller, &files, arguments, table).await;
+    // It runs in this process, and what is measured next must not share that with it: also after an error.
+    controller.stop().await;
+    done?;
+    database.drop().await
+}
+
+async fn measure_at(
+    controller: &Controller,
+    files: &Files,
+    arguments: &Arguments,
+    table: &mut Table,
+) -> Result<()> {
     let api = files.set_up(controller.public.port()).await?;
     let token = api.join_token().await?;
     let address = controller.node.to_string();
@@ -45,10 +61,8 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     let name = format!("unary call over the swapped session ({bytes} bytes, one at a time)");
     let (p50, p99) = (us(latency.percentile(50)), us(latency.percentile(99)));
     table.note(format!("{name}: p50, p99"), format!("{}, {}", number(p50, "µs"), number(p99, "µs")));
-    forget(client, &project).await?;
-    agent.end().await?;
-    controller.stop().await;
-    database.drop().await
+    forget(client, &project, &agent).await?;
+    agent.end().await
 }
 
 async fn start(files: &Files) -> Result<Controller> {
@@ -121,11 +135,16 @@ fn apply(project: &ProjectRef, port_base: u16) -> ApplyStackRequest {
     }
 }
 
-async fn forget(mut client: AgentClient, project: &ProjectRef) -> Result<()> {
+/// Returns when nothing of the project is left. An agent that is ended before leaves its packet rules.
+async fn forget(mut client: AgentClient, project: &ProjectRef, agent: &Agent) -> Result<()> {
     let request =
         RemoveStackRequest { project_ref: project.to_string(), generation: 2, delete_volumes: true };
     client.remove_stack(request).await?;
-    // The packet rules go with it.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let until = Instant::now() + REMOVED;
+    let name = project.to_string();
+    while !agent.log().lines().any(|line| line.contains(&name) && line.contains("STACK_PHASE_REMOVED")) {
+        ensure!(Instant::now() < until, "the project is not removed after {REMOVED:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     Ok(())
 }

@@ -48,6 +48,14 @@ impl Table {
         self.0.push(Row { name: name.into(), value: value.into(), aim: String::new(), verdict: "" });
     }
 
+    /// An item that ended with an error.
+    pub fn not_measured(&mut self, item: &str, error: &anyhow::Error) {
+        // A cell is one line, and ends at a bar.
+        let words = format!("{error:#}").replace('|', "\\|");
+        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.note(item, format!("not measured: {words}"));
+    }
+
     /// As Markdown.
     pub fn markdown(&self) -> String {
         let mut text = String::from("| name | value | aim | |\n|---|---:|---:|---|\n");
@@ -95,6 +103,13 @@ mod tests {
         assert!(text.contains("| p99 | 50.0 ms | ≤ 50.0 ms | met |"), "{text}");
         assert!(text.contains("| rate | 999 /s | ≥ 1,000 /s | **not met** |"), "{text}");
         assert!(text.ends_with("| what | so |  |  |\n"), "{text}");
+    }
+
+    #[test]
+    fn an_error_fits_into_a_cell() {
+        let mut table = Table::default();
+        table.not_measured("stack", &anyhow::anyhow!("it said:\n a | b").context("up"));
+        assert!(table.markdown().ends_with("| stack | not measured: up: it said: a \\| b |  |  |\n"));
     }
 
     #[test]

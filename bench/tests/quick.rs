@@ -2,26 +2,16 @@
 //!
 //! The stack's comparison is left out: it needs docker-compose, which only `make bench` installs.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
 const BENCH: &str = env!("CARGO_BIN_EXE_supalove-bench");
 
 #[test]
 fn the_bench_fills_its_table() {
-    let server = std::env::var("SUPALOVE_TEST_DATABASE_URL")
-        .expect("SUPALOVE_TEST_DATABASE_URL is not set; run the tests with `make test`");
-    let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(BENCH)
-        .arg("--controller")
-        .arg(Path::new(BENCH).with_file_name("supalove-controller"))
-        .arg("--agent")
-        .arg(Path::new(BENCH).with_file_name("supalove-agent"))
-        .arg("--dir")
-        .arg(dir.path())
-        .args(["--quick", "--items", "scheduling,placing,requests,memory,session"])
-        .env("SUPALOVE_BENCH_DATABASE_URL", server)
-        .output()
-        .unwrap();
+    let output = bench("scheduling,placing,requests,memory,session", &beside("supalove-agent"));
     let (table, progress) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{progress}");
@@ -31,9 +21,40 @@ fn the_bench_fills_its_table() {
         "| durable placements, 16 clients, 1,000 nodes |",
         "| durable placements, 16 clients, all on one node: conflicts |",
         "| CreateProject → durably placed, 100/s, 1,000 nodes (300 calls): p99 |",
+        "| CreateProject → durably placed, 100/s, 1,000 nodes (300 calls): pending answers |",
         "| agent at rest: resident memory |",
         "| unary call over the swapped session",
     ] {
         assert!(table.contains(row), "{row} is missing:\n{table}");
     }
+}
+
+#[test]
+fn an_item_that_fails_is_a_row_and_keeps_the_others() {
+    let output = bench("memory,scheduling", Path::new("/nonexistent/agent"));
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{table}");
+    assert!(table.contains("| memory | not measured: "), "{table}");
+    assert!(table.contains("| scheduler, 1,000 nodes, one core: decisions |"), "{table}");
+}
+
+fn beside(program: &str) -> PathBuf {
+    Path::new(BENCH).with_file_name(program)
+}
+
+fn bench(items: &str, agent: &Path) -> Output {
+    let server = std::env::var("SUPALOVE_TEST_DATABASE_URL")
+        .expect("SUPALOVE_TEST_DATABASE_URL is not set; run the tests with `make test`");
+    let dir = tempfile::tempdir().unwrap();
+    Command::new(BENCH)
+        .arg("--controller")
+        .arg(beside("supalove-controller"))
+        .arg("--agent")
+        .arg(agent)
+        .arg("--dir")
+        .arg(dir.path())
+        .args(["--quick", "--items", items])
+        .env("SUPALOVE_BENCH_DATABASE_URL", server)
+        .output()
+        .unwrap()
 }

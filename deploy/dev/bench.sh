@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # `make bench`: measures the programs on this machine and prints the setup and one Markdown table. It starts what it
-# needs, with data of its own, and removes it again. It never fails because something is slow.
+# needs, with data of its own, and removes it again. It never fails because something is slow; it does if
+# something could not be measured.
 #
 # In:  QUICK=1 (seconds per item, quick profile: to try the bench), ITEMS (comma-separated names; default: all).
 # Out: setup and table on stdout, all else on stderr. See docs/bench.md.
@@ -22,13 +23,18 @@ PROGRAMS=(supalove-controller supalove-agent supalove-bench)
 clean_up() {
   local code=$?
   trap - EXIT
-  if [[ -n ${folder:-} ]]; then remove_run "$folder" || warn "$folder could not be removed"; fi
-  if engine_answers; then remove_fleet is_bench_fleet || true; fi
+  # Without a folder this run was refused: the fleets are of the run at work. The folder is the lock: it goes last.
+  if [[ -n ${folder:-} ]]; then
+    end_programs "$folder" || true
+    if engine_answers; then remove_fleet is_bench_fleet || true; fi
+    remove_run "$folder" || warn "$folder could not be removed"
+  fi
   stop_test_engine
   exit "$code"
 }
 
-is_bench_fleet() { [[ $1 == bench* ]]; }
+# As the bench names its fleets: volumes are removed with them.
+is_bench_fleet() { [[ $1 =~ ^bench[0-9a-f]{12}$ ]]; }
 
 # A folder that the user postgres can reach, on the disk of this checkout if there is such a place.
 find_place() {
@@ -40,6 +46,13 @@ find_place() {
     fi
   done
   echo /var/tmp
+}
+
+# What lies in memory is not durable, whatever PostgreSQL waits for.
+need_disk() { # place
+  case $(df --output=fstype "$1" | tail -n 1) in
+    tmpfs | ramfs) die "$1 lies in memory: nothing measured there is durable" 'mount a disk there' ;;
+  esac
 }
 
 describe_disk() { # folder
@@ -57,14 +70,21 @@ remove_old_runs() { # place
   done
 }
 
-# Ends what a run started and removes what it made.
-remove_run() { # folder
-  local file pid node compose=$1/state/compose/compose.yaml
+# Ends the programs that a run started. Only these name its folder: a recycled pid may be another agent's by now.
+end_programs() { # folder
+  local file pid
   for file in $(as_root find "$1" -maxdepth 2 -name '*.pid'); do
     pid=$(as_root cat "$file")
     [[ $(as_root readlink "/proc/$pid/exe") == */supalove-@(controller|agent) ]] || continue
+    [[ $(as_root cat "/proc/$pid/cmdline" 2>/dev/null | tr '\0' ' ') == *"$1/"* ]] || continue
     end_process "$pid" 5 KILL
   done
+}
+
+# Ends what a run started and removes what it made.
+remove_run() { # folder
+  local file node compose=$1/state/compose/compose.yaml
+  end_programs "$1"
   if as_root test -e "$compose" && engine_answers; then
     as_root env "DOCKER_HOST=$DOCKER_HOST" docker-compose --project-name supalovebench --file "$compose" \
       down --volumes --timeout 5 >/dev/null 2>&1 || true
@@ -102,6 +122,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 place=$(find_place)
+need_disk "$place"
 remove_old_runs "$place"
 folder=$(as_root mktemp -d "$place/supalove-bench.XXXXXX")
 as_root chmod 0711 "$folder"

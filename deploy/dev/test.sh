@@ -21,22 +21,24 @@ FAILED_STEPS=0
 clean_up() {
   local code=$?
   trap - EXIT
-  if engine_answers; then
-    remove_fleet is_test_fleet || true
-    "$STAND_INS" --remove || true
-  fi
+  # Without a folder this run was refused: all this is of the run at work. The folder is the lock: it goes last.
   if [[ -n ${folder:-} ]]; then
+    if engine_answers; then
+      remove_fleet is_test_fleet || true
+      "$STAND_INS" --remove || true
+    fi
+    as_root "$here/dockerhost.sh" sweep || true
     stop_test_postgres "$folder/postgres"
     as_root rm -rf --one-file-system -- "$folder"
   fi
-  as_root "$here/dockerhost.sh" sweep || true
   stop_test_engine
   # Whatever happened, the count comes last.
   printf '%s\n' "${SUMMARY:-0 passed, 1 failed}"
   exit "$code"
 }
 
-is_test_fleet() { [[ $1 == test* ]]; }
+# As the tests name their fleets: volumes are removed with them.
+is_test_fleet() { [[ $1 =~ ^test([0-9a-f]{12}|-nginx|-router)$ ]]; }
 
 # What a run that was killed left: its database server and its folder. Two runs at a time would take each other's
 # containers away.

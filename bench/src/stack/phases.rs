@@ -133,6 +133,11 @@ impl Measured {
         }
     }
 
+    /// The whole but for the time in which it only waited.
+    pub fn without_waiting(&self) -> Duration {
+        self.whole.saturating_sub(self.phase(Phase::Waiting))
+    }
+
     /// From the first change to the last start: creating and starting with all that the tool does in between.
     pub fn create_and_start(&self) -> Duration {
         let first = self.calls.iter().map(|(_, started, _)| *started).min();
@@ -204,6 +209,7 @@ mod tests {
         assert_eq!(millis(Phase::CreateAndStart), 65);
         assert_eq!(millis(Phase::Volumes), 0);
         assert_eq!(millis(Phase::Waiting), 105);
+        assert_eq!(measured.without_waiting().as_millis(), 95);
         assert_eq!(measured.create_and_start().as_millis(), 90);
     }
 

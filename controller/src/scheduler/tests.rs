@@ -103,26 +103,63 @@ fn the_reason_names_what_each_node_lacks() {
 
 proptest! {
     #[test]
-    fn a_picked_node_always_fits(used in prop::collection::vec((0..20_000i32, 0..9000i32, 0..110_000i64, 0..3i32), 1..20), seed: u64) {
-        let nodes: Vec<_> = used
-            .iter()
-            .map(|&(cpu_millis, memory_mib, disk_mib, free_slots)| Candidate {
-                used: Resources { cpu_millis, memory_mib, disk_mib },
-                free_slots,
-                ..candidate("n")
-            })
-            .collect();
-        let view = View::new(nodes.clone(), []);
-        let picked = pick(&view, NEEDS, OrganizationId::generate(), Policy::BestFit, &mut SmallRng::seed_from_u64(seed));
+    fn a_picked_node_is_one_of_the_best(
+        drawn in prop::collection::vec(node_and_placements(), 1..20),
+        spread: bool,
+        seed: u64,
+    ) {
+        let (mine, other) = (OrganizationId::generate(), OrganizationId::generate());
+        let nodes: Vec<_> = drawn.iter().map(|(node, ..)| node.clone()).collect();
+        let placed = drawn.iter().flat_map(|(node, mine_here, others_here)| {
+            [(node.node, mine, *mine_here), (node.node, other, *others_here)]
+        });
+        // A node without projects of an organization has no row.
+        let view = View::new(nodes, placed.filter(|(.., projects)| *projects > 0));
+        let policy = if spread { Policy::Spread } else { Policy::BestFit };
+        let picked = pick(&view, NEEDS, mine, policy, &mut SmallRng::seed_from_u64(seed));
+        let best = best_by_definition(&drawn, policy);
         match picked {
-            Some(node) => {
-                let chosen = nodes.iter().find(|n| n.node == node).unwrap();
-                prop_assert_eq!(misfit(chosen, NEEDS), None);
-                let fill = |n: &Candidate| score(n, NEEDS, 0, Policy::BestFit).fill;
-                let best = nodes.iter().filter(|n| misfit(n, NEEDS).is_none()).map(fill).min().unwrap();
-                prop_assert!(fill(chosen) <= best + 50);
-            }
-            None => prop_assert!(nodes.iter().all(|n| misfit(n, NEEDS).is_some())),
+            Some(node) => prop_assert!(best.contains(&node), "{node} is not of {best:?}: {drawn:?}"),
+            None => prop_assert!(best.is_empty(), "nothing was picked of {best:?}"),
         }
     }
+}
+
+/// A node, the asking organization's projects on it, and another's.
+fn node_and_placements() -> impl Strategy<Value = (Candidate, u32, u32)> {
+    let used = (0..20_000i32, 0..9000i32, 0..110_000i64);
+    let open = (prop::bool::weighted(0.9), prop::bool::weighted(0.9), 0..5i32);
+    (used, open, 0..3i32, 0..3u32, 0..3u32).prop_map(|(used, open, recent_failures, mine, others)| {
+        let (cpu_millis, memory_mib, disk_mib) = used;
+        let (schedulable, connected, free_slots) = open;
+        let used = Resources { cpu_millis, memory_mib, disk_mib };
+        (
+            Candidate { schedulable, connected, used, free_slots, recent_failures, ..candidate("n") },
+            mine,
+            others,
+        )
+    })
+}
+
+/// Of the nodes that fit those with the fewest failures, of these those with the fewest projects of the organization, and
+/// of these those whose fill is within 5 % of the best.
+fn best_by_definition(drawn: &[(Candidate, u32, u32)], policy: Policy) -> Vec<NodeId> {
+    let mut left: Vec<_> = drawn.iter().filter(|(node, ..)| misfit(node, NEEDS).is_none()).collect();
+    let fewest = left.iter().map(|(node, ..)| node.recent_failures).min();
+    left.retain(|(node, ..)| Some(node.recent_failures) == fewest);
+    let fewest = left.iter().map(|(_, mine, _)| *mine).min();
+    left.retain(|(_, mine, _)| Some(*mine) == fewest);
+    let fill = |(node, ..): &(Candidate, u32, u32)| plain_fill(node, policy);
+    let best = left.iter().map(|drawn| fill(drawn)).min().unwrap_or_default();
+    left.into_iter().filter(|drawn| fill(drawn) <= best + 50).map(|(node, ..)| node.node).collect()
+}
+
+/// Thousandths, in whole numbers.
+fn plain_fill(node: &Candidate, policy: Policy) -> i64 {
+    let (used, capacity) = (node.used, node.capacity);
+    let cpu = i64::from(used.cpu_millis + NEEDS.cpu_millis) * 1000 / i64::from(capacity.cpu_millis);
+    let memory = i64::from(used.memory_mib + NEEDS.memory_mib) * 1000 / i64::from(capacity.memory_mib);
+    let disk = (used.disk_mib + NEEDS.disk_mib) * 1000 / capacity.disk_mib;
+    let share = cpu.max(memory).max(disk);
+    if policy == Policy::Spread { share } else { 1000 - share }
 }
