@@ -1,25 +1,14 @@
 //! Compiles the protos with protox (no protoc needed) and keeps the descriptor set for reflection.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{env, error::Error, fs, io, path::PathBuf};
 
 use prost::Message as _;
 
 /// The public API.
-const PUBLIC: &[&str] = &[
-    "supalove/v1/auth.proto",
-    "supalove/v1/authority.proto",
-    "supalove/v1/cluster.proto",
-    "supalove/v1/operation.proto",
-    "supalove/v1/organization.proto",
-    "supalove/v1/project.proto",
-];
+const PUBLIC: &str = "supalove/v1";
 
 /// What the feature `node` adds.
-const NODE: &[&str] = &[
-    "supalove/node/v1/enrollment.proto",
-    "supalove/node/v1/node_agent.proto",
-    "supalove/node/v1/stack.proto",
-];
+const NODE: &str = "supalove/node/v1";
 
 /// Messages that hold secrets: `src/redact.rs` gives them a `Debug` that does not show them.
 const SECRET: &[&str] = &[
@@ -39,10 +28,22 @@ const SECRET: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=supalove");
-    let node = if env::var_os("CARGO_FEATURE_NODE").is_some() { NODE } else { &[] };
-    let descriptors = protox::compile([PUBLIC, node].concat(), ["."])?;
+    let mut files = protos(PUBLIC)?;
+    if env::var_os("CARGO_FEATURE_NODE").is_some() {
+        files.extend(protos(NODE)?);
+    }
+    let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     fs::write(out, descriptors.encode_to_vec())?;
     tonic_prost_build::configure().skip_debug(SECRET).compile_fds(descriptors)?;
     Ok(())
+}
+
+/// The protos of a folder; in order, so that every build generates the same.
+fn protos(folder: &str) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let mut files = entries.collect::<io::Result<Vec<_>>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "proto"));
+    files.sort();
+    Ok(files)
 }

@@ -24,7 +24,8 @@ pub mod node {
     }
 }
 
-/// Encoded `google.protobuf.FileDescriptorSet` of every proto.
+/// Encoded `google.protobuf.FileDescriptorSet` of the protos that this build has (those of `node::v1` only with the
+/// feature `node`), and of what they import.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Metadata key that carries a control session's epoch.
