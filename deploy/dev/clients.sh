@@ -39,7 +39,6 @@ typescript_sdk() {
     npm ci --prefix "$sdk" --silent --no-audit --no-fund
     touch "$sdk/node_modules/.supalove-stamp"
   fi
-  rm -rf -- "$sdk/dist"
   npm run --prefix "$sdk" --silent build
 }
 
