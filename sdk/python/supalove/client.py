@@ -20,6 +20,7 @@ from supalove.errors import SupaloveError
 from supalove.v1 import (
     auth_pb2,
     auth_pb2_grpc,
+    authority_pb2_grpc,
     cluster_pb2_grpc,
     operation_pb2_grpc,
     organization_pb2_grpc,
@@ -40,7 +41,8 @@ CHANNEL_OPTIONS = (
     # A server that comes back is found soon.
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
-REPEATABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED)
+#: The create may have been done, or may succeed now.
+REPEATABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Client:
         self._tokens = tokens or Tokens()
         self._lock = threading.Lock()
         self.auth = Service(self, auth_pb2_grpc.AuthServiceStub(self._channel))
+        self.authorities = Service(self, authority_pb2_grpc.AuthorityServiceStub(self._channel))
         self.clusters = Service(self, cluster_pb2_grpc.ClusterServiceStub(self._channel))
         self.operations = Service(self, operation_pb2_grpc.OperationServiceStub(self._channel))
         self.organizations = Service(self, organization_pb2_grpc.OrganizationServiceStub(self._channel))
@@ -83,7 +86,12 @@ class Client:
 
     def sign_in(self, email: str, password: str) -> auth_pb2.User:
         """Starts a session; calls carry it from now on."""
-        answer = self.auth.SignIn(auth_pb2.SignInRequest(email=email, password=password))
+        request = auth_pb2.SignInRequest(email=email, password=password)
+        try:
+            # Without the present session: a wrong password is no reason to trade its tokens.
+            answer = self.auth.stub.SignIn(request, timeout=TIMEOUT)
+        except grpc.RpcError as error:
+            raise SupaloveError(error) from None
         self._keep(answer.tokens)
         return answer.user
 
@@ -93,7 +101,10 @@ class Client:
         self._keep(auth_pb2.SessionTokens())
 
     def create_project(self, request: project_pb2.CreateProjectRequest) -> project_pb2.CreateProjectResponse:
-        """Makes a project, once: without a ``request_id`` it gets one, and a lost answer is asked for again."""
+        """Makes a project, once: without a ``request_id`` it gets one, and a lost answer is asked for again.
+
+        With one of your own the same create can go on after a failure, or in another process.
+        """
         once = project_pb2.CreateProjectRequest()
         once.CopyFrom(request)
         once.request_id = request.request_id or str(uuid.uuid4())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: Seconds before a broken stream is opened again.
 PAUSE = 0.5
-#: Seconds without a message after which a stream that breaks again is given up.
+#: Seconds from the first failure after which a stream that breaks again is given up. A message ends them.
 PATIENCE = 60.0
 #: The stream broke, but the project may still be there.
 INTERRUPTIONS = frozenset(
@@ -41,13 +41,14 @@ def watch(
     """
     end = None if timeout is None else time.monotonic() + timeout
     request = project_pb2.WatchProjectRequest(project_ref=project_ref, after_seq=after_seq)
-    heard, refreshed, removed = time.monotonic(), False, False
+    broken_since: float | None = None
+    refreshed, removed = False, False
     while not removed:
         left = None if end is None else max(end - time.monotonic(), 0.0)
         stream, token = client.open(client.projects.stub.WatchProject, request, left)
         try:
             for message in stream:
-                heard, refreshed = time.monotonic(), False
+                broken_since, refreshed = None, False
                 kind = message.WhichOneof("message")
                 if kind == "snapshot":
                     removed = message.snapshot.state == project_pb2.PROJECT_STATE_REMOVED
@@ -56,12 +57,20 @@ def watch(
                 if kind in ("snapshot", "event"):
                     yield message
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.UNAUTHENTICATED and not refreshed and client.refresh(token):
-                refreshed = True
-                continue
-            late = end is not None and time.monotonic() >= end
-            if error.code() not in INTERRUPTIONS or late or time.monotonic() - heard > PATIENCE:
-                raise SupaloveError(error) from None
+            failure = SupaloveError(error)
+            broken_since = broken_since or time.monotonic()
+            if failure.code is grpc.StatusCode.UNAUTHENTICATED and not refreshed:
+                try:
+                    if client.refresh(token):
+                        refreshed = True
+                        continue
+                except SupaloveError as interrupted:
+                    # Tried again, like the stream.
+                    failure = interrupted
+            now = time.monotonic()
+            late = end is not None and now >= end
+            if failure.code not in INTERRUPTIONS or late or now - broken_since > PATIENCE:
+                raise failure from None
             removed = False
         finally:
             # A caller that stops early leaves no stream behind.

@@ -1,4 +1,5 @@
-"""A session that begins with an ended access token, a create that is repeated, a flood of sign-ins, and a watch to the end.
+"""A session that begins with an ended access token, a create that is repeated, a wrong password, a create whose answer
+is lost, a flood of sign-ins, and a watch to the end.
 
 Driven by controller/tests/clients.rs, which reads the lines and kills the controller under the watch.
 """
@@ -34,8 +35,21 @@ def flooded() -> float | None:
 
 with Client(address, Tokens("ended", os.environ["SUPALOVE_REFRESH_TOKEN"])) as client:
     request = api.CreateProjectRequest(organization=organization, name="python-session", request_id=str(uuid.uuid4()))
-    refs = [client.create_project(request).project.ref for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        # Both find the token ended; it must be traded once.
+        made = list(threads.map(client.create_project, [request, request]))
+    refs = [answer.project.ref for answer in made]
     say("created", *refs)
+    before = client.tokens
+    try:
+        client.sign_in(os.environ["SUPALOVE_EMAIL"], "a wrong password")
+    except SupaloveError:
+        assert client.tokens == before, "a wrong password leaves the session as it is"
+    else:
+        raise AssertionError("signed in with a wrong password")
+    with Client(os.environ["SUPALOVE_LOSSY_API"], before) as lossy:
+        lost = lossy.create_project(api.CreateProjectRequest(organization=organization, name="python-lost"))
+    say("lost", lost.project.ref)
     say("busy", flooded())
     for message in client.watch_project(refs[0], timeout=100):
         if message.HasField("event"):

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use supalove_proto::v1::{
     CreateProjectRequest, CreateProjectResponse, SignInRequest, SignOutRequest, User,
-    auth_service_client::AuthServiceClient, cluster_service_client::ClusterServiceClient,
-    operation_service_client::OperationServiceClient, organization_service_client::OrganizationServiceClient,
-    project_service_client::ProjectServiceClient,
+    auth_service_client::AuthServiceClient, authority_service_client::AuthorityServiceClient,
+    cluster_service_client::ClusterServiceClient, operation_service_client::OperationServiceClient,
+    organization_service_client::OrganizationServiceClient, project_service_client::ProjectServiceClient,
 };
 use tonic::{
-    Code,
+    Code, Status,
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
@@ -74,7 +74,8 @@ impl Client {
     pub async fn sign_in(&self, email: &str, password: &str) -> Result<User, Error> {
         let request =
             SignInRequest { email: email.to_owned(), password: password.to_owned(), ..Default::default() };
-        let answer = self.auth().sign_in(request).await?.into_inner();
+        // Without the present session: a wrong password is no reason to trade its tokens.
+        let answer = AuthServiceClient::new(self.session.bare()).sign_in(request).await?.into_inner();
         self.session.keep(answer.tokens.unwrap_or_default().into());
         Ok(answer.user.unwrap_or_default())
     }
@@ -89,6 +90,11 @@ impl Client {
     /// `supalove.v1.AuthService`.
     pub fn auth(&self) -> AuthServiceClient<Session> {
         AuthServiceClient::new(self.session.clone())
+    }
+
+    /// `supalove.v1.AuthorityService`.
+    pub fn authorities(&self) -> AuthorityServiceClient<Session> {
+        AuthorityServiceClient::new(self.session.clone())
     }
 
     /// `supalove.v1.ClusterService`.
@@ -111,7 +117,8 @@ impl Client {
         ProjectServiceClient::new(self.session.clone())
     }
 
-    /// Makes a project, once: without a `request_id` it gets one, and a lost answer is asked for again.
+    /// Makes a project, once: without a `request_id` it gets one, and a lost answer is asked for again. With one of
+    /// your own the same create can go on after a failure, or in another process.
     pub async fn create_project(
         &self,
         mut request: CreateProjectRequest,
@@ -125,8 +132,7 @@ impl Client {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) => status,
             };
-            let repeatable = matches!(status.code(), Code::Unavailable | Code::Aborted);
-            let Some(pause) = pauses.next().filter(|_| repeatable) else {
+            let Some(pause) = pauses.next().filter(|_| is_repeatable(&status)) else {
                 return Err(status.into());
             };
             let asked = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
@@ -139,4 +145,13 @@ impl Client {
     pub fn watch_project(&self, project_ref: &str, after_seq: Option<u64>) -> Watch {
         Watch::new(self.clone(), project_ref, after_seq)
     }
+}
+
+/// True if the create may have been done, or may succeed now. A connection that breaks under a call is `Unknown`, and
+/// `Cancelled` if the call had not been sent.
+fn is_repeatable(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Aborted | Code::DeadlineExceeded | Code::Unknown | Code::Cancelled
+    )
 }

@@ -5,6 +5,7 @@ use std::{
     error::Error,
     fmt,
     future::Future,
+    iter,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -15,11 +16,21 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION, request::Parts};
 use http_body_util::{BodyExt as _, Full};
 use supalove_proto::v1::{RefreshRequest, SessionTokens, auth_service_client::AuthServiceClient};
-use tonic::{Code, Status, body::Body, transport::Channel};
+use tonic::{
+    Code, Status, TimeoutExpired,
+    body::Body,
+    transport::{self, Channel},
+};
 use tower::{Service, ServiceExt as _};
 
 /// For the beginning of an answer, if the caller names no other time (`Request::set_timeout`).
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Ends when its request says; the time for it is the longest that the server grants, and some for the answer.
+const WAIT: &str = "/supalove.v1.OperationService/WaitOperation";
+const WAIT_TIMEOUT: Duration = Duration::from_secs(600 + 30);
+/// Lasts; the server is told no time.
+const WATCH: &str = "/supalove.v1.ProjectService/WatchProject";
+const GRPC_TIMEOUT: &str = "grpc-timeout";
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -63,6 +74,11 @@ impl Session {
         Self { channel, shared: Arc::default() }
     }
 
+    /// The same channel without tokens: what fails there is not made again.
+    pub(crate) fn bare(&self) -> Self {
+        Self::new(self.channel.clone())
+    }
+
     pub(crate) fn tokens(&self) -> Tokens {
         self.lock().clone()
     }
@@ -76,8 +92,15 @@ impl Session {
         self.shared.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A token instead of the refused one; none if the session has ended.
-    async fn refresh(&self, refused: &str) -> Result<Option<String>, Status> {
+    /// A token instead of the refused one; none if the session has ended. In a task of its own: the server takes a
+    /// refresh token once, so its answer must be kept even if the call that asked for it is given up.
+    async fn refresh(&self, refused: String) -> Result<Option<String>, Status> {
+        let session = self.clone();
+        let traded = tokio::spawn(async move { session.trade(&refused).await }).await;
+        traded.unwrap_or_else(|error| Err(Status::from_error(error.into())))
+    }
+
+    async fn trade(&self, refused: &str) -> Result<Option<String>, Status> {
         let _one_at_a_time = self.shared.refreshing.lock().await;
         let tokens = self.tokens();
         if tokens.access_token != refused {
@@ -86,15 +109,18 @@ impl Session {
         if tokens.refresh_token.is_empty() {
             return Ok(None);
         }
-        let mut request = tonic::Request::new(RefreshRequest { refresh_token: tokens.refresh_token });
-        request.set_timeout(TIMEOUT);
-        let tokens = match AuthServiceClient::new(self.channel.clone()).refresh(request).await {
+        let request = RefreshRequest { refresh_token: tokens.refresh_token.clone() };
+        let next = match AuthServiceClient::new(self.bare()).refresh(request).await {
             Ok(answer) => Tokens::from(answer.into_inner().tokens.unwrap_or_default()),
             Err(status) if status.code() == Code::Unauthenticated => Tokens::default(),
             Err(status) => return Err(status),
         };
-        self.keep(tokens.clone());
-        Ok(Some(tokens.access_token).filter(|token| !token.is_empty()))
+        let mut kept = self.lock();
+        // Else a sign-in or sign-out came in between, and its tokens stay.
+        if kept.refresh_token == tokens.refresh_token {
+            *kept = next;
+        }
+        Ok(Some(kept.access_token.clone()).filter(|token| !token.is_empty()))
     }
 
     /// No call of the API streams to the server, so a request is one message and can be sent twice.
@@ -106,7 +132,7 @@ impl Session {
         if code(&answer) != Some(Code::Unauthenticated) {
             return Ok(answer);
         }
-        match self.refresh(&token).await? {
+        match self.refresh(token).await? {
             Some(token) => self.attempt(&parts, &message, &token).await,
             None => Ok(answer),
         }
@@ -119,17 +145,30 @@ impl Session {
             value.set_sensitive(true);
             parts.headers.insert(AUTHORIZATION, value);
         }
-        let timed = parts.headers.contains_key("grpc-timeout");
-        let answer =
-            self.channel.clone().oneshot(Request::from_parts(parts, Body::new(Full::new(message.clone()))));
-        if timed {
-            return Ok(answer.await?);
+        let limit = if parts.uri.path() == WAIT { WAIT_TIMEOUT } else { TIMEOUT };
+        let timed = parts.headers.contains_key(GRPC_TIMEOUT);
+        if !timed && parts.uri.path() != WATCH {
+            parts.headers.insert(GRPC_TIMEOUT, HeaderValue::from_str(&format!("{}S", limit.as_secs()))?);
         }
-        match tokio::time::timeout(TIMEOUT, answer).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(Status::deadline_exceeded(format!("no answer within {TIMEOUT:?}")).into()),
+        let request = Request::from_parts(parts, Body::new(Full::new(message.clone())));
+        let answer = self.channel.clone().oneshot(request);
+        if timed {
+            return answer.await.map_err(failure);
+        }
+        match tokio::time::timeout(limit, answer).await {
+            Ok(answer) => answer.map_err(failure),
+            Err(_) => Err(Status::deadline_exceeded(format!("no answer within {limit:?}")).into()),
         }
     }
+}
+
+/// The channel keeps to `grpc-timeout` itself; tonic would make `Cancelled` of it.
+fn failure(error: transport::Error) -> BoxError {
+    let mut causes = iter::successors(Some(&error as &(dyn Error + 'static)), |&cause| cause.source());
+    if causes.any(<dyn Error>::is::<TimeoutExpired>) {
+        return Status::deadline_exceeded("no answer within the time of the call").into();
+    }
+    error.into()
 }
 
 /// The status of an answer that has nothing else.

@@ -14,7 +14,7 @@ use crate::{client::Client, error::Error};
 const SILENCE: Duration = Duration::from_secs(45);
 /// Pause before a broken stream is opened again.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Time without a message after which a stream that breaks again is given up.
+/// Time from the first failure after which a stream that breaks again is given up. A message ends it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A watch of one project.
@@ -24,14 +24,14 @@ pub struct Watch {
     request: WatchProjectRequest,
     stream: Option<Streaming<WatchProjectResponse>>,
     end: Option<Instant>,
-    heard: Instant,
+    broken_since: Option<Instant>,
     removed: bool,
 }
 
 impl Watch {
     pub(crate) fn new(client: Client, project_ref: &str, after_seq: Option<u64>) -> Self {
         let request = WatchProjectRequest { project_ref: project_ref.to_owned(), after_seq };
-        Self { client, request, stream: None, end: None, heard: Instant::now(), removed: false }
+        Self { client, request, stream: None, end: None, broken_since: None, removed: false }
     }
 
     /// Limits the whole watch; at its end the error is `DeadlineExceeded`.
@@ -47,7 +47,7 @@ impl Watch {
         loop {
             match self.receive().await {
                 Ok(Some(answer)) => {
-                    self.heard = Instant::now();
+                    self.broken_since = None;
                     if let Some(message) = self.take(answer) {
                         return Ok(Some(message));
                     }
@@ -89,9 +89,10 @@ impl Watch {
     }
 
     /// True if the stream broke but the project may still be there.
-    fn goes_on(&self, status: &Status) -> bool {
+    fn goes_on(&mut self, status: &Status) -> bool {
         let now = Instant::now();
-        if self.end.is_some_and(|end| now >= end) || now - self.heard > PATIENCE {
+        let broken_since = *self.broken_since.get_or_insert(now);
+        if self.end.is_some_and(|end| now >= end) || now - broken_since > PATIENCE {
             return false;
         }
         match status.code() {

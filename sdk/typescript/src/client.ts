@@ -11,6 +11,7 @@ import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
 import { explain } from "./errors.js";
 import { AuthService, type SessionTokens, type User } from "./gen/supalove/v1/auth_pb.js";
+import { AuthorityService } from "./gen/supalove/v1/authority_pb.js";
 import { ClusterService } from "./gen/supalove/v1/cluster_pb.js";
 import { OperationService } from "./gen/supalove/v1/operation_pb.js";
 import { OrganizationService } from "./gen/supalove/v1/organization_pb.js";
@@ -23,6 +24,8 @@ const TIMEOUT = 30_000;
 const BACK_OFF = [200, 600, 1_500];
 /** Longest wait that a server's RetryInfo may ask for in a repetition. */
 const MAX_RETRY_DELAY = 10_000;
+/** The create may have been done, or may succeed now. A broken connection is Unknown here: fetch does not say why. */
+const REPEATABLE = [Code.Unavailable, Code.Aborted, Code.DeadlineExceeded, Code.Unknown];
 
 /** The tokens of a session. Secret. */
 export interface Tokens {
@@ -36,12 +39,13 @@ export type CreateProject = MessageInitShape<typeof CreateProjectRequestSchema>;
 /** Supalove's API as one user sees it. */
 export class Client {
   readonly auth: ServiceClient<typeof AuthService>;
+  readonly authorities: ServiceClient<typeof AuthorityService>;
   readonly clusters: ServiceClient<typeof ClusterService>;
   readonly operations: ServiceClient<typeof OperationService>;
   readonly organizations: ServiceClient<typeof OrganizationService>;
   readonly projects: ServiceClient<typeof ProjectService>;
 
-  /** Trades refresh tokens: without the interceptor, which would wait for itself. */
+  /** Signs in, and trades refresh tokens: without the interceptor, which would trade one first, or wait for itself. */
   readonly #bare: ServiceClient<typeof AuthService>;
   #tokens: Tokens;
   #refreshing: Promise<boolean> | undefined;
@@ -53,6 +57,7 @@ export class Client {
     this.#tokens = { ...tokens };
     this.#bare = createClient(AuthService, createGrpcWebTransport(options));
     this.auth = createClient(AuthService, transport);
+    this.authorities = createClient(AuthorityService, transport);
     this.clusters = createClient(ClusterService, transport);
     this.operations = createClient(OperationService, transport);
     this.organizations = createClient(OrganizationService, transport);
@@ -66,7 +71,7 @@ export class Client {
 
   /** Starts a session; calls carry it from now on. */
   async signIn(email: string, password: string): Promise<User> {
-    const { user, tokens } = await this.auth.signIn({ email, password });
+    const { user, tokens } = await this.#bare.signIn({ email, password });
     this.#keep(tokens);
     return user!;
   }
@@ -77,16 +82,18 @@ export class Client {
     this.#keep(undefined);
   }
 
-  /** Makes a project, once: without a `requestId` it gets one, and a lost answer is asked for again. */
+  /**
+   * Makes a project, once: without a `requestId` it gets one, and a lost answer is asked for again. With one of your
+   * own the same create can go on after a failure, or in another process.
+   */
   async createProject(request: CreateProject): Promise<CreateProjectResponse> {
-    const once = { ...request, requestId: request.requestId || crypto.randomUUID() };
+    const once = { ...request, requestId: request.requestId || randomUuid() };
     for (const pause of BACK_OFF) {
       try {
         return await this.projects.createProject(once);
       } catch (error) {
         const { code, retryAfterMs = 0 } = explain(error);
-        // A connection that cannot be made, or breaks, is Unknown here: fetch does not say why.
-        if (![Code.Unavailable, Code.Aborted, Code.Unknown].includes(code)) throw error;
+        if (!REPEATABLE.includes(code)) throw error;
         await sleep(Math.max(pause, Math.min(retryAfterMs, MAX_RETRY_DELAY)));
       }
     }
@@ -108,14 +115,15 @@ export class Client {
   async #trade(): Promise<boolean> {
     const { refreshToken } = this.#tokens;
     if (!refreshToken) return false;
+    let next: SessionTokens | undefined;
     try {
-      this.#keep((await this.#bare.refresh({ refreshToken })).tokens);
-      return true;
+      next = (await this.#bare.refresh({ refreshToken })).tokens;
     } catch (error) {
       if (explain(error).code !== Code.Unauthenticated) throw error;
-      this.#keep(undefined);
-      return false;
     }
+    // Else a sign-in or sign-out came in between, and its tokens stay.
+    if (this.#tokens.refreshToken === refreshToken) this.#keep(next);
+    return this.#tokens.accessToken !== "";
   }
 
   #keep(tokens: SessionTokens | undefined): void {
@@ -141,6 +149,15 @@ export class Client {
 
 function sign(header: Headers, token: string): void {
   if (token) header.set("authorization", `Bearer ${token}`);
+}
+
+/** Version 4. A page without TLS has no `crypto.randomUUID`. */
+function randomUuid(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  const digits = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
 function sleep(milliseconds: number): Promise<void> {

@@ -1,6 +1,7 @@
 /** The generated messages, enums and services of supalove.v1. */
 
 export * from "./gen/supalove/v1/auth_pb.js";
+export * from "./gen/supalove/v1/authority_pb.js";
 export * from "./gen/supalove/v1/cluster_pb.js";
 export * from "./gen/supalove/v1/operation_pb.js";
 export * from "./gen/supalove/v1/organization_pb.js";

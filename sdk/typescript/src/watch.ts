@@ -9,7 +9,7 @@ import { type Project, type ProjectEvent, ProjectState } from "./gen/supalove/v1
 const SILENCE = 45_000;
 /** Milliseconds before a broken stream is opened again. */
 const PAUSE = 500;
-/** Milliseconds without a message after which a stream that breaks again is given up. */
+/** Milliseconds from the first failure after which a stream that breaks again is given up. A message ends them. */
 const PATIENCE = 60_000;
 /** The stream broke, but the project may still be there. */
 const INTERRUPTIONS = [
@@ -36,7 +36,7 @@ export interface WatchOptions {
 export async function* watch(client: Client, projectRef: string, options: WatchOptions): AsyncGenerator<WatchMessage> {
   const end = Date.now() + (options.timeoutMs ?? Infinity);
   let afterSeq = options.afterSeq === null ? undefined : (options.afterSeq ?? 0n);
-  let heard = Date.now();
+  let brokenSince: number | undefined;
   let refreshed = false;
   for (;;) {
     const token = client.tokens.accessToken;
@@ -49,7 +49,7 @@ export async function* watch(client: Client, projectRef: string, options: WatchO
       const stream = client.projects.watchProject({ projectRef, afterSeq }, { signal: stop.signal, timeoutMs: 0 });
       for await (const { message } of stream) {
         clearTimeout(timer);
-        heard = Date.now();
+        brokenSince = undefined;
         refreshed = false;
         if (message.case === "snapshot") removed = message.value.state === ProjectState.REMOVED;
         if (message.case === "event") afterSeq = message.value.seq;
@@ -58,13 +58,21 @@ export async function* watch(client: Client, projectRef: string, options: WatchO
       }
       if (removed) return;
     } catch (error) {
-      const { code } = ConnectError.from(error);
-      if (code === Code.Unauthenticated && !refreshed && (await client.refresh(token))) {
-        refreshed = true;
-        continue;
+      let failure = ConnectError.from(error);
+      brokenSince ??= Date.now();
+      if (failure.code === Code.Unauthenticated && !refreshed) {
+        try {
+          if (await client.refresh(token)) {
+            refreshed = true;
+            continue;
+          }
+        } catch (error) {
+          // A trade that is interrupted is tried again, like the stream.
+          failure = ConnectError.from(error);
+        }
       }
       if (Date.now() >= end) throw new ConnectError("the time of the watch is over", Code.DeadlineExceeded);
-      if (Date.now() - heard > PATIENCE || !INTERRUPTIONS.includes(code)) throw error;
+      if (Date.now() - brokenSince > PATIENCE || !INTERRUPTIONS.includes(failure.code)) throw failure;
     } finally {
       // A caller that stops early leaves neither a timer nor a stream behind.
       clearTimeout(timer);

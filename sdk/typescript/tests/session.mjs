@@ -1,9 +1,13 @@
-// A session that begins with an ended access token, a create that is repeated, a flood of sign-ins, and a watch to the
-// end. Driven by controller/tests/clients.rs, which reads the lines and kills the controller under the watch.
+// A session that begins with an ended access token, a create that is repeated, a wrong password, a create whose answer
+// is lost, a flood of sign-ins, and a watch to the end. Driven by controller/tests/clients.rs, which reads the lines
+// and kills the controller under the watch.
+
+import assert from "node:assert/strict";
 
 import { Client, explain } from "supalove-sdk";
 
-const { SUPALOVE_API: address, SUPALOVE_REFRESH_TOKEN: refreshToken, SUPALOVE_ORGANIZATION: organization } = process.env;
+const { SUPALOVE_API: address, SUPALOVE_LOSSY_API: lossy, SUPALOVE_EMAIL: email } = process.env;
+const { SUPALOVE_REFRESH_TOKEN: refreshToken, SUPALOVE_ORGANIZATION: organization } = process.env;
 
 /** What RetryInfo says when more sign in than the server takes, in seconds. */
 async function flooded() {
@@ -20,6 +24,11 @@ const made = await Promise.all([client.organizations.listOrganizations({}), clie
 const again = await client.createProject(request);
 const projectRef = made[1].project.ref;
 console.log("created", projectRef, again.project.ref);
+const before = client.tokens;
+await assert.rejects(client.signIn(email, "a wrong password"));
+assert.deepEqual(client.tokens, before, "a wrong password leaves the session as it is");
+const once = await new Client(lossy, before).createProject({ organization, name: "typescript-lost" });
+console.log("lost", once.project.ref);
 console.log("busy", await flooded());
 for await (const { case: kind, value } of client.watchProject(projectRef, { timeoutMs: 100_000 })) {
   if (kind === "event") console.log("event", String(value.seq));
