@@ -62,11 +62,9 @@ async fn assert_started_over(fleet: &Fleet, project_ref: &str, operation: &str) 
         let witness = volume(project_ref, volume_name).join("witness");
         assert!(!witness.exists(), "{volume_name} is not a new one");
     }
-    assert!(told(fleet, project_ref, "starting over on new volumes").await);
-}
-
-async fn told(fleet: &Fleet, project_ref: &str, text: &str) -> bool {
-    fleet.api.events(project_ref).await.iter().any(|event| event.message.contains(text))
+    let log = fleet.agent.process.log();
+    let over = |line: &str| line.contains(project_ref) && line.contains("starting over on new volumes");
+    assert!(log.lines().any(over), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +74,10 @@ async fn a_first_database_start_that_dies_is_started_over_but_a_volume_that_was_
     let (first, operation) = half_way(&fleet, "half-way").await;
     docker(None, &["kill", &container(&first, "postgres")]);
     assert_started_over(&fleet, &first, &operation).await;
-    assert!(told(&fleet, &first, "before its first start was done").await);
+    for told in ["before its first start was done", "starting over on new volumes"] {
+        let events = fleet.api.events(&first).await;
+        assert!(events.iter().any(|event| event.message.contains(told)), "{events:#?}");
+    }
 
     // The same with nobody there to see it.
     let (second, operation) = half_way(&fleet, "unseen").await;

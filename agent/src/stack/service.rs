@@ -323,6 +323,8 @@ impl<'a> Service<'a> {
         match first_start::look(self.project, self.plan).await? {
             Some(Unfinished::Disposable) => {
                 let words = "the first start did not end; starting over on new volumes";
+                // Here as well: nobody may be connected to hear of the progress.
+                tracing::warn!(project = &*self.project.project_ref, service = self.name(), words);
                 self.project.view.progress(self.name(), ProgressStep::Removed, 0, words);
                 self.container = first_start::start_over(self.project, self.plan, &self.container).await?;
                 self.events = ContainerWatch::new(self.project, &self.container);
