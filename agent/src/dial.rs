@@ -2,7 +2,10 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -10,6 +13,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use rustls::AlertDescription;
 use supalove_certs::tls::{self, ClientTls, ClientTlsStream, ConnectError};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +33,7 @@ const STREAMS: u32 = 4096;
 /// A connection to the controller.
 #[derive(Debug)]
 pub struct Dialled {
-    stream: ClientTlsStream<TcpStream>,
+    stream: Noted<ClientTlsStream<TcpStream>>,
     /// Our own address on that connection.
     pub local: IpAddr,
 }
@@ -67,10 +71,84 @@ pub async fn dial(address: &str, tls: ClientTls, limit: Duration) -> Result<Dial
     stream.set_nodelay(true).map_err(unreachable)?;
     let local = stream.local_addr().map_err(unreachable)?.ip();
     let stream = timeout(limit, tls::connect(stream, tls)).await.map_err(|_| too_late())??;
-    Ok(Dialled { stream, local })
+    Ok(Dialled { stream: Noted { stream, refusal: Refusal::default() }, local })
+}
+
+/// Whether the controller has refused our certificate on a connection.
+#[derive(Debug, Default, Clone)]
+pub struct Refusal(Arc<AtomicBool>);
+
+impl Refusal {
+    /// True from the moment its alert was read.
+    pub fn came(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A stream that notes the refusal of our certificate: what HTTP/2 makes of an error of its connection is only text.
+#[derive(Debug)]
+struct Noted<IO> {
+    stream: IO,
+    refusal: Refusal,
+}
+
+impl<IO> Noted<IO> {
+    fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &polled
+            && is_certificate_refusal(error)
+        {
+            self.refusal.0.store(true, Ordering::Release);
+        }
+        polled
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Noted<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.note(polled)
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Noted<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.note(polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
+        self.note(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        self.note(polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 impl Dialled {
+    /// To be asked after a call on this connection has failed.
+    pub fn refusal(&self) -> Refusal {
+        self.stream.refusal.clone()
+    }
+
     /// A gRPC client's channel over this one connection; a second is refused.
     pub async fn channel(self) -> Result<Channel, Status> {
         let stream = Mutex::new(Some(self.stream));
@@ -95,6 +173,7 @@ impl Dialled {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(STREAMS);
+        let refusal = self.refusal();
         let service = TowerToHyperService::new(routes.prepare());
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(self.stream), service));
         let ended = tokio::select! {
@@ -109,10 +188,7 @@ impl Dialled {
         };
         match ended {
             Ok(()) => Closed::because("the controller closed the connection"),
-            Err(error) => Closed {
-                certificate_refused: is_certificate_refusal(error.as_ref()),
-                reason: innermost(error.as_ref()),
-            },
+            Err(error) => Closed { certificate_refused: refusal.came(), reason: innermost(error.as_ref()) },
         }
     }
 }
@@ -133,30 +209,22 @@ impl Closed {
     }
 }
 
-/// Whether an error comes from an alert about our certificate. In TLS 1.3 that arrives after the handshake, as an error of
-/// the first read.
-pub fn is_certificate_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+/// Whether an error is an alert about our certificate. In TLS 1.3 that arrives after the handshake, as an error of the first
+/// read.
+fn is_certificate_refusal(error: &io::Error) -> bool {
     use AlertDescription as Alert;
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        // An I/O error does not name what it wraps as its source.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let alert = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::AlertReceived(alert)) = alert {
-            return matches!(
-                alert,
-                Alert::CertificateExpired
-                    | Alert::CertificateUnknown
-                    | Alert::CertificateRevoked
-                    | Alert::BadCertificate
-                    | Alert::UnsupportedCertificate
-                    | Alert::UnknownCA
-                    | Alert::DecryptError
-            );
-        }
-        cause = error.source();
-    }
-    false
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::AlertReceived(alert)) = inner else { return false };
+    matches!(
+        alert,
+        Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::CertificateRevoked
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::UnknownCA
+            | Alert::DecryptError
+    )
 }
 
 /// The last cause says what happened; what wraps it only says where.

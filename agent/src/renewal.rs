@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use supalove_certs::tls::{
     NodeChannel, TlsConfigError, join_client_config, node_client_config, recovery_client_config,
 };
@@ -24,7 +24,7 @@ use tonic_types::StatusExt as _;
 
 use crate::backoff::Backoff;
 use crate::config::Times;
-use crate::dial::{DialError, dial, is_certificate_refusal};
+use crate::dial::{DialError, Refusal, dial};
 use crate::identity::{Identity, IdentityError, LiveIdentity};
 use crate::node::Node;
 use crate::standing::Farewell;
@@ -64,46 +64,63 @@ pub enum RenewalError {
     /// What the controller sent does not fit the key or the roots.
     #[error("the controller sent a certificate of no use: {0}")]
     Useless(String),
+    /// What a controller told of the fleet's roots does not fit together.
+    #[error("the root that is said to sign is none of the trusted ones: {0:?}")]
+    SigningRoot(String),
     /// No answer in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
 }
 
-/// What is wanted beyond the renewal in its time.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Wish {
-    #[default]
-    Nothing,
-    Renew,
-    Recover,
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// A renewal in its time.
+    Renewal,
+    /// A renewal, since another root signs now.
+    OtherRoot,
+    Recovery,
+}
+
+/// What sessions have said of the certificate.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Wanted {
+    /// The root that signs, as a controller last told. It stays wanted until it has signed: an answer of a controller that
+    /// has not heard of it yet ends nothing.
+    signing: Option<CaFingerprint>,
+    recovery: bool,
 }
 
 /// Where sessions leave their wishes.
 #[derive(Debug)]
-pub struct Wishes(watch::Sender<Wish>);
+pub struct Wishes(watch::Sender<Wanted>);
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self(watch::Sender::new(Wish::Nothing))
+        Self(watch::Sender::new(Wanted::default()))
     }
 }
 
 impl Wishes {
-    /// Another root signs now.
-    pub fn renew(&self) {
-        self.raise(Wish::Renew);
+    /// This root signs now.
+    pub fn signed_by(&self, root: CaFingerprint) {
+        self.change(|wanted| wanted.signing = Some(root));
     }
 
     /// The controller does not accept the certificate.
     pub fn recover(&self) {
-        self.raise(Wish::Recover);
+        self.change(|wanted| wanted.recovery = true);
     }
 
-    fn raise(&self, wish: Wish) {
+    fn recovered(&self) {
+        self.change(|wanted| wanted.recovery = false);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Wanted)) {
         self.0.send_if_modified(|wanted| {
-            let more = wish > *wanted;
-            *wanted = wish.max(*wanted);
-            more
+            let before = *wanted;
+            change(wanted);
+            *wanted != before
         });
     }
 }
@@ -114,24 +131,23 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     let mut backoff = Backoff::new(times.renew_retry_first, times.renew_retry_cap);
     let mut draw = Draw::default();
     loop {
-        let wish = tokio::select! {
-            wish = due(&node.identity, &node.wishes, &mut draw) => wish,
+        let due = tokio::select! {
+            due = due(&node.identity, &node.wishes, &mut draw) => due,
             () = stop.cancelled() => return,
         };
-        if wish == Wish::Renew {
+        if due == Due::OtherRoot {
             // Every node hears of a new root in the same moment.
             tokio::time::sleep(times.renew_spread.mul_f64(rand::random())).await;
         }
         let identity = node.identity.get();
-        let issued = match wish {
-            Wish::Recover => recover(&identity, None, &times).await,
-            Wish::Nothing | Wish::Renew => renew(&identity, &times).await,
+        let issued = match due {
+            Due::Recovery => recover(&identity, None, &times).await,
+            Due::Renewal | Due::OtherRoot => renew(&identity, &times).await,
         };
-        let pause = match take(&node, issued).await {
+        let pause = match take(&node, &identity, issued).await {
             Ok(()) => {
-                node.wishes.0.send_replace(Wish::Nothing);
-                backoff.reset();
-                after_success(&node)
+                node.wishes.recovered();
+                after_success(&node, &mut backoff)
             }
             Err(error) => after_failure(&node, error, &mut backoff),
         };
@@ -142,14 +158,35 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     }
 }
 
-/// A certificate that is over as soon as it is issued would be asked for without end.
-fn after_success(node: &Node) -> Duration {
-    let life = CertificateLife::of_pem(&node.identity.get().certificate_pem);
-    if life.is_ok_and(|life| !life.is_over(Utc::now())) {
-        return node.times.renew_retry_first;
+/// The pause after a new certificate. One that is to be renewed as soon as it is issued would be asked for without end.
+fn after_success(node: &Node, backoff: &mut Backoff) -> Duration {
+    let identity = node.identity.get();
+    if !is_young(&identity, Utc::now()) {
+        tracing::error!(
+            "by this host's clock the new certificate is old already: set the clocks of this host and the controller right"
+        );
+        return node.times.renew_retry_cap;
     }
-    tracing::error!("by this host's clock the new certificate has ended already: set the clock right");
-    node.times.renew_retry_cap
+    let wanted = *node.wishes.0.borrow();
+    if lacks_signature(&identity, wanted.signing) {
+        tracing::warn!("the new certificate is not of the root that signs now; asking again");
+        return backoff.next_pause();
+    }
+    backoff.reset();
+    node.times.renew_retry_first
+}
+
+/// Whether even the earliest moment of the certificate's renewal is still to come.
+fn is_young(identity: &Identity, now: DateTime<Utc>) -> bool {
+    CertificateLife::of_pem(&identity.certificate_pem).is_ok_and(|life| now < life.renewal(0.0))
+}
+
+/// Whether another root signs than the one that signed the certificate.
+fn lacks_signature(identity: &Identity, signing: Option<CaFingerprint>) -> bool {
+    let Some(signing) = signing else { return false };
+    let issuer =
+        identity.bundle().ok().and_then(|roots| roots.issuer_of_pem(&identity.certificate_pem).ok()?);
+    issuer != Some(signing)
 }
 
 fn after_failure(node: &Node, error: RenewalError, backoff: &mut Backoff) -> Duration {
@@ -190,42 +227,54 @@ impl Draw {
 }
 
 /// Returns when something is to be done.
-async fn due(identity: &LiveIdentity, wishes: &Wishes, draw: &mut Draw) -> Wish {
-    let (mut wanted, held) = (wishes.0.subscribe(), identity.get());
+async fn due(identity: &LiveIdentity, wishes: &Wishes, draw: &mut Draw) -> Due {
+    let (mut wishes, held) = (wishes.0.subscribe(), identity.get());
     // A certificate that cannot be read is of no use.
     let Ok(life) = CertificateLife::of_pem(&held.certificate_pem) else {
-        return Wish::Recover;
+        return Due::Recovery;
     };
     let renewal = life.renewal(draw.of(&held.certificate_pem));
     loop {
-        let (wish, now) = (*wanted.borrow_and_update(), Utc::now());
-        if life.is_over(now) {
-            return Wish::Recover;
+        let (wanted, now) = (*wishes.borrow_and_update(), Utc::now());
+        if wanted.recovery || life.is_over(now) {
+            return Due::Recovery;
         }
-        if wish != Wish::Nothing {
-            return wish;
+        // With the roots of now: what was told came with them.
+        if lacks_signature(&identity.get(), wanted.signing) {
+            return Due::OtherRoot;
         }
         let left = (renewal - now).to_std().unwrap_or_default();
         if left.is_zero() {
-            return Wish::Nothing;
+            return Due::Renewal;
         }
         tokio::select! {
             () = tokio::time::sleep(left.min(LOOK_AGAIN)) => {}
-            _ = wanted.changed() => {}
+            _ = wishes.changed() => {}
         }
     }
 }
 
-/// Stores what was issued, if it is of use.
-async fn take(node: &Node, issued: Result<NodeCertificate, RenewalError>) -> Result<(), RenewalError> {
-    let issued = issued?;
-    let next = with_certificate(&node.identity.get(), issued)?;
+/// Stores what was issued, if it is of use. `asked` is the identity that asked: roots that a session has told since then are
+/// newer than those of the answer.
+async fn take(
+    node: &Node,
+    asked: &Identity,
+    issued: Result<NodeCertificate, RenewalError>,
+) -> Result<(), RenewalError> {
+    let mut issued = issued?;
+    let held = node.identity.get();
+    if held.ca_pem != asked.ca_pem {
+        issued.trusted_ca_pem = vec![held.ca_pem.clone()];
+    }
+    let next = with_certificate(&held, issued)?;
     let expire_time = next.expire_time.clone();
     node.identity
         .change(move |identity| {
             identity.certificate_pem.clone_from(&next.certificate_pem);
-            identity.ca_pem.clone_from(&next.ca_pem);
             identity.expire_time.clone_from(&next.expire_time);
+            if identity.ca_pem == held.ca_pem {
+                identity.ca_pem.clone_from(&next.ca_pem);
+            }
         })
         .await?;
     tracing::info!(expire_time, "the node has a new certificate");
@@ -261,8 +310,9 @@ async fn renew(identity: &Identity, times: &Times) -> Result<NodeCertificate, Re
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let dialled = dial(&identity.controller, tls, times.dial).await?;
+    let refusal = dialled.refusal();
     // On the heap: a connection's future is large.
-    Box::pin(within(times, async {
+    Box::pin(within(times, &refusal, async {
         let mut client = RenewalServiceClient::new(dialled.channel().await?);
         Ok(client.renew(request).await?.into_inner().certificate)
     }))
@@ -284,7 +334,8 @@ pub async fn recover(
         identity.node_uuid().ok_or_else(|| RenewalError::Useless("the node's id is damaged".into()))?;
     let (node_id, csr_pem) = (identity.node_id.clone(), key.csr_pem()?);
     let dialled = dial(&identity.controller, tls, times.dial).await?;
-    Box::pin(within(times, async {
+    let refusal = dialled.refusal();
+    Box::pin(within(times, &refusal, async {
         let mut client = EnrollmentServiceClient::new(dialled.channel().await?);
         let asked = GetRecoveryNonceRequest { node_id: node_id.clone() };
         let nonce = client.get_recovery_nonce(asked).await?.into_inner().nonce;
@@ -308,12 +359,13 @@ pub async fn recover_by_hand(
 
 async fn within(
     times: &Times,
+    refusal: &Refusal,
     call: impl Future<Output = Result<Option<NodeCertificate>, Status>>,
 ) -> Result<NodeCertificate, RenewalError> {
     match tokio::time::timeout(times.renew_call, call).await {
         Ok(Ok(Some(certificate))) => Ok(certificate),
         Ok(Ok(None)) => Err(RenewalError::Useless("it is empty".into())),
-        Ok(Err(status)) if is_certificate_refusal(&status) => Err(RenewalError::CertificateRefused),
+        Ok(Err(_)) if refusal.came() => Err(RenewalError::CertificateRefused),
         Ok(Err(status)) => {
             let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
             Err(RenewalError::Refused { reason, message: status.message().to_owned() })
@@ -342,17 +394,17 @@ async fn try_learn(node: &Node, trust: &Trust) -> Result<(), RenewalError> {
         tracing::info!(roots = bundle.fingerprints().len(), "the fleet's roots have changed");
         node.identity.change(move |identity| identity.ca_pem = pem).await?;
     }
-    let issuer = bundle.issuer_of_pem(&identity.certificate_pem).ok().flatten();
-    if issuer.is_none_or(|issuer| issuer.to_string() != trust.signing_ca_sha256) {
-        node.wishes.renew();
-    }
+    let signing = trust.signing_ca_sha256.parse().ok().filter(|root| bundle.fingerprints().contains(root));
+    let signing = signing.ok_or_else(|| RenewalError::SigningRoot(trust.signing_ca_sha256.clone()))?;
+    node.wishes.signed_by(signing);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
+    use supalove_certs::tls::{AcceptError, NodePortTls};
     use supalove_certs::{CertificateAuthority, NodeIdentity};
+    use tokio::net::TcpListener;
     use uuid::Uuid;
 
     use super::*;
@@ -389,15 +441,56 @@ mod tests {
         let (wishes, draw) = (Wishes::default(), Draw::default);
         // Young, then past the latest moment, then past its end.
         assert!(tokio::time::timeout(soon, due(&live(14), &wishes, &mut draw())).await.is_err());
-        assert_eq!(due(&live(25), &wishes, &mut draw()).await, Wish::Nothing);
-        assert_eq!(due(&live(31), &wishes, &mut draw()).await, Wish::Recover);
-        assert_eq!(due(&live(120), &wishes, &mut draw()).await, Wish::Recover);
-        // Wishes come first, and the greater one wins.
-        wishes.renew();
-        assert_eq!(due(&live(0), &wishes, &mut draw()).await, Wish::Renew);
+        assert_eq!(due(&live(25), &wishes, &mut draw()).await, Due::Renewal);
+        assert_eq!(due(&live(31), &wishes, &mut draw()).await, Due::Recovery);
+        assert_eq!(due(&live(120), &wishes, &mut draw()).await, Due::Recovery);
+        // Wishes come first, and a recovery before all. The root that signed it already is no wish.
+        wishes.signed_by(ca.fingerprint());
+        assert!(tokio::time::timeout(soon, due(&live(0), &wishes, &mut draw())).await.is_err());
+        wishes.signed_by(authority().fingerprint());
+        assert_eq!(due(&live(0), &wishes, &mut draw()).await, Due::OtherRoot);
         wishes.recover();
-        wishes.renew();
-        assert_eq!(due(&live(0), &wishes, &mut draw()).await, Wish::Recover);
+        assert_eq!(due(&live(0), &wishes, &mut draw()).await, Due::Recovery);
+        // A certificate that still is not of the root that was told leaves the wish as it is.
+        wishes.recovered();
+        assert_eq!(due(&live(0), &wishes, &mut draw()).await, Due::OtherRoot);
+    }
+
+    #[test]
+    fn a_certificate_that_is_old_when_it_comes_is_not_young() {
+        let (ca, now) = (authority(), Utc::now());
+        let aged = |days| identity(&ca, now - chrono::TimeDelta::days(days));
+        assert!(is_young(&aged(0), now) && is_young(&aged(14), now));
+        assert!(!is_young(&aged(16), now) && !is_young(&aged(31), now));
+    }
+
+    #[tokio::test]
+    async fn a_renewal_with_an_ended_certificate_is_told_from_other_failures() {
+        let ca = authority();
+        let shown = ca.issue_controller(Uuid::now_v7(), Utc::now()).unwrap();
+        let tls = NodePortTls::new(&shown, ca.cert_pem(), Duration::from_secs(5)).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let controller = listener.local_addr().unwrap().to_string();
+        let serving = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // One that is let in is dropped at once.
+                let refused = tls.accept(stream).await;
+                assert!(matches!(refused, Ok(_) | Err(AcceptError::ClientCertificate(_))), "{refused:?}");
+            }
+        });
+        let dials = |age: i64| {
+            let mut held = identity(&ca, Utc::now() - chrono::TimeDelta::days(age));
+            held.controller.clone_from(&controller);
+            held
+        };
+        for _ in 0..20 {
+            let refused = renew(&dials(31), &Times::DEFAULT).await;
+            assert!(matches!(refused, Err(RenewalError::CertificateRefused)), "{refused:?}");
+        }
+        let dropped = renew(&dials(0), &Times::DEFAULT).await;
+        assert!(matches!(dropped, Err(RenewalError::Refused { .. })), "{dropped:?}");
+        serving.abort();
     }
 
     #[test]

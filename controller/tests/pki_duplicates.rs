@@ -4,7 +4,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{Agent, AgentOptions, Controller, Options, SLACK, wait_for};
+use supalove_proto::node::v1::GoodbyeReason;
+use support::{Agent, AgentOptions, Controller, Heard, Holder, Options, SLACK, Stub, wait_for};
 
 /// How long the newest is left in peace.
 const HOLD: Duration = Duration::from_secs(3);
@@ -40,6 +41,17 @@ async fn a_copied_identity_raises_an_alarm_and_does_not_flap() {
     let greeted = async || -> i64 {
         sqlx::query_scalar("SELECT greeted_epoch FROM nodes").fetch_one(&db).await.unwrap()
     };
+    // The controller itself keeps whoever dials from the newest, not only the agent's patience.
+    let node = Holder::of(&agent.identity());
+    let last = greeted().await;
+    let newest = wait_for("a change of sides", 4 * HOLD * SLACK, async || {
+        let now = greeted().await;
+        (now > last).then_some(now)
+    })
+    .await;
+    let mut third = Stub::dial(&node, &controller.node_address).await;
+    assert_eq!(third.hears().await, Heard::Goodbye(GoodbyeReason::DuplicateIdentity));
+    assert_eq!(greeted().await, newest, "the newest was left in peace");
     let (started, before) = (Instant::now(), greeted().await);
     tokio::time::sleep(2 * HOLD + Duration::from_millis(500)).await;
     let changes = greeted().await - before;
@@ -54,4 +66,38 @@ async fn a_copied_identity_raises_an_alarm_and_does_not_flap() {
             .await
             .unwrap();
     assert_eq!(outcomes, ["DUPLICATE_IDENTITY"], "on record once, not at each change");
+}
+
+#[tokio::test]
+async fn the_newest_is_left_in_peace_only_while_it_lives() {
+    // Longer than the whole test.
+    let arguments = ["--duplicate-hold", "600"].map(str::to_owned).to_vec();
+    let mut controller = Controller::start_with(Options { arguments, ..Options::default() }).await;
+    let api = controller.operator().await;
+    let mut agent = Agent::start(&controller, &api.join_token().await);
+    api.wait_ready_nodes(1).await;
+    let db = controller.database.pool().await;
+    sqlx::query("UPDATE nodes SET duplicate_at = now()").execute(&db).await.unwrap();
+    let node = Holder::of(&agent.identity());
+    let epochs = async || -> (i64, i64) {
+        sqlx::query_as("SELECT session_epoch, greeted_epoch FROM nodes").fetch_one(&db).await.unwrap()
+    };
+    let before = epochs().await;
+    let mut other = Stub::dial(&node, &controller.node_address).await;
+    assert_eq!(other.hears().await, Heard::Goodbye(GoodbyeReason::DuplicateIdentity));
+    assert_eq!(epochs().await, before);
+
+    // The rightful agent is back at once: after its own death, and after its controller's.
+    let back = async |agent: &Agent, before: i64| {
+        wait_for("a session", Duration::from_secs(10) * SLACK, async || {
+            let greeted = epochs().await.1;
+            (greeted > before && agent.status()["session"]["state"] == "connected").then_some(greeted)
+        })
+        .await
+    };
+    agent.process.kill();
+    agent.restart();
+    let greeted = back(&agent, before.1).await;
+    controller.kill_and_restart().await;
+    back(&agent, greeted).await;
 }

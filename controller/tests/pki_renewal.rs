@@ -4,7 +4,12 @@ mod support;
 
 use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use sqlx::PgPool;
+use supalove_certs::{CertificateLife, NodeKey, tls::NodeChannel};
+use tokio::io::AsyncReadExt as _;
+use tonic_types::StatusExt as _;
+
 use support::{Agent, Controller, Holder, Options, SLACK, authorities, shown, wait_for};
 
 /// Life of every certificate here.
@@ -61,7 +66,18 @@ async fn certificates_are_renewed_without_losing_the_session() {
     println!("{issued} renewals, {recovered} recoveries in one session");
     assert_eq!(agent.status()["session"]["state"], "connected");
 
-    // The old certificate was good until its own end; a session opened with the newest goes on as well.
-    let refused = first.renew(&controller.node_address).await;
-    assert!(refused.is_err(), "a certificate past its end renews nothing");
+    // A certificate is for the enrolled key only, whoever asks with it.
+    let now = Holder::of(&agent.identity());
+    let other = NodeKey::generate().unwrap().csr_pem().unwrap();
+    let refused = now.renew_for(&replica.node_address, other).await.unwrap_err();
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "KEY_MISMATCH");
+
+    // The old certificate was good until its own end, by the second.
+    let ends = CertificateLife::of_pem(&first.certificate_pem).unwrap().ends + TimeDelta::seconds(2);
+    tokio::time::sleep((ends - Utc::now()).to_std().unwrap_or_default()).await;
+    let mut refused = first.dial(&controller.node_address, NodeChannel::Renewal).await;
+    let error = refused.read(&mut [0; 1]).await.expect_err("a certificate past its end is of use");
+    let alert = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let expired = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired);
+    assert_eq!(alert, Some(&expired), "{error}");
 }

@@ -5,8 +5,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use supalove_certs::tls::NodeChannel;
-use supalove_proto::v1::{GetNodeRequest, NodeState, RevokeNodeRequest};
-use support::{Agent, Controller, Holder, SLACK, wait_for};
+use supalove_proto::v1::{GetNodeRequest, NodeState, OperationState, ProjectState, RevokeNodeRequest};
+use support::{Agent, Controller, Heard, Holder, SLACK, STUB_RUN, Stub, wait_for};
 use tokio::io::AsyncReadExt as _;
 use tonic_types::StatusExt as _;
 
@@ -86,4 +86,55 @@ async fn a_revoked_node_is_out_everywhere_and_says_so() {
             .await
             .unwrap();
     assert!(actors.len() == 2 && actors.iter().all(|actor| actor.starts_with("usr_")), "{actors:?}");
+}
+
+#[tokio::test]
+async fn a_revocation_between_epoch_and_hello_is_kept_on_another_replica() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let replica = controller.replica().await;
+    let mut agent = Agent::start(&controller, &api.join_token().await);
+    api.wait_ready_nodes(1).await;
+    agent.process.kill();
+    let node = Holder::of(&agent.identity());
+    let mut stub = Stub::dial(&node, &controller.node_address).await;
+    assert_eq!(stub.hears().await, Heard::Hello);
+
+    let mut there = replica.api();
+    there.sign_in("operator@example.com").await;
+    there.clusters().revoke_node(RevokeNodeRequest { node_id: node.node_id.clone() }).await.unwrap();
+    stub.answer_hello();
+    stub.closed(REVOKED_WITHIN * SLACK).await;
+    let db = controller.database.pool().await;
+    let run: String = sqlx::query_scalar("SELECT agent_run_id FROM nodes").fetch_one(&db).await.unwrap();
+    assert_ne!(run, STUB_RUN, "what it said is not written");
+}
+
+#[tokio::test]
+async fn a_project_on_a_revoked_node_can_be_deleted() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let mut agent = Agent::start(&controller, &api.join_token().await);
+    api.wait_ready_nodes(1).await;
+    // Nothing is needed on the host: nobody will look at it again.
+    agent.process.kill();
+    let created = api.create("left-behind", "core").await;
+    assert_eq!(created.operation.unwrap().state(), OperationState::Running, "placed");
+    let project = created.project.unwrap().r#ref;
+    let node_id = Holder::of(&agent.identity()).node_id.clone();
+    api.clusters().revoke_node(RevokeNodeRequest { node_id }).await.unwrap();
+
+    let deleted = api.delete(&project, 0).await;
+    assert_eq!(deleted.state(), OperationState::Succeeded, "{deleted:#?}");
+    assert_eq!(api.project(&project).await.state(), ProjectState::Removed);
+    let events = api.events(&project).await;
+    let told = events.iter().find(|event| event.r#type == "project.abandoned").expect("an event");
+    assert!(told.message.contains("stay on that host"), "{}", told.message);
+    let held: (i32, i64, i64) = sqlx::query_as(
+        "SELECT projects_used, (SELECT count(*) FROM placements), (SELECT count(*) FROM project_secrets) FROM organizations",
+    )
+    .fetch_one(&controller.database.pool().await)
+    .await
+    .unwrap();
+    assert_eq!(held, (0, 0, 0));
 }

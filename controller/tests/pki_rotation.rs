@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use supalove_certs::TrustBundle;
 use supalove_controller::vault::{Scope, Vault};
 use supalove_proto::v1::{
     ActivateAuthorityRequest, Authority, AuthorityState, CreateAuthorityRequest, ListAuthoritiesRequest,
@@ -149,6 +150,55 @@ async fn the_fleet_gets_a_new_ca_without_losing_a_node() {
     assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
     stranger.restart();
     connected(&stranger).await;
+}
+
+#[tokio::test]
+async fn a_renewal_anywhere_knows_the_roots_of_now() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let replica = controller.replica().await;
+    let agent = Agent::start(&controller, &api.join_token().await);
+    api.wait_ready_nodes(1).await;
+    let node = Holder::of(&agent.identity());
+    // At once after each act, on the replica that it was not done on.
+    let renewed = async || node.renew(&replica.node_address).await.unwrap().certificate.unwrap();
+
+    let next = api.authorities().create_authority(CreateAuthorityRequest {}).await.unwrap().into_inner();
+    let next = next.authority.unwrap();
+    assert_eq!(renewed().await.trusted_ca_pem.len(), 2);
+    activate(&api, &next.id).await;
+    let answer = renewed().await;
+    let trusted = TrustBundle::from_pem(&answer.trusted_ca_pem.concat()).unwrap();
+    let issuer = trusted.issuer_of_pem(&answer.certificate_pem).unwrap().unwrap();
+    assert_eq!(issuer.to_string(), next.ca_sha256);
+}
+
+#[tokio::test]
+async fn roots_that_a_node_could_not_store_are_told_until_it_has() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let mut agent = Agent::start(&controller, &api.join_token().await);
+    api.wait_ready_nodes(1).await;
+    // A directory in the place of the file that is written first.
+    let obstacle = agent.state.path().join("identity.json.tmp");
+    std::fs::create_dir(&obstacle).unwrap();
+    let refusals = || controller.process.log().matches("did not take the fleet's roots").count();
+
+    api.authorities().create_authority(CreateAuthorityRequest {}).await.unwrap();
+    wait_for("a repeated SetTrust", SOON * SLACK, async || (refusals() >= 2).then_some(())).await;
+    assert_eq!(roots(&api).await[0].nodes_trusting, 0);
+    // A new session: what its Hello answers is not enough either.
+    agent.process.kill();
+    let before = refusals();
+    agent.restart();
+    wait_for("a SetTrust after Hello", SOON * SLACK, async || (refusals() > before).then_some(())).await;
+    assert_eq!(roots(&api).await[0].nodes_trusting, 0);
+
+    std::fs::remove_dir(&obstacle).unwrap();
+    wait_for("the node to trust the next root", SOON * SLACK, async || {
+        (roots(&api).await[0].nodes_trusting == 1).then_some(())
+    })
+    .await;
 }
 
 /// Installations from before there could be several roots have theirs among the platform's secrets.

@@ -26,6 +26,9 @@ use crate::{
     times::Times,
 };
 
+/// Times a certificate is signed anew because the fleet's roots have changed.
+const TRIES: usize = 5;
+
 /// The service.
 #[derive(Clone)]
 pub struct EnrolmentApi {
@@ -64,6 +67,22 @@ impl EnrolmentApi {
     /// One transaction: the token's use, the node and its certificate are written together or not at all.
     async fn enroll(&self, body: &EnrollRequest) -> Result<EnrollResponse> {
         let (hostname, token) = checked(body)?;
+        for _ in 0..TRIES {
+            if let Some(answer) = self.try_enroll(body, &hostname, &token).await? {
+                return Ok(answer);
+            }
+            self.pki.refresh().await?;
+        }
+        Err(ROOTS_CHANGE)
+    }
+
+    /// None if this replica's roots are not those of the fleet any more.
+    async fn try_enroll(
+        &self,
+        body: &EnrollRequest,
+        hostname: &str,
+        token: &JoinToken,
+    ) -> Result<Option<EnrollResponse>> {
         if !self.pki.roots().fingerprints().contains(&token.ca()) {
             return Err(refused(
                 "JOIN_TOKEN_FOREIGN",
@@ -83,12 +102,14 @@ impl EnrolmentApi {
         }
         let node = NodeId::generate();
         let identity = NodeIdentity { cluster_id: stored.cluster.0, node_id: node.0 };
-        let (roots, issued) = self.pki.sign(&body.csr_pem, &identity)?;
+        let Some((roots, issued)) = self.pki.sign(&mut tx, &body.csr_pem, &identity).await? else {
+            return Ok(None);
+        };
         store::use_join_token(&mut tx, token.id()).await?;
         let new = NewNode {
             id: node,
             cluster: stored.cluster,
-            name: &hostname,
+            name: hostname,
             agent_version: &body.agent_version,
             key_sha256: &issued.spki_sha256,
             trusted_ca: roots.fingerprints().iter().map(ToString::to_string).collect(),
@@ -96,11 +117,11 @@ impl EnrolmentApi {
         store::insert_node(&mut tx, &new).await?;
         store::insert_certificate(&mut tx, node, &issued, roots.signing().fingerprint()).await?;
         let entry =
-            audit::Entry::system(node.to_string(), "/supalove.node.v1.EnrollmentService/Enroll", &hostname);
+            audit::Entry::system(node.to_string(), "/supalove.node.v1.EnrollmentService/Enroll", hostname);
         audit::record(&mut *tx, &entry).await?;
         tx.commit().await?;
         tracing::info!(%node, cluster = %stored.cluster, hostname, "a node joined");
-        Ok(EnrollResponse {
+        Ok(Some(EnrollResponse {
             node_id: node.to_string(),
             certificate_pem: issued.cert_pem,
             ca_pem: roots.signing().cert_pem().to_owned(),
@@ -108,7 +129,7 @@ impl EnrolmentApi {
             fleet_id: self.fleet_id.clone(),
             cluster_id: stored.cluster.to_string(),
             trusted_ca_pem: roots.trusted_pem(),
-        })
+        }))
     }
 
     /// A certificate for a node's enrolled key. `nonce` is used up with it. The key stays the same for a node's life: a
@@ -120,16 +141,35 @@ impl EnrolmentApi {
         nonce: Option<(&[u8], DateTime<Utc>)>,
     ) -> Result<NodeCertificate> {
         let node = NodeId(holder.identity.node_id);
-        let mut tx = self.db.begin().await?;
-        // The row stays locked, so that a revocation comes before or after.
-        let stored =
-            store::lock_node(&mut tx, node).await?.ok_or_else(|| unproven("NODE_UNKNOWN", "no such node"))?;
-        if stored.key_sha256 != holder.key_sha256 {
+        // Before anything is locked: strangers come this far.
+        let enrolled = store::enrolled_key(&self.db, node).await?;
+        if enrolled.ok_or_else(|| unproven("NODE_UNKNOWN", "no such node"))? != holder.key_sha256 {
             return Err(unproven(
                 "KEY_MISMATCH",
                 "the request is not of the key that the node enrolled with",
             ));
         }
+        for _ in 0..TRIES {
+            if let Some(certificate) = self.try_certify(&holder, csr_pem, nonce).await? {
+                return Ok(certificate);
+            }
+            self.pki.refresh().await?;
+        }
+        Err(ROOTS_CHANGE)
+    }
+
+    /// None if this replica's roots are not those of the fleet any more.
+    async fn try_certify(
+        &self,
+        holder: &Holder,
+        csr_pem: &str,
+        nonce: Option<(&[u8], DateTime<Utc>)>,
+    ) -> Result<Option<NodeCertificate>> {
+        let node = NodeId(holder.identity.node_id);
+        let mut tx = self.db.begin().await?;
+        // The row stays locked, so that a revocation comes before or after.
+        let stored =
+            store::lock_node(&mut tx, node).await?.ok_or_else(|| unproven("NODE_UNKNOWN", "no such node"))?;
         if let Some((nonce, ends)) = nonce
             && !store::use_nonce(&mut tx, nonce, ends).await?
         {
@@ -143,18 +183,20 @@ impl EnrolmentApi {
             });
         }
         let identity = NodeIdentity { cluster_id: stored.cluster.0, ..holder.identity };
-        let (roots, issued) = self.pki.sign(csr_pem, &identity)?;
+        let Some((roots, issued)) = self.pki.sign(&mut tx, csr_pem, &identity).await? else {
+            return Ok(None);
+        };
         store::insert_certificate(&mut tx, node, &issued, roots.signing().fingerprint()).await?;
         let entry = audit::Entry::system(node.to_string(), holder.method, node.to_string());
         audit::record(&mut *tx, &entry).await?;
         tx.commit().await?;
-        let (version, ends) = (holder.agent_version, issued.not_after);
+        let (version, ends) = (&holder.agent_version, issued.not_after);
         tracing::info!(%node, method = holder.method, version, serial = issued.serial_hex, %ends, "a certificate was issued");
-        Ok(roots.answer(&issued))
+        Ok(Some(roots.answer(&issued)))
     }
 
-    async fn recover(&self, body: RecoverRequest) -> Result<RecoverResponse> {
-        let node: NodeId = parse_node(&body.node_id)?;
+    async fn recover(&self, node: NodeId, body: RecoverRequest) -> Result<RecoverResponse> {
+        check_version(&body.agent_version)?;
         let ends = self.nonces.end_of(node, &body.nonce);
         let ends = ends
             .ok_or_else(|| unproven("NONCE_INVALID", "the nonce is not one of this fleet for this node"))?;
@@ -178,6 +220,7 @@ impl EnrolmentApi {
 
 impl Renewal {
     async fn renew(&self, body: RenewRequest) -> Result<RenewResponse> {
+        check_version(&body.agent_version)?;
         let key_sha256 = csr_key_sha256(&body.csr_pem).map_err(|e| Error::field("csr_pem", e.to_string()))?;
         let holder = Holder {
             identity: self.identity,
@@ -195,7 +238,8 @@ impl EnrollmentService for EnrolmentApi {
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         let answer = Self::enroll(self, request.get_ref()).await;
         if let Err(error) = &answer {
-            tracing::warn!(hostname = request.get_ref().hostname, %error, "a host was not let in");
+            let hostname = hostname(&request.get_ref().hostname).unwrap_or_default();
+            tracing::warn!(hostname, %error, "a host was not let in");
         }
         Ok(Response::new(answer?))
     }
@@ -212,10 +256,10 @@ impl EnrollmentService for EnrolmentApi {
     }
 
     async fn recover(&self, request: Request<RecoverRequest>) -> Result<Response<RecoverResponse>, Status> {
-        let node_id = request.get_ref().node_id.clone();
-        let answer = Self::recover(self, request.into_inner()).await;
+        let node = parse_node(&request.get_ref().node_id)?;
+        let answer = Self::recover(self, node, request.into_inner()).await;
         if let Err(error) = &answer {
-            tracing::warn!(node_id, %error, "a node was not let back in");
+            tracing::warn!(%node, %error, "a node was not let back in");
         }
         Ok(Response::new(answer?))
     }
@@ -232,8 +276,15 @@ impl RenewalService for Renewal {
     }
 }
 
+const ROOTS_CHANGE: Error = Error::Aborted("the fleet's roots are being changed");
+
 fn parse_node(id: &str) -> Result<NodeId> {
     id.parse().map_err(|e: crate::ids::InvalidId| Error::field("node_id", e.to_string()))
+}
+
+/// It goes into rows and logs.
+fn check_version(text: &str) -> Result<()> {
+    if is_plain(text) { Ok(()) } else { Err(Error::field("agent_version", "must be a version")) }
 }
 
 /// Somebody who has not shown to be the node.
@@ -244,9 +295,7 @@ fn unproven(reason: &'static str, what: &str) -> Error {
 /// What can be said of a request without the database: the host's name and the token.
 pub(super) fn checked(body: &EnrollRequest) -> Result<(String, JoinToken)> {
     let hostname = hostname(&body.hostname)?;
-    if !is_plain(&body.agent_version) {
-        return Err(Error::field("agent_version", "must be a version"));
-    }
+    check_version(&body.agent_version)?;
     let token = body.join_token.parse();
     Ok((hostname, token.map_err(|e: TokenError| Error::field("join_token", e.to_string()))?))
 }

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 
 pub use api::ClusterApi;
 pub use candidates::Candidates;
-pub use nodes::{Node, NodeState, hello_values};
+pub use nodes::{Node, NodeState, hello_values, named_roots};
 
 use crate::{ids::ClusterId, scheduler::Policy, times::Times};
 

@@ -183,7 +183,7 @@ pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
         blocked_reasons,
         boot_id: hello.boot_id.clone(),
         run_id: hello.agent_run_id.clone(),
-        trusted_ca: trusted_ca(hello),
+        trusted_ca: named_roots(&hello.trusted_ca_sha256),
         agent_version: hello.agent_version.clone(),
         engine_version: hello.engine_version.clone(),
         advertise_address: hello.advertise_address.clone(),
@@ -200,10 +200,10 @@ pub(super) fn is_plain(text: &str) -> bool {
     text.chars().count() <= PLAIN_CHARS && !text.chars().any(char::is_control)
 }
 
-/// Names of roots only, and not more than a bundle holds.
-fn trusted_ca(hello: &HelloResponse) -> Vec<String> {
+/// Of what an agent says it trusts: names of roots only, and not more than a bundle holds.
+pub fn named_roots(said: &[String]) -> Vec<String> {
     let named = |text: &&String| text.parse::<CaFingerprint>().is_ok();
-    hello.trusted_ca_sha256.iter().filter(named).take(MAX_ROOTS).cloned().collect()
+    said.iter().filter(named).take(MAX_ROOTS).cloned().collect()
 }
 
 /// A host name or an address: it becomes part of URLs.

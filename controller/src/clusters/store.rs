@@ -294,25 +294,25 @@ pub async fn insert_certificate(
 pub struct LockedNode {
     /// Its cluster.
     pub cluster: ClusterId,
-    /// SHA-256 of the enrolled key.
-    pub key_sha256: Vec<u8>,
     /// It was locked out.
     pub revoked: bool,
+}
+
+/// SHA-256 of the key that a node enrolled with; none if there is no such node. It never changes.
+pub async fn enrolled_key(db: &PgPool, node: NodeId) -> Result<Option<Vec<u8>>> {
+    let key = sqlx::query_scalar!("SELECT key_sha256 FROM nodes WHERE id = $1", node.0);
+    Ok(key.fetch_optional(db).await?)
 }
 
 /// Locks and reads a node.
 pub async fn lock_node(tx: &mut PgConnection, node: NodeId) -> Result<Option<LockedNode>> {
     let row = sqlx::query!(
-        "SELECT cluster_id, key_sha256, revoked_at IS NOT NULL AS \"revoked!\" FROM nodes WHERE id = $1 FOR UPDATE",
+        "SELECT cluster_id, revoked_at IS NOT NULL AS \"revoked!\" FROM nodes WHERE id = $1 FOR UPDATE",
         node.0
     )
     .fetch_optional(tx)
     .await?;
-    Ok(row.map(|r| LockedNode {
-        cluster: ClusterId(r.cluster_id),
-        key_sha256: r.key_sha256,
-        revoked: r.revoked,
-    }))
+    Ok(row.map(|r| LockedNode { cluster: ClusterId(r.cluster_id), revoked: r.revoked }))
 }
 
 /// When a nonce made now ends.

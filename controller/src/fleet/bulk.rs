@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::{Fleet, MAX_MESSAGE_BYTES, channel, severable::Severable};
+use super::{Fleet, MAX_MESSAGE_BYTES, Session, channel, severable::Severable};
 use crate::{
     error::{Error, Result},
     ids::NodeId,
@@ -62,8 +62,18 @@ impl Fleet {
         };
         let cut = session.cut.child_token();
         match channel::over(Severable::new(io, cut.clone()), &self.0.times).await {
-            Ok(channel) => self.0.bulk.publish(node, Some((channel, cut))),
+            Ok(channel) => self.publish_bulk(&session, channel, cut),
             Err(error) => tracing::warn!(%node, %error, "a bulk connection failed"),
+        }
+    }
+
+    /// A session that ends cuts what is published: nothing is for one that has ended meanwhile.
+    fn publish_bulk(&self, session: &Session, channel: Channel, cut: CancellationToken) {
+        let sessions = self.lock();
+        if sessions.get(&session.node).is_some_and(|live| live.epoch == session.epoch) {
+            self.0.bulk.publish(session.node, Some((channel, cut)));
+        } else {
+            cut.cancel();
         }
     }
 

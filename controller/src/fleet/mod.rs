@@ -44,7 +44,7 @@ pub use port::NodePort;
 
 use self::{farewell::Farewell, heard::Heard};
 use crate::{
-    clusters::{self, hello_values},
+    clusters::{self, hello_values, named_roots},
     error::{Error, Result, chain},
     ids::{ControllerId, NodeId},
     pki::{Pki, Roots},
@@ -202,25 +202,42 @@ impl Fleet {
         let mut client = NodeAgentServiceClient::with_interceptor(channel.clone(), Epoch(metadata))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let trust = roots.borrow_and_update().trust();
-        let hello = self.hello(&mut client, epoch, trust).await?;
+        let told = roots.borrow_and_update().clone();
+        let hello = self.hello(&mut client, epoch, told.trust()).await?;
         let values = hello_values(&hello)
             .map_err(|what| Error::internal(format!("the agent's Hello makes no sense: {what}")))?;
         if !clusters::store::save_hello(&self.0.db, node, epoch, &values).await? {
             return Err(Error::Aborted("a newer session of the node has begun"));
         }
         failpoint!("controller.session.greeted");
+        if !trusts(&values.trusted_ca, &told) {
+            // They are told once more, by a call that is repeated until it is done.
+            roots.mark_changed();
+        }
         let (run_id, boot_id) = (hello.agent_run_id, hello.boot_id);
         let (issuer, ended) = (peer.issuer, self.0.stop.child_token());
         let session = Session { node, epoch, client, heard, ended, run_id, boot_id, issuer, channel, cut };
-        if let Some(older) = self.lock().insert(node, session.clone()) {
-            self.0.bulk.cut(node);
-            older.ended.cancel();
+        let older = self.hold(&session)?;
+        abandoned.disarm();
+        if let Some(older) = older {
             let (fleet, session) = (self.clone(), session.clone());
             tokio::spawn(async move { fleet.supersede(older, &session.run_id, &session.boot_id).await });
         }
-        abandoned.disarm();
         Ok(session)
+    }
+
+    /// From here on callers find the session. Answers the one that it takes the place of; a newer one keeps it.
+    fn hold(&self, session: &Session) -> Result<Option<Session>> {
+        let mut sessions = self.lock();
+        if sessions.get(&session.node).is_some_and(|held| held.epoch > session.epoch) {
+            return Err(Error::Aborted("a newer session of the node has begun"));
+        }
+        let older = sessions.insert(session.node, session.clone());
+        if let Some(older) = &older {
+            self.0.bulk.cut(session.node);
+            older.ended.cancel();
+        }
+        Ok(older)
     }
 
     /// The session's epoch. A node that gets none is told why.
@@ -238,32 +255,37 @@ impl Fleet {
         Err(Error::Refused(error))
     }
 
-    /// Tells the agent each change of the roots while its session lasts; returns only if it is of no use.
+    /// Tells the agent each change of the roots while its session lasts, again and again until it has stored them; returns
+    /// only if it is of no use.
     async fn keep_trust(&self, session: Session, mut roots: watch::Receiver<Arc<Roots>>) {
-        let mut client = session.client.clone();
         while roots.changed().await.is_ok() {
-            loop {
-                let trust = Some(roots.borrow_and_update().trust());
-                let call = client.set_trust(SetTrustRequest { trust });
-                let answer = tokio::time::timeout(self.0.times.agent_call, call).await;
-                let known = match answer {
-                    Ok(Ok(answer)) => answer.into_inner().trusted_ca_sha256,
-                    // An older agent knows one root for good.
-                    Ok(Err(status)) if status.code() == Code::Unimplemented => break,
-                    _ => Vec::new(),
-                };
-                let (node, epoch) = (session.node, session.epoch);
-                match clusters::store::save_trusted(&self.0.db, node, epoch, &known).await {
-                    Ok(()) if !known.is_empty() => break,
-                    Ok(()) => tracing::warn!(%node, "the agent did not take the fleet's roots; trying again"),
-                    Err(error) => {
-                        tracing::warn!(%node, error = chain(&error), "what a node trusts was not written");
-                    }
-                }
-                tokio::time::sleep(self.0.times.poll).await;
+            let mut pause = self.0.times.poll;
+            while !self.tell_trust(&session, &mut roots).await {
+                tracing::warn!(node = %session.node, ?pause, "the agent did not take the fleet's roots; trying again");
+                // News of the roots are told at once.
+                let _ = tokio::time::timeout(pause, roots.changed()).await;
+                pause = (pause * 2).min(self.0.times.inventory);
             }
         }
         std::future::pending::<()>().await;
+    }
+
+    /// Tells the agent the roots of now; true if there is nothing more to do until they change.
+    async fn tell_trust(&self, session: &Session, roots: &mut watch::Receiver<Arc<Roots>>) -> bool {
+        let (told, mut client) = (roots.borrow_and_update().clone(), session.client.clone());
+        let call = client.set_trust(SetTrustRequest { trust: Some(told.trust()) });
+        let known = match tokio::time::timeout(self.0.times.agent_call, call).await {
+            Ok(Ok(answer)) => named_roots(&answer.into_inner().trusted_ca_sha256),
+            // An older agent knows one root for good.
+            Ok(Err(status)) if status.code() == Code::Unimplemented => return true,
+            _ => return false,
+        };
+        let (node, epoch) = (session.node, session.epoch);
+        if let Err(error) = clusters::store::save_trusted(&self.0.db, node, epoch, &known).await {
+            tracing::warn!(%node, error = chain(&error), "what a node trusts was not written");
+            return false;
+        }
+        trusts(&known, &told)
     }
 
     async fn hello(&self, client: &mut AgentClient, epoch: i64, trust: Trust) -> Result<HelloResponse> {
@@ -316,4 +338,10 @@ impl Fleet {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, Session>> {
         self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether an agent that names these roots has stored what it was told: all of them, and none that has been retired.
+fn trusts(known: &[String], told: &Roots) -> bool {
+    let told = told.fingerprints();
+    told.len() == known.len() && told.iter().all(|root| known.contains(&root.to_string()))
 }

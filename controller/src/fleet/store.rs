@@ -20,17 +20,22 @@ pub enum Begun {
     Unknown,
     /// It was locked out.
     Revoked,
-    /// Two agents fight for the identity, and the other one's session is left in peace for so long.
+    /// Two agents fight for the identity, and the other one's session is left in peace while it lives, for so long at most.
     Held(Duration),
 }
 
 /// Begins a session: the next epoch, and this replica as its holder.
 pub async fn begin(db: &PgPool, node: NodeId, controller: ControllerId, times: &Times) -> Result<Begun> {
     let (hold, alarm) = (times.duplicate_hold.as_secs_f64(), times.duplicate_alarm.as_secs_f64());
+    // A controller that has not been heard for longer is gone, and its sessions with it.
+    let fresh = (times.seen_flush + times.poll * 2).as_secs_f64();
     let epoch = sqlx::query_scalar!(
         "WITH next AS (UPDATE nodes SET session_epoch = session_epoch + 1
-             WHERE id = $1 AND revoked_at IS NULL AND NOT coalesce(
+             WHERE id = $1 AND revoked_at IS NULL AND (NOT coalesce(
                  duplicate_at > now() - make_interval(secs => $4) AND greeted_at > now() - make_interval(secs => $3), false)
+                 OR NOT EXISTS (SELECT 1 FROM node_sessions s JOIN controllers c ON c.id = s.controller_id
+                     WHERE s.node_id = nodes.id AND s.epoch = nodes.greeted_epoch
+                         AND c.seen_at > now() - make_interval(secs => $5)))
              RETURNING session_epoch)
          INSERT INTO node_sessions (node_id, controller_id, epoch) SELECT $1, $2, session_epoch FROM next
          ON CONFLICT (node_id) DO UPDATE SET controller_id = EXCLUDED.controller_id, epoch = EXCLUDED.epoch,
@@ -41,6 +46,7 @@ pub async fn begin(db: &PgPool, node: NodeId, controller: ControllerId, times: &
         controller.0,
         hold,
         alarm,
+        fresh,
     )
     .fetch_optional(db)
     .await?;
@@ -49,10 +55,13 @@ pub async fn begin(db: &PgPool, node: NodeId, controller: ControllerId, times: &
     }
     let why = sqlx::query!(
         "SELECT revoked_at IS NOT NULL AS \"revoked!\",
-             coalesce(extract(epoch FROM greeted_at + make_interval(secs => $2) - now()), 0)::float8 AS \"held!\"
+             coalesce(extract(epoch FROM least(greeted_at + make_interval(secs => $2),
+                 (SELECT c.seen_at + make_interval(secs => $3) FROM node_sessions s JOIN controllers c ON c.id = s.controller_id
+                     WHERE s.node_id = nodes.id AND s.epoch = nodes.greeted_epoch)) - now()), 0)::float8 AS \"held!\"
          FROM nodes WHERE id = $1",
         node.0,
         hold,
+        fresh,
     )
     .fetch_optional(db)
     .await?;

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::RngExt as _;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use supalove_certs::{
     CaFingerprint, CertificateAuthority, CertificateLife, ControllerCertificate, IssuedCertificate,
     NodeIdentity, TrustBundle, tls::NodePortTls,
@@ -31,6 +31,11 @@ use crate::{
     times::Times,
     vault::Vault,
 };
+
+/// Left of the signing root's life when its end begins to be an error in the log.
+const ROOT_ENDS_SOON: TimeDelta = TimeDelta::days(365);
+/// When there is nothing to show, it is looked again after this.
+const NOTHING_SHOWN: TimeDelta = TimeDelta::minutes(10);
 
 /// What a root is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,15 +133,29 @@ struct Inner {
     times: Arc<Times>,
     roots: watch::Sender<Arc<Roots>>,
     tls: watch::Sender<Arc<NodePortTls>>,
-    /// When the certificates shown are due; also keeps two changes from crossing.
-    due: Mutex<DateTime<Utc>>,
+    /// Until when the certificates shown are good; also keeps two changes from crossing.
+    shown: Mutex<Shown>,
+}
+
+/// Since when certificates are shown, and when others are due.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    issued: DateTime<Utc>,
+    due: DateTime<Utc>,
+}
+
+impl Shown {
+    /// A clock that was set back makes certificates of the future, which nobody accepts.
+    fn is_due(self, now: DateTime<Utc>) -> bool {
+        now < self.issued || now >= self.due
+    }
 }
 
 impl Pki {
     /// Reads the roots and makes this replica's certificates.
     pub async fn load(db: PgPool, vault: Vault, controller: ControllerId, times: Arc<Times>) -> Result<Self> {
         let roots = read(&db, &vault, &times).await?;
-        let (tls, due) = certify(&roots, controller, &times)?;
+        let (tls, shown) = certify(&roots, controller, &times, Utc::now())?;
         Ok(Self(Arc::new(Inner {
             db,
             vault,
@@ -144,7 +163,7 @@ impl Pki {
             times,
             roots: watch::Sender::new(Arc::new(roots)),
             tls: watch::Sender::new(Arc::new(tls)),
-            due: Mutex::new(due),
+            shown: Mutex::new(shown),
         })))
     }
 
@@ -163,15 +182,24 @@ impl Pki {
         self.0.tls.borrow().clone()
     }
 
-    /// Signs with the signing root.
-    pub fn sign(&self, csr_pem: &str, identity: &NodeIdentity) -> Result<(Arc<Roots>, IssuedCertificate)> {
+    /// Signs with the signing root, if this replica's roots are those of the transaction; they then stay so until its end.
+    /// None if they are not: roll it back, [`Pki::refresh`], and try again.
+    pub async fn sign(
+        &self,
+        tx: &mut PgConnection,
+        csr_pem: &str,
+        identity: &NodeIdentity,
+    ) -> Result<Option<(Arc<Roots>, IssuedCertificate)>> {
         let roots = self.roots();
+        if store::hold_trusted(tx).await? != sorted(roots.states()) {
+            return Ok(None);
+        }
         let issued =
             roots.signing().sign_node(csr_pem, identity, Utc::now()).map_err(|error| match error {
                 supalove_certs::CaError::Csr(csr) => Error::field("csr_pem", csr.to_string()),
                 other => Error::internal(other),
             })?;
-        Ok((roots, issued))
+        Ok(Some((roots, issued)))
     }
 
     /// Follows the rows and renews the certificates shown, until `stop`.
@@ -186,9 +214,9 @@ impl Pki {
 
     /// Takes up what has changed. Connections that stand are not touched.
     pub async fn refresh(&self) -> Result<()> {
-        let mut due = self.0.due.lock().await;
+        let mut shown = self.0.shown.lock().await;
         let changed = store::trusted(&self.0.db).await? != sorted(self.roots().states());
-        if !changed && Utc::now() < *due {
+        if !changed && !shown.is_due(Utc::now()) {
             return Ok(());
         }
         let roots = if changed {
@@ -196,8 +224,8 @@ impl Pki {
         } else {
             self.roots()
         };
-        let (tls, next) = certify(&roots, self.0.controller, &self.0.times)?;
-        *due = next;
+        let (tls, next) = certify(&roots, self.0.controller, &self.0.times, Utc::now())?;
+        *shown = next;
         self.0.tls.send_replace(Arc::new(tls));
         tracing::info!(
             signing = %roots.signing().fingerprint(), roots = roots.0.len(), changed, "this controller shows new certificates"
@@ -225,20 +253,67 @@ async fn read(db: &PgPool, vault: &Vault, times: &Times) -> Result<Roots> {
 }
 
 /// A fresh certificate of each root, the signing one's first, and when to renew them. A root whose life is over is shown
-/// no more.
-fn certify(roots: &Roots, controller: ControllerId, times: &Times) -> Result<(NodePortTls, DateTime<Utc>)> {
-    let now = Utc::now();
-    let shown: Vec<ControllerCertificate> = roots
+/// no more. If that leaves none, agents cannot connect, but an operator can still make another root.
+fn certify(
+    roots: &Roots,
+    controller: ControllerId,
+    times: &Times,
+    now: DateTime<Utc>,
+) -> Result<(NodePortTls, Shown)> {
+    warn_of_the_end(roots.signing(), now);
+    let certificates: Vec<ControllerCertificate> = roots
         .0
         .iter()
-        .filter(|root| root.state == AuthorityState::Signing || root.authority.not_after() > now)
+        .filter(|root| root.authority.not_after() > now)
         .map(|root| root.authority.issue_controller(controller.0, now).map_err(Error::internal))
         .collect::<Result<_>>()?;
-    let due = shown
+    let due = certificates
         .iter()
         .map(|c| CertificateLife { issued: now, ends: c.not_after }.renewal(rand::rng().random()));
-    let due = due.min().unwrap_or(now);
+    let due = due.min().unwrap_or(now + NOTHING_SHOWN);
     let bundle = TrustBundle::from_pem(&roots.trusted_pem().concat()).map_err(Error::internal)?;
-    let tls = NodePortTls::with_roots(&shown, bundle, times.handshake).map_err(Error::internal)?;
-    Ok((tls, due))
+    let tls = NodePortTls::with_roots(&certificates, bundle, times.handshake).map_err(Error::internal)?;
+    Ok((tls, Shown { issued: now, due }))
+}
+
+/// Nodes that do not learn the next root before the signing one ends have to be recovered by hand.
+fn warn_of_the_end(signing: &CertificateAuthority, now: DateTime<Utc>) {
+    let (root, ends) = (signing.fingerprint(), signing.not_after());
+    if ends <= now {
+        tracing::error!(%root, %ends, "the signing root has ended: it signs nothing; create and activate another");
+    } else if ends - now < ROOT_ENDS_SOON {
+        tracing::error!(%root, %ends, "the signing root ends within a year: create and activate another");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root(state: AuthorityState, age_days: i64) -> Root {
+        let made = Utc::now() - TimeDelta::days(age_days);
+        let authority = CertificateAuthority::create("test", made).unwrap();
+        Root { id: AuthorityId::generate(), state, authority }
+    }
+
+    #[test]
+    fn certificates_are_due_in_their_time_and_when_the_clock_was_set_back() {
+        let issued = Utc::now();
+        let shown = Shown { issued, due: issued + TimeDelta::days(45) };
+        assert!(!shown.is_due(issued) && !shown.is_due(issued + TimeDelta::days(44)));
+        assert!(shown.is_due(issued + TimeDelta::days(45)));
+        assert!(shown.is_due(issued - TimeDelta::days(2)));
+    }
+
+    #[test]
+    fn a_controller_starts_with_an_ended_signing_root() {
+        let (times, id, now) = (Times::default(), ControllerId::generate(), Utc::now());
+        let ended = Roots::new(vec![root(AuthorityState::Signing, 3651)]).unwrap();
+        let (_, shown) = certify(&ended, id, &times, now).unwrap();
+        assert_eq!(shown.due, now + NOTHING_SHOWN);
+        let replaced =
+            Roots::new(vec![root(AuthorityState::Old, 3651), root(AuthorityState::Signing, 0)]).unwrap();
+        let (_, shown) = certify(&replaced, id, &times, now).unwrap();
+        assert!(shown.due > now + TimeDelta::days(40));
+    }
 }

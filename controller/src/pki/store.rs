@@ -93,11 +93,18 @@ fn scope(id: &str) -> Scope<'_> {
 }
 
 /// Which roots are trusted, by id.
-pub async fn trusted(db: &PgPool) -> Result<Vec<(AuthorityId, AuthorityState)>> {
+pub async fn trusted(db: impl sqlx::PgExecutor<'_>) -> Result<Vec<(AuthorityId, AuthorityState)>> {
     let rows = sqlx::query!("SELECT id, state FROM authorities WHERE state <> 'RETIRED' ORDER BY id")
         .fetch_all(db)
         .await?;
     Ok(rows.into_iter().map(|row| (AuthorityId(row.id), AuthorityState::from_sql(&row.state))).collect())
+}
+
+/// The same within a transaction, until whose end there is no act on the roots: the mode conflicts with that of [`lock`]
+/// and not with itself. Rows are not locked, since an activation would lock the same two in another order.
+pub async fn hold_trusted(tx: &mut PgConnection) -> Result<Vec<(AuthorityId, AuthorityState)>> {
+    sqlx::query!("LOCK TABLE authorities IN ROW EXCLUSIVE MODE").execute(&mut *tx).await?;
+    trusted(tx).await
 }
 
 /// The trusted roots with their keys.
@@ -248,7 +255,7 @@ pub async fn retire(db: &PgPool, id: AuthorityId, force: bool, entry: &audit::En
     Ok(())
 }
 
-/// One act on the roots at a time; readers are not kept waiting.
+/// One act on the roots at a time, and none while a certificate is signed; readers are not kept waiting.
 async fn lock(tx: &mut PgConnection) -> Result<()> {
     sqlx::query!("LOCK TABLE authorities IN SHARE ROW EXCLUSIVE MODE").execute(tx).await?;
     Ok(())

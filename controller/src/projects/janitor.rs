@@ -1,5 +1,5 @@
 //! What happens by itself: operations past their deadline fail, undo windows close, silent nodes' projects become
-//! UNKNOWN, old request keys are forgotten, audit rows are chained. One replica at a time, by lease.
+//! UNKNOWN, deleted ones of revoked nodes end, old request keys are forgotten, audit rows are chained. One replica at a time, by lease.
 
 use std::time::Duration;
 
@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Projects,
     changes::Change,
-    lifecycle,
+    events::NewEvent,
+    lifecycle, observe,
     operations::Failure,
     snapshot::Snapshot,
-    types::{OperationKind, OperationState, ProjectState},
+    types::{Desired, OperationKind, OperationState, ProjectState},
     verdict::{NodeRecord, Verdict},
 };
 use crate::{
@@ -71,6 +72,7 @@ impl Projects {
             self.fail_expired().await,
             self.close_undo_windows().await,
             self.mark_silent(up).await,
+            self.abandon_revoked().await,
             self.prune().await,
             audit::seal(&self.db, lease).await.map(|_| ()).map_err(Error::from),
         ];
@@ -146,6 +148,24 @@ impl Projects {
         Ok(())
     }
 
+    /// Deleted projects on revoked nodes. Nobody will ever report that they are gone.
+    async fn abandon_revoked(&self) -> Result<()> {
+        let rows = sqlx::query!(
+            "SELECT p.ref, n.id, n.name FROM nodes n JOIN placements l ON l.node_id = n.id JOIN projects p ON p.ref = l.project_ref
+             WHERE n.revoked_at IS NOT NULL AND p.desired = 'REMOVED' AND p.removed_at IS NULL LIMIT $1",
+            BATCH,
+        )
+        .fetch_all(&self.db)
+        .await?;
+        for row in rows {
+            let project: ProjectRef = row.r#ref.parse().map_err(Error::internal)?;
+            tracing::warn!(%project, node = row.name, "a deleted project is given up on a revoked node");
+            let done = self.decide(&project, |found| abandoned(found, NodeId(row.id), &row.name)).await;
+            log_failure(&project, done);
+        }
+        Ok(())
+    }
+
     /// Projects of silent nodes, and of lost ones. After a start, and after the database was away, everyone gets a full
     /// window. Nothing but the state changes: the containers may well be running, and data does not move by itself.
     async fn mark_silent(&self, up: Duration) -> Result<()> {
@@ -185,6 +205,18 @@ impl Projects {
         }
         Ok(())
     }
+}
+
+/// The remains on the host are nobody's any more: the project's end does not wait for a node that never comes back.
+fn abandoned(found: &Snapshot, node: NodeId, name: &str) -> Verdict {
+    let there = found.placement.is_some_and(|placement| placement.node == node);
+    if found.desired != Desired::Removed || !there {
+        return Verdict::default();
+    }
+    let message = format!(
+        "node {name} was revoked: containers and volumes of the project stay on that host and have to be removed there"
+    );
+    Verdict { events: vec![NewEvent::new("project.abandoned", message)], ..observe::removed(found) }
 }
 
 /// The project may have gone another way since it was listed, and its node may have been heard again.

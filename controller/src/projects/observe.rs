@@ -79,7 +79,8 @@ fn stopped(project: &Snapshot) -> Verdict {
     Verdict { state: Some(state), end: ends(project), free_compute: true, ..Verdict::default() }
 }
 
-fn removed(project: &Snapshot) -> Verdict {
+/// Nothing is left of the project.
+pub(super) fn removed(project: &Snapshot) -> Verdict {
     Verdict {
         state: Some((ProjectState::Removed, String::new())),
         end: ends(project),

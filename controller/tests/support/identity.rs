@@ -58,7 +58,12 @@ impl Holder {
 
     /// RenewalService.Renew.
     pub async fn renew(&self, address: &str) -> Result<RenewResponse, Status> {
-        let request = RenewRequest { csr_pem: self.csr_pem(), agent_version: "test".into() };
+        self.renew_for(address, self.csr_pem()).await
+    }
+
+    /// The same with this request for a certificate.
+    pub async fn renew_for(&self, address: &str, csr_pem: String) -> Result<RenewResponse, Status> {
+        let request = RenewRequest { csr_pem, agent_version: "test".into() };
         let channel = over(self.dial(address, NodeChannel::Renewal).await).await?;
         Ok(RenewalServiceClient::new(channel).renew(request).await?.into_inner())
     }

@@ -20,6 +20,7 @@ mod process;
 mod raw_http;
 mod release;
 mod releases;
+mod stub;
 mod tcp_proxy;
 
 pub use agent::{Agent, AgentOptions, join};
@@ -38,6 +39,7 @@ pub use process::{Process, free_port, texts_in};
 pub use raw_http::{Answer, Server};
 pub use release::copy_core;
 pub use releases::{core_image, echo_releases, steps_releases};
+pub use stub::{Heard, STUB_RUN, Stub};
 pub use tcp_proxy::TcpProxy;
 
 /// Product time limits are asserted with this slack.
