@@ -18,7 +18,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::tls::{AcceptError, NodeChannel, NodePortTls, connect, node_client_config};
 use crate::{
-    CaFingerprint, CertificateAuthority, JoinToken, NodeIdentity, NodeKey, PeerIdentity, peer_identity,
+    CaFingerprint, CertificateAuthority, CertificateLife, JoinToken, MAX_ROOTS, NodeIdentity, NodeKey,
+    PeerIdentity, TrustBundle, peer_identity,
 };
 
 const PEM_WORDS: [&str; 8] = [
@@ -174,6 +175,36 @@ fn pem_bundles() {
         }
         let _ = NodeKey::from_pem(input);
         Verdict::of(&chain)
+    });
+}
+
+#[test]
+fn roots_of_the_fleet() {
+    let (first, second) = (ca(), CertificateAuthority::create("b", Utc::now()).unwrap());
+    let csr = NodeKey::generate().unwrap().csr_pem().unwrap();
+    let certificate = first.sign_node(&csr, &identity(), Utc::now()).unwrap().cert_pem;
+    let two = format!("{}{}", first.cert_pem(), second.cert_pem());
+    let samples = Samples::of([first.cert_pem(), &two, &certificate]).words(PEM_WORDS);
+    let known = TrustBundle::from_pem(&two).unwrap();
+    text("roots of the fleet", &samples, |input| {
+        let bundle = TrustBundle::from_pem(input);
+        if let Ok(bundle) = &bundle {
+            let names = bundle.fingerprints();
+            assert!((1..=MAX_ROOTS).contains(&names.len()) && bundle.pem() == input);
+            let issuer = bundle.issuer_of_pem(&certificate).unwrap();
+            assert!(issuer.is_none_or(|issuer| names.contains(&issuer)), "one of its own");
+        }
+        // As a certificate: a node's is of the root that signed it, whatever is around it.
+        if let Ok(Some(issuer)) = known.issuer_of_pem(input) {
+            assert!(known.fingerprints().contains(&issuer));
+        }
+        if let Ok(life) = CertificateLife::of_pem(input) {
+            let within = [life.renewal(0.0), life.renewal(1.0)];
+            assert!(
+                life.ends < life.issued || within.iter().all(|at| (life.issued..=life.ends).contains(at))
+            );
+        }
+        Verdict::of(&bundle)
     });
 }
 

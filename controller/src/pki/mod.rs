@@ -5,6 +5,8 @@
 //! act: NEXT (trusted), SIGNING (the one before becomes OLD, still trusted), RETIRED.
 
 pub mod api;
+#[cfg(test)]
+mod fuzz;
 mod nonce;
 pub mod store;
 

@@ -123,12 +123,20 @@ pub fn pick(
     let mut best: Option<Score> = None;
     // What was near the best when it was met; the best may have become better since.
     let mut near: Vec<(Score, NodeId)> = Vec::new();
-    for (candidate, same_organization) in view.with_projects_of(organization) {
+    for (candidate, scale, same_organization) in view.with_projects_of(organization) {
         let rank = (candidate.recent_failures, same_organization);
         if best.is_some_and(|best| rank > best.rank()) || misfit(candidate, needs).is_some() {
             continue;
         }
-        let score = score(candidate, needs, same_organization, policy);
+        let share = scale.share(candidate.used, needs);
+        let score = Score {
+            recent_failures: candidate.recent_failures,
+            same_organization,
+            fill: match policy {
+                Policy::BestFit => 1000 - share,
+                Policy::Spread => share,
+            },
+        };
         if best.is_some_and(|best| !score.is_near(&best)) {
             continue;
         }
@@ -152,36 +160,6 @@ impl Score {
     fn is_near(&self, best: &Self) -> bool {
         self.rank() < best.rank() || (self.rank() == best.rank() && self.fill <= best.fill + 50)
     }
-}
-
-fn score(candidate: &Candidate, needs: Resources, same_organization: u32, policy: Policy) -> Score {
-    let (used, capacity) = (candidate.used, candidate.capacity);
-    let used_share = share(used.cpu_millis.into(), needs.cpu_millis.into(), capacity.cpu_millis.into())
-        .max(share(used.memory_mib.into(), needs.memory_mib.into(), capacity.memory_mib.into()))
-        .max(share(mib(used.disk_mib), mib(needs.disk_mib), mib(capacity.disk_mib)));
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "thousandths; what exceeds the type is cut off at its end"
-    )]
-    let used_share = used_share as i64;
-    Score {
-        recent_failures: candidate.recent_failures,
-        same_organization,
-        fill: match policy {
-            Policy::BestFit => 1000 - used_share,
-            Policy::Spread => used_share,
-        },
-    }
-}
-
-/// Thousandths. In floating point: integer division was half of a decision's time.
-fn share(used: f64, needs: f64, capacity: f64) -> f64 {
-    (used + needs) * 1000.0 / capacity.max(1.0)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a share in thousandths; no disk has 2^53 MiB")]
-fn mib(value: i64) -> f64 {
-    value as f64
 }
 
 #[cfg(test)]
