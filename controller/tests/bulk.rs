@@ -93,8 +93,12 @@ async fn logs_and_tunnels_reach_a_service_and_only_services_of_the_project() {
     let mut again = controller.fleet.bulk(node).await.unwrap();
     assert_eq!(tail(&mut again, &project.r#ref, "postgres").await, lines);
     let session = controller.fleet.session(node).unwrap();
+    let epoch = session.epoch;
     session.ended.cancel();
+    // Its connection lasts as long as somebody holds it.
+    drop(session);
     let mut fresh = wait_for("a new session and bulk connection", Duration::from_secs(30), async || {
+        controller.fleet.session(node).ok().filter(|live| live.epoch > epoch)?;
         controller.fleet.bulk(node).await.ok()
     })
     .await;
