@@ -156,7 +156,8 @@ fn pem_bundles() {
     let two_roots =
         format!("{}{}", ca.cert_pem(), CertificateAuthority::create("b", Utc::now()).unwrap().cert_pem());
     text("PEM bundle", &Samples::of([bundle, two_roots]).words(PEM_WORDS), |input| {
-        let begins = input.matches("-----BEGIN CERTIFICATE-----").count();
+        // The parser forgives damage at the line's end.
+        let begins = input.matches("-----BEGIN CERTIFICATE").count();
         let chain = crate::pem::certificate_chain(input);
         if let Ok(chain) = &chain {
             assert!((1..=begins).contains(&chain.len()), "{} certificates of {begins}", chain.len());

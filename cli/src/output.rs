@@ -85,7 +85,17 @@ pub fn to_json<M: Message>(name: &str, message: &M, pretty: bool) -> Result<Stri
         dynamic.serialize_with_options(&mut serializer, &options)
     }
     .map_err(|e| wrong(e.to_string()))?;
-    String::from_utf8(buffer).map_err(|e| wrong(e.to_string()))
+    String::from_utf8(buffer).map(escaped).map_err(|e| wrong(e.to_string()))
+}
+
+/// JSON may hold DEL and the C1 controls as they are; a terminal must not see them. Line ends are the pretty form's own.
+fn escaped(json: String) -> String {
+    let steers = |one: char| one.is_control() && one != '\n';
+    if !json.contains(steers) {
+        return json;
+    }
+    let piece = |one| if steers(one) { format!("\\u{:04x}", u32::from(one)) } else { one.to_string() };
+    json.chars().map(piece).collect()
 }
 
 /// One line on stdout; a reader that went away is an error like another, not a panic.
@@ -105,6 +115,14 @@ mod tests {
     use supalove_proto::v1;
 
     use super::*;
+
+    #[test]
+    fn json_steers_no_terminal() {
+        let project = v1::Project { name: "a\u{7f}\u{9b}31m\n".into(), ..Default::default() };
+        let answer = v1::GetProjectResponse { project: Some(project) };
+        let json = to_json("GetProjectResponse", &answer, false).unwrap();
+        assert_eq!(json, r#"{"project":{"name":"a\u007f\u009b31m\n"}}"#);
+    }
 
     #[test]
     fn json_is_canonical() {

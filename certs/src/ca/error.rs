@@ -26,6 +26,11 @@ pub enum CaError {
     /// Certificate and key are of different authorities.
     #[error("the CA's certificate and private key do not belong together: restore both from the same backup")]
     KeyMismatch,
+    /// The stored certificate was changed.
+    #[error(
+        "the stored CA certificate does not bear its own signature: restore the fleet's CA from a backup"
+    )]
+    Damaged,
     /// The root's life is over.
     #[error(
         "the fleet's CA has expired: check the clock; if it is right, create a new CA and enrol the nodes again"

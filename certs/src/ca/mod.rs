@@ -191,6 +191,10 @@ fn check_root(certificate: &CertificateDer<'_>, key: &PrivateKey) -> Result<Date
     if root.public_key().raw != key.subject_public_key_info() {
         return Err(CaError::KeyMismatch);
     }
+    // A changed one may hold what no certificate can be made of.
+    if root.verify_signature(None).is_err() {
+        return Err(CaError::Damaged);
+    }
     DateTime::from_timestamp(root.validity().not_after.timestamp(), 0).ok_or(CaError::NotACa)
 }
 
