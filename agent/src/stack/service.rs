@@ -332,7 +332,10 @@ impl<'a> Service<'a> {
             }
             Some(Unfinished::NotOurs(why)) => Err(Failure::new(
                 "FIRST_START_UNFINISHED",
-                format!("the first start on its volume did not end, and the volume is kept: {why}"),
+                format!(
+                    "the first start on its volume did not end, and the volume is kept: {why}; nothing was ever served \
+                     from it: delete the project and make it anew"
+                ),
             )),
             Some(Unfinished::WasReady) | None => Ok(()),
         }

@@ -1,5 +1,6 @@
 //! What happens by itself: operations past their deadline fail, undo windows close, silent nodes' projects become
-//! UNKNOWN, deleted ones of revoked nodes end, old request keys are forgotten, audit rows are chained. One replica at a time, by lease.
+//! UNKNOWN, deleted ones of revoked nodes end, old request keys are forgotten, audit rows are chained. One replica at a
+//! time, by lease.
 
 use std::time::Duration;
 
