@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use crate::times::Times;
+use supalove_core::times::Times;
 
 /// supalove-controller
 #[derive(Debug, Parser)]

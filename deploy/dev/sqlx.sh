@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Writes .sqlx, the record of the queries that the compiler checks, from a database with the current migrations.
+# Regenerates .sqlx (metadata for compile-time query checks) of each room from a database with the current migrations.
 #
-# Usage: sqlx.sh          writes .sqlx
-#        sqlx.sh --check  says whether it is current; 1 if not
+# Usage: sqlx.sh          regenerates .sqlx of the rooms
+#        sqlx.sh --check  says whether they are current; 1 if not
 # In:  SUPALOVE_TEST_DATABASE_URL (optional, a superuser's); without it a PostgreSQL is started and thrown away.
 set -euo pipefail
 shopt -s extglob
@@ -46,12 +46,19 @@ migrate() {
   done
 }
 
-# The macros write a file per query into SQLX_OFFLINE_DIR while the crate is compiled, so it must be compiled.
+# Folders of the crates with checked queries.
+rooms() { grep -rl --include=*.rs 'sqlx::query' "$ROOT"/controller/*/src "$ROOT"/controller/src | sed 's|/src/.*||' | sort -u; }
+
+# The macros write a file per query into SQLX_OFFLINE_DIR while a crate is compiled, so it must be compiled.
 record() { # folder
-  mkdir -p "$1"
-  touch -c "$ROOT/controller/src/lib.rs" "$ROOT/controller/src/main.rs"
-  (cd "$ROOT" && SQLX_OFFLINE=false DATABASE_URL=${server%/*}/$database SQLX_OFFLINE_DIR=$1 \
-    cargo check --locked --package supalove-controller --all-targets)
+  local room name
+  for room in $(rooms); do
+    name=$(awk -F'"' '/^name = / { print $2; exit }' "$room/Cargo.toml")
+    mkdir -p "$1/$name"
+    touch -c "$room/src/lib.rs" "$room/src/main.rs"
+    (cd "$ROOT" && SQLX_OFFLINE=false DATABASE_URL=${server%/*}/$database SQLX_OFFLINE_DIR=$1/$name \
+      cargo check --quiet --locked --package "$name" --lib)
+  done
 }
 
 trap clean_up EXIT
@@ -66,12 +73,17 @@ else
 fi
 migrate
 record "$scratch/queries"
-if [[ ${1:-} == --check ]]; then
-  diff --recursive --brief "$ROOT/.sqlx" "$scratch/queries" || die '.sqlx is not current' 'run: make sqlx'
-  say '.sqlx is current'
-else
-  rm -rf "$ROOT/.sqlx"
-  cp -r "$scratch/queries" "$ROOT/.sqlx"
-  chmod -R u=rwX,go=rX "$ROOT/.sqlx"
-  say "$(find "$ROOT/.sqlx" -name 'query-*.json' | wc -l) queries in .sqlx"
-fi
+outdated=0 queries=0
+for room in $(rooms); do
+  name=$(awk -F'"' '/^name = / { print $2; exit }' "$room/Cargo.toml")
+  if [[ ${1:-} == --check ]]; then
+    diff --recursive --brief "$room/.sqlx" "$scratch/queries/$name" || outdated=1
+  else
+    rm -rf "$room/.sqlx"
+    cp -r "$scratch/queries/$name" "$room/.sqlx"
+    chmod -R u=rwX,go=rX "$room/.sqlx"
+  fi
+  queries=$((queries + $(find "$scratch/queries/$name" -name 'query-*.json' | wc -l)))
+done
+[[ $outdated -eq 0 ]] || die '.sqlx is not current' 'run: make sqlx'
+say "$queries checked queries"

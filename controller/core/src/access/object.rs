@@ -1,0 +1,96 @@
+//! From the name in a request to the object the caller may work on. The only way a handler gets an object.
+
+use sqlx::PgPool;
+
+use super::{Call, Permission, Role, Rule, Scope};
+use crate::{
+    error::{Error, Result},
+    ids::UserId,
+};
+
+/// Something that requests name and that belongs to an organization or to the platform. Its room implements it.
+pub trait Object: Sized + Send {
+    /// What it is, in errors and in [`Scope::On`].
+    const KIND: &'static str;
+
+    /// Looks an object up by its name in a request, with the role that `user` has in its organization. `None` if there
+    /// is no such object; an error if the text cannot be its name.
+    fn find(
+        db: &PgPool,
+        name: &str,
+        user: UserId,
+    ) -> impl Future<Output = Result<Option<Found<Self>>>> + Send;
+}
+
+/// An object, and what the caller is in its organization.
+#[derive(Debug)]
+pub struct Found<T> {
+    /// The object.
+    pub object: T,
+    /// The caller's role; `None` for strangers, and for objects of the platform.
+    pub role: Option<Role>,
+}
+
+/// Decides on objects. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Access {
+    db: PgPool,
+}
+
+impl Access {
+    /// On the control database.
+    pub fn new(db: PgPool) -> Self {
+        Self { db }
+    }
+
+    /// The object that a request names, if the caller has the permission of the call's row on it.
+    pub async fn allow<T: Object>(&self, call: &Call, name: &str) -> Result<T> {
+        expect_scope(call.rule, T::KIND)?;
+        let principal = call.principal()?;
+        // PostgreSQL takes no NUL in a text.
+        if name.contains('\0') {
+            return Err(not_found(T::KIND, "?"));
+        }
+        let found = T::find(&self.db, name, principal.user).await?;
+        let found = found.ok_or_else(|| not_found(T::KIND, name))?;
+        decide(call, found.role, || not_found(T::KIND, name))?;
+        Ok(found.object)
+    }
+
+    /// For a call that lasts: an error if the caller's session has ended or the permission was lost since it began.
+    pub async fn still_allow<T: Object>(&self, call: &Call, name: &str) -> Result<()> {
+        call.confirm().await?;
+        self.allow::<T>(call, name).await.map(|_| ())
+    }
+}
+
+fn not_found(kind: &'static str, name: &str) -> Error {
+    Error::NotFound { kind, name: name.to_owned() }
+}
+
+/// A handler that asks for another kind of object than its row says is our mistake, not the caller's. A list of the
+/// caller's own things may be narrowed to one object.
+fn expect_scope(rule: &Rule, kind: &'static str) -> Result<()> {
+    if matches!(rule.scope, Scope::On(expected) if expected == kind) || rule.scope == Scope::AnySignedIn {
+        return Ok(());
+    }
+    Err(Error::internal(format!("{} asked for a {kind}, its row says {:?}", rule.method, rule.scope)))
+}
+
+fn decide(call: &Call, role: Option<Role>, stranger: impl Fn() -> Error) -> Result<()> {
+    let needs = call.rule.permission;
+    let operator = call.principal()?.operator;
+    let by_role = role.is_some_and(|role| needs.roles().contains(&role));
+    if by_role || (operator && needs.operator()) {
+        return Ok(());
+    }
+    if role.is_none() && !operator {
+        return Err(stranger());
+    }
+    Err(Error::PermissionDenied { action: call.short_method().to_owned(), needs: wanted(needs) })
+}
+
+fn wanted(needs: Permission) -> String {
+    let roles: Vec<_> = needs.roles().iter().map(|role| role.as_sql().to_lowercase()).collect();
+    format!("one of the roles {} in the organization", roles.join(", "))
+}

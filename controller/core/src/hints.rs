@@ -1,0 +1,268 @@
+//! Hints that something changed. Whoever waits for one thing is woken for that thing only, on this replica at once and on
+//! the others through NOTIFY. A hint may be lost: the truth is the database, which every waiter also polls.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    str::FromStr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sqlx::{PgPool, postgres::PgListener};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use crate::{
+    error::{Error, Result},
+    ids::{ControllerId, InvalidId, NodeId, OrganizationId, ProjectRef},
+};
+
+/// Channel of NOTIFY.
+const CHANNEL: &str = "supalove_hints";
+/// Hints of this long travel together: one NOTIFY, and one wake-up for many changes of one thing.
+const GATHER: Duration = Duration::from_millis(10);
+/// Between two heartbeats on the channel.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Without a heartbeat for so long, the listening connection is dead.
+const SILENT: Duration = Duration::from_secs(15);
+/// Hints in one NOTIFY. PostgreSQL takes less than 8,000 bytes; a hint has at most 45.
+const BATCH: usize = 150;
+
+/// What changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Hint {
+    /// A project's row or events.
+    Project(ProjectRef),
+    /// What is desired on a node.
+    Node(NodeId),
+    /// An organization's row or events.
+    Organization(OrganizationId),
+    /// Room on some node, or somebody waits for it.
+    Capacity,
+    /// Which sessions may go on: a node was revoked, or has a newer session.
+    Sessions,
+    /// The fleet's roots.
+    Roots,
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Project(project) => write!(f, "project:{project}"),
+            Self::Node(node) => write!(f, "node:{node}"),
+            Self::Organization(organization) => write!(f, "organization:{organization}"),
+            Self::Capacity => f.write_str("capacity"),
+            Self::Sessions => f.write_str("sessions"),
+            Self::Roots => f.write_str("roots"),
+        }
+    }
+}
+
+impl FromStr for Hint {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.split_once(':') {
+            Some(("project", project)) => project.parse().map(Self::Project),
+            Some(("node", node)) => node.parse().map(Self::Node),
+            Some(("organization", organization)) => organization.parse().map(Self::Organization),
+            None if text == "capacity" => Ok(Self::Capacity),
+            None if text == "sessions" => Ok(Self::Sessions),
+            None if text == "roots" => Ok(Self::Roots),
+            _ => Err(InvalidId { expected: "a hint" }),
+        }
+    }
+}
+
+/// Gives and receives hints. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Hints(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    listeners: Mutex<HashMap<Hint, watch::Sender<()>>>,
+    outgoing: Mutex<HashSet<Hint>>,
+    some_outgoing: Notify,
+}
+
+impl Hints {
+    /// Wakes who waits for this, here and on the other replicas.
+    pub fn wake(&self, hint: Hint) {
+        self.wake_here(&hint);
+        lock(&self.0.outgoing).insert(hint);
+        self.0.some_outgoing.notify_one();
+    }
+
+    /// Listens from now on.
+    pub fn listen(&self, hint: Hint) -> Listener {
+        let receiver = lock(&self.0.listeners).entry(hint.clone()).or_default().subscribe();
+        Listener { hint, receiver, hints: self.clone() }
+    }
+
+    fn wake_here(&self, hint: &Hint) {
+        if let Some(listeners) = lock(&self.0.listeners).get(hint) {
+            listeners.send_replace(());
+        }
+    }
+
+    /// After hints may have been missed.
+    fn wake_all_here(&self) {
+        for listeners in lock(&self.0.listeners).values() {
+            listeners.send_replace(());
+        }
+    }
+
+    /// Carries hints between replicas until it fails.
+    pub(crate) async fn carry(&self, db: PgPool, controller: ControllerId) -> Result<()> {
+        let mut listener = PgListener::connect_with(&db).await?;
+        listener.listen(CHANNEL).await?;
+        self.wake_all_here();
+        let mut heard = Instant::now();
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        loop {
+            tokio::select! {
+                message = listener.recv() => {
+                    heard = Instant::now();
+                    self.received(message?.payload(), controller);
+                }
+                () = self.0.some_outgoing.notified() => {
+                    tokio::time::sleep(GATHER).await;
+                    self.send(&db, controller).await?;
+                }
+                _ = heartbeat.tick() => {
+                    if heard.elapsed() > SILENT {
+                        return Err(Error::Unavailable {
+                            message: "the connection that listens for hints is silent".to_owned(),
+                            retry_after: HEARTBEAT,
+                        });
+                    }
+                    notify(&db, &controller.to_string()).await?;
+                }
+            }
+        }
+    }
+
+    /// Lines: the sender, then its hints. Our own were given here already.
+    fn received(&self, payload: &str, controller: ControllerId) {
+        let mut lines = payload.lines();
+        if lines.next() == Some(&controller.to_string()) {
+            return;
+        }
+        for hint in lines.filter_map(|line| line.parse().ok()) {
+            self.wake_here(&hint);
+        }
+    }
+
+    async fn send(&self, db: &PgPool, controller: ControllerId) -> Result<()> {
+        let outgoing: Vec<Hint> = lock(&self.0.outgoing).drain().collect();
+        for batch in outgoing.chunks(BATCH) {
+            let mut payload = controller.to_string();
+            for hint in batch {
+                payload.push('\n');
+                payload.push_str(&hint.to_string());
+            }
+            notify(db, &payload).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn notify(db: &PgPool, payload: &str) -> Result<()> {
+    sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, payload).fetch_one(db).await?;
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for one hint.
+#[derive(Debug)]
+pub struct Listener {
+    hint: Hint,
+    receiver: watch::Receiver<()>,
+    hints: Hints,
+}
+
+impl Listener {
+    /// Returns at a hint that was given since the last return.
+    pub async fn woken(&mut self) {
+        if self.receiver.changed().await.is_err() {
+            // The sender lives in the map for as long as this listener.
+            std::future::pending().await
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut listeners = lock(&self.hints.0.listeners);
+        // This one is still counted.
+        if listeners.get(&self.hint).is_some_and(|sender| sender.receiver_count() <= 1) {
+            listeners.remove(&self.hint);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_who_waits_for_the_thing_is_woken_once_for_many_hints() {
+        let hints = Hints::default();
+        let (one, other) = (ProjectRef::generate(), ProjectRef::generate());
+        let mut listener = hints.listen(Hint::Project(one.clone()));
+        hints.wake(Hint::Project(other));
+        assert!(listener.woken().now_or_never().is_none());
+        hints.wake(Hint::Project(one.clone()));
+        hints.wake(Hint::Project(one.clone()));
+        assert!(listener.woken().now_or_never().is_some());
+        assert!(listener.woken().now_or_never().is_none());
+    }
+
+    #[test]
+    fn nothing_is_left_of_listeners_that_are_gone() {
+        let hints = Hints::default();
+        let node = Hint::Node(NodeId::generate());
+        let first = hints.listen(node.clone());
+        let second = hints.listen(node.clone());
+        drop(first);
+        assert_eq!(lock(&hints.0.listeners).len(), 1);
+        drop(second);
+        assert!(lock(&hints.0.listeners).is_empty());
+    }
+
+    #[tokio::test]
+    async fn hints_of_other_replicas_wake_and_our_own_do_not_wake_twice() {
+        let hints = Hints::default();
+        let us = ControllerId::generate();
+        let mut listener = hints.listen(Hint::Capacity);
+        hints.received(&format!("{us}\ncapacity"), us);
+        assert!(listener.woken().now_or_never().is_none());
+        hints.received(&format!("{}\nroots\nnonsense\ncapacity", ControllerId::generate()), us);
+        assert!(listener.woken().now_or_never().is_some());
+    }
+
+    #[test]
+    fn hints_survive_their_journey() {
+        let all = [
+            Hint::Project(ProjectRef::generate()),
+            Hint::Node(NodeId::generate()),
+            Hint::Organization(OrganizationId::generate()),
+            Hint::Capacity,
+            Hint::Sessions,
+            Hint::Roots,
+        ];
+        for hint in all {
+            assert_eq!(hint.to_string().parse(), Ok(hint.clone()));
+            assert!(hint.to_string().len() <= 50);
+        }
+        assert!("project:x".parse::<Hint>().is_err());
+    }
+}

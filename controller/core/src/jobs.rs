@@ -1,0 +1,168 @@
+//! Work in the background: each job has a name and a rhythm, and leaves its last result where an operator can read it.
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::{
+    error::{Error, Result, chain},
+    hints::{Hint, Listener},
+    kernel::Core,
+    leases::{self, Lease},
+};
+
+/// When a job runs.
+#[derive(Debug, Clone)]
+pub enum Rhythm {
+    /// Every so often.
+    Every(Duration),
+    /// At a hint, and every so often.
+    Woken(Hint, Duration),
+    /// It goes on until it fails, and begins again after a poll.
+    Always,
+}
+
+/// Which replicas run a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replicas {
+    /// Each for itself.
+    Each,
+    /// One at a time, by a lease of the job's name.
+    One,
+}
+
+/// What a run of a job has.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Held, if only one replica runs the job.
+    pub lease: Option<Lease>,
+    /// How long the control database has answered this job without a break.
+    pub database_up: Duration,
+}
+
+type Work = Arc<dyn Fn(Run) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
+/// A job.
+pub struct Job {
+    /// `room.what`, for logs and operators.
+    pub name: &'static str,
+    /// When it runs.
+    pub rhythm: Rhythm,
+    /// Where it runs.
+    pub replicas: Replicas,
+    work: Work,
+}
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("name", &self.name).field("rhythm", &self.rhythm).finish_non_exhaustive()
+    }
+}
+
+impl Job {
+    /// A job that each replica runs.
+    pub fn on_each<F>(
+        name: &'static str,
+        rhythm: Rhythm,
+        work: impl Fn(Run) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        Self { name, rhythm, replicas: Replicas::Each, work: Arc::new(move |run| Box::pin(work(run))) }
+    }
+
+    /// A job that one replica runs at a time.
+    pub fn leased<F>(
+        name: &'static str,
+        rhythm: Rhythm,
+        work: impl Fn(Run) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        Self { replicas: Replicas::One, ..Self::on_each(name, rhythm, work) }
+    }
+
+    /// Runs the job in its rhythm until the controller stops.
+    pub async fn run(self, core: Core) {
+        let mut up_since = Instant::now();
+        let mut turns = Turns::new(&self.rhythm, &core);
+        let mut lease = LeaseKeeper::default();
+        while core.stop.run_until_cancelled(turns.next()).await.is_some() {
+            let result = self.run_once(&core, &mut lease, up_since.elapsed()).await;
+            if let Err(error) = result {
+                if matches!(error, Error::Unavailable { .. }) {
+                    up_since = Instant::now();
+                }
+                tracing::warn!(
+                    job = self.name,
+                    error = chain(&error),
+                    "job failed; it runs again at its next turn"
+                );
+            }
+        }
+    }
+
+    async fn run_once(&self, core: &Core, keeper: &mut LeaseKeeper, database_up: Duration) -> Result<()> {
+        let lease = match self.replicas {
+            Replicas::Each => None,
+            Replicas::One => match keeper.lease(core, self.name).await? {
+                Some(lease) => Some(lease),
+                None => return Ok(()),
+            },
+        };
+        let work = (self.work)(Run { lease, database_up });
+        core.stop.run_until_cancelled(work).await.unwrap_or(Ok(()))
+    }
+}
+
+/// When the next run is due.
+struct Turns {
+    tick: Interval,
+    hint: Option<Listener>,
+}
+
+impl Turns {
+    fn new(rhythm: &Rhythm, core: &Core) -> Self {
+        let (period, hint) = match rhythm {
+            Rhythm::Every(period) => (*period, None),
+            Rhythm::Woken(hint, poll) => (*poll, Some(core.hints.listen(hint.clone()))),
+            Rhythm::Always => (core.times.poll, None),
+        };
+        let mut tick = tokio::time::interval(period);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { tick, hint }
+    }
+
+    async fn next(&mut self) {
+        match &mut self.hint {
+            Some(hint) => tokio::select! {
+                () = hint.woken() => self.tick.reset(),
+                _ = self.tick.tick() => {}
+            },
+            None => {
+                self.tick.tick().await;
+            }
+        }
+    }
+}
+
+/// Takes a lease and renews it in time.
+#[derive(Default)]
+struct LeaseKeeper {
+    held: Option<Lease>,
+    renew_at: Option<Instant>,
+}
+
+impl LeaseKeeper {
+    async fn lease(&mut self, core: &Core, name: &'static str) -> Result<Option<Lease>> {
+        if self.held.is_none() || self.renew_at.is_none_or(|at| Instant::now() >= at) {
+            self.held = None;
+            self.held = leases::take(&core.db, name, core.controller, &core.times).await?;
+            self.renew_at = Some(Instant::now() + core.times.lease_renew);
+        }
+        Ok(self.held.clone())
+    }
+}

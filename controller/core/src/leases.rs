@@ -1,0 +1,52 @@
+//! Work that one replica does at a time: a row with an epoch, renewed by its holder, by the database's clock.
+//! A holder that stalls may still believe; so its writes are guarded by the epoch, in their own transaction.
+
+use sqlx::{PgConnection, PgPool};
+
+use crate::{ids::ControllerId, times::Times};
+
+/// A lease that was ours when it was asked for.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    name: &'static str,
+    holder: ControllerId,
+    epoch: i64,
+}
+
+impl Lease {
+    /// Locks the lease for the rest of the transaction; false if it is no longer ours, and then nothing may be written.
+    pub async fn guard(&self, tx: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        let ours = sqlx::query_scalar!(
+            "SELECT true AS \"ours!\" FROM leases WHERE name = $1 AND holder = $2 AND epoch = $3 FOR SHARE",
+            self.name,
+            self.holder.0,
+            self.epoch,
+        )
+        .fetch_optional(tx)
+        .await?;
+        Ok(ours.is_some())
+    }
+}
+
+/// Takes or renews a lease; `None` while another replica holds it.
+pub async fn take(
+    db: &PgPool,
+    name: &'static str,
+    holder: ControllerId,
+    times: &Times,
+) -> Result<Option<Lease>, sqlx::Error> {
+    let epoch = sqlx::query_scalar!(
+        "INSERT INTO leases (name, holder, epoch, expires_at) VALUES ($1, $2, 1, now() + make_interval(secs => $3))
+         ON CONFLICT (name) DO UPDATE SET
+             epoch = CASE WHEN leases.holder = EXCLUDED.holder THEN leases.epoch ELSE leases.epoch + 1 END,
+             holder = EXCLUDED.holder, expires_at = EXCLUDED.expires_at
+         WHERE leases.holder = EXCLUDED.holder OR leases.expires_at < now()
+         RETURNING epoch",
+        name,
+        holder.0,
+        times.lease.as_secs_f64(),
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(epoch.map(|epoch| Lease { name, holder, epoch }))
+}

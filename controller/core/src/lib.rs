@@ -1,0 +1,24 @@
+//! What every room of the controller stands on: ids, errors, the control database, secrets at rest, calls and who may
+//! make them, idempotency, audit, leases and times. It knows no room.
+
+pub mod access;
+pub mod audit;
+pub mod call_layer;
+pub mod database;
+pub mod error;
+pub mod hints;
+pub mod housekeeping;
+pub mod ids;
+pub mod jobs;
+mod kernel;
+pub mod leases;
+pub mod platform;
+pub mod requests;
+mod room;
+pub mod sql_enum;
+pub mod times;
+pub mod vault;
+pub mod wire;
+
+pub use kernel::Core;
+pub use room::Room;

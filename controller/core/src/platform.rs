@@ -1,0 +1,55 @@
+//! What an installation has once: its fleet id and its secrets. Whichever replica is first makes them; the secrets are
+//! sealed rows, so that every replica can use them.
+
+use sqlx::PgPool;
+use zeroize::Zeroizing;
+
+use crate::{
+    error::{Error, Result},
+    vault::{Scope, Vault},
+};
+
+/// The fleet's id; `wanted` (or a random one) becomes it at the first start.
+pub async fn fleet_id(db: &PgPool, wanted: Option<&str>) -> Result<String> {
+    let fresh = wanted.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_owned);
+    sqlx::query!("INSERT INTO platform (fleet_id) VALUES ($1) ON CONFLICT DO NOTHING", fresh)
+        .execute(db)
+        .await?;
+    Ok(sqlx::query_scalar!("SELECT fleet_id FROM platform").fetch_one(db).await?)
+}
+
+/// A secret of the platform; made and sealed if there is none yet. Of two replicas that make one, both use the first.
+pub async fn secret(
+    db: &PgPool,
+    vault: &Vault,
+    name: &str,
+    make: impl FnOnce() -> Result<Zeroizing<Vec<u8>>>,
+) -> Result<Zeroizing<Vec<u8>>> {
+    if let Some(sealed) = stored(db, name).await? {
+        return open(vault, name, &sealed);
+    }
+    let sealed = vault.seal(scope(name), &make()?).map_err(Error::internal)?;
+    sqlx::query!(
+        "INSERT INTO platform_secrets (name, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        name,
+        sealed
+    )
+    .execute(db)
+    .await?;
+    let sealed = stored(db, name).await?.ok_or_else(|| Error::internal("a platform secret vanished"))?;
+    open(vault, name, &sealed)
+}
+
+/// Opens a sealed secret of the platform.
+pub fn open(vault: &Vault, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    vault.open(scope(name), sealed).map_err(Error::internal)
+}
+
+async fn stored(db: &PgPool, name: &str) -> Result<Option<Vec<u8>>> {
+    let sealed = sqlx::query_scalar!("SELECT sealed FROM platform_secrets WHERE name = $1", name);
+    Ok(sealed.fetch_optional(db).await?)
+}
+
+fn scope(name: &str) -> Scope<'_> {
+    Scope { kind: "platform", id: "", name, version: 1 }
+}

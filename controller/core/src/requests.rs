@@ -1,0 +1,120 @@
+//! Idempotency: a call with a `request_id` is answered once. Its key is written with the act, so a repeated call finds
+//! either all of it or nothing. Only names of what was made are kept, never an answer, so no secret is shown twice.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use prost::Message;
+use sqlx::{PgExecutor, PgPool, postgres::PgDatabaseError};
+use uuid::Uuid;
+
+use crate::{
+    access::Call,
+    error::{Error, Result},
+    ids::{OperationId, UserId},
+    wire::request_id,
+};
+
+/// The key of a call.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Caller.
+    pub user: UserId,
+    /// RPC.
+    pub method: &'static str,
+    /// The caller's key.
+    pub id: Uuid,
+    /// SHA-256 of the request.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The key of a call, if it carries one.
+    pub fn from_call(call: &Call, id: &str, body: &impl Message) -> Result<Option<Self>> {
+        let Some(id) = request_id(id)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            user: call.principal()?.user,
+            method: call.method,
+            id,
+            body: digest(&SHA256, &body.encode_to_vec()).as_ref().to_vec(),
+        }))
+    }
+}
+
+/// What an answered call made.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// Project ref or organization slug.
+    pub resource: String,
+    /// Operation it started.
+    pub operation: Option<OperationId>,
+}
+
+/// What the same call made before. The same key with another body is refused.
+pub async fn replayed(db: &PgPool, request: Option<&Request>) -> Result<Option<Answered>> {
+    let Some(request) = request else {
+        return Ok(None);
+    };
+    let row = sqlx::query!(
+        "SELECT body_sha256, resource, operation FROM requests WHERE user_id = $1 AND method = $2 AND request_id = $3",
+        request.user.0,
+        request.method,
+        request.id,
+    )
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    if row.body_sha256 != request.body {
+        return Err(Error::field(
+            "request_id",
+            "was used with another request; use a new UUID for a new request",
+        ));
+    }
+    Ok(Some(Answered { resource: row.resource, operation: row.operation.map(OperationId) }))
+}
+
+/// Writes the key, in the transaction of the act. If the same call is under way elsewhere, this one loses.
+pub async fn record(
+    db: impl PgExecutor<'_>,
+    request: &Request,
+    resource: &str,
+    operation: Option<OperationId>,
+) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO requests (user_id, method, request_id, body_sha256, resource, operation)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        request.user.0,
+        request.method,
+        request.id,
+        request.body,
+        resource,
+        operation.map(|o| o.0),
+    )
+    .execute(db)
+    .await
+    .map_err(lost_race)?;
+    Ok(())
+}
+
+/// A duplicate key means that the same call was answered a moment ago.
+pub fn lost_race(error: sqlx::Error) -> Error {
+    let constraint = error
+        .as_database_error()
+        .and_then(|e| e.try_downcast_ref::<PgDatabaseError>())
+        .and_then(PgDatabaseError::constraint);
+    match constraint {
+        Some("requests_pkey") => Error::Aborted("the same request is being answered"),
+        _ => error.into(),
+    }
+}
+
+/// Forgets keys older than `age_seconds`.
+pub async fn forget(db: &PgPool, age_seconds: f64) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "DELETE FROM requests WHERE created_at < now() - make_interval(secs => $1)",
+        age_seconds
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected())
+}

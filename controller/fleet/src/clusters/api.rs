@@ -1,0 +1,194 @@
+//! `supalove.v1.ClusterService`. For the operator: the call layer has let nobody else through.
+
+use std::time::Duration;
+
+use supalove_certs::JoinToken;
+use supalove_proto::v1::{
+    self as pb, CreateJoinTokenRequest, CreateJoinTokenResponse, GetClusterRequest, GetClusterResponse,
+    GetNodeRequest, GetNodeResponse, ListNodesRequest, ListNodesResponse, NodeAlarm, NodeResources,
+    RevokeNodeRequest, RevokeNodeResponse, cluster_service_server::ClusterService,
+};
+use tonic::{Request, Response, Status};
+
+use super::{Cluster, ClusterKind, Node, NodeState, store, store::Wanted};
+use crate::sessions::Fleet;
+use supalove_core::{
+    Core,
+    access::Call,
+    audit,
+    error::{Error, Result, chain},
+    ids::{JoinTokenId, NodeId},
+    wire::{duration, page, page_size, parse_page_token, timestamp},
+};
+
+const DEFAULT_TTL: Duration = Duration::from_hours(1);
+const MAX_TTL: Duration = Duration::from_hours(7 * 24);
+const MAX_USES: u32 = 1000;
+
+/// The service.
+#[derive(Clone)]
+pub struct ClusterApi {
+    core: Core,
+    fleet: Fleet,
+}
+
+impl ClusterApi {
+    /// On the fleet.
+    pub fn new(fleet: Fleet) -> Self {
+        Self { core: fleet.core().clone(), fleet }
+    }
+}
+
+fn parse_node(id: &str) -> Result<NodeId> {
+    id.parse().map_err(|e: supalove_core::ids::InvalidId| Error::field("node_id", e.to_string()))
+}
+
+#[tonic::async_trait]
+impl ClusterService for ClusterApi {
+    async fn get_cluster(
+        &self,
+        request: Request<GetClusterRequest>,
+    ) -> Result<Response<GetClusterResponse>, Status> {
+        let cluster = store::find(&self.core.db, &request.get_ref().cluster, &self.core.times).await?;
+        Ok(Response::new(GetClusterResponse { cluster: Some(cluster.into()) }))
+    }
+
+    async fn list_nodes(
+        &self,
+        request: Request<ListNodesRequest>,
+    ) -> Result<Response<ListNodesResponse>, Status> {
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 50, 100)?;
+        let after = parse_page_token(&body.page_token)?;
+        let cluster = store::find(&self.core.db, &body.cluster, &self.core.times).await?;
+        let wanted = Wanted { cluster: Some(cluster.id), after: after.as_deref(), node: None };
+        let found = store::nodes(&self.core.db, wanted, size + 1, &self.core.times).await?;
+        let (found, next) = page(found, size, |n| n.name.clone());
+        let nodes = found.into_iter().map(pb::Node::from).collect();
+        Ok(Response::new(ListNodesResponse { nodes, next_page_token: next }))
+    }
+
+    async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<GetNodeResponse>, Status> {
+        let node =
+            store::node(&self.core.db, parse_node(&request.get_ref().node_id)?, &self.core.times).await?;
+        Ok(Response::new(GetNodeResponse { node: Some(node.into()) }))
+    }
+
+    async fn revoke_node(
+        &self,
+        request: Request<RevokeNodeRequest>,
+    ) -> Result<Response<RevokeNodeResponse>, Status> {
+        let (call, id) = (Call::from_request(&request)?, parse_node(&request.get_ref().node_id)?);
+        let node = store::revoke(
+            &self.core.db,
+            id,
+            &self.core.times,
+            &audit::Entry::from_call(&call, id.to_string()),
+        )
+        .await?;
+        // This replica at once; the others, and this one if the look fails, at their next poll.
+        if let Err(error) = self.fleet.judge().await {
+            tracing::warn!(node = %id, error = chain(&error), "the node's session is not ended yet");
+        }
+        Ok(Response::new(RevokeNodeResponse { node: Some(node.into()) }))
+    }
+
+    async fn create_join_token(
+        &self,
+        request: Request<CreateJoinTokenRequest>,
+    ) -> Result<Response<CreateJoinTokenResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let ttl = duration("ttl", body.ttl, DEFAULT_TTL, MAX_TTL)?;
+        if ttl.is_zero() {
+            return Err(Error::field("ttl", "must be more than 0").into());
+        }
+        let max_uses = match body.max_uses {
+            0 => 1,
+            uses if uses > MAX_USES => {
+                return Err(Error::field("max_uses", "must be at most 1000").into());
+            }
+            uses => uses,
+        };
+        let cluster = store::find(&self.core.db, &body.cluster, &self.core.times).await?;
+        let id = JoinTokenId::generate();
+        let token = JoinToken::generate(self.fleet.pki().roots().signing().fingerprint(), id.0)
+            .map_err(Error::internal)?;
+        let entry = audit::Entry::from_call(&call, id.to_string());
+        let uses = i32::try_from(max_uses).unwrap_or(1);
+        let hash = token.secret_hash();
+        let expires_at =
+            store::insert_join_token(&self.core.db, id, cluster.id, &hash, uses, ttl, &entry).await?;
+        Ok(Response::new(CreateJoinTokenResponse {
+            join_token: token.to_string(),
+            id: id.to_string(),
+            expire_time: Some(timestamp(expires_at)),
+            max_uses,
+            join_command: format!(
+                "SUPALOVE_JOIN_TOKEN={token} supalove-agent join --controller {}",
+                self.core.node_address
+            ),
+        }))
+    }
+}
+
+impl From<Cluster> for pb::Cluster {
+    fn from(c: Cluster) -> Self {
+        let count = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
+        let kind = match c.kind {
+            ClusterKind::Shared => pb::ClusterKind::Shared,
+            ClusterKind::Private => pb::ClusterKind::Private,
+        };
+        Self {
+            id: c.id.to_string(),
+            name: c.name,
+            kind: kind.into(),
+            nodes: count(c.nodes),
+            nodes_connected: count(c.nodes_connected),
+            projects: count(c.projects),
+            create_time: Some(timestamp(c.created_at)),
+        }
+    }
+}
+
+impl From<Node> for pb::Node {
+    fn from(n: Node) -> Self {
+        let state = match n.state {
+            NodeState::Enrolled => pb::NodeState::Enrolled,
+            NodeState::Ready => pb::NodeState::Ready,
+            NodeState::Unhealthy => pb::NodeState::Unhealthy,
+            NodeState::Lost => pb::NodeState::Lost,
+            NodeState::Revoked => pb::NodeState::Revoked,
+        };
+        let resources = |cpu: i32, memory: i32, disk: i64, slots: i32| NodeResources {
+            cpu_millis: cpu.unsigned_abs(),
+            memory_mib: memory.unsigned_abs(),
+            disk_mib: disk.unsigned_abs(),
+            slots: slots.unsigned_abs(),
+        };
+        Self {
+            id: n.id.to_string(),
+            cluster_id: n.cluster.to_string(),
+            name: n.name,
+            state: state.into(),
+            capacity: Some(resources(n.cpu.0, n.memory.0, n.disk.0, n.slots.0)),
+            used: Some(resources(n.cpu.1, n.memory.1, n.disk.1, n.slots.1)),
+            projects: u32::try_from(n.projects).unwrap_or(u32::MAX),
+            agent_version: n.agent_version,
+            engine_version: n.engine_version,
+            advertise_address: n.advertise_address,
+            last_seen_time: n.seen_at.map(timestamp),
+            blocked_slots: n.blocked,
+            unexplained_projects: n.unexplained,
+            create_time: Some(timestamp(n.created_at)),
+            revoke_time: n.revoked_at.map(timestamp),
+            certificate_expire_time: n.certificate_ends.map(timestamp),
+            certificate_ca_sha256: n.certificate_ca,
+            alarms: n.duplicate.map(duplicate).into_iter().collect(),
+        }
+    }
+}
+
+fn duplicate((at, message): (chrono::DateTime<chrono::Utc>, String)) -> NodeAlarm {
+    NodeAlarm { reason: "DUPLICATE_IDENTITY".to_owned(), message, time: Some(timestamp(at)) }
+}

@@ -1,0 +1,318 @@
+//! `supalove.node.v1.EnrollmentService`, on join connections: a token and a public key become a node, and a node whose
+//! certificate is of no use any more gets another. `RenewalService`, on renewal connections: the next certificate.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use supalove_certs::{JoinToken, NodeIdentity, RecoveryError, TokenError, csr_key_sha256, verify_recovery};
+use supalove_proto::node::v1::{
+    EnrollRequest, EnrollResponse, GetRecoveryNonceRequest, GetRecoveryNonceResponse, NodeCertificate,
+    RecoverRequest, RecoverResponse, RenewRequest, RenewResponse,
+    enrollment_service_server::EnrollmentService, renewal_service_server::RenewalService,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    nodes::is_plain,
+    store::{self, NewNode},
+};
+use crate::certificates::{Nonces, Pki};
+use supalove_core::{
+    Core, audit,
+    error::{Error, Result},
+    ids::NodeId,
+    wire::timestamp,
+};
+
+/// Times a certificate is signed anew because the fleet's roots have changed.
+const TRIES: usize = 5;
+
+/// The service.
+#[derive(Clone)]
+pub struct EnrolmentApi {
+    core: Core,
+    pki: Pki,
+    nonces: Arc<Nonces>,
+}
+
+/// A known node that asks for a certificate with its enrolled key.
+struct Holder {
+    identity: NodeIdentity,
+    key_sha256: [u8; 32],
+    agent_version: String,
+    method: &'static str,
+}
+
+/// `RenewalService` for the node that a connection's certificate names.
+pub struct Renewal {
+    enrolment: EnrolmentApi,
+    identity: NodeIdentity,
+}
+
+impl EnrolmentApi {
+    /// With the fleet's roots and nonces.
+    pub fn new(core: Core, pki: Pki, nonces: Arc<Nonces>) -> Self {
+        Self { core, pki, nonces }
+    }
+
+    /// For a renewal connection of this node.
+    pub fn renewal_of(&self, identity: NodeIdentity) -> Renewal {
+        Renewal { enrolment: self.clone(), identity }
+    }
+
+    /// One transaction: the token's use, the node and its certificate are written together or not at all.
+    async fn enroll(&self, body: &EnrollRequest) -> Result<EnrollResponse> {
+        let (hostname, token) = checked(body)?;
+        for _ in 0..TRIES {
+            if let Some(answer) = self.try_enroll(body, &hostname, &token).await? {
+                return Ok(answer);
+            }
+            self.pki.refresh().await?;
+        }
+        Err(ROOTS_CHANGE)
+    }
+
+    /// None if this replica's roots are not those of the fleet any more.
+    async fn try_enroll(
+        &self,
+        body: &EnrollRequest,
+        hostname: &str,
+        token: &JoinToken,
+    ) -> Result<Option<EnrollResponse>> {
+        if !self.pki.roots().fingerprints().contains(&token.ca()) {
+            return Err(refused(
+                "JOIN_TOKEN_FOREIGN",
+                "the join token belongs to another fleet, or to a retired root",
+            ));
+        }
+        let mut tx = self.core.db.begin().await?;
+        let stored = store::lock_join_token(&mut tx, token.id()).await?;
+        let stored = stored
+            .filter(|s| token.verify_hash(&s.secret_hash))
+            .ok_or_else(|| refused("JOIN_TOKEN_UNKNOWN", "the join token is not known"))?;
+        if stored.expired {
+            return Err(refused("JOIN_TOKEN_EXPIRED", "the join token has expired"));
+        }
+        if !stored.usable {
+            return Err(refused("JOIN_TOKEN_USED", "the join token has been used as often as it may be"));
+        }
+        let node = NodeId::generate();
+        let identity = NodeIdentity { cluster_id: stored.cluster.0, node_id: node.0 };
+        let Some((roots, issued)) = self.pki.sign(&mut tx, &body.csr_pem, &identity).await? else {
+            return Ok(None);
+        };
+        store::use_join_token(&mut tx, token.id()).await?;
+        let new = NewNode {
+            id: node,
+            cluster: stored.cluster,
+            name: hostname,
+            agent_version: &body.agent_version,
+            key_sha256: &issued.spki_sha256,
+            trusted_ca: roots.fingerprints().iter().map(ToString::to_string).collect(),
+        };
+        store::insert_node(&mut tx, &new).await?;
+        store::insert_certificate(&mut tx, node, &issued, roots.signing().fingerprint()).await?;
+        let entry =
+            audit::Entry::system(node.to_string(), "/supalove.node.v1.EnrollmentService/Enroll", hostname);
+        audit::record(&mut *tx, &entry).await?;
+        tx.commit().await?;
+        tracing::info!(%node, cluster = %stored.cluster, hostname, "a node joined");
+        Ok(Some(EnrollResponse {
+            node_id: node.to_string(),
+            certificate_pem: issued.cert_pem,
+            ca_pem: roots.signing().cert_pem().to_owned(),
+            expire_time: Some(timestamp(issued.not_after)),
+            fleet_id: self.core.fleet_id.clone(),
+            cluster_id: stored.cluster.to_string(),
+            trusted_ca_pem: roots.trusted_pem(),
+        }))
+    }
+
+    /// A certificate for a node's enrolled key. `nonce` is used up with it. The key stays the same for a node's life: a
+    /// crash on either side then never leaves a node whose key the controller does not know, and `Recover` always works.
+    async fn certify(
+        &self,
+        holder: Holder,
+        csr_pem: &str,
+        nonce: Option<(&[u8], DateTime<Utc>)>,
+    ) -> Result<NodeCertificate> {
+        let node = NodeId(holder.identity.node_id);
+        // Before anything is locked: strangers come this far.
+        let enrolled = store::enrolled_key(&self.core.db, node).await?;
+        if enrolled.ok_or_else(|| unproven("NODE_UNKNOWN", "no such node"))? != holder.key_sha256 {
+            return Err(unproven(
+                "KEY_MISMATCH",
+                "the request is not of the key that the node enrolled with",
+            ));
+        }
+        for _ in 0..TRIES {
+            if let Some(certificate) = self.try_certify(&holder, csr_pem, nonce).await? {
+                return Ok(certificate);
+            }
+            self.pki.refresh().await?;
+        }
+        Err(ROOTS_CHANGE)
+    }
+
+    /// None if this replica's roots are not those of the fleet any more.
+    async fn try_certify(
+        &self,
+        holder: &Holder,
+        csr_pem: &str,
+        nonce: Option<(&[u8], DateTime<Utc>)>,
+    ) -> Result<Option<NodeCertificate>> {
+        let node = NodeId(holder.identity.node_id);
+        let mut tx = self.core.db.begin().await?;
+        // The row stays locked, so that a revocation comes before or after.
+        let stored =
+            store::lock_node(&mut tx, node).await?.ok_or_else(|| unproven("NODE_UNKNOWN", "no such node"))?;
+        if let Some((nonce, ends)) = nonce
+            && !store::use_nonce(&mut tx, nonce, ends).await?
+        {
+            return Err(unproven("NONCE_INVALID", "the nonce has been used or has expired"));
+        }
+        if stored.revoked {
+            return Err(Error::FailedPrecondition {
+                reason: "NODE_REVOKED",
+                message: "this node was revoked by an operator; join the host anew under another name"
+                    .to_owned(),
+            });
+        }
+        let identity = NodeIdentity { cluster_id: stored.cluster.0, ..holder.identity };
+        let Some((roots, issued)) = self.pki.sign(&mut tx, csr_pem, &identity).await? else {
+            return Ok(None);
+        };
+        store::insert_certificate(&mut tx, node, &issued, roots.signing().fingerprint()).await?;
+        let entry = audit::Entry::system(node.to_string(), holder.method, node.to_string());
+        audit::record(&mut *tx, &entry).await?;
+        tx.commit().await?;
+        let (version, ends) = (&holder.agent_version, issued.not_after);
+        tracing::info!(%node, method = holder.method, version, serial = issued.serial_hex, %ends, "a certificate was issued");
+        Ok(Some(roots.answer(&issued)))
+    }
+
+    async fn recover(&self, node: NodeId, body: RecoverRequest) -> Result<RecoverResponse> {
+        check_version(&body.agent_version)?;
+        let ends = self.nonces.end_of(node, &body.nonce);
+        let ends = ends
+            .ok_or_else(|| unproven("NONCE_INVALID", "the nonce is not one of this fleet for this node"))?;
+        let key_sha256 = verify_recovery(node.0, &body.nonce, &body.csr_pem, &body.signature).map_err(
+            |error| match error {
+                RecoveryError::Csr(csr) => Error::field("csr_pem", csr.to_string()),
+                RecoveryError::Signature => unproven("SIGNATURE_INVALID", "the signature does not match"),
+            },
+        )?;
+        let holder = Holder {
+            // The cluster is the stored one's.
+            identity: NodeIdentity { cluster_id: uuid::Uuid::nil(), node_id: node.0 },
+            key_sha256,
+            agent_version: body.agent_version,
+            method: "/supalove.node.v1.EnrollmentService/Recover",
+        };
+        let certificate = self.certify(holder, &body.csr_pem, Some((&body.nonce, ends))).await?;
+        Ok(RecoverResponse { certificate: Some(certificate) })
+    }
+}
+
+impl Renewal {
+    async fn renew(&self, body: RenewRequest) -> Result<RenewResponse> {
+        check_version(&body.agent_version)?;
+        let key_sha256 = csr_key_sha256(&body.csr_pem).map_err(|e| Error::field("csr_pem", e.to_string()))?;
+        let holder = Holder {
+            identity: self.identity,
+            key_sha256,
+            agent_version: body.agent_version,
+            method: "/supalove.node.v1.RenewalService/Renew",
+        };
+        let certificate = self.enrolment.certify(holder, &body.csr_pem, None).await?;
+        Ok(RenewResponse { certificate: Some(certificate) })
+    }
+}
+
+#[tonic::async_trait]
+impl EnrollmentService for EnrolmentApi {
+    async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
+        let answer = Self::enroll(self, request.get_ref()).await;
+        if let Err(error) = &answer {
+            let hostname = hostname(&request.get_ref().hostname).unwrap_or_default();
+            tracing::warn!(hostname, %error, "a host was not let in");
+        }
+        Ok(Response::new(answer?))
+    }
+
+    /// Whoever asks gets one: it is worth nothing without the node's key, and says nothing about the node.
+    async fn get_recovery_nonce(
+        &self,
+        request: Request<GetRecoveryNonceRequest>,
+    ) -> Result<Response<GetRecoveryNonceResponse>, Status> {
+        let node = parse_node(&request.get_ref().node_id)?;
+        let ends = store::nonce_end(&self.core.db, self.core.times.recovery_nonce).await?;
+        let nonce = self.nonces.make(node, ends)?;
+        Ok(Response::new(GetRecoveryNonceResponse { nonce, expire_time: Some(timestamp(ends)) }))
+    }
+
+    async fn recover(&self, request: Request<RecoverRequest>) -> Result<Response<RecoverResponse>, Status> {
+        let node = parse_node(&request.get_ref().node_id)?;
+        let answer = Self::recover(self, node, request.into_inner()).await;
+        if let Err(error) = &answer {
+            tracing::warn!(%node, %error, "a node was not let back in");
+        }
+        Ok(Response::new(answer?))
+    }
+}
+
+#[tonic::async_trait]
+impl RenewalService for Renewal {
+    async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
+        let answer = Self::renew(self, request.into_inner()).await;
+        if let Err(error) = &answer {
+            tracing::warn!(node = %NodeId(self.identity.node_id), %error, "a certificate was not renewed");
+        }
+        Ok(Response::new(answer?))
+    }
+}
+
+const ROOTS_CHANGE: Error = Error::Aborted("the fleet's roots are being changed");
+
+fn parse_node(id: &str) -> Result<NodeId> {
+    id.parse().map_err(|e: supalove_core::ids::InvalidId| Error::field("node_id", e.to_string()))
+}
+
+/// It goes into rows and logs.
+fn check_version(text: &str) -> Result<()> {
+    if is_plain(text) { Ok(()) } else { Err(Error::field("agent_version", "must be a version")) }
+}
+
+/// Somebody who has not shown to be the node.
+fn unproven(reason: &'static str, what: &str) -> Error {
+    Error::Unauthenticated { reason, message: what.to_owned() }
+}
+
+/// What can be said of a request without the database: the host's name and the token.
+pub(super) fn checked(body: &EnrollRequest) -> Result<(String, JoinToken)> {
+    let hostname = hostname(&body.hostname)?;
+    check_version(&body.agent_version)?;
+    let token = body.join_token.parse();
+    Ok((hostname, token.map_err(|e: TokenError| Error::field("join_token", e.to_string()))?))
+}
+
+/// One sentence for people; what to do is the same each time.
+fn refused(reason: &'static str, what: &str) -> Error {
+    Error::Unauthenticated {
+        reason,
+        message: format!("{what}; make a new one with: supalove join-token create"),
+    }
+}
+
+/// RFC 1123 labels, as host names are.
+fn hostname(text: &str) -> Result<String> {
+    let valid = !text.is_empty()
+        && text.len() <= 253
+        && text.split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && !label.starts_with('-')
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        });
+    if valid { Ok(text.to_lowercase()) } else { Err(Error::field("hostname", "must be a host name")) }
+}

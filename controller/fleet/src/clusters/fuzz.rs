@@ -1,0 +1,89 @@
+//! Fuzz targets of what hosts say: the request to join, and Hello.
+
+use prost::Message as _;
+use supalove_certs::{CaFingerprint, JoinToken};
+use supalove_fuzz::{Samples, Verdict, bytes};
+use supalove_proto::node::v1::{BlockedSlot, Capacity, EnrollRequest, HelloResponse};
+use uuid::Uuid;
+
+use super::{enrolment, hello_values, nodes};
+use supalove_core::error::Error;
+
+#[test]
+fn enrolment_requests() {
+    let ca: CaFingerprint = "07".repeat(32).parse().unwrap();
+    let token = JoinToken::generate(ca, Uuid::from_u128(7)).unwrap();
+    let sample = EnrollRequest {
+        join_token: token.to_string(),
+        hostname: "node-1.example.com".into(),
+        csr_pem: "-----BEGIN CERTIFICATE REQUEST-----".into(),
+        agent_version: "0.1.0".into(),
+    };
+    bytes(
+        "Enroll",
+        &Samples::of([sample.encode_to_vec()]).words(["slj1.", "-", ".", "\u{1b}[2J"]),
+        |input| {
+            let Ok(request) = EnrollRequest::decode(input) else { return Verdict::Refused };
+            let checked = enrolment::checked(&request);
+            match &checked {
+                Ok((hostname, read)) => {
+                    assert!(!hostname.is_empty() && hostname.len() <= 253);
+                    assert!(hostname.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase()));
+                    assert!(nodes::is_plain(&request.agent_version));
+                    let same = read.to_string() == token.to_string();
+                    assert_eq!(
+                        read.verify_hash(&token.secret_hash()) && read.id() == token.id() && read.ca() == ca,
+                        same
+                    );
+                }
+                Err(Error::Invalid(fields)) => assert!(fields.iter().all(|field| !field.field.is_empty())),
+                Err(error) => panic!("not the caller's fault? {error:?}"),
+            }
+            Verdict::of(&checked)
+        },
+    );
+}
+
+#[test]
+fn hellos() {
+    let sample = HelloResponse {
+        protocol_min: 1,
+        protocol_max: 1,
+        agent_version: "0.1.0".into(),
+        engine_version: "20.10".into(),
+        capacity: Some(Capacity { cpu_millis: 2000, memory_mib: 4096, disk_mib: 10_000 }),
+        boot_id: "b".into(),
+        advertise_address: "node-1.example.com".into(),
+        port_base: 5500,
+        slots: 2048,
+        network_range: "10.213.0.0/16".into(),
+        blocked_slots: vec![BlockedSlot { slot: 3, reason: "port 5524 is in use".into() }],
+        ..HelloResponse::default()
+    };
+    let words = ["10.0.0.0/8", "10.213.0.1/16", "0.0.0.0/0", "::1", "/27"];
+    bytes("Hello", &Samples::of([sample.encode_to_vec()]).words(words), |input| {
+        let Ok(hello) = HelloResponse::decode(input) else { return Verdict::Refused };
+        let values = hello_values(&hello);
+        match &values {
+            Ok(values) => check_hello(values),
+            Err(why) => assert!(!why.is_empty()),
+        }
+        Verdict::of(&values)
+    });
+}
+
+/// Every slot has its ports and its network, and every text can be a row.
+fn check_hello(values: &nodes::HelloValues) {
+    assert!(values.slots >= 0 && values.port_base >= 1024);
+    assert!(i64::from(values.port_base) + i64::from(values.slots) * 8 <= 65_536);
+    let networks = 1_u64 << (27 - values.network_range.prefix_len());
+    assert!(u64::try_from(values.slots).unwrap() <= networks);
+    assert_eq!(values.network_range.network(), values.network_range.addr());
+    assert!(values.cpu_millis >= 0 && values.memory_mib >= 0 && values.disk_mib >= 0);
+    assert!(values.cpu_millis.checked_mul(8).is_some(), "overcommit must not overflow");
+    assert_eq!(values.blocked.len(), values.blocked_reasons.len());
+    let texts = [&values.boot_id, &values.agent_version, &values.engine_version, &values.advertise_address];
+    for text in texts.into_iter().chain(&values.blocked_reasons) {
+        assert!(text.chars().count() <= 253 && !text.contains(char::is_control), "{text:?}");
+    }
+}

@@ -1,0 +1,298 @@
+//! A node: what it says of itself at Hello, and how it is.
+
+use std::ops::Range;
+
+use chrono::{DateTime, Utc};
+use ipnet::Ipv4Net;
+use sqlx::postgres::types::PgRange;
+use supalove_certs::{CaFingerprint, MAX_ROOTS};
+use supalove_proto::node::v1::{BlockedSlot, HelloResponse};
+
+use crate::clusters::ClusterKind;
+use supalove_core::{
+    ids::{ClusterId, NodeId},
+    times::Times,
+};
+
+/// How a node is, by its last sign of life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// Never connected.
+    Enrolled,
+    /// Connected.
+    Ready,
+    /// Silent for `silent_after`.
+    Unhealthy,
+    /// Silent for `lost_after`.
+    Lost,
+    /// Locked out, whatever its signs of life.
+    Revoked,
+}
+
+impl NodeState {
+    /// From the last sign of life.
+    pub fn derive(
+        seen_at: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+        kind: ClusterKind,
+        times: &Times,
+    ) -> Self {
+        let Some(seen_at) = seen_at else {
+            return Self::Enrolled;
+        };
+        let silence = (now - seen_at).to_std().unwrap_or_default();
+        if silence >= kind.lost_after(times) {
+            Self::Lost
+        } else if silence >= times.silent_after {
+            Self::Unhealthy
+        } else {
+            Self::Ready
+        }
+    }
+}
+
+/// A node as callers see it.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Id.
+    pub id: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Host name.
+    pub name: String,
+    /// How it is.
+    pub state: NodeState,
+    /// Cpu millis: capacity, used.
+    pub cpu: (i32, i32),
+    /// Memory MiB: capacity, used.
+    pub memory: (i32, i32),
+    /// Disk MiB: capacity, used.
+    pub disk: (i64, i64),
+    /// Slots: all, taken.
+    pub slots: (i32, i32),
+    /// Projects placed on it.
+    pub projects: i64,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Version of the engine.
+    pub engine_version: String,
+    /// Where published ports are reached.
+    pub advertise_address: String,
+    /// Last sign of life.
+    pub seen_at: Option<DateTime<Utc>>,
+    /// Blocked slots with who holds what.
+    pub blocked: Vec<String>,
+    /// Projects found that no placement explains.
+    pub unexplained: Vec<String>,
+    /// When it joined.
+    pub created_at: DateTime<Utc>,
+    /// When it was locked out.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// End of its newest certificate.
+    pub certificate_ends: Option<DateTime<Utc>>,
+    /// Root that signed its newest certificate, hex.
+    pub certificate_ca: String,
+    /// When two agents were last seen with its identity, and which.
+    pub duplicate: Option<(DateTime<Utc>, String)>,
+}
+
+/// What Hello says, checked and in the database's types.
+#[derive(Debug, Clone)]
+pub struct HelloValues {
+    /// Cpu millis of the host.
+    pub cpu_millis: i32,
+    /// Memory MiB of the host.
+    pub memory_mib: i32,
+    /// Disk MiB of the host.
+    pub disk_mib: i64,
+    /// First port of slot 0.
+    pub port_base: i32,
+    /// Range of the slots' networks.
+    pub network_range: Ipv4Net,
+    /// Number of slots.
+    pub slots: i32,
+    /// Blocked slots as ranges.
+    pub blocked: Vec<PgRange<i32>>,
+    /// Who holds what.
+    pub blocked_reasons: Vec<String>,
+    /// Identity of this boot.
+    pub boot_id: String,
+    /// Run of the agent.
+    pub run_id: String,
+    /// Roots that it trusts, hex.
+    pub trusted_ca: Vec<String>,
+    /// Version of the agent.
+    pub agent_version: String,
+    /// Version of the engine.
+    pub engine_version: String,
+    /// Where published ports are reached.
+    pub advertise_address: String,
+}
+
+/// Ports in a slot's block.
+pub const PORTS_PER_SLOT: i32 = 8;
+/// Longest boot id or version in characters.
+const PLAIN_CHARS: usize = 128;
+/// Longest reason of a blocked slot in characters.
+const REASON_CHARS: usize = 200;
+/// Slots that the ports of a host have room for.
+const MOST_SLOTS: usize = 65_536 / 8;
+/// Largest factor by which a cluster may offer more than its hosts have.
+const MOST_OVERCOMMIT: i32 = 64;
+/// Prefix length of a slot's network.
+pub const SLOT_PREFIX: u8 = 27;
+
+/// Checks what an agent says of its host; the error names what is wrong.
+pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
+    let capacity = hello.capacity.ok_or("no capacity")?;
+    let texts = [&hello.boot_id, &hello.agent_run_id, &hello.agent_version, &hello.engine_version];
+    if !texts.into_iter().all(|text| is_plain(text)) {
+        return Err(format!(
+            "boot_id and versions must have at most {PLAIN_CHARS} characters, none of control"
+        ));
+    }
+    let network_range: Ipv4Net =
+        hello.network_range.parse().map_err(|_| "network_range is not an IPv4 network")?;
+    let slots = i32::try_from(hello.slots).map_err(|_| "too many slots")?;
+    let port_base = i32::try_from(hello.port_base).map_err(|_| "port_base is no port")?;
+    let networks = 1i64 << SLOT_PREFIX.saturating_sub(network_range.prefix_len()).min(27);
+    if network_range.prefix_len() > SLOT_PREFIX || i64::from(slots) > networks {
+        return Err(format!("network_range {network_range} is too small for {slots} slots"));
+    }
+    if port_base < 1024 || i64::from(port_base) + i64::from(slots) * i64::from(PORTS_PER_SLOT) > 65_536 {
+        return Err(format!("ports from {port_base} do not hold {slots} slots"));
+    }
+    if !is_host(&hello.advertise_address) {
+        return Err("advertise_address is neither a host name nor an address".to_owned());
+    }
+    if network_range.trunc() != network_range {
+        return Err(format!(
+            "network_range {network_range} is no network: its first address is {}",
+            network_range.network()
+        ));
+    }
+    let (blocked, blocked_reasons) = blocked_ranges(&hello.blocked_slots, slots);
+    Ok(HelloValues {
+        cpu_millis: bounded(capacity.cpu_millis).ok_or("too much cpu")?,
+        memory_mib: bounded(capacity.memory_mib).ok_or("too much memory")?,
+        disk_mib: i64::try_from(capacity.disk_mib).map_err(|_| "too much disk")?,
+        port_base,
+        network_range,
+        slots,
+        blocked,
+        blocked_reasons,
+        boot_id: hello.boot_id.clone(),
+        run_id: hello.agent_run_id.clone(),
+        trusted_ca: named_roots(&hello.trusted_ca_sha256),
+        agent_version: hello.agent_version.clone(),
+        engine_version: hello.engine_version.clone(),
+        advertise_address: hello.advertise_address.clone(),
+    })
+}
+
+/// A capacity that can still be multiplied by a cluster's overcommit.
+fn bounded(value: u32) -> Option<i32> {
+    i32::try_from(value).ok().filter(|value| *value <= i32::MAX / MOST_OVERCOMMIT)
+}
+
+/// Text that a node says of itself: it goes into rows and onto screens.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.chars().count() <= PLAIN_CHARS && !text.chars().any(char::is_control)
+}
+
+/// Of what an agent says it trusts: names of roots only, and not more than a bundle holds.
+pub fn named_roots(said: &[String]) -> Vec<String> {
+    let named = |text: &&String| text.parse::<CaFingerprint>().is_ok();
+    said.iter().filter(named).take(MAX_ROOTS).cloned().collect()
+}
+
+/// A host name or an address: it becomes part of URLs.
+fn is_host(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
+        || (!text.is_empty()
+            && text.len() <= 253
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+            && !text.starts_with(['-', '.']))
+}
+
+/// Blocked slots as ranges and as sentences, neighbours with the same reason as one.
+pub fn blocked_ranges(blocked: &[BlockedSlot], slots: i32) -> (Vec<PgRange<i32>>, Vec<String>) {
+    let mut runs: Vec<(Range<i32>, &str)> = Vec::new();
+    for BlockedSlot { slot, reason } in blocked {
+        let Some(slot) = i32::try_from(*slot).ok().filter(|slot| *slot < slots) else { continue };
+        match runs.last_mut() {
+            Some((run, said)) if run.end == slot && said == reason => run.end += 1,
+            _ => runs.push((slot..slot + 1, reason)),
+        }
+    }
+    let sentence = |run: &Range<i32>, reason: &str| {
+        let reason: String = reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS).collect();
+        match run.end - run.start {
+            1 => format!("slot {}: {reason}", run.start),
+            _ => format!("slots {} to {}: {reason}", run.start, run.end - 1),
+        }
+    };
+    let sentences =
+        runs.into_iter().map(|(run, reason)| (PgRange::from(run.clone()), sentence(&run, reason)));
+    sentences.take(MOST_SLOTS).unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use supalove_proto::node::v1::Capacity;
+
+    use super::*;
+
+    #[test]
+    fn neighbours_blocked_for_one_reason_are_one_sentence() {
+        let blocked = |slot, reason: &str| BlockedSlot { slot, reason: reason.into() };
+        let all = [
+            blocked(0, "full"),
+            blocked(1, "full"),
+            blocked(3, "full"),
+            blocked(4, "port"),
+            blocked(9, "far"),
+        ];
+        let (ranges, sentences) = blocked_ranges(&all, 8);
+        assert_eq!(ranges, [PgRange::from(0..2), PgRange::from(3..4), PgRange::from(4..5)]);
+        assert_eq!(sentences, ["slots 0 to 1: full", "slot 3: full", "slot 4: port"]);
+    }
+
+    #[test]
+    fn silence_makes_a_node_unhealthy_then_lost_later_in_private_clusters() {
+        let (times, now) = (Times::default(), Utc::now());
+        let state =
+            |seconds, kind| NodeState::derive(Some(now - TimeDelta::seconds(seconds)), now, kind, &times);
+        assert_eq!(state(19, ClusterKind::Shared), NodeState::Ready);
+        assert_eq!(state(20, ClusterKind::Shared), NodeState::Unhealthy);
+        assert_eq!(state(90, ClusterKind::Shared), NodeState::Lost);
+        assert_eq!(state(90, ClusterKind::Private), NodeState::Unhealthy);
+        assert_eq!(state(300, ClusterKind::Private), NodeState::Lost);
+        assert_eq!(NodeState::derive(None, now, ClusterKind::Shared, &times), NodeState::Enrolled);
+    }
+
+    fn hello() -> HelloResponse {
+        HelloResponse {
+            capacity: Some(Capacity { cpu_millis: 2000, memory_mib: 4096, disk_mib: 10_000 }),
+            port_base: 5500,
+            slots: 2048,
+            network_range: "10.213.0.0/16".into(),
+            advertise_address: "node-1.example.com".into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_hello_whose_slots_do_not_fit_its_ports_or_networks_is_refused() {
+        assert!(hello_values(&hello()).is_ok());
+        assert!(hello_values(&HelloResponse { slots: 2049, ..hello() }).is_err());
+        assert!(hello_values(&HelloResponse { port_base: 60_000, ..hello() }).is_err());
+        assert!(
+            hello_values(&HelloResponse { network_range: "10.0.0.0/30".into(), slots: 1, ..hello() })
+                .is_err()
+        );
+        assert!(hello_values(&HelloResponse { capacity: None, ..hello() }).is_err());
+        assert!(hello_values(&HelloResponse { advertise_address: "a b/c".into(), ..hello() }).is_err());
+    }
+}

@@ -1,0 +1,15 @@
+//! The fleet: clusters and their nodes, how hosts join them, the certificates of both sides, and the live sessions of agents.
+//!
+//! In: hosts that dial the node port. Out: `fleet.session(node)` and `fleet.bulk(node)`, gRPC clients of a connected agent,
+//! and each session to whoever works with sessions ([`SessionHandler`]).
+
+pub mod certificates;
+pub mod clusters;
+pub mod sessions;
+
+mod open;
+mod rules;
+
+pub use open::open;
+pub use rules::RULES;
+pub use sessions::{AgentClient, BulkClient, Fleet, NodePort, Session, SessionHandler};

@@ -1,0 +1,94 @@
+//! Opening the room: the first cluster, the first root, and what the server mounts.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+use supalove_core::{
+    Core, Room,
+    error::{Error, Result},
+    hints::Hint,
+    jobs::{
+        Job, Rhythm,
+        Rhythm::{Every, Woken},
+    },
+    platform,
+};
+use supalove_proto::v1::{
+    authority_service_server::AuthorityServiceServer, cluster_service_server::ClusterServiceServer,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    certificates::{self, AuthorityApi, Nonces, Pki},
+    clusters::{self, ClusterApi, enrolment::EnrolmentApi},
+    rules::RULES,
+    sessions::{Fleet, NodePort},
+};
+
+/// Opens the room. Sessions are served only after [`Fleet::handle_sessions`].
+pub async fn open(core: &Core) -> Result<Fleet> {
+    clusters::store::ensure_default(&core.db).await?;
+    certificates::store::ensure_first(core).await?;
+    Ok(Fleet::new(core.clone(), Pki::load(core).await?))
+}
+
+impl Fleet {
+    /// What the server mounts.
+    pub fn room(&self) -> Room {
+        let core = self.core();
+        let authorities = AuthorityApi::new(core.clone(), self.pki().clone());
+        Room::new("fleet", RULES)
+            .service(ClusterServiceServer::new(ClusterApi::new(self.clone())))
+            .service(AuthorityServiceServer::new(authorities))
+            .job(job("fleet.follow_roots", Woken(Hint::Roots, core.times.poll), self, |fleet| async move {
+                fleet.pki().refresh().await
+            }))
+            .job(job(
+                "fleet.judge_sessions",
+                Woken(Hint::Sessions, core.times.poll),
+                self,
+                |fleet| async move { fleet.judge().await },
+            ))
+            .job(job("fleet.flush_seen", Every(core.times.seen_flush), self, |fleet| async move {
+                fleet.flush_seen().await
+            }))
+            .job(Job::leased("fleet.prune", Every(core.times.prune), {
+                let db = core.db.clone();
+                move |_| prune(db.clone())
+            }))
+    }
+
+    /// The listener that agents dial.
+    pub async fn node_port(&self) -> Result<NodePort> {
+        let core = self.core();
+        let key = platform::secret(&core.db, &core.vault, "recovery-nonce-key", || {
+            Nonces::generate_key().map(Zeroizing::new)
+        })
+        .await?;
+        let enrolment = EnrolmentApi::new(core.clone(), self.pki().clone(), Arc::new(Nonces::new(&key)));
+        Ok(NodePort { fleet: self.clone(), enrolment })
+    }
+}
+
+/// A job of each replica on its own sessions.
+fn job<F>(
+    name: &'static str,
+    rhythm: Rhythm,
+    fleet: &Fleet,
+    work: impl Fn(Fleet) -> F + Send + Sync + 'static,
+) -> Job
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let fleet = fleet.clone();
+    Job::on_each(name, rhythm, move |_| work(fleet.clone()))
+}
+
+/// Deletes used nonces that have long expired.
+async fn prune(db: PgPool) -> Result<()> {
+    sqlx::query!("DELETE FROM used_recovery_nonces WHERE expires_at < now() - interval '1 day'")
+        .execute(&db)
+        .await
+        .map(|_| ())
+        .map_err(Error::from)
+}

@@ -1,0 +1,119 @@
+//! Bulk connections: logs and tunnels, apart from control. Dialled by the agent when asked, one per node, kept while it lives.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use supalove_proto::node::v1::{OpenBulkRequest, node_bulk_service_client::NodeBulkServiceClient};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use super::{Fleet, MAX_MESSAGE_BYTES, Session, channel, severable::Severable};
+use supalove_core::{
+    error::{Error, Result},
+    ids::NodeId,
+};
+
+/// A gRPC client of an agent's bulk service.
+pub type BulkClient = NodeBulkServiceClient<Channel>;
+
+/// A bulk connection; cancelling the token cuts it, whoever holds the channel.
+type Connection = (Channel, CancellationToken);
+
+/// By node: the newest bulk connection, and whoever waits for it.
+#[derive(Debug, Default)]
+pub struct BulkConnections(Mutex<HashMap<NodeId, watch::Sender<Option<Connection>>>>);
+
+impl BulkConnections {
+    fn subscribe(&self, node: NodeId) -> watch::Receiver<Option<Connection>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(node).or_insert_with(|| watch::Sender::new(None)).subscribe()
+    }
+
+    /// The connection before it is cut: a node asks for a second only if the first is of no use.
+    fn publish(&self, node: NodeId, connection: Option<Connection>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = all.entry(node).or_insert_with(|| watch::Sender::new(None)).send_replace(connection);
+        if let Some((_, cut)) = before {
+            cut.cancel();
+        }
+    }
+
+    /// Cuts a node's connection.
+    pub fn cut(&self, node: NodeId) {
+        self.publish(node, None);
+    }
+}
+
+impl Fleet {
+    /// Takes a bulk connection that an agent dialled. Without a session here nobody has asked for it, and nobody has
+    /// looked whether the node may still come in.
+    pub async fn serve_bulk<IO>(&self, node: NodeId, io: IO)
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Ok(session) = self.session(node) else {
+            return tracing::warn!(%node, "a bulk connection without a session was refused");
+        };
+        let cut = session.cut.child_token();
+        match channel::over(Severable::new(io, cut.clone()), &self.0.core.times).await {
+            Ok(channel) => self.publish_bulk(&session, channel, cut),
+            Err(error) => tracing::warn!(%node, %error, "a bulk connection failed"),
+        }
+    }
+
+    /// A session that ends cuts what is published: nothing is for one that has ended meanwhile.
+    fn publish_bulk(&self, session: &Session, channel: Channel, cut: CancellationToken) {
+        let sessions = self.lock();
+        if sessions.get(&session.node).is_some_and(|live| live.epoch == session.epoch) {
+            self.0.bulk.publish(session.node, Some((channel, cut)));
+        } else {
+            cut.cancel();
+        }
+    }
+
+    /// The bulk service of a connected node; asks the agent to dial if there is no live connection.
+    pub async fn bulk(&self, node: NodeId) -> Result<BulkClient> {
+        let mut session = self.session(node)?;
+        let mut connection = self.0.bulk.subscribe(node);
+        let current = connection.borrow_and_update().clone();
+        if let Some((channel, _)) = current
+            && alive(&channel).await
+        {
+            return Ok(client(channel));
+        }
+        self.0.bulk.publish(node, None);
+        connection.mark_unchanged();
+        let dialled = async {
+            session.client.open_bulk(OpenBulkRequest {}).await.map_err(Error::internal)?;
+            let connection = connection.wait_for(Option::is_some).await.map_err(Error::internal)?.clone();
+            connection.map(|(channel, _)| channel).ok_or(Error::Aborted("the bulk connection was closed"))
+        };
+        let channel = tokio::time::timeout(self.0.core.times.agent_call, dialled).await.map_err(|_| {
+            Error::Unavailable {
+                message: format!("node {node} did not open a bulk connection in time"),
+                retry_after: self.0.core.times.poll,
+            }
+        })??;
+        Ok(client(channel))
+    }
+}
+
+fn client(channel: Channel) -> BulkClient {
+    NodeBulkServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// Whether the connection still stands: a channel whose connection is gone fails to become ready, since the connector
+/// refuses a second one.
+async fn alive(channel: &Channel) -> bool {
+    let mut channel = channel.clone();
+    let ready = std::future::poll_fn(|cx| {
+        tower::Service::<http::Request<tonic::body::Body>>::poll_ready(&mut channel, cx)
+    });
+    ready.await.is_ok()
+}

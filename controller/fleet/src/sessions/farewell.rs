@@ -1,0 +1,150 @@
+//! Ending a session from this side: the agent is told why, then the connection is cut. Who has to go is looked up every
+//! poll, so that what one replica decides holds on all of them.
+
+use std::time::Duration;
+
+use supalove_proto::node::v1::{
+    GoodbyeReason, GoodbyeRequest, node_agent_service_client::NodeAgentServiceClient,
+};
+use tonic::{Code, transport::Channel};
+
+use super::{Fleet, Session, store};
+use supalove_core::{
+    error::{Result, chain},
+    ids::NodeId,
+    times::Times,
+    wire,
+};
+
+/// Why a session ends, as the agent hears it.
+#[derive(Debug, Clone)]
+pub struct Farewell {
+    reason: GoodbyeReason,
+    message: String,
+    retry_after: Duration,
+}
+
+impl Farewell {
+    /// Locked out.
+    pub fn revoked(times: &Times) -> Self {
+        Self {
+            reason: GoodbyeReason::Revoked,
+            message: "this node was revoked by an operator; to bring the host back, join it anew under another name"
+                .to_owned(),
+            retry_after: times.revoked_retry,
+        }
+    }
+
+    /// Another process has the identity.
+    pub fn duplicate(retry_after: Duration) -> Self {
+        Self {
+            reason: GoodbyeReason::DuplicateIdentity,
+            message: "another agent with this node's identity is connected: the state directory was copied; stop one \
+                      of the two, and join its host anew"
+                .to_owned(),
+            retry_after,
+        }
+    }
+
+    fn superseded() -> Self {
+        let message = "a newer session of this agent has taken over".to_owned();
+        Self { reason: GoodbyeReason::Superseded, message, retry_after: Duration::ZERO }
+    }
+
+    fn retired() -> Self {
+        let message = "the root that signed this connection's certificate is no longer trusted".to_owned();
+        Self { reason: GoodbyeReason::CertificateRetired, message, retry_after: Duration::ZERO }
+    }
+}
+
+/// Tells the agent; true if it is alive to hear it. One that does not know the call is alive as well.
+pub async fn tell(channel: Channel, farewell: &Farewell, times: &Times) -> bool {
+    let request = GoodbyeRequest {
+        reason: farewell.reason.into(),
+        message: farewell.message.clone(),
+        retry_after: Some(wire::proto_duration(farewell.retry_after)),
+    };
+    let mut client = NodeAgentServiceClient::new(channel);
+    match tokio::time::timeout(times.goodbye, client.goodbye(request)).await {
+        Ok(Ok(_)) => true,
+        Ok(Err(status)) => status.code() == Code::Unimplemented,
+        Err(_) => false,
+    }
+}
+
+impl Fleet {
+    /// Ends a session: nothing more is done in it, the agent is told, the connection is cut. True if the agent heard.
+    async fn dismiss(&self, session: Session, farewell: &Farewell) -> bool {
+        self.forget(session.node, session.epoch);
+        session.ended.cancel();
+        let heard = tell(session.channel.clone(), farewell, &self.0.core.times).await;
+        tracing::info!(
+            node = %session.node, epoch = session.epoch, reason = ?farewell.reason, heard, "session ended from this side"
+        );
+        session.cut.cancel();
+        heard
+    }
+
+    /// A newer session of the node has begun, here or on another replica. If the older one is another process that still
+    /// lives, the identity is in two places.
+    pub(super) async fn supersede(&self, older: Session, run_id: &str, boot_id: &str) {
+        if older.run_id == run_id {
+            self.dismiss(older, &Farewell::superseded()).await;
+            return;
+        }
+        let (node, farewell) = (older.node, Farewell::duplicate(self.0.core.times.duplicate_hold));
+        let detail = format!(
+            "two agents have this identity: run {} on boot {}, and run {run_id} on boot {boot_id}; the newest is served",
+            older.run_id, older.boot_id
+        );
+        if !self.dismiss(older, &farewell).await {
+            return;
+        }
+        tracing::error!(%node, detail, "duplicate identity");
+        if let Err(error) = store::duplicate(&self.0.core.db, node, &detail, &self.0.core.times).await {
+            tracing::warn!(%node, error = chain(&error), "the alarm was not written");
+        }
+    }
+
+    /// One look at the sessions of this replica.
+    pub async fn judge(&self) -> Result<()> {
+        let held: Vec<Session> = self.lock().values().cloned().collect();
+        let trusted = self.0.pki.roots().fingerprints();
+        for session in &held {
+            if session.issuer.is_some_and(|issuer| !trusted.contains(&issuer)) {
+                self.spawn_dismissal(session.clone(), Farewell::retired());
+            }
+        }
+        let nodes: Vec<_> = held.iter().map(|session| session.node.0).collect();
+        let epochs: Vec<_> = held.iter().map(|session| session.epoch).collect();
+        for ousted in store::ousted(&self.0.core.db, &nodes, &epochs).await? {
+            let Some(session) = held.iter().find(|session| session.node == ousted.node).cloned() else {
+                continue;
+            };
+            if ousted.revoked {
+                self.spawn_dismissal(session, Farewell::revoked(&self.0.core.times));
+            } else {
+                let fleet = self.clone();
+                tokio::spawn(async move { fleet.supersede(session, &ousted.run_id, &ousted.boot_id).await });
+            }
+        }
+        Ok(())
+    }
+
+    /// Agents that do not answer must not keep the others waiting.
+    fn spawn_dismissal(&self, session: Session, farewell: Farewell) {
+        // Once: the next look does not find it any more.
+        self.forget(session.node, session.epoch);
+        let fleet = self.clone();
+        tokio::spawn(async move { fleet.dismiss(session, &farewell).await });
+    }
+
+    /// Takes a session out of those that callers find, and cuts its bulk connection.
+    pub(super) fn forget(&self, node: NodeId, epoch: i64) {
+        let mut sessions = self.lock();
+        if sessions.get(&node).is_some_and(|live| live.epoch == epoch) {
+            sessions.remove(&node);
+            self.0.bulk.cut(node);
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Live agents: the sessions this replica holds.
+//!
+//! In comes an authenticated connection that an agent dialled; out goes a [`Session`] to whoever reconciles its projects.
+//! The HTTP/2 roles are swapped: this side is the gRPC client. The newest session of a node wins.
+
+mod bulk;
+mod channel;
+mod farewell;
+mod heard;
+mod port;
+mod severable;
+mod store;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use futures::future::BoxFuture;
+use supalove_certs::{CaFingerprint, NodeIdentity};
+use supalove_failpoints::failpoint;
+use supalove_proto::{
+    EPOCH_KEY, NODE_PROTOCOL,
+    node::v1::{
+        HelloRequest, HelloResponse, SetTrustRequest, Trust,
+        node_agent_service_client::NodeAgentServiceClient,
+    },
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Code, Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
+
+pub use bulk::BulkClient;
+pub use port::NodePort;
+
+use self::{farewell::Farewell, heard::Heard};
+use crate::{
+    certificates::{Pki, Roots},
+    clusters::{self, hello_values, named_roots},
+};
+use supalove_core::{
+    Core,
+    error::{Error, Result, chain},
+    ids::NodeId,
+};
+
+/// A gRPC client of an agent; every call carries the session's epoch.
+pub type AgentClient = NodeAgentServiceClient<InterceptedService<Channel, Epoch>>;
+
+/// Largest message either side takes: a stack with its configuration.
+pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Adds the epoch to calls.
+#[derive(Debug, Clone)]
+pub struct Epoch(MetadataValue<Ascii>);
+
+impl Interceptor for Epoch {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert(EPOCH_KEY, self.0.clone());
+        Ok(request)
+    }
+}
+
+/// One live connection of an agent.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Whose.
+    pub node: NodeId,
+    /// Number of the session, from the database.
+    pub epoch: i64,
+    /// Calls the agent.
+    pub client: AgentClient,
+    /// When the agent was last heard.
+    heard: Heard,
+    /// Cancelled when a newer session takes over, the node is locked out, or the controller stops.
+    pub ended: CancellationToken,
+    /// Run of the agent.
+    run_id: String,
+    /// Boot of its host.
+    boot_id: String,
+    /// Root that signed the certificate of the connection.
+    issuer: Option<CaFingerprint>,
+    /// The connection.
+    channel: Channel,
+    /// Cuts it.
+    cut: CancellationToken,
+}
+
+/// Who has dialled, by the certificate.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// The node.
+    pub identity: NodeIdentity,
+    /// Root that signed the certificate.
+    pub issuer: Option<CaFingerprint>,
+}
+
+/// Whoever works with sessions. Returns when the session is of no more use.
+pub trait SessionHandler: Send + Sync + 'static {
+    /// Works with a session until it ends.
+    fn run(&self, session: Session) -> BoxFuture<'static, ()>;
+}
+
+/// The sessions of this replica.
+#[derive(Clone)]
+pub struct Fleet(Arc<Inner>);
+
+struct Inner {
+    core: Core,
+    pki: Pki,
+    sessions: Mutex<HashMap<NodeId, Session>>,
+    bulk: bulk::BulkConnections,
+    handlers: OnceLock<Vec<Arc<dyn SessionHandler>>>,
+}
+
+impl Fleet {
+    /// No sessions yet.
+    pub fn new(core: Core, pki: Pki) -> Self {
+        Self(Arc::new(Inner {
+            core,
+            pki,
+            sessions: Mutex::default(),
+            bulk: bulk::BulkConnections::default(),
+            handlers: OnceLock::new(),
+        }))
+    }
+
+    /// The parts that all rooms stand on.
+    pub fn core(&self) -> &Core {
+        &self.0.core
+    }
+
+    /// The fleet's roots.
+    pub fn pki(&self) -> &Pki {
+        &self.0.pki
+    }
+
+    /// Whoever works with sessions, in the order in which each session is given to them. Called once, before the node port
+    /// opens.
+    pub fn handle_sessions(&self, handlers: Vec<Arc<dyn SessionHandler>>) {
+        let first = self.0.handlers.set(handlers).is_ok();
+        assert!(first, "session handlers were set twice");
+    }
+
+    /// The live session of a node.
+    pub fn session(&self, node: NodeId) -> Result<Session> {
+        self.lock().get(&node).cloned().ok_or_else(|| Error::Unavailable {
+            message: format!("node {node} is not connected"),
+            retry_after: self.0.core.times.poll,
+        })
+    }
+
+    /// Serves a control connection until it ends.
+    pub async fn serve_control<IO>(&self, peer: Peer, io: IO)
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let node = NodeId(peer.identity.node_id);
+        // From before Hello, so that no change of the roots is missed.
+        let mut roots = self.0.pki.watch();
+        match self.open_session(peer, io, &mut roots).await {
+            Ok(session) => {
+                let epoch = session.epoch;
+                tracing::info!(%node, epoch, "session began");
+                tokio::select! {
+                    () = self.work(&session) => {}
+                    () = self.keep_trust(session.clone(), roots) => {}
+                }
+                self.close_session(node, epoch).await;
+                tracing::info!(%node, epoch, "session ended");
+            }
+            Err(error) => tracing::warn!(%node, error = chain(&error), "no session with the node"),
+        }
+    }
+
+    async fn open_session<IO>(
+        &self,
+        peer: Peer,
+        io: IO,
+        roots: &mut watch::Receiver<Arc<Roots>>,
+    ) -> Result<Session>
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (node, cut) = (NodeId(peer.identity.node_id), CancellationToken::new());
+        // A connection that becomes no session is not left to whoever holds its other end.
+        let abandoned = cut.clone().drop_guard();
+        let heard = Heard::now();
+        let io = severable::Severable::new(heard.on(io), cut.clone());
+        let channel = channel::over(io, &self.0.core.times).await.map_err(Error::internal)?;
+        let epoch = self.begin(node, &channel).await?;
+        failpoint!("controller.session.numbered");
+        let metadata = MetadataValue::try_from(epoch.to_string()).map_err(Error::internal)?;
+        let mut client = NodeAgentServiceClient::with_interceptor(channel.clone(), Epoch(metadata))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let told = roots.borrow_and_update().clone();
+        let hello = self.hello(&mut client, epoch, told.trust()).await?;
+        let values = hello_values(&hello)
+            .map_err(|what| Error::internal(format!("the agent's Hello makes no sense: {what}")))?;
+        if !clusters::store::save_hello(&self.0.core.db, node, epoch, &values).await? {
+            return Err(Error::Aborted("a newer session of the node has begun"));
+        }
+        failpoint!("controller.session.greeted");
+        if !trusts(&values.trusted_ca, &told) {
+            // They are told once more, by a call that is repeated until it is done.
+            roots.mark_changed();
+        }
+        let (run_id, boot_id) = (hello.agent_run_id, hello.boot_id);
+        let (issuer, ended) = (peer.issuer, self.0.core.stop.child_token());
+        let session = Session { node, epoch, client, heard, ended, run_id, boot_id, issuer, channel, cut };
+        let older = self.hold(&session)?;
+        abandoned.disarm();
+        if let Some(older) = older {
+            let (fleet, session) = (self.clone(), session.clone());
+            tokio::spawn(async move { fleet.supersede(older, &session.run_id, &session.boot_id).await });
+        }
+        Ok(session)
+    }
+
+    /// From here on callers find the session. Answers the one that it takes the place of; a newer one keeps it.
+    fn hold(&self, session: &Session) -> Result<Option<Session>> {
+        let mut sessions = self.lock();
+        if sessions.get(&session.node).is_some_and(|held| held.epoch > session.epoch) {
+            return Err(Error::Aborted("a newer session of the node has begun"));
+        }
+        let older = sessions.insert(session.node, session.clone());
+        if let Some(older) = &older {
+            self.0.bulk.cut(session.node);
+            older.ended.cancel();
+        }
+        Ok(older)
+    }
+
+    /// The session's epoch. A node that gets none is told why.
+    async fn begin(&self, node: NodeId, channel: &Channel) -> Result<i64> {
+        let times = &self.0.core.times;
+        let (farewell, error) = match store::begin(&self.0.core.db, node, self.0.core.controller, times)
+            .await?
+        {
+            store::Begun::Epoch(epoch) => return Ok(epoch),
+            store::Begun::Unknown => return Err(Error::NotFound { kind: "node", name: node.to_string() }),
+            store::Begun::Revoked => (Farewell::revoked(times), "the node was revoked"),
+            store::Begun::Held(left) => {
+                (Farewell::duplicate(left), "two agents fight for the identity, and the other is served")
+            }
+        };
+        farewell::tell(channel.clone(), &farewell, times).await;
+        Err(Error::Refused(error))
+    }
+
+    /// Tells the agent each change of the roots while its session lasts, again and again until it has stored them; returns
+    /// only if it is of no use.
+    async fn keep_trust(&self, session: Session, mut roots: watch::Receiver<Arc<Roots>>) {
+        while roots.changed().await.is_ok() {
+            let mut pause = self.0.core.times.poll;
+            while !self.tell_trust(&session, &mut roots).await {
+                tracing::warn!(node = %session.node, ?pause, "the agent did not take the fleet's roots; trying again");
+                // News of the roots are told at once.
+                let _ = tokio::time::timeout(pause, roots.changed()).await;
+                pause = (pause * 2).min(self.0.core.times.inventory);
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// Tells the agent the roots of now; true if there is nothing more to do until they change.
+    async fn tell_trust(&self, session: &Session, roots: &mut watch::Receiver<Arc<Roots>>) -> bool {
+        let (told, mut client) = (roots.borrow_and_update().clone(), session.client.clone());
+        let call = client.set_trust(SetTrustRequest { trust: Some(told.trust()) });
+        let known = match tokio::time::timeout(self.0.core.times.agent_call, call).await {
+            Ok(Ok(answer)) => named_roots(&answer.into_inner().trusted_ca_sha256),
+            // An older agent knows one root for good.
+            Ok(Err(status)) if status.code() == Code::Unimplemented => return true,
+            _ => return false,
+        };
+        let (node, epoch) = (session.node, session.epoch);
+        if let Err(error) = clusters::store::save_trusted(&self.0.core.db, node, epoch, &known).await {
+            tracing::warn!(%node, error = chain(&error), "what a node trusts was not written");
+            return false;
+        }
+        trusts(&known, &told)
+    }
+
+    async fn hello(&self, client: &mut AgentClient, epoch: i64, trust: Trust) -> Result<HelloResponse> {
+        let times = &self.0.core.times;
+        let millis = |d: std::time::Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
+        let mut request = Request::new(HelloRequest {
+            epoch: epoch.unsigned_abs(),
+            silent_after_ms: millis(times.silent_after),
+            heartbeat_ms: millis(times.heartbeat),
+            protocol_min: NODE_PROTOCOL,
+            protocol_max: NODE_PROTOCOL,
+            fleet_id: self.0.core.fleet_id.clone(),
+            controller_version: env!("CARGO_PKG_VERSION").to_owned(),
+            trust: Some(trust),
+        });
+        request.set_timeout(times.agent_call);
+        let hello = tokio::time::timeout(times.agent_call, client.hello(request))
+            .await
+            .map_err(|_| Error::internal("the agent did not answer Hello in time"))?
+            .map_err(Error::internal)?
+            .into_inner();
+        if hello.protocol_min > NODE_PROTOCOL || hello.protocol_max < NODE_PROTOCOL {
+            return Err(Error::internal(format!(
+                "the agent speaks protocol {} to {}, this controller {NODE_PROTOCOL}",
+                hello.protocol_min, hello.protocol_max
+            )));
+        }
+        Ok(hello)
+    }
+
+    async fn close_session(&self, node: NodeId, epoch: i64) {
+        self.forget(node, epoch);
+        if let Err(error) = store::end_session(&self.0.core.db, node, self.0.core.controller, epoch).await {
+            tracing::warn!(%node, %error, "the end of a session was not written");
+        }
+    }
+
+    /// Writes `seen_at` of all live sessions: one statement for the whole replica.
+    pub(crate) async fn flush_seen(&self) -> Result<()> {
+        let heard = self.lock().values().map(|live| (live.node.0, live.heard.ago().as_secs_f64())).unzip();
+        store::seen(&self.0.core.db, self.0.core.controller, heard).await
+    }
+
+    /// Gives the session to all handlers; returns when one of them has no more use for it.
+    async fn work(&self, session: &Session) {
+        let handlers = self.0.handlers.get().map(Vec::as_slice).unwrap_or_default();
+        let work = handlers.iter().map(|handler| handler.run(session.clone()));
+        futures::future::select_all(work.chain([Box::pin(std::future::pending()) as BoxFuture<'_, ()>]))
+            .await;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, Session>> {
+        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an agent that names these roots has stored what it was told: all of them, and none that has been retired.
+fn trusts(known: &[String], told: &Roots) -> bool {
+    let told = told.fingerprints();
+    told.len() == known.len() && told.iter().all(|root| known.contains(&root.to_string()))
+}

@@ -1,0 +1,159 @@
+//! Sessions in PostgreSQL.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use supalove_core::{
+    audit,
+    error::Result,
+    ids::{ControllerId, NodeId},
+    times::Times,
+};
+
+/// What a node that wants a session gets.
+pub enum Begun {
+    /// The session's epoch.
+    Epoch(i64),
+    /// No such node.
+    Unknown,
+    /// It was locked out.
+    Revoked,
+    /// Two agents fight for the identity, and the other one's session is left in peace while it lives, for so long at most.
+    Held(Duration),
+}
+
+/// Begins a session: the next epoch, and this replica as its holder.
+pub async fn begin(db: &PgPool, node: NodeId, controller: ControllerId, times: &Times) -> Result<Begun> {
+    let (hold, alarm) = (times.duplicate_hold.as_secs_f64(), times.duplicate_alarm.as_secs_f64());
+    // A controller that has not been heard for longer is gone, and its sessions with it.
+    let fresh = (times.seen_flush + times.poll * 2).as_secs_f64();
+    let epoch = sqlx::query_scalar!(
+        "WITH next AS (UPDATE nodes SET session_epoch = session_epoch + 1
+             WHERE id = $1 AND revoked_at IS NULL AND (NOT coalesce(
+                 duplicate_at > now() - make_interval(secs => $4) AND greeted_at > now() - make_interval(secs => $3), false)
+                 OR NOT EXISTS (SELECT 1 FROM node_sessions s JOIN controllers c ON c.id = s.controller_id
+                     WHERE s.node_id = nodes.id AND s.epoch = nodes.greeted_epoch
+                         AND c.seen_at > now() - make_interval(secs => $5)))
+             RETURNING session_epoch)
+         INSERT INTO node_sessions (node_id, controller_id, epoch) SELECT $1, $2, session_epoch FROM next
+         ON CONFLICT (node_id) DO UPDATE SET controller_id = EXCLUDED.controller_id, epoch = EXCLUDED.epoch,
+             connected_at = now()
+         WHERE node_sessions.epoch < EXCLUDED.epoch
+         RETURNING epoch",
+        node.0,
+        controller.0,
+        hold,
+        alarm,
+        fresh,
+    )
+    .fetch_optional(db)
+    .await?;
+    if let Some(epoch) = epoch {
+        return Ok(Begun::Epoch(epoch));
+    }
+    let why = sqlx::query!(
+        "SELECT revoked_at IS NOT NULL AS \"revoked!\",
+             coalesce(extract(epoch FROM least(greeted_at + make_interval(secs => $2),
+                 (SELECT c.seen_at + make_interval(secs => $3) FROM node_sessions s JOIN controllers c ON c.id = s.controller_id
+                     WHERE s.node_id = nodes.id AND s.epoch = nodes.greeted_epoch)) - now()), 0)::float8 AS \"held!\"
+         FROM nodes WHERE id = $1",
+        node.0,
+        hold,
+        fresh,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(match why {
+        None => Begun::Unknown,
+        Some(row) if row.revoked => Begun::Revoked,
+        Some(row) => Begun::Held(Duration::from_secs_f64(row.held.clamp(0.1, hold))),
+    })
+}
+
+/// A session of this replica that has to end.
+pub struct Ousted {
+    /// Whose.
+    pub node: NodeId,
+    /// The node was locked out. Else a newer session has been greeted.
+    pub revoked: bool,
+    /// Run of the agent that has the newer session.
+    pub run_id: String,
+    /// Its boot.
+    pub boot_id: String,
+}
+
+/// Which of these sessions have to end.
+pub async fn ousted(db: &PgPool, nodes: &[Uuid], epochs: &[i64]) -> Result<Vec<Ousted>> {
+    let rows = sqlx::query!(
+        "SELECT n.id, n.revoked_at IS NOT NULL AS \"revoked!\", n.agent_run_id, n.boot_id
+         FROM unnest($1::uuid[], $2::bigint[]) AS held (id, epoch) JOIN nodes n ON n.id = held.id
+         WHERE n.revoked_at IS NOT NULL OR n.greeted_epoch > held.epoch",
+        nodes,
+        epochs,
+    )
+    .fetch_all(db)
+    .await?;
+    let found = rows.into_iter().map(|row| Ousted {
+        node: NodeId(row.id),
+        revoked: row.revoked,
+        run_id: row.agent_run_id,
+        boot_id: row.boot_id,
+    });
+    Ok(found.collect())
+}
+
+/// Notes that two living agents have this identity. The first time in a while it is audited too.
+pub async fn duplicate(db: &PgPool, node: NodeId, detail: &str, times: &Times) -> Result<()> {
+    let mut tx = db.begin().await?;
+    let news = sqlx::query_scalar!(
+        "WITH before AS (SELECT duplicate_at FROM nodes WHERE id = $1 FOR UPDATE)
+         UPDATE nodes SET duplicate_at = now(), duplicate_detail = $2 FROM before WHERE id = $1
+         RETURNING coalesce(before.duplicate_at < now() - make_interval(secs => $3), true) AS \"news!\"",
+        node.0,
+        detail,
+        times.duplicate_alarm.as_secs_f64(),
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if news == Some(true) {
+        let method = "/supalove.node.v1.NodeAgentService/Hello";
+        let mut entry = audit::Entry::system(node.to_string(), method, node.to_string());
+        "DUPLICATE_IDENTITY".clone_into(&mut entry.outcome);
+        audit::record(&mut *tx, &entry).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Ends a session, unless a newer one has begun.
+pub async fn end_session(db: &PgPool, node: NodeId, controller: ControllerId, epoch: i64) -> Result<()> {
+    sqlx::query!(
+        "DELETE FROM node_sessions WHERE node_id = $1 AND controller_id = $2 AND epoch = $3",
+        node.0,
+        controller.0,
+        epoch,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Signs of life of this replica and of the nodes it holds: how many seconds ago each was heard.
+pub async fn seen(
+    db: &PgPool,
+    controller: ControllerId,
+    (nodes, seconds): (Vec<Uuid>, Vec<f64>),
+) -> Result<()> {
+    sqlx::query!("UPDATE controllers SET seen_at = now() WHERE id = $1", controller.0).execute(db).await?;
+    sqlx::query!(
+        "UPDATE nodes n SET seen_at = greatest(n.seen_at, now() - make_interval(secs => heard.seconds))
+         FROM unnest($1::uuid[], $2::float8[]) AS heard (node_id, seconds) WHERE n.id = heard.node_id",
+        &nodes,
+        &seconds,
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}

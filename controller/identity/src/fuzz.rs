@@ -1,0 +1,72 @@
+//! Fuzz targets of what proves who somebody is: access tokens, the refresh cookie, addresses and names.
+
+use chrono::{TimeDelta, Utc};
+use supalove_fuzz::{Samples, Verdict, bytes, text};
+use tonic::metadata::{MetadataMap, MetadataValue};
+
+use super::{Passwords, TokenSigner, api, normalize_email};
+use supalove_core::{
+    error::Error,
+    ids::{SessionId, UserId},
+};
+
+#[test]
+fn access_tokens() {
+    let signer = TokenSigner::from_pkcs8(&TokenSigner::generate_key().unwrap()).unwrap();
+    let other = TokenSigner::from_pkcs8(&TokenSigner::generate_key().unwrap()).unwrap();
+    let (session, now) = (SessionId::generate(), Utc::now());
+    let sign = |by: &TokenSigner, end| by.sign(UserId::generate(), session, now, end).unwrap();
+    let good = sign(&signer, now + TimeDelta::days(30));
+    let samples =
+        [good.clone(), sign(&other, now + TimeDelta::days(30)), sign(&signer, now - TimeDelta::days(1))];
+    // {"alg":"none"}, {"alg":"HS256"}
+    let words = ["eyJhbGciOiJub25lIn0", "eyJhbGciOiJIUzI1NiJ9", "e30", "AAAA", "=="];
+    text("access token", &Samples::of(samples).words(words), |input| {
+        let verified = signer.verify(input);
+        assert_eq!(verified.is_ok(), input == good, "only what was signed, byte for byte");
+        match &verified {
+            Ok(found) => assert_eq!(*found, session),
+            Err(error) => assert!(matches!(error, Error::Unauthenticated { .. }), "{error:?}"),
+        }
+        Verdict::of(&verified)
+    });
+}
+
+#[test]
+fn refresh_cookies() {
+    let samples = Samples::of(["a=b; supalove_refresh=dG9rZW4; c=d", "supalove_refresh=x"]).words([
+        "supalove_refresh",
+        "supalove_refresh=",
+        "; ",
+        "=",
+        ";",
+    ]);
+    bytes("cookie", &samples, |input| {
+        let mut metadata = MetadataMap::new();
+        if let Ok(value) = MetadataValue::try_from(input) {
+            metadata.insert("cookie", value);
+        }
+        let found = api::cookie(&metadata);
+        assert!(found.as_ref().is_none_or(|token| !token.contains("; ")));
+        if found.is_some() { Verdict::Accepted } else { Verdict::Refused }
+    });
+}
+
+#[test]
+fn addresses_names_and_passwords() {
+    let samples =
+        Samples::of(["Ada@Example.com", "İ@ẞ.com", "correct horse"]).words(["@", ".", "ß", "İ", "\u{2028}"]);
+    text("sign-up texts", &samples, |input| {
+        let email = normalize_email(input);
+        if let Ok(email) = &email {
+            assert_eq!(normalize_email(email).unwrap(), *email, "stored once is stored the same");
+            assert!(email.len() <= 254 && !email.contains(char::is_control));
+            let name = api::display_name(input, email);
+            assert!(name.is_err() || name.is_ok_and(|name| !name.contains(char::is_control)));
+        }
+        if Passwords::check_rules(input).is_ok() {
+            assert!(input.len() <= 1024 && input.chars().count() >= 10);
+        }
+        Verdict::of(&email)
+    });
+}

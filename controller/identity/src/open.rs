@@ -1,0 +1,67 @@
+//! Opening the room: the signing key, the set-up token, and what the server mounts.
+
+use std::{path::Path, sync::Arc};
+
+use futures::future::BoxFuture;
+use sqlx::PgPool;
+use supalove_core::{
+    Core, Room,
+    access::{Authenticator, Principal},
+    error::{Error, Result},
+    jobs::{Job, Rhythm::Every},
+    platform,
+};
+use supalove_proto::v1::auth_service_server::AuthServiceServer;
+
+use crate::{AuthApi, TokenSigner, ensure_setup_token, rules::RULES, session_ended, store};
+
+/// The room. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    core: Core,
+    signer: Arc<TokenSigner>,
+}
+
+/// Opens the room. While there is no user, a one-time set-up token is written to `setup_token_file`, or shown.
+pub async fn open(core: &Core, setup_token_file: Option<&Path>) -> Result<Identity> {
+    ensure_setup_token(&core.db, setup_token_file).await?;
+    let key = platform::secret(&core.db, &core.vault, "token-signing-key", TokenSigner::generate_key).await?;
+    Ok(Identity { core: core.clone(), signer: Arc::new(TokenSigner::from_pkcs8(&key)?) })
+}
+
+impl Identity {
+    /// What the server mounts.
+    pub fn room(&self) -> Room {
+        let db = self.core.db.clone();
+        Room::new("identity", RULES)
+            .service(AuthServiceServer::new(AuthApi::new(self.core.clone(), self.signer.clone())))
+            .job(Job::leased("identity.prune", Every(self.core.times.prune), move |_| prune(db.clone())))
+    }
+}
+
+impl Authenticator for Identity {
+    fn authenticate<'a>(&'a self, bearer: &'a str) -> BoxFuture<'a, Result<Principal>> {
+        Box::pin(async move {
+            let session = self.signer.verify(bearer)?;
+            store::principal(&self.core.db, session).await?.ok_or_else(session_ended)
+        })
+    }
+
+    fn confirm<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let found = store::principal(&self.core.db, principal.session).await?;
+            found.map(|_| ()).ok_or_else(session_ended)
+        })
+    }
+}
+
+/// Deletes sessions that ended long ago.
+async fn prune(db: PgPool) -> Result<()> {
+    sqlx::query!(
+        "DELETE FROM user_sessions WHERE greatest(expires_at, ended_at) < now() - interval '30 days'"
+    )
+    .execute(&db)
+    .await
+    .map(|_| ())
+    .map_err(Error::from)
+}

@@ -1,0 +1,114 @@
+//! Argon2id with OWASP's parameters (19 MiB, t = 2, p = 1), on a thread of its own and only a few at a time, so that
+//! sign-ins can exhaust neither the runtime nor the memory.
+
+use std::sync::Arc;
+
+use argon2::{
+    Argon2,
+    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
+};
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use supalove_core::error::{Error, Result};
+
+/// Shortest password.
+pub const MIN_PASSWORD_CHARS: usize = 10;
+/// Longest password in bytes: more costs time and adds nothing.
+const MAX_PASSWORD_BYTES: usize = 1024;
+/// Hashes computed at the same time.
+const PARALLEL: usize = 4;
+/// Calls that may wait for one; more are turned away, so that a flood does not make everyone wait for ever.
+const WAITING: usize = 64;
+
+/// Hashes and checks passwords.
+#[derive(Debug, Clone)]
+pub struct Passwords {
+    waiting: Arc<Semaphore>,
+    running: Arc<Semaphore>,
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        Self { waiting: Arc::new(Semaphore::new(WAITING)), running: Arc::new(Semaphore::new(PARALLEL)) }
+    }
+}
+
+impl Passwords {
+    /// Refuses a password that is too short or too long, naming the field.
+    pub fn check_rules(password: &str) -> Result<()> {
+        if password.chars().count() < MIN_PASSWORD_CHARS {
+            return Err(Error::field(
+                "password",
+                format!("must have at least {MIN_PASSWORD_CHARS} characters"),
+            ));
+        }
+        if password.len() > MAX_PASSWORD_BYTES {
+            return Err(Error::field("password", format!("must have at most {MAX_PASSWORD_BYTES} bytes")));
+        }
+        Ok(())
+    }
+
+    /// The PHC string of a password.
+    pub async fn hash(&self, password: String) -> Result<String> {
+        let password = Zeroizing::new(password);
+        self.run(move || {
+            let hash = Argon2::default()
+                .hash_password(password.as_bytes())
+                .map_err(|e| Error::internal(e.to_string()))?;
+            Ok(hash.to_string())
+        })
+        .await
+    }
+
+    /// Whether a password fits its hash. Without a hash it takes the same time and says no, so that the time does not
+    /// tell which addresses have accounts.
+    pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool> {
+        let password = Zeroizing::new(password);
+        if password.len() > MAX_PASSWORD_BYTES {
+            return Ok(false);
+        }
+        self.run(move || {
+            let Some(hash) = hash else {
+                let _ = Argon2::default().hash_password(password.as_bytes());
+                return Ok(false);
+            };
+            let parsed = PasswordHash::new(&hash).map_err(|e| Error::internal(e.to_string()))?;
+            Ok(Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok())
+        })
+        .await
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let _waits = self.waiting.try_acquire().map_err(|_| Error::Busy)?;
+        let permit = self.running.clone().acquire_owned().await.map_err(Error::internal)?;
+        tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        })
+        .await
+        .map_err(Error::internal)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_fits_its_own_hash_only() {
+        let passwords = Passwords::default();
+        let hash = passwords.hash("correct horse".into()).await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(passwords.verify("correct horse".into(), Some(hash.clone())).await.unwrap());
+        assert!(!passwords.verify("wrong horse".into(), Some(hash)).await.unwrap());
+        assert!(!passwords.verify("correct horse".into(), None).await.unwrap());
+    }
+
+    #[test]
+    fn short_passwords_are_refused() {
+        assert!(Passwords::check_rules("123456789").is_err());
+        assert!(Passwords::check_rules("1234567890").is_ok());
+    }
+}

@@ -1,0 +1,88 @@
+//! Organizations: the owners of projects.
+
+pub mod api;
+mod object;
+mod rules;
+pub mod store;
+
+use chrono::{DateTime, Utc};
+
+pub use api::OrganizationApi;
+pub use object::OrganizationKey;
+pub use rules::RULES;
+
+use supalove_core::{
+    Core, Room,
+    access::Role,
+    error::{Error, Result},
+    ids::OrganizationId,
+};
+use supalove_proto::v1::organization_service_server::OrganizationServiceServer;
+
+/// Projects an organization may have, until plans say otherwise.
+pub const DEFAULT_PROJECTS_LIMIT: i32 = 100;
+
+/// What the server mounts.
+pub fn room(core: &Core) -> Room {
+    Room::new("organizations", RULES)
+        .service(OrganizationServiceServer::new(OrganizationApi::new(core.clone())))
+}
+
+/// An organization, with the caller's role in it.
+#[derive(Debug, Clone)]
+pub struct Organization {
+    /// Id.
+    pub id: OrganizationId,
+    /// Id that people use.
+    pub slug: String,
+    /// Name to show.
+    pub name: String,
+    /// The caller's role.
+    pub role: Option<Role>,
+    /// Projects it has.
+    pub projects_used: i32,
+    /// Projects it may have.
+    pub projects_limit: i32,
+    /// Etag.
+    pub revision: i64,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// The slug a caller chose, or one made from the name.
+pub fn slug(given: &str, name: &str) -> Result<String> {
+    let slug = if given.is_empty() { slug_of(name) } else { given.to_owned() };
+    let mut chars = slug.chars();
+    let valid = (2..=40).contains(&slug.len())
+        && chars.next().is_some_and(|c| c.is_ascii_lowercase())
+        && chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if valid {
+        Ok(slug)
+    } else {
+        Err(Error::field("slug", "must be 2 to 40 of a-z, 0-9 and \"-\", starting with a letter"))
+    }
+}
+
+fn slug_of(name: &str) -> String {
+    let mapped: String =
+        name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let words: Vec<&str> = mapped.split('-').filter(|word| !word.is_empty()).collect();
+    let mut slug = words.join("-");
+    slug.truncate(40);
+    slug.trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs_are_made_from_names_or_checked() {
+        assert_eq!(slug("", "Acme & Sons, Ltd.").unwrap(), "acme-sons-ltd");
+        assert_eq!(slug("acme-2", "x").unwrap(), "acme-2");
+        for wrong in ["a", "Acme", "2acme", "a_b", "-ab"] {
+            assert!(slug(wrong, "x").is_err(), "{wrong}");
+        }
+        assert!(slug("", "ü").is_err());
+    }
+}

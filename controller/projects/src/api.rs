@@ -1,0 +1,254 @@
+//! `supalove.v1.ProjectService`.
+
+use std::{pin::Pin, time::Duration};
+
+use chrono::DateTime;
+use futures::Stream;
+use prost::Message;
+use supalove_proto::v1::{
+    self as pb, CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest, DeleteProjectResponse,
+    GetProjectApiKeysRequest, GetProjectApiKeysResponse, GetProjectConnectionRequest,
+    GetProjectConnectionResponse, GetProjectRequest, GetProjectResponse, ListProjectEventsRequest,
+    ListProjectEventsResponse, ListProjectsRequest, ListProjectsResponse, RestartProjectRequest,
+    RestartProjectResponse, StartProjectRequest, StartProjectResponse, StopProjectRequest,
+    StopProjectResponse, UndeleteProjectRequest, UndeleteProjectResponse, WatchProjectRequest,
+    WatchProjectResponse, project_service_server::ProjectService,
+};
+use tonic::{Request, Response, Status};
+
+use supalove_organizations::OrganizationKey;
+
+use super::{ProjectKey, Projects, events, lifecycle::Origin, operations, store, transitions::Act};
+use supalove_core::{
+    access::Call,
+    audit,
+    error::{Error, Result},
+    ids::ProjectRef,
+    requests,
+    wire::{duration, page, page_size, parse_page_token},
+};
+
+/// The year 10000.
+const LAST_MICROS: i64 = 253_402_300_800_000_000;
+const MAX_UNDO_WINDOW: Duration = Duration::from_hours(90 * 24);
+
+/// The service.
+#[derive(Clone)]
+pub struct ProjectApi(pub Projects);
+
+impl ProjectApi {
+    /// One act on one project, answered with its operation.
+    async fn act(
+        &self,
+        call: &Call,
+        project_ref: &str,
+        request_id: &str,
+        body: &impl Message,
+        act: Act,
+        undo_window: Duration,
+    ) -> Result<Option<pb::Operation>> {
+        let grant = self.0.access.allow::<ProjectKey>(call, project_ref).await?;
+        let origin = Origin::new(call, requests::Request::from_call(call, request_id, body)?);
+        let id = self.0.act(&origin, &grant.project, act, undo_window).await?;
+        Ok(Some(operations::get(&self.0.db, id).await?.into()))
+    }
+}
+
+#[tonic::async_trait]
+impl ProjectService for ProjectApi {
+    async fn create_project(
+        &self,
+        request: Request<CreateProjectRequest>,
+    ) -> Result<Response<CreateProjectResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let grant = self.0.access.allow::<OrganizationKey>(&call, &body.organization).await?;
+        let created = self.0.create(&call, &grant, &body).await?;
+        let project = store::get(&self.0.db, &created.project).await?;
+        let operation = operations::get(&self.0.db, created.operation).await?;
+        Ok(Response::new(CreateProjectResponse {
+            project: Some(project.into()),
+            operation: Some(operation.into()),
+        }))
+    }
+
+    async fn get_project(
+        &self,
+        request: Request<GetProjectRequest>,
+    ) -> Result<Response<GetProjectResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let grant = self.0.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
+        let project = store::get(&self.0.db, &grant.project).await?;
+        Ok(Response::new(GetProjectResponse { project: Some(project.into()) }))
+    }
+
+    async fn list_projects(
+        &self,
+        request: Request<ListProjectsRequest>,
+    ) -> Result<Response<ListProjectsResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 50, 100)?;
+        let before = parse_page_token(&body.page_token)?.map(|key| parse_key(&key)).transpose()?;
+        let organization = match body.organization.as_str() {
+            "" => None,
+            slug => Some(self.0.access.allow::<OrganizationKey>(&call, slug).await?.id),
+        };
+        let filter = store::Filter {
+            member: call.principal()?.user,
+            organization,
+            show_deleted: body.show_deleted,
+            before,
+            limit: size + 1,
+        };
+        let found = store::list(&self.0.db, &filter).await?;
+        let (found, next) = page(found, size, key);
+        let projects = found.into_iter().map(Into::into).collect();
+        Ok(Response::new(ListProjectsResponse { projects, next_page_token: next }))
+    }
+
+    async fn start_project(
+        &self,
+        request: Request<StartProjectRequest>,
+    ) -> Result<Response<StartProjectResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let b = request.into_inner();
+        let operation =
+            self.act(&call, &b.project_ref, &b.request_id, &b, Act::Start, Duration::ZERO).await?;
+        Ok(Response::new(StartProjectResponse { operation }))
+    }
+
+    async fn stop_project(
+        &self,
+        request: Request<StopProjectRequest>,
+    ) -> Result<Response<StopProjectResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let b = request.into_inner();
+        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Stop, Duration::ZERO).await?;
+        Ok(Response::new(StopProjectResponse { operation }))
+    }
+
+    async fn restart_project(
+        &self,
+        request: Request<RestartProjectRequest>,
+    ) -> Result<Response<RestartProjectResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let b = request.into_inner();
+        let operation =
+            self.act(&call, &b.project_ref, &b.request_id, &b, Act::Restart, Duration::ZERO).await?;
+        Ok(Response::new(RestartProjectResponse { operation }))
+    }
+
+    async fn delete_project(
+        &self,
+        request: Request<DeleteProjectRequest>,
+    ) -> Result<Response<DeleteProjectResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let b = request.into_inner();
+        let window = duration("undo_window", b.undo_window, self.0.times.undo_window, MAX_UNDO_WINDOW)?;
+        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Delete, window).await?;
+        Ok(Response::new(DeleteProjectResponse { operation }))
+    }
+
+    async fn undelete_project(
+        &self,
+        request: Request<UndeleteProjectRequest>,
+    ) -> Result<Response<UndeleteProjectResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let b = request.into_inner();
+        let operation =
+            self.act(&call, &b.project_ref, &b.request_id, &b, Act::Undelete, Duration::ZERO).await?;
+        Ok(Response::new(UndeleteProjectResponse { operation }))
+    }
+
+    type WatchProjectStream = Pin<Box<dyn Stream<Item = Result<WatchProjectResponse, Status>> + Send>>;
+
+    async fn watch_project(
+        &self,
+        request: Request<WatchProjectRequest>,
+    ) -> Result<Response<Self::WatchProjectStream>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let grant = self.0.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
+        Ok(Response::new(Box::pin(self.0.watch(call, grant.project, body.after_seq))))
+    }
+
+    async fn list_project_events(
+        &self,
+        request: Request<ListProjectEventsRequest>,
+    ) -> Result<Response<ListProjectEventsResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 100, 1000)?;
+        let after = parse_page_token(&body.page_token)?.map_or(Ok(0), |key| key.parse::<i64>());
+        let after = after
+            .map_err(|_| Error::field("page_token", "must be the next_page_token of the page before"))?;
+        let grant = self.0.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
+        let found = events::after(&self.0.db, &grant.project, after, size + 1).await?;
+        let (found, next) = page(found, size, |e| e.seq.to_string());
+        let events = found.into_iter().map(Into::into).collect();
+        Ok(Response::new(ListProjectEventsResponse { events, next_page_token: next }))
+    }
+
+    async fn get_project_api_keys(
+        &self,
+        request: Request<GetProjectApiKeysRequest>,
+    ) -> Result<Response<GetProjectApiKeysResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let grant = self.0.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
+        audit::record(&self.0.db, &audit::Entry::from_call(&call, grant.project.as_str()))
+            .await
+            .map_err(Error::from)?;
+        Ok(Response::new(GetProjectApiKeysResponse {
+            anon_key: self.0.secret(&grant.project, "anon_key").await?,
+            service_role_key: self.0.secret(&grant.project, "service_role_key").await?,
+        }))
+    }
+
+    async fn get_project_connection(
+        &self,
+        request: Request<GetProjectConnectionRequest>,
+    ) -> Result<Response<GetProjectConnectionResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let grant = self.0.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
+        let project = store::get(&self.0.db, &grant.project).await?;
+        audit::record(&self.0.db, &audit::Entry::from_call(&call, grant.project.as_str()))
+            .await
+            .map_err(Error::from)?;
+        let password = self.0.secret(&grant.project, "tenant_db_password").await?;
+        Ok(Response::new(connection(&project, password)))
+    }
+}
+
+/// Empty addresses while the project waits for room, or for what its release does not publish.
+fn connection(project: &store::Project, password: String) -> GetProjectConnectionResponse {
+    let find = |scheme: &str| project.endpoints.iter().find(|e| e.scheme.starts_with(scheme));
+    let (api, db) = (find("http"), find("postgresql"));
+    let api_url = api.map(|e| format!("{}://{}:{}", e.scheme, e.host, e.port)).unwrap_or_default();
+    let db_url = db.map(|e| format!("postgresql://postgres:{password}@{}:{}/postgres", e.host, e.port));
+    GetProjectConnectionResponse {
+        api_url,
+        db_url: db_url.unwrap_or_default(),
+        db_host: db.map(|e| e.host.clone()).unwrap_or_default(),
+        db_port: db.map_or(0, |e| e.port.unsigned_abs()),
+        db_user: "postgres".to_owned(),
+        db_password: password,
+        db_name: "postgres".to_owned(),
+    }
+}
+
+/// Sort key of a project in lists.
+fn key(project: &store::Project) -> String {
+    format!("{}/{}", project.created_at.timestamp_micros(), project.project)
+}
+
+/// A time that PostgreSQL does not know would be its error, not the caller's.
+pub(super) fn parse_key(key: &str) -> Result<(DateTime<chrono::Utc>, String)> {
+    key.split_once('/')
+        .and_then(|(micros, project)| {
+            let micros = micros.parse().ok().filter(|micros| (0..LAST_MICROS).contains(micros))?;
+            let project: ProjectRef = project.parse().ok()?;
+            Some((DateTime::from_timestamp_micros(micros)?, project.to_string()))
+        })
+        .ok_or_else(|| Error::field("page_token", "must be the next_page_token of the page before"))
+}

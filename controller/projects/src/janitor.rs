@@ -1,0 +1,234 @@
+//! What happens by itself: operations past their deadline fail, undo windows close, silent nodes' projects become
+//! UNKNOWN, deleted ones of revoked nodes end, old request keys are forgotten, audit rows are chained. One replica at a
+//! time, by lease.
+
+use std::time::Duration;
+
+use supalove_failpoints::failpoint;
+
+use super::{
+    Projects,
+    events::NewEvent,
+    judge, lifecycle,
+    operations::Failure,
+    snapshot::Snapshot,
+    types::{Desired, OperationKind, OperationState, ProjectState},
+    verdict::{NodeRecord, Verdict},
+};
+use supalove_core::{
+    error::{Error, Result, chain},
+    hints::Hint,
+    ids::{NodeId, OperationId, ProjectRef},
+    jobs::{Job, Rhythm, Rhythm::Every, Run},
+};
+
+const BATCH: i64 = 100;
+
+/// An operation whose time is up.
+struct Expired {
+    id: OperationId,
+    project: ProjectRef,
+    kind: OperationKind,
+    state: OperationState,
+    status: String,
+    trouble: Option<Failure>,
+}
+
+impl Projects {
+    /// The room's jobs. Every decision of them is guarded by what it was made on, so that two replicas that run a job at
+    /// the same time do no harm; the lease saves work.
+    pub(super) fn jobs(&self) -> Vec<Job> {
+        let rhythm = Every(self.times.poll);
+        vec![
+            self.leased("projects.expire_operations", rhythm.clone(), |p, _| async move {
+                p.fail_expired().await
+            }),
+            self.leased("projects.close_undo_windows", rhythm.clone(), |p, _| async move {
+                p.close_undo_windows().await
+            }),
+            self.leased("projects.mark_silent", rhythm.clone(), |p, run| async move {
+                p.mark_silent(run.database_up).await
+            }),
+            self.leased("projects.abandon_revoked", rhythm.clone(), |p, _| async move {
+                p.abandon_revoked().await
+            }),
+            self.placer(),
+        ]
+    }
+
+    fn leased<F>(
+        &self,
+        name: &'static str,
+        rhythm: Rhythm,
+        work: impl Fn(Self, Run) -> F + Send + Sync + 'static,
+    ) -> Job
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let projects = self.clone();
+        Job::leased(name, rhythm, move |run| work(projects.clone(), run))
+    }
+
+    async fn fail_expired(&self) -> Result<()> {
+        for expired in self.expired().await? {
+            let failure = expired.failure();
+            tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "an operation's time is up");
+            failpoint!("controller.janitor.expired", expired.project.as_str());
+            let done = self.decide(&expired.project, |found| expire(found, &expired, &failure)).await;
+            log_failure(&expired.project, done);
+        }
+        Ok(())
+    }
+
+    async fn expired(&self) -> Result<Vec<Expired>> {
+        let rows = sqlx::query!(
+            "SELECT id, project_ref, kind, state, status_message, error_reason, error_message, error_service, error_log
+             FROM operations WHERE (state = 'RUNNING' AND deadline < now())
+                 OR (state = 'PENDING' AND created_at < now() - make_interval(secs => $1)) LIMIT $2",
+            self.times.pending.as_secs_f64(),
+            BATCH,
+        )
+        .fetch_all(&self.db)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Expired {
+                    id: OperationId(row.id),
+                    project: row.project_ref.parse().map_err(Error::internal)?,
+                    kind: row.kind.parse::<OperationKind>()?,
+                    state: row.state.parse::<OperationState>()?,
+                    status: row.status_message,
+                    trouble: row.error_reason.map(|reason| Failure {
+                        reason,
+                        message: row.error_message.unwrap_or_default(),
+                        service: row.error_service.unwrap_or_default(),
+                        log_tail: row.error_log.unwrap_or_default(),
+                    }),
+                })
+            })
+            .collect()
+    }
+
+    async fn close_undo_windows(&self) -> Result<()> {
+        for (project, node) in lifecycle::purge_due(&self.db).await? {
+            failpoint!("controller.janitor.purged", project.as_str());
+            tracing::info!(%project, "the undo window is over");
+            self.hints.wake(Hint::Project(project));
+            if let Some(node) = node {
+                self.hints.wake(Hint::Node(NodeId(node)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deleted projects on revoked nodes. Nobody will ever report that they are gone.
+    async fn abandon_revoked(&self) -> Result<()> {
+        let rows = sqlx::query!(
+            "SELECT p.ref, n.id, n.name FROM nodes n JOIN placements l ON l.node_id = n.id JOIN projects p ON p.ref = l.project_ref
+             WHERE n.revoked_at IS NOT NULL AND p.desired = 'REMOVED' AND p.removed_at IS NULL LIMIT $1",
+            BATCH,
+        )
+        .fetch_all(&self.db)
+        .await?;
+        for row in rows {
+            let project: ProjectRef = row.r#ref.parse().map_err(Error::internal)?;
+            tracing::warn!(%project, node = row.name, "a deleted project is given up on a revoked node");
+            let done = self.decide(&project, |found| abandoned(found, NodeId(row.id), &row.name)).await;
+            log_failure(&project, done);
+        }
+        Ok(())
+    }
+
+    /// Projects of silent nodes, and of lost ones. After a start, and after the database was away, everyone gets a full
+    /// window. Nothing but the state changes: the containers may well be running, and data does not move by itself.
+    async fn mark_silent(&self, up: Duration) -> Result<()> {
+        let times = &self.times;
+        if up < times.silent_after {
+            return Ok(());
+        }
+        let lost_after =
+            |lost: Duration| if up < times.lost_after { Duration::MAX } else { lost.max(times.lost_after) };
+        let rows = sqlx::query!(
+            "WITH silent AS (SELECT l.project_ref, p.state, n.name,
+                 to_char(n.seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since,
+                 extract(epoch FROM now() - n.seen_at) >= CASE c.kind WHEN 'PRIVATE' THEN $2::float8 ELSE $3 END AS lost
+             FROM nodes n JOIN clusters c ON c.id = n.cluster_id JOIN placements l ON l.node_id = n.id
+             JOIN projects p ON p.ref = l.project_ref
+             WHERE p.state IN ('ACTIVE_HEALTHY', 'ACTIVE_UNHEALTHY')
+                 AND n.seen_at < now() - make_interval(secs => $1))
+             SELECT project_ref, name, since, lost AS \"lost!\" FROM silent WHERE lost OR state = 'ACTIVE_HEALTHY' LIMIT $4",
+            times.silent_after.as_secs_f64(),
+            lost_after(times.lost_after_private).as_secs_f64(),
+            lost_after(times.lost_after).as_secs_f64(),
+            BATCH,
+        )
+        .fetch_all(&self.db)
+        .await?;
+        for row in rows {
+            let project: ProjectRef = row.project_ref.parse().map_err(Error::internal)?;
+            let reason =
+                format!("node {} has been silent since {} UTC", row.name, row.since.unwrap_or_default());
+            let (state, least) = if row.lost {
+                (ProjectState::Unknown, times.lost_after)
+            } else {
+                (ProjectState::ActiveUnhealthy, times.silent_after)
+            };
+            let done = self.decide(&project, |found| silent(found, least, state, &reason)).await;
+            log_failure(&project, done);
+        }
+        Ok(())
+    }
+}
+
+/// The remains on the host are nobody's any more: the project's end does not wait for a node that never comes back.
+fn abandoned(found: &Snapshot, node: NodeId, name: &str) -> Verdict {
+    let there = found.placement.is_some_and(|placement| placement.node == node);
+    if found.desired != Desired::Removed || !there {
+        return Verdict::default();
+    }
+    let message = format!(
+        "node {name} was revoked: containers and volumes of the project stay on that host and have to be removed there"
+    );
+    Verdict { events: vec![NewEvent::new("project.abandoned", message)], ..judge::removed(found) }
+}
+
+/// The project may have gone another way since it was listed, and its node may have been heard again.
+fn silent(found: &Snapshot, least: Duration, state: ProjectState, reason: &str) -> Verdict {
+    let up = matches!(found.state, ProjectState::ActiveHealthy | ProjectState::ActiveUnhealthy);
+    if !up || found.node_silence < least {
+        return Verdict::default();
+    }
+    Verdict { state: Some((state, reason.to_owned())), ..Verdict::default() }
+}
+
+fn log_failure(project: &ProjectRef, done: Result<()>) {
+    if let Err(error) = done {
+        tracing::warn!(%project, error = chain(&error), "tidying up a project failed; trying again");
+    }
+}
+
+impl Expired {
+    /// The last trouble if there was any, else that it took too long.
+    fn failure(&self) -> Failure {
+        if self.state == OperationState::Pending {
+            return Failure::new("NO_ROOM", format!("no room on a node within the time: {}", self.status));
+        }
+        match &self.trouble {
+            Some(trouble) => {
+                Failure { message: format!("not done in time: {}", trouble.message), ..trouble.clone() }
+            }
+            None => Failure::new("DEADLINE_EXCEEDED", format!("not done in time; last: {}", self.status)),
+        }
+    }
+}
+
+fn expire(found: &Snapshot, expired: &Expired, failure: &Failure) -> Verdict {
+    if found.operation.as_ref().is_none_or(|open| open.id != expired.id || open.state != expired.state) {
+        return Verdict::default();
+    }
+    Verdict {
+        node: (expired.kind == OperationKind::Create && found.placement.is_some())
+            .then_some(NodeRecord::Failed),
+        ..Verdict::failed(expired.id, expired.kind, failure.clone())
+    }
+}

@@ -1,0 +1,147 @@
+use super::*;
+use crate::{snapshot::PlacementRow, types::OperationKind};
+use supalove_core::ids::{ClusterId, NodeId, OperationId, OrganizationId, ProjectRef};
+use supalove_scheduler::Resources;
+
+fn project(state: ProjectState, desired: Desired, kind: Option<OperationKind>) -> Snapshot {
+    Snapshot {
+        project: ProjectRef::generate(),
+        organization: OrganizationId::generate(),
+        cluster: ClusterId::generate(),
+        state,
+        state_reason: String::new(),
+        desired,
+        desired_before_delete: None,
+        generation: 3,
+        revision: 1,
+        needs: Resources { cpu_millis: 1, memory_mib: 1, disk_mib: 1 },
+        services: Vec::new(),
+        purge_at: None,
+        purge_due: false,
+        node_silence: std::time::Duration::ZERO,
+        placement: Some(PlacementRow { node: NodeId::generate(), slot: 0, holds_compute: true }),
+        operation: kind.map(|kind| OpenOperation {
+            id: OperationId::generate(),
+            kind,
+            state: OperationState::Running,
+            generation: 3,
+            status_message: String::new(),
+        }),
+    }
+}
+
+fn creating() -> Snapshot {
+    project(ProjectState::ComingUp, Desired::Running, Some(OperationKind::Create))
+}
+
+fn report(phase: StackPhase, generation: u64) -> ObservedStack {
+    ObservedStack { phase: phase.into(), generation, ..Default::default() }
+}
+
+fn error(permanent: bool) -> StackError {
+    StackError { reason: "SERVICE_EXITED".into(), message: "boom".into(), permanent, ..Default::default() }
+}
+
+fn service(name: &str, state: ServiceState) -> ObservedService {
+    ObservedService { name: name.into(), state: state.into(), ..Default::default() }
+}
+
+fn known_as(name: &str, state: &str) -> ServiceStatus {
+    ServiceStatus { name: name.into(), state: state.into(), message: String::new() }
+}
+
+#[test]
+fn only_health_of_this_generation_makes_a_project_healthy() {
+    assert!(judge(&creating(), &report(StackPhase::Healthy, 2)).is_nothing());
+    let verdict = judge(&creating(), &report(StackPhase::Healthy, 3));
+    assert_eq!(verdict.state, Some((ProjectState::ActiveHealthy, String::new())));
+    assert_eq!(verdict.end.unwrap().state, OperationState::Succeeded);
+}
+
+#[test]
+fn a_failed_try_keeps_the_operation_open_and_shows_the_reason() {
+    let verdict =
+        judge(&creating(), &ObservedStack { error: Some(error(false)), ..report(StackPhase::Failed, 3) });
+    assert!(verdict.end.is_none());
+    assert_eq!(verdict.status.as_deref(), Some("boom"));
+    assert_eq!(verdict.trouble.unwrap().reason, "SERVICE_EXITED");
+}
+
+#[test]
+fn a_permanent_failure_ends_the_operation_with_the_reason() {
+    let verdict =
+        judge(&creating(), &ObservedStack { error: Some(error(true)), ..report(StackPhase::Failed, 3) });
+    let ended = verdict.end.unwrap();
+    assert_eq!(ended.state, OperationState::Failed);
+    assert_eq!(ended.failure.unwrap().message, "boom");
+    assert_eq!(verdict.state.unwrap().0, ProjectState::InitFailed);
+    assert_eq!(verdict.node, Some(NodeRecord::Failed));
+}
+
+#[test]
+fn later_health_clears_a_failed_create() {
+    let verdict =
+        judge(&project(ProjectState::InitFailed, Desired::Running, None), &report(StackPhase::Healthy, 3));
+    assert_eq!(verdict.state.unwrap().0, ProjectState::ActiveHealthy);
+    assert!(verdict.end.is_none());
+}
+
+#[test]
+fn stopping_frees_compute_and_removing_frees_all() {
+    let stop = project(ProjectState::Pausing, Desired::Stopped, Some(OperationKind::Stop));
+    let verdict = judge(&stop, &report(StackPhase::Stopped, 3));
+    assert!(verdict.free_compute && !verdict.remove);
+    assert_eq!(verdict.state.unwrap().0, ProjectState::Inactive);
+
+    let delete = project(ProjectState::GoingDown, Desired::Removed, Some(OperationKind::Delete));
+    assert!(judge(&delete, &report(StackPhase::Stopped, 3)).state.is_none());
+    assert!(judge(&delete, &report(StackPhase::Removed, 3)).remove);
+}
+
+#[test]
+fn a_stopped_project_within_its_undo_window_stays_going_down() {
+    let mut deleted = project(ProjectState::GoingDown, Desired::Stopped, Some(OperationKind::Delete));
+    deleted.purge_at = Some(chrono::Utc::now());
+    let verdict = judge(&deleted, &report(StackPhase::Stopped, 3));
+    assert_eq!(verdict.state.unwrap().0, ProjectState::GoingDown);
+    assert!(verdict.end.is_some() && !verdict.remove);
+}
+
+#[test]
+fn a_service_that_falls_is_an_event_and_makes_the_project_unhealthy() {
+    let mut up = project(ProjectState::ActiveHealthy, Desired::Running, None);
+    up.services = vec![known_as("postgres", "HEALTHY")];
+    let service =
+        ObservedService { message: "exit code 1".into(), ..service("postgres", ServiceState::Exited) };
+    let verdict = judge(&up, &ObservedStack { services: vec![service], ..report(StackPhase::Unhealthy, 3) });
+    assert_eq!(verdict.state, Some((ProjectState::ActiveUnhealthy, "postgres: exit code 1".to_owned())));
+    assert_eq!(verdict.events.len(), 1);
+}
+
+#[test]
+fn what_an_agent_has_not_looked_at_again_is_as_it_was() {
+    let looking = ObservedStack {
+        services: vec![service("gateway", ServiceState::Pending), service("postgres", ServiceState::Healthy)],
+        ..report(StackPhase::Converging, 3)
+    };
+    let mut up = project(ProjectState::ActiveHealthy, Desired::Running, None);
+    up.services = vec![known_as("gateway", "HEALTHY"), known_as("postgres", "HEALTHY")];
+    assert!(judge(&up, &looking).is_nothing());
+    // A new generation begins with services that nobody has looked at.
+    let mut restarting = project(ProjectState::Restarting, Desired::Running, Some(OperationKind::Restart));
+    restarting.services.clone_from(&up.services);
+    let now = judge(&restarting, &looking).services.unwrap();
+    assert_eq!(now, [known_as("gateway", "PENDING"), known_as("postgres", "HEALTHY")]);
+}
+
+#[test]
+fn the_reason_of_a_state_has_the_last_log_lines() {
+    let up = project(ProjectState::ActiveHealthy, Desired::Running, None);
+    let log_tail = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+    let error = StackError { log_tail, ..error(false) };
+    for phase in [StackPhase::Unhealthy, StackPhase::Failed] {
+        let verdict = judge(&up, &ObservedStack { error: Some(error.clone()), ..report(phase, 3) });
+        let told = "boom; its last lines: b / c / d".to_owned();
+        assert_eq!(verdict.state, Some((ProjectState::ActiveUnhealthy, told)));
+    }
+}

@@ -1,0 +1,63 @@
+//! Projects and operations as what requests name.
+
+use sqlx::PgPool;
+use supalove_core::{
+    access::{Found, Object, Role},
+    error::{Error, Result},
+    ids::{OperationId, ProjectRef, UserId},
+};
+
+/// A project that the caller may work with.
+#[derive(Debug, Clone)]
+pub struct ProjectKey {
+    /// Its ref.
+    pub project: ProjectRef,
+}
+
+impl Object for ProjectKey {
+    const KIND: &'static str = "project";
+
+    async fn find(db: &PgPool, name: &str, user: UserId) -> Result<Option<Found<Self>>> {
+        let project: ProjectRef = name
+            .parse()
+            .map_err(|e: supalove_core::ids::InvalidId| Error::field("project_ref", e.to_string()))?;
+        let role = sqlx::query_scalar!(
+            "SELECT m.role AS \"role?: Role\" FROM projects p
+             LEFT JOIN members m ON m.organization_id = p.organization_id AND m.user_id = $2 WHERE p.ref = $1",
+            project.as_str(),
+            user.0,
+        )
+        .fetch_optional(db)
+        .await?;
+        Ok(role.map(|role| Found { object: Self { project }, role }))
+    }
+}
+
+/// An operation that the caller may work with.
+#[derive(Debug, Clone)]
+pub struct OperationKey {
+    /// Its id.
+    pub operation: OperationId,
+    /// Its project.
+    pub project: ProjectRef,
+}
+
+impl Object for OperationKey {
+    const KIND: &'static str = "operation";
+
+    async fn find(db: &PgPool, name: &str, user: UserId) -> Result<Option<Found<Self>>> {
+        let operation: OperationId = name
+            .parse()
+            .map_err(|e: supalove_core::ids::InvalidId| Error::field("operation_id", e.to_string()))?;
+        let row = sqlx::query!(
+            "SELECT p.ref AS \"project: ProjectRef\", m.role AS \"role?: Role\"
+             FROM operations o JOIN projects p ON p.ref = o.project_ref
+             LEFT JOIN members m ON m.organization_id = p.organization_id AND m.user_id = $2 WHERE o.id = $1",
+            operation.0,
+            user.0,
+        )
+        .fetch_optional(db)
+        .await?;
+        Ok(row.map(|row| Found { object: Self { operation, project: row.project }, role: row.role }))
+    }
+}

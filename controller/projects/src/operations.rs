@@ -1,0 +1,262 @@
+//! Operations in PostgreSQL, and waiting for them.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    Projects,
+    types::{OperationKind, OperationState},
+};
+use supalove_core::{
+    error::{Error, Result},
+    hints::Hint,
+    ids::{OperationId, ProjectRef, UserId},
+};
+
+/// A piece of work.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// Id.
+    pub id: OperationId,
+    /// On what.
+    pub project: ProjectRef,
+    /// What.
+    pub kind: OperationKind,
+    /// Where it is.
+    pub state: OperationState,
+    /// What it is doing.
+    pub status_message: String,
+    /// Why it did not succeed.
+    pub error: Option<Failure>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it fails.
+    pub deadline: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+/// Why an operation did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Stable reason.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Service.
+    pub service: String,
+    /// The container's last lines.
+    pub log_tail: Vec<String>,
+}
+
+impl Failure {
+    /// Without a service.
+    pub fn new(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            message: message.into(),
+            service: String::new(),
+            log_tail: Vec::new(),
+        }
+    }
+}
+
+struct Row {
+    id: Uuid,
+    project_ref: String,
+    kind: String,
+    state: String,
+    status_message: String,
+    error_reason: Option<String>,
+    error_message: Option<String>,
+    error_service: Option<String>,
+    error_log: Option<Vec<String>>,
+    created_at: DateTime<Utc>,
+    deadline: Option<DateTime<Utc>>,
+    ended_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<Row> for Operation {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self> {
+        let error = row.error_reason.map(|reason| Failure {
+            reason,
+            message: row.error_message.unwrap_or_default(),
+            service: row.error_service.unwrap_or_default(),
+            log_tail: row.error_log.unwrap_or_default(),
+        });
+        Ok(Self {
+            id: OperationId(row.id),
+            project: row.project_ref.parse().map_err(Error::internal)?,
+            kind: row.kind.parse::<OperationKind>()?,
+            state: row.state.parse::<OperationState>()?,
+            status_message: row.status_message,
+            error,
+            created_at: row.created_at,
+            deadline: row.deadline,
+            ended_at: row.ended_at,
+        })
+    }
+}
+
+/// One operation.
+pub async fn get(db: &PgPool, id: OperationId) -> Result<Operation> {
+    sqlx::query_as!(
+        Row,
+        "SELECT id, project_ref, kind, state, status_message, error_reason, error_message, error_service, error_log,
+             created_at, deadline, ended_at FROM operations WHERE id = $1",
+        id.0
+    )
+    .fetch_one(db)
+    .await?
+    .try_into()
+}
+
+/// A project's operations, newest first.
+pub async fn list(
+    db: &PgPool,
+    project: &ProjectRef,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Operation>> {
+    sqlx::query_as!(
+        Row,
+        "SELECT id, project_ref, kind, state, status_message, error_reason, error_message, error_service, error_log,
+             created_at, deadline, ended_at FROM operations
+         WHERE project_ref = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3",
+        project.as_str(),
+        before,
+        limit,
+    )
+    .fetch_all(db)
+    .await?
+    .into_iter()
+    .map(Operation::try_from)
+    .collect()
+}
+
+/// An operation to be.
+pub struct NewOperation<'a> {
+    /// Id.
+    pub id: OperationId,
+    /// On what.
+    pub project: &'a ProjectRef,
+    /// What.
+    pub kind: OperationKind,
+    /// Generation whose arrival ends it.
+    pub generation: i64,
+    /// Who asked.
+    pub by: UserId,
+    /// How long it may take; `None` while it waits for room.
+    pub time: Option<std::time::Duration>,
+    /// What it is doing.
+    pub status_message: &'a str,
+}
+
+/// A new operation on a project whose open one, if any, was ended before.
+pub async fn insert(tx: &mut PgConnection, new: &NewOperation<'_>) -> Result<()> {
+    let state = if new.time.is_some() { OperationState::Running } else { OperationState::Pending };
+    sqlx::query!(
+        "INSERT INTO operations (id, project_ref, kind, state, generation, created_by, deadline, status_message)
+         VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7), $8)",
+        new.id.0,
+        new.project.as_str(),
+        new.kind.as_sql(),
+        state.as_sql(),
+        new.generation,
+        new.by.0,
+        new.time.map(|d| d.as_secs_f64()),
+        new.status_message,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// A pending operation begins: its clock starts.
+pub async fn begin(
+    tx: &mut PgConnection,
+    id: OperationId,
+    time: std::time::Duration,
+    generation: i64,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE operations SET state = 'RUNNING', deadline = now() + make_interval(secs => $2), generation = $3,
+             status_message = 'room was found' WHERE id = $1 AND state = 'PENDING'",
+        id.0,
+        time.as_secs_f64(),
+        generation,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Ends an open operation; false if it had ended.
+pub async fn end(
+    tx: &mut PgConnection,
+    id: OperationId,
+    state: OperationState,
+    failure: Option<&Failure>,
+) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE operations SET state = $2, ended_at = now(), error_reason = $3, error_message = $4, error_service = $5,
+             error_log = $6 WHERE id = $1 AND state IN ('PENDING', 'RUNNING')",
+        id.0,
+        state.as_sql(),
+        failure.map(|f| f.reason.as_str()),
+        failure.map(|f| f.message.as_str()),
+        failure.map(|f| f.service.as_str()),
+        failure.map(|f| f.log_tail.as_slice()),
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// What an open operation is doing.
+pub async fn set_status(tx: &mut PgConnection, id: OperationId, message: &str) -> Result<()> {
+    sqlx::query!(
+        "UPDATE operations SET status_message = $2 WHERE id = $1 AND state IN ('PENDING', 'RUNNING')",
+        id.0,
+        message
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What went wrong so far; shown with the end, if the operation fails for lack of time.
+pub async fn set_trouble(tx: &mut PgConnection, id: OperationId, failure: &Failure) -> Result<()> {
+    sqlx::query!(
+        "UPDATE operations SET error_reason = $2, error_message = $3, error_service = $4, error_log = $5
+         WHERE id = $1 AND state IN ('PENDING', 'RUNNING')",
+        id.0,
+        failure.reason,
+        failure.message,
+        failure.service,
+        &failure.log_tail,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+impl Projects {
+    /// The operation when it has ended, or as it is when the time is up.
+    pub(super) async fn wait_operation(&self, id: OperationId, until: Instant) -> Result<Operation> {
+        let mut operation = get(&self.db, id).await?;
+        let mut changed = self.hints.listen(Hint::Project(operation.project.clone()));
+        loop {
+            operation = get(&self.db, id).await?;
+            if operation.state.ended() || Instant::now() >= until {
+                return Ok(operation);
+            }
+            let next = (Instant::now() + self.times.hinted_poll).min(until);
+            let _ = tokio::time::timeout_at(next, changed.woken()).await;
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `supalove.v1.OperationService`.
+
+use std::time::Duration;
+
+use supalove_proto::v1::{
+    CancelOperationRequest, CancelOperationResponse, GetOperationRequest, GetOperationResponse,
+    ListOperationsRequest, ListOperationsResponse, WaitOperationRequest, WaitOperationResponse,
+    operation_service_server::OperationService,
+};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use super::{OperationKey, ProjectKey, Projects, operations};
+use supalove_core::{
+    access::Call,
+    error::Result,
+    wire::{duration, page, page_size, parse_page_id},
+};
+
+const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+/// Left of the call's deadline for the answer itself.
+const MARGIN: Duration = Duration::from_millis(200);
+
+/// The service.
+#[derive(Clone)]
+pub struct OperationApi(pub Projects);
+
+#[tonic::async_trait]
+impl OperationService for OperationApi {
+    async fn get_operation(
+        &self,
+        request: Request<GetOperationRequest>,
+    ) -> Result<Response<GetOperationResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let grant = self.0.access.allow::<OperationKey>(&call, &request.get_ref().operation_id).await?;
+        let operation = operations::get(&self.0.db, grant.operation).await?;
+        Ok(Response::new(GetOperationResponse { operation: Some(operation.into()) }))
+    }
+
+    async fn list_operations(
+        &self,
+        request: Request<ListOperationsRequest>,
+    ) -> Result<Response<ListOperationsResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 50, 100)?;
+        let before = parse_page_id(&body.page_token)?;
+        let grant = self.0.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
+        let found = operations::list(&self.0.db, &grant.project, before, size + 1).await?;
+        let (found, next) = page(found, size, |o| o.id.0.to_string());
+        let operations = found.into_iter().map(Into::into).collect();
+        Ok(Response::new(ListOperationsResponse { operations, next_page_token: next }))
+    }
+
+    async fn wait_operation(
+        &self,
+        request: Request<WaitOperationRequest>,
+    ) -> Result<Response<WaitOperationResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let wait = duration("timeout", body.timeout, DEFAULT_WAIT, self.0.times.wait_operation)?;
+        let grant = self.0.access.allow::<OperationKey>(&call, &body.operation_id).await?;
+        let until = (Instant::now() + wait).min(call.deadline.checked_sub(MARGIN).unwrap_or(call.deadline));
+        let operation = self.0.wait_operation(grant.operation, until).await?;
+        Ok(Response::new(WaitOperationResponse { operation: Some(operation.into()) }))
+    }
+
+    async fn cancel_operation(
+        &self,
+        request: Request<CancelOperationRequest>,
+    ) -> Result<Response<CancelOperationResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let grant = self.0.access.allow::<OperationKey>(&call, &request.get_ref().operation_id).await?;
+        self.0.cancel(&call, grant.operation).await?;
+        let operation = operations::get(&self.0.db, grant.operation).await?;
+        Ok(Response::new(CancelOperationResponse { operation: Some(operation.into()) }))
+    }
+}

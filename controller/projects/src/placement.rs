@@ -1,0 +1,293 @@
+//! The statement that makes a project durable: quota, node, project, placement, secrets, sealed spec, operation, first
+//! events, request key and audit row, all or nothing, in one round trip.
+//!
+//! Lock order everywhere: organization, node, project. The node's row guards what is reserved on it, and gives the slot
+//! in the same UPDATE: a sibling CTE would see the statement's snapshot and collide. If a part is missing, the function
+//! `placement_conflict` ends the statement, so nothing of it stays.
+
+use std::time::Duration;
+
+use sqlx::{PgPool, postgres::PgDatabaseError};
+
+use super::{
+    secrets::SealedSecrets,
+    types::{OperationKind, OperationState},
+};
+use crate::endpoints::ServiceEndpoint;
+use supalove_core::{
+    audit,
+    error::{Error, Result},
+    ids::{NodeId, OperationId, OrganizationId, ProjectRef, UserId},
+    requests::{self, Request},
+};
+use supalove_fleet::clusters::Target;
+use supalove_scheduler::Resources;
+
+/// SQLSTATE of `placement_conflict`.
+const CONFLICT: &str = "SL001";
+
+/// A project to be.
+pub struct NewProject<'a> {
+    /// Ref.
+    pub project: &'a ProjectRef,
+    /// Organization.
+    pub organization: OrganizationId,
+    /// Cluster.
+    pub cluster: &'a Target,
+    /// Name to show.
+    pub name: &'a str,
+    /// Release.
+    pub release: &'a str,
+    /// What it reserves.
+    pub needs: Resources,
+    /// Operation that creates it.
+    pub operation: OperationId,
+    /// Who asked.
+    pub by: UserId,
+    /// Secrets.
+    pub secrets: &'a SealedSecrets,
+    /// Spec of generation 1.
+    pub spec: &'a [u8],
+    /// What the release publishes.
+    pub endpoints: &'a [ServiceEndpoint],
+    /// Idempotency key.
+    pub request: Option<&'a Request>,
+    /// Audit row.
+    pub entry: &'a audit::Entry,
+}
+
+/// Endpoints as columns, for `unnest`.
+struct EndpointColumns {
+    services: Vec<String>,
+    schemes: Vec<String>,
+    offsets: Vec<i32>,
+    loopback: Vec<bool>,
+}
+
+impl EndpointColumns {
+    fn of(endpoints: &[ServiceEndpoint]) -> Self {
+        Self {
+            services: endpoints.iter().map(|e| e.service.clone()).collect(),
+            schemes: endpoints.iter().map(|e| e.scheme.to_owned()).collect(),
+            offsets: endpoints.iter().map(|e| e.port_offset).collect(),
+            loopback: endpoints.iter().map(|e| e.loopback).collect(),
+        }
+    }
+}
+
+/// How a placing statement ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All is written.
+    Done,
+    /// The node does not fit any more.
+    NodeRefused,
+    /// The organization has all the projects it may have.
+    QuotaExceeded,
+}
+
+/// Places a project on `node`, or, without one, writes it as pending with the reason.
+pub async fn insert_project(
+    db: &PgPool,
+    new: &NewProject<'_>,
+    node: Option<NodeId>,
+    pending_reason: &str,
+    silent_after: Duration,
+    deadline: Duration,
+) -> Result<Outcome> {
+    let columns = EndpointColumns::of(new.endpoints);
+    let result = sqlx::query!(
+        r#"
+        WITH org AS (
+            UPDATE organizations SET projects_used = projects_used + 1, revision = revision + 1
+            WHERE id = $1 AND projects_used < projects_limit
+            RETURNING id
+        ), node AS (
+            UPDATE nodes SET
+                cpu_used = cpu_used + $3, memory_used = memory_used + $4, disk_used = disk_used + $5,
+                last_slot = first_free_slot(slots, taken_slots, blocked_slots),
+                taken_slots = taken_slots + one_slot(first_free_slot(slots, taken_slots, blocked_slots))
+            WHERE id = $2 AND EXISTS (SELECT 1 FROM org) AND schedulable
+                AND seen_at > now() - make_interval(secs => $6)
+                AND cpu_used + $3 <= cpu_cap AND memory_used + $4 <= memory_cap AND disk_used + $5 <= disk_cap
+                AND first_free_slot(slots, taken_slots, blocked_slots) IS NOT NULL
+            RETURNING id, name, last_slot, port_base, network_range, advertise_address
+        ), guard AS (
+            SELECT CASE
+                WHEN NOT EXISTS (SELECT 1 FROM org) THEN placement_conflict('quota')
+                WHEN $2::uuid IS NOT NULL AND NOT EXISTS (SELECT 1 FROM node) THEN placement_conflict('node')
+            END AS conflict
+        ), project AS (
+            INSERT INTO projects (ref, organization_id, cluster_id, name, release, state, state_reason, desired, generation,
+                event_seq, cpu_millis, memory_mib, disk_mib)
+            SELECT $7, $1, $8, $9, $10, 'COMING_UP', $11, 'RUNNING', 1, 2, $3, $4, $5 FROM guard
+        ), placement AS (
+            INSERT INTO placements (project_ref, node_id, role, slot, port_base, subnet, host)
+            SELECT $7, id, 'ACTIVE', last_slot, port_base + 8 * last_slot,
+                slot_network(network_range, last_slot), advertise_address
+            FROM node
+        ), endpoints AS (
+            INSERT INTO project_endpoints (project_ref, service, scheme, host, port, kind)
+            SELECT $7, e.service, e.scheme, CASE WHEN e.loopback THEN '127.0.0.1' ELSE advertise_address END,
+                port_base + 8 * last_slot + e.port_offset, 'node_port'
+            FROM node, unnest($12::text[], $13::text[], $14::int[], $15::bool[]) AS e (service, scheme, port_offset, loopback)
+        ), secrets AS (
+            INSERT INTO project_secrets (project_ref, name, version, sealed)
+            SELECT $7, s.name, 1, s.sealed FROM unnest($16::text[], $17::bytea[]) AS s (name, sealed)
+        ), spec AS (
+            INSERT INTO project_specs (project_ref, generation, sealed) VALUES ($7, 1, $18)
+        ), operation AS (
+            INSERT INTO operations (id, project_ref, kind, state, generation, status_message, created_by, deadline)
+            SELECT $19, $7, $20, CASE WHEN $2::uuid IS NULL THEN 'PENDING' ELSE 'RUNNING' END, 1,
+                CASE WHEN $2::uuid IS NULL THEN $11 ELSE 'placed' END, $21,
+                CASE WHEN $2::uuid IS NULL THEN NULL ELSE now() + make_interval(secs => $22) END
+        ), events AS (
+            INSERT INTO project_events (project_ref, seq, type, message, state, operation_id)
+            SELECT $7, 1, 'project.created', 'project created', 'COMING_UP', $19
+            UNION ALL
+            SELECT $7, 2, 'project.placed', 'placed on ' || node.name, 'COMING_UP', $19 FROM node
+            UNION ALL
+            SELECT $7, 2, 'project.pending', $11, 'COMING_UP', $19 WHERE $2::uuid IS NULL
+        ), request AS (
+            INSERT INTO requests (user_id, method, request_id, body_sha256, resource, operation)
+            SELECT $21, $23, $24, $25, $7, $19 WHERE $24::uuid IS NOT NULL
+        ), audited AS (
+            INSERT INTO audit_log (id, actor, method, target, outcome, client, trace_id)
+            VALUES ($26, $27, $28, $7, 'OK', $29, $30)
+        )
+        SELECT conflict FROM guard
+        "#,
+        new.organization.0,
+        node.map(|n| n.0),
+        new.needs.cpu_millis,
+        new.needs.memory_mib,
+        new.needs.disk_mib,
+        silent_after.as_secs_f64(),
+        new.project.as_str(),
+        new.cluster.id.0,
+        new.name,
+        new.release,
+        pending_reason,
+        &columns.services,
+        &columns.schemes,
+        &columns.offsets,
+        &columns.loopback,
+        &new.secrets.names,
+        &new.secrets.values,
+        new.spec,
+        new.operation.0,
+        OperationKind::Create.as_sql(),
+        new.by.0,
+        deadline.as_secs_f64(),
+        new.request.map(|r| r.method),
+        new.request.map(|r| r.id),
+        new.request.map(|r| r.body.as_slice()),
+        new.entry.id,
+        new.entry.actor,
+        new.entry.method,
+        new.entry.client,
+        new.entry.trace_id,
+    )
+    .fetch_one(db)
+    .await;
+    match result {
+        Ok(_) => Ok(Outcome::Done),
+        Err(error) => refused(error, new.name),
+    }
+}
+
+/// A project that waits for room.
+pub struct Waiting<'a> {
+    /// Ref.
+    pub project: &'a ProjectRef,
+    /// Its open operation.
+    pub operation: OperationId,
+    /// What it reserves.
+    pub needs: Resources,
+    /// What its spec publishes.
+    pub endpoints: &'a [ServiceEndpoint],
+}
+
+/// Places a pending project: node, placement, endpoints, and the operation's clock starts.
+pub async fn place_pending(
+    db: &PgPool,
+    waiting: &Waiting<'_>,
+    node: NodeId,
+    silent_after: Duration,
+    deadline: Duration,
+) -> Result<Outcome> {
+    let Waiting { project, operation, needs, endpoints } = waiting;
+    let columns = EndpointColumns::of(endpoints);
+    let result = sqlx::query!(
+        r#"
+        WITH node AS (
+            UPDATE nodes SET
+                cpu_used = cpu_used + $2, memory_used = memory_used + $3, disk_used = disk_used + $4,
+                last_slot = first_free_slot(slots, taken_slots, blocked_slots),
+                taken_slots = taken_slots + one_slot(first_free_slot(slots, taken_slots, blocked_slots))
+            WHERE id = $1 AND schedulable AND seen_at > now() - make_interval(secs => $5)
+                AND EXISTS (SELECT 1 FROM operations WHERE id = $6 AND state = 'PENDING')
+                AND cpu_used + $2 <= cpu_cap AND memory_used + $3 <= memory_cap AND disk_used + $4 <= disk_cap
+                AND first_free_slot(slots, taken_slots, blocked_slots) IS NOT NULL
+            RETURNING id, name, last_slot, port_base, network_range, advertise_address
+        ), project AS (
+            UPDATE projects SET state_reason = '', revision = revision + 1, event_seq = event_seq + 1
+            WHERE ref = $9 AND EXISTS (SELECT 1 FROM node)
+            RETURNING event_seq
+        ), operation AS (
+            UPDATE operations SET state = $7, status_message = 'placed', deadline = now() + make_interval(secs => $8)
+            WHERE id = $6 AND state = 'PENDING' AND EXISTS (SELECT 1 FROM project)
+            RETURNING id
+        ), guard AS (
+            SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM operation) THEN placement_conflict('node') END AS conflict
+        ), placement AS (
+            INSERT INTO placements (project_ref, node_id, role, slot, port_base, subnet, host)
+            SELECT $9, id, 'ACTIVE', last_slot, port_base + 8 * last_slot,
+                slot_network(network_range, last_slot), advertise_address
+            FROM node
+        ), endpoints AS (
+            INSERT INTO project_endpoints (project_ref, service, scheme, host, port, kind)
+            SELECT $9, e.service, e.scheme, CASE WHEN e.loopback THEN '127.0.0.1' ELSE advertise_address END,
+                port_base + 8 * last_slot + e.port_offset, 'node_port'
+            FROM node, unnest($10::text[], $11::text[], $12::int[], $13::bool[]) AS e (service, scheme, port_offset, loopback)
+        ), event AS (
+            INSERT INTO project_events (project_ref, seq, type, message, state, operation_id)
+            SELECT $9, event_seq, 'project.placed', 'placed on ' || node.name, 'COMING_UP', $6 FROM node, project
+        )
+        SELECT conflict FROM guard
+        "#,
+        node.0,
+        needs.cpu_millis,
+        needs.memory_mib,
+        needs.disk_mib,
+        silent_after.as_secs_f64(),
+        operation.0,
+        OperationState::Running.as_sql(),
+        deadline.as_secs_f64(),
+        project.as_str(),
+        &columns.services,
+        &columns.schemes,
+        &columns.offsets,
+        &columns.loopback,
+    )
+    .fetch_one(db)
+    .await;
+    match result {
+        Ok(_) => Ok(Outcome::Done),
+        Err(error) => refused(error, project.as_str()),
+    }
+}
+
+/// What a failed placing statement means.
+fn refused(error: sqlx::Error, name: &str) -> Result<Outcome> {
+    let Some(database) = error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>())
+    else {
+        return Err(error.into());
+    };
+    match (database.code(), database.message(), database.constraint()) {
+        (CONFLICT, "quota", _) => Ok(Outcome::QuotaExceeded),
+        (CONFLICT, _, _) => Ok(Outcome::NodeRefused),
+        (_, _, Some("projects_name")) => Err(Error::AlreadyExists { kind: "project", name: name.to_owned() }),
+        _ => Err(requests::lost_race(error)),
+    }
+}

@@ -1,0 +1,265 @@
+//! Brings a connected node to the desired state, for as long as its session lasts.
+//!
+//! First an inventory, so that it is known what the agent has; then two loops: what is desired and not yet stored by the
+//! agent is applied, what the agent observes is judged. Repeating a call is always safe, so nothing is remembered but the
+//! generation that the agent has stored.
+
+mod due;
+
+use std::{collections::HashMap, time::Duration};
+
+use futures::{StreamExt as _, future::BoxFuture};
+use supalove_failpoints::failpoint;
+use supalove_proto::node::v1::{
+    ApplyStackRequest, InventoryRequest, InventoryResponse, Placement, RemoveStackRequest, RunState,
+    WatchStateRequest, watch_state_response::Report,
+};
+use tokio::{task::JoinSet, time::Instant};
+use tonic::{Code, Request, Status};
+
+use self::due::Due;
+use super::{Projects, endpoints, secrets, types::Desired, verdict::Source};
+use supalove_core::{
+    error::{Error, Result, chain},
+    hints::Hint,
+    ids::{NodeId, ProjectRef},
+};
+use supalove_fleet::{
+    clusters,
+    sessions::{AgentClient, Session, SessionHandler},
+};
+
+/// Calls under way at the same time on one node.
+const PARALLEL: usize = 16;
+/// Before a call that the agent refused or did not answer is repeated.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+impl SessionHandler for Projects {
+    fn run(&self, session: Session) -> BoxFuture<'static, ()> {
+        let projects = self.clone();
+        Box::pin(async move {
+            let node = session.node;
+            let ended = session.ended.clone();
+            let work = Box::pin(projects.reconcile(session));
+            if let Some(Err(error)) = ended.run_until_cancelled(work).await {
+                tracing::warn!(%node, error = chain(&error), "reconciling a node ended");
+            }
+        })
+    }
+}
+
+impl Projects {
+    async fn reconcile(&self, session: Session) -> Result<()> {
+        self.first_inventory(&session).await?;
+        tokio::select! {
+            watched = self.watch_state(&session) => watched,
+            driven = self.drive(&session) => driven,
+            looked = self.look_again(&session) => looked,
+        }
+    }
+
+    /// Nothing is applied before it is known what the agent has. An engine that is away is waited for, so that the
+    /// session, and the node's other news, need not end.
+    async fn first_inventory(&self, session: &Session) -> Result<()> {
+        let mut client = session.client.clone();
+        loop {
+            match self.call(client.inventory(InventoryRequest {})).await {
+                Ok(inventory) => {
+                    due::forget_applied(&self.db, session.node, &inventory).await?;
+                    failpoint!("controller.session.inventory");
+                    return self.take_inventory(session.node, &inventory).await;
+                }
+                Err(status) if status.code() == Code::Unavailable => {
+                    tracing::warn!(node = %session.node, message = status.message(), "no inventory yet");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                Err(status) => return Err(Error::internal(status)),
+            }
+        }
+    }
+
+    /// Slots become blocked or free, and remains appear, while a session lasts.
+    async fn look_again(&self, session: &Session) -> Result<()> {
+        let mut client = session.client.clone();
+        loop {
+            tokio::time::sleep(self.times.inventory).await;
+            match self.call(client.inventory(InventoryRequest {})).await {
+                Ok(inventory) => self.take_inventory(session.node, &inventory).await?,
+                Err(status) => {
+                    tracing::warn!(node = %session.node, message = status.message(), "no inventory");
+                }
+            }
+        }
+    }
+
+    /// A unary call with the protocol's deadline.
+    async fn call<T>(
+        &self,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, Status> {
+        match tokio::time::timeout(self.times.agent_call, call).await {
+            Ok(answer) => answer.map(tonic::Response::into_inner),
+            Err(_) => Err(Status::deadline_exceeded("the agent did not answer in time")),
+        }
+    }
+
+    /// What no placement explains raises an alarm and keeps running.
+    async fn take_inventory(&self, node: NodeId, inventory: &InventoryResponse) -> Result<()> {
+        clusters::store::save_blocked(&self.db, node, &inventory.blocked_slots).await?;
+        let unexplained = due::unexplained(&self.db, node, inventory).await?;
+        for project in &unexplained {
+            tracing::error!(%node, project, "containers that no placement explains are on the node");
+        }
+        clusters::store::save_unexplained(&self.db, node, &unexplained).await
+    }
+
+    /// Judges reports until the stream ends.
+    async fn watch_state(&self, session: &Session) -> Result<()> {
+        let (node, mut client) = (session.node, session.client.clone());
+        let source = Source { node, epoch: session.epoch };
+        let mut reports =
+            client.watch_state(WatchStateRequest {}).await.map_err(Error::internal)?.into_inner();
+        while let Some(message) = reports.next().await {
+            let result = match message.map_err(Error::internal)?.report {
+                Some(Report::Observed(observed)) => self.observed(source, &observed).await,
+                Some(Report::Progress(step)) => self.progress(source, &step).await,
+                Some(Report::SnapshotEnd(_)) | None => Ok(()),
+            };
+            match result {
+                Ok(()) => {}
+                // The report is lost; a new session begins with all of them.
+                Err(error @ (Error::Unavailable { .. } | Error::Aborted(_))) => return Err(error),
+                // One report that cannot be written must not cost the node its session.
+                Err(error) => {
+                    tracing::warn!(%node, error = chain(&error), "a report was not written");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies what is due, at a wake-up and at every poll. Returns only if the database is away.
+    async fn drive(&self, session: &Session) -> Result<()> {
+        let Session { node, epoch, ref client, .. } = *session;
+        let source = Source { node, epoch };
+        let mut changed = self.hints.listen(Hint::Node(node));
+        let mut calls = Calls::default();
+        loop {
+            for due in due::list(&self.db, node).await? {
+                calls.start(self, client, due);
+            }
+            let poll =
+                calls.next_retry().map_or(self.times.hinted_poll, |retry| retry.min(self.times.hinted_poll));
+            tokio::select! {
+                () = changed.woken() => {}
+                Some(done) = calls.next() => calls.finish(self, source, done).await?,
+                () = tokio::time::sleep(poll) => {}
+            }
+        }
+    }
+}
+
+/// How a call on a project ended.
+type Done = (ProjectRef, i64, Result<(), Status>);
+
+/// Calls under way, and projects whose last one failed.
+#[derive(Default)]
+struct Calls {
+    running: JoinSet<Done>,
+    /// Not before this time; far away while a call is under way.
+    not_before: HashMap<ProjectRef, (i64, Option<Instant>)>,
+}
+
+impl Calls {
+    /// Starts a call unless one is under way, the last failed just now, or there are too many.
+    fn start(&mut self, projects: &Projects, client: &AgentClient, due: Due) {
+        let blocked = self.not_before.get(&due.project).is_some_and(|(generation, until)| match until {
+            None => true,
+            Some(until) => *generation == due.generation && Instant::now() < *until,
+        });
+        if blocked || self.running.len() >= PARALLEL {
+            return;
+        }
+        self.not_before.insert(due.project.clone(), (due.generation, None));
+        let (projects, client) = (projects.clone(), client.clone());
+        self.running.spawn(async move {
+            let result = apply(&projects, client, &due).await;
+            (due.project, due.generation, result)
+        });
+    }
+
+    /// How long until a failed call may be repeated.
+    fn next_retry(&self) -> Option<Duration> {
+        let now = Instant::now();
+        self.not_before
+            .values()
+            .filter_map(|(_, until)| *until)
+            .filter(|until| *until > now)
+            .min()
+            .map(|until| until - now)
+    }
+
+    async fn next(&mut self) -> Option<Done> {
+        self.running.join_next().await?.ok()
+    }
+
+    async fn finish(
+        &mut self,
+        projects: &Projects,
+        source: Source,
+        (project, generation, result): Done,
+    ) -> Result<()> {
+        let node = source.node;
+        let Err(status) = result else {
+            failpoint!("controller.apply.answered", project.as_str());
+            self.not_before.remove(&project);
+            due::applied(&projects.db, source, &project, generation).await?;
+            failpoint!("controller.apply.noted", project.as_str());
+            return Ok(());
+        };
+        tracing::warn!(%node, %project, generation, code = ?status.code(), message = status.message(), "the agent did not take a generation");
+        self.not_before.insert(project.clone(), (generation, Some(Instant::now() + RETRY_AFTER)));
+        if matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition) {
+            projects.refused(&project, generation, status.message()).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn apply(projects: &Projects, mut client: AgentClient, due: &Due) -> Result<(), Status> {
+    failpoint!("controller.apply.asked", due.project.as_str());
+    let generation = due.generation.unsigned_abs();
+    if due.desired == Desired::Removed {
+        let project_ref = due.project.to_string();
+        let request = RemoveStackRequest { project_ref, generation, delete_volumes: true };
+        return projects.call(client.remove_stack(request)).await.map(|_| ());
+    }
+    let request = apply_request(projects, due).await?;
+    projects.call(client.apply_stack(Request::new(request))).await.map(|_| ())
+}
+
+async fn apply_request(projects: &Projects, due: &Due) -> Result<ApplyStackRequest, Status> {
+    let (generation, sealed) = secrets::newest_spec(&projects.db, &due.project, due.generation).await?;
+    let spec = secrets::open_spec(&projects.vault, &due.project, generation, &sealed)?;
+    let port = |offset: i32| due.port_base.saturating_add(offset).unsigned_abs();
+    let run_state = match due.desired {
+        Desired::Running => RunState::Running,
+        Desired::Stopped | Desired::Removed => RunState::Stopped,
+    };
+    Ok(ApplyStackRequest {
+        project_ref: due.project.to_string(),
+        generation: due.generation.unsigned_abs(),
+        run_state: run_state.into(),
+        restart_token: due.restart_token.clone(),
+        spec: Some(spec),
+        placement: Some(Placement {
+            slot: due.slot.unsigned_abs(),
+            port_base: port(0),
+            subnet: due.subnet.clone(),
+            api_url: endpoints::api_url(&due.host, due.port_base),
+            api_host: due.host.clone(),
+            api_port: port(endpoints::port_offset(supalove_proto::node::v1::NamedPort::Api)),
+            db_port: port(endpoints::port_offset(supalove_proto::node::v1::NamedPort::Db)),
+        }),
+    })
+}

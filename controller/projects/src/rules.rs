@@ -1,0 +1,36 @@
+//! Rows of the room's methods.
+
+use supalove_core::access::{
+    Lasts::{Stream, Wait},
+    Object as _,
+    Permission::{OperateProjects, ReadProjectSecrets, ReadProjects},
+    Rule, Scope,
+    Scope::{AnySignedIn, On},
+};
+use supalove_organizations::OrganizationKey;
+
+use crate::objects::{OperationKey, ProjectKey};
+
+const ORGANIZATION: Scope = On(OrganizationKey::KIND);
+const PROJECT: Scope = On(ProjectKey::KIND);
+const OPERATION: Scope = On(OperationKey::KIND);
+
+/// Every method of the room.
+pub const RULES: &[Rule] = &[
+    Rule::write("/supalove.v1.ProjectService/CreateProject", ORGANIZATION, OperateProjects),
+    Rule::read("/supalove.v1.ProjectService/GetProject", PROJECT, ReadProjects),
+    Rule::read("/supalove.v1.ProjectService/ListProjects", AnySignedIn, ReadProjects),
+    Rule::write("/supalove.v1.ProjectService/StartProject", PROJECT, OperateProjects),
+    Rule::write("/supalove.v1.ProjectService/StopProject", PROJECT, OperateProjects),
+    Rule::write("/supalove.v1.ProjectService/RestartProject", PROJECT, OperateProjects),
+    Rule::write("/supalove.v1.ProjectService/DeleteProject", PROJECT, OperateProjects),
+    Rule::write("/supalove.v1.ProjectService/UndeleteProject", PROJECT, OperateProjects),
+    Rule::read("/supalove.v1.ProjectService/WatchProject", PROJECT, ReadProjects).lasting(Stream),
+    Rule::read("/supalove.v1.ProjectService/ListProjectEvents", PROJECT, ReadProjects),
+    Rule::read("/supalove.v1.ProjectService/GetProjectApiKeys", PROJECT, ReadProjectSecrets),
+    Rule::read("/supalove.v1.ProjectService/GetProjectConnection", PROJECT, ReadProjectSecrets),
+    Rule::read("/supalove.v1.OperationService/GetOperation", OPERATION, ReadProjects),
+    Rule::read("/supalove.v1.OperationService/ListOperations", PROJECT, ReadProjects),
+    Rule::read("/supalove.v1.OperationService/WaitOperation", OPERATION, ReadProjects).lasting(Wait),
+    Rule::write("/supalove.v1.OperationService/CancelOperation", OPERATION, OperateProjects),
+];

@@ -1,0 +1,141 @@
+//! A project's row with its placement and open operation: what decisions are made on. Read without a lock; whoever
+//! writes afterwards guards the write with the revision and reads anew if it was too late.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, types::Json};
+
+use super::{
+    store::ServiceStatus,
+    types::{Desired, OperationKind, OperationState, ProjectState},
+};
+use supalove_core::{
+    error::{Error, Result},
+    ids::{ClusterId, NodeId, OperationId, OrganizationId, ProjectRef},
+};
+use supalove_scheduler::Resources;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Ref.
+    pub project: ProjectRef,
+    /// Organization.
+    pub organization: OrganizationId,
+    /// Cluster.
+    pub cluster: ClusterId,
+    /// State.
+    pub state: ProjectState,
+    /// Why.
+    pub state_reason: String,
+    /// What should be.
+    pub desired: Desired,
+    /// What UndeleteProject goes back to.
+    pub desired_before_delete: Option<Desired>,
+    /// Version of it.
+    pub generation: i64,
+    /// Guards writes.
+    pub revision: i64,
+    /// What a placement reserves.
+    pub needs: Resources,
+    /// Observed services.
+    pub services: Vec<ServiceStatus>,
+    /// When its data goes; set while deleted.
+    pub purge_at: Option<DateTime<Utc>>,
+    /// The undo window is over.
+    pub purge_due: bool,
+    /// For how long its node has been silent.
+    pub node_silence: Duration,
+    /// Where it lies.
+    pub placement: Option<PlacementRow>,
+    /// Open operation.
+    pub operation: Option<OpenOperation>,
+}
+
+/// Where a project lies.
+#[derive(Debug, Clone, Copy)]
+pub struct PlacementRow {
+    /// Node.
+    pub node: NodeId,
+    /// Slot.
+    pub slot: i32,
+    /// Cpu and memory are reserved.
+    pub holds_compute: bool,
+}
+
+/// An operation that has not ended.
+#[derive(Debug, Clone)]
+pub struct OpenOperation {
+    /// Id.
+    pub id: OperationId,
+    /// What.
+    pub kind: OperationKind,
+    /// PENDING or RUNNING.
+    pub state: OperationState,
+    /// Generation whose arrival ends it.
+    pub generation: i64,
+    /// What it is doing.
+    pub status_message: String,
+}
+
+/// Reads it; `None` if there is no such project.
+pub async fn read(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<Snapshot>> {
+    let row = sqlx::query!(
+        r#"SELECT p.organization_id, p.cluster_id, p.state, p.state_reason, p.desired, p.desired_before_delete, p.generation,
+               p.revision, p.cpu_millis, p.memory_mib, p.disk_mib, p.services AS "services: Json<Vec<ServiceStatus>>",
+               p.purge_at, coalesce(p.purge_at <= now(), false) AS "purge_due!",
+               coalesce((SELECT greatest(extract(epoch FROM now() - n.seen_at), 0) FROM nodes n WHERE n.id = l.node_id), 0)::float8
+                   AS "node_silence!",
+               l.node_id AS "node_id?", l.slot AS "slot?", l.holds_compute AS "holds_compute?",
+               o.id AS "operation_id?", o.kind AS "kind?", o.state AS "operation_state?",
+               o.generation AS "operation_generation?", o.status_message AS "status_message?"
+           FROM projects p
+           LEFT JOIN placements l ON l.project_ref = p.ref AND l.role = 'ACTIVE'
+           LEFT JOIN operations o ON o.project_ref = p.ref AND o.state IN ('PENDING', 'RUNNING')
+           WHERE p.ref = $1"#,
+        project.as_str(),
+    )
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let placement = match (row.node_id, row.slot, row.holds_compute) {
+        (Some(node), Some(slot), Some(holds_compute)) => {
+            Some(PlacementRow { node: NodeId(node), slot, holds_compute })
+        }
+        _ => None,
+    };
+    let operation = match (row.operation_id, row.kind, row.operation_state, row.operation_generation) {
+        (Some(id), Some(kind), Some(state), Some(generation)) => Some(OpenOperation {
+            id: OperationId(id),
+            kind: kind.parse::<OperationKind>()?,
+            state: state.parse::<OperationState>()?,
+            generation,
+            status_message: row.status_message.unwrap_or_default(),
+        }),
+        _ => None,
+    };
+    Ok(Some(Snapshot {
+        project: project.clone(),
+        organization: OrganizationId(row.organization_id),
+        cluster: ClusterId(row.cluster_id),
+        state: row.state.parse::<ProjectState>()?,
+        state_reason: row.state_reason,
+        desired: row.desired.parse::<Desired>()?,
+        desired_before_delete: row.desired_before_delete.as_deref().map(str::parse::<Desired>).transpose()?,
+        generation: row.generation,
+        revision: row.revision,
+        needs: Resources { cpu_millis: row.cpu_millis, memory_mib: row.memory_mib, disk_mib: row.disk_mib },
+        services: row.services.0,
+        purge_at: row.purge_at,
+        purge_due: row.purge_due,
+        node_silence: Duration::from_secs_f64(row.node_silence),
+        placement,
+        operation,
+    }))
+}
+
+/// Reads a project that must be there.
+pub async fn expect(db: &mut PgConnection, project: &ProjectRef) -> Result<Snapshot> {
+    read(db, project).await?.ok_or_else(|| Error::NotFound { kind: "project", name: project.to_string() })
+}

@@ -1,0 +1,118 @@
+//! The legal transitions: state × act → go, or what to do instead.
+
+use super::types::ProjectState::{
+    self, ActiveHealthy, ActiveUnhealthy, ComingUp, GoingDown, Inactive, InitFailed, PauseFailed, Pausing,
+    Removed, Resizing, Restarting, RestoreFailed, Restoring, Unknown, Upgrading,
+};
+use supalove_core::error::{Error, Result};
+
+/// What a caller can do to a project that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// StartProject.
+    Start,
+    /// StopProject.
+    Stop,
+    /// RestartProject.
+    Restart,
+    /// DeleteProject.
+    Delete,
+    /// UndeleteProject.
+    Undelete,
+}
+
+impl Act {
+    /// States from which it is legal.
+    fn from(self) -> &'static [ProjectState] {
+        match self {
+            Self::Start => &[Inactive, InitFailed, PauseFailed, RestoreFailed, ActiveUnhealthy],
+            Self::Stop => &[
+                ComingUp,
+                ActiveHealthy,
+                ActiveUnhealthy,
+                Restarting,
+                InitFailed,
+                PauseFailed,
+                RestoreFailed,
+                Unknown,
+            ],
+            Self::Restart => &[ActiveHealthy, ActiveUnhealthy, InitFailed, Unknown],
+            Self::Delete => &[
+                ComingUp,
+                ActiveHealthy,
+                ActiveUnhealthy,
+                Pausing,
+                Inactive,
+                Restarting,
+                Resizing,
+                Upgrading,
+                GoingDown,
+                InitFailed,
+                PauseFailed,
+                RestoreFailed,
+                Unknown,
+            ],
+            Self::Undelete => &[GoingDown],
+        }
+    }
+
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Start => "started",
+            Self::Stop => "stopped",
+            Self::Restart => "restarted",
+            Self::Delete => "deleted",
+            Self::Undelete => "undeleted",
+        }
+    }
+
+    /// Go, or FAILED_PRECONDITION with the remedy.
+    pub fn check(self, state: ProjectState) -> Result<()> {
+        if self.from().contains(&state) {
+            return Ok(());
+        }
+        let message =
+            format!("a project that is {} cannot be {}; {}", state.as_sql(), self.verb(), remedy(state));
+        Err(Error::FailedPrecondition { reason: "WRONG_STATE", message })
+    }
+}
+
+fn remedy(state: ProjectState) -> &'static str {
+    match state {
+        ComingUp | Pausing | Restarting | Resizing | Restoring | Upgrading => {
+            "wait for its operation to end, or cancel it"
+        }
+        ActiveHealthy => "it is up",
+        ActiveUnhealthy | InitFailed | PauseFailed | RestoreFailed | Unknown => {
+            "see its state_reason; stop, start or delete it"
+        }
+        Inactive => "start it first",
+        GoingDown => "undelete it while its undo window is open",
+        Removed => "it is gone; create a new one",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACTS: [Act; 5] = [Act::Start, Act::Stop, Act::Restart, Act::Delete, Act::Undelete];
+
+    #[test]
+    fn a_removed_project_takes_no_act_and_every_other_state_has_a_way_out() {
+        for state in ProjectState::ALL {
+            let legal = ACTS.iter().filter(|act| act.check(*state).is_ok()).count();
+            match state {
+                Removed => assert_eq!(legal, 0),
+                Restoring => assert_eq!(legal, 0, "a restore ends by itself"),
+                _ => assert!(legal > 0, "{state:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_refusal_says_what_to_do() {
+        let error = Act::Restart.check(Inactive).unwrap_err().to_string();
+        assert_eq!(error, "a project that is INACTIVE cannot be restarted; start it first");
+    }
+}

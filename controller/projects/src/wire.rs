@@ -1,0 +1,84 @@
+//! Projects, events and operations on the wire.
+
+use supalove_proto::v1 as pb;
+
+use super::{
+    events::Event,
+    operations::{Failure, Operation},
+    store::{Endpoint, Project, ServiceStatus},
+    types::OperationState,
+};
+use supalove_core::wire::timestamp;
+
+impl From<Project> for pb::Project {
+    fn from(p: Project) -> Self {
+        Self {
+            r#ref: p.project.to_string(),
+            name: p.name,
+            organization: p.organization,
+            state: pb::ProjectState::from(p.state).into(),
+            state_reason: p.state_reason,
+            release: p.release,
+            cluster_id: p.cluster.to_string(),
+            node_id: p.node.map(|n| n.to_string()).unwrap_or_default(),
+            generation: p.generation.unsigned_abs(),
+            services: p.services.into_iter().map(Into::into).collect(),
+            endpoints: p.endpoints.into_iter().map(Into::into).collect(),
+            create_time: Some(timestamp(p.created_at)),
+            delete_time: p.deleted_at.map(timestamp),
+            purge_time: p.purge_at.map(timestamp),
+            etag: p.revision.to_string(),
+        }
+    }
+}
+
+impl From<ServiceStatus> for pb::ProjectServiceStatus {
+    fn from(s: ServiceStatus) -> Self {
+        Self { name: s.name, state: s.state, message: s.message }
+    }
+}
+
+impl From<Endpoint> for pb::Endpoint {
+    fn from(e: Endpoint) -> Self {
+        Self { service: e.service, scheme: e.scheme, host: e.host, port: e.port.unsigned_abs(), kind: e.kind }
+    }
+}
+
+impl From<Event> for pb::ProjectEvent {
+    fn from(e: Event) -> Self {
+        Self {
+            seq: e.seq.unsigned_abs(),
+            time: Some(timestamp(e.at)),
+            r#type: e.kind,
+            message: e.message,
+            service: e.service,
+            percent: e.percent.unsigned_abs(),
+            state: pb::ProjectState::from(e.state).into(),
+            operation_id: e.operation.map(|o| o.to_string()).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<Operation> for pb::Operation {
+    fn from(o: Operation) -> Self {
+        // While it runs, the row keeps the last trouble for its end; that is no result yet.
+        let shown = matches!(o.state, OperationState::Failed | OperationState::Cancelled);
+        Self {
+            id: o.id.to_string(),
+            kind: pb::OperationKind::from(o.kind).into(),
+            project_ref: o.project.to_string(),
+            state: pb::OperationState::from(o.state).into(),
+            status_message: o.status_message,
+            error: o.error.filter(|_| shown).map(Into::into),
+            create_time: Some(timestamp(o.created_at)),
+            deadline: o.deadline.map(timestamp),
+            end_time: o.ended_at.map(timestamp),
+        }
+    }
+}
+
+impl From<Failure> for pb::OperationError {
+    fn from(f: Failure) -> Self {
+        Self { reason: f.reason, message: f.message, service: f.service, log_tail: f.log_tail }
+    }
+}

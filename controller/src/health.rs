@@ -1,0 +1,81 @@
+//! Whether the controller serves: `grpc.health.v1`, and `/healthz` for load balancers. Serving means that the control
+//! database answers.
+
+use std::time::Duration;
+
+use axum::{Router, routing::get};
+use http::StatusCode;
+use sqlx::PgPool;
+use supalove_core::{
+    Core, Room,
+    access::{Lasts, Permission::Public, Rule, Scope::Anyone},
+    jobs::{Job, Rhythm::Every},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+/// For the database to answer.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Rows of the health service.
+pub const RULES: &[Rule] = &[
+    Rule::read("/grpc.health.v1.Health/Check", Anyone, Public),
+    Rule::read("/grpc.health.v1.Health/List", Anyone, Public),
+    Rule::read("/grpc.health.v1.Health/Watch", Anyone, Public).lasting(Lasts::Stream),
+];
+
+/// Reports database health; NOT_SERVING on shutdown.
+#[derive(Clone)]
+pub struct Health(HealthReporter);
+
+impl Health {
+    /// The room, and the way to announce the end.
+    pub async fn open(core: &Core) -> (Self, Room) {
+        let (reporter, service) = tonic_health::server::health_reporter();
+        let health = Self(reporter);
+        health.report(ServingStatus::Serving).await;
+        let mut room = Room::new("health", RULES).service(service).job(Job::on_each(
+            "health.report",
+            Every(core.times.health),
+            {
+                let (health, db) = (health.clone(), core.db.clone());
+                move |_| {
+                    let (health, db) = (health.clone(), db.clone());
+                    async move {
+                        let status = if answers(&db).await {
+                            ServingStatus::Serving
+                        } else {
+                            ServingStatus::NotServing
+                        };
+                        health.report(status).await;
+                        Ok(())
+                    }
+                }
+            },
+        ));
+        let db = core.db.clone();
+        room.http = Router::new().route("/healthz", get(async move || healthz(&db).await));
+        (health, room)
+    }
+
+    /// The controller is about to stop.
+    pub async fn announce_end(&self) {
+        self.report(ServingStatus::NotServing).await;
+    }
+
+    async fn report(&self, status: ServingStatus) {
+        self.0.set_service_status("", status).await;
+    }
+}
+
+async fn answers(db: &PgPool) -> bool {
+    let asked = sqlx::query_scalar!("SELECT true AS \"answers!\"").fetch_one(db);
+    matches!(tokio::time::timeout(ANSWER, asked).await, Ok(Ok(true)))
+}
+
+async fn healthz(db: &PgPool) -> (StatusCode, &'static str) {
+    if answers(db).await {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the control database does not answer\n")
+    }
+}

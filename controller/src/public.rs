@@ -1,0 +1,82 @@
+//! The public listener: gRPC, gRPC-web and the rooms' HTTP routes on one port.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use axum::Router;
+use http::{HeaderName, HeaderValue, Method};
+use supalove_core::{
+    Core, Room,
+    access::{Authenticator, Rules},
+    call_layer::{CallLayer, Gate},
+};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::config::Config;
+
+/// Everything that the rooms serve, behind the call layer.
+pub fn router(
+    core: &Core,
+    config: &Config,
+    authenticator: Arc<dyn Authenticator>,
+    rooms: &mut [Room],
+) -> anyhow::Result<Router> {
+    let gate = Gate {
+        db: core.db.clone(),
+        rules: Rules::new(rooms.iter().map(|room| room.rules)),
+        authenticator,
+        times: core.times.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+    };
+    let mut routes = Routes::builder();
+    let mut http = Router::new();
+    for room in rooms {
+        room.mount(&mut routes);
+        http = http.merge(std::mem::take(&mut room.http));
+    }
+    let grpc = routes
+        .routes()
+        .prepare()
+        .into_axum_router()
+        .layer(CallLayer(Arc::new(gate)))
+        .layer(tonic_web::GrpcWebLayer::new());
+    Ok(http.fallback_service(grpc).layer(cors(&config.cors_origins)?))
+}
+
+/// Serves until `stop`; then lets open calls end.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the public listener ended");
+    }
+}
+
+/// Browsers of an explicit list of origins. The refresh cookie needs credentials, so there is no wildcard.
+fn cors(origins: &[String]) -> anyhow::Result<CorsLayer> {
+    let origins: Vec<HeaderValue> =
+        origins.iter().map(|o| o.parse()).collect::<Result<_, _>>().context("--cors-origin")?;
+    let header = HeaderName::from_static;
+    Ok(CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_credentials(true)
+        .allow_methods([Method::POST, Method::OPTIONS])
+        .allow_headers([
+            header("authorization"),
+            header("content-type"),
+            header("x-grpc-web"),
+            header("x-user-agent"),
+            header("grpc-timeout"),
+            header("traceparent"),
+        ])
+        .expose_headers([
+            header("grpc-status"),
+            header("grpc-message"),
+            header("grpc-status-details-bin"),
+            header("x-trace-id"),
+        ])
+        .max_age(std::time::Duration::from_hours(1)))
+}

@@ -1,0 +1,218 @@
+//! Stack releases: the embedded ones of `deploy/stacks` and those of an operator's directory.
+//!
+//! A release is checked when it is loaded, so that rendering one can only fail for the project's input.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use include_dir::{Dir, include_dir};
+
+use super::{
+    manifest::{Manifest, Resources},
+    validate::{self, Files, Problem},
+};
+
+static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../deploy/stacks");
+
+const MANIFEST: &str = "stack.yaml";
+const TEMPLATES: &str = "templates";
+/// Folder beside the embedded releases, without a `stack.yaml`: templates that several releases name, as
+/// `shared/…`. Operators' releases may name them too.
+const SHARED: &str = "shared";
+
+/// Why releases cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// A file or directory cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A `stack.yaml` does not fit the schema; the source names the field and line.
+    #[error("{file}: {source}")]
+    Schema {
+        /// Which file.
+        file: String,
+        /// What and where.
+        source: serde_yaml_ng::Error,
+    },
+    /// A release is not sound.
+    #[error("{}", join(.0))]
+    Invalid(Vec<Problem>),
+    /// Two releases have one name. A published release never changes, so none replaces another.
+    #[error("there are two stack releases named '{0}'")]
+    Duplicate(String),
+}
+
+fn join(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    lines.join("; ")
+}
+
+/// A sound stack release.
+#[derive(Debug, Clone)]
+pub struct Release {
+    pub(super) manifest: Manifest,
+    pub(super) files: Files,
+}
+
+impl Release {
+    /// Name, e.g. "core".
+    pub fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// One line for people.
+    pub fn description(&self) -> &str {
+        &self.manifest.description
+    }
+
+    /// Names of its services.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        self.manifest.services.iter().map(|one| one.name.as_str())
+    }
+
+    /// The images it runs, by service.
+    pub fn images(&self) -> impl Iterator<Item = (&str, &str)> {
+        let services = self.manifest.services.iter();
+        services.map(|one| (one.name.as_str(), one.image.as_str()))
+    }
+
+    /// What the scheduler counts for a project of it.
+    pub fn resources(&self) -> Resources {
+        self.manifest.services.iter().map(|one| one.reserve).sum()
+    }
+
+    pub(super) fn load(directory: &str, manifest: &[u8], own: Files) -> Result<Self, ReleaseError> {
+        let file = format!("{directory}/{MANIFEST}");
+        validate::text(&file, manifest).map_err(|problem| ReleaseError::Invalid(vec![problem]))?;
+        let mut files = own;
+        files.append(&mut shared_files());
+        let manifest: Manifest = match serde_yaml_ng::from_slice(manifest) {
+            Ok(manifest) => manifest,
+            Err(source) => return Err(ReleaseError::Schema { file, source }),
+        };
+        let problems = validate::problems(&file, directory, &manifest, &files);
+        if problems.is_empty() { Ok(Self { manifest, files }) } else { Err(ReleaseError::Invalid(problems)) }
+    }
+}
+
+/// All releases this controller knows.
+#[derive(Debug, Clone, Default)]
+pub struct Releases {
+    by_name: BTreeMap<String, Release>,
+}
+
+impl Releases {
+    /// The releases in the binary.
+    pub fn embedded() -> Result<Self, ReleaseError> {
+        let mut releases = Self::default();
+        for directory in EMBEDDED.dirs() {
+            let name = directory.path().to_string_lossy().into_owned();
+            let Some(manifest) = directory.get_file(directory.path().join(MANIFEST)) else {
+                continue;
+            };
+            let files = embedded_files(directory, &directory.path().join(TEMPLATES));
+            releases.add(Release::load(&name, manifest.contents(), files)?)?;
+        }
+        Ok(releases)
+    }
+
+    /// These, and each sub-directory of `path` that has a `stack.yaml`.
+    pub fn with_dir(mut self, path: &Path) -> Result<Self, ReleaseError> {
+        for directory in sub_directories(path)? {
+            let manifest_path = directory.join(MANIFEST);
+            if !manifest_path.is_file() {
+                continue;
+            }
+            let name = file_name(&directory);
+            let manifest = read(&manifest_path)?;
+            let mut files = Files::new();
+            let templates = directory.join(TEMPLATES);
+            if templates.is_dir() {
+                read_tree(&templates, "", &mut files)?;
+            }
+            self.add(Release::load(&name, &manifest, files)?)?;
+        }
+        Ok(self)
+    }
+
+    /// The release of this name.
+    pub fn get(&self, name: &str) -> Option<&Release> {
+        self.by_name.get(name)
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    fn add(&mut self, release: Release) -> Result<(), ReleaseError> {
+        let name = release.name().to_owned();
+        match self.by_name.insert(name.clone(), release) {
+            None => Ok(()),
+            Some(_) => Err(ReleaseError::Duplicate(name)),
+        }
+    }
+}
+
+/// The shared templates, by the names that manifests use.
+fn shared_files() -> Files {
+    EMBEDDED.get_dir(SHARED).map(|shared| embedded_files(shared, Path::new(""))).unwrap_or_default()
+}
+
+/// All files below an embedded directory, by their path relative to `root`.
+fn embedded_files(directory: &Dir<'_>, root: &Path) -> Files {
+    let mut files = Files::new();
+    for inner in directory.dirs() {
+        files.append(&mut embedded_files(inner, root));
+    }
+    for file in directory.files() {
+        if let Ok(path) = file.path().strip_prefix(root) {
+            files.insert(path.to_string_lossy().into_owned(), file.contents().to_vec());
+        }
+    }
+    files
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ReleaseError> {
+    fs::read(path).map_err(|source| ReleaseError::Read { path: path.to_owned(), source })
+}
+
+fn entries(path: &Path) -> Result<Vec<PathBuf>, ReleaseError> {
+    let failed = |source| ReleaseError::Read { path: path.to_owned(), source };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        paths.push(entry.map_err(failed)?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn sub_directories(path: &Path) -> Result<Vec<PathBuf>, ReleaseError> {
+    let mut paths = entries(path)?;
+    paths.retain(|path| path.is_dir());
+    Ok(paths)
+}
+
+fn read_tree(directory: &Path, prefix: &str, files: &mut Files) -> Result<(), ReleaseError> {
+    for path in entries(directory)? {
+        let relative = format!("{prefix}{}", file_name(&path));
+        if path.is_dir() {
+            read_tree(&path, &format!("{relative}/"), files)?;
+        } else {
+            files.insert(relative, read(&path)?);
+        }
+    }
+    Ok(())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
