@@ -16,6 +16,10 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// A running controller.
 pub struct Controller {
+    /// Where the public API listens.
+    pub public: SocketAddr,
+    /// Where agents dial.
+    pub node: SocketAddr,
     /// The live agents.
     pub fleet: Fleet,
     core: Core,
@@ -56,7 +60,7 @@ impl Controller {
         }
         tasks.close();
         tracing::info!(public = %public_at, node = %node_at, "controller started");
-        Ok(Self { fleet, core, health, tasks })
+        Ok(Self { public: public_at, node: node_at, fleet, core, health, tasks })
     }
 
     /// Stops accepting, lets open calls end for a while, ends sessions. Agents keep everything running.

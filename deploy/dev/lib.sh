@@ -18,7 +18,7 @@ PUBLIC_PORT=8000 NODE_PORT=8001 POSTGRES_PORT=54329
 export DOCKER_HOST=unix:///var/run/docker.sock
 # Programs that a test can end at named places; what is shipped is built without.
 # shellcheck disable=SC2034  # used by the scripts that source this one
-FAILPOINTS=supalove-controller/failpoints,supalove-agent/failpoints
+FAILPOINTS=supalove-controller/failpoints,supalove-agent/failpoints,supalove-system-tests/failpoints
 # Queries are checked against .sqlx; only sqlx.sh asks a database.
 export SQLX_OFFLINE=true
 

@@ -7,9 +7,10 @@ use supalove_proto::v1::{
     CreateProjectRequest, DeleteProjectRequest, Operation, RestartProjectRequest, StartProjectRequest,
     StopProjectRequest, UndeleteProjectRequest,
 };
+use supalove_system_tests::Api;
 use tonic::{Code, Status};
 
-use super::{rows::Scene, support::Api};
+use super::rows::Scene;
 
 /// How long a call may go unanswered.
 const LIMIT: Duration = Duration::from_mins(3);

@@ -7,10 +7,11 @@ use std::{
     process::Command,
 };
 
+use supalove_system_tests::{docker, labelled};
+
 use super::{
     acts::{Act, Release},
     pair::{Pair, containers},
-    support::{docker, labelled},
 };
 
 /// A file in the project's volume.

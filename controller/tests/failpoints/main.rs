@@ -3,9 +3,7 @@
 //!
 //! Needs programs that were built with the feature `failpoints`: `deploy/dev/test.sh` does that.
 
-#[path = "../support/mod.rs"]
-mod support;
-
+mod absent;
 mod acts;
 mod checks;
 mod pair;
@@ -14,19 +12,18 @@ mod rows;
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, resume_unwind},
-    path::Path,
     thread,
 };
 
 use futures::FutureExt as _;
 use supalove_failpoints::{POINTS, Side};
+use supalove_system_tests::{program, texts_in};
 use tokio::runtime::Runtime;
 
 use self::{
     acts::LIFE,
     pair::Pair,
     rows::{Done, Rows},
-    support::texts_in,
 };
 
 /// Controllers with an agent each that work at the same time.
@@ -103,14 +100,12 @@ fn report(rows: &Rows, passed: &BTreeMap<String, usize>) {
     assert!(never.is_empty() || Rows::are_some_left_out(), "nothing died at {never:?}");
 }
 
-/// The counterpart of `failpoints_are_absent`: what is looked for there is found in programs that have them.
+/// The counterpart of `absent`: what is looked for there is found in programs that have them.
 #[test]
 fn programs_with_failpoints_hold_their_names() {
-    let controller = Path::new(env!("CARGO_BIN_EXE_supalove-controller"));
-    for (side, program) in [
-        (Side::Controller, controller.to_owned()),
-        (Side::Agent, controller.with_file_name("supalove-agent")),
-    ] {
+    for (side, program) in
+        [(Side::Controller, program("supalove-controller")), (Side::Agent, program("supalove-agent"))]
+    {
         let of_side = POINTS.iter().filter(|point| point.side() == side);
         let names: Vec<&str> = of_side.map(|point| point.name).collect();
         let found = texts_in(&program, &names);

@@ -11,15 +11,15 @@ use std::{
 use sqlx::PgPool;
 use supalove_failpoints::{ARMED, DIRECTORY, FIRED, PASSED, Side};
 use supalove_proto::v1::Operation;
+use supalove_system_tests::{
+    Agent, AgentOptions, Controller, Fleet, Options, docker, steps_releases, try_docker, wait_for,
+};
 use tempfile::TempDir;
 
 use super::{
     acts::{Act, Release, Request, STEPS},
     checks::{self, Expected},
     rows::{Row, Scene},
-    support::{
-        Agent, AgentOptions, Controller, Fleet, Options, docker, steps_releases, try_docker, wait_for,
-    },
 };
 
 /// For a point to be passed: the longest way there leads through the end of a janitor's lease.

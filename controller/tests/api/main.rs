@@ -1,0 +1,8 @@
+//! The API as callers meet it. Needs PostgreSQL and no engine: what is asked here is answered without a host.
+
+mod authorization;
+mod bad_input;
+mod clients;
+mod placement;
+mod reflection;
+mod sessions;

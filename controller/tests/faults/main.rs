@@ -1,0 +1,5 @@
+//! Things that break: a host, a project, what lies between the control plane and its nodes.
+
+mod control;
+mod host;
+mod project;

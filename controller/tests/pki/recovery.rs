@@ -1,0 +1,115 @@
+//! A host that was off until long after the end of its certificate comes back by itself, and nobody else in its name.
+
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use sqlx::Row as _;
+use supalove_certs::{NodeIdentity, NodeKey};
+use supalove_core::{
+    ids::NodeId,
+    vault::{Scope, Vault},
+};
+use supalove_fleet::certificates::Nonces;
+use supalove_proto::v1::RevokeNodeRequest;
+use supalove_system_tests::{Agent, Controller, Holder, SLACK, authorities, wait_for};
+use tonic_types::StatusExt as _;
+
+fn reason<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> String {
+    let status = answer.unwrap_err();
+    status.get_details_error_info().map_or_else(|| format!("{status:?}"), |info| info.reason)
+}
+
+/// The identity file with a certificate as it was issued so many days ago.
+async fn aged(controller: &Controller, agent: &Agent, days: i64) -> serde_json::Value {
+    let mut identity = agent.identity();
+    let held = Holder::of(&identity);
+    let cluster = identity["cluster_id"].as_str().unwrap().strip_prefix("clu_").unwrap().parse().unwrap();
+    let who = NodeIdentity { cluster_id: cluster, node_id: held.uuid() };
+    let authority = authorities(controller).await.remove(0);
+    let issued = authority.sign_node(&held.csr_pem(), &who, Utc::now() - TimeDelta::days(days)).unwrap();
+    identity["certificate_pem"] = issued.cert_pem.into();
+    identity["expire_time"] = issued.not_after.to_rfc3339().into();
+    identity
+}
+
+#[tokio::test]
+async fn a_host_that_was_off_for_three_months_comes_back_without_a_token() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let mut agent = Agent::start(&controller, &api.join_token().await);
+    api.wait_ready_nodes(1).await;
+    let db = controller.database.pool().await;
+    let before: i64 = sqlx::query_scalar("SELECT session_epoch FROM nodes").fetch_one(&db).await.unwrap();
+
+    agent.process.kill();
+    let old = aged(&controller, &agent, 120).await;
+    agent.set_identity(&old);
+    agent.restart();
+    wait_for("a session of the recovered node", Duration::from_secs(10) * SLACK, async || {
+        let query = "SELECT greeted_epoch FROM nodes";
+        let epoch: i64 = sqlx::query_scalar(query).fetch_one(&db).await.unwrap();
+        (epoch > before && agent.status()["session"]["state"] == "connected").then_some(())
+    })
+    .await;
+    let now = agent.identity();
+    assert_ne!(now["certificate_pem"], old["certificate_pem"]);
+    assert_eq!((&now["node_id"], &now["key_pem"]), (&old["node_id"], &old["key_pem"]));
+    let uses: Vec<i32> = sqlx::query_scalar("SELECT uses FROM join_tokens").fetch_all(&db).await.unwrap();
+    assert_eq!(uses, [1], "no token was used for it");
+    let audited: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM audit_log WHERE method LIKE '%/Recover' AND outcome = 'OK'")
+            .fetch_one(&db)
+            .await
+            .unwrap();
+    assert!(audited >= 1);
+}
+
+#[tokio::test]
+async fn a_recovery_is_proven_once_by_the_enrolled_key_on_any_replica() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let replica = controller.replica().await;
+    let mut agent = Agent::start(&controller, &api.join_token().await);
+    api.wait_ready_nodes(1).await;
+    agent.process.kill();
+    let node = Holder::of(&agent.identity());
+    let (here, there) = (&controller.node_address, &replica.node_address);
+
+    // Asked here, used there, and used up on both.
+    let proof = node.proof(&node.nonce(here).await);
+    let answer = node.recover(there, proof.clone()).await.unwrap().certificate.unwrap();
+    assert_eq!(answer.trusted_ca_pem.len(), 1);
+    for address in [here, there] {
+        assert_eq!(reason(node.recover(address, proof.clone()).await), "NONCE_INVALID");
+    }
+    // A nonce that nobody made, one of another node, one that has ended.
+    let other = Holder { node_id: NodeId::generate().to_string(), ..node.clone() };
+    for nonce in [vec![0; 56], Vec::new(), other.nonce(here).await, ended_nonce(&controller, &node).await] {
+        assert_eq!(reason(node.recover(here, node.proof(&nonce)).await), "NONCE_INVALID");
+    }
+    // Another key, signed by itself; and the right key under another's signature.
+    let thief = Holder { key_pem: NodeKey::generate().unwrap().to_pem().to_string(), ..node.clone() };
+    assert_eq!(reason(thief.recover(here, thief.proof(&thief.nonce(here).await)).await), "KEY_MISMATCH");
+    let mut forged = node.proof(&node.nonce(here).await);
+    forged.signature = thief.proof(&forged.nonce).signature;
+    assert_eq!(reason(node.recover(here, forged).await), "SIGNATURE_INVALID");
+    // A node that never was, proven with a key of its own.
+    assert_eq!(reason(other.recover(here, other.proof(&other.nonce(here).await)).await), "NODE_UNKNOWN");
+    // A nonce that was not used up by a refusal still works; after a revocation none does.
+    let last = node.proof(&node.nonce(there).await);
+    api.clusters().revoke_node(RevokeNodeRequest { node_id: node.node_id.clone() }).await.unwrap();
+    assert_eq!(reason(node.recover(there, last).await), "NODE_REVOKED");
+    assert_eq!(reason(node.renew(there).await), "NODE_REVOKED");
+}
+
+/// A nonce of this fleet for this node whose minute is over.
+async fn ended_nonce(controller: &Controller, node: &Holder) -> Vec<u8> {
+    let vault = Vault::from_file(&controller.dir.path().join("master.key")).unwrap();
+    let row = sqlx::query("SELECT sealed FROM platform_secrets WHERE name = 'recovery-nonce-key'")
+        .fetch_one(&controller.database.pool().await)
+        .await
+        .unwrap();
+    let scope = Scope { kind: "platform", id: "", name: "recovery-nonce-key", version: 1 };
+    let key = vault.open(scope, row.get("sealed")).unwrap();
+    Nonces::new(&key).make(NodeId(node.uuid()), Utc::now() - TimeDelta::seconds(1)).unwrap()
+}

@@ -1,0 +1,61 @@
+//! What the system tests share: real processes of this workspace on a real PostgreSQL and a real Docker Engine.
+//!
+//! `make test` starts PostgreSQL and the engine and builds the image set and the programs; see `deploy/dev/test.sh`.
+//! Tests run at the same time, in one program and in several: each has its own database, fleet, ports and networks
+//! (`machine`), and only so many of them are at work at once (`turn`).
+
+mod agent;
+mod api;
+mod clients;
+mod clock;
+mod controller;
+mod database;
+mod docker;
+mod docker_host;
+mod fleet;
+mod identity;
+mod lossy_proxy;
+mod machine;
+mod postgres;
+mod probe;
+mod process;
+mod programs;
+mod raw_http;
+mod release;
+mod releases;
+pub mod rows;
+mod stub;
+mod tcp_proxy;
+mod turn;
+
+pub use agent::{Agent, AgentOptions, join};
+pub use api::{Api, PASSWORD, wait_for};
+pub use clients::{EMAIL, Lines, client, lines_of, with_user};
+pub use clock::Clock;
+pub use controller::{Controller, Options};
+pub use database::Database;
+pub use docker::{docker, labelled, remove_fleet, try_docker};
+pub use docker_host::DockerHost;
+pub use fleet::{Fleet, Tenant};
+pub use identity::{Holder, authorities, shown, shows};
+pub use lossy_proxy::LossyProxy;
+pub use machine::free_port;
+pub use postgres::Postgres;
+pub use probe::{Held, Target, probe};
+pub use process::{Process, texts_in};
+pub use programs::{example, program, root};
+pub use raw_http::{Answer, Server};
+pub use release::copy_core;
+pub use releases::{core_image, echo_releases, steps_releases};
+pub use stub::{Heard, STUB_RUN, Stub};
+pub use tcp_proxy::TcpProxy;
+pub use turn::turn;
+
+/// Product time limits are asserted with this slack.
+pub const SLACK: u32 = 3;
+
+/// One provider for the process, as in `main`.
+pub fn install_crypto() {
+    // A second test of the same binary finds it installed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

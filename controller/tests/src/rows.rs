@@ -1,0 +1,1 @@
+//! What the tests look up or change in the control database.

@@ -1,0 +1,77 @@
+//! How many tests are at work on this machine at once, whichever program they are in; and how long each took.
+//!
+//! libtest gives each test a thread with the test's name. What a test begins with (a controller, a host, a server) asks
+//! here for the thread's turn, which it has until it ends.
+
+use std::{
+    cell::OnceCell,
+    fs::File,
+    io::Write as _,
+    num::NonZero,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::machine::{Taken, take};
+
+/// How many tests may be at work; default as many as suit the processors.
+const AT_ONCE: &str = "SUPALOVE_TEST_AT_ONCE";
+/// A file for a line per test: seconds, program, name.
+const TIMES: &str = "SUPALOVE_TEST_TIMES";
+
+thread_local!(static TURN: OnceCell<Option<Turn>> = const { OnceCell::new() });
+
+struct Turn {
+    name: String,
+    began: Instant,
+    _place: Taken,
+}
+
+/// Waits for the turn of this thread's test, if it has none yet.
+pub fn turn() {
+    TURN.with(|turn| turn.get_or_init(Turn::wait).is_some());
+}
+
+impl Turn {
+    fn wait() -> Option<Self> {
+        let name = thread::current().name()?.to_owned();
+        // Threads of a runtime work for a test that has its turn; all tests on one thread have it one after another.
+        if name.starts_with("tokio") || name == "main" {
+            return None;
+        }
+        loop {
+            if let Some(place) = take("turns", 0..at_once()) {
+                return Some(Self { name, began: Instant::now(), _place: place });
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn note(&self) -> Option<()> {
+        let path = std::env::var_os(TIMES)?;
+        let mut file = File::options().create(true).append(true).open(path).ok()?;
+        let program = std::env::current_exe().ok()?;
+        let program = program.file_stem()?.to_str()?.rsplit_once('-')?.0.to_owned();
+        // At once, so that lines of several programs do not mix.
+        let line = format!("{:.1} {program} {}\n", self.began.elapsed().as_secs_f32(), self.name);
+        file.write_all(line.as_bytes()).ok()
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.note().is_none() && std::env::var_os(TIMES).is_some() {
+            eprintln!("the time of {} is not noted in {}", self.name, Path::new(TIMES).display());
+        }
+    }
+}
+
+/// Tests wait more than they compute.
+fn at_once() -> u16 {
+    let chosen = std::env::var(AT_ONCE).ok().map(|number| number.parse().expect(AT_ONCE));
+    chosen.unwrap_or_else(|| {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        u16::try_from(3 * processors).unwrap().max(4)
+    })
+}
