@@ -1,0 +1,67 @@
+//! Logs of a program: to standard error, filtered by `RUST_LOG`, never with what libraries carry.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Below `info` these libraries print frames, parameters and rows, and so tokens, passwords and specifications.
+pub const LOUD_LIBRARIES: [&str; 9] =
+    ["bollard", "h2", "hyper", "hyper_util", "rustls", "sqlx", "tokio_postgres", "tonic", "tower"];
+
+/// Writes logs to standard error, with colours on a terminal.
+pub fn init() {
+    tracing_subscriber::fmt()
+        .with_env_filter(filter(&std::env::var("RUST_LOG").unwrap_or_default()))
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+}
+
+/// What `wanted` (the text of `RUST_LOG`) asks for, `info` if it is empty or cannot be parsed; the libraries that would
+/// print secrets stay at `info` whatever it says, and so do their modules.
+pub fn filter(wanted: &str) -> EnvFilter {
+    let allowed: Vec<&str> = wanted.split(',').filter(|directive| !names_loud_library(directive)).collect();
+    let allowed = allowed.join(",");
+    let default = || EnvFilter::new("info");
+    let mut filter = if allowed.is_empty() {
+        default()
+    } else {
+        EnvFilter::try_new(&allowed).unwrap_or_else(|_| default())
+    };
+    for library in LOUD_LIBRARIES {
+        if let Ok(directive) = format!("{library}={}", LevelFilter::INFO).parse() {
+            filter = filter.add_directive(directive);
+        }
+    }
+    filter
+}
+
+fn names_loud_library(directive: &str) -> bool {
+    let target = directive.trim().split(['=', ':', '[']).next().unwrap_or_default();
+    LOUD_LIBRARIES.contains(&target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directive: &str, library: &str) -> bool {
+        directive.split(['=', ':', '[']).next() == Some(library)
+    }
+
+    #[test]
+    fn loud_libraries_stay_at_info_whatever_is_asked_for() {
+        for wanted in
+            ["", "trace", "debug,h2=trace", "h2::codec=trace", "hyper[span]=debug", "no[such filter"]
+        {
+            let filter = filter(wanted).to_string();
+            for library in LOUD_LIBRARIES {
+                let own: Vec<_> = filter.split(',').filter(|part| names(part, library)).collect();
+                assert_eq!(own, [format!("{library}=info")], "{wanted}: {filter}");
+            }
+        }
+        assert!(filter("debug").to_string().contains("debug"));
+        assert!(filter("no[such filter").to_string().split(',').any(|part| part == "info"));
+    }
+}

@@ -1,0 +1,108 @@
+//! Texts for people, host names, and text that a peer sent. What a peer says goes into rows and onto screens: PostgreSQL
+//! takes no NUL, and a control character steers a terminal.
+
+use std::net::IpAddr;
+
+use crate::limits::DISPLAY_CHARS;
+
+/// A name to show: trimmed, 1 to [`DISPLAY_CHARS`] characters, no control characters.
+pub fn display(text: &str) -> Result<&str, DisplayError> {
+    let text = text.trim();
+    let valid = !text.is_empty() && is_plain(text, DISPLAY_CHARS);
+    if valid { Ok(text) } else { Err(DisplayError) }
+}
+
+/// A text that is no name to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must have 1 to {DISPLAY_CHARS} characters and no control characters")]
+pub struct DisplayError;
+
+/// True if the text has at most `most` characters, none of them a control character.
+pub fn is_plain(text: &str, most: usize) -> bool {
+    text.chars().count() <= most && !text.chars().any(char::is_control)
+}
+
+/// The text without control characters but tabs, and not longer than `most` characters.
+pub fn printable(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control() || *c == '\t').take(most).collect()
+}
+
+/// The same on one line that nothing can be aligned in: without any control character.
+pub fn single_line(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(most).collect()
+}
+
+/// A host's name in lower case: labels of RFC 1123 with dots between, and underscores, which some hosts have. None if it
+/// is not one.
+pub fn host_name(text: &str) -> Option<String> {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    let valid = text.len() <= 253 && text.split('.').all(is_label);
+    valid.then(|| text.to_ascii_lowercase())
+}
+
+/// True for a host's name or address that may stand in a URL.
+pub fn is_host(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+        || ((1..=253).contains(&text.len())
+            && !text.starts_with(['-', '.'])
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_to_show_are_trimmed_and_bounded() {
+        assert_eq!(display("  My project "), Ok("My project"));
+        assert_eq!(display(&"ä".repeat(80)).map(str::len), Ok(160));
+        for bad in ["", "   ", "a\nb", "a\0", "\u{9b}31m"] {
+            assert_eq!(display(bad), Err(DisplayError), "{bad:?}");
+        }
+        let said = display(&"a".repeat(81)).unwrap_err().to_string();
+        assert_eq!(said, "must have 1 to 80 characters and no control characters");
+    }
+
+    #[test]
+    fn hosts() {
+        assert_eq!(host_name("Node-1.Example_x.com").as_deref(), Some("node-1.example_x.com"));
+        for bad in ["", ".", "a..b", "-a", "a.-b", "a b", "a/b", "ä", &"a".repeat(64), &"a.".repeat(128)] {
+            assert_eq!(host_name(bad), None, "{bad}");
+        }
+        for good in ["node-1.example.com", "10.0.0.1", "::1", "localhost"] {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in ["", "a b/c", "-a", ".a", "[::1]", "a:1", "a_b"] {
+            assert!(!is_host(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_never_steers_a_terminal(text in any::<String>(), most in 0_usize..100) {
+            let shown = printable(&text, most);
+            prop_assert!(shown.chars().count() <= most && !shown.chars().any(|c| c.is_control() && c != '\t'));
+            prop_assert!(is_plain(&single_line(&text, most), most));
+            if let Ok(name) = display(&text) {
+                prop_assert!(is_plain(name, DISPLAY_CHARS) && name.trim() == name && !name.is_empty());
+            }
+            if is_plain(&text, most) {
+                prop_assert_eq!(printable(&text, most), text);
+            }
+        }
+
+        #[test]
+        fn a_host_name_stays_one(text in "[a-zA-Z0-9._-]{0,80}") {
+            if let Some(name) = host_name(&text) {
+                prop_assert_eq!(host_name(&name), Some(name.clone()));
+                prop_assert!(name.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()));
+            }
+        }
+    }
+}
