@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use supalove_core::{Core, database, housekeeping, times::Times, vault::Vault};
 use supalove_fleet::Fleet;
 use supalove_stack::Releases;
+use supalove_tasks::JobPanicked;
 use tokio::net::TcpListener;
-use tokio_util::task::TaskTracker;
 
 use crate::{config::Config, health::Health, public, reflection};
 
@@ -24,7 +24,6 @@ pub struct Controller {
     pub fleet: Fleet,
     core: Core,
     health: Health,
-    tasks: TaskTracker,
 }
 
 impl Controller {
@@ -51,25 +50,23 @@ impl Controller {
         ];
         rooms.push(reflection::room(&rooms)?);
 
-        let tasks = TaskTracker::new();
         let router = public::router(&core, config, Arc::new(identity), &mut rooms)?;
-        tasks.spawn(public::serve(public_port, router, core.stop.clone()));
-        tasks.spawn(fleet.node_port().await?.serve(node_port));
-        for job in rooms.into_iter().flat_map(|room| room.jobs) {
-            tasks.spawn(job.run(core.clone()));
-        }
-        tasks.close();
+        core.tasks.job_until("public port", |stop| public::serve(public_port, router, stop));
+        core.tasks.job("node port", fleet.node_port().await?.serve(node_port));
+        rooms.into_iter().flat_map(|room| room.jobs).for_each(|job| job.start(&core));
         tracing::info!(public = %public_at, node = %node_at, "controller started");
-        Ok(Self { public: public_at, node: node_at, fleet, core, health, tasks })
+        Ok(Self { public: public_at, node: node_at, fleet, core, health })
+    }
+
+    /// Returns when a job has panicked: the process has to end.
+    pub async fn failed(&self) -> JobPanicked {
+        self.core.tasks.failed().await
     }
 
     /// Stops accepting, lets open calls end for a while, ends sessions. Agents keep everything running.
     pub async fn stop(self) {
         self.health.announce_end().await;
-        self.core.stop.cancel();
-        if tokio::time::timeout(GRACE, self.tasks.wait()).await.is_err() {
-            tracing::warn!("some calls did not end in time");
-        }
+        self.core.tasks.stop(GRACE).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::{str::FromStr as _, time::Duration};
 
 use sqlx::{
     PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions},
 };
 
 use crate::error::{Error, Result};
@@ -15,6 +15,15 @@ const POOL: u32 = 24;
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// Key of the advisory lock under which migrations run: "supalove" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7375_7061_6c6f_7665;
+
+/// Whether a statement failed because it violates the constraint of this name.
+pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
+    let violated = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<PgDatabaseError>())
+        .and_then(PgDatabaseError::constraint);
+    violated == Some(constraint)
+}
 
 /// Connects. Statements have a time limit, so that a call's deadline frees its connection too.
 pub async fn connect(url: &str) -> Result<PgPool> {

@@ -85,36 +85,47 @@ impl Job {
         Self { replicas: Replicas::One, ..Self::on_each(name, rhythm, work) }
     }
 
-    /// Runs the job in its rhythm until the controller stops.
-    pub async fn run(self, core: Core) {
+    /// Runs the job in its rhythm as a task of the core: it ends when the controller stops, and a panic in it ends the
+    /// process.
+    pub fn start(self, core: &Core) {
+        core.tasks.job(self.name, self.run(core.clone()));
+    }
+
+    async fn run(self, core: Core) {
         let mut up_since = Instant::now();
         let mut turns = Turns::new(&self.rhythm, &core);
         let mut lease = LeaseKeeper::default();
-        while core.stop.run_until_cancelled(turns.next()).await.is_some() {
+        let mut results = Results::default();
+        loop {
+            turns.next().await;
             let result = self.run_once(&core, &mut lease, up_since.elapsed()).await;
-            if let Err(error) = result {
+            if let Err(error) = &result {
                 if matches!(error, Error::Unavailable { .. }) {
                     up_since = Instant::now();
                 }
-                tracing::warn!(
-                    job = self.name,
-                    error = chain(&error),
-                    "job failed; it runs again at its next turn"
-                );
+                tracing::warn!(job = self.name, error = chain(error), "job failed; it runs again at its next turn");
+            }
+            if let Some(ran) = result.transpose() {
+                results.keep(&core, self.name, ran.map_err(|error| chain(&error))).await;
             }
         }
     }
 
-    async fn run_once(&self, core: &Core, keeper: &mut LeaseKeeper, database_up: Duration) -> Result<()> {
+    /// `None` if another replica runs the job.
+    async fn run_once(
+        &self,
+        core: &Core,
+        keeper: &mut LeaseKeeper,
+        database_up: Duration,
+    ) -> Result<Option<()>> {
         let lease = match self.replicas {
             Replicas::Each => None,
             Replicas::One => match keeper.lease(core, self.name).await? {
                 Some(lease) => Some(lease),
-                None => return Ok(()),
+                None => return Ok(None),
             },
         };
-        let work = (self.work)(Run { lease, database_up });
-        core.stop.run_until_cancelled(work).await.unwrap_or(Ok(()))
+        (self.work)(Run { lease, database_up }).await.map(Some)
     }
 }
 
@@ -147,6 +158,46 @@ impl Turns {
             }
         }
     }
+}
+
+/// Between two writes of the same result.
+const REWRITE: Duration = Duration::from_secs(5);
+
+/// Writes results down, but not every second the same one.
+#[derive(Default)]
+struct Results {
+    written: Option<(Instant, bool)>,
+}
+
+impl Results {
+    /// A result that cannot be written is no failure of the job: the database is away, and the next result follows.
+    async fn keep(&mut self, core: &Core, job: &str, result: Result<(), String>) {
+        let same = |(at, ok): (Instant, bool)| ok == result.is_ok() && at.elapsed() < REWRITE;
+        if self.written.is_some_and(same) {
+            return;
+        }
+        self.written = match write_result(core, job, &result).await {
+            Ok(()) => Some((Instant::now(), result.is_ok())),
+            Err(_) => None,
+        };
+    }
+}
+
+async fn write_result(core: &Core, job: &str, result: &Result<(), String>) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO job_results (job, controller_id, succeeded_at, failed_at, error)
+         VALUES ($1, $2, CASE WHEN $3::text IS NULL THEN now() END, CASE WHEN $3 IS NOT NULL THEN now() END, coalesce($3, ''))
+         ON CONFLICT (job, controller_id) DO UPDATE SET
+             succeeded_at = coalesce(EXCLUDED.succeeded_at, job_results.succeeded_at),
+             failed_at = coalesce(EXCLUDED.failed_at, job_results.failed_at),
+             error = CASE WHEN $3 IS NULL THEN job_results.error ELSE EXCLUDED.error END",
+        job,
+        core.controller.0,
+        result.as_ref().err(),
+    )
+    .execute(&core.db)
+    .await?;
+    Ok(())
 }
 
 /// Takes a lease and renews it in time.

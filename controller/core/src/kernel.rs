@@ -3,7 +3,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
+use supalove_tasks::Tasks;
 
 use crate::{
     access::Access, error::Result, hints::Hints, ids::ControllerId, platform, times::Times, vault::Vault,
@@ -32,8 +32,8 @@ pub struct Parts {
     pub access: Access,
     /// Wakes who waits for a change.
     pub hints: Hints,
-    /// Cancelled when the controller stops.
-    pub stop: CancellationToken,
+    /// Owns every task of this replica, and stops them.
+    pub tasks: Tasks,
 }
 
 impl Core {
@@ -59,7 +59,7 @@ impl Core {
             node_address,
             fleet_id,
             hints: Hints::default(),
-            stop: CancellationToken::new(),
+            tasks: Tasks::default(),
         })))
     }
 }

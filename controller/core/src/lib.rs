@@ -12,6 +12,7 @@ pub mod ids;
 pub mod jobs;
 mod kernel;
 pub mod leases;
+pub mod mutation;
 pub mod platform;
 pub mod requests;
 mod room;
@@ -21,4 +22,5 @@ pub mod vault;
 pub mod wire;
 
 pub use kernel::Core;
+pub use mutation::{Mutation, SystemWrite, Write};
 pub use room::Room;

@@ -3,11 +3,12 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
-use sqlx::{PgExecutor, PgPool, postgres::PgDatabaseError};
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::{
     access::Call,
+    database::violates,
     error::{Error, Result},
     ids::{OperationId, UserId},
     wire::request_id,
@@ -73,22 +74,15 @@ pub async fn replayed(db: &PgPool, request: Option<&Request>) -> Result<Option<A
     Ok(Some(Answered { resource: row.resource, operation: row.operation.map(OperationId) }))
 }
 
-/// Writes the key, in the transaction of the act. If the same call is under way elsewhere, this one loses.
-pub async fn record(
-    db: impl PgExecutor<'_>,
-    request: &Request,
-    resource: &str,
-    operation: Option<OperationId>,
-) -> Result<()> {
+/// Takes the key at the begin of the transaction of the act. If the same call is under way elsewhere, this one waits and
+/// then loses.
+pub async fn begin(db: impl PgExecutor<'_>, request: &Request) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO requests (user_id, method, request_id, body_sha256, resource, operation)
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO requests (user_id, method, request_id, body_sha256, resource) VALUES ($1, $2, $3, $4, '')",
         request.user.0,
         request.method,
         request.id,
         request.body,
-        resource,
-        operation.map(|o| o.0),
     )
     .execute(db)
     .await
@@ -96,16 +90,32 @@ pub async fn record(
     Ok(())
 }
 
+/// Writes what the act made, at the end of its transaction.
+pub async fn complete(
+    db: impl PgExecutor<'_>,
+    request: &Request,
+    resource: &str,
+    operation: Option<OperationId>,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE requests SET resource = $4, operation = $5 WHERE user_id = $1 AND method = $2 AND request_id = $3",
+        request.user.0,
+        request.method,
+        request.id,
+        resource,
+        operation.map(|o| o.0),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// A duplicate key means that the same call was answered a moment ago.
 pub fn lost_race(error: sqlx::Error) -> Error {
-    let constraint = error
-        .as_database_error()
-        .and_then(|e| e.try_downcast_ref::<PgDatabaseError>())
-        .and_then(PgDatabaseError::constraint);
-    match constraint {
-        Some("requests_pkey") => Error::Aborted("the same request is being answered"),
-        _ => error.into(),
+    if violates(&error, "requests_pkey") {
+        return Error::Aborted("the same request is being answered");
     }
+    error.into()
 }
 
 /// Forgets keys older than `age_seconds`.

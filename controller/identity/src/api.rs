@@ -14,7 +14,6 @@ use super::{Opaque, Passwords, TokenSigner, User, normalize_email, store};
 use supalove_core::{
     Core,
     access::Call,
-    audit,
     error::{Error, Result},
     ids::{SessionId, UserId},
     wire::timestamp,
@@ -56,6 +55,30 @@ impl AuthApi {
         })
     }
 
+    /// Trades a refresh token. One that was used before ends its session.
+    async fn rotate(
+        &self,
+        call: &Call,
+        old: &Opaque,
+        new: &Opaque,
+        expires_at: DateTime<Utc>,
+    ) -> Result<store::Refreshed> {
+        let mut mutation = self.core.mutation(call);
+        if let Some(refreshed) = store::rotate(&mut mutation, old, new, expires_at).await? {
+            mutation.act_as(refreshed.user);
+            mutation.commit(&refreshed.session.to_string(), []).await?;
+            return Ok(refreshed);
+        }
+        if let Some(session) = store::end_reused(&mut mutation, old).await? {
+            tracing::warn!(%session, "refresh token was used twice; its session has ended");
+            mutation.commit(&session.to_string(), []).await?;
+        }
+        Err(Error::Unauthenticated {
+            reason: "REFRESH_TOKEN_INVALID",
+            message: "the refresh token is wrong, has expired or was used before; sign in again".to_owned(),
+        })
+    }
+
     /// The answer, with the refresh token in its body or in a cookie.
     fn deliver<T>(&self, answer: T, cookie: Option<(&Opaque, bool)>) -> Result<Response<T>> {
         let mut response = Response::new(answer);
@@ -81,8 +104,10 @@ impl AuthService for AuthApi {
         store::check_setup_token(&self.core.db, &token).await?;
         let hash = self.passwords.hash(body.password).await?;
         let session = self.new_session(false)?;
-        let entry = audit::Entry::from_call(&call, user.id.to_string());
-        store::set_up(&self.core.db, &token, &user, &hash, &session, &entry).await?;
+        let mut mutation = self.core.mutation(&call);
+        store::insert_first_user(&mut mutation, &token, &user, &hash).await?;
+        store::insert_session(&mut mutation, user.id, &session).await?;
+        mutation.commit(&user.id.to_string(), []).await?;
         let tokens = self.tokens(user.id, session.id, Some(&session.refresh))?;
         Ok(Response::new(SetUpResponse { user: Some(user.into()), tokens: Some(tokens) }))
     }
@@ -101,9 +126,10 @@ impl AuthService for AuthApi {
             message: "e-mail address or password is wrong".to_owned(),
         })?;
         let session = self.new_session(in_cookie)?;
-        let mut entry = audit::Entry::from_call(&call, user.id.to_string());
-        entry.actor = user.id.to_string();
-        store::start_session(&self.core.db, user.id, &session, &entry).await?;
+        let mut mutation = self.core.mutation(&call);
+        mutation.act_as(user.id);
+        store::insert_session(&mut mutation, user.id, &session).await?;
+        mutation.commit(&user.id.to_string(), []).await?;
         let tokens = self.tokens(user.id, session.id, (!in_cookie).then_some(&session.refresh))?;
         let answer = SignInResponse { user: Some(user.into()), tokens: Some(tokens) };
         Ok(self.deliver(answer, in_cookie.then_some((&session.refresh, secure)))?)
@@ -117,13 +143,7 @@ impl AuthService for AuthApi {
         let old = if sent.is_empty() { from_cookie.unwrap_or_default() } else { sent };
         let new = Opaque::generate()?;
         let expires_at = Utc::now() + self.core.times.refresh_token;
-        let refreshed = store::refresh(&self.core.db, &Opaque::received(old), &new, expires_at)
-            .await?
-            .ok_or_else(|| Error::Unauthenticated {
-                reason: "REFRESH_TOKEN_INVALID",
-                message: "the refresh token is wrong, has expired or was used before; sign in again"
-                    .to_owned(),
-            })?;
+        let refreshed = self.rotate(&call, &Opaque::received(old), &new, expires_at).await?;
         let tokens =
             self.tokens(refreshed.user, refreshed.session, (!refreshed.in_cookie).then_some(&new))?;
         let answer = RefreshResponse { tokens: Some(tokens) };
@@ -133,8 +153,9 @@ impl AuthService for AuthApi {
     async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {
         let call = Call::from_request(&request)?;
         let principal = call.principal()?;
-        let entry = audit::Entry::from_call(&call, principal.user.to_string());
-        store::end_session(&self.core.db, principal.session, &entry).await?;
+        let mut mutation = self.core.mutation(&call);
+        store::end_session(&mut mutation, principal.session).await?;
+        mutation.commit(&principal.user.to_string(), []).await?;
         let mut response = Response::new(SignOutResponse {});
         let gone = format!("{COOKIE}=; {COOKIE_SCOPE}; Max-Age=0");
         response.metadata_mut().insert("set-cookie", gone.parse().map_err(Error::internal)?);

@@ -3,11 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use futures::future::BoxFuture;
-use sqlx::PgPool;
 use supalove_core::{
     Core, Room,
     access::{Authenticator, Principal},
-    error::{Error, Result},
+    error::Result,
     jobs::{Job, Rhythm::Every},
     platform,
 };
@@ -32,10 +31,10 @@ pub async fn open(core: &Core, setup_token_file: Option<&Path>) -> Result<Identi
 impl Identity {
     /// What the server mounts.
     pub fn room(&self) -> Room {
-        let db = self.core.db.clone();
+        let core = self.core.clone();
         Room::new("identity", RULES)
             .service(AuthServiceServer::new(AuthApi::new(self.core.clone(), self.signer.clone())))
-            .job(Job::leased("identity.prune", Every(self.core.times.prune), move |_| prune(db.clone())))
+            .job(Job::leased("identity.prune", Every(self.core.times.prune), move |_| prune(core.clone())))
     }
 }
 
@@ -55,13 +54,8 @@ impl Authenticator for Identity {
     }
 }
 
-/// Deletes sessions that ended long ago.
-async fn prune(db: PgPool) -> Result<()> {
-    sqlx::query!(
-        "DELETE FROM user_sessions WHERE greatest(expires_at, ended_at) < now() - interval '30 days'"
-    )
-    .execute(&db)
-    .await
-    .map(|_| ())
-    .map_err(Error::from)
+async fn prune(core: Core) -> Result<()> {
+    let mut write = core.system_write("identity.prune");
+    store::prune(&mut write).await?;
+    write.commit([]).await
 }

@@ -5,8 +5,8 @@ use sqlx::PgPool;
 
 use super::{Opaque, User};
 use supalove_core::{
+    Write,
     access::Principal,
-    audit,
     error::{Error, Result},
     ids::{SessionId, UserId},
 };
@@ -50,22 +50,19 @@ pub async fn check_setup_token(db: &PgPool, token: &Opaque) -> Result<()> {
     right.map(|_: bool| ()).ok_or_else(wrong_setup_token)
 }
 
-/// Makes the first user if the token is right and there is none; one transaction.
-pub async fn set_up(
-    db: &PgPool,
+/// Makes the first user if the token is right and there is none.
+pub async fn insert_first_user(
+    write: &mut impl Write,
     token: &Opaque,
     user: &User,
     password_hash: &str,
-    session: &NewSession,
-    entry: &audit::Entry,
 ) -> Result<()> {
-    let mut tx = db.begin().await?;
     let spent = sqlx::query!(
         "UPDATE platform SET setup_token_hash = NULL
          WHERE setup_token_hash = $1 AND NOT EXISTS (SELECT 1 FROM users)",
         token.hash(),
     )
-    .execute(&mut *tx)
+    .execute(write.connection().await?)
     .await?;
     if spent.rows_affected() != 1 {
         return Err(wrong_setup_token());
@@ -79,64 +76,43 @@ pub async fn set_up(
         user.operator,
         user.created_at,
     )
-    .execute(&mut *tx)
+    .execute(write.connection().await?)
     .await?;
-    insert_session(&mut tx, user.id, session).await?;
-    audit::record(&mut *tx, entry).await?;
-    tx.commit().await?;
     Ok(())
 }
 
 /// The user with this address.
 pub async fn credentials(db: &PgPool, email: &str) -> Result<Option<Credentials>> {
     let row = sqlx::query!(
-        "SELECT id, email, display_name, password_hash, operator, created_at FROM users WHERE email = $1",
+        "SELECT id AS \"id: UserId\", email, display_name, password_hash, operator, created_at FROM users WHERE email = $1",
         email
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|r| Credentials {
+    Ok(row.map(|row| Credentials {
         user: User {
-            id: UserId(r.id),
-            email: r.email,
-            display_name: r.display_name,
-            operator: r.operator,
-            created_at: r.created_at,
+            id: row.id,
+            email: row.email,
+            display_name: row.display_name,
+            operator: row.operator,
+            created_at: row.created_at,
         },
-        password_hash: r.password_hash,
+        password_hash: row.password_hash,
     }))
 }
 
 /// The user with this id.
 pub async fn user(db: &PgPool, id: UserId) -> Result<User> {
-    let r =
-        sqlx::query!("SELECT id, email, display_name, operator, created_at FROM users WHERE id = $1", id.0)
-            .fetch_one(db)
-            .await?;
-    Ok(User {
-        id: UserId(r.id),
-        email: r.email,
-        display_name: r.display_name,
-        operator: r.operator,
-        created_at: r.created_at,
-    })
+    let user = sqlx::query_as!(
+        User,
+        "SELECT id AS \"id: UserId\", email, display_name, operator, created_at FROM users WHERE id = $1",
+        id.0
+    );
+    Ok(user.fetch_one(db).await?)
 }
 
 /// Starts a session.
-pub async fn start_session(
-    db: &PgPool,
-    user: UserId,
-    session: &NewSession,
-    entry: &audit::Entry,
-) -> Result<()> {
-    let mut tx = db.begin().await?;
-    insert_session(&mut tx, user, session).await?;
-    audit::record(&mut *tx, entry).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-async fn insert_session(tx: &mut sqlx::PgConnection, user: UserId, session: &NewSession) -> Result<()> {
+pub async fn insert_session(write: &mut impl Write, user: UserId, session: &NewSession) -> Result<()> {
     sqlx::query!(
         "INSERT INTO user_sessions (id, user_id, refresh_hash, in_cookie, expires_at) VALUES ($1, $2, $3, $4, $5)",
         session.id.0,
@@ -145,7 +121,7 @@ async fn insert_session(tx: &mut sqlx::PgConnection, user: UserId, session: &New
         session.in_cookie,
         session.expires_at,
     )
-    .execute(tx)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
 }
@@ -160,56 +136,64 @@ pub struct Refreshed {
     pub in_cookie: bool,
 }
 
-/// Trades a refresh token for the next one. One that was used before ends its session: either the caller or a thief
-/// has an old copy, and only the caller can sign in again.
-pub async fn refresh(
-    db: &PgPool,
+/// Trades a refresh token for the next one; `None` if it is not the token of a live session.
+pub async fn rotate(
+    write: &mut impl Write,
     old: &Opaque,
     new: &Opaque,
     expires_at: DateTime<Utc>,
 ) -> Result<Option<Refreshed>> {
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        Refreshed,
         "UPDATE user_sessions SET previous_hash = refresh_hash, refresh_hash = $2, expires_at = $3
-         WHERE refresh_hash = $1 AND ended_at IS NULL AND expires_at > now() RETURNING id, user_id, in_cookie",
+         WHERE refresh_hash = $1 AND ended_at IS NULL AND expires_at > now()
+         RETURNING id AS \"session: SessionId\", user_id AS \"user: UserId\", in_cookie",
         old.hash(),
         new.hash(),
         expires_at,
     )
-    .fetch_optional(db)
+    .fetch_optional(write.connection().await?)
     .await?;
-    if row.is_none() {
-        let stolen = sqlx::query!(
-            "UPDATE user_sessions SET ended_at = now() WHERE previous_hash = $1 AND ended_at IS NULL RETURNING id",
-            old.hash()
-        )
-        .fetch_optional(db)
-        .await?;
-        if let Some(session) = stolen {
-            tracing::warn!(session = %SessionId(session.id), "a refresh token was used twice; its session has ended");
-        }
-    }
-    Ok(row.map(|r| Refreshed { session: SessionId(r.id), user: UserId(r.user_id), in_cookie: r.in_cookie }))
+    Ok(row)
+}
+
+/// Ends the session whose token was traded before: either the caller or a thief has an old copy, and only the caller can
+/// sign in again.
+pub async fn end_reused(write: &mut impl Write, old: &Opaque) -> Result<Option<SessionId>> {
+    let session = sqlx::query_scalar!(
+        "UPDATE user_sessions SET ended_at = now() WHERE previous_hash = $1 AND ended_at IS NULL
+         RETURNING id AS \"id: SessionId\"",
+        old.hash()
+    )
+    .fetch_optional(write.connection().await?)
+    .await?;
+    Ok(session)
 }
 
 /// The principal of a live session.
 pub async fn principal(db: &PgPool, session: SessionId) -> Result<Option<Principal>> {
     let row = sqlx::query!(
-        "SELECT u.id, u.operator FROM user_sessions s JOIN users u ON u.id = s.user_id
+        "SELECT u.id AS \"id: UserId\", u.operator FROM user_sessions s JOIN users u ON u.id = s.user_id
          WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > now()",
         session.0
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|r| Principal { user: UserId(r.id), session, operator: r.operator }))
+    Ok(row.map(|r| Principal { user: r.id, session, operator: r.operator }))
 }
 
 /// Ends a session.
-pub async fn end_session(db: &PgPool, session: SessionId, entry: &audit::Entry) -> Result<()> {
-    let mut tx = db.begin().await?;
+pub async fn end_session(write: &mut impl Write, session: SessionId) -> Result<()> {
     sqlx::query!("UPDATE user_sessions SET ended_at = now() WHERE id = $1 AND ended_at IS NULL", session.0)
-        .execute(&mut *tx)
+        .execute(write.connection().await?)
         .await?;
-    audit::record(&mut *tx, entry).await?;
-    tx.commit().await?;
+    Ok(())
+}
+
+/// Deletes sessions that ended long ago.
+pub async fn prune(write: &mut impl Write) -> Result<()> {
+    sqlx::query!("DELETE FROM user_sessions WHERE greatest(expires_at, ended_at) < now() - interval '30 days'")
+        .execute(write.connection().await?)
+        .await?;
     Ok(())
 }

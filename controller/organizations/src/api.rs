@@ -11,9 +11,7 @@ use super::{Organization, OrganizationKey, slug, store};
 use supalove_core::{
     Core,
     access::{Call, Role},
-    audit,
     error::Result,
-    requests,
     wire::{display_text, page, page_size, parse_page_token, timestamp},
 };
 
@@ -39,14 +37,14 @@ impl OrganizationService for OrganizationApi {
         let call = Call::from_request(&request)?;
         let principal = call.principal()?;
         let body = request.into_inner();
-        let key = requests::Request::from_call(&call, &body.request_id, &body)?;
-        let slug = if let Some(answered) = requests::replayed(&self.core.db, key.as_ref()).await? {
-            answered.resource
+        let mut mutation = self.core.mutation(&call).once(&call, &body.request_id, &body).await?;
+        let slug = if let Some(done) = mutation.replayed() {
+            done.resource.clone()
         } else {
             let name = display_text("name", &body.name)?;
             let slug = slug(&body.slug, &name)?;
-            let entry = audit::Entry::from_call(&call, &slug);
-            store::create(&self.core.db, &slug, &name, principal.user, key.as_ref(), &entry).await?;
+            store::insert(&mut mutation, &slug, &name, principal.user).await?;
+            mutation.commit(&slug, []).await?;
             slug
         };
         let organization = store::get(&self.core.db, &slug, principal.user).await?;

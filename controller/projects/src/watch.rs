@@ -4,6 +4,7 @@ use futures::Stream;
 use supalove_proto::v1::{KeepAlive, WatchProjectResponse, watch_project_response::Message};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{ProjectKey, Projects, events, store, types::ProjectState};
@@ -36,8 +37,8 @@ impl Projects {
     ) -> impl Stream<Item = Result<WatchProjectResponse, Status>> + use<> {
         let (sender, receiver) = mpsc::channel(BUFFER);
         let projects = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = projects.feed(&call, &project, after, &sender).await {
+        self.tasks.connection_until("watch", |stop| async move {
+            if let Err(error) = projects.feed(&call, &project, after, &sender, &stop).await {
                 let _ = sender.send(Err(error.into())).await;
             }
         });
@@ -50,6 +51,7 @@ impl Projects {
         project: &ProjectRef,
         after: Option<u64>,
         out: &mpsc::Sender<Result<WatchProjectResponse, Status>>,
+        stop: &CancellationToken,
     ) -> Result<()> {
         let mut changed = self.hints.listen(Hint::Project(project.clone()));
         let mut now = store::get(&self.db, project).await?;
@@ -84,7 +86,7 @@ impl Projects {
                 self.access.still_allow::<ProjectKey>(call, project.as_str()).await?;
             }
             tokio::select! {
-                () = self.stop.cancelled() => return Err(stopping()),
+                () = stop.cancelled() => return Err(stopping()),
                 () = out.closed() => return Ok(()),
                 _ = tokio::time::timeout(self.times.hinted_poll, changed.woken()) => {}
             }

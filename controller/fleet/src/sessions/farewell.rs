@@ -125,7 +125,9 @@ impl Fleet {
                 self.spawn_dismissal(session, Farewell::revoked(&self.0.core.times));
             } else {
                 let fleet = self.clone();
-                tokio::spawn(async move { fleet.supersede(session, &ousted.run_id, &ousted.boot_id).await });
+                self.0.core.tasks.connection("goodbye", async move {
+                    fleet.supersede(session, &ousted.run_id, &ousted.boot_id).await;
+                });
             }
         }
         Ok(())
@@ -136,7 +138,7 @@ impl Fleet {
         // Once: the next look does not find it any more.
         self.forget(session.node, session.epoch);
         let fleet = self.clone();
-        tokio::spawn(async move { fleet.dismiss(session, &farewell).await });
+        self.0.core.tasks.connection("goodbye", async move { fleet.dismiss(session, &farewell).await });
     }
 
     /// Takes a session out of those that callers find, and cuts its bulk connection.

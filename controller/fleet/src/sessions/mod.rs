@@ -215,13 +215,15 @@ impl Fleet {
             roots.mark_changed();
         }
         let (run_id, boot_id) = (hello.agent_run_id, hello.boot_id);
-        let (issuer, ended) = (peer.issuer, self.0.core.stop.child_token());
+        let (issuer, ended) = (peer.issuer, self.0.core.tasks.stopping());
         let session = Session { node, epoch, client, heard, ended, run_id, boot_id, issuer, channel, cut };
         let older = self.hold(&session)?;
         abandoned.disarm();
         if let Some(older) = older {
             let (fleet, session) = (self.clone(), session.clone());
-            tokio::spawn(async move { fleet.supersede(older, &session.run_id, &session.boot_id).await });
+            self.0.core.tasks.connection("goodbye", async move {
+                fleet.supersede(older, &session.run_id, &session.boot_id).await;
+            });
         }
         Ok(session)
     }

@@ -40,17 +40,12 @@ pub struct NodePort {
 impl NodePort {
     /// Serves until the controller stops.
     pub async fn serve(self, listener: TcpListener) {
-        let stop = self.fleet.core().stop.clone();
         let admission = Arc::new(Semaphore::new(UNAUTHENTICATED));
         loop {
             let Ok(permit) = admission.clone().acquire_owned().await else {
                 return;
             };
-            let accepted = tokio::select! {
-                () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let (stream, peer) = match accepted {
+            let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, most likely: let some connections end.
@@ -60,7 +55,8 @@ impl NodePort {
                 }
             };
             let port = self.clone();
-            tokio::spawn(async move { port.connection(stream, peer, permit).await });
+            let name = format!("connection of {peer}");
+            self.fleet.core().tasks.connection(name, async move { port.connection(stream, peer, permit).await });
         }
     }
 
