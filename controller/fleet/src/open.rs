@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use sqlx::PgPool;
 use supalove_core::{
     Core, Room,
-    error::{Error, Result},
+    error::Result,
     hints::Hint,
     jobs::{
         Job, Rhythm,
@@ -27,7 +26,9 @@ use crate::{
 
 /// Opens the room. Sessions are served only after [`Fleet::handle_sessions`].
 pub async fn open(core: &Core) -> Result<Fleet> {
-    clusters::store::ensure_default(&core.db).await?;
+    let mut write = core.system_write("fleet.open");
+    clusters::store::ensure_default(&mut write).await?;
+    write.commit([]).await?;
     certificates::store::ensure_first(core).await?;
     Ok(Fleet::new(core.clone(), Pki::load(core).await?))
 }
@@ -53,8 +54,8 @@ impl Fleet {
                 fleet.flush_seen().await
             }))
             .job(Job::leased("fleet.prune", Every(core.times.prune), {
-                let db = core.db.clone();
-                move |_| prune(db.clone())
+                let core = core.clone();
+                move |_| prune(core.clone())
             }))
     }
 
@@ -84,11 +85,8 @@ where
     Job::on_each(name, rhythm, move |_| work(fleet.clone()))
 }
 
-/// Deletes used nonces that have long expired.
-async fn prune(db: PgPool) -> Result<()> {
-    sqlx::query!("DELETE FROM used_recovery_nonces WHERE expires_at < now() - interval '1 day'")
-        .execute(&db)
-        .await
-        .map(|_| ())
-        .map_err(Error::from)
+async fn prune(core: Core) -> Result<()> {
+    let mut write = core.system_write("fleet.prune");
+    clusters::store::prune_nonces(&mut write).await?;
+    write.commit([]).await
 }

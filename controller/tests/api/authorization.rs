@@ -6,6 +6,7 @@ use supalove_core::access::{Rule, Scope};
 use supalove_proto::v1::Operation;
 use supalove_system_tests::{Api, Controller};
 use tonic::{Code, Request, Status};
+use uuid::Uuid;
 
 /// Carries any message as bytes, so that one function calls every method.
 mod bytes_codec {
@@ -115,19 +116,6 @@ async fn call(api: &Api, method: &MethodDescriptor, rule: &Rule, objects: &Objec
     result.map_or_else(|status| status.code(), |()| Code::Ok)
 }
 
-/// Puts a signed-up user into the database: there is no sign-up RPC yet.
-async fn add_user(controller: &Controller, email: &str) {
-    sqlx::query(
-        "INSERT INTO users (id, email, display_name, password_hash)
-         SELECT $1, $2, 'x', password_hash FROM users WHERE operator",
-    )
-    .bind(uuid::Uuid::now_v7())
-    .bind(email)
-    .execute(&controller.database.pool().await)
-    .await
-    .unwrap();
-}
-
 async fn signed_in(controller: &Controller, email: &str) -> Api {
     let mut api = controller.api();
     api.sign_in(email).await;
@@ -160,24 +148,6 @@ async fn owner_objects(owner: &Api, organization: &str) -> Objects {
 /// A node and a root of the fleet, for the operator's methods.
 const FLEET: (&str, &str) = ("nod_00000000000000000000000000000001", "aut_00000000000000000000000000000002");
 
-async fn add_fleet(controller: &Controller) {
-    let pool = controller.database.pool().await;
-    sqlx::query(
-        "INSERT INTO nodes (id, cluster_id, name, key_sha256)
-         SELECT '00000000000000000000000000000001', id, 'host', '' FROM clusters",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
-    sqlx::query(
-        "INSERT INTO authorities (id, ca_sha256, certificate_pem, state, expires_at)
-         VALUES ('00000000000000000000000000000002', sha256('x'), '', 'RETIRED', now())",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
-}
-
 /// What the table says about a principal, in codes that must, or must not, come.
 fn judge(rule: &Rule, principal: &str, code: Code) -> Result<(), String> {
     let refused = [Code::Unauthenticated, Code::PermissionDenied, Code::NotFound];
@@ -199,11 +169,12 @@ fn judge(rule: &Rule, principal: &str, code: Code) -> Result<(), String> {
 async fn authorization_covers_every_rpc_for_every_principal() {
     let controller = Controller::start().await;
     let operator = controller.operator().await;
+    let rows = controller.database.rows().await;
     let (owner, stranger) = ("owner@example.com", "stranger@example.com");
     for email in [owner, stranger] {
-        add_user(&controller, email).await;
+        rows.add_user(email).await;
     }
-    add_fleet(&controller).await;
+    rows.add_bare_node_and_root(Uuid::from_u128(1), Uuid::from_u128(2)).await;
     let owner_api = signed_in(&controller, owner).await;
     let mut uncovered = Vec::new();
     let mut wrong = Vec::new();

@@ -101,10 +101,8 @@ async fn a_request_id_answers_the_same_call_once_and_refuses_another_body() {
 async fn the_quota_of_an_organization_holds_under_simultaneous_creates() {
     let controller = Controller::start().await;
     let api = controller.operator().await;
-    sqlx::query("UPDATE organizations SET projects_limit = 3")
-        .execute(&controller.database.pool().await)
-        .await
-        .unwrap();
+    let rows = controller.database.rows().await;
+    rows.set_projects_limit(3).await;
     let calls = (0..10).map(|i| {
         let api = api.clone();
         async move { create(&api, new_project(&format!("p{i}"))).await }
@@ -115,11 +113,7 @@ async fn the_quota_of_an_organization_holds_under_simultaneous_creates() {
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(!status.get_details_quota_failure().unwrap().violations.is_empty());
     }
-    let used: i32 = sqlx::query_scalar("SELECT projects_used FROM organizations WHERE slug = 'acme'")
-        .fetch_one(&controller.database.pool().await)
-        .await
-        .unwrap();
-    assert_eq!(used, 3);
+    assert_eq!(rows.projects_used("acme").await, 3);
 }
 
 #[tokio::test]
@@ -172,10 +166,7 @@ async fn a_join_token_that_is_used_expired_foreign_or_malformed_says_so() {
     assert!(message(&try_join(&token, "host-b")).contains("used"), "one use each");
 
     let expired = api.join_token().await;
-    sqlx::query("UPDATE join_tokens SET expires_at = now() - interval '1 second'")
-        .execute(&controller.database.pool().await)
-        .await
-        .unwrap();
+    controller.database.rows().await.expire_join_tokens().await;
     assert!(message(&try_join(&expired, "host-c")).contains("expired"));
 
     let foreign = other.operator().await.join_token().await;

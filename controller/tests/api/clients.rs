@@ -7,15 +7,15 @@ use std::{
 };
 
 use prost_reflect::DescriptorPool;
-use sqlx::{Executor as _, PgPool, Postgres, Transaction};
+use sqlx::{Postgres, Transaction};
 use supalove_proto::v1::{
     CreateProjectRequest, GetMeRequest, GetMeResponse, ListProjectsRequest, SignInRequest,
     WaitOperationRequest, watch_project_response::Message,
 };
 use supalove_sdk::{Client, Tokens};
 use supalove_system_tests::{
-    Api, Controller, EMAIL, Lines, LossyProxy, Options, PASSWORD, TcpProxy, client, lines_of, root, wait_for,
-    with_user,
+    Api, Controller, EMAIL, Lines, LossyProxy, Options, PASSWORD, Rows, TcpProxy, client, lines_of, root,
+    wait_for, with_user,
 };
 use tokio::{process::Command, sync::mpsc, task::JoinHandle};
 use tonic::{Code, Request, Response, Status};
@@ -154,15 +154,12 @@ async fn an_sdk_goes_on_after_an_ended_token_a_lost_answer_a_flood_and_a_killed_
 type Call = JoinHandle<Result<Response<GetMeResponse>, Status>>;
 
 /// A call whose token has ended, and what keeps the trade for a new one from ending.
-async fn call_under_a_trade(pool: &PgPool, client: &Client) -> (Call, Transaction<'static, Postgres>) {
-    let mut lock = pool.begin().await.unwrap();
-    lock.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE").await.unwrap();
+async fn call_under_a_trade(rows: &Rows, client: &Client) -> (Call, Transaction<'static, Postgres>) {
+    let lock = rows.lock_user_sessions().await;
     let mut auth = client.auth();
     let call = tokio::spawn(async move { auth.get_me(GetMeRequest {}).await });
     wait_for("the trade to begin", Duration::from_secs(10), async || {
-        let query = "SELECT true FROM pg_stat_activity WHERE datname = current_database()
-                     AND wait_event_type = 'Lock' AND query LIKE 'UPDATE user_sessions SET previous_hash%'";
-        sqlx::query_scalar::<_, bool>(query).fetch_optional(pool).await.unwrap()
+        rows.is_a_refresh_waiting().await.then_some(())
     })
     .await;
     (call, lock)
@@ -172,12 +169,12 @@ async fn call_under_a_trade(pool: &PgPool, client: &Client) -> (Call, Transactio
 async fn the_tokens_of_a_trade_are_kept_if_its_call_is_given_up_but_not_over_newer_ones() {
     let controller = Controller::start().await;
     let api = controller.operator().await;
-    let pool = controller.database.pool().await;
+    let rows = controller.database.rows().await;
     let address = format!("http://127.0.0.1:{}", controller.public_port);
     let ended = |refresh_token| Tokens { access_token: "ended".into(), refresh_token };
     let old = ended(refresh_token(&api).await);
     let client = Client::connect(&address).unwrap().with_tokens(old.clone());
-    let (call, lock) = call_under_a_trade(&pool, &client).await;
+    let (call, lock) = call_under_a_trade(&rows, &client).await;
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     lock.rollback().await.unwrap();
@@ -188,7 +185,7 @@ async fn the_tokens_of_a_trade_are_kept_if_its_call_is_given_up_but_not_over_new
     newer.sign_in(EMAIL, PASSWORD).await.unwrap();
     let traded = client.tokens().refresh_token;
     let client = client.with_tokens(ended(traded));
-    let (call, lock) = call_under_a_trade(&pool, &client).await;
+    let (call, lock) = call_under_a_trade(&rows, &client).await;
     let client = client.with_tokens(newer.tokens());
     lock.rollback().await.unwrap();
     call.await.unwrap().unwrap();

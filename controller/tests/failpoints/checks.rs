@@ -56,103 +56,30 @@ pub async fn wrong(pair: &Pair, expected: &Expected<'_>) -> Vec<String> {
     wrong
 }
 
-/// What must hold of the project's rows; each query answers whether it does, given ref and number of acts.
-const OF_THE_PROJECT: &[(&str, &str)] = &[
-    (
-        "each act is one operation, and none is open",
-        "SELECT count(*) = $2 AND count(*) FILTER (WHERE ended_at IS NULL) = 0 FROM operations WHERE project_ref = $1",
-    ),
-    ("each act is one audit row", "SELECT count(*) = $2 FROM audit_log WHERE target = $1 AND outcome = 'OK'"),
-    ("each act is remembered under its key", "SELECT count(*) = $2 FROM requests WHERE resource = $1"),
-    (
-        "each operation begins and ends with one event",
-        "SELECT count(*) FILTER (WHERE type IN ('project.created', 'operation.started')) = $2
-             AND count(*) FILTER (WHERE type IN ('operation.succeeded', 'operation.failed')) = $2
-             AND count(DISTINCT operation_id) = $2
-         FROM project_events WHERE project_ref = $1",
-    ),
-    (
-        "events are numbered without gaps",
-        "SELECT count(*) > $2 AND count(*) = max(e.seq) AND min(e.seq) = 1
-             AND max(e.seq) = (SELECT event_seq FROM projects WHERE ref = $1)
-         FROM project_events e WHERE project_ref = $1",
-    ),
-];
-
-/// What must hold of all rows.
-const OF_ALL: &[(&str, &str)] = &[
-    (
-        "quotas are the sum of projects",
-        "SELECT bool_and(o.projects_used = (SELECT count(*) FROM projects p WHERE p.organization_id = o.id
-             AND p.state <> 'REMOVED')) FROM organizations o",
-    ),
-    (
-        "nodes are the sum of placements",
-        "SELECT bool_and(
-             (n.cpu_used, n.memory_used, n.disk_used, n.taken_slots) = (
-                 SELECT coalesce(sum(p.cpu_millis) FILTER (WHERE l.holds_compute), 0),
-                     coalesce(sum(p.memory_mib) FILTER (WHERE l.holds_compute), 0), coalesce(sum(p.disk_mib), 0),
-                     coalesce(range_agg(int4range(l.slot, l.slot + 1)), '{}')
-                 FROM placements l JOIN projects p ON p.ref = l.project_ref WHERE l.node_id = n.id)
-             AND n.unexplained = '{}')
-         FROM nodes n",
-    ),
-    (
-        "agents have the newest generations",
-        "SELECT bool_and(l.applied_generation = p.generation) IS NOT FALSE
-         FROM placements l JOIN projects p ON p.ref = l.project_ref",
-    ),
-    (
-        "the audit chain has no gap",
-        "SELECT count(seq) = coalesce(max(seq), 0) AND count(DISTINCT seq) = count(seq) FROM audit_log",
-    ),
-];
-
 /// Where the project is, and what it holds.
 async fn outcome(pair: &Pair, expected: &Expected<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
-    let (projects, state, operation, placed, holds, kept): (i64, String, String, i64, i64, i64) = sqlx::query_as(
-        "SELECT (SELECT count(*) FROM projects), p.state, (SELECT o.state FROM operations o WHERE o.project_ref = p.ref ORDER BY created_at DESC LIMIT 1),
-             (SELECT count(*) FROM placements l WHERE l.project_ref = p.ref),
-             (SELECT count(*) FROM placements l WHERE l.project_ref = p.ref AND l.holds_compute),
-             (SELECT count(*) FROM project_secrets s WHERE s.project_ref = p.ref)
-                 + (SELECT count(*) FROM project_specs s WHERE s.project_ref = p.ref)
-                 + (SELECT count(*) FROM project_endpoints e WHERE e.project_ref = p.ref)
-         FROM projects p WHERE p.ref = $1",
-    )
-    .bind(expected.project)
-    .fetch_one(&pair.db)
-    .await
-    .unwrap();
+    let found = pair.rows.standing(expected.project).await;
     let act = expected.act;
     let (is_there, runs) = (i64::from(act != Act::Remove), i64::from(act.runs()));
-    if projects != expected.projects {
-        wrong.push(format!("there are {projects} projects"));
+    if found.projects != expected.projects {
+        wrong.push(format!("there are {} projects", found.projects));
     }
-    if (state.as_str(), operation.as_str()) != (act.state(), expected.operation) {
-        wrong.push(format!("the project is {state}, its operation {operation}"));
+    if (found.state.as_str(), found.operation.as_str()) != (act.state(), expected.operation) {
+        wrong.push(format!("the project is {}, its operation {}", found.state, found.operation));
     }
-    if (placed, holds, i64::from(kept > 0)) != (is_there, runs, is_there) {
-        wrong.push(format!("{placed} placements, {holds} with compute, {kept} secrets, specs and endpoints"));
+    if (found.placements, found.with_compute, i64::from(found.kept > 0)) != (is_there, runs, is_there) {
+        wrong.push(format!(
+            "{} placements, {} with compute, {} secrets, specs and endpoints",
+            found.placements, found.with_compute, found.kept
+        ));
     }
     wrong
 }
 
 async fn conditions(pair: &Pair, expected: &Expected<'_>) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let mut note = |what: &str, holds: Option<bool>| {
-        if holds != Some(true) {
-            wrong.push(format!("it does not hold that {what}"));
-        }
-    };
-    for (what, query) in OF_THE_PROJECT {
-        let query = sqlx::query_scalar(*query).bind(expected.project).bind(expected.acts);
-        note(what, query.fetch_one(&pair.db).await.unwrap());
-    }
-    for (what, query) in OF_ALL {
-        note(what, sqlx::query_scalar(*query).fetch_one(&pair.db).await.unwrap());
-    }
-    wrong
+    let broken = pair.rows.broken(expected.project, expected.acts).await;
+    broken.into_iter().map(|what| format!("it does not hold that {what}")).collect()
 }
 
 fn on_the_engine(expected: &Expected<'_>) -> Vec<String> {

@@ -8,11 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::PgPool;
 use supalove_failpoints::{ARMED, DIRECTORY, FIRED, PASSED, Side};
 use supalove_proto::v1::Operation;
 use supalove_system_tests::{
-    Agent, AgentOptions, Controller, Fleet, Options, docker, steps_releases, try_docker, wait_for,
+    Agent, AgentOptions, Controller, Fleet, Options, Rows, docker, steps_releases, try_docker, wait_for,
 };
 use tempfile::TempDir;
 
@@ -40,7 +39,7 @@ pub struct Pair {
     /// Both processes.
     pub fleet: Fleet,
     /// The control database.
-    pub db: PgPool,
+    pub rows: Rows,
     /// The neighbour's ref.
     pub neighbour: String,
     neighbour_containers: Containers,
@@ -72,11 +71,11 @@ impl Pair {
         let agent = Agent::start_with(&controller, &api.join_token().await, options);
         api.wait_ready_nodes(1).await;
         let neighbour = api.create_healthy("neighbour", "steps").await.r#ref;
-        let db = controller.database.pool().await;
+        let rows = controller.database.rows().await;
         let fleet = Fleet { api, agent, controller };
         let mut pair = Self {
             fleet,
-            db,
+            rows,
             neighbour_containers: containers(&neighbour),
             neighbour_events: 0,
             neighbour,
@@ -87,7 +86,7 @@ impl Pair {
             points,
             _releases: releases,
         };
-        pair.neighbour_events = pair.event_number(&pair.neighbour).await;
+        pair.neighbour_events = pair.rows.newest_event(&pair.neighbour).await;
         assert_eq!(pair.neighbour_containers.len(), 2);
         pair
     }
@@ -132,7 +131,7 @@ impl Pair {
             self.fleet.agent.process.kill();
         }
         if row.scene == Scene::NoRoom {
-            self.set_memory("memory_used").await;
+            self.rows.fill_memory().await;
         } else {
             self.arm(row);
         }
@@ -147,9 +146,9 @@ impl Pair {
         match row.scene {
             Scene::NoRoom => {
                 self.arm(row);
-                self.set_memory("100000").await;
+                self.rows.set_memory(100_000).await;
             }
-            Scene::TimeUp => self.end_time().await,
+            Scene::TimeUp => assert_eq!(self.rows.end_times().await, 1),
             Scene::DatabaseDies => self.kill_database().await,
             _ => self.fleet.agent.restart(),
         }
@@ -203,16 +202,6 @@ impl Pair {
         all.difference(&self.neighbour_containers).cloned().collect()
     }
 
-    async fn set_memory(&self, cap: &str) {
-        let update = sqlx::AssertSqlSafe(format!("UPDATE nodes SET memory_cap = {cap}"));
-        sqlx::query(update).execute(&self.db).await.unwrap();
-    }
-
-    async fn end_time(&self) {
-        let update = "UPDATE operations SET deadline = now() - interval '1 second' WHERE state = 'RUNNING'";
-        assert_eq!(sqlx::query(update).execute(&self.db).await.unwrap().rows_affected(), 1);
-    }
-
     /// In the middle of its first start.
     async fn kill_database(&self) {
         let database = format!("supalove_{}_postgres", self.project);
@@ -225,11 +214,8 @@ impl Pair {
     }
 
     async fn wait_for_operation(&self, state: &str) {
-        let newest = "SELECT state FROM operations WHERE project_ref = $1 ORDER BY created_at DESC LIMIT 1";
         wait_for(&format!("an operation to be {state}"), CONVERGED, async || {
-            let found: String =
-                sqlx::query_scalar(newest).bind(&self.project).fetch_one(&self.db).await.unwrap();
-            (found == state).then_some(())
+            (self.rows.standing(&self.project).await.operation == state).then_some(())
         })
         .await;
     }
@@ -262,7 +248,7 @@ impl Pair {
         self.fleet.controller.process.assert_alive();
         self.fleet.agent.process.assert_alive();
         assert_eq!(containers(&self.neighbour), self.neighbour_containers, "the neighbour was touched");
-        let events = self.event_number(&self.neighbour).await;
+        let events = self.rows.newest_event(&self.neighbour).await;
         assert_eq!(events, self.neighbour_events, "something was told about the neighbour");
     }
 
@@ -279,11 +265,6 @@ impl Pair {
             let was_started = !started.starts_with("0001-");
             assert!(!was_started || started == started_now, "{name} was started again: {now:?}");
         }
-    }
-
-    async fn event_number(&self, project: &str) -> i64 {
-        let number = "SELECT event_seq FROM projects WHERE ref = $1";
-        sqlx::query_scalar(number).bind(project).fetch_one(&self.db).await.unwrap()
     }
 
     /// Adds how often each point was passed.

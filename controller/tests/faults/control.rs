@@ -162,10 +162,8 @@ async fn a_clock_that_jumps_by_an_hour_ends_no_session_no_operation_and_no_conta
     api.wait_ready_nodes(1).await;
     let project = api.create_healthy("steady", "core").await.r#ref;
     let before = starts(&project);
-    let epoch = async |controller: &Controller| -> i64 {
-        let pool = controller.database.pool().await;
-        sqlx::query_scalar("SELECT session_epoch FROM nodes").fetch_one(&pool).await.unwrap()
-    };
+    let epoch =
+        async |controller: &Controller| -> i64 { controller.database.rows().await.session_epoch().await };
 
     for jump in JUMPS {
         let (_, operation) = created(&api, &format!("before {jump}")).await;

@@ -67,8 +67,7 @@ impl BootId {
 
 impl Scene {
     async fn session_epoch(&self) -> i64 {
-        let pool = self.controller.database.pool().await;
-        sqlx::query_scalar("SELECT session_epoch FROM nodes").fetch_one(&pool).await.unwrap()
+        self.controller.database.rows().await.session_epoch().await
     }
 
     async fn set() -> Self {

@@ -266,8 +266,7 @@ async fn a_pull_that_hangs_holds_nobody_else_up_and_ends_with_its_reason() {
     })
     .await;
     // The deadline is ten minutes after the placement; here it comes now.
-    let pool = fleet.controller.database.pool().await;
-    sqlx::query("UPDATE operations SET deadline = now()").execute(&pool).await.unwrap();
+    fleet.controller.database.rows().await.end_times().await;
     let ended = fleet.api.wait(create).await;
     assert_eq!(ended.state(), OperationState::Failed, "{ended:#?}");
     let error = ended.error.unwrap();

@@ -82,10 +82,7 @@ async fn a_service_that_ends_by_itself_is_named_with_its_last_lines() {
     })
     .await;
     assert_eq!(status.state(), OperationState::Running, "the agent goes on trying until the deadline");
-    sqlx::query("UPDATE operations SET deadline = now()")
-        .execute(&controller.database.pool().await)
-        .await
-        .unwrap();
+    assert_eq!(controller.database.rows().await.end_times().await, 1);
     let operation = api.wait(&operation_id).await;
     assert_eq!(operation.state(), OperationState::Failed);
     let error = operation.error.unwrap();

@@ -40,13 +40,7 @@ async fn a_controller_killed_in_the_middle_of_a_create_finishes_it_after_its_res
         let networks = all.iter().filter(|n| n.starts_with("project_")).count();
         assert_eq!(networks, 1, "{all:?}");
     }
-    let pool = controller.database.pool().await;
-    let (placements, projects): (i64, i64) =
-        sqlx::query_as("SELECT (SELECT count(*) FROM placements), (SELECT count(*) FROM projects)")
-            .fetch_one(&pool)
-            .await
-            .unwrap();
-    assert_eq!((placements, projects), (2, 2));
+    assert_eq!(controller.database.rows().await.placements_and_projects().await, (2, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,16 +63,11 @@ async fn a_killed_agent_leaves_containers_running_and_is_back_within_ten_seconds
     let running =
         docker(None, &["ps", "--quiet", "--filter", &format!("label=supalove.project={}", project.r#ref)]);
     assert_eq!(running.lines().count(), before.len(), "containers do not need their agent");
-    let session = async || -> Option<i64> {
-        sqlx::query_scalar("SELECT epoch FROM node_sessions")
-            .fetch_optional(&controller.database.pool().await)
-            .await
-            .unwrap()
-    };
-    let old = session().await.unwrap_or(1);
+    let rows = controller.database.rows().await;
+    let old = rows.live_epoch().await.unwrap_or(1);
     agent.restart();
     wait_for("the session to be back", Duration::from_secs(10) * SLACK, async || {
-        session().await.filter(|epoch| *epoch > old)
+        rows.live_epoch().await.filter(|epoch| *epoch > old)
     })
     .await;
     api.wait_state(&project.r#ref, ProjectState::ActiveHealthy, Duration::from_secs(30)).await;

@@ -141,12 +141,7 @@ async fn a_delete_without_a_window_leaves_nothing_and_one_with_a_window_can_be_u
     assert!(!String::from_utf8_lossy(&files.stdout).contains(project_ref));
     let used = api.nodes().await[0].used.unwrap();
     assert_eq!((used.cpu_millis, used.memory_mib, used.disk_mib, used.slots), (0, 0, 0, 0));
-    let secrets: i64 = sqlx::query_scalar("SELECT count(*) FROM project_secrets WHERE project_ref = $1")
-        .bind(project_ref)
-        .fetch_one(&controller.database.pool().await)
-        .await
-        .unwrap();
-    assert_eq!(secrets, 0);
+    assert_eq!(controller.database.rows().await.secrets_of(project_ref).await, 0);
     let refused = api.projects().undelete_project(undelete).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
 }
@@ -157,12 +152,7 @@ async fn a_start_on_a_full_node_waits_for_room_and_can_be_cancelled() {
     let project = api.create_healthy("waiting", "core").await;
     let project_ref = project.r#ref.as_str();
     succeed(&api, api.projects().stop_project(stop(project_ref)).await.unwrap().into_inner().operation).await;
-    let memory = async |cap: &str| {
-        sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE nodes SET memory_cap = {cap}")))
-            .execute(&controller.database.pool().await)
-            .await
-            .unwrap();
-    };
+    let rows = controller.database.rows().await;
     let containers = || {
         docker(
             None,
@@ -170,7 +160,7 @@ async fn a_start_on_a_full_node_waits_for_room_and_can_be_cancelled() {
         )
     };
 
-    memory("100").await;
+    rows.set_memory(100).await;
     for cancelled in [true, false] {
         let started =
             api.projects().start_project(start(project_ref)).await.unwrap().into_inner().operation.unwrap();
@@ -183,7 +173,7 @@ async fn a_start_on_a_full_node_waits_for_room_and_can_be_cancelled() {
             api.operations().cancel_operation(cancel).await.unwrap();
             assert_eq!(api.project(project_ref).await.state(), ProjectState::Inactive);
         } else {
-            memory("100000").await;
+            rows.set_memory(100_000).await;
             succeed(&api, Some(started)).await;
             assert_eq!(api.project(project_ref).await.state(), ProjectState::ActiveHealthy);
         }

@@ -35,10 +35,8 @@ async fn a_copied_identity_raises_an_alarm_and_does_not_flap() {
     assert!(alarm.message.contains(own_boot.trim()), "{}", alarm.message);
 
     // Each change of sides is a greeted session; sides change at most once in the time that the newest is left in peace.
-    let db = controller.database.pool().await;
-    let greeted = async || -> i64 {
-        sqlx::query_scalar("SELECT greeted_epoch FROM nodes").fetch_one(&db).await.unwrap()
-    };
+    let rows = controller.database.rows().await;
+    let greeted = async || -> i64 { rows.greeted_epoch().await };
     // The controller itself keeps whoever dials from the newest, not only the agent's patience.
     let node = Holder::of(&agent.identity());
     let last = greeted().await;
@@ -58,11 +56,8 @@ async fn a_copied_identity_raises_an_alarm_and_does_not_flap() {
     assert!(changes <= most, "{changes} changes, at most {most} expected");
     let sent_away = |agent: &Agent| agent.process.log().contains("DUPLICATE_IDENTITY");
     assert!(sent_away(&agent) || sent_away(&copy), "{}", agent.process.log());
-    let outcomes: Vec<String> =
-        sqlx::query_scalar("SELECT outcome FROM audit_log WHERE method LIKE '%/Hello'")
-            .fetch_all(&db)
-            .await
-            .unwrap();
+    let greetings = rows.audited("Hello").await;
+    let outcomes: Vec<&str> = greetings.iter().map(|greeting| greeting.outcome.as_str()).collect();
     assert_eq!(outcomes, ["DUPLICATE_IDENTITY"], "on record once, not at each change");
 }
 
@@ -74,12 +69,10 @@ async fn the_newest_is_left_in_peace_only_while_it_lives() {
     let api = controller.operator().await;
     let mut agent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(1).await;
-    let db = controller.database.pool().await;
-    sqlx::query("UPDATE nodes SET duplicate_at = now()").execute(&db).await.unwrap();
+    let rows = controller.database.rows().await;
+    rows.mark_duplicates().await;
     let node = Holder::of(&agent.identity());
-    let epochs = async || -> (i64, i64) {
-        sqlx::query_as("SELECT session_epoch, greeted_epoch FROM nodes").fetch_one(&db).await.unwrap()
-    };
+    let epochs = async || (rows.session_epoch().await, rows.greeted_epoch().await);
     let before = epochs().await;
     let mut other = Stub::dial(&node, &controller.node_address).await;
     assert_eq!(other.hears().await, Heard::Goodbye(GoodbyeReason::DuplicateIdentity));

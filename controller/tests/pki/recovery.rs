@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use sqlx::Row as _;
 use supalove_certs::{NodeIdentity, NodeKey};
 use supalove_core::{
     ids::NodeId,
@@ -38,30 +37,23 @@ async fn a_host_that_was_off_for_three_months_comes_back_without_a_token() {
     let api = controller.operator().await;
     let mut agent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(1).await;
-    let db = controller.database.pool().await;
-    let before: i64 = sqlx::query_scalar("SELECT session_epoch FROM nodes").fetch_one(&db).await.unwrap();
+    let rows = controller.database.rows().await;
+    let before = rows.session_epoch().await;
 
     agent.process.kill();
     let old = aged(&controller, &agent, 120).await;
     agent.set_identity(&old);
     agent.restart();
     wait_for("a session of the recovered node", Duration::from_secs(10) * SLACK, async || {
-        let query = "SELECT greeted_epoch FROM nodes";
-        let epoch: i64 = sqlx::query_scalar(query).fetch_one(&db).await.unwrap();
-        (epoch > before && agent.status()["session"]["state"] == "connected").then_some(())
+        (rows.greeted_epoch().await > before && agent.status()["session"]["state"] == "connected")
+            .then_some(())
     })
     .await;
     let now = agent.identity();
     assert_ne!(now["certificate_pem"], old["certificate_pem"]);
     assert_eq!((&now["node_id"], &now["key_pem"]), (&old["node_id"], &old["key_pem"]));
-    let uses: Vec<i32> = sqlx::query_scalar("SELECT uses FROM join_tokens").fetch_all(&db).await.unwrap();
-    assert_eq!(uses, [1], "no token was used for it");
-    let audited: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM audit_log WHERE method LIKE '%/Recover' AND outcome = 'OK'")
-            .fetch_one(&db)
-            .await
-            .unwrap();
-    assert!(audited >= 1);
+    assert_eq!(rows.join_token_uses().await, [1], "no token was used for it");
+    assert!(rows.done("Recover").await >= 1);
 }
 
 #[tokio::test]
@@ -105,11 +97,8 @@ async fn a_recovery_is_proven_once_by_the_enrolled_key_on_any_replica() {
 /// A nonce of this fleet for this node whose minute is over.
 async fn ended_nonce(controller: &Controller, node: &Holder) -> Vec<u8> {
     let vault = Vault::from_file(&controller.dir.path().join("master.key")).unwrap();
-    let row = sqlx::query("SELECT sealed FROM platform_secrets WHERE name = 'recovery-nonce-key'")
-        .fetch_one(&controller.database.pool().await)
-        .await
-        .unwrap();
+    let sealed = controller.database.rows().await.platform_secret("recovery-nonce-key").await.unwrap();
     let scope = Scope { kind: "platform", id: "", name: "recovery-nonce-key", version: 1 };
-    let key = vault.open(scope, row.get("sealed")).unwrap();
+    let key = vault.open(scope, &sealed).unwrap();
     Nonces::new(&key).make(NodeId(node.uuid()), Utc::now() - TimeDelta::seconds(1)).unwrap()
 }

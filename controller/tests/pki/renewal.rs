@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use sqlx::PgPool;
 use supalove_certs::{CertificateLife, NodeKey, tls::NodeChannel};
 use tokio::io::AsyncReadExt as _;
 use tonic_types::StatusExt as _;
@@ -12,10 +11,6 @@ use supalove_system_tests::{Agent, Controller, Holder, Options, SLACK, authoriti
 
 /// Life of every certificate here.
 const LIFE: Duration = Duration::from_secs(8);
-
-async fn epoch(db: &PgPool) -> i64 {
-    sqlx::query_scalar("SELECT session_epoch FROM nodes").fetch_one(db).await.unwrap()
-}
 
 #[tokio::test]
 async fn certificates_are_renewed_without_losing_the_session() {
@@ -27,8 +22,8 @@ async fn certificates_are_renewed_without_losing_the_session() {
     let replica = controller.replica().await;
     let agent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(1).await;
-    let db = controller.database.pool().await;
-    let (first, began) = (Holder::of(&agent.identity()), epoch(&db).await);
+    let rows = controller.database.rows().await;
+    let (first, began) = (Holder::of(&agent.identity()), rows.session_epoch().await);
     let ca = authorities(&controller).await[0].fingerprint();
     let mut before = Vec::new();
     for address in [&controller.node_address, &replica.node_address] {
@@ -37,8 +32,7 @@ async fn certificates_are_renewed_without_losing_the_session() {
 
     // Each side twice, so that it is no accident of the first.
     let issued = wait_for("two renewals of the node's certificate", 2 * LIFE * SLACK, async || {
-        let query = "SELECT count(*) FROM audit_log WHERE method LIKE '%/Renew' AND outcome = 'OK'";
-        let renewed: i64 = sqlx::query_scalar(query).fetch_one(&db).await.unwrap();
+        let renewed = rows.done("Renew").await;
         (renewed >= 2).then_some(renewed)
     })
     .await;
@@ -55,12 +49,9 @@ async fn certificates_are_renewed_without_losing_the_session() {
         (now.certificate_pem != first.certificate_pem).then_some(())
     })
     .await;
-    assert_eq!(epoch(&db).await, began, "the same session all the time");
+    assert_eq!(rows.session_epoch().await, began, "the same session all the time");
     assert!(!controller.process.log().contains("session ended"), "{}", controller.process.log());
-    let recovered: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_log WHERE method LIKE '%/Recover'")
-        .fetch_one(&db)
-        .await
-        .unwrap();
+    let recovered = rows.audited("Recover").await.len();
     println!("{issued} renewals, {recovered} recoveries in one session");
     assert_eq!(agent.status()["session"]["state"], "connected");
 

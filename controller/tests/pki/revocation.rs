@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use supalove_certs::tls::NodeChannel;
 use supalove_proto::v1::{GetNodeRequest, NodeState, OperationState, ProjectState, RevokeNodeRequest};
-use supalove_system_tests::{Agent, Controller, Heard, Holder, SLACK, STUB_RUN, Stub, wait_for};
+use supalove_system_tests::{Agent, Audited, Controller, Heard, Holder, SLACK, STUB_RUN, Stub, wait_for};
 use tokio::io::AsyncReadExt as _;
 use tonic_types::StatusExt as _;
 
@@ -78,12 +78,9 @@ async fn a_revoked_node_is_out_everywhere_and_says_so() {
     there.clusters().revoke_node(request).await.unwrap();
     let seen = api.clusters().get_node(GetNodeRequest { node_id }).await.unwrap().into_inner().node.unwrap();
     assert_eq!((seen.state(), seen.revoke_time), (NodeState::Revoked, revoked.revoke_time));
-    let actors: Vec<String> =
-        sqlx::query_scalar("SELECT actor FROM audit_log WHERE method LIKE '%/RevokeNode' AND outcome = 'OK'")
-            .fetch_all(&controller.database.pool().await)
-            .await
-            .unwrap();
-    assert!(actors.len() == 2 && actors.iter().all(|actor| actor.starts_with("usr_")), "{actors:?}");
+    let revocations = controller.database.rows().await.audited("RevokeNode").await;
+    let by_a_user = |call: &Audited| call.outcome == "OK" && call.actor.starts_with("usr_");
+    assert!(revocations.len() == 2 && revocations.iter().all(by_a_user), "{revocations:?}");
 }
 
 #[tokio::test]
@@ -103,9 +100,7 @@ async fn a_revocation_between_epoch_and_hello_is_kept_on_another_replica() {
     there.clusters().revoke_node(RevokeNodeRequest { node_id: node.node_id.clone() }).await.unwrap();
     stub.answer_hello();
     stub.closed(REVOKED_WITHIN * SLACK).await;
-    let db = controller.database.pool().await;
-    let run: String = sqlx::query_scalar("SELECT agent_run_id FROM nodes").fetch_one(&db).await.unwrap();
-    assert_ne!(run, STUB_RUN, "what it said is not written");
+    assert_ne!(controller.database.rows().await.agent_run().await, STUB_RUN, "what it said is not written");
 }
 
 #[tokio::test]
@@ -128,11 +123,5 @@ async fn a_project_on_a_revoked_node_can_be_deleted() {
     let events = api.events(&project).await;
     let told = events.iter().find(|event| event.r#type == "project.abandoned").expect("an event");
     assert!(told.message.contains("stay on that host"), "{}", told.message);
-    let held: (i32, i64, i64) = sqlx::query_as(
-        "SELECT projects_used, (SELECT count(*) FROM placements), (SELECT count(*) FROM project_secrets) FROM organizations",
-    )
-    .fetch_one(&controller.database.pool().await)
-    .await
-    .unwrap();
-    assert_eq!(held, (0, 0, 0));
+    assert_eq!(controller.database.rows().await.held().await, (0, 0, 0));
 }

@@ -64,12 +64,8 @@ async fn the_fleet_gets_a_new_ca_without_losing_a_node() {
     let mut absent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(3).await;
     stranger.process.kill();
-    let db = controller.database.pool().await;
-    let steady_epoch = async || -> i64 {
-        let query = "SELECT greeted_epoch FROM nodes WHERE id = $1";
-        let id = Holder::of(&steady.identity()).uuid();
-        sqlx::query_scalar(query).bind(id).fetch_one(&db).await.unwrap()
-    };
+    let rows = controller.database.rows().await;
+    let steady_epoch = async || -> i64 { rows.greeted_epoch_of(Holder::of(&steady.identity()).uuid()).await };
     let epoch = steady_epoch().await;
 
     let next = api.authorities().create_authority(CreateAuthorityRequest {}).await.unwrap().into_inner();
@@ -212,19 +208,8 @@ async fn an_older_installation_keeps_its_root_and_its_nodes() {
     let secret = [root.cert_pem().as_bytes(), b"\0", root.key_pem().as_bytes()].concat();
     let vault = Vault::from_file(&controller.dir.path().join("master.key")).unwrap();
     let scope = Scope { kind: "platform", id: "", name: "fleet-ca", version: 1 };
-    let db = controller.database.pool().await;
-    for statement in [
-        "DELETE FROM authorities",
-        "UPDATE certificates SET ca_sha256 = NULL",
-        "UPDATE nodes SET trusted_ca = '{}'",
-    ] {
-        sqlx::query(statement).execute(&db).await.unwrap();
-    }
-    sqlx::query("INSERT INTO platform_secrets (name, sealed) VALUES ('fleet-ca', $1)")
-        .bind(vault.seal(scope, &secret).unwrap())
-        .execute(&db)
-        .await
-        .unwrap();
+    let rows = controller.database.rows().await;
+    rows.keep_root_as_secret(vault.seal(scope, &secret).unwrap()).await;
 
     controller.restart().await;
     let after = roots(&api).await;
@@ -235,9 +220,5 @@ async fn an_older_installation_keeps_its_root_and_its_nodes() {
         (roots(&api).await[0].nodes_trusting == 1).then_some(())
     })
     .await;
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM platform_secrets WHERE name = 'fleet-ca'")
-        .fetch_one(&db)
-        .await
-        .unwrap();
-    assert_eq!(left, 0, "the key is in one place");
+    assert_eq!(rows.platform_secret("fleet-ca").await, None, "the key is in one place");
 }

@@ -1,6 +1,8 @@
 //! A database of the test's own on the server that `make test` started.
 
-use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
+use sqlx::PgPool;
+
+use super::rows::{Rows, create_database};
 
 /// A new, empty database.
 #[derive(Clone)]
@@ -23,16 +25,15 @@ impl Database {
     /// Makes one on another server.
     pub async fn create_on(server: &str) -> Self {
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
-        let mut connection = PgConnection::connect(server).await.unwrap();
-        connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        create_database(server, &name).await;
         let (base, query) = server.split_once('?').unwrap_or((server, ""));
         let (base, _) = base.rsplit_once('/').expect("the URL names a database");
         let query = if query.is_empty() { String::new() } else { format!("?{query}") };
         Self { url: format!("{base}/{name}{query}"), name }
     }
 
-    /// A pool on it, for looking behind the API.
-    pub async fn pool(&self) -> PgPool {
-        PgPool::connect(&self.url).await.unwrap()
+    /// Its rows, for looking behind the API.
+    pub async fn rows(&self) -> Rows {
+        Rows::new(PgPool::connect(&self.url).await.unwrap())
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use sqlx::Row as _;
 use supalove_certs::{
     CaFingerprint, CertificateAuthority, NodeKey,
     tls::{ClientTls, ClientTlsStream, NodeChannel, connect, join_client_config, node_client_config},
@@ -135,19 +134,15 @@ pub async fn shows(address: &str, ca: &CaFingerprint) -> bool {
 /// The fleet's trusted roots with their keys, opened with the controller's master key, the signing one first.
 pub async fn authorities(controller: &Controller) -> Vec<CertificateAuthority> {
     let vault = Vault::from_file(&controller.dir.path().join("master.key")).unwrap();
-    let rows = sqlx::query(
-        "SELECT id, certificate_pem, sealed_key FROM authorities WHERE sealed_key IS NOT NULL ORDER BY state <> 'SIGNING'",
-    )
-    .fetch_all(&controller.database.pool().await)
-    .await
-    .unwrap();
-    rows.iter()
-        .map(|row| {
-            let id = supalove_core::ids::AuthorityId(row.get("id")).to_string();
+    let roots = controller.database.rows().await.roots().await;
+    roots
+        .into_iter()
+        .map(|(id, certificate_pem, sealed_key)| {
+            let id = supalove_core::ids::AuthorityId(id).to_string();
             let scope = Scope { kind: "authority", id: &id, name: "key", version: 1 };
-            let key = vault.open(scope, row.get("sealed_key")).unwrap();
+            let key = vault.open(scope, &sealed_key).unwrap();
             let key = std::str::from_utf8(&key).unwrap();
-            CertificateAuthority::load(row.get("certificate_pem"), key).unwrap()
+            CertificateAuthority::load(&certificate_pem, key).unwrap()
         })
         .collect()
 }

@@ -1,1 +1,371 @@
-//! What the tests look up or change in the control database.
+//! What the tests look up or change in the control database, behind the API. All SQL on the product's tables is here: a
+//! change of the schema is followed in one place.
+
+use sqlx::{AssertSqlSafe, Executor as _, PgPool, Postgres, Row as _, Transaction};
+use uuid::Uuid;
+
+/// The rows of one control database.
+#[derive(Clone)]
+pub struct Rows(PgPool);
+
+/// What must hold of a project's rows after each act on it; a query answers for the ref and the number of acts.
+const OF_A_PROJECT: &[(&str, &str)] = &[
+    (
+        "each act is one operation, and none is open",
+        "SELECT count(*) = $2 AND count(*) FILTER (WHERE ended_at IS NULL) = 0 FROM operations WHERE project_ref = $1",
+    ),
+    ("each act is one audit row", "SELECT count(*) = $2 FROM audit_log WHERE target = $1 AND outcome = 'OK'"),
+    ("each act is remembered under its key", "SELECT count(*) = $2 FROM requests WHERE resource = $1"),
+    (
+        "each operation begins and ends with one event",
+        "SELECT count(*) FILTER (WHERE type IN ('project.created', 'operation.started')) = $2
+             AND count(*) FILTER (WHERE type IN ('operation.succeeded', 'operation.failed')) = $2
+             AND count(DISTINCT operation_id) = $2
+         FROM project_events WHERE project_ref = $1",
+    ),
+    (
+        "events are numbered without gaps",
+        "SELECT count(*) > $2 AND count(*) = max(e.seq) AND min(e.seq) = 1
+             AND max(e.seq) = (SELECT event_seq FROM projects WHERE ref = $1)
+         FROM project_events e WHERE project_ref = $1",
+    ),
+];
+
+/// What must hold of all rows when nothing is under way.
+const OF_ALL: &[(&str, &str)] = &[
+    (
+        "quotas are the sum of projects",
+        "SELECT bool_and(o.projects_used = (SELECT count(*) FROM projects p WHERE p.organization_id = o.id
+             AND p.state <> 'REMOVED')) FROM organizations o",
+    ),
+    (
+        "nodes are the sum of placements",
+        "SELECT bool_and(
+             (n.cpu_used, n.memory_used, n.disk_used, n.taken_slots) = (
+                 SELECT coalesce(sum(p.cpu_millis) FILTER (WHERE l.holds_compute), 0),
+                     coalesce(sum(p.memory_mib) FILTER (WHERE l.holds_compute), 0), coalesce(sum(p.disk_mib), 0),
+                     coalesce(range_agg(int4range(l.slot, l.slot + 1)), '{}')
+                 FROM placements l JOIN projects p ON p.ref = l.project_ref WHERE l.node_id = n.id)
+             AND n.unexplained = '{}')
+         FROM nodes n",
+    ),
+    (
+        "agents have the newest generations",
+        "SELECT bool_and(l.applied_generation = p.generation) IS NOT FALSE
+         FROM placements l JOIN projects p ON p.ref = l.project_ref",
+    ),
+    (
+        "the audit chain has no gap",
+        "SELECT count(seq) = coalesce(max(seq), 0) AND count(DISTINCT seq) = count(seq) FROM audit_log",
+    ),
+];
+
+/// A call on record.
+#[derive(Debug)]
+pub struct Audited {
+    /// Who called, "usr_…" and the like.
+    pub actor: String,
+    /// "OK", or why it was refused.
+    pub outcome: String,
+}
+
+/// Where a project is, and what it holds.
+pub struct Standing {
+    /// Projects ever made.
+    pub projects: i64,
+    /// Its state.
+    pub state: String,
+    /// State of its newest operation.
+    pub operation: String,
+    /// Its placements.
+    pub placements: i64,
+    /// Those of them that hold cpu and memory.
+    pub with_compute: i64,
+    /// Its secrets, specifications and endpoints.
+    pub kept: i64,
+}
+
+impl Rows {
+    /// Those of a database.
+    pub fn new(pool: PgPool) -> Self {
+        Self(pool)
+    }
+
+    async fn one<T>(&self, query: &'static str) -> T
+    where
+        T: Send + Unpin + for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>,
+    {
+        sqlx::query_scalar(query).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// Runs a statement; answers how many rows it changed.
+    async fn change(&self, statement: &'static str) -> u64 {
+        sqlx::query(statement).execute(&self.0).await.unwrap().rows_affected()
+    }
+}
+
+/// People and organizations.
+impl Rows {
+    /// A signed-up user with the operator's password: there is no sign-up RPC yet.
+    pub async fn add_user(&self, email: &str) {
+        let insert = "INSERT INTO users (id, email, display_name, password_hash)
+            SELECT $1, $2, 'x', password_hash FROM users WHERE operator";
+        sqlx::query(insert).bind(Uuid::now_v7()).bind(email).execute(&self.0).await.unwrap();
+    }
+
+    /// Keeps every refresh from ending until the transaction does.
+    pub async fn lock_user_sessions(&self) -> Transaction<'static, Postgres> {
+        let mut lock = self.0.begin().await.unwrap();
+        lock.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        lock
+    }
+
+    /// Whether a refresh waits for such a lock.
+    pub async fn is_a_refresh_waiting(&self) -> bool {
+        self.one(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                 AND wait_event_type = 'Lock' AND query LIKE 'UPDATE user_sessions SET previous_hash%')",
+        )
+        .await
+    }
+
+    /// How many projects each organization may have from now on.
+    pub async fn set_projects_limit(&self, limit: i32) {
+        let update = "UPDATE organizations SET projects_limit = $1";
+        sqlx::query(update).bind(limit).execute(&self.0).await.unwrap();
+    }
+
+    /// How much of its quota an organization uses.
+    pub async fn projects_used(&self, slug: &str) -> i32 {
+        let query = "SELECT projects_used FROM organizations WHERE slug = $1";
+        sqlx::query_scalar(query).bind(slug).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// Calls of an RPC on record, e.g. of "Renew".
+    pub async fn audited(&self, rpc: &str) -> Vec<Audited> {
+        let query = "SELECT actor, outcome FROM audit_log WHERE method LIKE '%/' || $1";
+        let rows = sqlx::query(query).bind(rpc).fetch_all(&self.0).await.unwrap();
+        rows.iter().map(|row| Audited { actor: row.get("actor"), outcome: row.get("outcome") }).collect()
+    }
+
+    /// How many calls of an RPC are on record as done.
+    pub async fn done(&self, rpc: &str) -> usize {
+        self.audited(rpc).await.iter().filter(|call| call.outcome == "OK").count()
+    }
+}
+
+/// Nodes and the fleet's certificates.
+impl Rows {
+    /// A node without an agent, seen for an hour from now, with memory for so many projects of release core.
+    pub async fn add_node(&self, name: &str, projects: i32, slots: i32) {
+        let insert =
+            "INSERT INTO nodes (id, cluster_id, name, key_sha256, advertise_address, port_base, network_range, slots,
+                 cpu_cap, memory_cap, disk_cap, seen_at)
+             SELECT $1, id, $2, '', '127.0.0.1', 5500, '10.213.0.0/16', $4, 100000, 448 * $3 + 100, 1000000,
+                 now() + interval '1 hour' FROM clusters";
+        let insert = sqlx::query(insert).bind(Uuid::now_v7()).bind(name).bind(projects).bind(slots);
+        insert.execute(&self.0).await.unwrap();
+    }
+
+    /// A node that was never seen, and a retired root, with these ids.
+    pub async fn add_bare_node_and_root(&self, node: Uuid, root: Uuid) {
+        let node_row =
+            "INSERT INTO nodes (id, cluster_id, name, key_sha256) SELECT $1, id, 'host', '' FROM clusters";
+        sqlx::query(node_row).bind(node).execute(&self.0).await.unwrap();
+        let root_row = "INSERT INTO authorities (id, ca_sha256, certificate_pem, state, expires_at)
+            VALUES ($1, sha256('x'), '', 'RETIRED', now())";
+        sqlx::query(root_row).bind(root).execute(&self.0).await.unwrap();
+    }
+
+    /// Memory of each node, in MiB.
+    pub async fn set_memory(&self, mib: i32) {
+        sqlx::query("UPDATE nodes SET memory_cap = $1").bind(mib).execute(&self.0).await.unwrap();
+    }
+
+    /// Leaves no memory on any node.
+    pub async fn fill_memory(&self) {
+        self.change("UPDATE nodes SET memory_cap = memory_used").await;
+    }
+
+    /// Slots that the hosts cannot give, e.g. "{[0,2),[3,4)}".
+    pub async fn block_slots(&self, slots: &str) {
+        let update = "UPDATE nodes SET blocked_slots = $1::int4multirange";
+        sqlx::query(update).bind(slots).execute(&self.0).await.unwrap();
+    }
+
+    /// Nodes whose counters do not say what is placed there.
+    pub async fn miscounted_nodes(&self) -> i64 {
+        self.one(
+            "SELECT count(*) FROM nodes n WHERE memory_used > memory_cap
+                 OR memory_used <> 448 * (SELECT count(*) FROM placements p WHERE p.node_id = n.id)
+                 OR (SELECT count(*) FROM placements p WHERE p.node_id = n.id)
+                    <> (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(taken_slots) r)",
+        )
+        .await
+    }
+
+    /// Epoch of the only node's newest session.
+    pub async fn session_epoch(&self) -> i64 {
+        self.one("SELECT session_epoch FROM nodes").await
+    }
+
+    /// The same of the newest session that was greeted.
+    pub async fn greeted_epoch(&self) -> i64 {
+        self.one("SELECT greeted_epoch FROM nodes").await
+    }
+
+    /// The same of one node of several.
+    pub async fn greeted_epoch_of(&self, node: Uuid) -> i64 {
+        let query = "SELECT greeted_epoch FROM nodes WHERE id = $1";
+        sqlx::query_scalar(query).bind(node).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// Epoch of the session that a controller holds now.
+    pub async fn live_epoch(&self) -> Option<i64> {
+        let query = "SELECT epoch FROM node_sessions";
+        sqlx::query_scalar(query).fetch_optional(&self.0).await.unwrap()
+    }
+
+    /// Which run of its agent the only node was greeted by last.
+    pub async fn agent_run(&self) -> String {
+        self.one("SELECT agent_run_id FROM nodes").await
+    }
+
+    /// As if two agents had just fought for each node's identity.
+    pub async fn mark_duplicates(&self) {
+        self.change("UPDATE nodes SET duplicate_at = now()").await;
+    }
+
+    /// Ends the time of all join tokens.
+    pub async fn expire_join_tokens(&self) {
+        self.change("UPDATE join_tokens SET expires_at = now() - interval '1 second'").await;
+    }
+
+    /// How often each join token was used.
+    pub async fn join_token_uses(&self) -> Vec<i32> {
+        sqlx::query_scalar("SELECT uses FROM join_tokens").fetch_all(&self.0).await.unwrap()
+    }
+
+    /// Roots that have a key: id, certificate (PEM) and sealed key, the signing one first.
+    pub async fn roots(&self) -> Vec<(Uuid, String, Vec<u8>)> {
+        let query = "SELECT id, certificate_pem, sealed_key FROM authorities WHERE sealed_key IS NOT NULL
+            ORDER BY state <> 'SIGNING'";
+        sqlx::query_as(query).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// As before there could be several roots: the only one is among the platform's secrets.
+    pub async fn keep_root_as_secret(&self, sealed: Vec<u8>) {
+        self.change("DELETE FROM authorities").await;
+        self.change("UPDATE certificates SET ca_sha256 = NULL").await;
+        self.change("UPDATE nodes SET trusted_ca = '{}'").await;
+        let insert = "INSERT INTO platform_secrets (name, sealed) VALUES ('fleet-ca', $1)";
+        sqlx::query(insert).bind(sealed).execute(&self.0).await.unwrap();
+    }
+
+    /// A secret of the platform, sealed.
+    pub async fn platform_secret(&self, name: &str) -> Option<Vec<u8>> {
+        let query = "SELECT sealed FROM platform_secrets WHERE name = $1";
+        sqlx::query_scalar(query).bind(name).fetch_optional(&self.0).await.unwrap()
+    }
+}
+
+/// Projects and operations.
+impl Rows {
+    /// Ends the time of all operations; answers how many had some left.
+    pub async fn end_times(&self) -> u64 {
+        self.change("UPDATE operations SET deadline = now() WHERE ended_at IS NULL").await
+    }
+
+    /// How many placements and projects there are.
+    pub async fn placements_and_projects(&self) -> (i64, i64) {
+        let query = "SELECT (SELECT count(*) FROM placements), (SELECT count(*) FROM projects)";
+        sqlx::query_as(query).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// How many secrets of a project are kept.
+    pub async fn secrets_of(&self, project_ref: &str) -> i64 {
+        let query = "SELECT count(*) FROM project_secrets WHERE project_ref = $1";
+        sqlx::query_scalar(query).bind(project_ref).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// What is held for all projects: quota of the only organization, placements, secrets.
+    pub async fn held(&self) -> (i32, i64, i64) {
+        let query =
+            "SELECT projects_used, (SELECT count(*) FROM placements), (SELECT count(*) FROM project_secrets)
+            FROM organizations";
+        sqlx::query_as(query).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// Projects that lack an operation, a specification or their newest event.
+    pub async fn half_made_projects(&self) -> i64 {
+        self.one(
+            "SELECT count(*) FROM projects p WHERE NOT EXISTS (SELECT 1 FROM operations o WHERE o.project_ref = p.ref)
+                 OR NOT EXISTS (SELECT 1 FROM project_specs s WHERE s.project_ref = p.ref)
+                 OR NOT EXISTS (SELECT 1 FROM project_events e WHERE e.project_ref = p.ref AND e.seq = p.event_seq)",
+        )
+        .await
+    }
+
+    /// The slots that are taken: node and number.
+    pub async fn taken_slots(&self) -> Vec<(String, i32)> {
+        let query = "SELECT n.name, p.slot FROM placements p JOIN nodes n ON n.id = p.node_id";
+        sqlx::query_as(query).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// Where a project is: slot, first port, network.
+    pub async fn placement(&self, project_ref: &str) -> (i32, i32, String) {
+        let query = "SELECT slot, port_base, subnet::text FROM placements WHERE project_ref = $1";
+        sqlx::query_as(query).bind(project_ref).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// Number of a project's newest event.
+    pub async fn newest_event(&self, project_ref: &str) -> i64 {
+        let query = "SELECT event_seq FROM projects WHERE ref = $1";
+        sqlx::query_scalar(query).bind(project_ref).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// See [`Standing`].
+    pub async fn standing(&self, project_ref: &str) -> Standing {
+        let query = "SELECT (SELECT count(*) FROM projects) projects, p.state,
+                 (SELECT o.state FROM operations o WHERE o.project_ref = p.ref ORDER BY created_at DESC LIMIT 1) operation,
+                 (SELECT count(*) FROM placements l WHERE l.project_ref = p.ref) placements,
+                 (SELECT count(*) FROM placements l WHERE l.project_ref = p.ref AND l.holds_compute) with_compute,
+                 (SELECT count(*) FROM project_secrets s WHERE s.project_ref = p.ref)
+                     + (SELECT count(*) FROM project_specs s WHERE s.project_ref = p.ref)
+                     + (SELECT count(*) FROM project_endpoints e WHERE e.project_ref = p.ref) kept
+             FROM projects p WHERE p.ref = $1";
+        let row = sqlx::query(query).bind(project_ref).fetch_one(&self.0).await.unwrap();
+        Standing {
+            projects: row.get("projects"),
+            state: row.get("state"),
+            operation: row.get("operation"),
+            placements: row.get("placements"),
+            with_compute: row.get("with_compute"),
+            kept: row.get("kept"),
+        }
+    }
+
+    /// What does not hold of a project's rows after so many acts on it, and of all rows together, in words.
+    pub async fn broken(&self, project_ref: &str, acts: i64) -> Vec<&'static str> {
+        let mut broken = Vec::new();
+        let mut note = |what: &'static str, holds: Option<bool>| {
+            if holds != Some(true) {
+                broken.push(what);
+            }
+        };
+        for (what, query) in OF_A_PROJECT {
+            let query = sqlx::query_scalar(*query).bind(project_ref).bind(acts);
+            note(what, query.fetch_one(&self.0).await.unwrap());
+        }
+        for (what, query) in OF_ALL {
+            note(what, sqlx::query_scalar(*query).fetch_one(&self.0).await.unwrap());
+        }
+        broken
+    }
+}
+
+/// Makes an empty database on a server. In: a superuser's URL.
+pub(crate) async fn create_database(server: &str, name: &str) {
+    let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(server).await.unwrap();
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+}

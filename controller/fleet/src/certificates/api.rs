@@ -13,8 +13,8 @@ use super::{AuthorityState, Pki, store};
 use supalove_core::{
     Core,
     access::Call,
-    audit,
     error::{Error, Result},
+    hints::Hint,
     ids::AuthorityId,
     wire::timestamp,
 };
@@ -60,8 +60,9 @@ impl AuthorityService for AuthorityApi {
     ) -> Result<Response<CreateAuthorityResponse>, Status> {
         let (call, id) = (Call::from_request(&request)?, AuthorityId::generate());
         let root = CertificateAuthority::create(&self.core.fleet_id, Utc::now()).map_err(Error::internal)?;
-        let entry = audit::Entry::from_call(&call, id.to_string());
-        store::add_next(&self.core.db, &self.core.vault, &root, id, &entry).await?;
+        let mut mutation = self.core.mutation(&call);
+        store::add_next(&mut mutation, &self.core.vault, &root, id).await?;
+        mutation.commit(&id.to_string(), [Hint::Roots]).await?;
         Ok(Response::new(CreateAuthorityResponse { authority: Some(self.changed(id).await?) }))
     }
 
@@ -70,8 +71,9 @@ impl AuthorityService for AuthorityApi {
         request: Request<ActivateAuthorityRequest>,
     ) -> Result<Response<ActivateAuthorityResponse>, Status> {
         let (call, id) = (Call::from_request(&request)?, parse(&request.get_ref().authority_id)?);
-        store::activate(&self.core.db, id, &self.core.times, &audit::Entry::from_call(&call, id.to_string()))
-            .await?;
+        let mut mutation = self.core.mutation(&call);
+        store::activate(&mut mutation, id, &self.core.times).await?;
+        mutation.commit(&id.to_string(), [Hint::Roots]).await?;
         Ok(Response::new(ActivateAuthorityResponse { authority: Some(self.changed(id).await?) }))
     }
 
@@ -80,8 +82,11 @@ impl AuthorityService for AuthorityApi {
         request: Request<RetireAuthorityRequest>,
     ) -> Result<Response<RetireAuthorityResponse>, Status> {
         let (call, id) = (Call::from_request(&request)?, parse(&request.get_ref().authority_id)?);
-        let force = request.get_ref().force;
-        store::retire(&self.core.db, id, force, &audit::Entry::from_call(&call, id.to_string())).await?;
+        let mut mutation = self.core.mutation(&call);
+        // A root that is retired already stays as it is, and nothing is audited.
+        if store::retire(&mut mutation, id, request.get_ref().force).await? {
+            mutation.commit(&id.to_string(), [Hint::Roots]).await?;
+        }
         Ok(Response::new(RetireAuthorityResponse { authority: Some(self.changed(id).await?) }))
     }
 }

@@ -14,7 +14,6 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::RngExt as _;
-use sqlx::PgConnection;
 use supalove_certs::{
     CaFingerprint, CertificateAuthority, CertificateLife, ControllerCertificate, IssuedCertificate,
     NodeIdentity, TrustBundle, tls::NodePortTls,
@@ -26,7 +25,7 @@ pub use api::AuthorityApi;
 pub use nonce::Nonces;
 
 use supalove_core::{
-    Core,
+    Core, Write,
     error::{Error, Result},
     ids::{AuthorityId, ControllerId},
     sql_enum,
@@ -171,12 +170,12 @@ impl Pki {
     /// None if they are not: roll it back, [`Pki::refresh`], and try again.
     pub async fn sign(
         &self,
-        tx: &mut PgConnection,
+        write: &mut impl Write,
         csr_pem: &str,
         identity: &NodeIdentity,
     ) -> Result<Option<(Arc<Roots>, IssuedCertificate)>> {
         let roots = self.roots();
-        if store::hold_trusted(tx).await? != sorted(roots.states()) {
+        if store::hold_trusted(write).await? != sorted(roots.states()) {
             return Ok(None);
         }
         let issued =

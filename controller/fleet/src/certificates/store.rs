@@ -1,12 +1,12 @@
 //! Roots in PostgreSQL, their keys sealed, so that every replica can use them.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use supalove_certs::CertificateAuthority;
 
 use super::{AuthorityState, Root};
 use supalove_core::{
-    Core, audit,
+    Core, Write,
     error::{Error, Result},
     ids::AuthorityId,
     platform,
@@ -42,35 +42,35 @@ pub struct Listed {
 
 /// At the first start: the first root. Rows of certificates that name no root are of this one.
 pub async fn ensure_first(core: &Core) -> Result<()> {
-    let mut tx = core.db.begin().await?;
+    let mut write = core.system_write("fleet.open");
     // Of two replicas that start for the first time, one makes the root.
-    lock(&mut tx).await?;
+    lock(&mut write).await?;
     let any = sqlx::query_scalar!("SELECT true AS \"any!\" FROM authorities LIMIT 1")
-        .fetch_optional(&mut *tx)
+        .fetch_optional(write.connection().await?)
         .await?;
     if any.is_some() {
         return Ok(());
     }
-    let first = match legacy_root(&mut tx, &core.vault).await? {
+    let first = match legacy_root(&mut write, &core.vault).await? {
         Some(root) => root,
         None => CertificateAuthority::create(&core.fleet_id, Utc::now()).map_err(Error::internal)?,
     };
-    insert(&mut tx, &core.vault, AuthorityId::generate(), &first, "SIGNING").await?;
+    insert(&mut write, &core.vault, AuthorityId::generate(), &first, "SIGNING").await?;
     let ca = first.fingerprint();
     sqlx::query!("UPDATE certificates SET ca_sha256 = $1 WHERE ca_sha256 IS NULL", ca.as_bytes().as_slice())
-        .execute(&mut *tx)
+        .execute(write.connection().await?)
         .await?;
     sqlx::query!("UPDATE nodes SET trusted_ca = ARRAY[$1] WHERE trusted_ca = '{}'", ca.to_string())
-        .execute(&mut *tx)
+        .execute(write.connection().await?)
         .await?;
-    tx.commit().await?;
-    Ok(())
+    write.audit("/supalove.fleet/first_root", &ca.to_string());
+    write.commit([]).await
 }
 
 /// Installations from before there could be several roots have theirs among the platform's secrets.
-async fn legacy_root(tx: &mut PgConnection, vault: &Vault) -> Result<Option<CertificateAuthority>> {
+async fn legacy_root(write: &mut impl Write, vault: &Vault) -> Result<Option<CertificateAuthority>> {
     let sealed = sqlx::query_scalar!("DELETE FROM platform_secrets WHERE name = 'fleet-ca' RETURNING sealed")
-        .fetch_optional(tx)
+        .fetch_optional(write.connection().await?)
         .await?;
     let Some(sealed) = sealed else { return Ok(None) };
     let pem = platform::open(vault, "fleet-ca", &sealed)?;
@@ -81,7 +81,7 @@ async fn legacy_root(tx: &mut PgConnection, vault: &Vault) -> Result<Option<Cert
 }
 
 async fn insert(
-    db: &mut PgConnection,
+    write: &mut impl Write,
     vault: &Vault,
     id: AuthorityId,
     authority: &CertificateAuthority,
@@ -100,7 +100,7 @@ async fn insert(
         state,
         authority.not_after(),
     )
-    .execute(db)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
 }
@@ -112,30 +112,30 @@ fn scope(id: &str) -> Scope<'_> {
 /// Which roots are trusted, by id.
 pub async fn trusted(db: impl sqlx::PgExecutor<'_>) -> Result<Vec<(AuthorityId, AuthorityState)>> {
     let rows = sqlx::query!(
-        "SELECT id, state AS \"state: AuthorityState\" FROM authorities WHERE state <> 'RETIRED' ORDER BY id"
+        "SELECT id AS \"id: AuthorityId\", state AS \"state: AuthorityState\" FROM authorities WHERE state <> 'RETIRED' ORDER BY id"
     )
     .fetch_all(db)
     .await?;
-    Ok(rows.into_iter().map(|row| (AuthorityId(row.id), row.state)).collect())
+    Ok(rows.into_iter().map(|row| (row.id, row.state)).collect())
 }
 
 /// The same within a transaction, until whose end there is no act on the roots: the mode conflicts with that of [`lock`]
 /// and not with itself. Rows are not locked, since an activation would lock the same two in another order.
-pub async fn hold_trusted(tx: &mut PgConnection) -> Result<Vec<(AuthorityId, AuthorityState)>> {
-    sqlx::query!("LOCK TABLE authorities IN ROW EXCLUSIVE MODE").execute(&mut *tx).await?;
-    trusted(tx).await
+pub async fn hold_trusted(write: &mut impl Write) -> Result<Vec<(AuthorityId, AuthorityState)>> {
+    sqlx::query!("LOCK TABLE authorities IN ROW EXCLUSIVE MODE").execute(write.connection().await?).await?;
+    trusted(write.connection().await?).await
 }
 
 /// The trusted roots with their keys.
 pub async fn open(db: &PgPool, vault: &Vault) -> Result<Vec<Root>> {
     let rows = sqlx::query!(
-        "SELECT id, state AS \"state: AuthorityState\", certificate_pem, sealed_key AS \"sealed_key!\" FROM authorities WHERE state <> 'RETIRED'"
+        "SELECT id AS \"id: AuthorityId\", state AS \"state: AuthorityState\", certificate_pem, sealed_key AS \"sealed_key!\" FROM authorities WHERE state <> 'RETIRED'"
     )
     .fetch_all(db)
     .await?;
     rows.into_iter()
         .map(|row| {
-            let id = AuthorityId(row.id);
+            let id = row.id;
             let key = vault.open(scope(&id.to_string()), &row.sealed_key).map_err(Error::internal)?;
             let key = std::str::from_utf8(&key).map_err(Error::internal)?;
             let authority = CertificateAuthority::load(&row.certificate_pem, key).map_err(Error::internal)?;
@@ -152,7 +152,7 @@ pub async fn list(db: impl sqlx::PgExecutor<'_>) -> Result<Vec<Listed>> {
                    ORDER BY c.created_at DESC LIMIT 1) AS ca
                FROM nodes n WHERE n.revoked_at IS NULL),
            signing AS (SELECT encode(ca_sha256, 'hex') AS name FROM authorities WHERE state = 'SIGNING')
-           SELECT a.id, encode(a.ca_sha256, 'hex') AS "sha256!", a.state AS "state: AuthorityState", a.certificate_pem, a.expires_at, a.created_at,
+           SELECT a.id AS "id: AuthorityId", encode(a.ca_sha256, 'hex') AS "sha256!", a.state AS "state: AuthorityState", a.certificate_pem, a.expires_at, a.created_at,
                (SELECT count(*) FROM held h WHERE encode(a.ca_sha256, 'hex') = ANY(h.trusted_ca)) AS "trusting!",
                (SELECT count(*) FROM held h WHERE h.ca = a.ca_sha256) AS "certified!",
                ARRAY(SELECT h.name FROM held h, signing s
@@ -167,7 +167,7 @@ pub async fn list(db: impl sqlx::PgExecutor<'_>) -> Result<Vec<Listed>> {
     Ok(rows
         .into_iter()
         .map(|row| Listed {
-            id: AuthorityId(row.id),
+            id: row.id,
             sha256: row.sha256,
             state: row.state,
             certificate_pem: row.certificate_pem,
@@ -182,16 +182,14 @@ pub async fn list(db: impl sqlx::PgExecutor<'_>) -> Result<Vec<Listed>> {
 
 /// Stores the next root; an error if there are two already.
 pub async fn add_next(
-    db: &PgPool,
+    write: &mut impl Write,
     vault: &Vault,
     authority: &CertificateAuthority,
     id: AuthorityId,
-    entry: &audit::Entry,
 ) -> Result<()> {
-    let mut tx = db.begin().await?;
-    lock(&mut tx).await?;
+    lock(write).await?;
     let other = sqlx::query_scalar!("SELECT state FROM authorities WHERE state IN ('NEXT', 'OLD')")
-        .fetch_optional(&mut *tx)
+        .fetch_optional(write.connection().await?)
         .await?;
     if let Some(other) = other {
         return Err(Error::FailedPrecondition {
@@ -201,22 +199,18 @@ pub async fn add_next(
             ),
         });
     }
-    insert(&mut tx, vault, id, authority, "NEXT").await?;
-    audit::record(&mut *tx, entry).await?;
-    tx.commit().await?;
-    Ok(())
+    insert(write, vault, id, authority, "NEXT").await
 }
 
 /// The next root signs, the signing one becomes old.
-pub async fn activate(db: &PgPool, id: AuthorityId, times: &Times, entry: &audit::Entry) -> Result<()> {
-    let mut tx = db.begin().await?;
-    lock(&mut tx).await?;
+pub async fn activate(write: &mut impl Write, id: AuthorityId, times: &Times) -> Result<()> {
+    lock(write).await?;
     let row = sqlx::query!(
         "SELECT state, created_at <= now() - make_interval(secs => $2) AS \"settled!\" FROM authorities WHERE id = $1",
         id.0,
         times.authority_settled.as_secs_f64(),
     )
-    .fetch_optional(&mut *tx)
+    .fetch_optional(write.connection().await?)
     .await?
     .ok_or_else(|| not_found(id))?;
     if row.state != "NEXT" {
@@ -233,18 +227,19 @@ pub async fn activate(db: &PgPool, id: AuthorityId, times: &Times, entry: &audit
         "UPDATE authorities SET state = CASE WHEN id = $1 THEN 'SIGNING' ELSE 'OLD' END WHERE id = $1 OR state = 'SIGNING'",
         id.0
     )
-    .execute(&mut *tx)
+    .execute(write.connection().await?)
     .await?;
-    audit::record(&mut *tx, entry).await?;
-    tx.commit().await?;
     Ok(())
 }
 
-/// Ends the trust in a root and destroys its key.
-pub async fn retire(db: &PgPool, id: AuthorityId, force: bool, entry: &audit::Entry) -> Result<()> {
-    let mut tx = db.begin().await?;
-    lock(&mut tx).await?;
-    let found = list(&mut *tx).await?.into_iter().find(|root| root.id == id).ok_or_else(|| not_found(id))?;
+/// Ends the trust in a root and destroys its key; false if that was done before.
+pub async fn retire(write: &mut impl Write, id: AuthorityId, force: bool) -> Result<bool> {
+    lock(write).await?;
+    let found = list(write.connection().await?)
+        .await?
+        .into_iter()
+        .find(|root| root.id == id)
+        .ok_or_else(|| not_found(id))?;
     match found.state {
         AuthorityState::Signing => {
             return Err(wrong_state(
@@ -252,7 +247,7 @@ pub async fn retire(db: &PgPool, id: AuthorityId, force: bool, entry: &audit::En
                 "the signing root cannot be retired: create and activate another first",
             ));
         }
-        AuthorityState::Retired => return Ok(()),
+        AuthorityState::Retired => return Ok(false),
         AuthorityState::Next | AuthorityState::Old => {}
     }
     if !force && !found.needed_by.is_empty() {
@@ -267,16 +262,16 @@ pub async fn retire(db: &PgPool, id: AuthorityId, force: bool, entry: &audit::En
         });
     }
     sqlx::query!("UPDATE authorities SET state = 'RETIRED', sealed_key = NULL WHERE id = $1", id.0)
-        .execute(&mut *tx)
+        .execute(write.connection().await?)
         .await?;
-    audit::record(&mut *tx, entry).await?;
-    tx.commit().await?;
-    Ok(())
+    Ok(true)
 }
 
 /// One act on the roots at a time, and none while a certificate is signed; readers are not kept waiting.
-async fn lock(tx: &mut PgConnection) -> Result<()> {
-    sqlx::query!("LOCK TABLE authorities IN SHARE ROW EXCLUSIVE MODE").execute(tx).await?;
+async fn lock(write: &mut impl Write) -> Result<()> {
+    sqlx::query!("LOCK TABLE authorities IN SHARE ROW EXCLUSIVE MODE")
+        .execute(write.connection().await?)
+        .await?;
     Ok(())
 }
 

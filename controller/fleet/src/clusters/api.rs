@@ -10,13 +10,13 @@ use supalove_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Cluster, ClusterKind, Node, NodeState, store, store::Wanted};
+use super::{Cluster, ClusterKind, Node, NodeAmounts, NodeState, store, store::Wanted};
 use crate::sessions::Fleet;
 use supalove_core::{
     Core,
     access::Call,
-    audit,
-    error::{Error, Result, chain},
+    error::{Error, Result},
+    hints::Hint,
     ids::{JoinTokenId, NodeId},
     wire::{duration, page, page_size, parse_page_token, timestamp},
 };
@@ -79,17 +79,9 @@ impl ClusterService for ClusterApi {
         request: Request<RevokeNodeRequest>,
     ) -> Result<Response<RevokeNodeResponse>, Status> {
         let (call, id) = (Call::from_request(&request)?, parse_node(&request.get_ref().node_id)?);
-        let node = store::revoke(
-            &self.core.db,
-            id,
-            &self.core.times,
-            &audit::Entry::from_call(&call, id.to_string()),
-        )
-        .await?;
-        // This replica at once; the others, and this one if the look fails, at their next poll.
-        if let Err(error) = self.fleet.judge().await {
-            tracing::warn!(node = %id, error = chain(&error), "the node's session is not ended yet");
-        }
+        let mut mutation = self.core.mutation(&call);
+        let node = store::revoke(&mut mutation, id, &self.core.times).await?;
+        mutation.commit(&id.to_string(), [Hint::Sessions]).await?;
         Ok(Response::new(RevokeNodeResponse { node: Some(node.into()) }))
     }
 
@@ -114,11 +106,16 @@ impl ClusterService for ClusterApi {
         let id = JoinTokenId::generate();
         let token = JoinToken::generate(self.fleet.pki().roots().signing().fingerprint(), id.0)
             .map_err(Error::internal)?;
-        let entry = audit::Entry::from_call(&call, id.to_string());
-        let uses = i32::try_from(max_uses).unwrap_or(1);
-        let hash = token.secret_hash();
-        let expires_at =
-            store::insert_join_token(&self.core.db, id, cluster.id, &hash, uses, ttl, &entry).await?;
+        let new = store::NewJoinToken {
+            id,
+            cluster: cluster.id,
+            secret_hash: &token.secret_hash(),
+            max_uses: i32::try_from(max_uses).unwrap_or(1),
+            ttl,
+        };
+        let mut mutation = self.core.mutation(&call);
+        let expires_at = store::insert_join_token(&mut mutation, &new).await?;
+        mutation.commit(&id.to_string(), []).await?;
         Ok(Response::new(CreateJoinTokenResponse {
             join_token: token.to_string(),
             id: id.to_string(),
@@ -160,19 +157,13 @@ impl From<Node> for pb::Node {
             NodeState::Lost => pb::NodeState::Lost,
             NodeState::Revoked => pb::NodeState::Revoked,
         };
-        let resources = |cpu: i32, memory: i32, disk: i64, slots: i32| NodeResources {
-            cpu_millis: cpu.unsigned_abs(),
-            memory_mib: memory.unsigned_abs(),
-            disk_mib: disk.unsigned_abs(),
-            slots: slots.unsigned_abs(),
-        };
         Self {
             id: n.id.to_string(),
             cluster_id: n.cluster.to_string(),
             name: n.name,
             state: state.into(),
-            capacity: Some(resources(n.cpu.0, n.memory.0, n.disk.0, n.slots.0)),
-            used: Some(resources(n.cpu.1, n.memory.1, n.disk.1, n.slots.1)),
+            capacity: Some(n.capacity.into()),
+            used: Some(n.used.into()),
             projects: u32::try_from(n.projects).unwrap_or(u32::MAX),
             agent_version: n.agent_version,
             engine_version: n.engine_version,
@@ -185,6 +176,17 @@ impl From<Node> for pb::Node {
             certificate_expire_time: n.certificate_ends.map(timestamp),
             certificate_ca_sha256: n.certificate_ca,
             alarms: n.duplicate.map(duplicate).into_iter().collect(),
+        }
+    }
+}
+
+impl From<NodeAmounts> for NodeResources {
+    fn from(amounts: NodeAmounts) -> Self {
+        Self {
+            cpu_millis: amounts.cpu_millis.unsigned_abs(),
+            memory_mib: amounts.memory_mib.unsigned_abs(),
+            disk_mib: amounts.disk_mib.unsigned_abs(),
+            slots: amounts.slots.unsigned_abs(),
         }
     }
 }

@@ -10,15 +10,16 @@ use supalove_proto::node::v1::{
     RecoverRequest, RecoverResponse, RenewRequest, RenewResponse,
     enrollment_service_server::EnrollmentService, renewal_service_server::RenewalService,
 };
+use supalove_spec::{
+    limits::NODE_TEXT_CHARS,
+    text::{host_name, is_plain},
+};
 use tonic::{Request, Response, Status};
 
-use super::{
-    nodes::is_plain,
-    store::{self, NewNode},
-};
+use super::store::{self, NewNode};
 use crate::certificates::{Nonces, Pki};
 use supalove_core::{
-    Core, audit,
+    Core,
     error::{Error, Result},
     ids::NodeId,
     wire::timestamp,
@@ -85,8 +86,9 @@ impl EnrolmentApi {
                 "the join token belongs to another fleet, or to a retired root",
             ));
         }
-        let mut tx = self.core.db.begin().await?;
-        let stored = store::lock_join_token(&mut tx, token.id()).await?;
+        let node = NodeId::generate();
+        let mut write = self.core.system_write(node.to_string());
+        let stored = store::lock_join_token(&mut write, token.id()).await?;
         let stored = stored
             .filter(|s| token.verify_hash(&s.secret_hash))
             .ok_or_else(|| refused("JOIN_TOKEN_UNKNOWN", "the join token is not known"))?;
@@ -96,12 +98,11 @@ impl EnrolmentApi {
         if !stored.usable {
             return Err(refused("JOIN_TOKEN_USED", "the join token has been used as often as it may be"));
         }
-        let node = NodeId::generate();
         let identity = NodeIdentity { cluster_id: stored.cluster.0, node_id: node.0 };
-        let Some((roots, issued)) = self.pki.sign(&mut tx, &body.csr_pem, &identity).await? else {
+        let Some((roots, issued)) = self.pki.sign(&mut write, &body.csr_pem, &identity).await? else {
             return Ok(None);
         };
-        store::use_join_token(&mut tx, token.id()).await?;
+        store::use_join_token(&mut write, token.id()).await?;
         let new = NewNode {
             id: node,
             cluster: stored.cluster,
@@ -110,12 +111,10 @@ impl EnrolmentApi {
             key_sha256: &issued.spki_sha256,
             trusted_ca: roots.fingerprints().iter().map(ToString::to_string).collect(),
         };
-        store::insert_node(&mut tx, &new).await?;
-        store::insert_certificate(&mut tx, node, &issued, roots.signing().fingerprint()).await?;
-        let entry =
-            audit::Entry::system(node.to_string(), "/supalove.node.v1.EnrollmentService/Enroll", hostname);
-        audit::record(&mut *tx, &entry).await?;
-        tx.commit().await?;
+        store::insert_node(&mut write, &new).await?;
+        store::insert_certificate(&mut write, node, &issued, roots.signing().fingerprint()).await?;
+        write.audit("/supalove.node.v1.EnrollmentService/Enroll", hostname);
+        write.commit([]).await?;
         tracing::info!(%node, cluster = %stored.cluster, hostname, "a node joined");
         Ok(Some(EnrollResponse {
             node_id: node.to_string(),
@@ -162,12 +161,13 @@ impl EnrolmentApi {
         nonce: Option<(&[u8], DateTime<Utc>)>,
     ) -> Result<Option<NodeCertificate>> {
         let node = NodeId(holder.identity.node_id);
-        let mut tx = self.core.db.begin().await?;
+        let mut write = self.core.system_write(node.to_string());
         // The row stays locked, so that a revocation comes before or after.
-        let stored =
-            store::lock_node(&mut tx, node).await?.ok_or_else(|| unproven("NODE_UNKNOWN", "no such node"))?;
+        let stored = store::lock_node(&mut write, node)
+            .await?
+            .ok_or_else(|| unproven("NODE_UNKNOWN", "no such node"))?;
         if let Some((nonce, ends)) = nonce
-            && !store::use_nonce(&mut tx, nonce, ends).await?
+            && !store::use_nonce(&mut write, nonce, ends).await?
         {
             return Err(unproven("NONCE_INVALID", "the nonce has been used or has expired"));
         }
@@ -179,13 +179,12 @@ impl EnrolmentApi {
             });
         }
         let identity = NodeIdentity { cluster_id: stored.cluster.0, ..holder.identity };
-        let Some((roots, issued)) = self.pki.sign(&mut tx, csr_pem, &identity).await? else {
+        let Some((roots, issued)) = self.pki.sign(&mut write, csr_pem, &identity).await? else {
             return Ok(None);
         };
-        store::insert_certificate(&mut tx, node, &issued, roots.signing().fingerprint()).await?;
-        let entry = audit::Entry::system(node.to_string(), holder.method, node.to_string());
-        audit::record(&mut *tx, &entry).await?;
-        tx.commit().await?;
+        store::insert_certificate(&mut write, node, &issued, roots.signing().fingerprint()).await?;
+        write.audit(holder.method, &node.to_string());
+        write.commit([]).await?;
         let (version, ends) = (&holder.agent_version, issued.not_after);
         tracing::info!(%node, method = holder.method, version, serial = issued.serial_hex, %ends, "a certificate was issued");
         Ok(Some(roots.answer(&issued)))
@@ -280,7 +279,11 @@ fn parse_node(id: &str) -> Result<NodeId> {
 
 /// It goes into rows and logs.
 fn check_version(text: &str) -> Result<()> {
-    if is_plain(text) { Ok(()) } else { Err(Error::field("agent_version", "must be a version")) }
+    if is_plain(text, NODE_TEXT_CHARS) {
+        Ok(())
+    } else {
+        Err(Error::field("agent_version", "must be a version"))
+    }
 }
 
 /// Somebody who has not shown to be the node.
@@ -304,15 +307,6 @@ fn refused(reason: &'static str, what: &str) -> Error {
     }
 }
 
-/// RFC 1123 labels, as host names are.
 fn hostname(text: &str) -> Result<String> {
-    let valid = !text.is_empty()
-        && text.len() <= 253
-        && text.split('.').all(|label| {
-            !label.is_empty()
-                && label.len() <= 63
-                && !label.starts_with('-')
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        });
-    if valid { Ok(text.to_lowercase()) } else { Err(Error::field("hostname", "must be a host name")) }
+    host_name(text).ok_or_else(|| Error::field("hostname", "must be a host name"))
 }

@@ -4,6 +4,7 @@ use prost::Message as _;
 use supalove_certs::{CaFingerprint, JoinToken};
 use supalove_fuzz::{Samples, Verdict, bytes};
 use supalove_proto::node::v1::{BlockedSlot, Capacity, EnrollRequest, HelloResponse};
+use supalove_spec::{limits::NODE_TEXT_CHARS, text::is_plain};
 use uuid::Uuid;
 
 use super::{enrolment, hello_values, nodes};
@@ -29,7 +30,7 @@ fn enrolment_requests() {
                 Ok((hostname, read)) => {
                     assert!(!hostname.is_empty() && hostname.len() <= 253);
                     assert!(hostname.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase()));
-                    assert!(nodes::is_plain(&request.agent_version));
+                    assert!(is_plain(&request.agent_version, NODE_TEXT_CHARS));
                     let same = read.to_string() == token.to_string();
                     assert_eq!(
                         read.verify_hash(&token.secret_hash()) && read.id() == token.id() && read.ca() == ca,

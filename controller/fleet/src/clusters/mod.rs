@@ -10,7 +10,7 @@ pub mod store;
 use chrono::{DateTime, Utc};
 
 pub use api::ClusterApi;
-pub use nodes::{Node, NodeState, hello_values, named_roots};
+pub use nodes::{HelloValues, Node, NodeAmounts, NodeState, blocked_ranges, hello_values, named_roots};
 
 use supalove_core::{ids::ClusterId, sql_enum, times::Times};
 

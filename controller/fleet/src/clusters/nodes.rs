@@ -13,6 +13,11 @@ use supalove_core::{
     ids::{ClusterId, NodeId},
     times::Times,
 };
+use supalove_spec::{
+    limits::{NODE_TEXT_CHARS, REASON_CHARS},
+    slots::{MOST_SLOTS, SlotLayout},
+    text::{is_host, is_plain, single_line},
+};
 
 /// How a node is, by its last sign of life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,14 +67,10 @@ pub struct Node {
     pub name: String,
     /// How it is.
     pub state: NodeState,
-    /// Cpu millis: capacity, used.
-    pub cpu: (i32, i32),
-    /// Memory MiB: capacity, used.
-    pub memory: (i32, i32),
-    /// Disk MiB: capacity, used.
-    pub disk: (i64, i64),
-    /// Slots: all, taken.
-    pub slots: (i32, i32),
+    /// What it has.
+    pub capacity: NodeAmounts,
+    /// What is reserved on it.
+    pub used: NodeAmounts,
     /// Projects placed on it.
     pub projects: i64,
     /// Version of the agent.
@@ -94,6 +95,19 @@ pub struct Node {
     pub certificate_ca: String,
     /// When two agents were last seen with its identity, and which.
     pub duplicate: Option<(DateTime<Utc>, String)>,
+}
+
+/// Amounts of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeAmounts {
+    /// Cpu millis.
+    pub cpu_millis: i32,
+    /// Memory MiB.
+    pub memory_mib: i32,
+    /// Disk MiB.
+    pub disk_mib: i64,
+    /// Slots.
+    pub slots: i32,
 }
 
 /// What Hello says, checked and in the database's types.
@@ -129,55 +143,33 @@ pub struct HelloValues {
     pub advertise_address: String,
 }
 
-/// Ports in a slot's block.
-pub const PORTS_PER_SLOT: i32 = 8;
-/// Longest boot id or version in characters.
-const PLAIN_CHARS: usize = 128;
-/// Longest reason of a blocked slot in characters.
-const REASON_CHARS: usize = 200;
-/// Slots that the ports of a host have room for.
-const MOST_SLOTS: usize = 65_536 / 8;
 /// Largest factor by which a cluster may offer more than its hosts have.
 const MOST_OVERCOMMIT: i32 = 64;
-/// Prefix length of a slot's network.
-pub const SLOT_PREFIX: u8 = 27;
 
 /// Checks what an agent says of its host; the error names what is wrong.
 pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
     let capacity = hello.capacity.ok_or("no capacity")?;
     let texts = [&hello.boot_id, &hello.agent_run_id, &hello.agent_version, &hello.engine_version];
-    if !texts.into_iter().all(|text| is_plain(text)) {
+    if !texts.into_iter().all(|text| is_plain(text, NODE_TEXT_CHARS)) {
         return Err(format!(
-            "boot_id and versions must have at most {PLAIN_CHARS} characters, none of control"
+            "boot_id and versions must have at most {NODE_TEXT_CHARS} characters and no control characters"
         ));
     }
     let network_range: Ipv4Net =
         hello.network_range.parse().map_err(|_| "network_range is not an IPv4 network")?;
-    let slots = i32::try_from(hello.slots).map_err(|_| "too many slots")?;
-    let port_base = i32::try_from(hello.port_base).map_err(|_| "port_base is no port")?;
-    let networks = 1i64 << SLOT_PREFIX.saturating_sub(network_range.prefix_len()).min(27);
-    if network_range.prefix_len() > SLOT_PREFIX || i64::from(slots) > networks {
-        return Err(format!("network_range {network_range} is too small for {slots} slots"));
-    }
-    if port_base < 1024 || i64::from(port_base) + i64::from(slots) * i64::from(PORTS_PER_SLOT) > 65_536 {
-        return Err(format!("ports from {port_base} do not hold {slots} slots"));
-    }
+    let port_base = u16::try_from(hello.port_base).map_err(|_| "port_base is no port")?;
+    let layout = SlotLayout::new(port_base, network_range, hello.slots).map_err(|error| error.to_string())?;
     if !is_host(&hello.advertise_address) {
         return Err("advertise_address is neither a host name nor an address".to_owned());
     }
-    if network_range.trunc() != network_range {
-        return Err(format!(
-            "network_range {network_range} is no network: its first address is {}",
-            network_range.network()
-        ));
-    }
+    let slots = i32::try_from(layout.slots()).map_err(|_| "too many slots")?;
     let (blocked, blocked_reasons) = blocked_ranges(&hello.blocked_slots, slots);
     Ok(HelloValues {
         cpu_millis: bounded(capacity.cpu_millis).ok_or("too much cpu")?,
         memory_mib: bounded(capacity.memory_mib).ok_or("too much memory")?,
         disk_mib: i64::try_from(capacity.disk_mib).map_err(|_| "too much disk")?,
-        port_base,
-        network_range,
+        port_base: layout.port_base().into(),
+        network_range: layout.network_range(),
         slots,
         blocked,
         blocked_reasons,
@@ -195,24 +187,10 @@ fn bounded(value: u32) -> Option<i32> {
     i32::try_from(value).ok().filter(|value| *value <= i32::MAX / MOST_OVERCOMMIT)
 }
 
-/// Text that a node says of itself: it goes into rows and onto screens.
-pub(super) fn is_plain(text: &str) -> bool {
-    text.chars().count() <= PLAIN_CHARS && !text.chars().any(char::is_control)
-}
-
 /// Of what an agent says it trusts: names of roots only, and not more than a bundle holds.
 pub fn named_roots(said: &[String]) -> Vec<String> {
     let named = |text: &&String| text.parse::<CaFingerprint>().is_ok();
     said.iter().filter(named).take(MAX_ROOTS).cloned().collect()
-}
-
-/// A host name or an address: it becomes part of URLs.
-fn is_host(text: &str) -> bool {
-    text.parse::<std::net::IpAddr>().is_ok()
-        || (!text.is_empty()
-            && text.len() <= 253
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
-            && !text.starts_with(['-', '.']))
 }
 
 /// Blocked slots as ranges and as sentences, neighbours with the same reason as one.
@@ -226,7 +204,7 @@ pub fn blocked_ranges(blocked: &[BlockedSlot], slots: i32) -> (Vec<PgRange<i32>>
         }
     }
     let sentence = |run: &Range<i32>, reason: &str| {
-        let reason: String = reason.chars().filter(|c| !c.is_control()).take(REASON_CHARS).collect();
+        let reason = single_line(reason, REASON_CHARS);
         match run.end - run.start {
             1 => format!("slot {}: {reason}", run.start),
             _ => format!("slots {} to {}: {reason}", run.start, run.end - 1),
@@ -234,7 +212,7 @@ pub fn blocked_ranges(blocked: &[BlockedSlot], slots: i32) -> (Vec<PgRange<i32>>
     };
     let sentences =
         runs.into_iter().map(|(run, reason)| (PgRange::from(run.clone()), sentence(&run, reason)));
-    sentences.take(MOST_SLOTS).unzip()
+    sentences.take(MOST_SLOTS as usize).unzip()
 }
 
 #[cfg(test)]

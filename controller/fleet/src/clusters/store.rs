@@ -3,32 +3,27 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use ipnet::IpNet;
-use sqlx::{PgConnection, PgPool, postgres::types::PgRange, types::ipnetwork::IpNetwork};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use supalove_certs::{CaFingerprint, IssuedCertificate};
-use supalove_proto::node::v1::BlockedSlot;
 
-use super::{
-    Cluster, ClusterKind, Node, NodeState, Target,
-    nodes::{HelloValues, blocked_ranges},
-};
+use super::{Cluster, ClusterKind, Node, NodeAmounts, NodeState, Target, nodes::HelloValues};
 use supalove_core::{
-    audit,
+    Write,
     error::{Error, Result},
     ids::{ClusterId, JoinTokenId, NodeId},
     times::Times,
 };
 
 /// Makes the first cluster, once.
-pub async fn ensure_default(db: &PgPool) -> Result<(), sqlx::Error> {
+pub async fn ensure_default(write: &mut impl Write) -> Result<()> {
     sqlx::query!(
         "INSERT INTO clusters (id, name, kind) VALUES ($1, $2, 'SHARED') ON CONFLICT (name) DO NOTHING",
         Uuid::now_v7(),
         super::DEFAULT_CLUSTER,
     )
-    .execute(db)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
 }
@@ -37,7 +32,7 @@ pub async fn ensure_default(db: &PgPool) -> Result<(), sqlx::Error> {
 pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluster> {
     let (id, name) = parse(id_or_name)?;
     let row = sqlx::query!(
-        "SELECT c.id, c.name, c.kind AS \"kind: ClusterKind\", c.created_at,
+        "SELECT c.id AS \"id: ClusterId\", c.name, c.kind AS \"kind: ClusterKind\", c.created_at,
              (SELECT count(*) FROM nodes n WHERE n.cluster_id = c.id) AS \"nodes!\",
              (SELECT count(*) FROM nodes n WHERE n.cluster_id = c.id
                  AND n.seen_at > now() - make_interval(secs => $3)) AS \"connected!\",
@@ -51,7 +46,7 @@ pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluste
     .await?;
     let row = row.ok_or_else(|| Error::NotFound { kind: "cluster", name: name.to_owned() })?;
     Ok(Cluster {
-        id: ClusterId(row.id),
+        id: row.id,
         name: row.name,
         kind: row.kind,
         nodes: row.nodes,
@@ -65,14 +60,14 @@ pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluste
 pub async fn target(db: &PgPool, id_or_name: &str) -> Result<Target> {
     let (id, name) = parse(id_or_name)?;
     let row = sqlx::query!(
-        "SELECT id, kind AS \"kind: ClusterKind\" FROM clusters WHERE id = $1 OR name = $2",
+        "SELECT id AS \"id: ClusterId\", kind AS \"kind: ClusterKind\" FROM clusters WHERE id = $1 OR name = $2",
         id,
         name
     )
     .fetch_optional(db)
     .await?;
     let row = row.ok_or_else(|| Error::NotFound { kind: "cluster", name: name.to_owned() })?;
-    Ok(Target { id: ClusterId(row.id), kind: row.kind })
+    Ok(Target { id: row.id, kind: row.kind })
 }
 
 fn parse(id_or_name: &str) -> Result<(Option<Uuid>, &str)> {
@@ -102,13 +97,17 @@ pub async fn nodes(
     times: &Times,
 ) -> Result<Vec<Node>> {
     let rows = sqlx::query!(
-        "SELECT n.id, n.cluster_id, k.kind AS \"kind: ClusterKind\", n.name, n.cpu_cap, n.cpu_used, n.memory_cap, n.memory_used, n.disk_cap,
-             n.disk_used, n.slots, n.agent_version, n.engine_version, n.advertise_address, n.seen_at, n.blocked_reasons,
-             n.unexplained, n.created_at, n.revoked_at, n.duplicate_detail, now() AS \"now!\",
+        "SELECT n.id AS \"id: NodeId\", n.cluster_id AS \"cluster: ClusterId\", k.kind AS \"kind: ClusterKind\", n.name,
+             coalesce(a.cpu_cap, 0) AS \"cpu_cap!\", coalesce(a.cpu_used, 0) AS \"cpu_used!\",
+             coalesce(a.memory_cap, 0) AS \"memory_cap!\", coalesce(a.memory_used, 0) AS \"memory_used!\",
+             coalesce(a.disk_cap, 0) AS \"disk_cap!\", coalesce(a.disk_used, 0) AS \"disk_used!\",
+             coalesce(a.slots, 0) AS \"slots!\", coalesce(a.blocked_reasons, '{}') AS \"blocked_reasons!\",
+             n.agent_version, n.engine_version, n.advertise_address, n.seen_at, n.unexplained, n.created_at,
+             n.revoked_at, n.duplicate_detail, now() AS \"now!\",
              CASE WHEN n.duplicate_at > now() - make_interval(secs => $5) THEN n.duplicate_at END AS duplicate_at,
              c.not_after AS \"not_after?\", encode(c.ca_sha256, 'hex') AS \"ca?\",
              (SELECT count(*) FROM placements p WHERE p.node_id = n.id) AS \"projects!\"
-         FROM nodes n JOIN clusters k ON k.id = n.cluster_id
+         FROM nodes n JOIN clusters k ON k.id = n.cluster_id LEFT JOIN node_capacity a ON a.node_id = n.id
          LEFT JOIN LATERAL (SELECT not_after, ca_sha256 FROM certificates WHERE node_id = n.id
              ORDER BY created_at DESC LIMIT 1) c ON true
          WHERE ($1::uuid IS NULL OR n.cluster_id = $1) AND ($2::text IS NULL OR n.name > $2)
@@ -124,17 +123,25 @@ pub async fn nodes(
     Ok(rows
         .into_iter()
         .map(|n| Node {
-            id: NodeId(n.id),
-            cluster: ClusterId(n.cluster_id),
+            id: n.id,
+            cluster: n.cluster,
             name: n.name,
             state: match n.revoked_at {
                 Some(_) => NodeState::Revoked,
                 None => NodeState::derive(n.seen_at, n.now, n.kind, times),
             },
-            cpu: (n.cpu_cap, n.cpu_used),
-            memory: (n.memory_cap, n.memory_used),
-            disk: (n.disk_cap, n.disk_used),
-            slots: (n.slots, i32::try_from(n.projects).unwrap_or(i32::MAX)),
+            capacity: NodeAmounts {
+                cpu_millis: n.cpu_cap,
+                memory_mib: n.memory_cap,
+                disk_mib: n.disk_cap,
+                slots: n.slots,
+            },
+            used: NodeAmounts {
+                cpu_millis: n.cpu_used,
+                memory_mib: n.memory_used,
+                disk_mib: n.disk_used,
+                slots: i32::try_from(n.projects).unwrap_or(i32::MAX),
+            },
             projects: n.projects,
             agent_version: n.agent_version,
             engine_version: n.engine_version,
@@ -158,46 +165,45 @@ pub async fn node(db: impl sqlx::PgExecutor<'_>, id: NodeId, times: &Times) -> R
 }
 
 /// Locks a node out. The epoch moves on, so that what its sessions still report is not written.
-pub async fn revoke(db: &PgPool, id: NodeId, times: &Times, entry: &audit::Entry) -> Result<Node> {
-    let mut tx = db.begin().await?;
+pub async fn revoke(write: &mut impl Write, id: NodeId, times: &Times) -> Result<Node> {
     sqlx::query!(
         "UPDATE nodes SET revoked_at = now(), schedulable = false, session_epoch = session_epoch + 1,
              greeted_epoch = session_epoch + 1
          WHERE id = $1 AND revoked_at IS NULL",
         id.0
     )
-    .execute(&mut *tx)
+    .execute(write.connection().await?)
     .await?;
-    let node = node(&mut *tx, id, times).await?;
-    audit::record(&mut *tx, entry).await?;
-    tx.commit().await?;
-    Ok(node)
+    node(write.connection().await?, id, times).await
 }
 
-/// Stores a join token's hash.
-pub async fn insert_join_token(
-    db: &PgPool,
-    id: JoinTokenId,
-    cluster: ClusterId,
-    secret_hash: &[u8],
-    max_uses: i32,
-    ttl: Duration,
-    entry: &audit::Entry,
-) -> Result<DateTime<Utc>> {
-    let mut tx = db.begin().await?;
+/// A join token to be.
+pub struct NewJoinToken<'a> {
+    /// Its id.
+    pub id: JoinTokenId,
+    /// Cluster that it lets hosts into.
+    pub cluster: ClusterId,
+    /// SHA-256 of its secret.
+    pub secret_hash: &'a [u8],
+    /// How many hosts may use it.
+    pub max_uses: i32,
+    /// How long it works.
+    pub ttl: Duration,
+}
+
+/// Stores a join token's hash; returns when it expires.
+pub async fn insert_join_token(write: &mut impl Write, new: &NewJoinToken<'_>) -> Result<DateTime<Utc>> {
     let expires_at = sqlx::query_scalar!(
         "INSERT INTO join_tokens (id, cluster_id, secret_hash, max_uses, expires_at)
          VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5)) RETURNING expires_at",
-        id.0,
-        cluster.0,
-        secret_hash,
-        max_uses,
-        ttl.as_secs_f64(),
+        new.id.0,
+        new.cluster.0,
+        new.secret_hash,
+        new.max_uses,
+        new.ttl.as_secs_f64(),
     )
-    .fetch_one(&mut *tx)
+    .fetch_one(write.connection().await?)
     .await?;
-    audit::record(&mut *tx, entry).await?;
-    tx.commit().await?;
     Ok(expires_at)
 }
 
@@ -214,16 +220,16 @@ pub struct StoredToken {
 }
 
 /// Locks and reads a join token.
-pub async fn lock_join_token(tx: &mut PgConnection, id: Uuid) -> Result<Option<StoredToken>> {
+pub async fn lock_join_token(write: &mut impl Write, id: Uuid) -> Result<Option<StoredToken>> {
     let row = sqlx::query!(
-        "SELECT cluster_id, secret_hash, expires_at <= now() AS \"expired!\", uses < max_uses AS \"usable!\"
+        "SELECT cluster_id AS \"cluster: ClusterId\", secret_hash, expires_at <= now() AS \"expired!\", uses < max_uses AS \"usable!\"
          FROM join_tokens WHERE id = $1 FOR UPDATE",
         id
     )
-    .fetch_optional(tx)
+    .fetch_optional(write.connection().await?)
     .await?;
     Ok(row.map(|r| StoredToken {
-        cluster: ClusterId(r.cluster_id),
+        cluster: r.cluster,
         secret_hash: r.secret_hash,
         expired: r.expired,
         usable: r.usable,
@@ -231,8 +237,10 @@ pub async fn lock_join_token(tx: &mut PgConnection, id: Uuid) -> Result<Option<S
 }
 
 /// Counts a use.
-pub async fn use_join_token(tx: &mut PgConnection, id: Uuid) -> Result<()> {
-    sqlx::query!("UPDATE join_tokens SET uses = uses + 1 WHERE id = $1", id).execute(tx).await?;
+pub async fn use_join_token(write: &mut impl Write, id: Uuid) -> Result<()> {
+    sqlx::query!("UPDATE join_tokens SET uses = uses + 1 WHERE id = $1", id)
+        .execute(write.connection().await?)
+        .await?;
     Ok(())
 }
 
@@ -253,7 +261,7 @@ pub struct NewNode<'a> {
 }
 
 /// Makes a node.
-pub async fn insert_node(tx: &mut PgConnection, new: &NewNode<'_>) -> Result<()> {
+pub async fn insert_node(write: &mut impl Write, new: &NewNode<'_>) -> Result<()> {
     let made = sqlx::query!(
         "INSERT INTO nodes (id, cluster_id, name, key_sha256, agent_version, trusted_ca) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (cluster_id, name) DO NOTHING",
@@ -264,7 +272,7 @@ pub async fn insert_node(tx: &mut PgConnection, new: &NewNode<'_>) -> Result<()>
         new.agent_version,
         &new.trusted_ca,
     )
-    .execute(tx)
+    .execute(write.connection().await?)
     .await?;
     if made.rows_affected() == 0 {
         return Err(Error::AlreadyExists { kind: "node", name: new.name.to_owned() });
@@ -274,7 +282,7 @@ pub async fn insert_node(tx: &mut PgConnection, new: &NewNode<'_>) -> Result<()>
 
 /// Records a certificate of a node.
 pub async fn insert_certificate(
-    tx: &mut PgConnection,
+    write: &mut impl Write,
     node: NodeId,
     issued: &IssuedCertificate,
     ca: CaFingerprint,
@@ -289,7 +297,7 @@ pub async fn insert_certificate(
         issued.not_after,
         ca.as_bytes().as_slice(),
     )
-    .execute(tx)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
 }
@@ -309,14 +317,14 @@ pub async fn enrolled_key(db: &PgPool, node: NodeId) -> Result<Option<Vec<u8>>> 
 }
 
 /// Locks and reads a node.
-pub async fn lock_node(tx: &mut PgConnection, node: NodeId) -> Result<Option<LockedNode>> {
+pub async fn lock_node(write: &mut impl Write, node: NodeId) -> Result<Option<LockedNode>> {
     let row = sqlx::query!(
-        "SELECT cluster_id, revoked_at IS NOT NULL AS \"revoked!\" FROM nodes WHERE id = $1 FOR UPDATE",
+        "SELECT cluster_id AS \"cluster: ClusterId\", revoked_at IS NOT NULL AS \"revoked!\" FROM nodes WHERE id = $1 FOR UPDATE",
         node.0
     )
-    .fetch_optional(tx)
+    .fetch_optional(write.connection().await?)
     .await?;
-    Ok(row.map(|r| LockedNode { cluster: ClusterId(r.cluster_id), revoked: r.revoked }))
+    Ok(row.map(|r| LockedNode { cluster: r.cluster, revoked: r.revoked }))
 }
 
 /// When a nonce made now ends.
@@ -327,116 +335,76 @@ pub async fn nonce_end(db: &PgPool, life: Duration) -> Result<DateTime<Utc>> {
 }
 
 /// Uses a nonce up; false if it was used before or has ended.
-pub async fn use_nonce(tx: &mut PgConnection, nonce: &[u8], ends: DateTime<Utc>) -> Result<bool> {
+pub async fn use_nonce(write: &mut impl Write, nonce: &[u8], ends: DateTime<Utc>) -> Result<bool> {
     let done = sqlx::query!(
         "INSERT INTO used_recovery_nonces (nonce_sha256, expires_at) SELECT sha256($1), $2 WHERE $2 > now()
          ON CONFLICT DO NOTHING",
         nonce,
         ends,
     )
-    .execute(tx)
+    .execute(write.connection().await?)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
+/// Deletes used nonces that have long expired.
+pub async fn prune_nonces(write: &mut impl Write) -> Result<()> {
+    sqlx::query!("DELETE FROM used_recovery_nonces WHERE expires_at < now() - interval '1 day'")
+        .execute(write.connection().await?)
+        .await?;
+    Ok(())
+}
+
 /// Stores which roots a node says it trusts. Nothing said, nothing changed.
-pub async fn save_trusted(db: &PgPool, node: NodeId, epoch: i64, trusted: &[String]) -> Result<()> {
+pub async fn save_trusted(
+    write: &mut impl Write,
+    node: NodeId,
+    epoch: i64,
+    trusted: &[String],
+) -> Result<()> {
     sqlx::query!(
         "UPDATE nodes SET trusted_ca = $3 WHERE id = $1 AND greeted_epoch = $2 AND cardinality($3::text[]) > 0",
         node.0,
         epoch,
         trusted,
     )
-    .execute(db)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
 }
 
-/// Stores what a node said at Hello. Capacity is multiplied by the cluster's overcommit.
+/// Stores what a node said of itself at Hello. What it has room for is stored by whoever places projects.
 ///
-/// Answers false if a newer session has begun meanwhile.
-pub async fn save_hello(db: &PgPool, node: NodeId, epoch: i64, hello: &HelloValues) -> Result<bool> {
-    refuse_moved_slots(db, node, hello).await?;
+/// Returns false if a newer session has begun meanwhile.
+pub async fn save_hello(
+    write: &mut impl Write,
+    node: NodeId,
+    epoch: i64,
+    hello: &HelloValues,
+) -> Result<bool> {
     let done = sqlx::query!(
-        "UPDATE nodes n SET boot_id = $3, agent_version = $4, engine_version = $5, advertise_address = $6,
-             port_base = $7, network_range = $8, slots = $9, blocked_slots = range_agg_or_empty($10),
-             blocked_reasons = $11, cpu_cap = ($12::int * c.cpu_overcommit)::int,
-             memory_cap = ($13::int * c.memory_overcommit)::int, disk_cap = $14, seen_at = now(),
-             agent_run_id = $15, greeted_epoch = $2, greeted_at = now(),
-             trusted_ca = CASE WHEN cardinality($16::text[]) > 0 THEN $16 ELSE n.trusted_ca END
-         FROM clusters c WHERE c.id = n.cluster_id AND n.id = $1 AND n.session_epoch = $2",
+        "UPDATE nodes SET boot_id = $3, agent_version = $4, engine_version = $5, advertise_address = $6, seen_at = now(),
+             agent_run_id = $7, greeted_epoch = $2, greeted_at = now(),
+             trusted_ca = CASE WHEN cardinality($8::text[]) > 0 THEN $8 ELSE trusted_ca END
+         WHERE id = $1 AND session_epoch = $2",
         node.0,
         epoch,
         hello.boot_id,
         hello.agent_version,
         hello.engine_version,
         hello.advertise_address,
-        hello.port_base,
-        network(hello.network_range.into()),
-        hello.slots,
-        &hello.blocked as &[PgRange<i32>],
-        &hello.blocked_reasons,
-        hello.cpu_millis,
-        hello.memory_mib,
-        hello.disk_mib,
         hello.run_id,
         &hello.trusted_ca,
     )
-    .execute(db)
+    .execute(write.connection().await?)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// Placements have their ports and networks for good, so a host that has some must keep the settings they come from.
-async fn refuse_moved_slots(db: &PgPool, node: NodeId, hello: &HelloValues) -> Result<()> {
-    let kept = sqlx::query!(
-        "SELECT n.port_base, n.network_range::text AS \"network_range!\", (SELECT max(slot) FROM placements p WHERE p.node_id = n.id) AS highest
-         FROM nodes n WHERE n.id = $1 AND EXISTS (SELECT 1 FROM placements p WHERE p.node_id = n.id)
-             AND (n.port_base <> $2 OR n.network_range <> $3
-                 OR (SELECT max(slot) FROM placements p WHERE p.node_id = n.id) >= $4)",
-        node.0,
-        hello.port_base,
-        network(hello.network_range.into()),
-        hello.slots,
-    )
-    .fetch_optional(db)
-    .await?;
-    let Some(kept) = kept else { return Ok(()) };
-    Err(Error::FailedPrecondition {
-        reason: "SLOTS_MOVED",
-        message: format!(
-            "the node has projects; run its agent with --port-base {} --network-range {} and at least {} --slots",
-            kept.port_base,
-            kept.network_range,
-            kept.highest.unwrap_or(0) + 1
-        ),
-    })
-}
-
-fn network(net: IpNet) -> IpNetwork {
-    // Every prefix of an IpNet is a valid prefix of an IpNetwork.
-    IpNetwork::new(net.addr(), net.prefix_len()).unwrap_or(IpNetwork::from(net.addr()))
-}
-
-/// Stores which slots others hold now.
-pub async fn save_blocked(db: &PgPool, node: NodeId, blocked: &[BlockedSlot]) -> Result<()> {
-    let (ranges, reasons) = blocked_ranges(blocked, i32::MAX);
-    sqlx::query!(
-        "UPDATE nodes SET blocked_slots = range_agg_or_empty($2), blocked_reasons = $3
-         WHERE id = $1 AND blocked_reasons <> $3",
-        node.0,
-        &ranges as &[PgRange<i32>],
-        &reasons,
-    )
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
 /// Stores what an inventory found that no placement explains.
-pub async fn save_unexplained(db: &PgPool, node: NodeId, refs: &[String]) -> Result<()> {
+pub async fn save_unexplained(write: &mut impl Write, node: NodeId, refs: &[String]) -> Result<()> {
     sqlx::query!("UPDATE nodes SET unexplained = $2 WHERE id = $1 AND unexplained <> $2", node.0, refs)
-        .execute(db)
+        .execute(write.connection().await?)
         .await?;
     Ok(())
 }

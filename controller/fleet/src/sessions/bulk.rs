@@ -5,7 +5,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use supalove_net::{Observed, OneStream};
 use supalove_proto::node::v1::{OpenBulkRequest, node_bulk_service_client::NodeBulkServiceClient};
+use supalove_spec::limits::MESSAGE_BYTES;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
@@ -13,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use super::{Fleet, MAX_MESSAGE_BYTES, Session, channel, severable::Severable};
+use super::{Fleet, ORIGIN, Session, pings};
 use supalove_core::{
     error::{Error, Result},
     ids::NodeId,
@@ -23,7 +25,7 @@ use supalove_core::{
 pub type BulkClient = NodeBulkServiceClient<Channel>;
 
 /// A bulk connection; cancelling the token cuts it, whoever holds the channel.
-type Connection = (Channel, CancellationToken);
+type Connection = (OneStream, CancellationToken);
 
 /// By node: the newest bulk connection, and whoever waits for it.
 #[derive(Debug, Default)]
@@ -61,17 +63,19 @@ impl Fleet {
             return tracing::warn!(%node, "a bulk connection without a session was refused");
         };
         let cut = session.cut.child_token();
-        match channel::over(Severable::new(io, cut.clone()), &self.0.core.times).await {
-            Ok(channel) => self.publish_bulk(&session, channel, cut),
+        match OneStream::open(Observed::new(io).cut_by(cut.clone()), ORIGIN, Some(pings(&self.0.core.times)))
+            .await
+        {
+            Ok(stream) => self.publish_bulk(&session, stream, cut),
             Err(error) => tracing::warn!(%node, %error, "a bulk connection failed"),
         }
     }
 
     /// A session that ends cuts what is published: nothing is for one that has ended meanwhile.
-    fn publish_bulk(&self, session: &Session, channel: Channel, cut: CancellationToken) {
+    fn publish_bulk(&self, session: &Session, stream: OneStream, cut: CancellationToken) {
         let sessions = self.lock();
         if sessions.get(&session.node).is_some_and(|live| live.epoch == session.epoch) {
-            self.0.bulk.publish(session.node, Some((channel, cut)));
+            self.0.bulk.publish(session.node, Some((stream, cut)));
         } else {
             cut.cancel();
         }
@@ -82,17 +86,19 @@ impl Fleet {
         let mut session = self.session(node)?;
         let mut connection = self.0.bulk.subscribe(node);
         let current = connection.borrow_and_update().clone();
-        if let Some((channel, _)) = current
-            && alive(&channel).await
+        if let Some((stream, _)) = current
+            && stream.is_alive()
         {
-            return Ok(client(channel));
+            return Ok(client(stream.channel));
         }
         self.0.bulk.publish(node, None);
         connection.mark_unchanged();
         let dialled = async {
             session.client.open_bulk(OpenBulkRequest {}).await.map_err(Error::internal)?;
             let connection = connection.wait_for(Option::is_some).await.map_err(Error::internal)?.clone();
-            connection.map(|(channel, _)| channel).ok_or(Error::Aborted("the bulk connection was closed"))
+            connection
+                .map(|(stream, _)| stream.channel)
+                .ok_or(Error::Aborted("the bulk connection was closed"))
         };
         let channel = tokio::time::timeout(self.0.core.times.agent_call, dialled).await.map_err(|_| {
             Error::Unavailable {
@@ -105,15 +111,5 @@ impl Fleet {
 }
 
 fn client(channel: Channel) -> BulkClient {
-    NodeBulkServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES)
-}
-
-/// Whether the connection still stands: a channel whose connection is gone fails to become ready, since the connector
-/// refuses a second one.
-async fn alive(channel: &Channel) -> bool {
-    let mut channel = channel.clone();
-    let ready = std::future::poll_fn(|cx| {
-        tower::Service::<http::Request<tonic::body::Body>>::poll_ready(&mut channel, cx)
-    });
-    ready.await.is_ok()
+    NodeBulkServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES)
 }

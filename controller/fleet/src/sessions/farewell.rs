@@ -101,9 +101,15 @@ impl Fleet {
             return;
         }
         tracing::error!(%node, detail, "duplicate identity");
-        if let Err(error) = store::duplicate(&self.0.core.db, node, &detail, &self.0.core.times).await {
+        if let Err(error) = self.raise_duplicate(node, &detail).await {
             tracing::warn!(%node, error = chain(&error), "the alarm was not written");
         }
+    }
+
+    async fn raise_duplicate(&self, node: NodeId, detail: &str) -> Result<()> {
+        let mut write = self.0.core.system_write(node.to_string());
+        store::duplicate(&mut write, node, detail, &self.0.core.times).await?;
+        write.commit([]).await
     }
 
     /// One look at the sessions of this replica.
@@ -117,16 +123,16 @@ impl Fleet {
         }
         let nodes: Vec<_> = held.iter().map(|session| session.node.0).collect();
         let epochs: Vec<_> = held.iter().map(|session| session.epoch).collect();
-        for ousted in store::ousted(&self.0.core.db, &nodes, &epochs).await? {
-            let Some(session) = held.iter().find(|session| session.node == ousted.node).cloned() else {
+        for ended in store::to_end(&self.0.core.db, &nodes, &epochs).await? {
+            let Some(session) = held.iter().find(|session| session.node == ended.node).cloned() else {
                 continue;
             };
-            if ousted.revoked {
+            if ended.revoked {
                 self.spawn_dismissal(session, Farewell::revoked(&self.0.core.times));
             } else {
                 let fleet = self.clone();
                 self.0.core.tasks.connection("goodbye", async move {
-                    fleet.supersede(session, &ousted.run_id, &ousted.boot_id).await;
+                    fleet.supersede(session, &ended.run_id, &ended.boot_id).await;
                 });
             }
         }

@@ -4,11 +4,8 @@
 //! The HTTP/2 roles are swapped: this side is the gRPC client. The newest session of a node wins.
 
 mod bulk;
-mod channel;
 mod farewell;
-mod heard;
 mod port;
-mod severable;
 mod store;
 
 use std::{
@@ -41,22 +38,23 @@ use tonic::{
 pub use bulk::BulkClient;
 pub use port::NodePort;
 
-use self::{farewell::Farewell, heard::Heard};
+use self::{farewell::Farewell, store::SessionStart};
 use crate::{
     certificates::{Pki, Roots},
-    clusters::{self, hello_values, named_roots},
+    clusters::{self, HelloValues, hello_values, named_roots},
 };
 use supalove_core::{
-    Core,
+    Core, SystemWrite,
     error::{Error, Result, chain},
+    hints::Hint,
     ids::NodeId,
+    times::Times,
 };
+use supalove_net::{LastHeard, Observed, OneStream, Pings};
+use supalove_spec::limits::MESSAGE_BYTES;
 
 /// A gRPC client of an agent; every call carries the session's epoch.
 pub type AgentClient = NodeAgentServiceClient<InterceptedService<Channel, Epoch>>;
-
-/// Largest message either side takes: a stack with its configuration.
-pub const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Adds the epoch to calls.
 #[derive(Debug, Clone)]
@@ -79,7 +77,7 @@ pub struct Session {
     /// Calls the agent.
     pub client: AgentClient,
     /// When the agent was last heard.
-    heard: Heard,
+    heard: LastHeard,
     /// Cancelled when a newer session takes over, the node is locked out, or the controller stops.
     pub ended: CancellationToken,
     /// Run of the agent.
@@ -90,7 +88,7 @@ pub struct Session {
     issuer: Option<CaFingerprint>,
     /// The connection.
     channel: Channel,
-    /// Cuts it.
+    /// Cuts the connection.
     cut: CancellationToken,
 }
 
@@ -105,6 +103,14 @@ pub struct Peer {
 
 /// Whoever works with sessions. Returns when the session is of no more use.
 pub trait SessionHandler: Send + Sync + 'static {
+    /// Stores what a node says of its host at Hello; an error refuses the session.
+    fn greet<'a>(
+        &'a self,
+        write: &'a mut SystemWrite,
+        node: NodeId,
+        hello: &'a HelloValues,
+    ) -> BoxFuture<'a, Result<()>>;
+
     /// Works with a session until it ends.
     fn run(&self, session: Session) -> BoxFuture<'static, ()>;
 }
@@ -193,22 +199,23 @@ impl Fleet {
         let (node, cut) = (NodeId(peer.identity.node_id), CancellationToken::new());
         // A connection that becomes no session is not left to whoever holds its other end.
         let abandoned = cut.clone().drop_guard();
-        let heard = Heard::now();
-        let io = severable::Severable::new(heard.on(io), cut.clone());
-        let channel = channel::over(io, &self.0.core.times).await.map_err(Error::internal)?;
+        let heard = LastHeard::now();
+        let io = heard.observe(Observed::new(io).cut_by(cut.clone()));
+        let channel = OneStream::open(io, ORIGIN, Some(pings(&self.0.core.times)))
+            .await
+            .map_err(Error::internal)?
+            .channel;
         let epoch = self.begin(node, &channel).await?;
         failpoint!("controller.session.numbered");
         let metadata = MetadataValue::try_from(epoch.to_string()).map_err(Error::internal)?;
         let mut client = NodeAgentServiceClient::with_interceptor(channel.clone(), Epoch(metadata))
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES);
         let told = roots.borrow_and_update().clone();
         let hello = self.hello(&mut client, epoch, told.trust()).await?;
         let values = hello_values(&hello)
             .map_err(|what| Error::internal(format!("the agent's Hello makes no sense: {what}")))?;
-        if !clusters::store::save_hello(&self.0.core.db, node, epoch, &values).await? {
-            return Err(Error::Aborted("a newer session of the node has begun"));
-        }
+        self.greet(node, epoch, &values).await?;
         failpoint!("controller.session.greeted");
         if !trusts(&values.trusted_ca, &told) {
             // They are told once more, by a call that is repeated until it is done.
@@ -228,6 +235,23 @@ impl Fleet {
         Ok(session)
     }
 
+    /// Writes what the agent said of its host, in one transaction with what the handlers make of it.
+    async fn greet(&self, node: NodeId, epoch: i64, hello: &HelloValues) -> Result<()> {
+        let mut write = self.0.core.system_write(node.to_string());
+        if !clusters::store::save_hello(&mut write, node, epoch, hello).await? {
+            return Err(Error::Aborted("a newer session of the node has begun"));
+        }
+        for handler in self.handlers() {
+            handler.greet(&mut write, node, hello).await?;
+        }
+        // A session on another replica has to end, and what waits for room may find it here.
+        write.commit([Hint::Sessions, Hint::Capacity]).await
+    }
+
+    fn handlers(&self) -> &[Arc<dyn SessionHandler>] {
+        self.0.handlers.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// From here on callers find the session. Answers the one that it takes the place of; a newer one keeps it.
     fn hold(&self, session: &Session) -> Result<Option<Session>> {
         let mut sessions = self.lock();
@@ -245,13 +269,14 @@ impl Fleet {
     /// The session's epoch. A node that gets none is told why.
     async fn begin(&self, node: NodeId, channel: &Channel) -> Result<i64> {
         let times = &self.0.core.times;
-        let (farewell, error) = match store::begin(&self.0.core.db, node, self.0.core.controller, times)
-            .await?
-        {
-            store::Begun::Epoch(epoch) => return Ok(epoch),
-            store::Begun::Unknown => return Err(Error::NotFound { kind: "node", name: node.to_string() }),
-            store::Begun::Revoked => (Farewell::revoked(times), "the node was revoked"),
-            store::Begun::Held(left) => {
+        let mut write = self.0.core.system_write(node.to_string());
+        let start = store::begin(&mut write, node, self.0.core.controller, times).await?;
+        write.commit([]).await?;
+        let (farewell, error) = match start {
+            SessionStart::Epoch(epoch) => return Ok(epoch),
+            SessionStart::Unknown => return Err(Error::NotFound { kind: "node", name: node.to_string() }),
+            SessionStart::Revoked => (Farewell::revoked(times), "the node was revoked"),
+            SessionStart::Held(left) => {
                 (Farewell::duplicate(left), "two agents fight for the identity, and the other is served")
             }
         };
@@ -285,11 +310,17 @@ impl Fleet {
             _ => return false,
         };
         let (node, epoch) = (session.node, session.epoch);
-        if let Err(error) = clusters::store::save_trusted(&self.0.core.db, node, epoch, &known).await {
+        if let Err(error) = self.save_trusted(node, epoch, &known).await {
             tracing::warn!(%node, error = chain(&error), "what a node trusts was not written");
             return false;
         }
         trusts(&known, &told)
+    }
+
+    async fn save_trusted(&self, node: NodeId, epoch: i64, known: &[String]) -> Result<()> {
+        let mut write = self.0.core.system_write(node.to_string());
+        clusters::store::save_trusted(&mut write, node, epoch, known).await?;
+        write.commit([]).await
     }
 
     async fn hello(&self, client: &mut AgentClient, epoch: i64, trust: Trust) -> Result<HelloResponse> {
@@ -322,21 +353,29 @@ impl Fleet {
 
     async fn close_session(&self, node: NodeId, epoch: i64) {
         self.forget(node, epoch);
-        if let Err(error) = store::end_session(&self.0.core.db, node, self.0.core.controller, epoch).await {
-            tracing::warn!(%node, %error, "the end of a session was not written");
+        if let Err(error) = self.write_end(node, epoch).await {
+            tracing::warn!(%node, error = chain(&error), "cannot record the end of a session");
         }
+    }
+
+    async fn write_end(&self, node: NodeId, epoch: i64) -> Result<()> {
+        let mut write = self.0.core.system_write(node.to_string());
+        store::end_session(&mut write, node, self.0.core.controller, epoch).await?;
+        write.commit([]).await
     }
 
     /// Writes `seen_at` of all live sessions: one statement for the whole replica.
     pub(crate) async fn flush_seen(&self) -> Result<()> {
-        let heard = self.lock().values().map(|live| (live.node.0, live.heard.ago().as_secs_f64())).unzip();
-        store::seen(&self.0.core.db, self.0.core.controller, heard).await
+        let heard =
+            self.lock().values().map(|live| (live.node.0, live.heard.silence().as_secs_f64())).unzip();
+        let mut write = self.0.core.system_write("fleet.flush_seen");
+        store::seen(&mut write, self.0.core.controller, heard).await?;
+        write.commit([]).await
     }
 
     /// Gives the session to all handlers; returns when one of them has no more use for it.
     async fn work(&self, session: &Session) {
-        let handlers = self.0.handlers.get().map(Vec::as_slice).unwrap_or_default();
-        let work = handlers.iter().map(|handler| handler.run(session.clone()));
+        let work = self.handlers().iter().map(|handler| handler.run(session.clone()));
         futures::future::select_all(work.chain([Box::pin(std::future::pending()) as BoxFuture<'_, ()>]))
             .await;
     }
@@ -344,6 +383,14 @@ impl Fleet {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, Session>> {
         self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Authority of the calls to an agent; nobody resolves it.
+const ORIGIN: &str = "http://node.supalove.internal";
+
+/// Pings that keep a connection honest: a dead peer ends it within heartbeat + ping timeout.
+fn pings(times: &Times) -> Pings {
+    Pings { every: times.heartbeat, timeout: times.ping_timeout }
 }
 
 /// Whether an agent that names these roots has stored what it was told: all of them, and none that has been retired.

@@ -56,7 +56,10 @@ impl NodePort {
             };
             let port = self.clone();
             let name = format!("connection of {peer}");
-            self.fleet.core().tasks.connection(name, async move { port.connection(stream, peer, permit).await });
+            self.fleet
+                .core()
+                .tasks
+                .connection(name, async move { port.connection(stream, peer, permit).await });
         }
     }
 

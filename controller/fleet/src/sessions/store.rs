@@ -6,14 +6,14 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use supalove_core::{
-    audit,
+    SystemWrite, Write,
     error::Result,
     ids::{ControllerId, NodeId},
     times::Times,
 };
 
 /// What a node that wants a session gets.
-pub enum Begun {
+pub enum SessionStart {
     /// The session's epoch.
     Epoch(i64),
     /// No such node.
@@ -25,7 +25,12 @@ pub enum Begun {
 }
 
 /// Begins a session: the next epoch, and this replica as its holder.
-pub async fn begin(db: &PgPool, node: NodeId, controller: ControllerId, times: &Times) -> Result<Begun> {
+pub async fn begin(
+    write: &mut impl Write,
+    node: NodeId,
+    controller: ControllerId,
+    times: &Times,
+) -> Result<SessionStart> {
     let (hold, alarm) = (times.duplicate_hold.as_secs_f64(), times.duplicate_alarm.as_secs_f64());
     // A controller that has not been heard for longer is gone, and its sessions with it.
     let fresh = (times.seen_flush + times.poll * 2).as_secs_f64();
@@ -48,10 +53,10 @@ pub async fn begin(db: &PgPool, node: NodeId, controller: ControllerId, times: &
         alarm,
         fresh,
     )
-    .fetch_optional(db)
+    .fetch_optional(write.connection().await?)
     .await?;
     if let Some(epoch) = epoch {
-        return Ok(Begun::Epoch(epoch));
+        return Ok(SessionStart::Epoch(epoch));
     }
     let why = sqlx::query!(
         "SELECT revoked_at IS NOT NULL AS \"revoked!\",
@@ -63,17 +68,17 @@ pub async fn begin(db: &PgPool, node: NodeId, controller: ControllerId, times: &
         hold,
         fresh,
     )
-    .fetch_optional(db)
+    .fetch_optional(write.connection().await?)
     .await?;
     Ok(match why {
-        None => Begun::Unknown,
-        Some(row) if row.revoked => Begun::Revoked,
-        Some(row) => Begun::Held(Duration::from_secs_f64(row.held.clamp(0.1, hold))),
+        None => SessionStart::Unknown,
+        Some(row) if row.revoked => SessionStart::Revoked,
+        Some(row) => SessionStart::Held(Duration::from_secs_f64(row.held.clamp(0.1, hold))),
     })
 }
 
 /// A session of this replica that has to end.
-pub struct Ousted {
+pub struct EndedSession {
     /// Whose.
     pub node: NodeId,
     /// The node was locked out. Else a newer session has been greeted.
@@ -85,9 +90,9 @@ pub struct Ousted {
 }
 
 /// Which of these sessions have to end.
-pub async fn ousted(db: &PgPool, nodes: &[Uuid], epochs: &[i64]) -> Result<Vec<Ousted>> {
+pub async fn to_end(db: &PgPool, nodes: &[Uuid], epochs: &[i64]) -> Result<Vec<EndedSession>> {
     let rows = sqlx::query!(
-        "SELECT n.id, n.revoked_at IS NOT NULL AS \"revoked!\", n.agent_run_id, n.boot_id
+        "SELECT n.id AS \"id: NodeId\", n.revoked_at IS NOT NULL AS \"revoked!\", n.agent_run_id, n.boot_id
          FROM unnest($1::uuid[], $2::bigint[]) AS held (id, epoch) JOIN nodes n ON n.id = held.id
          WHERE n.revoked_at IS NOT NULL OR n.greeted_epoch > held.epoch",
         nodes,
@@ -95,8 +100,8 @@ pub async fn ousted(db: &PgPool, nodes: &[Uuid], epochs: &[i64]) -> Result<Vec<O
     )
     .fetch_all(db)
     .await?;
-    let found = rows.into_iter().map(|row| Ousted {
-        node: NodeId(row.id),
+    let found = rows.into_iter().map(|row| EndedSession {
+        node: row.id,
         revoked: row.revoked,
         run_id: row.agent_run_id,
         boot_id: row.boot_id,
@@ -105,8 +110,7 @@ pub async fn ousted(db: &PgPool, nodes: &[Uuid], epochs: &[i64]) -> Result<Vec<O
 }
 
 /// Notes that two living agents have this identity. The first time in a while it is audited too.
-pub async fn duplicate(db: &PgPool, node: NodeId, detail: &str, times: &Times) -> Result<()> {
-    let mut tx = db.begin().await?;
+pub async fn duplicate(write: &mut SystemWrite, node: NodeId, detail: &str, times: &Times) -> Result<()> {
     let news = sqlx::query_scalar!(
         "WITH before AS (SELECT duplicate_at FROM nodes WHERE id = $1 FOR UPDATE)
          UPDATE nodes SET duplicate_at = now(), duplicate_detail = $2 FROM before WHERE id = $1
@@ -115,45 +119,49 @@ pub async fn duplicate(db: &PgPool, node: NodeId, detail: &str, times: &Times) -
         detail,
         times.duplicate_alarm.as_secs_f64(),
     )
-    .fetch_optional(&mut *tx)
+    .fetch_optional(write.connection().await?)
     .await?;
     if news == Some(true) {
         let method = "/supalove.node.v1.NodeAgentService/Hello";
-        let mut entry = audit::Entry::system(node.to_string(), method, node.to_string());
-        "DUPLICATE_IDENTITY".clone_into(&mut entry.outcome);
-        audit::record(&mut *tx, &entry).await?;
+        write.audit_outcome(method, &node.to_string(), "DUPLICATE_IDENTITY");
     }
-    tx.commit().await?;
     Ok(())
 }
 
 /// Ends a session, unless a newer one has begun.
-pub async fn end_session(db: &PgPool, node: NodeId, controller: ControllerId, epoch: i64) -> Result<()> {
+pub async fn end_session(
+    write: &mut impl Write,
+    node: NodeId,
+    controller: ControllerId,
+    epoch: i64,
+) -> Result<()> {
     sqlx::query!(
         "DELETE FROM node_sessions WHERE node_id = $1 AND controller_id = $2 AND epoch = $3",
         node.0,
         controller.0,
         epoch,
     )
-    .execute(db)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
 }
 
 /// Signs of life of this replica and of the nodes it holds: how many seconds ago each was heard.
 pub async fn seen(
-    db: &PgPool,
+    write: &mut impl Write,
     controller: ControllerId,
     (nodes, seconds): (Vec<Uuid>, Vec<f64>),
 ) -> Result<()> {
-    sqlx::query!("UPDATE controllers SET seen_at = now() WHERE id = $1", controller.0).execute(db).await?;
+    sqlx::query!("UPDATE controllers SET seen_at = now() WHERE id = $1", controller.0)
+        .execute(write.connection().await?)
+        .await?;
     sqlx::query!(
         "UPDATE nodes n SET seen_at = greatest(n.seen_at, now() - make_interval(secs => heard.seconds))
          FROM unnest($1::uuid[], $2::float8[]) AS heard (node_id, seconds) WHERE n.id = heard.node_id",
         &nodes,
         &seconds,
     )
-    .execute(db)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
 }

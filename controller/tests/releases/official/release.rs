@@ -229,8 +229,7 @@ async fn a_release_that_breaks_the_contract_fails_with_the_services_last_word() 
         .await;
     }
     // The agent goes on trying until the deadline.
-    let pool = controller.database.pool().await;
-    sqlx::query("UPDATE operations SET deadline = now()").execute(&pool).await.unwrap();
+    controller.database.rows().await.end_times().await;
     for (one, project_ref, operation_id) in created {
         let operation = api.wait(&operation_id).await;
         assert_eq!(operation.state(), OperationState::Failed, "{}: {operation:#?}", one.release);
