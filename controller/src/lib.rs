@@ -25,3 +25,4 @@ pub mod server;
 pub mod stack;
 pub mod times;
 pub mod vault;
+mod welcome;

@@ -32,6 +32,7 @@ use crate::{
     stack::Releases,
     times::Times,
     vault::Vault,
+    welcome,
 };
 
 /// For the database to answer a health check.
@@ -216,8 +217,10 @@ async fn router(
         .prepare()
         .into_axum_router()
         .layer(CallLayer(Arc::new(gate)))
-        .layer(tonic_web::GrpcWebLayer::new());
+        .layer(tonic_web::GrpcWebLayer::new())
+        .layer(axum::middleware::from_fn(welcome::only_grpc));
     Ok(Router::new()
+        .route("/", get(welcome::welcome))
         .route("/healthz", get(async move || healthz(&health_db).await))
         .fallback_service(grpc)
         .layer(cors(&config.cors_origins)?))
@@ -288,6 +291,7 @@ fn cors(origins: &[String]) -> anyhow::Result<CorsLayer> {
             header("grpc-message"),
             header("grpc-status-details-bin"),
             header("x-trace-id"),
+            header("supalove-version"),
         ])
         .max_age(std::time::Duration::from_hours(1)))
 }

@@ -58,6 +58,7 @@ struct Objects {
     operation_id: String,
     node_id: String,
     authority_id: String,
+    join_token_id: String,
 }
 
 fn methods() -> Vec<MethodDescriptor> {
@@ -86,6 +87,7 @@ fn request(method: &MethodDescriptor, rule: &Rule, objects: &Objects) -> Vec<u8>
             "operation_id" => &objects.operation_id,
             "node_id" => &objects.node_id,
             "authority_id" => &objects.authority_id,
+            "join_token_id" => &objects.join_token_id,
             _ => continue,
         };
         assert!(matches!(field.kind(), Kind::String));
@@ -156,11 +158,16 @@ async fn owner_objects(owner: &Api, organization: &str) -> Objects {
         operation_id: operation.id,
         node_id: FLEET.0.to_owned(),
         authority_id: FLEET.1.to_owned(),
+        join_token_id: FLEET.2.to_owned(),
     }
 }
 
-/// A node and a root of the fleet, for the operator's methods.
-const FLEET: (&str, &str) = ("nod_00000000000000000000000000000001", "aut_00000000000000000000000000000002");
+/// A node, a root and a join token of the fleet, for the operator's methods.
+const FLEET: (&str, &str, &str) = (
+    "nod_00000000000000000000000000000001",
+    "aut_00000000000000000000000000000002",
+    "jtk_00000000000000000000000000000003",
+);
 
 async fn add_fleet(controller: &Controller) {
     let pool = controller.database.pool().await;
@@ -174,6 +181,13 @@ async fn add_fleet(controller: &Controller) {
     sqlx::query(
         "INSERT INTO authorities (id, ca_sha256, certificate_pem, state, expires_at)
          VALUES ('00000000000000000000000000000002', sha256('x'), '', 'RETIRED', now())",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    sqlx::query(
+        "INSERT INTO join_tokens (id, cluster_id, secret_hash, max_uses, expires_at)
+         SELECT '00000000000000000000000000000003', id, '', 1, now() FROM clusters",
     )
     .execute(&pool)
     .await

@@ -5,7 +5,9 @@ mod support;
 use std::time::{Duration, Instant};
 
 use supalove_certs::tls::NodeChannel;
-use supalove_proto::v1::{GetNodeRequest, NodeState, OperationState, ProjectState, RevokeNodeRequest};
+use supalove_proto::v1::{
+    GetNodeRequest, NodeState, OperationState, ProjectEventType, ProjectState, RevokeNodeRequest,
+};
 use support::{Agent, Controller, Heard, Holder, SLACK, STUB_RUN, Stub, wait_for};
 use tokio::io::AsyncReadExt as _;
 use tonic_types::StatusExt as _;
@@ -128,7 +130,8 @@ async fn a_project_on_a_revoked_node_can_be_deleted() {
     assert_eq!(deleted.state(), OperationState::Succeeded, "{deleted:#?}");
     assert_eq!(api.project(&project).await.state(), ProjectState::Removed);
     let events = api.events(&project).await;
-    let told = events.iter().find(|event| event.r#type == "project.abandoned").expect("an event");
+    let told =
+        events.iter().find(|event| event.r#type() == ProjectEventType::ProjectAbandoned).expect("an event");
     assert!(told.message.contains("stay on that host"), "{}", told.message);
     let held: (i32, i64, i64) = sqlx::query_as(
         "SELECT projects_used, (SELECT count(*) FROM placements), (SELECT count(*) FROM project_secrets) FROM organizations",

@@ -9,6 +9,7 @@ mod table;
 
 use std::net::IpAddr;
 
+use supalove_proto::v1::ErrorReason;
 use tokio::time::Instant;
 use tonic::{Extensions, Request};
 
@@ -70,7 +71,7 @@ impl Call {
 /// Nobody is signed in.
 pub fn unauthenticated() -> Error {
     Error::Unauthenticated {
-        reason: "NOT_SIGNED_IN",
+        reason: ErrorReason::NotSignedIn,
         message: "sign in first: send `authorization: Bearer <access token>` from AuthService.SignIn"
             .to_owned(),
     }

@@ -35,7 +35,7 @@ pub enum Permission {
     ReadProjects,
     /// Create, start, stop, delete projects.
     OperateProjects,
-    /// See keys and passwords.
+    /// See the secrets: the service_role key and the database's password.
     ReadProjectSecrets,
     /// Clusters, nodes, join tokens.
     ManageFleet,
@@ -98,8 +98,10 @@ pub const METHODS: &[Rule] = &[
     write("/supalove.v1.ProjectService/UndeleteProject", OnProject, OperateProjects),
     read("/supalove.v1.ProjectService/WatchProject", OnProject, ReadProjects),
     read("/supalove.v1.ProjectService/ListProjectEvents", OnProject, ReadProjects),
-    read("/supalove.v1.ProjectService/GetProjectApiKeys", OnProject, ReadProjectSecrets),
-    read("/supalove.v1.ProjectService/GetProjectConnection", OnProject, ReadProjectSecrets),
+    read("/supalove.v1.ProjectService/GetProjectApiKeys", OnProject, ReadProjects),
+    read("/supalove.v1.ProjectService/GetProjectConnection", OnProject, ReadProjects),
+    // It changes nothing; as a write, a refused try is audited too.
+    write("/supalove.v1.ProjectService/RevealProjectSecrets", OnProject, ReadProjectSecrets),
     read("/supalove.v1.OperationService/GetOperation", OnOperation, ReadProjects),
     read("/supalove.v1.OperationService/ListOperations", OnProject, ReadProjects),
     read("/supalove.v1.OperationService/WaitOperation", OnOperation, ReadProjects),
@@ -109,6 +111,8 @@ pub const METHODS: &[Rule] = &[
     read("/supalove.v1.ClusterService/GetNode", OperatorOnly, ManageFleet),
     write("/supalove.v1.ClusterService/RevokeNode", OperatorOnly, ManageFleet),
     write("/supalove.v1.ClusterService/CreateJoinToken", OperatorOnly, ManageFleet),
+    read("/supalove.v1.ClusterService/ListJoinTokens", OperatorOnly, ManageFleet),
+    write("/supalove.v1.ClusterService/RevokeJoinToken", OperatorOnly, ManageFleet),
     read("/supalove.v1.AuthorityService/ListAuthorities", OperatorOnly, ManageFleet),
     write("/supalove.v1.AuthorityService/CreateAuthority", OperatorOnly, ManageFleet),
     write("/supalove.v1.AuthorityService/ActivateAuthority", OperatorOnly, ManageFleet),

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgPool, postgres::types::PgRange, types::ipnetwork::IpN
 use uuid::Uuid;
 
 use supalove_certs::{CaFingerprint, IssuedCertificate};
-use supalove_proto::node::v1::BlockedSlot;
+use supalove_proto::{node::v1::BlockedSlot, v1::ErrorReason};
 
 use super::{
     Cluster, ClusterKind, Node, NodeState, Target,
@@ -197,6 +197,89 @@ pub async fn insert_join_token(
     Ok(expires_at)
 }
 
+/// A join token as operators see it.
+#[derive(Debug, Clone)]
+pub struct JoinToken {
+    /// Id.
+    pub id: JoinTokenId,
+    /// Cluster that it lets hosts into.
+    pub cluster: ClusterId,
+    /// Hosts that have joined with it.
+    pub uses: i32,
+    /// How many may.
+    pub max_uses: i32,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it stops working.
+    pub expires_at: DateTime<Utc>,
+    /// That time has come.
+    pub expired: bool,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// Which join tokens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WantedTokens {
+    /// Of this cluster.
+    pub cluster: Option<ClusterId>,
+    /// Made before this one.
+    pub before: Option<Uuid>,
+    /// This one.
+    pub id: Option<JoinTokenId>,
+    /// Also those with which no host can join any more.
+    pub ended: bool,
+}
+
+/// Join tokens, newest first.
+pub async fn join_tokens(
+    db: impl sqlx::PgExecutor<'_>,
+    wanted: WantedTokens,
+    limit: i64,
+) -> Result<Vec<JoinToken>> {
+    let rows = sqlx::query!(
+        "SELECT id, cluster_id, uses, max_uses, created_at, expires_at, expires_at <= now() AS \"expired!\", revoked_at
+         FROM join_tokens
+         WHERE ($1::uuid IS NULL OR cluster_id = $1) AND ($2::uuid IS NULL OR id < $2) AND ($3::uuid IS NULL OR id = $3)
+             AND ($4 OR (revoked_at IS NULL AND expires_at > now() AND uses < max_uses))
+         ORDER BY id DESC LIMIT $5",
+        wanted.cluster.map(|id| id.0),
+        wanted.before,
+        wanted.id.map(|id| id.0),
+        wanted.ended,
+        limit,
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| JoinToken {
+            id: JoinTokenId(row.id),
+            cluster: ClusterId(row.cluster_id),
+            uses: row.uses,
+            max_uses: row.max_uses,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            expired: row.expired,
+            revoked_at: row.revoked_at,
+        })
+        .collect())
+}
+
+/// Revokes a join token. A join that has its row locked ends first.
+pub async fn revoke_join_token(db: &PgPool, id: JoinTokenId, entry: &audit::Entry) -> Result<JoinToken> {
+    let mut tx = db.begin().await?;
+    sqlx::query!("UPDATE join_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL", id.0)
+        .execute(&mut *tx)
+        .await?;
+    let wanted = WantedTokens { id: Some(id), ended: true, ..WantedTokens::default() };
+    let found = join_tokens(&mut *tx, wanted, 1).await?.into_iter().next();
+    let token = found.ok_or_else(|| Error::NotFound { kind: "join token", name: id.to_string() })?;
+    audit::record(&mut *tx, entry).await?;
+    tx.commit().await?;
+    Ok(token)
+}
+
 /// A stored join token, its row locked.
 pub struct StoredToken {
     /// Cluster that it lets hosts into.
@@ -207,13 +290,15 @@ pub struct StoredToken {
     pub expired: bool,
     /// It has uses left.
     pub usable: bool,
+    /// An operator revoked it.
+    pub revoked: bool,
 }
 
 /// Locks and reads a join token.
 pub async fn lock_join_token(tx: &mut PgConnection, id: Uuid) -> Result<Option<StoredToken>> {
     let row = sqlx::query!(
-        "SELECT cluster_id, secret_hash, expires_at <= now() AS \"expired!\", uses < max_uses AS \"usable!\"
-         FROM join_tokens WHERE id = $1 FOR UPDATE",
+        "SELECT cluster_id, secret_hash, expires_at <= now() AS \"expired!\", uses < max_uses AS \"usable!\",
+             revoked_at IS NOT NULL AS \"revoked!\" FROM join_tokens WHERE id = $1 FOR UPDATE",
         id
     )
     .fetch_optional(tx)
@@ -223,6 +308,7 @@ pub async fn lock_join_token(tx: &mut PgConnection, id: Uuid) -> Result<Option<S
         secret_hash: r.secret_hash,
         expired: r.expired,
         usable: r.usable,
+        revoked: r.revoked,
     }))
 }
 
@@ -399,7 +485,7 @@ async fn refuse_moved_slots(db: &PgPool, node: NodeId, hello: &HelloValues) -> R
     .await?;
     let Some(kept) = kept else { return Ok(()) };
     Err(Error::FailedPrecondition {
-        reason: "SLOTS_MOVED",
+        reason: ErrorReason::SlotsMoved,
         message: format!(
             "the node has projects; run its agent with --port-base {} --network-range {} and at least {} --slots",
             kept.port_base,
