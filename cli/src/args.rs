@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::{
-    commands::{account, authorities, clusters, operations, organizations, projects},
+    commands::{account, authorities, clusters, join_token, operations, organizations, platform, projects},
     span,
 };
 
@@ -28,10 +28,18 @@ Exit codes:
 
 Environment:
   SUPALOVE_API            as --api
+  SUPALOVE_ORGANIZATION   organization to work in, before the one that `use` stored
+  SUPALOVE_PROJECT        project to work on, before the one that `use` stored
   SUPALOVE_ACCESS_TOKEN   access token to use instead of the stored session
   SUPALOVE_PASSWORD       password for `login` and `setup`
   SUPALOVE_CREDENTIALS    path of the credentials file
-                          (default: $XDG_CONFIG_HOME/supalove/credentials.json)";
+                          (default: $XDG_CONFIG_HOME/supalove/credentials.json);
+                          `use` stores its choice in context.json beside it
+
+Projects, nodes and organizations go by name or by ref, id or slug; ORGANIZATION/PROJECT tells projects of one name apart.";
+
+/// Where the API of `make up` is.
+const DEFAULT_API: &str = "http://127.0.0.1:8000";
 
 /// Supalove: your own Supabase Cloud.
 #[derive(Debug, Parser)]
@@ -48,33 +56,53 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Address of the API.
+    /// Address of the API [env: SUPALOVE_API] [default: http://127.0.0.1:8000].
+    // Not by clap's `env`: its usage lines would then show the option as if it were required.
+    #[arg(long, global = true, value_name = "URL")]
+    api: Option<String>,
+    /// What goes to stdout: tables for people, or the answer as protobuf JSON or YAML.
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table, value_name = "FORM")]
+    pub output: Format,
+    /// Deadline of each call, e.g. 30s.
     #[arg(
         long,
         global = true,
-        env = "SUPALOVE_API",
-        default_value = "http://127.0.0.1:8000",
-        value_name = "URL"
+        default_value = "30s",
+        value_parser = span::parse_positive,
+        allow_hyphen_values = true,
+        value_name = "TIME"
     )]
-    pub api: String,
-    /// What goes to stdout: text for people, or the answer as protobuf JSON.
-    #[arg(long, short, global = true, value_enum, default_value_t = Format::Text)]
-    pub output: Format,
-    /// Deadline of each call, e.g. 30s.
-    #[arg(long, global = true, default_value = "30s", value_parser = span::parse_positive, value_name = "TIME")]
     pub timeout: Duration,
     /// No progress on stderr.
     #[arg(long, short, global = true)]
     pub quiet: bool,
 }
 
+impl Global {
+    /// The address: the option, else the variable, else that of `make up`.
+    pub fn api(&self) -> String {
+        let given = self.api.clone().or_else(|| variable("SUPALOVE_API"));
+        given.unwrap_or_else(|| DEFAULT_API.to_owned()).trim_end_matches('/').to_owned()
+    }
+}
+
+/// A variable of the environment that is set and not empty.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Tables and sentences.
-    Text,
+    #[value(alias = "text")]
+    Table,
+    /// Tables with more columns.
+    Wide,
     /// Canonical protobuf JSON of the answer: one document, or one per line for watches.
     Json,
+    /// The same as YAML.
+    Yaml,
 }
 
 /// The commands.
@@ -90,27 +118,33 @@ pub enum Command {
     Whoami,
     /// Print an access token that works, for use with other tools.
     Token(account::Token),
+    /// Show whether the platform is reachable, its nodes, and the projects by state.
+    Status(platform::Status),
+    /// Show the versions of this program and of the server.
+    Version,
+    /// Choose the organization, and perhaps the project, that commands work on from now on.
+    Use(platform::Use),
     /// Organizations, which own projects.
-    #[command(subcommand, visible_alias = "orgs")]
+    #[command(subcommand, visible_aliases = ["organization", "orgs", "org"])]
     Organizations(organizations::Organizations),
     /// Projects.
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "project")]
     Projects(projects::Projects),
     /// Pieces of work that go on after their call has answered.
-    #[command(subcommand)]
+    #[command(subcommand, visible_aliases = ["operation", "ops"])]
     Operations(operations::Operations),
     /// Clusters of nodes.
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "cluster")]
     Clusters(clusters::Clusters),
     /// Docker hosts.
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "node")]
     Nodes(clusters::Nodes),
     /// The fleet's own CA, and its replacement.
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "authority")]
     Authorities(authorities::Authorities),
     /// Tokens with which hosts join.
-    #[command(subcommand)]
-    JoinToken(clusters::JoinToken),
+    #[command(subcommand, visible_alias = "join-tokens")]
+    JoinToken(join_token::JoinToken),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

@@ -3,12 +3,13 @@
 //! Every call has a deadline. A call is repeated only when that is safe: reads, and changes that carry a request id.
 
 use std::{
+    error::Error as _,
     future::Future,
     net::IpAddr,
     time::{Duration, Instant},
 };
 
-use supalove_proto::v1::{RefreshRequest, auth_service_client::AuthServiceClient};
+use supalove_proto::v1::{GetMeRequest, RefreshRequest, auth_service_client::AuthServiceClient};
 use tonic::{
     Code, Request, Response, Status,
     metadata::MetadataValue,
@@ -29,6 +30,8 @@ const BACK_OFF: [Duration; 3] =
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
 /// Deadline of a streaming call; a watch that reaches it opens the next one where it was.
 const STREAM_DEADLINE: Duration = Duration::from_hours(1);
+/// Metadata key under which every answer has the server's version.
+const VERSION_KEY: &str = "supalove-version";
 /// HTTP/2 pings, so that a dead connection under a silent stream is noticed.
 const PING_PERIOD: Duration = Duration::from_secs(20);
 
@@ -56,7 +59,7 @@ struct Manner {
 impl Client {
     /// A client; connects at the first call.
     pub fn new(global: &Global) -> Result<Self, Error> {
-        let api = global.api.trim_end_matches('/').to_owned();
+        let api = global.api();
         let endpoint = endpoint(&api)?.connect_timeout(global.timeout);
         Ok(Self {
             channel: endpoint.connect_lazy(),
@@ -89,7 +92,29 @@ impl Client {
         A: Future<Output = Result<Response<R>, Status>>,
     {
         let request = request(message, None, self.timeout)?;
-        Ok(within(self.timeout, rpc(self.channel.clone(), request)).await?)
+        within(self.timeout, rpc(self.channel.clone(), request)).await.map_err(|status| self.error(status))
+    }
+
+    /// Version of the server; every answer carries it, also a refusal.
+    pub async fn server_version(&self) -> Result<String, Error> {
+        let request = request(GetMeRequest {}, None, self.timeout)?;
+        let mut client = AuthServiceClient::new(self.channel.clone());
+        let metadata = match tokio::time::timeout(self.timeout, client.get_me(request)).await {
+            Ok(Ok(answer)) => answer.metadata().clone(),
+            Ok(Err(status)) if status.code() == Code::Unauthenticated => status.metadata().clone(),
+            Ok(Err(status)) => return Err(self.error(status)),
+            Err(_) => return Err(deadline_exceeded(self.timeout).into()),
+        };
+        let version = metadata.get(VERSION_KEY).and_then(|value| value.to_str().ok());
+        Ok(version.unwrap_or("unknown").to_owned())
+    }
+
+    /// An error that names the address if the API was not reached.
+    fn error(&self, status: Status) -> Error {
+        match unreachable_because(&status) {
+            Some(why) => Error::Unreachable { api: self.api.clone(), why },
+            None => status.into(),
+        }
     }
 
     /// A call that may be repeated.
@@ -162,10 +187,10 @@ impl Client {
                     let wait = waits.next().and_then(|wait| retry_delay(&status, *wait));
                     match wait.filter(|wait| Instant::now() + *wait < end) {
                         Some(wait) => tokio::time::sleep(wait).await,
-                        None => return Err(status.into()),
+                        None => return Err(self.error(status)),
                     }
                 }
-                _ => return Err(status.into()),
+                _ => return Err(self.error(status)),
             }
         }
     }
@@ -243,6 +268,12 @@ fn endpoint(api: &str) -> Result<Endpoint, Error> {
         .map_err(|_| bad("bad user agent"))
 }
 
+/// True for `http://127.0.0.1:8000` and the like.
+pub fn is_loopback_address(api: &str) -> bool {
+    let uri = api.parse::<tonic::transport::Uri>();
+    uri.is_ok_and(|uri| uri.host().is_some_and(is_loopback))
+}
+
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -276,6 +307,21 @@ async fn within<R>(
 
 fn deadline_exceeded(limit: Duration) -> Status {
     Status::deadline_exceeded(format!("no answer within {:.0} s", limit.as_secs_f64().ceil()))
+}
+
+/// Why the API was not reached, if it was not: the innermost cause, in the words of the operating system.
+fn unreachable_because(status: &Status) -> Option<String> {
+    let transport = status.source()?.downcast_ref::<tonic::transport::Error>()?;
+    let mut cause: &dyn std::error::Error = transport;
+    while let Some(next) = cause.source() {
+        cause = next;
+        if let Some(io) = cause.downcast_ref::<std::io::Error>()
+            && io.kind() == std::io::ErrorKind::ConnectionRefused
+        {
+            return Some("connection refused".to_owned());
+        }
+    }
+    Some(cause.to_string())
 }
 
 /// The server's wish if it has one, `None` if that is too long to wait here.

@@ -3,18 +3,32 @@
 pub mod account;
 pub mod authorities;
 pub mod clusters;
+pub mod join_token;
 pub mod operations;
 pub mod organizations;
+pub mod platform;
 pub mod projects;
+mod resolve;
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
 
 use clap::CommandFactory as _;
 
 use crate::{
     args::{Cli, Command},
+    chosen::Chosen,
     client::Client,
     error::Error,
     output::{self, Output},
 };
+
+/// Pause between two looks of `--watch`.
+const LOOK_PERIOD: Duration = Duration::from_secs(2);
+/// Moves to the upper left corner and clears a terminal.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// What every command has at hand.
 #[derive(Debug)]
@@ -25,6 +39,39 @@ pub struct Context {
     pub output: Output,
     /// No progress.
     pub quiet: bool,
+}
+
+impl Context {
+    /// The organization and project that are chosen.
+    pub fn chosen(&self) -> Result<Chosen, Error> {
+        Chosen::now(self.client.store(), self.client.api())
+    }
+}
+
+/// Shows what a look finds; with `watch` again whenever it changes, until Ctrl-C.
+async fn repeat(
+    context: &Context,
+    watch: bool,
+    look: impl AsyncFn() -> Result<String, Error>,
+) -> Result<(), Error> {
+    let mut shown = look().await?;
+    if !watch {
+        return output::line(&shown);
+    }
+    let clear = context.output.is_text() && io::stdout().is_terminal();
+    let show = |text: &str| output::line(&if clear { format!("{CLEAR}{text}") } else { text.to_owned() });
+    show(&shown)?;
+    loop {
+        tokio::select! {
+            signal = tokio::signal::ctrl_c() => return Ok(signal?),
+            () = tokio::time::sleep(LOOK_PERIOD) => {}
+        }
+        let now = look().await?;
+        if now != shown {
+            show(&now)?;
+            shown = now;
+        }
+    }
 }
 
 /// Runs one command.
@@ -43,13 +90,16 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Logout => account::logout(&context).await,
         Command::Whoami => account::whoami(&context).await,
         Command::Token(arguments) => account::token(&context, &arguments).await,
+        Command::Status(arguments) => platform::status(&context, &arguments).await,
+        Command::Version => platform::version(&context).await,
+        Command::Use(arguments) => platform::choose(&context, arguments).await,
         Command::Organizations(command) => organizations::run(&context, command).await,
         Command::Projects(command) => projects::run(&context, command).await,
         Command::Operations(command) => operations::run(&context, command).await,
         Command::Clusters(command) => clusters::run(&context, command).await,
         Command::Nodes(command) => clusters::run_nodes(&context, command).await,
         Command::Authorities(command) => authorities::run(&context, command).await,
-        Command::JoinToken(command) => clusters::run_join_token(&context, command).await,
+        Command::JoinToken(command) => join_token::run(&context, command).await,
         Command::Completions { .. } => Ok(()),
     }
 }

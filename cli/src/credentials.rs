@@ -85,6 +85,11 @@ impl Store {
         Ok(Self { path })
     }
 
+    /// The file of the sessions.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The session at an API.
     pub fn load(&self, api: &str) -> Result<Option<Stored>, Error> {
         Ok(self.read()?.sessions.remove(api))
@@ -144,7 +149,8 @@ impl Store {
         replace(&draft, &self.path, &text).map_err(at(&self.path))
     }
 
-    fn make_directory(&self) -> Result<(), Error> {
+    /// Makes the folder of the file.
+    pub fn make_directory(&self) -> Result<(), Error> {
         let Some(folder) = self.path.parent().filter(|p| !p.as_os_str().is_empty()) else {
             return Ok(());
         };
@@ -156,7 +162,8 @@ pub(crate) fn parse(text: &[u8]) -> serde_json::Result<Contents> {
     serde_json::from_slice(text)
 }
 
-fn replace(draft: &Path, target: &Path, text: &[u8]) -> io::Result<()> {
+/// Writes a file that only its owner reads, and puts it in the place of another.
+pub(crate) fn replace(draft: &Path, target: &Path, text: &[u8]) -> io::Result<()> {
     // A draft that a killed process left may have other rights; start from none.
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -8,7 +8,7 @@ use supalove_proto::v1::{Operation, OperationState};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::output::clean;
+use crate::{client::is_loopback_address, output::clean};
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,34 @@ pub enum Error {
     /// The API refused or could not be reached.
     #[error("{}", clean(.0.message()))]
     Status(Box<Status>),
+    /// The API could not be reached.
+    #[error("cannot reach the platform at {api}: {}; {}", clean(why), remedy(api))]
+    Unreachable {
+        /// Address of the API.
+        api: String,
+        /// Why not.
+        why: String,
+    },
+    /// Nothing goes by this name.
+    #[error("no {kind} is named {name:?}; see: supalove {list}")]
+    NoSuch {
+        /// What kind of thing.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// Command that lists them.
+        list: &'static str,
+    },
+    /// Several things go by this name.
+    #[error("{name:?} can be several {kind}s; take one of these:\n  {}", candidates.join("\n  "))]
+    Ambiguous {
+        /// What kind of thing.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What it can be.
+        candidates: Vec<String>,
+    },
     /// The operation ended without success.
     #[error("operation {} {}", .0.id, ended_how(.0))]
     OperationFailed(Box<Operation>),
@@ -110,10 +138,14 @@ impl Error {
         ExitCode::from(match self {
             // The reader went away (`| head`): nobody is left to tell.
             Self::Terminal(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Ambiguous { .. } => 2,
+            Self::NoSuch { .. } => 5,
             Self::NotSignedIn { .. } | Self::SessionEnded { .. } => 3,
             Self::Status(status) => code_of(status.code()),
-            Self::StillRunning { .. } | Self::NotYet { .. } | Self::Locked { .. } => 8,
+            Self::Unreachable { .. }
+            | Self::StillRunning { .. }
+            | Self::NotYet { .. }
+            | Self::Locked { .. } => 8,
             Self::Interrupted { .. } => 130,
             Self::OperationFailed(_)
             | Self::NeverWill { .. }
@@ -169,14 +201,21 @@ fn more_lines(error: &Error) -> Vec<String> {
     }
 }
 
-/// The code and the `google.rpc` details of an answer.
+fn remedy(api: &str) -> &'static str {
+    if is_loopback_address(api) { "is it up? make up" } else { "check the address, and that it is up" }
+}
+
+/// The `google.rpc` details of an answer, as far as the message has not said them; without a reason the code.
 fn status_lines(status: &Status) -> Vec<String> {
-    let mut lines = vec![format!("code: {:?}", status.code())];
-    lines.extend(detail_lines(&status.get_error_details()));
+    let mut lines = detail_lines(&status.get_error_details(), status.message());
+    if !lines.iter().any(|line| line.starts_with("reason: ")) {
+        lines.insert(0, format!("code: {:?}", status.code()));
+    }
     lines.iter().map(|line| clean(line)).collect()
 }
 
-fn detail_lines(details: &ErrorDetails) -> Vec<String> {
+/// `said` is what the user has read already.
+fn detail_lines(details: &ErrorDetails, said: &str) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(info) = details.error_info() {
         lines.push(format!("reason: {}", info.reason));
@@ -184,14 +223,23 @@ fn detail_lines(details: &ErrorDetails) -> Vec<String> {
         metadata.sort();
         lines.extend(metadata.iter().map(|(key, value)| format!("{key}: {value}")));
     }
+    let new = |description: &str| !said.contains(description);
     for violation in details.bad_request().iter().flat_map(|d| &d.field_violations) {
-        lines.push(format!("field {}: {}", violation.field, violation.description));
+        if new(&violation.description) {
+            lines.push(format!("field {}: {}", violation.field, violation.description));
+        }
     }
     for violation in details.precondition_failure().iter().flat_map(|d| &d.violations) {
-        lines.push(format!("{}: {}", violation.subject, violation.description));
+        if new(&violation.description) {
+            lines.push(format!("{}: {}", violation.subject, violation.description));
+        }
     }
     for violation in details.quota_failure().iter().flat_map(|d| &d.violations) {
-        lines.push(format!("quota {}: {}", violation.subject, violation.description));
+        if new(&violation.description) {
+            lines.push(format!("quota {}: {}", violation.subject, violation.description));
+        } else {
+            lines.push(format!("quota: {}", violation.subject));
+        }
     }
     if let Some(delay) = details.retry_info().and_then(|retry| retry.retry_delay) {
         lines.push(format!("retry in: {} s", delay.as_secs_f64().ceil()));

@@ -3,13 +3,14 @@
 use prost::Message;
 use supalove_fuzz::{Samples, Verdict, bytes, text};
 use supalove_proto::v1::{
-    Endpoint, GetOperationResponse, GetProjectResponse, ListNodesResponse, Node, Operation, OperationError,
-    Project, ProjectEvent, ProjectServiceStatus,
+    Endpoint, EndpointScheme, GetOperationResponse, GetProjectResponse, ListNodesResponse, Node, Operation,
+    OperationError, Project, ProjectEvent, ProjectEventType, ProjectServiceStatus, ServiceState,
 };
 
 use crate::{
+    chosen,
     commands::{clusters, operations, projects::show},
-    credentials, output, span,
+    credentials, output, span, yaml,
 };
 
 #[test]
@@ -19,6 +20,21 @@ fn times() {
         if let Ok(span) = read {
             assert_eq!(span::parse(&format!("{}s", span.as_secs())), Ok(span));
             assert!(span::to_proto(span).seconds >= 0);
+        }
+        Verdict::of(&read)
+    });
+}
+
+#[test]
+fn context_files() {
+    let sample =
+        r#"{"contexts":{"http://127.0.0.1:8000":{"organization":"acme","project":"abcdefghijklmnopqrst"}}}"#;
+    let words = ["null", "{", "[", "\"contexts\":", "\\u0000", "\\ud800"];
+    bytes("context.json", &Samples::of([sample]).words(words), |input| {
+        let read = chosen::parse(input);
+        if let Ok(contents) = &read {
+            let again = chosen::parse(&serde_json::to_vec(contents).unwrap()).unwrap();
+            assert_eq!(serde_json::to_value(&again).unwrap(), serde_json::to_value(contents).unwrap());
         }
         Verdict::of(&read)
     });
@@ -45,14 +61,14 @@ fn project() -> Project {
         name: "Shop".into(),
         state_reason: "because".into(),
         endpoints: vec![Endpoint {
-            scheme: "http".into(),
+            scheme: EndpointScheme::Http.into(),
             host: "h".into(),
             port: 5500,
             ..Endpoint::default()
         }],
         services: vec![ProjectServiceStatus {
             name: "postgres".into(),
-            state: "HEALTHY".into(),
+            state: ServiceState::Healthy.into(),
             message: "m".into(),
         }],
         create_time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 5 }),
@@ -72,7 +88,7 @@ fn answers() {
     let operation = Operation { id: "opr_1".into(), error: Some(error), ..Operation::default() };
     let event = ProjectEvent {
         seq: 7,
-        r#type: "service.ready".into(),
+        r#type: ProjectEventType::ServiceReady.into(),
         message: "ready".into(),
         ..Default::default()
     };
@@ -100,7 +116,9 @@ fn answers() {
                 operations::one(m.operation.as_ref())
             }),
             2 => shown("ProjectEvent", body, |m: &ProjectEvent| show::event(m)),
-            _ => shown("ListNodesResponse", body, |m: &ListNodesResponse| clusters::nodes_text(&m.nodes)),
+            _ => {
+                shown("ListNodesResponse", body, |m: &ListNodesResponse| clusters::nodes_text(&m.nodes, true))
+            }
         }
     });
 }
@@ -109,6 +127,10 @@ fn shown<M: Message + Default>(name: &str, body: &[u8], text: impl Fn(&M) -> Str
     let Ok(message) = M::decode(body) else { return Verdict::Refused };
     let text = text(&message);
     assert!(!text.chars().any(|one| one.is_control() && one != '\n' && one != '\t'), "{text:?}");
+    if let Ok(value) = output::value(name, &message) {
+        let document = yaml::document(&value);
+        assert!(!document.chars().any(|one| one.is_control() && one != '\n'), "{document:?}");
+    }
     // A time beyond its type's range has no JSON form.
     let json = output::to_json(name, &message, false);
     if let Ok(json) = &json {

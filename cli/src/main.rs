@@ -4,6 +4,7 @@
 //! errors on stderr, and an exit code that scripts can act on (see `--help`).
 
 mod args;
+mod chosen;
 mod client;
 mod commands;
 mod confirm;
@@ -16,6 +17,7 @@ mod progress;
 mod span;
 mod table;
 mod watch;
+mod yaml;
 
 use std::process::ExitCode;
 

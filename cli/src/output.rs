@@ -7,8 +7,9 @@ use std::{
 
 use prost::Message;
 use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage, SerializeOptions};
+use serde_json::Value;
 
-use crate::{args::Format, error::Error};
+use crate::{args::Format, error::Error, yaml};
 
 /// Where a command's answer goes.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +30,47 @@ impl Output {
         message: &M,
         text: impl FnOnce(&M) -> String,
     ) -> Result<(), Error> {
+        line(&self.render(name, message, text)?)
+    }
+
+    /// An answer in the form that was asked for.
+    pub fn render<M: Message>(
+        self,
+        name: &str,
+        message: &M,
+        text: impl FnOnce(&M) -> String,
+    ) -> Result<String, Error> {
         match self.format {
-            Format::Text => line(text(message).trim_end()),
-            Format::Json => print_json(name, message, true),
+            Format::Table | Format::Wide => Ok(text(message).trim_end().to_owned()),
+            Format::Json => to_json(name, message, true),
+            Format::Yaml => Ok(yaml::document(&value(name, message)?)),
         }
+    }
+
+    /// Shows something that is no message of the API.
+    pub fn value(self, value: &Value, text: impl FnOnce() -> String) -> Result<(), Error> {
+        line(&self.render_value(value, text)?)
+    }
+
+    /// The same without showing it.
+    pub fn render_value(self, value: &Value, text: impl FnOnce() -> String) -> Result<String, Error> {
+        match self.format {
+            Format::Table | Format::Wide => Ok(text().trim_end().to_owned()),
+            Format::Json => {
+                serde_json::to_string_pretty(value).map(escaped).map_err(|e| Error::Answer(e.to_string()))
+            }
+            Format::Yaml => Ok(yaml::document(value)),
+        }
+    }
+
+    /// True if tables have all their columns.
+    pub fn is_wide(self) -> bool {
+        self.format == Format::Wide
+    }
+
+    /// True if people read it.
+    pub fn is_text(self) -> bool {
+        matches!(self.format, Format::Table | Format::Wide)
     }
 
     /// Shows one message of a stream: a line.
@@ -43,22 +81,21 @@ impl Output {
         text: impl FnOnce(&M) -> Option<String>,
     ) -> Result<(), Error> {
         match self.format {
-            Format::Text => text(message).map_or(Ok(()), |text| line(&text)),
-            Format::Json => print_json(name, message, false),
+            Format::Table | Format::Wide => text(message).map_or(Ok(()), |text| line(&text)),
+            Format::Json => line(&to_json(name, message, false)?),
+            Format::Yaml => line(&format!("---\n{}", yaml::document(&value(name, message)?))),
         }
     }
 
     /// Says something that has no JSON form.
     pub fn say(self, text: &str) -> Result<(), Error> {
-        match self.format {
-            Format::Text => line(text),
-            Format::Json => Ok(()),
-        }
+        if self.is_text() { line(text) } else { Ok(()) }
     }
 }
 
-fn print_json<M: Message>(name: &str, message: &M, pretty: bool) -> Result<(), Error> {
-    line(&to_json(name, message, pretty)?)
+/// A message as the JSON value that its canonical protobuf JSON is.
+pub fn value<M: Message>(name: &str, message: &M) -> Result<Value, Error> {
+    serde_json::from_str(&to_json(name, message, false)?).map_err(|e| Error::Answer(e.to_string()))
 }
 
 /// The descriptors of all messages, read once.
@@ -89,7 +126,7 @@ pub fn to_json<M: Message>(name: &str, message: &M, pretty: bool) -> Result<Stri
 }
 
 /// JSON may hold DEL and the C1 controls as they are; a terminal must not see them. Line ends are the pretty form's own.
-fn escaped(json: String) -> String {
+pub fn escaped(json: String) -> String {
     let steers = |one: char| one.is_control() && one != '\n';
     if !json.contains(steers) {
         return json;

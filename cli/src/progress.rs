@@ -102,7 +102,11 @@ pub async fn sleep(limit: Option<Duration>) {
 }
 
 fn is_away(error: &Error) -> bool {
-    matches!(error, Error::Status(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded))
+    match error {
+        Error::Unreachable { .. } => true,
+        Error::Status(status) => matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded),
+        _ => false,
+    }
 }
 
 fn has_ended(operation: &Operation) -> bool {

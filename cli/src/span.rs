@@ -5,6 +5,15 @@ use std::time::Duration;
 /// Reads a span. Units are s, m, h, d and w; a bare number other than 0 is refused, since its unit is unknown.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();
+    if text.starts_with('-') && text[1..].starts_with(|c: char| c.is_ascii_digit()) {
+        return Err("a time cannot be negative".into());
+    }
+    if ["ms", "us", "ns", "µs"].iter().any(|unit| text.ends_with(unit)) {
+        return Err("the shortest time is 1s; units are s, m, h, d and w".into());
+    }
+    if text.bytes().all(|b| b.is_ascii_digit()) && text.bytes().any(|b| b != b'0') {
+        return Err(format!("{text} of what? Write {text}s, {text}m, {text}h, {text}d or {text}w"));
+    }
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -76,5 +85,13 @@ mod tests {
             assert!(parse(text).is_err(), "{text}");
         }
         assert!(parse_positive("0").is_err());
+    }
+
+    #[test]
+    fn the_refusal_says_what_is_wrong_with_this_time() {
+        assert_eq!(parse("-1s"), Err("a time cannot be negative".into()));
+        assert!(parse("1ms").unwrap_err().contains("shortest time is 1s"));
+        assert!(parse("7").unwrap_err().contains("7s"));
+        assert!(parse("--quiet").unwrap_err().contains("expected a time"));
     }
 }

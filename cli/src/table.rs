@@ -2,7 +2,9 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 use prost_types::Timestamp;
-use supalove_proto::v1::{NodeState, Operation, OperationState, ProjectState};
+use supalove_proto::v1::{
+    NodeState, Operation, OperationState, ProjectEvent, ProjectServiceStatus, ProjectState,
+};
 
 use crate::output::clean;
 
@@ -26,6 +28,16 @@ pub fn pairs<const N: usize>(pairs: [(&str, String); N]) -> String {
         table.add_row([format!("{name}:"), clean(&value)]);
     }
     trimmed(&table)
+}
+
+/// The columns of a wide table: those of the usual one and more.
+pub fn joined<T, const N: usize, const M: usize, const S: usize>(first: [T; N], more: [T; M]) -> [T; S]
+where
+    T: Default,
+{
+    const { assert!(N + M == S, "the columns do not add up") };
+    let mut all = first.into_iter().chain(more);
+    std::array::from_fn(|_| all.next().unwrap_or_default())
 }
 
 fn plain() -> Table {
@@ -67,6 +79,17 @@ pub fn operation_kind(operation: &Operation) -> &'static str {
 /// A node's state without its prefix.
 pub fn node_state(state: NodeState) -> &'static str {
     short(state.as_str_name(), "NODE_STATE_")
+}
+
+/// A service's state without its prefix.
+pub fn service_state(service: &ProjectServiceStatus) -> &'static str {
+    short(service.state().as_str_name(), "SERVICE_STATE_")
+}
+
+/// The type of an event as its two words: "service.ready".
+pub fn event_type(event: &ProjectEvent) -> String {
+    let name = short(event.r#type().as_str_name(), "PROJECT_EVENT_TYPE_");
+    name.to_ascii_lowercase().replacen('_', ".", 1)
 }
 
 /// An enum's name without its prefix.

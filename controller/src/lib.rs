@@ -9,6 +9,7 @@ mod health;
 mod public;
 mod reflection;
 pub mod server;
+mod welcome;
 
 use supalove_core::access::Rules;
 

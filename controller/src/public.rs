@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
-use axum::Router;
+use axum::{Router, routing::get};
 use http::{HeaderName, HeaderValue, Method};
 use supalove_core::{
     Core, Room,
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::config::Config;
+use crate::{config::Config, welcome};
 
 /// Everything that the rooms serve, behind the call layer.
 pub fn router(
@@ -32,7 +32,7 @@ pub fn router(
         trusted_proxies: config.trusted_proxies.clone(),
     };
     let mut routes = Routes::builder();
-    let mut http = Router::new();
+    let mut http = Router::new().route("/", get(welcome::welcome));
     for room in rooms {
         room.mount(&mut routes);
         http = http.merge(std::mem::take(&mut room.http));
@@ -42,7 +42,8 @@ pub fn router(
         .prepare()
         .into_axum_router()
         .layer(CallLayer(Arc::new(gate)))
-        .layer(tonic_web::GrpcWebLayer::new());
+        .layer(tonic_web::GrpcWebLayer::new())
+        .layer(axum::middleware::from_fn(welcome::only_grpc));
     Ok(http.fallback_service(grpc).layer(cors(&config.cors_origins)?))
 }
 
@@ -77,6 +78,7 @@ fn cors(origins: &[String]) -> anyhow::Result<CorsLayer> {
             header("grpc-message"),
             header("grpc-status-details-bin"),
             header("x-trace-id"),
+            header("supalove-version"),
         ])
         .max_age(std::time::Duration::from_hours(1)))
 }

@@ -110,7 +110,7 @@ expect 'of the operations, the newest that failed is told, with the last lines' 
     {"id": "opr_1", "error": {"reason": "OLD", "message": "old"}}]}')"
 expect 'no failed operation, no words' '' "$(failed_operation <<<'{"operations": [{"id": "opr_3"}]}')"
 expect 'services that are not healthy are told' $'auth\tSTARTING' "$(unhealthy_services <<<'{"project": {"services":
-  [{"name": "postgres", "state": "HEALTHY"}, {"name": "auth", "state": "STARTING"}]}}')"
+  [{"name": "postgres", "state": "SERVICE_STATE_HEALTHY"}, {"name": "auth", "state": "SERVICE_STATE_STARTING"}]}}')"
 
 expect 'the table is named after the node' supalove_2405c3ee "$(rules_table nod_01a2044bdd04735a9fc927779c467202)"
 

@@ -115,7 +115,10 @@ failed_operation() {
 }
 
 # Name and state of every service of a project that is not healthy.
-unhealthy_services() { jq -r '.project.services[]? | select(.state != "HEALTHY") | "\(.name)\t\(.state)"'; }
+unhealthy_services() {
+  jq -r '.project.services[]? | select(.state != "SERVICE_STATE_HEALTHY")
+    | "\(.name)\t\(.state // "" | ltrimstr("SERVICE_STATE_"))"'
+}
 
 service_log() { # service
   local container
@@ -131,8 +134,8 @@ write_up_json() {
   jq -n --arg api "$API" --arg email "$OPERATOR_EMAIL" --arg organization "$ORGANIZATION" \
     --rawfile password "$SECRETS/operator.password" --rawfile token <(supalove token) \
     --slurpfile project <(supalove projects get "$PROJECT_REF" --output json) \
-    --slurpfile keys <(supalove projects keys "$PROJECT_REF" --output json) \
-    --slurpfile connection <(supalove projects connection "$PROJECT_REF" --output json) \
+    --slurpfile keys <(supalove projects keys "$PROJECT_REF" --reveal --output json) \
+    --slurpfile connection <(supalove projects connection "$PROJECT_REF" --reveal --output json) \
     '{
       api: $api, email: $email, password: ($password | rtrimstr("\n")), access_token: ($token | rtrimstr("\n")),
       organization: $organization, project_ref: $project[0].project.ref, release: $project[0].project.release,
@@ -140,7 +143,7 @@ write_up_json() {
       anon_key: $keys[0].anonKey, service_role_key: $keys[0].serviceRoleKey, db_url: $connection[0].dbUrl
     }' | put_secret "$STATE/up.json"
   # For psql, so that no password stands in a command line.
-  supalove projects connection "$PROJECT_REF" --output json |
+  supalove projects connection "$PROJECT_REF" --reveal --output json |
     jq -r '"[first]\nhost=\(.dbHost)\nport=\(.dbPort)\nuser=\(.dbUser)\npassword=\(.dbPassword)\ndbname=\(.dbName)"' |
     put_secret "$STATE/pg_service.conf"
 }

@@ -24,6 +24,14 @@ pub mod node {
     }
 }
 
+impl v1::ErrorReason {
+    /// The reason as `ErrorInfo.reason` and `OperationError.reason` have it: the name without the enum's prefix.
+    pub fn text(self) -> &'static str {
+        let name = self.as_str_name();
+        name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+    }
+}
+
 /// Encoded `google.protobuf.FileDescriptorSet` of the protos that this build has (those of `node::v1` only with the
 /// feature `node`), and of what they import.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -20,9 +20,8 @@ macro_rules! redacted {
 
 redacted! {
     v1::CreateJoinTokenResponse { id, max_uses }
-    v1::GetProjectApiKeysResponse {}
-    v1::GetProjectConnectionResponse { api_url, db_host, db_port, db_user, db_name }
     v1::RefreshRequest {}
+    v1::RevealProjectSecretsResponse {}
     v1::SessionTokens {}
     v1::SetUpRequest { email, display_name }
     v1::SignInRequest { email, refresh_token_delivery }

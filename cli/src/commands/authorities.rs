@@ -3,27 +3,28 @@
 use clap::Subcommand;
 use supalove_proto::v1::{
     ActivateAuthorityRequest, Authority, CreateAuthorityRequest, ListAuthoritiesRequest,
-    RetireAuthorityRequest, authority_service_client::AuthorityServiceClient,
+    ListAuthoritiesResponse, RetireAuthorityRequest, authority_service_client::AuthorityServiceClient,
 };
 
-use super::Context;
+use super::{Context, resolve};
 use crate::{confirm, error::Error, table};
 
 /// The commands about the fleet's CA.
 #[derive(Debug, Subcommand)]
 pub enum Authorities {
     /// List the roots, newest first.
+    #[command(visible_alias = "ls")]
     List,
     /// Make the next root; every node learns to trust it.
     Create,
     /// Sign with the next root from now on; nodes renew their certificates by themselves.
     Activate {
-        /// Its id.
+        /// Its id, or the beginning of it.
         authority: String,
     },
     /// Trust a root no more and destroy its key.
     Retire {
-        /// Its id.
+        /// Its id, or the beginning of it.
         authority: String,
         /// Also if nodes still need it; some of them then need a person.
         #[arg(long)]
@@ -38,24 +39,31 @@ pub async fn run(context: &Context, command: Authorities) -> Result<(), Error> {
     match command {
         Authorities::List => list(context).await,
         Authorities::Create => create(context).await,
-        Authorities::Activate { authority } => activate(context, authority).await,
+        Authorities::Activate { authority } => {
+            activate(context, resolve::authority(context, &authority).await?).await
+        }
         Authorities::Retire { authority, force, yes } => {
             if !yes {
                 let question = "The root's key is destroyed; nodes that know no other root need a person.";
                 confirm::type_to_confirm(question, &authority)?;
             }
-            retire(context, authority, force).await
+            retire(context, resolve::authority(context, &authority).await?, force).await
         }
     }
 }
 
-async fn list(context: &Context) -> Result<(), Error> {
-    let answer = context
+/// All roots.
+pub async fn all(context: &Context) -> Result<ListAuthoritiesResponse, Error> {
+    context
         .client
         .call(ListAuthoritiesRequest {}, |channel, request| async move {
             AuthorityServiceClient::new(channel).list_authorities(request).await
         })
-        .await?;
+        .await
+}
+
+async fn list(context: &Context) -> Result<(), Error> {
+    let answer = all(context).await?;
     context.output.answer("ListAuthoritiesResponse", &answer, |answer| {
         let header = ["ID", "STATE", "SHA256", "TRUSTED BY", "CERTIFIES", "EXPIRES", "NEEDED BY"];
         table::rows(header, answer.authorities.iter().map(row).collect(), "no authorities")

@@ -1,15 +1,13 @@
-//! `clusters get`, `nodes list|get|revoke`, `join-token create`: the hosts, for the operator.
+//! `clusters get`, `nodes list|get|revoke`: the hosts, for the operator.
 
-use std::time::Duration;
-
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use supalove_proto::v1::{
-    CreateJoinTokenRequest, GetClusterRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Node,
-    NodeResources, RevokeNodeRequest, cluster_service_client::ClusterServiceClient,
+    GetClusterRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Node, NodeResources, NodeState,
+    RevokeNodeRequest, cluster_service_client::ClusterServiceClient,
 };
 
-use super::Context;
-use crate::{confirm, error::Error, span, table};
+use super::{Context, repeat, resolve};
+use crate::{confirm, error::Error, table, table::joined};
 
 /// Most nodes that one page carries.
 const PAGE: i32 = 100;
@@ -18,6 +16,7 @@ const PAGE: i32 = 100;
 #[derive(Debug, Subcommand)]
 pub enum Clusters {
     /// Show one cluster.
+    #[command(visible_alias = "show")]
     Get {
         /// Its id or name.
         #[arg(default_value = "default")]
@@ -29,45 +28,32 @@ pub enum Clusters {
 #[derive(Debug, Subcommand)]
 pub enum Nodes {
     /// List a cluster's nodes.
+    #[command(visible_alias = "ls")]
     List {
         /// Cluster id or name.
         #[arg(long, default_value = "default")]
         cluster: String,
+        /// Also revoked ones.
+        #[arg(long, short)]
+        all: bool,
+        /// Show the list again whenever it changes, until Ctrl-C.
+        #[arg(long, short)]
+        watch: bool,
     },
     /// Show one node.
+    #[command(visible_alias = "show")]
     Get {
-        /// Its id.
+        /// Its name, its id, or the beginning of its id.
         node: String,
     },
-    /// Lock a node out for good. Its containers keep running; the host can only join anew.
+    /// Lock a node out for good. Its containers keep running; the host can only join again under another name.
     Revoke {
-        /// Its id.
+        /// Its name, its id, or the beginning of its id.
         node: String,
         /// Do not ask.
         #[arg(long)]
         yes: bool,
     },
-}
-
-/// The commands about join tokens.
-#[derive(Debug, Subcommand)]
-pub enum JoinToken {
-    /// Make a token; it is shown this once.
-    Create(CreateToken),
-}
-
-/// Arguments of `join-token create`.
-#[derive(Debug, Args)]
-pub struct CreateToken {
-    /// Cluster id or name.
-    #[arg(long, default_value = "default")]
-    cluster: String,
-    /// How long it works, at most 7d.
-    #[arg(long, default_value = "1h", value_parser = span::parse_positive, value_name = "TIME")]
-    ttl: Duration,
-    /// How many hosts may join with it.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    max_uses: u32,
 }
 
 pub async fn run(context: &Context, command: Clusters) -> Result<(), Error> {
@@ -94,13 +80,15 @@ pub async fn run(context: &Context, command: Clusters) -> Result<(), Error> {
 
 pub async fn run_nodes(context: &Context, command: Nodes) -> Result<(), Error> {
     match command {
-        Nodes::List { cluster } => list_nodes(context, cluster).await,
-        Nodes::Get { node } => get_node(context, node).await,
+        Nodes::List { cluster, all, watch } => {
+            repeat(context, watch, async || list_nodes(context, &cluster, all).await).await
+        }
+        Nodes::Get { node } => get_node(context, resolve::node(context, &node).await?).await,
         Nodes::Revoke { node, yes } => {
             if !yes {
                 confirm::type_to_confirm("The node is locked out for good.", &node)?;
             }
-            revoke_node(context, node).await
+            revoke_node(context, resolve::node(context, &node).await?).await
         }
     }
 }
@@ -143,11 +131,12 @@ fn shown(node: Option<&Node>) -> String {
     if notes.is_empty() { text } else { format!("{text}\n{}", notes.join("\n")) }
 }
 
-async fn list_nodes(context: &Context, cluster: String) -> Result<(), Error> {
+/// All nodes of a cluster, revoked ones as well.
+pub async fn all_nodes(context: &Context, cluster: &str) -> Result<ListNodesResponse, Error> {
     let mut all = ListNodesResponse::default();
     let mut page_token = String::new();
     loop {
-        let request = ListNodesRequest { cluster: cluster.clone(), page_size: PAGE, page_token };
+        let request = ListNodesRequest { cluster: cluster.to_owned(), page_size: PAGE, page_token };
         let page = context
             .client
             .call(request, |channel, request| async move {
@@ -157,46 +146,44 @@ async fn list_nodes(context: &Context, cluster: String) -> Result<(), Error> {
         all.nodes.extend(page.nodes);
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            break;
+            return Ok(all);
         }
     }
-    context.output.answer("ListNodesResponse", &all, |all| nodes_text(&all.nodes))
+}
+
+async fn list_nodes(context: &Context, cluster: &str, revoked: bool) -> Result<String, Error> {
+    let mut all = all_nodes(context, cluster).await?;
+    let before = all.nodes.len();
+    if !revoked {
+        all.nodes.retain(|node| node.state() != NodeState::Revoked);
+    }
+    let hidden = before - all.nodes.len();
+    context.output.render("ListNodesResponse", &all, |all| {
+        let table = nodes_text(&all.nodes, context.output.is_wide());
+        match hidden {
+            0 => table,
+            hidden => format!("{}\n({hidden} revoked; --all shows them)", table.trim_end()),
+        }
+    })
 }
 
 /// Nodes as a table, with notes below it.
-pub fn nodes_text(nodes: &[Node]) -> String {
+pub fn nodes_text(nodes: &[Node], wide: bool) -> String {
     let header = ["ID", "NAME", "STATE", "PROJECTS", "CPU", "MEMORY", "DISK", "AGENT", "SEEN"];
-    let table = table::rows(header, nodes.iter().map(row).collect(), "no nodes");
+    let more = ["ADDRESS", "ENGINE", "SLOTS", "CERTIFICATE UNTIL"];
+    let table = if wide {
+        let rows = nodes.iter().map(|node| joined(row(node), wide_row(node))).collect();
+        table::rows::<13>(joined(header, more), rows, "no nodes")
+    } else {
+        table::rows(header, nodes.iter().map(row).collect(), "no nodes")
+    };
     let below: Vec<String> = nodes.iter().flat_map(notes).collect();
     format!("{table}\n{}", below.join("\n"))
 }
 
-pub async fn run_join_token(context: &Context, command: JoinToken) -> Result<(), Error> {
-    let JoinToken::Create(arguments) = command;
-    let request = CreateJoinTokenRequest {
-        cluster: arguments.cluster,
-        ttl: Some(span::to_proto(arguments.ttl)),
-        max_uses: arguments.max_uses,
-    };
-    let answer = context
-        .client
-        .call_once(request, |channel, request| async move {
-            ClusterServiceClient::new(channel).create_join_token(request).await
-        })
-        .await?;
-    context.output.answer("CreateJoinTokenResponse", &answer, |answer| {
-        table::pairs([
-            ("token", answer.join_token.clone()),
-            ("id", answer.id.clone()),
-            ("works until", table::time(answer.expire_time.as_ref())),
-            ("uses", answer.max_uses.to_string()),
-            ("run on the host", answer.join_command.clone()),
-        ])
-    })
-}
-
 fn row(node: &Node) -> [String; 9] {
-    let (used, capacity) = (node.used.unwrap_or_default(), node.capacity.unwrap_or_default());
+    let used = node.used.unwrap_or_default();
+    let capacity = node.capacity.unwrap_or_default();
     [
         node.id.clone(),
         node.name.clone(),
@@ -207,6 +194,17 @@ fn row(node: &Node) -> [String; 9] {
         format!("{}/{} MiB", used.disk_mib, capacity.disk_mib),
         node.agent_version.clone(),
         table::time(node.last_seen_time.as_ref()),
+    ]
+}
+
+fn wide_row(node: &Node) -> [String; 4] {
+    let capacity = node.capacity.unwrap_or_default();
+    let used = node.used.unwrap_or_default();
+    [
+        node.advertise_address.clone(),
+        node.engine_version.clone(),
+        format!("{}/{}", used.slots, capacity.slots),
+        table::time(node.certificate_expire_time.as_ref()),
     ]
 }
 
@@ -224,7 +222,8 @@ fn notes(node: &Node) -> Vec<String> {
         .iter()
         .map(|project| format!("{}: runs {project}, which is not placed there", node.name));
     let alarms = node.alarms.iter().map(|alarm| {
-        format!("{}: {} at {}: {}", node.name, alarm.reason, table::time(alarm.time.as_ref()), alarm.message)
+        let reason = table::short(alarm.reason().as_str_name(), "NODE_ALARM_REASON_");
+        format!("{}: {reason} at {}: {}", node.name, table::time(alarm.time.as_ref()), alarm.message)
     });
     alarms.chain(blocked).chain(unexplained).map(|line| crate::output::clean(&line)).collect()
 }

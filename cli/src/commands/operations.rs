@@ -9,7 +9,7 @@ use supalove_proto::v1::{
     operation_service_client::OperationServiceClient,
 };
 
-use super::{Context, required};
+use super::{Context, required, resolve};
 use crate::{error::Error, progress, span, table};
 
 /// Most operations that one page carries.
@@ -19,36 +19,44 @@ const PAGE: i32 = 100;
 #[derive(Debug, Subcommand)]
 pub enum Operations {
     /// Show one operation.
+    #[command(visible_alias = "show")]
     Get {
-        /// Its id, "opr_…".
+        /// Its id, "opr_…"; or a project, which means its newest operation.
         operation: String,
     },
     /// List a project's operations, newest first.
+    #[command(visible_alias = "ls")]
     List {
-        /// The project's ref.
-        project: String,
+        /// The project: its name or ref; the chosen one if not given.
+        project: Option<String>,
     },
     /// Wait until an operation has ended.
     Wait {
-        /// Its id, "opr_…".
+        /// Its id, "opr_…"; or a project, which means its newest operation.
         operation: String,
         /// Stop waiting after this time; the operation goes on.
-        #[arg(long, value_parser = span::parse_positive, value_name = "TIME")]
+        #[arg(long, value_parser = span::parse_positive, allow_hyphen_values = true, value_name = "TIME")]
         wait_timeout: Option<Duration>,
     },
     /// Give an operation up; what it has begun is taken back where that is safe.
     Cancel {
-        /// Its id, "opr_…".
+        /// Its id, "opr_…"; or a project, which means its newest operation.
         operation: String,
     },
 }
 
 pub async fn run(context: &Context, command: Operations) -> Result<(), Error> {
     match command {
-        Operations::Get { operation } => get(context, operation).await,
-        Operations::List { project } => list(context, project).await,
-        Operations::Wait { operation, wait_timeout } => wait(context, operation, wait_timeout).await,
-        Operations::Cancel { operation } => cancel(context, operation).await,
+        Operations::Get { operation } => get(context, resolve::operation(context, &operation).await?).await,
+        Operations::List { project } => {
+            list(context, resolve::project(context, project.as_deref()).await?).await
+        }
+        Operations::Wait { operation, wait_timeout } => {
+            wait(context, resolve::operation(context, &operation).await?, wait_timeout).await
+        }
+        Operations::Cancel { operation } => {
+            cancel(context, resolve::operation(context, &operation).await?).await
+        }
     }
 }
 

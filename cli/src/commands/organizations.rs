@@ -6,7 +6,7 @@ use supalove_proto::v1::{
     Organization, organization_service_client::OrganizationServiceClient,
 };
 
-use super::Context;
+use super::{Context, resolve};
 use crate::{args::RequestId, error::Error, table};
 
 /// Most organizations that one page carries.
@@ -18,11 +18,13 @@ pub enum Organizations {
     /// Make an organization; the caller becomes its owner.
     Create(Create),
     /// Show one organization.
+    #[command(visible_alias = "show")]
     Get {
-        /// Its slug.
-        organization: String,
+        /// Its slug or name; the chosen or only one if not given.
+        organization: Option<String>,
     },
     /// List the caller's organizations.
+    #[command(visible_alias = "ls")]
     List,
 }
 
@@ -41,7 +43,9 @@ pub struct Create {
 pub async fn run(context: &Context, command: Organizations) -> Result<(), Error> {
     match command {
         Organizations::Create(arguments) => create(context, arguments).await,
-        Organizations::Get { organization } => get(context, organization).await,
+        Organizations::Get { organization } => {
+            get(context, resolve::organization(context, organization.as_deref()).await?).await
+        }
         Organizations::List => list(context).await,
     }
 }
@@ -71,7 +75,8 @@ async fn get(context: &Context, organization: String) -> Result<(), Error> {
     context.output.answer("GetOrganizationResponse", &answer, |a| one(a.organization.as_ref()))
 }
 
-async fn list(context: &Context) -> Result<(), Error> {
+/// All organizations of the caller.
+pub async fn all(context: &Context) -> Result<ListOrganizationsResponse, Error> {
     let mut all = ListOrganizationsResponse::default();
     let mut page_token = String::new();
     loop {
@@ -85,9 +90,13 @@ async fn list(context: &Context) -> Result<(), Error> {
         all.organizations.extend(page.organizations);
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            break;
+            return Ok(all);
         }
     }
+}
+
+async fn list(context: &Context) -> Result<(), Error> {
+    let all = all(context).await?;
     context.output.answer("ListOrganizationsResponse", &all, |all| {
         let rows = all.organizations.iter().map(row).collect();
         table::rows(["SLUG", "NAME", "ROLE", "PROJECTS", "CREATED"], rows, "no organizations")

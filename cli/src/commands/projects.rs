@@ -1,6 +1,7 @@
 //! `projects …`: the arguments, and the commands that read.
 
 mod change;
+mod connect;
 pub mod show;
 mod watch;
 
@@ -8,13 +9,12 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use supalove_proto::v1::{
-    GetProjectApiKeysRequest, GetProjectConnectionRequest, GetProjectRequest, GetProjectResponse,
-    ListProjectEventsRequest, ListProjectEventsResponse, ListProjectsRequest, ListProjectsResponse,
-    project_service_client::ProjectServiceClient,
+    GetProjectRequest, GetProjectResponse, ListProjectEventsRequest, ListProjectEventsResponse,
+    ListProjectsRequest, ListProjectsResponse, Project, project_service_client::ProjectServiceClient,
 };
 
-use super::Context;
-use crate::{args::RequestId, error::Error, span, table};
+use super::{Context, repeat, required, resolve};
+use crate::{args::RequestId, error::Error, span};
 
 /// Most projects that one page carries.
 const PAGE: i32 = 100;
@@ -27,11 +27,16 @@ pub enum Projects {
     /// Make a project.
     Create(Create),
     /// Show one project.
+    #[command(visible_alias = "show")]
     Get {
-        /// Its ref.
-        project: String,
+        #[command(flatten)]
+        which: Which,
+        /// Go on with what happens to it, until Ctrl-C.
+        #[arg(long, short)]
+        watch: bool,
     },
     /// List projects, newest first.
+    #[command(visible_alias = "ls")]
     List(List),
     /// Show a project and what happens to it, until Ctrl-C.
     Watch(Watch),
@@ -42,24 +47,30 @@ pub enum Projects {
     /// Stop and start a project's containers once.
     Restart(Change),
     /// Stop a project and delete its data after the undo window.
+    #[command(visible_alias = "rm")]
     Delete(Delete),
     /// Bring a project back within its undo window.
-    Undelete(Change),
-    /// Show the API keys. Secret.
-    Keys {
-        /// The project's ref.
-        project: String,
-    },
-    /// Show how to connect to the database. Secret.
-    Connection {
-        /// The project's ref.
-        project: String,
-    },
+    Undelete(ChangeNamed),
+    /// Show the API keys: the one for clients, and with --reveal the secret one.
+    Keys(connect::Arguments),
+    /// Show where gateway and database are, and with --reveal the database's password.
+    Connection(connect::Arguments),
     /// List what happened to a project, oldest first.
-    Events {
-        /// The project's ref.
-        project: String,
-    },
+    Events(Which),
+}
+
+/// Which project.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// The project: its name, ORGANIZATION/NAME, its ref or the beginning of it; the chosen one if not given.
+    project: Option<String>,
+}
+
+impl Which {
+    /// Its ref.
+    async fn resolve(&self, context: &Context) -> Result<String, Error> {
+        resolve::project(context, self.project.as_deref()).await
+    }
 }
 
 /// Arguments of `projects create`.
@@ -67,9 +78,9 @@ pub enum Projects {
 pub struct Create {
     /// Name to show; unique in the organization.
     name: String,
-    /// Slug of the organization.
-    #[arg(long, short = 'g', value_name = "SLUG")]
-    organization: String,
+    /// The organization: its slug or name; the chosen or only one if not given.
+    #[arg(long, short = 'g', value_name = "ORGANIZATION")]
+    organization: Option<String>,
     /// Stack release; the platform's default if not given.
     #[arg(long, default_value = "")]
     release: String,
@@ -85,7 +96,18 @@ pub struct Create {
 /// Arguments of the commands that change one project.
 #[derive(Debug, Args)]
 pub struct Change {
-    /// The project's ref.
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    request_id: RequestId,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+/// The same for those that must name it.
+#[derive(Debug, Args)]
+pub struct ChangeNamed {
+    /// The project: its name, ORGANIZATION/NAME, its ref or the beginning of it.
     project: String,
     #[command(flatten)]
     request_id: RequestId,
@@ -97,9 +119,15 @@ pub struct Change {
 #[derive(Debug, Args)]
 pub struct Delete {
     #[command(flatten)]
-    change: Change,
+    change: ChangeNamed,
     /// How long `undelete` stays possible, at most 90d; 0 deletes the data at once.
-    #[arg(long, default_value = "7d", value_parser = span::parse, value_name = "TIME")]
+    #[arg(
+        long,
+        default_value = "7d",
+        value_parser = span::parse,
+        allow_hyphen_values = true,
+        value_name = "TIME"
+    )]
     undo_window: Duration,
     /// Do not ask.
     #[arg(long, short)]
@@ -116,26 +144,32 @@ pub struct Waiting {
     #[arg(long)]
     no_wait: bool,
     /// Stop waiting after this time; the operation goes on.
-    #[arg(long, value_parser = span::parse_positive, value_name = "TIME")]
+    #[arg(long, value_parser = span::parse_positive, allow_hyphen_values = true, value_name = "TIME")]
     wait_timeout: Option<Duration>,
 }
 
 /// Arguments of `projects list`.
 #[derive(Debug, Args)]
 pub struct List {
-    /// Only this organization's.
-    #[arg(long, short = 'g', default_value = "", value_name = "SLUG")]
-    organization: String,
+    /// Only this organization's; the chosen one's if there is one.
+    #[arg(long, short = 'g', value_name = "ORGANIZATION")]
+    organization: Option<String>,
+    /// Of all organizations, also if one is chosen.
+    #[arg(long, short = 'A', conflicts_with = "organization")]
+    all_organizations: bool,
     /// Also projects that are deleted and can come back.
-    #[arg(long)]
+    #[arg(long, visible_alias = "all", short_alias = 'a')]
     deleted: bool,
+    /// Show the list again whenever it changes, until Ctrl-C.
+    #[arg(long, short)]
+    watch: bool,
 }
 
 /// Arguments of `projects watch`.
 #[derive(Debug, Args)]
 pub struct Watch {
-    /// The project's ref.
-    project: String,
+    #[command(flatten)]
+    which: Which,
     /// Also show the events after this one; 0 = all.
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
@@ -143,14 +177,22 @@ pub struct Watch {
     #[arg(long, value_parser = watch::parse_state, value_name = "STATE")]
     until: Option<supalove_proto::v1::ProjectState>,
     /// End after this time; with --until, that is an error.
-    #[arg(long = "for", value_parser = span::parse_positive, value_name = "TIME")]
+    #[arg(
+        long = "for",
+        value_parser = span::parse_positive,
+        allow_hyphen_values = true,
+        value_name = "TIME"
+    )]
     limit: Option<Duration>,
 }
 
 pub async fn run(context: &Context, command: Projects) -> Result<(), Error> {
     match command {
         Projects::Create(arguments) => change::create(context, arguments).await,
-        Projects::Get { project } => get(context, project).await,
+        Projects::Get { which, watch: false } => get(context, which.resolve(context).await?).await,
+        Projects::Get { which, watch: true } => {
+            watch::run(context, &Watch { which, after: None, until: None, limit: None }).await
+        }
         Projects::List(arguments) => list(context, &arguments).await,
         Projects::Watch(arguments) => watch::run(context, &arguments).await,
         Projects::Start(arguments) => change::start(context, arguments).await,
@@ -158,35 +200,37 @@ pub async fn run(context: &Context, command: Projects) -> Result<(), Error> {
         Projects::Restart(arguments) => change::restart(context, arguments).await,
         Projects::Delete(arguments) => change::delete(context, arguments).await,
         Projects::Undelete(arguments) => change::undelete(context, arguments).await,
-        Projects::Keys { project } => keys(context, project).await,
-        Projects::Connection { project } => connection(context, project).await,
-        Projects::Events { project } => events(context, project).await,
+        Projects::Keys(arguments) => connect::keys(context, &arguments).await,
+        Projects::Connection(arguments) => connect::connection(context, &arguments).await,
+        Projects::Events(which) => events(context, which.resolve(context).await?).await,
     }
 }
 
-async fn fetch(context: &Context, project_ref: String) -> Result<GetProjectResponse, Error> {
+async fn fetch(context: &Context, project_ref: &str) -> Result<GetProjectResponse, Error> {
+    let request = GetProjectRequest { project_ref: project_ref.to_owned() };
     context
         .client
-        .call(GetProjectRequest { project_ref }, |channel, request| async move {
+        .call(request, |channel, request| async move {
             ProjectServiceClient::new(channel).get_project(request).await
         })
         .await
 }
 
 async fn get(context: &Context, project: String) -> Result<(), Error> {
-    let answer = fetch(context, project).await?;
+    let answer = fetch(context, &project).await?;
     context.output.answer("GetProjectResponse", &answer, |a| show::project(a.project.as_ref()))
 }
 
-async fn list(context: &Context, arguments: &List) -> Result<(), Error> {
-    let mut all = ListProjectsResponse::default();
+/// All projects of an organization, or, without one, of all of the caller's.
+pub async fn all(context: &Context, organization: &str, deleted: bool) -> Result<Vec<Project>, Error> {
+    let mut all = Vec::new();
     let mut page_token = String::new();
     loop {
         let request = ListProjectsRequest {
-            organization: arguments.organization.clone(),
+            organization: organization.to_owned(),
             page_size: PAGE,
             page_token,
-            show_deleted: arguments.deleted,
+            show_deleted: deleted,
         };
         let page = context
             .client
@@ -194,13 +238,31 @@ async fn list(context: &Context, arguments: &List) -> Result<(), Error> {
                 ProjectServiceClient::new(channel).list_projects(request).await
             })
             .await?;
-        all.projects.extend(page.projects);
+        all.extend(page.projects);
         page_token = page.next_page_token;
         if page_token.is_empty() {
-            break;
+            return Ok(all);
         }
     }
-    context.output.answer("ListProjectsResponse", &all, |all| show::projects(&all.projects))
+}
+
+async fn list(context: &Context, arguments: &List) -> Result<(), Error> {
+    let given = match &arguments.organization {
+        Some(given) => Some(given.clone()),
+        None if arguments.all_organizations => None,
+        None => context.chosen()?.organization,
+    };
+    let organization = match given {
+        Some(given) => resolve::organization(context, Some(&given)).await?,
+        None => String::new(),
+    };
+    let look = async || {
+        let projects = all(context, &organization, arguments.deleted).await?;
+        let all = ListProjectsResponse { projects, ..Default::default() };
+        let wide = context.output.is_wide();
+        context.output.render("ListProjectsResponse", &all, |all| show::projects(&all.projects, wide))
+    };
+    repeat(context, arguments.watch, look).await
 }
 
 async fn events(context: &Context, project: String) -> Result<(), Error> {
@@ -224,37 +286,7 @@ async fn events(context: &Context, project: String) -> Result<(), Error> {
     context.output.answer("ListProjectEventsResponse", &all, |all| show::events(&all.events))
 }
 
-async fn keys(context: &Context, project_ref: String) -> Result<(), Error> {
-    let answer = context
-        .client
-        .call(GetProjectApiKeysRequest { project_ref }, |channel, request| async move {
-            ProjectServiceClient::new(channel).get_project_api_keys(request).await
-        })
-        .await?;
-    context.output.answer("GetProjectApiKeysResponse", &answer, |answer| {
-        table::pairs([
-            ("anon", answer.anon_key.clone()),
-            ("service_role (secret)", answer.service_role_key.clone()),
-        ])
-    })
-}
-
-async fn connection(context: &Context, project_ref: String) -> Result<(), Error> {
-    let answer = context
-        .client
-        .call(GetProjectConnectionRequest { project_ref }, |channel, request| async move {
-            ProjectServiceClient::new(channel).get_project_connection(request).await
-        })
-        .await?;
-    context.output.answer("GetProjectConnectionResponse", &answer, |answer| {
-        table::pairs([
-            ("api", answer.api_url.clone()),
-            ("database (secret)", answer.db_url.clone()),
-            ("host", answer.db_host.clone()),
-            ("port", answer.db_port.to_string()),
-            ("user", answer.db_user.clone()),
-            ("password (secret)", answer.db_password.clone()),
-            ("name", answer.db_name.clone()),
-        ])
-    })
+/// The project as it is now, for the last words of a command.
+async fn now(context: &Context, project_ref: &str) -> Result<Project, Error> {
+    required(fetch(context, project_ref).await?.project, "project")
 }

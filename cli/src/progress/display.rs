@@ -1,15 +1,20 @@
-//! The display of a running operation: moving lines on a terminal, plain lines elsewhere, or nothing.
+//! The display of a running operation: one changing line per service on a terminal, short plain lines elsewhere, or
+//! nothing.
+//!
+//! What happens comes as events; the states of a snapshot would say the same again, and a step late. A status of the
+//! operation is shown only if no event has said it: a wait for room, or trouble.
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     io::IsTerminal as _,
     time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use supalove_proto::v1::{
-    Operation, Project, ProjectEvent, WatchProjectResponse, watch_project_response::Message,
+    Operation, OperationState, ProjectEvent, ProjectEventType, WatchProjectResponse,
+    watch_project_response::Message,
 };
 
 use crate::{output::clean, table};
@@ -24,7 +29,13 @@ pub struct Display {
     inner: RefCell<Inner>,
 }
 
-enum Inner {
+struct Inner {
+    form: Form,
+    /// Words of events, which an operation's status repeats.
+    heard: HashSet<String>,
+}
+
+enum Form {
     Silent,
     Lines(Lines),
     Bars(Bars),
@@ -46,53 +57,78 @@ struct Bars {
 impl Display {
     /// A display fit for stderr.
     pub fn new(quiet: bool) -> Self {
-        let inner = if quiet {
-            Inner::Silent
+        let form = if quiet {
+            Form::Silent
         } else if std::io::stderr().is_terminal() {
-            Inner::Bars(Bars::new())
+            Form::Bars(Bars::new())
         } else {
-            Inner::Lines(Lines { started: Instant::now(), said: HashMap::new() })
+            Form::Lines(Lines { started: Instant::now(), said: HashMap::new() })
         };
-        Self { inner: RefCell::new(inner) }
+        Self { inner: RefCell::new(Inner { form, heard: HashSet::new() }) }
     }
 
     /// Shows where the operation is.
     pub fn operation(&self, operation: &Operation) {
-        let state = table::operation_state(operation.state());
-        let text = with_message(state, &operation.status_message);
-        self.inner.borrow_mut().put(None, table::operation_kind(operation), &text);
+        let mut inner = self.inner.borrow_mut();
+        let what = table::operation_kind(operation).to_ascii_lowercase().replace('_', " ");
+        let status = operation.status_message.as_str();
+        match operation.state() {
+            OperationState::Pending | OperationState::Running => {
+                if status.is_empty() || inner.heard.contains(status) {
+                    inner.title(&what);
+                } else {
+                    inner.put(None, &what, status);
+                }
+            }
+            // The command itself says how it ended.
+            _ => {
+                inner.title(&format!("{what}: {}", table::operation_state(operation.state()).to_lowercase()));
+            }
+        }
     }
 
     /// Shows a message of the project's watch.
     pub fn message(&self, answer: &WatchProjectResponse) {
-        match &answer.message {
-            Some(Message::Snapshot(project)) => self.snapshot(project),
-            Some(Message::Event(event)) => self.event(event),
-            _ => {}
-        }
-    }
-
-    fn snapshot(&self, project: &Project) {
-        let mut inner = self.inner.borrow_mut();
-        let state = with_message(table::project_state(project.state()), &project.state_reason);
-        inner.put(None, "project", &state);
-        for service in &project.services {
-            let text = with_message(&service.state, &service.message);
-            inner.put(Some(&service.name), &service.name, &text);
+        if let Some(Message::Event(event)) = &answer.message {
+            self.event(event);
         }
     }
 
     fn event(&self, event: &ProjectEvent) {
-        let mut inner = self.inner.borrow_mut();
-        let text = match event.percent {
-            0 => event.message.clone(),
-            percent => format!("{} {percent} %", event.message),
+        use ProjectEventType::{
+            OperationCancelled, OperationFailed, OperationStarted, OperationSucceeded, StateChanged,
         };
-        match event.service.as_str() {
-            "" => inner.put(None, "project", &text),
-            service if inner.skips(event.percent) => inner.remember(service),
-            service => inner.put(Some(service), service, &text),
+        let mut inner = self.inner.borrow_mut();
+        inner.heard.insert(event.message.clone());
+        // Of these the operation tells.
+        if matches!(
+            event.r#type(),
+            StateChanged | OperationStarted | OperationSucceeded | OperationFailed | OperationCancelled
+        ) {
+            return;
         }
+        let words = words(event);
+        match event.service.as_str() {
+            "" => inner.put(None, "project", &words),
+            service if inner.skips(event.percent) => inner.remember(service),
+            service => inner.put(Some(service), service, &words),
+        }
+    }
+}
+
+/// An event's words without the service's name, which stands before them.
+fn words(event: &ProjectEvent) -> String {
+    let service = event.service.as_str();
+    let message = event.message.as_str();
+    let short = match message.strip_prefix(service) {
+        Some(rest) if !service.is_empty() => {
+            rest.strip_prefix(": ").or_else(|| rest.strip_prefix(" is ")).unwrap_or(message)
+        }
+        _ => message,
+    };
+    match event.percent {
+        0 => short.to_owned(),
+        percent => format!("{short} {percent} %"),
     }
 }
 
@@ -100,23 +136,30 @@ impl Inner {
     /// `service` has a line of its own; everything else shares the first.
     fn put(&mut self, service: Option<&str>, topic: &str, text: &str) {
         let (topic, text) = (clean(topic), clean(text));
-        match self {
-            Self::Silent => {}
-            Self::Lines(lines) => lines.put(&topic, text),
-            Self::Bars(bars) => match service {
+        match &mut self.form {
+            Form::Silent => {}
+            Form::Lines(lines) => lines.put(&topic, text),
+            Form::Bars(bars) => match service {
                 Some(service) => bars.service(&clean(service)).set_message(text),
                 None => bars.head.set_message(format!("{topic}: {text}")),
             },
         }
     }
 
+    /// The first line of a terminal; plain lines need none.
+    fn title(&mut self, text: &str) {
+        if let Form::Bars(bars) = &self.form {
+            bars.head.set_message(clean(text));
+        }
+    }
+
     fn skips(&self, percent: u32) -> bool {
-        matches!(self, Self::Lines(_)) && !percent.is_multiple_of(PERCENT_STEP)
+        matches!(self.form, Form::Lines(_)) && !percent.is_multiple_of(PERCENT_STEP)
     }
 
     /// Makes the service's line exist, so that lines keep the order in which services moved first.
     fn remember(&mut self, service: &str) {
-        if let Self::Bars(bars) = self {
+        if let Form::Bars(bars) = &mut self.form {
             bars.service(&clean(service));
         }
     }
@@ -165,9 +208,25 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
-fn with_message(state: &str, message: &str) -> String {
-    match message {
-        "" => state.to_owned(),
-        message => format!("{state} - {message}"),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_named_once() {
+        let said = |message: &str, percent| {
+            words(&ProjectEvent {
+                service: "postgres".into(),
+                message: message.into(),
+                percent,
+                ..Default::default()
+            })
+        };
+        assert_eq!(said("postgres: created", 0), "created");
+        assert_eq!(said("postgres is ready", 0), "ready");
+        assert_eq!(said("pulling", 40), "pulling 40 %");
+        assert_eq!(said("postgresql is new", 0), "postgresql is new");
+        let whole = ProjectEvent { message: "placed on h1".into(), ..Default::default() };
+        assert_eq!(words(&whole), "placed on h1");
     }
 }

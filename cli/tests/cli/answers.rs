@@ -60,12 +60,39 @@ async fn the_details_of_a_refusal_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_error_says_each_thing_once() {
+    let world = World::signed_in().await;
+    let mut details = ErrorDetails::new();
+    details.set_error_info("INVALID_ARGUMENT", "supalove", HashMap::new());
+    details.add_bad_request_violation("name", "must not be empty");
+    let status = Status::with_error_details(Code::InvalidArgument, "name: must not be empty", details);
+    world.fake.state().failures.push_back(status);
+    let ran = world.run(&["whoami"]).await;
+    assert_eq!(ran.stderr, "error: name: must not be empty\n  reason: INVALID_ARGUMENT\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_usage_line_shows_only_what_is_required() {
+    let world = World::new().await;
+    let ran = world.run(&["nodes", "get"]).await;
+    assert!(ran.stderr.contains("Usage: supalove nodes get <NODE>"), "{}", ran.stderr);
+    for (time, words) in [("1ms", "shortest time is 1s"), ("-1s", "cannot be negative"), ("7", "7s")] {
+        let ran = world.run(&["whoami", "--timeout", time]).await;
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.stderr.contains(words), "{}", ran.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_api_that_is_away_is_exit_code_8() {
     let world = World::signed_in().await;
     let ran = world.command(&["organizations", "list", "--api", "http://127.0.0.1:1"]);
     let mut ran = ran;
     let output = ran.env("SUPALOVE_ACCESS_TOKEN", "any").output().await.unwrap();
     assert_eq!(output.status.code(), Some(8), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = "cannot reach the platform at http://127.0.0.1:1: connection refused; is it up? make up\n";
+    assert_eq!(said, format!("error: {expected}"), "the address, the cause, the remedy, each once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

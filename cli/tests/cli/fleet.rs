@@ -24,6 +24,31 @@ async fn a_node_is_shown_with_its_alarms_and_revoked_only_when_confirmed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_goes_by_its_name_and_revoked_ones_are_hidden() {
+    let world = World::signed_in().await;
+    assert_eq!(world.run(&["nodes", "get", "HOST-7"]).await.code, 0);
+    assert_eq!(world.fake.calls_of("GetNode"), ["nod_1"]);
+    let listed = world.run(&["node", "ls"]).await;
+    assert!(listed.stdout.contains("host-7") && !listed.stdout.contains("host-gone"), "{}", listed.stdout);
+    assert!(listed.stdout.contains("1 revoked"), "{}", listed.stdout);
+    let all = world.run(&["nodes", "list", "--all", "-o", "wide"]).await;
+    assert!(all.stdout.contains("host-gone") && all.stdout.contains("ADDRESS"), "{}", all.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_token_is_listed_and_taken_back() {
+    let world = World::signed_in().await;
+    let listed = world.run(&["join-token", "list"]).await;
+    assert!(listed.stdout.contains("USABLE") && listed.stdout.contains("1 of 3"), "{}", listed.stdout);
+    assert!(!listed.stdout.contains("REVOKED"));
+    assert!(world.run(&["join-token", "ls", "--all"]).await.stdout.contains("REVOKED"));
+    let revoked = world.run(&["join-token", "revoke", "jtk_aaaa"]).await;
+    assert_eq!(revoked.code, 0, "{revoked:?}");
+    assert!(revoked.stdout.contains("is revoked; 1 of its hosts"), "{}", revoked.stdout);
+    assert_eq!(world.fake.calls_of("RevokeJoinToken"), [format!("jtk_{}", "a".repeat(32))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_ca_is_replaced_in_three_steps() {
     let world = World::signed_in().await;
     let listed = world.run(&["authorities", "list"]).await;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod fleet;
+mod names;
 mod projects;
 mod sessions;
 mod support;

@@ -28,6 +28,7 @@ async fn create_waits_and_shows_the_project_as_it_is_then() {
     assert_eq!(answer["project"]["state"], "PROJECT_STATE_ACTIVE_HEALTHY");
     assert_eq!(answer["operation"]["state"], "OPERATION_STATE_SUCCEEDED");
     assert!(ran.stderr.contains("postgres: pulling 40 %"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("postgres: postgres"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("43 %"), "{}", ran.stderr);
 }
 
@@ -159,7 +160,7 @@ async fn a_watch_that_cannot_reach_its_state_ends() {
     assert_eq!(ran.code, 1, "{ran:?}");
 }
 
-fn ended(state: OperationState) -> Operation {
+pub fn ended(state: OperationState) -> Operation {
     Operation { id: "opr_1".into(), project_ref: PROJECT.into(), state: state.into(), ..Default::default() }
 }
 

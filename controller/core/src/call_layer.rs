@@ -107,6 +107,9 @@ where
                 let code =
                     Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
                 gate.finish(&call, code, started).await;
+                // `supalove version` reads it; an answer tells it to callers who are not signed in, too.
+                let version = http::HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
+                response.headers_mut().insert("supalove-version", version);
                 if let Ok(value) = trace_id.parse() {
                     response.headers_mut().insert("x-trace-id", value);
                 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use supalove_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
@@ -19,7 +20,7 @@ pub enum Error {
     #[error("{message}")]
     Unauthenticated {
         /// Stable reason.
-        reason: &'static str,
+        reason: ErrorReason,
         /// For people.
         message: String,
     },
@@ -47,11 +48,24 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A deleted project keeps the name.
+    #[error(
+        "the deleted project {project} holds the name {name:?} until {until}; undelete it, delete it again with an undo \
+         window of 0, or choose another name"
+    )]
+    NameHeld {
+        /// The name.
+        name: String,
+        /// Ref of the deleted project.
+        project: String,
+        /// When its undo window ends.
+        until: String,
+    },
     /// Not in this state.
     #[error("{message}")]
     FailedPrecondition {
         /// Stable reason.
-        reason: &'static str,
+        reason: ErrorReason,
         /// For people: what to do.
         message: String,
     },
@@ -111,7 +125,7 @@ impl Error {
             Self::Unauthenticated { .. } => Code::Unauthenticated,
             Self::PermissionDenied { .. } | Self::Refused(_) => Code::PermissionDenied,
             Self::NotFound { .. } => Code::NotFound,
-            Self::AlreadyExists { .. } => Code::AlreadyExists,
+            Self::AlreadyExists { .. } | Self::NameHeld { .. } => Code::AlreadyExists,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
             Self::Quota { .. } | Self::Busy => Code::ResourceExhausted,
             Self::Aborted(_) => Code::Aborted,
@@ -122,26 +136,27 @@ impl Error {
         }
     }
 
-    fn reason(&self) -> &'static str {
+    fn reason(&self) -> ErrorReason {
         match self {
-            Self::Invalid(_) => "INVALID_ARGUMENT",
-            Self::Unauthenticated { reason, .. } | Self::FailedPrecondition { reason, .. } => reason,
-            Self::PermissionDenied { .. } | Self::Refused(_) => "PERMISSION_DENIED",
-            Self::NotFound { .. } => "NOT_FOUND",
-            Self::AlreadyExists { .. } => "ALREADY_EXISTS",
-            Self::Quota { .. } => "QUOTA_EXCEEDED",
-            Self::Aborted(_) => "CONFLICT",
-            Self::Unavailable { .. } => "UNAVAILABLE",
-            Self::TooLate(_) => "DEADLINE_EXCEEDED",
-            Self::NoSuchMethod => "NO_SUCH_METHOD",
-            Self::Busy => "BUSY",
-            Self::Internal(_) => "INTERNAL",
+            Self::Invalid(_) => ErrorReason::InvalidArgument,
+            Self::Unauthenticated { reason, .. } | Self::FailedPrecondition { reason, .. } => *reason,
+            Self::PermissionDenied { .. } | Self::Refused(_) => ErrorReason::PermissionDenied,
+            Self::NotFound { .. } => ErrorReason::NotFound,
+            Self::AlreadyExists { .. } => ErrorReason::AlreadyExists,
+            Self::NameHeld { .. } => ErrorReason::NameHeldByDeletedProject,
+            Self::Quota { .. } => ErrorReason::QuotaExceeded,
+            Self::Aborted(_) => ErrorReason::Conflict,
+            Self::Unavailable { .. } => ErrorReason::Unavailable,
+            Self::TooLate(_) => ErrorReason::DeadlineExceeded,
+            Self::NoSuchMethod => ErrorReason::NoSuchMethod,
+            Self::Busy => ErrorReason::Busy,
+            Self::Internal(_) => ErrorReason::Internal,
         }
     }
 
     fn details(&self) -> ErrorDetails {
         let mut details = ErrorDetails::new();
-        details.set_error_info(self.reason(), DOMAIN, [] as [(String, String); 0]);
+        details.set_error_info(self.reason().text(), DOMAIN, [] as [(String, String); 0]);
         match self {
             Self::Invalid(violations) => {
                 details.set_bad_request(violations.clone());
@@ -149,8 +164,11 @@ impl Error {
             Self::NotFound { kind, name } | Self::AlreadyExists { kind, name } => {
                 details.set_resource_info(*kind, name.clone(), "", self.to_string());
             }
+            Self::NameHeld { project, .. } => {
+                details.set_resource_info("project", project.clone(), "", self.to_string());
+            }
             Self::FailedPrecondition { reason, message } => {
-                details.add_precondition_failure_violation(*reason, "state", message.clone());
+                details.add_precondition_failure_violation(reason.text(), "state", message.clone());
             }
             Self::Quota { subject, message } => {
                 details.add_quota_failure_violation(subject.clone(), message.clone());

@@ -9,6 +9,8 @@ pub const RULES: &[Rule] = &[
     Rule::read("/supalove.v1.ClusterService/GetNode", OperatorOnly, ManageFleet),
     Rule::write("/supalove.v1.ClusterService/RevokeNode", OperatorOnly, ManageFleet),
     Rule::write("/supalove.v1.ClusterService/CreateJoinToken", OperatorOnly, ManageFleet),
+    Rule::read("/supalove.v1.ClusterService/ListJoinTokens", OperatorOnly, ManageFleet),
+    Rule::write("/supalove.v1.ClusterService/RevokeJoinToken", OperatorOnly, ManageFleet),
     Rule::read("/supalove.v1.AuthorityService/ListAuthorities", OperatorOnly, ManageFleet),
     Rule::write("/supalove.v1.AuthorityService/CreateAuthority", OperatorOnly, ManageFleet),
     Rule::write("/supalove.v1.AuthorityService/ActivateAuthority", OperatorOnly, ManageFleet),

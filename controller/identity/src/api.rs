@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use supalove_proto::v1::{
-    self as pb, GetMeRequest, GetMeResponse, RefreshRequest, RefreshResponse, RefreshTokenDelivery,
-    SessionTokens, SetUpRequest, SetUpResponse, SignInRequest, SignInResponse, SignOutRequest,
-    SignOutResponse, auth_service_server::AuthService,
+    self as pb, ErrorReason, GetMeRequest, GetMeResponse, RefreshRequest, RefreshResponse,
+    RefreshTokenDelivery, SessionTokens, SetUpRequest, SetUpResponse, SignInRequest, SignInResponse,
+    SignOutRequest, SignOutResponse, auth_service_server::AuthService,
 };
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
@@ -74,7 +74,7 @@ impl AuthApi {
             mutation.commit(&session.to_string(), []).await?;
         }
         Err(Error::Unauthenticated {
-            reason: "REFRESH_TOKEN_INVALID",
+            reason: ErrorReason::RefreshTokenInvalid,
             message: "the refresh token is wrong, has expired or was used before; sign in again".to_owned(),
         })
     }
@@ -122,7 +122,7 @@ impl AuthService for AuthApi {
         let hash = found.as_ref().map(|c| c.password_hash.clone());
         let fits = self.passwords.verify(body.password, hash).await?;
         let user = found.filter(|_| fits).map(|c| c.user).ok_or_else(|| Error::Unauthenticated {
-            reason: "BAD_CREDENTIALS",
+            reason: ErrorReason::BadCredentials,
             message: "e-mail address or password is wrong".to_owned(),
         })?;
         let session = self.new_session(in_cookie)?;

@@ -14,6 +14,7 @@ pub mod store;
 mod tokens;
 
 use chrono::{DateTime, Utc};
+use supalove_proto::v1::ErrorReason;
 
 pub use api::AuthApi;
 pub use open::{Identity, open};
@@ -45,7 +46,7 @@ pub struct User {
 /// The session of an access token is over.
 pub fn session_ended() -> Error {
     Error::Unauthenticated {
-        reason: "SESSION_ENDED",
+        reason: ErrorReason::SessionEnded,
         message: "the session has ended; sign in again".to_owned(),
     }
 }

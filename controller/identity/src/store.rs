@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
+use supalove_proto::v1::ErrorReason;
 
 use super::{Opaque, User};
 use supalove_core::{
@@ -33,7 +34,7 @@ pub struct NewSession {
 
 fn wrong_setup_token() -> Error {
     Error::Unauthenticated {
-        reason: "SETUP_TOKEN_INVALID",
+        reason: ErrorReason::SetupTokenInvalid,
         message: "the setup token is wrong or was used; the controller makes one at its start while there is no user"
             .to_owned(),
     }

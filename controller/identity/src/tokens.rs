@@ -10,6 +10,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use supalove_proto::v1::ErrorReason;
 use zeroize::Zeroizing;
 
 use supalove_core::{
@@ -86,15 +87,15 @@ impl TokenSigner {
         let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|e| {
             let (reason, message) = match e.kind() {
                 jsonwebtoken::errors::ErrorKind::ExpiredSignature => (
-                    "ACCESS_TOKEN_EXPIRED",
+                    ErrorReason::AccessTokenExpired,
                     "the access token has expired; get a new one with AuthService.Refresh",
                 ),
-                _ => ("ACCESS_TOKEN_INVALID", "the access token is not valid; sign in again"),
+                _ => (ErrorReason::AccessTokenInvalid, "the access token is not valid; sign in again"),
             };
             Error::Unauthenticated { reason, message: message.to_owned() }
         })?;
         data.claims.sid.parse().map_err(|_| Error::Unauthenticated {
-            reason: "ACCESS_TOKEN_INVALID",
+            reason: ErrorReason::AccessTokenInvalid,
             message: "the access token is not valid; sign in again".to_owned(),
         })
     }
@@ -152,7 +153,7 @@ mod tests {
         let old = signer.sign(UserId::generate(), session, now, now - TimeDelta::minutes(1)).unwrap();
         assert!(matches!(
             signer.verify(&old),
-            Err(Error::Unauthenticated { reason: "ACCESS_TOKEN_EXPIRED", .. })
+            Err(Error::Unauthenticated { reason: ErrorReason::AccessTokenExpired, .. })
         ));
     }
 

@@ -10,9 +10,10 @@ use supalove_proto::v1::{
     GetProjectApiKeysRequest, GetProjectApiKeysResponse, GetProjectConnectionRequest,
     GetProjectConnectionResponse, GetProjectRequest, GetProjectResponse, ListProjectEventsRequest,
     ListProjectEventsResponse, ListProjectsRequest, ListProjectsResponse, RestartProjectRequest,
-    RestartProjectResponse, StartProjectRequest, StartProjectResponse, StopProjectRequest,
-    StopProjectResponse, UndeleteProjectRequest, UndeleteProjectResponse, WatchProjectRequest,
-    WatchProjectResponse, project_service_server::ProjectService,
+    RestartProjectResponse, RevealProjectSecretsRequest, RevealProjectSecretsResponse, StartProjectRequest,
+    StartProjectResponse, StopProjectRequest, StopProjectResponse, UndeleteProjectRequest,
+    UndeleteProjectResponse, WatchProjectRequest, WatchProjectResponse,
+    project_service_server::ProjectService,
 };
 use tonic::{Request, Response, Status};
 
@@ -196,13 +197,8 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<GetProjectApiKeysResponse>, Status> {
         let call = Call::from_request(&request)?;
         let grant = self.0.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
-        audit::record(&self.0.db, &audit::Entry::from_call(&call, grant.project.as_str()))
-            .await
-            .map_err(Error::from)?;
-        Ok(Response::new(GetProjectApiKeysResponse {
-            anon_key: self.0.secret(&grant.project, "anon_key").await?,
-            service_role_key: self.0.secret(&grant.project, "service_role_key").await?,
-        }))
+        let anon_key = self.0.secret(&grant.project, "anon_key").await?;
+        Ok(Response::new(GetProjectApiKeysResponse { anon_key }))
     }
 
     async fn get_project_connection(
@@ -212,28 +208,52 @@ impl ProjectService for ProjectApi {
         let call = Call::from_request(&request)?;
         let grant = self.0.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
         let project = store::get(&self.0.db, &grant.project).await?;
+        Ok(Response::new(connection(&project)))
+    }
+
+    async fn reveal_project_secrets(
+        &self,
+        request: Request<RevealProjectSecretsRequest>,
+    ) -> Result<Response<RevealProjectSecretsResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let grant = self.0.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
+        let project = store::get(&self.0.db, &grant.project).await?;
+        // The row comes first: nothing is revealed without it.
         audit::record(&self.0.db, &audit::Entry::from_call(&call, grant.project.as_str()))
             .await
             .map_err(Error::from)?;
-        let password = self.0.secret(&grant.project, "tenant_db_password").await?;
-        Ok(Response::new(connection(&project, password)))
+        let db_password = self.0.secret(&grant.project, "tenant_db_password").await?;
+        let db = find(&project, "postgresql");
+        Ok(Response::new(RevealProjectSecretsResponse {
+            service_role_key: self.0.secret(&grant.project, "service_role_key").await?,
+            db_url: db.map(|e| db_url(e, &format!("postgres:{db_password}"))).unwrap_or_default(),
+            db_password,
+        }))
     }
 }
 
+fn find<'a>(project: &'a store::Project, scheme: &str) -> Option<&'a store::Endpoint> {
+    project.endpoints.iter().find(|e| e.scheme.starts_with(scheme))
+}
+
+fn db_url(endpoint: &store::Endpoint, user: &str) -> String {
+    format!("postgresql://{user}@{}:{}/postgres", endpoint.host, endpoint.port)
+}
+
 /// Empty addresses while the project waits for room, or for what its release does not publish.
-fn connection(project: &store::Project, password: String) -> GetProjectConnectionResponse {
-    let find = |scheme: &str| project.endpoints.iter().find(|e| e.scheme.starts_with(scheme));
-    let (api, db) = (find("http"), find("postgresql"));
-    let api_url = api.map(|e| format!("{}://{}:{}", e.scheme, e.host, e.port)).unwrap_or_default();
-    let db_url = db.map(|e| format!("postgresql://postgres:{password}@{}:{}/postgres", e.host, e.port));
+fn connection(project: &store::Project) -> GetProjectConnectionResponse {
+    let api = find(project, "http");
+    let db = find(project, "postgresql");
     GetProjectConnectionResponse {
-        api_url,
-        db_url: db_url.unwrap_or_default(),
+        api_url: api.map(|e| format!("{}://{}:{}", e.scheme, e.host, e.port)).unwrap_or_default(),
+        db_url: db.map(|e| db_url(e, "postgres")).unwrap_or_default(),
         db_host: db.map(|e| e.host.clone()).unwrap_or_default(),
         db_port: db.map_or(0, |e| e.port.unsigned_abs()),
         db_user: "postgres".to_owned(),
-        db_password: password,
         db_name: "postgres".to_owned(),
+        api_host_only: api.is_some_and(store::Endpoint::host_only),
+        db_host_only: db.is_some_and(store::Endpoint::host_only),
+        node: project.node_name.clone().unwrap_or_default(),
     }
 }
 

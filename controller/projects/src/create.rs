@@ -9,6 +9,7 @@ use super::{
     endpoints::published,
     placement::{self, NewProject, Outcome},
     secrets::{seal_secrets, seal_spec},
+    store,
 };
 use supalove_core::{
     access::Call,
@@ -79,7 +80,12 @@ impl Projects {
             entry: &audit::Entry::from_call(call, project.as_str()),
         };
         failpoint!("controller.create.decided", project.as_str());
-        let node = self.place(&new).await?;
+        let node = match self.place(&new).await {
+            Err(taken @ Error::AlreadyExists { .. }) => {
+                return Err(self.name_taken(grant.id, &name, taken).await?);
+            }
+            placed => placed?,
+        };
         failpoint!("controller.create.committed", project.as_str());
         self.hints.wake(Hint::Project(project.clone()));
         match node {
@@ -88,6 +94,16 @@ impl Projects {
         }
         let operation = new.operation;
         Ok(Created { project, operation })
+    }
+
+    /// Why a name is taken: by a deleted project perhaps, which no list shows unless asked.
+    async fn name_taken(&self, organization: OrganizationId, name: &str, taken: Error) -> Result<Error> {
+        let holder = store::deleted_holder(&self.db, organization, name).await?;
+        Ok(holder.map_or(taken, |(project, until)| Error::NameHeld {
+            name: name.to_owned(),
+            project: project.to_string(),
+            until: until.map(|at| at.format("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default(),
+        }))
     }
 
     fn release(&self, name: &str) -> Result<&Release> {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use super::types::ProjectState;
+use super::types::{EventType, ProjectState};
 use supalove_core::{
     error::Result,
     ids::{OperationId, ProjectRef},
@@ -12,8 +12,8 @@ use supalove_core::{
 /// An event to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
-    /// Stable type.
-    pub kind: &'static str,
+    /// What happened.
+    pub kind: EventType,
     /// For people.
     pub message: String,
     /// Service it is about.
@@ -24,12 +24,12 @@ pub struct NewEvent {
 
 impl NewEvent {
     /// About the project as a whole.
-    pub fn new(kind: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(kind: EventType, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), service: String::new(), percent: 0 }
     }
 
     /// About a service.
-    pub fn of_service(kind: &'static str, service: &str, message: impl Into<String>) -> Self {
+    pub fn of_service(kind: EventType, service: &str, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), service: service.to_owned(), percent: 0 }
     }
 }
@@ -41,8 +41,8 @@ pub struct Event {
     pub seq: i64,
     /// When.
     pub at: DateTime<Utc>,
-    /// Stable type.
-    pub kind: String,
+    /// What happened.
+    pub kind: EventType,
     /// For people.
     pub message: String,
     /// Service it is about.
@@ -65,7 +65,7 @@ pub async fn append(
     sqlx::query!(
         "SELECT append_event($1, $2, $3, $4, $5, $6)",
         project.as_str(),
-        event.kind,
+        event.kind.as_sql(),
         event.message,
         event.service,
         event.percent,
@@ -92,7 +92,7 @@ pub async fn after(db: &PgPool, project: &ProjectRef, seq: i64, limit: i64) -> R
             Ok(Event {
                 seq: row.seq,
                 at: row.at,
-                kind: row.kind,
+                kind: EventType::from_sql(&row.kind)?,
                 message: row.message,
                 service: row.service,
                 percent: row.percent,

@@ -2,7 +2,10 @@
 
 use sqlx::PgConnection;
 use supalove_failpoints::failpoint;
-use supalove_proto::node::v1::{ObservedStack, Progress, ProgressStep};
+use supalove_proto::{
+    node::v1::{ObservedStack, Progress, ProgressStep},
+    v1::ErrorReason,
+};
 
 use super::{
     Projects,
@@ -10,7 +13,7 @@ use super::{
     judge::{judge, printable},
     operations,
     snapshot::{self, Snapshot},
-    types::ProjectState,
+    types::{EventType, ProjectState},
     verdict::{self, Source, Verdict},
 };
 use supalove_core::{
@@ -109,7 +112,7 @@ impl Projects {
             let Some(operation) = found.operation.as_ref().filter(|_| found.generation == generation) else {
                 return Verdict::default();
             };
-            let failure = operations::Failure::new("REFUSED_BY_AGENT", why);
+            let failure = operations::Failure::new(ErrorReason::RefusedByAgent, why);
             Verdict::failed(operation.id, operation.kind, failure)
         })
         .await
@@ -119,12 +122,12 @@ impl Projects {
 async fn write_step(tx: &mut PgConnection, project: &Snapshot, step: &Progress) -> Result<()> {
     // "Ready" comes with the observed state, which also says which generation is ready.
     let (kind, what) = match step.step() {
-        ProgressStep::Pulling => ("service.pulling", "pulling its image"),
-        ProgressStep::Preparing => ("project.preparing", "preparing network, volumes and files"),
-        ProgressStep::Created => ("service.created", "created"),
-        ProgressStep::Started => ("service.started", "started"),
-        ProgressStep::Stopping => ("service.stopping", "stopping"),
-        ProgressStep::Removed => ("service.removed", "removed"),
+        ProgressStep::Pulling => (EventType::ServicePulling, "pulling its image"),
+        ProgressStep::Preparing => (EventType::ProjectPreparing, "preparing network, volumes and files"),
+        ProgressStep::Created => (EventType::ServiceCreated, "created"),
+        ProgressStep::Started => (EventType::ServiceStarted, "started"),
+        ProgressStep::Stopping => (EventType::ServiceStopping, "stopping"),
+        ProgressStep::Removed => (EventType::ServiceRemoved, "removed"),
         ProgressStep::Ready | ProgressStep::Unspecified => return Ok(()),
     };
     let (service, said) = (printable(&step.service), printable(&step.message));

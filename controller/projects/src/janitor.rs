@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use supalove_failpoints::failpoint;
+use supalove_proto::v1::ErrorReason;
 
 use super::{
     Projects,
@@ -12,7 +13,7 @@ use super::{
     judge, lifecycle,
     operations::Failure,
     snapshot::Snapshot,
-    types::{Desired, OperationKind, OperationState, ProjectState},
+    types::{Desired, EventType, OperationKind, OperationState, ProjectState},
     verdict::{NodeRecord, Verdict},
 };
 use supalove_core::{
@@ -189,7 +190,7 @@ fn abandoned(found: &Snapshot, node: NodeId, name: &str) -> Verdict {
     let message = format!(
         "node {name} was revoked: containers and volumes of the project stay on that host and have to be removed there"
     );
-    Verdict { events: vec![NewEvent::new("project.abandoned", message)], ..judge::removed(found) }
+    Verdict { events: vec![NewEvent::new(EventType::ProjectAbandoned, message)], ..judge::removed(found) }
 }
 
 /// The project may have gone another way since it was listed, and its node may have been heard again.
@@ -211,13 +212,19 @@ impl Expired {
     /// The last trouble if there was any, else that it took too long.
     fn failure(&self) -> Failure {
         if self.state == OperationState::Pending {
-            return Failure::new("NO_ROOM", format!("no room on a node within the time: {}", self.status));
+            return Failure::new(
+                ErrorReason::NoRoom,
+                format!("no room on a node within the time: {}", self.status),
+            );
         }
         match &self.trouble {
             Some(trouble) => {
                 Failure { message: format!("not done in time: {}", trouble.message), ..trouble.clone() }
             }
-            None => Failure::new("DEADLINE_EXCEEDED", format!("not done in time; last: {}", self.status)),
+            None => Failure::new(
+                ErrorReason::DeadlineExceeded,
+                format!("not done in time; last: {}", self.status),
+            ),
         }
     }
 }

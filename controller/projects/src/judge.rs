@@ -1,13 +1,16 @@
 //! What a report of an agent means for a project: a pure function from the project's row and the report to a verdict.
 
-use supalove_proto::node::v1::{ObservedService, ObservedStack, ServiceState, StackError, StackPhase};
+use supalove_proto::{
+    node::v1::{ObservedService, ObservedStack, ServiceState, StackError, StackPhase},
+    v1::ErrorReason,
+};
 
 use super::{
     events::NewEvent,
     operations::Failure,
     snapshot::{OpenOperation, Snapshot},
     store::ServiceStatus,
-    types::{Desired, OperationState, ProjectState},
+    types::{Desired, EventType, OperationState, ProjectState},
     verdict::{Ended, NodeRecord, Verdict},
 };
 
@@ -147,7 +150,7 @@ pub fn printable(text: &str) -> String {
 /// The agent's error as an operation's.
 pub fn failure(error: Option<&StackError>) -> Failure {
     let Some(error) = error else {
-        return Failure::new("UNKNOWN", "the agent gave no reason");
+        return Failure::new(ErrorReason::Unknown, "the agent gave no reason");
     };
     Failure {
         reason: printable(&error.reason),
@@ -213,12 +216,14 @@ fn compare_services(project: &Snapshot, observed: &ObservedStack, verdict: &mut 
             continue;
         }
         let event = match service.state.as_str() {
-            "HEALTHY" => {
-                NewEvent::of_service("service.ready", &service.name, format!("{} is ready", service.name))
-            }
+            "HEALTHY" => NewEvent::of_service(
+                EventType::ServiceReady,
+                &service.name,
+                format!("{} is ready", service.name),
+            ),
             "UNHEALTHY" | "EXITED" => {
                 let message = format!("{} is {}: {}", service.name, service.state, service.message);
-                NewEvent::of_service("service.failed", &service.name, message)
+                NewEvent::of_service(EventType::ServiceFailed, &service.name, message)
             }
             _ => continue,
         };

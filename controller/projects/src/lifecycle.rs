@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
 use supalove_failpoints::failpoint;
+use supalove_proto::v1::ErrorReason;
 
 use super::{
     Projects,
@@ -12,7 +13,7 @@ use super::{
     operations::{self, Failure, NewOperation},
     snapshot::{self, Snapshot},
     transitions::Act,
-    types::{Desired, OperationKind, OperationState, ProjectState},
+    types::{Desired, EventType, OperationKind, OperationState, ProjectState},
     verdict::{self, Ended, Verdict},
 };
 use supalove_core::{
@@ -45,12 +46,12 @@ impl Plan {
 
     /// What `act` makes of a project in this state, or why it may not.
     fn of(act: Act, project: &Snapshot, undo_window: Duration) -> Result<Self> {
-        act.check(project.state)?;
+        act.check(project.state, project.operation.as_ref().map(|open| open.kind))?;
         let unplaced = project.placement.is_none();
         match act {
             Act::Start => Ok(Self::new(OperationKind::Start, Desired::Running)),
             Act::Stop | Act::Restart if unplaced => Err(Error::FailedPrecondition {
-                reason: "NOT_PLACED",
+                reason: ErrorReason::NotPlaced,
                 message: "the project waits for room on a node; cancel its operation or delete it".to_owned(),
             }),
             Act::Stop => Ok(Self::new(OperationKind::Stop, Desired::Stopped)),
@@ -65,7 +66,7 @@ impl Plan {
     fn delete(project: &Snapshot, undo_window: Duration) -> Result<Self> {
         if project.desired == Desired::Removed {
             return Err(Error::FailedPrecondition {
-                reason: "WRONG_STATE",
+                reason: ErrorReason::WrongState,
                 message: "the project's data is being deleted already".to_owned(),
             });
         }
@@ -82,7 +83,7 @@ impl Plan {
         let open = project.desired != Desired::Removed && project.purge_at.is_some() && !project.purge_due;
         let before =
             project.desired_before_delete.filter(|_| open).ok_or_else(|| Error::FailedPrecondition {
-                reason: "UNDO_WINDOW_CLOSED",
+                reason: ErrorReason::UndoWindowClosed,
                 message: "the undo window is over and the data is gone; create a new project".to_owned(),
             })?;
         Ok(Self::new(OperationKind::Undelete, before))
@@ -171,8 +172,13 @@ impl Projects {
         };
         operations::insert(tx, &new).await?;
         let message = plan.kind.as_sql().to_lowercase().replace('_', " ");
-        events::append(tx, &project.project, &NewEvent::new("operation.started", message), Some(operation))
-            .await?;
+        events::append(
+            tx,
+            &project.project,
+            &NewEvent::new(EventType::OperationStarted, message),
+            Some(operation),
+        )
+        .await?;
         failpoint!("controller.act.operation_written", project.project.as_str());
         if let Some(request) = &origin.request {
             requests::record(&mut *tx, request, project.project.as_str(), Some(operation)).await?;
@@ -276,11 +282,16 @@ impl Projects {
 }
 
 fn not_cancellable(why: &str) -> Error {
-    Error::FailedPrecondition { reason: "NOT_CANCELLABLE", message: why.to_owned() }
+    Error::FailedPrecondition { reason: ErrorReason::NotCancellable, message: why.to_owned() }
 }
 
 fn cancelled(id: OperationId, kind: OperationKind, why: &str) -> Ended {
-    Ended { id, kind, state: OperationState::Cancelled, failure: Some(Failure::new("CANCELLED", why)) }
+    Ended {
+        id,
+        kind,
+        state: OperationState::Cancelled,
+        failure: Some(Failure::new(ErrorReason::Cancelled, why)),
+    }
 }
 
 /// First in the lock order, for acts that end in a removal.
@@ -319,10 +330,12 @@ async fn overtake(tx: &mut PgConnection, project: &Snapshot, by: OperationKind) 
     let Some(open) = &project.operation else {
         return Ok(());
     };
-    let why =
-        Failure::new("OVERTAKEN", format!("overtaken by {}", by.as_sql().to_lowercase().replace('_', " ")));
+    let why = Failure::new(
+        ErrorReason::Overtaken,
+        format!("overtaken by {}", by.as_sql().to_lowercase().replace('_', " ")),
+    );
     operations::end(tx, open.id, OperationState::Cancelled, Some(&why)).await?;
-    let event = NewEvent::new("operation.cancelled", why.message.clone());
+    let event = NewEvent::new(EventType::OperationCancelled, why.message.clone());
     events::append(tx, &project.project, &event, Some(open.id)).await
 }
 

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
+use supalove_proto::v1::ErrorReason;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -53,9 +54,9 @@ pub struct Failure {
 
 impl Failure {
     /// Without a service.
-    pub fn new(reason: &str, message: impl Into<String>) -> Self {
+    pub fn new(reason: ErrorReason, message: impl Into<String>) -> Self {
         Self {
-            reason: reason.to_owned(),
+            reason: reason.text().to_owned(),
             message: message.into(),
             service: String::new(),
             log_tail: Vec::new(),
@@ -195,7 +196,7 @@ pub async fn begin(
     Ok(())
 }
 
-/// Ends an open operation; false if it had ended.
+/// Ends an open operation; false if it had ended. One that succeeded tells the end state, not its last step.
 pub async fn end(
     tx: &mut PgConnection,
     id: OperationId,
@@ -204,7 +205,10 @@ pub async fn end(
 ) -> Result<bool> {
     let done = sqlx::query!(
         "UPDATE operations SET state = $2, ended_at = now(), error_reason = $3, error_message = $4, error_service = $5,
-             error_log = $6 WHERE id = $1 AND state IN ('PENDING', 'RUNNING')",
+             error_log = $6, status_message = CASE WHEN $2 <> 'SUCCEEDED' THEN status_message ELSE CASE kind
+                 WHEN 'STOP_PROJECT' THEN 'stopped; data kept' WHEN 'DELETE_PROJECT' THEN 'deleted'
+                 WHEN 'UNDELETE_PROJECT' THEN 'undeleted' ELSE 'up' END END
+         WHERE id = $1 AND state IN ('PENDING', 'RUNNING')",
         id.0,
         state.as_sql(),
         failure.map(|f| f.reason.as_str()),

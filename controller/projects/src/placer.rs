@@ -12,7 +12,7 @@ use super::{
     placement::{self, Outcome, Waiting},
     secrets,
     snapshot::{self, Snapshot},
-    types::OperationState,
+    types::{EventType, OperationState},
     verdict::Verdict,
 };
 use supalove_core::{
@@ -107,7 +107,7 @@ impl Projects {
         events::append(
             &mut tx,
             &project.project,
-            &NewEvent::new("project.placed", "room was found"),
+            &NewEvent::new(EventType::ProjectPlaced, "room was found"),
             Some(operation),
         )
         .await?;
@@ -133,7 +133,7 @@ impl Projects {
             Verdict {
                 state: Some((found.state, reason.clone())),
                 status: Some(reason.clone()),
-                events: vec![NewEvent::new("project.pending", reason.clone())],
+                events: vec![NewEvent::new(EventType::ProjectPending, reason.clone())],
                 ..Verdict::default()
             }
         })

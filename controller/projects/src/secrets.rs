@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use sqlx::PgPool;
-use supalove_proto::node::v1::StackSpec;
+use supalove_proto::{node::v1::StackSpec, v1::ErrorReason};
 
 use super::Projects;
 use supalove_core::{
@@ -86,7 +86,7 @@ async fn newest(db: &PgPool, project: &ProjectRef, name: &str) -> Result<(u64, V
     .fetch_optional(db)
     .await?;
     let row = row.ok_or_else(|| Error::FailedPrecondition {
-        reason: "PROJECT_REMOVED",
+        reason: ErrorReason::ProjectRemoved,
         message: "the project is gone, and its secrets with it".to_owned(),
     })?;
     Ok((row.version.unsigned_abs().into(), row.sealed))

@@ -1,5 +1,7 @@
 //! Projects as callers see them, in PostgreSQL.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, types::Json};
@@ -37,6 +39,13 @@ pub struct Endpoint {
     pub kind: String,
 }
 
+impl Endpoint {
+    /// Only programs on the project's node reach a loopback address.
+    pub fn host_only(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
 /// A project.
 #[derive(Debug, Clone)]
 pub struct Project {
@@ -56,6 +65,8 @@ pub struct Project {
     pub cluster: ClusterId,
     /// Node, once placed.
     pub node: Option<NodeId>,
+    /// Name of that node.
+    pub node_name: Option<String>,
     /// Version of the desired state.
     pub generation: i64,
     /// Services.
@@ -83,6 +94,7 @@ struct Row {
     release: String,
     cluster_id: Uuid,
     node_id: Option<Uuid>,
+    node_name: Option<String>,
     generation: i64,
     services: Json<Vec<ServiceStatus>>,
     endpoints: Json<Vec<Endpoint>>,
@@ -106,6 +118,7 @@ impl TryFrom<Row> for Project {
             release: row.release,
             cluster: ClusterId(row.cluster_id),
             node: row.node_id.map(NodeId),
+            node_name: row.node_name,
             generation: row.generation,
             services: row.services.0,
             endpoints: row.endpoints.0,
@@ -123,17 +136,35 @@ pub async fn get(db: &PgPool, project: &ProjectRef) -> Result<Project> {
     sqlx::query_as!(
         Row,
         r#"SELECT p.ref AS project_ref, p.name, o.slug AS organization, p.state, p.state_reason, p.release, p.cluster_id,
-               l.node_id AS "node_id?", p.generation, p.services AS "services: Json<Vec<ServiceStatus>>",
+               l.node_id AS "node_id?", n.name AS "node_name?", p.generation, p.services AS "services: Json<Vec<ServiceStatus>>",
                (SELECT coalesce(jsonb_agg(to_jsonb(e) - 'project_ref' ORDER BY e.service), '[]')
                 FROM project_endpoints e WHERE e.project_ref = p.ref) AS "endpoints!: Json<Vec<Endpoint>>",
                p.created_at, p.deleted_at, p.purge_at, p.revision, p.event_seq
            FROM projects p JOIN organizations o ON o.id = p.organization_id
-           LEFT JOIN placements l ON l.project_ref = p.ref AND l.role = 'ACTIVE' WHERE p.ref = $1"#,
+           LEFT JOIN placements l ON l.project_ref = p.ref AND l.role = 'ACTIVE'
+           LEFT JOIN nodes n ON n.id = l.node_id WHERE p.ref = $1"#,
         project.as_str(),
     )
     .fetch_one(db)
     .await?
     .try_into()
+}
+
+/// The deleted project that holds a name until its undo window ends, and that time.
+pub async fn deleted_holder(
+    db: &PgPool,
+    organization: OrganizationId,
+    name: &str,
+) -> Result<Option<(ProjectRef, Option<DateTime<Utc>>)>> {
+    let row = sqlx::query!(
+        "SELECT ref, purge_at FROM projects
+         WHERE organization_id = $1 AND name = $2 AND state <> 'REMOVED' AND deleted_at IS NOT NULL",
+        organization.0,
+        name,
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| Ok((row.r#ref.parse().map_err(crate::error::Error::internal)?, row.purge_at))).transpose()
 }
 
 /// What a list shows.
@@ -156,12 +187,13 @@ pub async fn list(db: &PgPool, filter: &Filter) -> Result<Vec<Project>> {
     sqlx::query_as!(
         Row,
         r#"SELECT p.ref AS project_ref, p.name, o.slug AS organization, p.state, p.state_reason, p.release, p.cluster_id,
-               l.node_id AS "node_id?", p.generation, p.services AS "services: Json<Vec<ServiceStatus>>",
+               l.node_id AS "node_id?", n.name AS "node_name?", p.generation, p.services AS "services: Json<Vec<ServiceStatus>>",
                (SELECT coalesce(jsonb_agg(to_jsonb(e) - 'project_ref' ORDER BY e.service), '[]')
                 FROM project_endpoints e WHERE e.project_ref = p.ref) AS "endpoints!: Json<Vec<Endpoint>>",
                p.created_at, p.deleted_at, p.purge_at, p.revision, p.event_seq
            FROM projects p JOIN organizations o ON o.id = p.organization_id
            LEFT JOIN placements l ON l.project_ref = p.ref AND l.role = 'ACTIVE'
+           LEFT JOIN nodes n ON n.id = l.node_id
            WHERE p.state <> 'REMOVED' AND (p.deleted_at IS NULL OR $3)
                AND (p.organization_id = $1 OR ($1::uuid IS NULL AND p.organization_id IN
                    (SELECT organization_id FROM members WHERE user_id = $2)))

@@ -1,8 +1,13 @@
 //! The legal transitions: state × act → go, or what to do instead.
 
-use super::types::ProjectState::{
-    self, ActiveHealthy, ActiveUnhealthy, ComingUp, GoingDown, Inactive, InitFailed, PauseFailed, Pausing,
-    Removed, Resizing, Restarting, RestoreFailed, Restoring, Unknown, Upgrading,
+use supalove_proto::v1::ErrorReason;
+
+use super::types::{
+    OperationKind,
+    ProjectState::{
+        self, ActiveHealthy, ActiveUnhealthy, ComingUp, GoingDown, Inactive, InitFailed, PauseFailed,
+        Pausing, Removed, Resizing, Restarting, RestoreFailed, Restoring, Unknown, Upgrading,
+    },
 };
 use supalove_core::error::{Error, Result};
 
@@ -66,22 +71,30 @@ impl Act {
         }
     }
 
-    /// Go, or FAILED_PRECONDITION with the remedy.
-    pub fn check(self, state: ProjectState) -> Result<()> {
+    /// Go, or FAILED_PRECONDITION with the remedy. `open` is the project's open operation.
+    pub fn check(self, state: ProjectState, open: Option<OperationKind>) -> Result<()> {
         if self.from().contains(&state) {
             return Ok(());
         }
-        let message =
-            format!("a project that is {} cannot be {}; {}", state.as_sql(), self.verb(), remedy(state));
-        Err(Error::FailedPrecondition { reason: "WRONG_STATE", message })
+        let message = format!(
+            "a project that is {} cannot be {}; {}",
+            state.as_sql(),
+            self.verb(),
+            remedy(state, open)
+        );
+        Err(Error::FailedPrecondition { reason: ErrorReason::WrongState, message })
     }
 }
 
-fn remedy(state: ProjectState) -> &'static str {
+fn remedy(state: ProjectState, open: Option<OperationKind>) -> &'static str {
     match state {
-        ComingUp | Pausing | Restarting | Resizing | Restoring | Upgrading => {
-            "wait for its operation to end, or cancel it"
-        }
+        ComingUp | Pausing | Restarting | Resizing | Restoring | Upgrading => match open {
+            // Only these can be taken back: see `Projects::cancel`.
+            Some(OperationKind::Create | OperationKind::Start) => {
+                "wait for its operation to end, or cancel it"
+            }
+            _ => "wait for its operation to end",
+        },
         ActiveHealthy => "it is up",
         ActiveUnhealthy | InitFailed | PauseFailed | RestoreFailed | Unknown => {
             "see its state_reason; stop, start or delete it"
@@ -101,7 +114,7 @@ mod tests {
     #[test]
     fn a_removed_project_takes_no_act_and_every_other_state_has_a_way_out() {
         for state in ProjectState::ALL {
-            let legal = ACTS.iter().filter(|act| act.check(*state).is_ok()).count();
+            let legal = ACTS.iter().filter(|act| act.check(*state, None).is_ok()).count();
             match state {
                 Removed => assert_eq!(legal, 0),
                 Restoring => assert_eq!(legal, 0, "a restore ends by itself"),
@@ -112,7 +125,16 @@ mod tests {
 
     #[test]
     fn the_refusal_says_what_to_do() {
-        let error = Act::Restart.check(Inactive).unwrap_err().to_string();
+        let error = Act::Restart.check(Inactive, None).unwrap_err().to_string();
         assert_eq!(error, "a project that is INACTIVE cannot be restarted; start it first");
+    }
+
+    #[test]
+    fn a_cancel_is_advised_only_where_it_is_possible() {
+        for kind in OperationKind::ALL {
+            let error = Act::Start.check(kind.state(), Some(*kind)).unwrap_err().to_string();
+            let can_be_cancelled = matches!(kind, OperationKind::Create | OperationKind::Start);
+            assert_eq!(error.contains("cancel"), can_be_cancelled, "{kind:?}: {error}");
+        }
     }
 }

@@ -86,6 +86,46 @@ sql_enum! {
     }
 }
 
+text_enum! {
+    /// What happened to a project.
+    EventType {
+        /// It was made.
+        ProjectCreated = "project.created",
+        /// It got a place on a node.
+        ProjectPlaced = "project.placed",
+        /// It waits for room.
+        ProjectPending = "project.pending",
+        /// Network, volumes and files are being prepared.
+        ProjectPreparing = "project.preparing",
+        /// Its node was revoked before the project was removed from it.
+        ProjectAbandoned = "project.abandoned",
+        /// Its state changed.
+        StateChanged = "state.changed",
+        /// A service's image is being pulled.
+        ServicePulling = "service.pulling",
+        /// A service's container was made.
+        ServiceCreated = "service.created",
+        /// A service's container was started.
+        ServiceStarted = "service.started",
+        /// A service is ready.
+        ServiceReady = "service.ready",
+        /// A service is not ready any more, or its container ended.
+        ServiceFailed = "service.failed",
+        /// A service is being stopped.
+        ServiceStopping = "service.stopping",
+        /// A service's container was removed.
+        ServiceRemoved = "service.removed",
+        /// An operation began.
+        OperationStarted = "operation.started",
+        /// An operation succeeded.
+        OperationSucceeded = "operation.succeeded",
+        /// An operation failed.
+        OperationFailed = "operation.failed",
+        /// An operation was cancelled, or overtaken by a later one.
+        OperationCancelled = "operation.cancelled",
+    }
+}
+
 impl OperationState {
     /// It has ended.
     pub fn ended(self) -> bool {
@@ -143,6 +183,13 @@ impl From<OperationState> for pb::OperationState {
     }
 }
 
+impl From<EventType> for pb::ProjectEventType {
+    fn from(event: EventType) -> Self {
+        let name = event.as_sql().to_ascii_uppercase().replace('.', "_");
+        Self::from_str_name(&format!("PROJECT_EVENT_TYPE_{name}")).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +202,9 @@ mod tests {
         }
         for kind in OperationKind::ALL {
             assert_ne!(pb::OperationKind::from(*kind), pb::OperationKind::Unspecified, "{kind:?}");
+        }
+        for event in EventType::ALL {
+            assert_ne!(pb::ProjectEventType::from(*event), pb::ProjectEventType::Unspecified, "{event:?}");
         }
         for state in OperationState::ALL {
             assert_ne!(pb::OperationState::from(*state), pb::OperationState::Unspecified, "{state:?}");

@@ -10,7 +10,7 @@ use super::{
     removal,
     snapshot::Snapshot,
     store::ServiceStatus,
-    types::{OperationKind, OperationState, ProjectState},
+    types::{EventType, OperationKind, OperationState, ProjectState},
 };
 use supalove_core::{
     error::{Error, Result},
@@ -171,7 +171,7 @@ pub async fn write_in(tx: &mut PgConnection, project: &Snapshot, verdict: &Verdi
         } else {
             format!("{}: {reason}", state.as_sql())
         };
-        let event = NewEvent::new("state.changed", message);
+        let event = NewEvent::new(EventType::StateChanged, message);
         events::append(tx, &project.project, &event, project.operation.as_ref().map(|o| o.id)).await?;
     }
     Ok(true)
@@ -215,14 +215,16 @@ async fn write_operation(tx: &mut PgConnection, project: &Snapshot, verdict: &Ve
 fn end_event(ended: &Ended) -> NewEvent {
     let what = ended.kind.as_sql().to_lowercase().replace('_', " ");
     match (&ended.state, &ended.failure) {
-        (OperationState::Succeeded, _) => NewEvent::new("operation.succeeded", format!("{what}: done")),
+        (OperationState::Succeeded, _) => {
+            NewEvent::new(EventType::OperationSucceeded, format!("{what}: done"))
+        }
         (OperationState::Cancelled, Some(why)) => {
-            NewEvent::new("operation.cancelled", format!("{what}: {}", why.message))
+            NewEvent::new(EventType::OperationCancelled, format!("{what}: {}", why.message))
         }
         (_, Some(why)) => {
-            NewEvent::of_service("operation.failed", &why.service, format!("{what}: {}", why.message))
+            NewEvent::of_service(EventType::OperationFailed, &why.service, format!("{what}: {}", why.message))
         }
-        (_, None) => NewEvent::new("operation.failed", what),
+        (_, None) => NewEvent::new(EventType::OperationFailed, what),
     }
 }
 

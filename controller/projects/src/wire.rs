@@ -21,9 +21,10 @@ impl From<Project> for pb::Project {
             release: p.release,
             cluster_id: p.cluster.to_string(),
             node_id: p.node.map(|n| n.to_string()).unwrap_or_default(),
+            node_name: p.node_name.clone().unwrap_or_default(),
             generation: p.generation.unsigned_abs(),
             services: p.services.into_iter().map(Into::into).collect(),
-            endpoints: p.endpoints.into_iter().map(Into::into).collect(),
+            endpoints: endpoints(p.endpoints, p.node_name.unwrap_or_default()),
             create_time: Some(timestamp(p.created_at)),
             delete_time: p.deleted_at.map(timestamp),
             purge_time: p.purge_at.map(timestamp),
@@ -34,14 +35,32 @@ impl From<Project> for pb::Project {
 
 impl From<ServiceStatus> for pb::ProjectServiceStatus {
     fn from(s: ServiceStatus) -> Self {
-        Self { name: s.name, state: s.state, message: s.message }
+        let state = pb::ServiceState::from_str_name(&format!("SERVICE_STATE_{}", s.state));
+        Self { name: s.name, state: state.unwrap_or_default().into(), message: s.message }
     }
 }
 
-impl From<Endpoint> for pb::Endpoint {
-    fn from(e: Endpoint) -> Self {
-        Self { service: e.service, scheme: e.scheme, host: e.host, port: e.port.unsigned_abs(), kind: e.kind }
-    }
+/// Addresses of a project, and on which host one of a loopback address is reached.
+fn endpoints(endpoints: Vec<Endpoint>, node: String) -> Vec<pb::Endpoint> {
+    let encoded = |e: Endpoint| {
+        let host_only = e.host_only();
+        let scheme = pb::EndpointScheme::from_str_name(&with_prefix("ENDPOINT_SCHEME_", &e.scheme));
+        let kind = pb::EndpointKind::from_str_name(&with_prefix("ENDPOINT_KIND_", &e.kind));
+        pb::Endpoint {
+            service: e.service,
+            scheme: scheme.unwrap_or_default().into(),
+            host: e.host,
+            port: e.port.unsigned_abs(),
+            kind: kind.unwrap_or_default().into(),
+            host_only,
+            node: if host_only { node.clone() } else { String::new() },
+        }
+    };
+    endpoints.into_iter().map(encoded).collect()
+}
+
+fn with_prefix(prefix: &str, word: &str) -> String {
+    format!("{prefix}{}", word.to_ascii_uppercase())
 }
 
 impl From<Event> for pb::ProjectEvent {
@@ -49,7 +68,7 @@ impl From<Event> for pb::ProjectEvent {
         Self {
             seq: e.seq.unsigned_abs(),
             time: Some(timestamp(e.at)),
-            r#type: e.kind,
+            r#type: pb::ProjectEventType::from(e.kind).into(),
             message: e.message,
             service: e.service,
             percent: e.percent.unsigned_abs(),

@@ -57,6 +57,7 @@ struct Objects {
     operation_id: String,
     node_id: String,
     authority_id: String,
+    join_token_id: String,
 }
 
 fn methods() -> Vec<MethodDescriptor> {
@@ -85,6 +86,7 @@ fn request(method: &MethodDescriptor, rule: &Rule, objects: &Objects) -> Vec<u8>
             "operation_id" => &objects.operation_id,
             "node_id" => &objects.node_id,
             "authority_id" => &objects.authority_id,
+            "join_token_id" => &objects.join_token_id,
             _ => continue,
         };
         assert!(matches!(field.kind(), Kind::String));
@@ -142,11 +144,16 @@ async fn owner_objects(owner: &Api, organization: &str) -> Objects {
         operation_id: operation.id,
         node_id: FLEET.0.to_owned(),
         authority_id: FLEET.1.to_owned(),
+        join_token_id: FLEET.2.to_owned(),
     }
 }
 
-/// A node and a root of the fleet, for the operator's methods.
-const FLEET: (&str, &str) = ("nod_00000000000000000000000000000001", "aut_00000000000000000000000000000002");
+/// A node, a root and a join token of the fleet, for the operator's methods.
+const FLEET: (&str, &str, &str) = (
+    "nod_00000000000000000000000000000001",
+    "aut_00000000000000000000000000000002",
+    "jtk_00000000000000000000000000000003",
+);
 
 /// What the table says about a principal, in codes that must, or must not, come.
 fn judge(rule: &Rule, principal: &str, code: Code) -> Result<(), String> {

@@ -7,7 +7,7 @@ use std::{
 
 use axum::{Router, http::StatusCode, routing::get};
 use supalove_proto::v1::{
-    CancelOperationRequest, GetOperationRequest, Operation, OperationState, ProjectState,
+    CancelOperationRequest, GetOperationRequest, Operation, OperationState, ProjectEventType, ProjectState,
 };
 use supalove_system_tests::{Fleet, Options, SLACK, copy_core, docker, labelled, wait_for};
 use tempfile::TempDir;
@@ -164,7 +164,10 @@ fn functions_dir(agent: &Path, project_ref: &str) -> PathBuf {
 
 async fn times_started(fleet: &Fleet, project_ref: &str, service: &str) -> usize {
     let events = fleet.api.events(project_ref).await;
-    events.iter().filter(|event| event.r#type == "service.started" && event.service == service).count()
+    events
+        .iter()
+        .filter(|event| event.r#type() == ProjectEventType::ServiceStarted && event.service == service)
+        .count()
 }
 
 #[tokio::test(flavor = "multi_thread")]

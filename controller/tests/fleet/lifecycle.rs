@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use supalove_proto::v1::{
-    OperationState, ProjectState, RestartProjectRequest, StartProjectRequest, StopProjectRequest,
-    UndeleteProjectRequest, WatchProjectRequest, watch_project_response::Message,
+    OperationState, ProjectEventType, ProjectState, RestartProjectRequest, ServiceState, StartProjectRequest,
+    StopProjectRequest, UndeleteProjectRequest, WatchProjectRequest, watch_project_response::Message,
 };
 use supalove_system_tests::{Agent, Api, Controller, docker, labelled};
 
@@ -42,13 +42,14 @@ async fn a_project_is_created_answers_stops_starts_and_restarts() {
     let (controller, api, _agent) = fleet().await;
     let project = api.create_healthy("first", "core").await;
     let project_ref = project.r#ref.as_str();
-    assert!(project.services.iter().all(|s| s.state == "HEALTHY"), "{:?}", project.services);
+    assert!(project.services.iter().all(|s| s.state() == ServiceState::Healthy), "{:?}", project.services);
 
     let connection = api.connection(project_ref).await;
+    let secrets = api.secrets(project_ref).await;
     let hello = reqwest::get(format!("{}/functions/v1/hello?name=Ada", connection.api_url)).await.unwrap();
     assert!(hello.status().is_success());
     assert!(hello.text().await.unwrap().contains("Ada"));
-    let database = tenant(&connection.db_url).await;
+    let database = tenant(&secrets.db_url).await;
     database
         .batch_execute("CREATE TABLE notes (body text); INSERT INTO notes VALUES ('kept')")
         .await
@@ -68,13 +69,8 @@ async fn a_project_is_created_answers_stops_starts_and_restarts() {
 
     succeed(&api, api.projects().start_project(start(project_ref)).await.unwrap().into_inner().operation)
         .await;
-    let after = api.connection(project_ref).await;
-    assert_eq!(
-        (after.api_url, after.db_url.clone()),
-        (connection.api_url, connection.db_url),
-        "ports do not change"
-    );
-    let rows = tenant(&after.db_url).await.query("SELECT body FROM notes", &[]).await.unwrap();
+    assert_eq!(api.connection(project_ref).await, connection, "ports do not change");
+    let rows = tenant(&secrets.db_url).await.query("SELECT body FROM notes", &[]).await.unwrap();
     assert_eq!(rows[0].get::<_, String>(0), "kept");
 
     let filter = format!("label=supalove.project={project_ref}");
@@ -101,8 +97,8 @@ async fn a_delete_without_a_window_leaves_nothing_and_one_with_a_window_can_be_u
     let (controller, api, agent) = fleet().await;
     let project = api.create_healthy("kept", "core").await;
     let project_ref = project.r#ref.as_str();
-    let connection = api.connection(project_ref).await;
-    let database = tenant(&connection.db_url).await;
+    let secrets = api.secrets(project_ref).await;
+    let database = tenant(&secrets.db_url).await;
     database
         .batch_execute("CREATE TABLE rows (id int); INSERT INTO rows SELECT generate_series(1, 10000)")
         .await
@@ -122,7 +118,7 @@ async fn a_delete_without_a_window_leaves_nothing_and_one_with_a_window_can_be_u
     succeed(&api, api.projects().undelete_project(undelete.clone()).await.unwrap().into_inner().operation)
         .await;
     assert_eq!(api.project(project_ref).await.state(), ProjectState::ActiveHealthy);
-    let count = tenant(&connection.db_url).await.query_one("SELECT count(*) FROM rows", &[]).await.unwrap();
+    let count = tenant(&secrets.db_url).await.query_one("SELECT count(*) FROM rows", &[]).await.unwrap();
     assert_eq!(count.get::<_, i64>(0), 10_000);
 
     assert_eq!(api.delete(project_ref, 0).await.state(), OperationState::Succeeded);
@@ -227,7 +223,7 @@ async fn a_watch_shows_every_event_once_and_resumes_where_it_was() {
             match message.unwrap().message.unwrap() {
                 Message::Event(event) => {
                     seen.push(event.seq);
-                    if event.r#type == "operation.succeeded" || seen.len() == limit {
+                    if event.r#type() == ProjectEventType::OperationSucceeded || seen.len() == limit {
                         break;
                     }
                 }

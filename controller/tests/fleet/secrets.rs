@@ -62,7 +62,7 @@ async fn secrets(controller: &Controller, api: &Api, join_token: String) -> Vec<
     let tokens = api.auth().sign_in(request).await.unwrap().into_inner().tokens.unwrap();
     let file = |name: &str| fs::read_to_string(controller.dir.path().join(name)).unwrap().trim().to_owned();
     let project_ref = api.create_healthy("canary-project", "core").await.r#ref;
-    let keys = api.keys(&project_ref).await;
+    let revealed = api.secrets(&project_ref).await;
     let mut all = vec![
         ("password".to_owned(), PASSWORD.to_owned()),
         ("join token".to_owned(), join_token.rsplit('.').next().unwrap().to_owned()),
@@ -70,9 +70,9 @@ async fn secrets(controller: &Controller, api: &Api, join_token: String) -> Vec<
         ("refresh token".to_owned(), tokens.refresh_token),
         ("setup token".to_owned(), file("setup-token")),
         ("master key".to_owned(), file("master.key")),
-        ("anon key".to_owned(), keys.anon_key),
-        ("service role key".to_owned(), keys.service_role_key),
-        ("tenant's database password".to_owned(), api.connection(&project_ref).await.db_password),
+        ("anon key".to_owned(), api.keys(&project_ref).await.anon_key),
+        ("service role key".to_owned(), revealed.service_role_key),
+        ("tenant's database password".to_owned(), revealed.db_password),
     ];
     for (service, name) in [("postgres", "POSTGRES_PASSWORD"), ("functions", "JWT_SECRET")] {
         let container = format!("supalove_{project_ref}_{service}");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use supalove_proto::node::v1::GoodbyeReason;
+use supalove_proto::{node::v1::GoodbyeReason, v1::NodeAlarmReason};
 use supalove_system_tests::{Agent, AgentOptions, Controller, Heard, Holder, Options, SLACK, Stub, wait_for};
 
 /// How long the newest is left in peace.
@@ -29,7 +29,7 @@ async fn a_copied_identity_raises_an_alarm_and_does_not_flap() {
         api.nodes().await.remove(0).alarms.into_iter().next()
     })
     .await;
-    assert_eq!(alarm.reason, "DUPLICATE_IDENTITY");
+    assert_eq!(alarm.reason(), NodeAlarmReason::DuplicateIdentity);
     let own_boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     assert!(alarm.message.contains("11111111-2222-3333-4444-555555555555"), "{}", alarm.message);
     assert!(alarm.message.contains(own_boot.trim()), "{}", alarm.message);

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use supalove_certs::tls::NodeChannel;
-use supalove_proto::v1::{GetNodeRequest, NodeState, OperationState, ProjectState, RevokeNodeRequest};
+use supalove_proto::v1::{
+    GetNodeRequest, NodeState, OperationState, ProjectEventType, ProjectState, RevokeNodeRequest,
+};
 use supalove_system_tests::{Agent, Audited, Controller, Heard, Holder, SLACK, STUB_RUN, Stub, wait_for};
 use tokio::io::AsyncReadExt as _;
 use tonic_types::StatusExt as _;
@@ -121,7 +123,8 @@ async fn a_project_on_a_revoked_node_can_be_deleted() {
     assert_eq!(deleted.state(), OperationState::Succeeded, "{deleted:#?}");
     assert_eq!(api.project(&project).await.state(), ProjectState::Removed);
     let events = api.events(&project).await;
-    let told = events.iter().find(|event| event.r#type == "project.abandoned").expect("an event");
+    let told =
+        events.iter().find(|event| event.r#type() == ProjectEventType::ProjectAbandoned).expect("an event");
     assert!(told.message.contains("stay on that host"), "{}", told.message);
     assert_eq!(controller.database.rows().await.held().await, (0, 0, 0));
 }

@@ -9,11 +9,11 @@ use supalove_proto::v1::{
     CreateJoinTokenRequest, CreateOrganizationRequest, CreateProjectRequest, CreateProjectResponse,
     DeleteProjectRequest, GetProjectApiKeysRequest, GetProjectApiKeysResponse, GetProjectConnectionRequest,
     GetProjectConnectionResponse, GetProjectRequest, ListNodesRequest, ListProjectEventsRequest, Node,
-    NodeState, Operation, OperationState, Project, ProjectEvent, ProjectState, SetUpRequest, SignInRequest,
-    WaitOperationRequest, auth_service_client::AuthServiceClient,
-    authority_service_client::AuthorityServiceClient, cluster_service_client::ClusterServiceClient,
-    operation_service_client::OperationServiceClient, organization_service_client::OrganizationServiceClient,
-    project_service_client::ProjectServiceClient,
+    NodeState, Operation, OperationState, Project, ProjectEvent, ProjectState, RevealProjectSecretsRequest,
+    RevealProjectSecretsResponse, SetUpRequest, SignInRequest, WaitOperationRequest,
+    auth_service_client::AuthServiceClient, authority_service_client::AuthorityServiceClient,
+    cluster_service_client::ClusterServiceClient, operation_service_client::OperationServiceClient,
+    organization_service_client::OrganizationServiceClient, project_service_client::ProjectServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -166,6 +166,12 @@ impl Api {
     pub async fn keys(&self, project_ref: &str) -> GetProjectApiKeysResponse {
         let request = GetProjectApiKeysRequest { project_ref: project_ref.into() };
         self.projects().get_project_api_keys(request).await.unwrap().into_inner()
+    }
+
+    /// Its secrets.
+    pub async fn secrets(&self, project_ref: &str) -> RevealProjectSecretsResponse {
+        let request = RevealProjectSecretsRequest { project_ref: project_ref.into() };
+        self.projects().reveal_project_secrets(request).await.unwrap().into_inner()
     }
 
     /// How to connect to it.

@@ -40,13 +40,14 @@ impl Fleet {
     pub async fn project(&self, name: &str, release: &str) -> Tenant {
         let project_ref = self.api.create_healthy(name, release).await.r#ref;
         let keys = self.api.keys(&project_ref).await;
+        let secrets = self.api.secrets(&project_ref).await;
         let connection = self.api.connection(&project_ref).await;
         Tenant {
             project_ref,
             gateway: Server::new(&connection.api_url),
             anon_key: keys.anon_key,
-            service_role_key: keys.service_role_key,
-            db_url: connection.db_url,
+            service_role_key: secrets.service_role_key,
+            db_url: secrets.db_url,
         }
     }
 }

@@ -1,23 +1,25 @@
-//! The commands that change a project. Each starts an operation and, unless told otherwise, waits for it.
+//! The commands that change a project. Each starts an operation and, unless told otherwise, waits for it. The last line
+//! says the state that the project is in then, and the next step.
 
 use supalove_proto::v1::{
-    CreateProjectRequest, DeleteProjectRequest, DeleteProjectResponse, Operation, RestartProjectRequest,
-    RestartProjectResponse, StartProjectRequest, StartProjectResponse, StopProjectRequest,
-    StopProjectResponse, UndeleteProjectRequest, UndeleteProjectResponse,
+    CreateProjectRequest, DeleteProjectRequest, DeleteProjectResponse, Operation, Project, ProjectState,
+    RestartProjectRequest, RestartProjectResponse, StartProjectRequest, StartProjectResponse,
+    StopProjectRequest, StopProjectResponse, UndeleteProjectRequest, UndeleteProjectResponse,
     project_service_client::ProjectServiceClient,
 };
 
-use super::{Change, Create, Delete, Waiting, show};
+use super::{Change, ChangeNamed, Create, Delete, Waiting, now, show};
 use crate::{
-    commands::{Context, operations, required},
+    commands::{Context, operations, required, resolve},
     confirm,
     error::Error,
-    progress, span,
+    output::clean,
+    progress, span, table,
 };
 
 pub async fn create(context: &Context, arguments: Create) -> Result<(), Error> {
     let request = CreateProjectRequest {
-        organization: arguments.organization,
+        organization: resolve::organization(context, arguments.organization.as_deref()).await?,
         name: arguments.name,
         release: arguments.release,
         cluster: arguments.cluster,
@@ -30,63 +32,74 @@ pub async fn create(context: &Context, arguments: Create) -> Result<(), Error> {
         })
         .await?;
     let project_ref = required(answer.project.as_ref(), "project")?.r#ref.clone();
-    if !context.quiet {
-        eprintln!("project {project_ref}");
-    }
     answer.operation = Some(wait(context, answer.operation, &arguments.waiting).await?);
     if !arguments.waiting.no_wait {
-        answer.project = super::fetch(context, project_ref).await?.project;
+        answer.project = Some(now(context, &project_ref).await?);
     }
+    let last = last_words(answer.project.as_ref(), answer.operation.as_ref());
     context.output.answer("CreateProjectResponse", &answer, |answer| {
-        let operation = operations::one(answer.operation.as_ref());
-        format!("{}\n\n{operation}", show::project(answer.project.as_ref()).trim_end())
+        let name = answer.project.as_ref().map(handle).unwrap_or_default();
+        if arguments.waiting.no_wait {
+            return last;
+        }
+        format!(
+            "{last}\n  ref       {project_ref}\n  keys      supalove projects keys {name}\n  database  \
+             supalove projects connection {name}"
+        )
     })
 }
 
 pub async fn start(context: &Context, arguments: Change) -> Result<(), Error> {
+    let project_ref = arguments.which.resolve(context).await?;
     let request =
-        StartProjectRequest { request_id: arguments.request_id.get(), project_ref: arguments.project };
+        StartProjectRequest { request_id: arguments.request_id.get(), project_ref: project_ref.clone() };
     let answer = context
         .client
         .call(request, |channel, request| async move {
             ProjectServiceClient::new(channel).start_project(request).await
         })
         .await?;
-    let operation = Some(wait(context, answer.operation, &arguments.waiting).await?);
-    let answer = StartProjectResponse { operation };
-    context.output.answer("StartProjectResponse", &answer, |a| operations::one(a.operation.as_ref()))
+    let operation = wait(context, answer.operation, &arguments.waiting).await?;
+    let last = ended(context, &project_ref, &operation, &arguments.waiting).await?;
+    let answer = StartProjectResponse { operation: Some(operation) };
+    context.output.answer("StartProjectResponse", &answer, |_| last)
 }
 
 pub async fn stop(context: &Context, arguments: Change) -> Result<(), Error> {
+    let project_ref = arguments.which.resolve(context).await?;
     let request =
-        StopProjectRequest { request_id: arguments.request_id.get(), project_ref: arguments.project };
+        StopProjectRequest { request_id: arguments.request_id.get(), project_ref: project_ref.clone() };
     let answer = context
         .client
         .call(request, |channel, request| async move {
             ProjectServiceClient::new(channel).stop_project(request).await
         })
         .await?;
-    let operation = Some(wait(context, answer.operation, &arguments.waiting).await?);
-    let answer = StopProjectResponse { operation };
-    context.output.answer("StopProjectResponse", &answer, |a| operations::one(a.operation.as_ref()))
+    let operation = wait(context, answer.operation, &arguments.waiting).await?;
+    let last = ended(context, &project_ref, &operation, &arguments.waiting).await?;
+    let answer = StopProjectResponse { operation: Some(operation) };
+    context.output.answer("StopProjectResponse", &answer, |_| last)
 }
 
 pub async fn restart(context: &Context, arguments: Change) -> Result<(), Error> {
+    let project_ref = arguments.which.resolve(context).await?;
     let request =
-        RestartProjectRequest { request_id: arguments.request_id.get(), project_ref: arguments.project };
+        RestartProjectRequest { request_id: arguments.request_id.get(), project_ref: project_ref.clone() };
     let answer = context
         .client
         .call(request, |channel, request| async move {
             ProjectServiceClient::new(channel).restart_project(request).await
         })
         .await?;
-    let operation = Some(wait(context, answer.operation, &arguments.waiting).await?);
-    let answer = RestartProjectResponse { operation };
-    context.output.answer("RestartProjectResponse", &answer, |a| operations::one(a.operation.as_ref()))
+    let operation = wait(context, answer.operation, &arguments.waiting).await?;
+    let last = ended(context, &project_ref, &operation, &arguments.waiting).await?;
+    let answer = RestartProjectResponse { operation: Some(operation) };
+    context.output.answer("RestartProjectResponse", &answer, |_| last)
 }
 
 pub async fn delete(context: &Context, arguments: Delete) -> Result<(), Error> {
     let change = arguments.change;
+    let project_ref = resolve::project(context, Some(&change.project)).await?;
     if !arguments.yes {
         let question = if arguments.undo_window.is_zero() {
             "This deletes the project and its data at once."
@@ -97,7 +110,7 @@ pub async fn delete(context: &Context, arguments: Delete) -> Result<(), Error> {
     }
     let request = DeleteProjectRequest {
         request_id: change.request_id.get(),
-        project_ref: change.project,
+        project_ref: project_ref.clone(),
         undo_window: Some(span::to_proto(arguments.undo_window)),
     };
     let answer = context
@@ -106,23 +119,26 @@ pub async fn delete(context: &Context, arguments: Delete) -> Result<(), Error> {
             ProjectServiceClient::new(channel).delete_project(request).await
         })
         .await?;
-    let operation = Some(wait(context, answer.operation, &change.waiting).await?);
-    let answer = DeleteProjectResponse { operation };
-    context.output.answer("DeleteProjectResponse", &answer, |a| operations::one(a.operation.as_ref()))
+    let operation = wait(context, answer.operation, &change.waiting).await?;
+    let last = ended(context, &project_ref, &operation, &change.waiting).await?;
+    let answer = DeleteProjectResponse { operation: Some(operation) };
+    context.output.answer("DeleteProjectResponse", &answer, |_| last)
 }
 
-pub async fn undelete(context: &Context, arguments: Change) -> Result<(), Error> {
+pub async fn undelete(context: &Context, arguments: ChangeNamed) -> Result<(), Error> {
+    let project_ref = resolve::project(context, Some(&arguments.project)).await?;
     let request =
-        UndeleteProjectRequest { request_id: arguments.request_id.get(), project_ref: arguments.project };
+        UndeleteProjectRequest { request_id: arguments.request_id.get(), project_ref: project_ref.clone() };
     let answer = context
         .client
         .call(request, |channel, request| async move {
             ProjectServiceClient::new(channel).undelete_project(request).await
         })
         .await?;
-    let operation = Some(wait(context, answer.operation, &arguments.waiting).await?);
-    let answer = UndeleteProjectResponse { operation };
-    context.output.answer("UndeleteProjectResponse", &answer, |a| operations::one(a.operation.as_ref()))
+    let operation = wait(context, answer.operation, &arguments.waiting).await?;
+    let last = ended(context, &project_ref, &operation, &arguments.waiting).await?;
+    let answer = UndeleteProjectResponse { operation: Some(operation) };
+    context.output.answer("UndeleteProjectResponse", &answer, |_| last)
 }
 
 /// The operation at its end, or as it is if the caller does not wait.
@@ -136,4 +152,87 @@ async fn wait(
         return Ok(operation);
     }
     progress::follow(&context.client, &operation, context.quiet, waiting.wait_timeout).await
+}
+
+/// What a command about an existing project says at its end. Programs have the answer and need no further call.
+async fn ended(
+    context: &Context,
+    project_ref: &str,
+    operation: &Operation,
+    waiting: &Waiting,
+) -> Result<String, Error> {
+    if !context.output.is_text() {
+        return Ok(String::new());
+    }
+    let project = if waiting.no_wait { None } else { Some(now(context, project_ref).await?) };
+    Ok(last_words(project.as_ref(), Some(operation)))
+}
+
+/// The end state in a sentence, with the next step. Without a project, or with one that still moves: the operation.
+fn last_words(project: Option<&Project>, operation: Option<&Operation>) -> String {
+    let Some(project) = project else {
+        return operations::one(operation);
+    };
+    let name = handle(project);
+    let words = match project.state() {
+        ProjectState::ActiveHealthy => match show::api_address(project) {
+            Some(address) => format!("{name} is up: {address}"),
+            None => format!("{name} is up"),
+        },
+        ProjectState::Inactive => format!("{name} is stopped; its data is kept"),
+        ProjectState::GoingDown if project.purge_time.is_some() => format!(
+            "{name} is deleted; its data is kept until {}\nundo with: supalove projects undelete {name}",
+            table::time(project.purge_time.as_ref())
+        ),
+        ProjectState::Removed => format!("{name} is deleted, with its data"),
+        _ => return operations::one(operation),
+    };
+    words.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+/// How a command names the project: by its name if a shell takes it as one word, else by its ref.
+fn handle(project: &Project) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let name = &project.name;
+    let usable = !name.is_empty() && !name.starts_with('-') && name.chars().all(plain);
+    if usable { name.clone() } else { project.r#ref.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use supalove_proto::v1::{Endpoint, EndpointScheme};
+
+    use super::*;
+
+    fn project(state: ProjectState) -> Project {
+        let gateway = Endpoint {
+            service: "gateway".into(),
+            scheme: EndpointScheme::Http.into(),
+            host: "127.0.0.1".into(),
+            port: 5500,
+            ..Default::default()
+        };
+        Project { name: "demo".into(), state: state.into(), endpoints: vec![gateway], ..Default::default() }
+    }
+
+    #[test]
+    fn the_last_words_are_the_end_state() {
+        let said = |state| last_words(Some(&project(state)), None);
+        assert_eq!(said(ProjectState::ActiveHealthy), "demo is up: http://127.0.0.1:5500");
+        assert_eq!(said(ProjectState::Inactive), "demo is stopped; its data is kept");
+        assert_eq!(said(ProjectState::Removed), "demo is deleted, with its data");
+        let purge_time = Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 });
+        let deleted = Project { purge_time, ..project(ProjectState::GoingDown) };
+        assert_eq!(
+            last_words(Some(&deleted), None),
+            "demo is deleted; its data is kept until 2023-11-14 22:13:20Z\n\
+             undo with: supalove projects undelete demo"
+        );
+    }
+
+    #[test]
+    fn a_name_that_a_shell_would_split_is_replaced_by_the_ref() {
+        let odd = Project { name: "a b".into(), r#ref: "abc".into(), ..Default::default() };
+        assert_eq!(handle(&odd), "abc");
+    }
 }

@@ -1,14 +1,25 @@
 //! Projects and their events as text.
 
-use supalove_proto::v1::{Endpoint, Project, ProjectEvent};
+use supalove_proto::v1::{Endpoint, EndpointScheme, Project, ProjectEvent, ProjectServiceStatus};
 
 use crate::{output::clean, table};
 
 /// A list of projects.
-pub fn projects(projects: &[Project]) -> String {
-    let rows = projects.iter().map(row).collect();
+pub fn projects(projects: &[Project], wide: bool) -> String {
     let header = ["REF", "NAME", "ORGANIZATION", "STATE", "RELEASE", "CREATED"];
-    table::rows(header, rows, "no projects")
+    if !wide {
+        return table::rows(header, projects.iter().map(row).collect(), "no projects");
+    }
+    let more = ["NODE", "API", "DATA GOES", "REASON"];
+    let rows = projects.iter().map(|project| table::joined(row(project), wide_row(project))).collect();
+    table::rows::<10>(table::joined(header, more), rows, "no projects")
+}
+
+/// The gateway's address, if the project has one.
+pub fn api_address(project: &Project) -> Option<String> {
+    let http =
+        |endpoint: &&Endpoint| matches!(endpoint.scheme(), EndpointScheme::Http | EndpointScheme::Https);
+    project.endpoints.iter().find(http).map(url)
 }
 
 /// One project with its services.
@@ -23,15 +34,14 @@ pub fn project(project: Option<&Project>) -> String {
         ("because", project.state_reason.clone()),
         ("release", project.release.clone()),
         ("cluster", project.cluster_id.clone()),
-        ("node", project.node_id.clone()),
+        ("node", node(&project)),
         ("generation", project.generation.to_string()),
         ("endpoints", endpoints.join(", ")),
         ("created", table::time(project.create_time.as_ref())),
         ("deleted", table::time(project.delete_time.as_ref())),
         ("data goes", table::time(project.purge_time.as_ref())),
     ]);
-    let services =
-        project.services.iter().map(|s| [s.name.clone(), s.state.clone(), s.message.clone()]).collect();
+    let services = project.services.iter().map(service).collect();
     format!("{head}\n\n{}", table::rows(["SERVICE", "STATE", "MESSAGE"], services, ""))
 }
 
@@ -43,7 +53,7 @@ pub fn events(events: &[ProjectEvent]) -> String {
             [
                 event.seq.to_string(),
                 table::time(event.time.as_ref()),
-                event.r#type.clone(),
+                table::event_type(event),
                 event.service.clone(),
                 message(event),
             ]
@@ -59,13 +69,13 @@ pub fn event(event: &ProjectEvent) -> String {
         service => format!("{service}: "),
     };
     let time = table::time(event.time.as_ref());
-    clean(&format!("{time} #{} {} {service}{}", event.seq, event.r#type, message(event)))
+    clean(&format!("{time} #{} {} {service}{}", event.seq, table::event_type(event), message(event)))
 }
 
 /// A project's state as a line.
 pub fn state(project: &Project) -> String {
     let services: Vec<String> =
-        project.services.iter().map(|service| format!("{} {}", service.name, service.state)).collect();
+        project.services.iter().map(|s| format!("{} {}", s.name, table::service_state(s))).collect();
     let reason = match project.state_reason.as_str() {
         "" => String::new(),
         reason => format!(" - {reason}"),
@@ -85,8 +95,34 @@ fn row(project: &Project) -> [String; 6] {
     ]
 }
 
+fn wide_row(project: &Project) -> [String; 4] {
+    [
+        project.node_name.clone(),
+        api_address(project).unwrap_or_default(),
+        table::time(project.purge_time.as_ref()),
+        project.state_reason.clone(),
+    ]
+}
+
+fn service(service: &ProjectServiceStatus) -> [String; 3] {
+    [service.name.clone(), table::service_state(service).to_owned(), service.message.clone()]
+}
+
+fn node(project: &Project) -> String {
+    match project.node_name.as_str() {
+        "" => project.node_id.clone(),
+        name => format!("{name} ({})", project.node_id),
+    }
+}
+
+fn url(endpoint: &Endpoint) -> String {
+    let scheme = table::short(endpoint.scheme().as_str_name(), "ENDPOINT_SCHEME_").to_ascii_lowercase();
+    format!("{scheme}://{}:{}", endpoint.host, endpoint.port)
+}
+
 fn address(endpoint: &Endpoint) -> String {
-    format!("{} {}://{}:{}", endpoint.service, endpoint.scheme, endpoint.host, endpoint.port)
+    let address = format!("{} {}", endpoint.service, url(endpoint));
+    if endpoint.host_only { format!("{address} (on {} only)", endpoint.node) } else { address }
 }
 
 fn message(event: &ProjectEvent) -> String {

@@ -15,20 +15,26 @@ pub fn parse_state(text: &str) -> Result<ProjectState, String> {
 }
 
 pub async fn run(context: &Context, arguments: &Watch) -> Result<(), Error> {
+    let project_ref = arguments.which.resolve(context).await?;
     let mut state = ProjectState::Unspecified;
     tokio::select! {
-        ended = follow(context, arguments, &mut state) => return ended,
+        ended = follow(context, &project_ref, arguments, &mut state) => return ended,
         signal = tokio::signal::ctrl_c() => return Ok(signal?),
         () = sleep(arguments.limit) => {}
     }
     if arguments.until.is_none() {
         return Ok(());
     }
-    Err(Error::NotYet { project_ref: arguments.project.clone(), state: table::project_state(state).into() })
+    Err(Error::NotYet { project_ref, state: table::project_state(state).into() })
 }
 
-async fn follow(context: &Context, arguments: &Watch, state: &mut ProjectState) -> Result<(), Error> {
-    let mut watch = watch::Watch::new(&context.client, &arguments.project, arguments.after);
+async fn follow(
+    context: &Context,
+    project_ref: &str,
+    arguments: &Watch,
+    state: &mut ProjectState,
+) -> Result<(), Error> {
+    let mut watch = watch::Watch::new(&context.client, project_ref, arguments.after);
     loop {
         let answer = watch.next().await?;
         context.output.item("WatchProjectResponse", &answer, text)?;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use supalove_proto::v1::{Operation, OperationState, SessionTokens, User, WatchProjectResponse};
+use supalove_proto::v1::{Operation, OperationState, Project, SessionTokens, User, WatchProjectResponse};
 use tonic::{Request, Status};
 
 pub const PASSWORD: &str = "correct horse battery";
@@ -37,6 +37,14 @@ pub struct State {
     pub watches: VecDeque<Vec<WatchProjectResponse>>,
     /// `after_seq` of the watches that were opened.
     pub watched_after: Vec<Option<u64>>,
+    /// What ListProjects answers.
+    pub projects: Vec<Project>,
+    /// What GetProject answers; without one a healthy project.
+    pub shown: Option<Project>,
+    /// The caller's only organization; without one there are three.
+    pub only_organization: Option<String>,
+    /// Organizations of the projects that were created.
+    pub created_in: Vec<String>,
     /// Every call takes this long.
     pub delay: Duration,
 }
@@ -57,7 +65,9 @@ impl Fake {
         if state.session == 0 || given.is_none_or(|token| token != expected.as_str()) {
             return Err(Status::unauthenticated("no session"));
         }
-        match state.failures.pop_front() {
+        // Which organization is meant is looked up first; the failures are for the call that a test is about.
+        let failure = if method == "ListOrganizations" { None } else { state.failures.pop_front() };
+        match failure {
             Some(status) => Err(status),
             None => Ok(()),
         }

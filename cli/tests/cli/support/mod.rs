@@ -11,6 +11,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
 pub use fake::Fake;
+pub use services::project;
 use supalove_proto::v1::{
     auth_service_server::AuthServiceServer, authority_service_server::AuthorityServiceServer,
     cluster_service_server::ClusterServiceServer, operation_service_server::OperationServiceServer,

@@ -87,10 +87,15 @@ impl OrganizationService for Fake {
         self.enter(&request, "ListOrganizations", "").await?;
         // Three pages of one each.
         let page = request.into_inner().page_token.parse::<u32>().unwrap_or(0);
-        let organization = Organization { slug: format!("org-{page}"), ..Default::default() };
+        let slug = match self.state().only_organization.clone() {
+            Some(only) => only,
+            None => format!("org-{page}"),
+        };
+        let last = self.state().only_organization.is_some() || page == 2;
+        let organization = Organization { slug, name: format!("Name {page}"), ..Default::default() };
         Ok(Response::new(ListOrganizationsResponse {
             organizations: vec![organization],
-            next_page_token: if page < 2 { (page + 1).to_string() } else { String::new() },
+            next_page_token: if last { String::new() } else { (page + 1).to_string() },
         }))
     }
 
@@ -106,6 +111,7 @@ impl ProjectService for Fake {
 
     async fn create_project(&self, request: Request<CreateProjectRequest>) -> Answer<CreateProjectResponse> {
         self.enter(&request, "CreateProject", &request.get_ref().request_id).await?;
+        self.state().created_in.push(request.get_ref().organization.clone());
         Ok(Response::new(CreateProjectResponse {
             project: Some(project(&request.get_ref().name, ProjectState::ComingUp)),
             operation: Some(operation(OperationState::Running)),
@@ -113,8 +119,9 @@ impl ProjectService for Fake {
     }
 
     async fn get_project(&self, request: Request<GetProjectRequest>) -> Answer<GetProjectResponse> {
-        self.enter(&request, "GetProject", "").await?;
-        let project = Some(project("first", ProjectState::ActiveHealthy));
+        self.enter(&request, "GetProject", &request.get_ref().project_ref).await?;
+        let shown = self.state().shown.clone();
+        let project = Some(shown.unwrap_or_else(|| project("first", ProjectState::ActiveHealthy)));
         Ok(Response::new(GetProjectResponse { project }))
     }
 
@@ -123,6 +130,58 @@ impl ProjectService for Fake {
         self.enter(&request, "DeleteProject", &window.to_string()).await?;
         let operation = Some(operation(OperationState::Running));
         Ok(Response::new(DeleteProjectResponse { operation }))
+    }
+
+    async fn list_projects(&self, request: Request<ListProjectsRequest>) -> Answer<ListProjectsResponse> {
+        self.enter(&request, "ListProjects", &request.get_ref().organization).await?;
+        let mut projects = self.state().projects.clone();
+        let ListProjectsRequest { organization, show_deleted, .. } = request.get_ref();
+        projects.retain(|one| organization.is_empty() || one.organization == *organization);
+        projects.retain(|one| *show_deleted || one.delete_time.is_none());
+        Ok(Response::new(ListProjectsResponse { projects, ..Default::default() }))
+    }
+
+    async fn stop_project(&self, request: Request<StopProjectRequest>) -> Answer<StopProjectResponse> {
+        self.enter(&request, "StopProject", &request.get_ref().project_ref).await?;
+        let operation = Some(operation(OperationState::Running));
+        Ok(Response::new(StopProjectResponse { operation }))
+    }
+
+    async fn get_project_api_keys(
+        &self,
+        request: Request<GetProjectApiKeysRequest>,
+    ) -> Answer<GetProjectApiKeysResponse> {
+        self.enter(&request, "GetProjectApiKeys", &request.get_ref().project_ref).await?;
+        Ok(Response::new(GetProjectApiKeysResponse { anon_key: "anon".into() }))
+    }
+
+    async fn get_project_connection(
+        &self,
+        request: Request<GetProjectConnectionRequest>,
+    ) -> Answer<GetProjectConnectionResponse> {
+        self.enter(&request, "GetProjectConnection", &request.get_ref().project_ref).await?;
+        Ok(Response::new(GetProjectConnectionResponse {
+            api_url: "http://127.0.0.1:5500".into(),
+            db_url: "postgresql://postgres@127.0.0.1:5501/postgres".into(),
+            db_host: "127.0.0.1".into(),
+            db_port: 5501,
+            db_host_only: true,
+            api_host_only: true,
+            node: "a-host-that-is-not-this-one".into(),
+            ..Default::default()
+        }))
+    }
+
+    async fn reveal_project_secrets(
+        &self,
+        request: Request<RevealProjectSecretsRequest>,
+    ) -> Answer<RevealProjectSecretsResponse> {
+        self.enter(&request, "RevealProjectSecrets", &request.get_ref().project_ref).await?;
+        Ok(Response::new(RevealProjectSecretsResponse {
+            service_role_key: "service".into(),
+            db_password: "pw".into(),
+            db_url: "postgresql://postgres:pw@127.0.0.1:5501/postgres".into(),
+        }))
     }
 
     async fn watch_project(&self, request: Request<WatchProjectRequest>) -> Answer<Self::WatchProjectStream> {
@@ -139,14 +198,10 @@ impl ProjectService for Fake {
     }
 
     unused! {
-        list_projects(ListProjectsRequest) -> ListProjectsResponse;
         start_project(StartProjectRequest) -> StartProjectResponse;
-        stop_project(StopProjectRequest) -> StopProjectResponse;
         restart_project(RestartProjectRequest) -> RestartProjectResponse;
         undelete_project(UndeleteProjectRequest) -> UndeleteProjectResponse;
         list_project_events(ListProjectEventsRequest) -> ListProjectEventsResponse;
-        get_project_api_keys(GetProjectApiKeysRequest) -> GetProjectApiKeysResponse;
-        get_project_connection(GetProjectConnectionRequest) -> GetProjectConnectionResponse;
     }
 }
 
@@ -196,6 +251,38 @@ impl ClusterService for Fake {
         }))
     }
 
+    async fn list_join_tokens(
+        &self,
+        request: Request<ListJoinTokensRequest>,
+    ) -> Answer<ListJoinTokensResponse> {
+        self.enter(&request, "ListJoinTokens", &request.get_ref().show_ended.to_string()).await?;
+        let mut join_tokens =
+            vec![join_token('a', JoinTokenState::Usable), join_token('b', JoinTokenState::Revoked)];
+        join_tokens.truncate(if request.get_ref().show_ended { 2 } else { 1 });
+        Ok(Response::new(ListJoinTokensResponse { join_tokens, ..Default::default() }))
+    }
+
+    async fn revoke_join_token(
+        &self,
+        request: Request<RevokeJoinTokenRequest>,
+    ) -> Answer<RevokeJoinTokenResponse> {
+        self.enter(&request, "RevokeJoinToken", &request.get_ref().join_token_id).await?;
+        let join_token = Some(join_token('a', JoinTokenState::Revoked));
+        Ok(Response::new(RevokeJoinTokenResponse { join_token }))
+    }
+
+    async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Answer<ListNodesResponse> {
+        self.enter(&request, "ListNodes", "").await?;
+        let gone = Node {
+            id: "nod_2".into(),
+            name: "host-gone".into(),
+            state: NodeState::Revoked.into(),
+            revoke_time: Some(prost_types::Timestamp::default()),
+            ..node()
+        };
+        Ok(Response::new(ListNodesResponse { nodes: vec![node(), gone], ..Default::default() }))
+    }
+
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Answer<GetNodeResponse> {
         self.enter(&request, "GetNode", &request.get_ref().node_id).await?;
         Ok(Response::new(GetNodeResponse { node: Some(node()) }))
@@ -209,7 +296,6 @@ impl ClusterService for Fake {
 
     unused! {
         get_cluster(GetClusterRequest) -> GetClusterResponse;
-        list_nodes(ListNodesRequest) -> ListNodesResponse;
     }
 }
 
@@ -220,7 +306,8 @@ impl AuthorityService for Fake {
         request: Request<ListAuthoritiesRequest>,
     ) -> Answer<ListAuthoritiesResponse> {
         self.enter(&request, "ListAuthorities", "").await?;
-        let authorities = vec![authority(AuthorityState::Next), authority(AuthorityState::Signing)];
+        let signing = Authority { id: "aut_2".into(), ..authority(AuthorityState::Signing) };
+        let authorities = vec![authority(AuthorityState::Next), signing];
         Ok(Response::new(ListAuthoritiesResponse { authorities }))
     }
 
@@ -264,13 +351,18 @@ fn authority(state: AuthorityState) -> Authority {
     }
 }
 
+fn join_token(letter: char, state: JoinTokenState) -> JoinToken {
+    let id = format!("jtk_{}", letter.to_string().repeat(32));
+    JoinToken { id, state: state.into(), uses: 1, max_uses: 3, ..Default::default() }
+}
+
 fn node() -> Node {
     Node {
         id: "nod_1".into(),
         name: "host-7".into(),
         state: NodeState::Ready.into(),
         alarms: vec![NodeAlarm {
-            reason: "DUPLICATE_IDENTITY".into(),
+            reason: NodeAlarmReason::DuplicateIdentity.into(),
             message: "two agents have this identity".into(),
             time: None,
         }],
@@ -278,7 +370,7 @@ fn node() -> Node {
     }
 }
 
-fn project(name: &str, state: ProjectState) -> pb::Project {
+pub fn project(name: &str, state: ProjectState) -> pb::Project {
     pb::Project {
         r#ref: "abcdefghijklmnopqrst".into(),
         name: name.into(),
@@ -286,7 +378,7 @@ fn project(name: &str, state: ProjectState) -> pb::Project {
         state: state.into(),
         services: vec![ProjectServiceStatus {
             name: "postgres".into(),
-            state: "HEALTHY".into(),
+            state: ServiceState::Healthy.into(),
             message: String::new(),
         }],
         ..Default::default()

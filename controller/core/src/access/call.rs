@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use futures::future::BoxFuture;
+use supalove_proto::v1::ErrorReason;
 use tokio::time::Instant;
 use tonic::{Extensions, Request};
 
@@ -93,7 +94,7 @@ impl fmt::Debug for Call {
 /// Nobody is signed in.
 pub fn unauthenticated() -> Error {
     Error::Unauthenticated {
-        reason: "NOT_SIGNED_IN",
+        reason: ErrorReason::NotSignedIn,
         message: "sign in first: send `authorization: Bearer <access token>` from AuthService.SignIn"
             .to_owned(),
     }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use supalove_certs::CertificateAuthority;
+use supalove_proto::v1::ErrorReason;
 
 use super::{AuthorityState, Root};
 use supalove_core::{
@@ -193,7 +194,7 @@ pub async fn add_next(
         .await?;
     if let Some(other) = other {
         return Err(Error::FailedPrecondition {
-            reason: "ROTATION_UNDER_WAY",
+            reason: ErrorReason::RotationUnderWay,
             message: format!(
                 "a rotation is under way: there is a root in state {other}; activate or retire it first"
             ),
@@ -252,7 +253,7 @@ pub async fn retire(write: &mut impl Write, id: AuthorityId, force: bool) -> Res
     }
     if !force && !found.needed_by.is_empty() {
         return Err(Error::FailedPrecondition {
-            reason: "AUTHORITY_IN_USE",
+            reason: ErrorReason::AuthorityInUse,
             message: format!(
                 "nodes still need this root: {}; wait until they have connected and renewed, revoke those that will not \
                  come back, or force it: those nodes then recover by themselves if they know the signing root, else by \
@@ -280,5 +281,8 @@ fn not_found(id: AuthorityId) -> Error {
 }
 
 fn wrong_state(state: &str, what: &str) -> Error {
-    Error::FailedPrecondition { reason: "WRONG_STATE", message: format!("{what}; this one is {state}") }
+    Error::FailedPrecondition {
+        reason: ErrorReason::WrongState,
+        message: format!("{what}; this one is {state}"),
+    }
 }

@@ -5,12 +5,16 @@ use std::time::Duration;
 use supalove_certs::JoinToken;
 use supalove_proto::v1::{
     self as pb, CreateJoinTokenRequest, CreateJoinTokenResponse, GetClusterRequest, GetClusterResponse,
-    GetNodeRequest, GetNodeResponse, ListNodesRequest, ListNodesResponse, NodeAlarm, NodeResources,
+    GetNodeRequest, GetNodeResponse, ListJoinTokensRequest, ListJoinTokensResponse, ListNodesRequest,
+    ListNodesResponse, NodeAlarm, NodeResources, RevokeJoinTokenRequest, RevokeJoinTokenResponse,
     RevokeNodeRequest, RevokeNodeResponse, cluster_service_server::ClusterService,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Cluster, ClusterKind, Node, NodeAmounts, NodeState, store, store::Wanted};
+use super::{
+    Cluster, ClusterKind, Node, NodeAmounts, NodeState, store,
+    store::{Wanted, WantedTokens},
+};
 use crate::sessions::Fleet;
 use supalove_core::{
     Core,
@@ -18,7 +22,7 @@ use supalove_core::{
     error::{Error, Result},
     hints::Hint,
     ids::{JoinTokenId, NodeId},
-    wire::{duration, page, page_size, parse_page_token, timestamp},
+    wire::{duration, page, page_size, parse_page_id, parse_page_token, timestamp},
 };
 
 const DEFAULT_TTL: Duration = Duration::from_hours(1);
@@ -127,6 +131,55 @@ impl ClusterService for ClusterApi {
             ),
         }))
     }
+
+    async fn list_join_tokens(
+        &self,
+        request: Request<ListJoinTokensRequest>,
+    ) -> Result<Response<ListJoinTokensResponse>, Status> {
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 50, 100)?;
+        let before = parse_page_id(&body.page_token)?;
+        let cluster = store::find(&self.core.db, &body.cluster, &self.core.times).await?;
+        let wanted = WantedTokens { cluster: Some(cluster.id), before, ended: body.show_ended, id: None };
+        let found = store::join_tokens(&self.core.db, wanted, size + 1).await?;
+        let (found, next) = page(found, size, |token| token.id.0.to_string());
+        let join_tokens = found.into_iter().map(Into::into).collect();
+        Ok(Response::new(ListJoinTokensResponse { join_tokens, next_page_token: next }))
+    }
+
+    async fn revoke_join_token(
+        &self,
+        request: Request<RevokeJoinTokenRequest>,
+    ) -> Result<Response<RevokeJoinTokenResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let id = request.get_ref().join_token_id.parse::<JoinTokenId>();
+        let id = id.map_err(|e| Error::field("join_token_id", e.to_string()))?;
+        let mut mutation = self.core.mutation(&call);
+        let token = store::revoke_join_token(&mut mutation, id).await?;
+        mutation.commit(&id.to_string(), []).await?;
+        Ok(Response::new(RevokeJoinTokenResponse { join_token: Some(token.into()) }))
+    }
+}
+
+impl From<store::JoinToken> for pb::JoinToken {
+    fn from(t: store::JoinToken) -> Self {
+        let state = match t {
+            store::JoinToken { revoked_at: Some(_), .. } => pb::JoinTokenState::Revoked,
+            store::JoinToken { uses, max_uses, .. } if uses >= max_uses => pb::JoinTokenState::Used,
+            store::JoinToken { expired: true, .. } => pb::JoinTokenState::Expired,
+            _ => pb::JoinTokenState::Usable,
+        };
+        Self {
+            id: t.id.to_string(),
+            cluster_id: t.cluster.to_string(),
+            state: state.into(),
+            uses: t.uses.unsigned_abs(),
+            max_uses: t.max_uses.unsigned_abs(),
+            create_time: Some(timestamp(t.created_at)),
+            expire_time: Some(timestamp(t.expires_at)),
+            revoke_time: t.revoked_at.map(timestamp),
+        }
+    }
 }
 
 impl From<Cluster> for pb::Cluster {
@@ -192,5 +245,5 @@ impl From<NodeAmounts> for NodeResources {
 }
 
 fn duplicate((at, message): (chrono::DateTime<chrono::Utc>, String)) -> NodeAlarm {
-    NodeAlarm { reason: "DUPLICATE_IDENTITY".to_owned(), message, time: Some(timestamp(at)) }
+    NodeAlarm { reason: pb::NodeAlarmReason::DuplicateIdentity.into(), message, time: Some(timestamp(at)) }
 }

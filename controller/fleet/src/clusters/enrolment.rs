@@ -14,6 +14,7 @@ use supalove_spec::{
     limits::NODE_TEXT_CHARS,
     text::{host_name, is_plain},
 };
+use supalove_proto::v1::ErrorReason;
 use tonic::{Request, Response, Status};
 
 use super::store::{self, NewNode};
@@ -82,7 +83,7 @@ impl EnrolmentApi {
     ) -> Result<Option<EnrollResponse>> {
         if !self.pki.roots().fingerprints().contains(&token.ca()) {
             return Err(refused(
-                "JOIN_TOKEN_FOREIGN",
+                ErrorReason::JoinTokenForeign,
                 "the join token belongs to another fleet, or to a retired root",
             ));
         }
@@ -91,12 +92,18 @@ impl EnrolmentApi {
         let stored = store::lock_join_token(&mut write, token.id()).await?;
         let stored = stored
             .filter(|s| token.verify_hash(&s.secret_hash))
-            .ok_or_else(|| refused("JOIN_TOKEN_UNKNOWN", "the join token is not known"))?;
+            .ok_or_else(|| refused(ErrorReason::JoinTokenUnknown, "the join token is not known"))?;
+        if stored.revoked {
+            return Err(refused(ErrorReason::JoinTokenRevoked, "the join token was revoked"));
+        }
         if stored.expired {
-            return Err(refused("JOIN_TOKEN_EXPIRED", "the join token has expired"));
+            return Err(refused(ErrorReason::JoinTokenExpired, "the join token has expired"));
         }
         if !stored.usable {
-            return Err(refused("JOIN_TOKEN_USED", "the join token has been used as often as it may be"));
+            return Err(refused(
+                ErrorReason::JoinTokenUsed,
+                "the join token has been used as often as it may be",
+            ));
         }
         let identity = NodeIdentity { cluster_id: stored.cluster.0, node_id: node.0 };
         let Some((roots, issued)) = self.pki.sign(&mut write, &body.csr_pem, &identity).await? else {
@@ -138,9 +145,9 @@ impl EnrolmentApi {
         let node = NodeId(holder.identity.node_id);
         // Before anything is locked: strangers come this far.
         let enrolled = store::enrolled_key(&self.core.db, node).await?;
-        if enrolled.ok_or_else(|| unproven("NODE_UNKNOWN", "no such node"))? != holder.key_sha256 {
+        if enrolled.ok_or_else(|| unproven(ErrorReason::NodeUnknown, "no such node"))? != holder.key_sha256 {
             return Err(unproven(
-                "KEY_MISMATCH",
+                ErrorReason::KeyMismatch,
                 "the request is not of the key that the node enrolled with",
             ));
         }
@@ -165,15 +172,15 @@ impl EnrolmentApi {
         // The row stays locked, so that a revocation comes before or after.
         let stored = store::lock_node(&mut write, node)
             .await?
-            .ok_or_else(|| unproven("NODE_UNKNOWN", "no such node"))?;
+            .ok_or_else(|| unproven(ErrorReason::NodeUnknown, "no such node"))?;
         if let Some((nonce, ends)) = nonce
             && !store::use_nonce(&mut write, nonce, ends).await?
         {
-            return Err(unproven("NONCE_INVALID", "the nonce has been used or has expired"));
+            return Err(unproven(ErrorReason::NonceInvalid, "the nonce has been used or has expired"));
         }
         if stored.revoked {
             return Err(Error::FailedPrecondition {
-                reason: "NODE_REVOKED",
+                reason: ErrorReason::NodeRevoked,
                 message: "this node was revoked by an operator; join the host anew under another name"
                     .to_owned(),
             });
@@ -193,12 +200,15 @@ impl EnrolmentApi {
     async fn recover(&self, node: NodeId, body: RecoverRequest) -> Result<RecoverResponse> {
         check_version(&body.agent_version)?;
         let ends = self.nonces.end_of(node, &body.nonce);
-        let ends = ends
-            .ok_or_else(|| unproven("NONCE_INVALID", "the nonce is not one of this fleet for this node"))?;
+        let ends = ends.ok_or_else(|| {
+            unproven(ErrorReason::NonceInvalid, "the nonce is not one of this fleet for this node")
+        })?;
         let key_sha256 = verify_recovery(node.0, &body.nonce, &body.csr_pem, &body.signature).map_err(
             |error| match error {
                 RecoveryError::Csr(csr) => Error::field("csr_pem", csr.to_string()),
-                RecoveryError::Signature => unproven("SIGNATURE_INVALID", "the signature does not match"),
+                RecoveryError::Signature => {
+                    unproven(ErrorReason::SignatureInvalid, "the signature does not match")
+                }
             },
         )?;
         let holder = Holder {
@@ -287,7 +297,7 @@ fn check_version(text: &str) -> Result<()> {
 }
 
 /// Somebody who has not shown to be the node.
-fn unproven(reason: &'static str, what: &str) -> Error {
+fn unproven(reason: ErrorReason, what: &str) -> Error {
     Error::Unauthenticated { reason, message: what.to_owned() }
 }
 
@@ -300,7 +310,7 @@ pub(super) fn checked(body: &EnrollRequest) -> Result<(String, JoinToken)> {
 }
 
 /// One sentence for people; what to do is the same each time.
-fn refused(reason: &'static str, what: &str) -> Error {
+fn refused(reason: ErrorReason, what: &str) -> Error {
     Error::Unauthenticated {
         reason,
         message: format!("{what}; make a new one with: supalove join-token create"),

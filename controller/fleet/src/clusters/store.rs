@@ -207,6 +207,73 @@ pub async fn insert_join_token(write: &mut impl Write, new: &NewJoinToken<'_>) -
     Ok(expires_at)
 }
 
+/// A join token as operators see it.
+#[derive(Debug, Clone)]
+pub struct JoinToken {
+    /// Id.
+    pub id: JoinTokenId,
+    /// Cluster that it lets hosts into.
+    pub cluster: ClusterId,
+    /// Hosts that have joined with it.
+    pub uses: i32,
+    /// How many may.
+    pub max_uses: i32,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it stops working.
+    pub expires_at: DateTime<Utc>,
+    /// That time has come.
+    pub expired: bool,
+    /// When it was revoked.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// Which join tokens.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WantedTokens {
+    /// Of this cluster.
+    pub cluster: Option<ClusterId>,
+    /// Made before this one.
+    pub before: Option<Uuid>,
+    /// This one.
+    pub id: Option<JoinTokenId>,
+    /// Also those with which no host can join any more.
+    pub ended: bool,
+}
+
+/// Join tokens, newest first.
+pub async fn join_tokens(
+    db: impl sqlx::PgExecutor<'_>,
+    wanted: WantedTokens,
+    limit: i64,
+) -> Result<Vec<JoinToken>> {
+    let found = sqlx::query_as!(
+        JoinToken,
+        "SELECT id AS \"id: JoinTokenId\", cluster_id AS \"cluster: ClusterId\", uses, max_uses, created_at, expires_at,
+             expires_at <= now() AS \"expired!\", revoked_at
+         FROM join_tokens
+         WHERE ($1::uuid IS NULL OR cluster_id = $1) AND ($2::uuid IS NULL OR id < $2) AND ($3::uuid IS NULL OR id = $3)
+             AND ($4 OR (revoked_at IS NULL AND expires_at > now() AND uses < max_uses))
+         ORDER BY id DESC LIMIT $5",
+        wanted.cluster.map(|id| id.0),
+        wanted.before,
+        wanted.id.map(|id| id.0),
+        wanted.ended,
+        limit,
+    );
+    Ok(found.fetch_all(db).await?)
+}
+
+/// Revokes a join token. A join that has its row locked ends first.
+pub async fn revoke_join_token(write: &mut impl Write, id: JoinTokenId) -> Result<JoinToken> {
+    sqlx::query!("UPDATE join_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL", id.0)
+        .execute(write.connection().await?)
+        .await?;
+    let wanted = WantedTokens { id: Some(id), ended: true, ..WantedTokens::default() };
+    let found = join_tokens(write.connection().await?, wanted, 1).await?.into_iter().next();
+    found.ok_or_else(|| Error::NotFound { kind: "join token", name: id.to_string() })
+}
+
 /// A stored join token, its row locked.
 pub struct StoredToken {
     /// Cluster that it lets hosts into.
@@ -217,12 +284,15 @@ pub struct StoredToken {
     pub expired: bool,
     /// It has uses left.
     pub usable: bool,
+    /// An operator revoked it.
+    pub revoked: bool,
 }
 
 /// Locks and reads a join token.
 pub async fn lock_join_token(write: &mut impl Write, id: Uuid) -> Result<Option<StoredToken>> {
     let row = sqlx::query!(
-        "SELECT cluster_id AS \"cluster: ClusterId\", secret_hash, expires_at <= now() AS \"expired!\", uses < max_uses AS \"usable!\"
+        "SELECT cluster_id AS \"cluster: ClusterId\", secret_hash, expires_at <= now() AS \"expired!\",
+             uses < max_uses AS \"usable!\", revoked_at IS NOT NULL AS \"revoked!\"
          FROM join_tokens WHERE id = $1 FOR UPDATE",
         id
     )
@@ -233,6 +303,7 @@ pub async fn lock_join_token(write: &mut impl Write, id: Uuid) -> Result<Option<
         secret_hash: r.secret_hash,
         expired: r.expired,
         usable: r.usable,
+        revoked: r.revoked,
     }))
 }
 

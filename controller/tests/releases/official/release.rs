@@ -8,8 +8,8 @@
 use std::{path::PathBuf, process::Command, time::Duration};
 
 use supalove_proto::v1::{
-    GetOperationRequest, Operation, OperationState, ProjectState, RestartProjectRequest, StartProjectRequest,
-    StopProjectRequest,
+    GetOperationRequest, Operation, OperationState, ProjectState, RestartProjectRequest, ServiceState,
+    StartProjectRequest, StopProjectRequest,
 };
 use supalove_system_tests::{
     Agent, Api, Controller, Fleet, Options, SLACK, Tenant, docker, labelled, wait_for,
@@ -96,8 +96,12 @@ fn containers(project_ref: &str) -> Vec<Container> {
 
 async fn every_container_is_what_the_release_says(fleet: &Fleet, project: &Tenant) {
     let found = fleet.api.project(&project.project_ref).await;
-    let mut healthy: Vec<&str> =
-        found.services.iter().filter(|s| s.state == "HEALTHY").map(|s| s.name.as_str()).collect();
+    let mut healthy: Vec<&str> = found
+        .services
+        .iter()
+        .filter(|s| s.state() == ServiceState::Healthy)
+        .map(|s| s.name.as_str())
+        .collect();
     healthy.sort_unstable();
     assert_eq!(healthy, SERVICES, "{:?}", found.services);
     let mut differences = Vec::new();

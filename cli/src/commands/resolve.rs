@@ -1,0 +1,223 @@
+//! From what people type to what the API wants: names of projects, nodes and organizations, and beginnings of ids, become
+//! refs, ids and slugs. What the API itself understands goes there as it is.
+
+use supalove_proto::v1::{
+    ListOperationsRequest, Node, Organization, Project, operation_service_client::OperationServiceClient,
+};
+
+use super::{Context, authorities, clusters, join_token, organizations, projects};
+use crate::{chosen::Chosen, error::Error};
+
+/// Letters of a project's ref.
+const REF_LETTERS: usize = 20;
+/// Hexadecimal digits of an id behind its prefix.
+const ID_DIGITS: usize = 32;
+/// Shortest beginning of a ref or id that is looked for.
+const SHORTEST: usize = 4;
+
+/// The ref of a project: a ref, a name, `organization/name`, or the beginning of a ref. Without one, the chosen project.
+pub async fn project(context: &Context, given: Option<&str>) -> Result<String, Error> {
+    let chosen = context.chosen()?;
+    let Some(given) = given.map(str::to_owned).or_else(|| chosen.project.clone()) else {
+        return Err(Error::Usage(
+            "which project? Name it, or choose one: supalove use <ORGANIZATION> <PROJECT>".into(),
+        ));
+    };
+    if is_ref(&given) {
+        return Ok(given);
+    }
+    let all = projects::all(context, "", true).await?;
+    Ok(pick_project(&all, &given, &chosen)?.r#ref.clone())
+}
+
+/// The project of a list that a text means; a whole ref is one as well.
+pub fn pick_project<'a>(all: &'a [Project], given: &str, chosen: &Chosen) -> Result<&'a Project, Error> {
+    let (organization, name) = match given.split_once('/') {
+        Some((organization, name)) => (Some(organization), name),
+        None => (None, given),
+    };
+    let within = |project: &&Project| organization.is_none_or(|slug| project.organization == slug);
+    let mut found: Vec<&Project> = all.iter().filter(within).filter(|p| p.name == name).collect();
+    if found.is_empty() {
+        // A name may have a slash of its own.
+        found = all.iter().filter(|p| p.name == given).collect();
+    }
+    if found.is_empty() && name.len() >= SHORTEST {
+        found = all.iter().filter(within).filter(|p| p.r#ref.starts_with(name)).collect();
+    }
+    let preferred: Vec<&Project> =
+        found.iter().copied().filter(|p| Some(&p.organization) == chosen.organization.as_ref()).collect();
+    let found = if preferred.is_empty() { found } else { preferred };
+    one("project", given, "projects list --deleted", &found, |p| {
+        format!("{}  {}/{}", p.r#ref, p.organization, p.name)
+    })
+}
+
+/// The slug of an organization: a slug or a name. Without one, the chosen one, else the only one.
+pub async fn organization(context: &Context, given: Option<&str>) -> Result<String, Error> {
+    let given = match given {
+        Some(given) => Some(given.to_owned()),
+        None => context.chosen()?.organization,
+    };
+    let all = organizations::all(context).await?.organizations;
+    let Some(given) = given else {
+        return match all.as_slice() {
+            [only] => Ok(only.slug.clone()),
+            [] => Err(Error::Usage(
+                "you have no organization yet; make one: supalove organizations create <NAME>".into(),
+            )),
+            several => Err(Error::Usage(format!(
+                "which organization? Name it with --organization, or choose one: supalove use <ORGANIZATION>. There are {}",
+                several.iter().map(|one| one.slug.as_str()).collect::<Vec<_>>().join(", ")
+            ))),
+        };
+    };
+    if all.iter().any(|one| one.slug == given) {
+        return Ok(given);
+    }
+    let found: Vec<&Organization> = all.iter().filter(|one| one.name == given).collect();
+    if found.is_empty() && is_slug(&given) {
+        // An operator may name one that is not the operator's own.
+        return Ok(given);
+    }
+    let organization = one("organization", &given, "organizations list", &found, |one| one.slug.clone())?;
+    Ok(organization.slug.clone())
+}
+
+/// The id of a node: an id, the beginning of one, or the host's name.
+pub async fn node(context: &Context, given: &str) -> Result<String, Error> {
+    if is_id(given, "nod_") {
+        return Ok(given.to_owned());
+    }
+    let all = clusters::all_nodes(context, "default").await?.nodes;
+    let mut found: Vec<&Node> = all.iter().filter(|node| node.name.eq_ignore_ascii_case(given)).collect();
+    if found.is_empty() {
+        found = all.iter().filter(|node| begins(&node.id, given, "nod_")).collect();
+    }
+    let node = one("node", given, "nodes list --all", &found, |node| format!("{}  {}", node.id, node.name))?;
+    Ok(node.id.clone())
+}
+
+/// The id of an operation. A project means its newest one.
+pub async fn operation(context: &Context, given: &str) -> Result<String, Error> {
+    if given.starts_with("opr_") {
+        return Ok(given.to_owned());
+    }
+    let project_ref = project(context, Some(given)).await?;
+    let request = ListOperationsRequest { project_ref, page_size: 1, page_token: String::new() };
+    let newest = context
+        .client
+        .call(request, |channel, request| async move {
+            OperationServiceClient::new(channel).list_operations(request).await
+        })
+        .await?;
+    let newest = newest.operations.into_iter().next();
+    newest.map(|operation| operation.id).ok_or_else(|| Error::NoSuch {
+        kind: "operation",
+        name: given.to_owned(),
+        list: "operations list",
+    })
+}
+
+/// The id of a join token: an id or the beginning of one.
+pub async fn join_token(context: &Context, given: &str) -> Result<String, Error> {
+    if is_id(given, "jtk_") {
+        return Ok(given.to_owned());
+    }
+    let all = join_token::all(context, "default", true).await?.join_tokens;
+    let found = all.iter().filter(|token| begins(&token.id, given, "jtk_")).collect::<Vec<_>>();
+    Ok(one("join token", given, "join-token list --all", &found, |token| token.id.clone())?.id.clone())
+}
+
+/// The id of a root of the fleet's CA: an id or the beginning of one.
+pub async fn authority(context: &Context, given: &str) -> Result<String, Error> {
+    if is_id(given, "aut_") {
+        return Ok(given.to_owned());
+    }
+    let all = authorities::all(context).await?.authorities;
+    let found = all.iter().filter(|root| begins(&root.id, given, "aut_")).collect::<Vec<_>>();
+    Ok(one("authority", given, "authorities list", &found, |root| root.id.clone())?.id.clone())
+}
+
+/// The only one found, or an error that says what to do.
+fn one<'a, T>(
+    kind: &'static str,
+    given: &str,
+    list: &'static str,
+    found: &[&'a T],
+    shown: impl Fn(&T) -> String,
+) -> Result<&'a T, Error> {
+    match found {
+        [one] => Ok(one),
+        [] => Err(Error::NoSuch { kind, name: given.to_owned(), list }),
+        several => Err(Error::Ambiguous {
+            kind,
+            name: given.to_owned(),
+            candidates: several.iter().map(|one| crate::output::clean(&shown(one))).collect(),
+        }),
+    }
+}
+
+fn is_ref(text: &str) -> bool {
+    text.len() == REF_LETTERS && text.bytes().all(|b| b.is_ascii_lowercase())
+}
+
+fn is_id(text: &str, prefix: &str) -> bool {
+    text.strip_prefix(prefix)
+        .is_some_and(|digits| digits.len() == ID_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// The whole id, or a beginning of it that is long enough, with or without the prefix.
+fn begins(id: &str, given: &str, prefix: &str) -> bool {
+    let digits = given.strip_prefix(prefix).unwrap_or(given);
+    id == given
+        || (digits.len() >= SHORTEST && id.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(digits)))
+}
+
+fn is_slug(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project(r#ref: &str, organization: &str, name: &str) -> Project {
+        Project {
+            r#ref: r#ref.into(),
+            organization: organization.into(),
+            name: name.into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_project_goes_by_name_by_organization_and_by_the_beginning_of_its_ref() {
+        let all = [
+            project("aaaabcdefghijklmnopq", "acme", "shop"),
+            project("aaaaxyzefghijklmnopq", "other", "shop"),
+            project("bbbbxyzefghijklmnopq", "other", "a/b"),
+        ];
+        let nothing = Chosen::default();
+        let acme = Chosen { organization: Some("acme".into()), project: None };
+        let picked =
+            |given: &str, chosen: &Chosen| pick_project(&all, given, chosen).map(|p| p.r#ref.clone());
+        assert_eq!(picked("acme/shop", &nothing).unwrap(), all[0].r#ref);
+        assert_eq!(picked("shop", &acme).unwrap(), all[0].r#ref);
+        assert_eq!(picked("a/b", &nothing).unwrap(), all[2].r#ref);
+        assert_eq!(picked("aaaax", &nothing).unwrap(), all[1].r#ref);
+        for ambiguous in ["shop", "aaaa"] {
+            let error = picked(ambiguous, &nothing).unwrap_err().to_string();
+            assert!(error.contains("acme/shop") && error.contains("other/shop"), "{error}");
+        }
+        assert!(matches!(picked("bbb", &nothing), Err(Error::NoSuch { .. })), "too short");
+    }
+
+    #[test]
+    fn an_id_may_be_cut_short_but_not_too_short() {
+        let id = format!("nod_{}", "0123456789abcdef".repeat(2));
+        assert!(is_id(&id, "nod_") && !is_id("nod_1", "nod_"));
+        assert!(begins(&id, "nod_0123", "nod_") && begins(&id, "0123", "nod_") && begins(&id, &id, "nod_"));
+        assert!(!begins(&id, "nod_012", "nod_") && !begins(&id, "4567", "nod_"));
+    }
+}
