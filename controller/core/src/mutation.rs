@@ -81,6 +81,11 @@ impl Mutation {
         self.operation = Some(operation);
     }
 
+    /// Undoes what was written so far; the change can begin again.
+    pub fn roll_back(&mut self) {
+        self.transaction = None;
+    }
+
     /// Writes the audit row and the request key, commits, and gives the hints. `target` is what was changed, or made.
     pub async fn commit(mut self, target: &str, hints: impl IntoIterator<Item = Hint>) -> Result<()> {
         target.clone_into(&mut self.entry.target);

@@ -19,9 +19,6 @@ use supalove_core::{
 };
 use supalove_proto::v1::organization_service_server::OrganizationServiceServer;
 
-/// Projects an organization may have, until plans say otherwise.
-pub const DEFAULT_PROJECTS_LIMIT: i32 = 100;
-
 /// What the server mounts.
 pub fn room(core: &Core) -> Room {
     Room::new("organizations", RULES)

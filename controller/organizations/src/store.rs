@@ -2,7 +2,9 @@
 
 use sqlx::PgPool;
 
-use super::{DEFAULT_PROJECTS_LIMIT, Organization};
+use supalove_plans::DEFAULT_PROJECTS_LIMIT;
+
+use super::Organization;
 use supalove_core::{
     Write,
     access::Role,

@@ -10,11 +10,11 @@ use supalove_proto::{
     v1 as pb,
 };
 
-use super::{
+use crate::{
     api::parse_key,
-    events::NewEvent,
-    judge::judge,
-    snapshot::{OpenOperation, PlacementRow, Snapshot},
+    reconciler::judge::judge,
+    store::events::NewEvent,
+    store::snapshot::{OpenOperation, PlacementRow, Snapshot},
     types::{Desired, OperationKind, OperationState, ProjectState},
     verdict::Verdict as Decision,
 };

@@ -1,31 +1,22 @@
 //! Projects: their life cycle, desired state, secrets, events, and the reconciler that brings nodes to it.
 //!
-//! What callers want is written by [`lifecycle`] and [`placement`]; what agents report is judged by [`observe`]; the
-//! [`reconciler`] carries the first to the agents and the second back. Nobody else writes a project's row.
+//! Callers change what is desired through [`acts`]; the [`placer`] finds room for it; the [`reconciler`] carries it to the
+//! agents and judges what they report; [`jobs`] does what happens by itself. All of them decide on a
+//! [`store::snapshot`] of a project and write a [`verdict`], or a new generation, guarded by the project's revision.
 
-pub mod api;
-pub mod candidates;
-mod create;
+mod acts;
+mod api;
+mod capacity;
+mod decide;
 mod endpoints;
-mod events;
 #[cfg(test)]
 mod fuzz;
-mod intake;
-mod janitor;
-mod judge;
-mod lifecycle;
+mod jobs;
 mod objects;
-mod operations;
-pub mod operations_api;
-mod placement;
 mod placer;
 mod reconciler;
-mod removal;
 mod rules;
-mod secrets;
-mod snapshot;
-pub mod store;
-mod transitions;
+mod store;
 mod types;
 mod verdict;
 mod watch;
@@ -40,66 +31,55 @@ use supalove_proto::v1::{
 };
 use supalove_stack::Releases;
 
-pub use api::ProjectApi;
-pub use candidates::Candidates;
+pub use acts::{Acts, Created};
 pub use objects::{OperationKey, ProjectKey};
-pub use operations_api::OperationApi;
+pub use placer::Placer;
 pub use rules::RULES;
 pub use types::{Desired, OperationKind, OperationState, ProjectState};
 
-/// What the room works with. Cheap to clone.
-#[derive(Clone)]
-pub struct Projects(Arc<Parts>);
+use crate::{
+    api::{OperationApi, ProjectApi},
+    jobs::Housekeeper,
+    reconciler::Reconciler,
+};
 
-/// See [`Projects`].
-pub struct Parts {
+/// The room. Cheap to clone.
+#[derive(Clone)]
+pub struct Projects {
     core: Core,
-    /// Stack releases.
-    releases: Releases,
-    /// Release of projects that name none.
-    default_release: String,
-    /// The scheduler's view.
-    candidates: Candidates,
+    acts: Acts,
+    placer: Placer,
 }
 
 /// Opens the room. `default_release` is the release of projects that name none.
 pub fn open(core: &Core, releases: Releases, default_release: &str) -> Projects {
-    Projects(Arc::new(Parts {
-        candidates: Candidates::new(core.db.clone(), core.times.clone()),
-        core: core.clone(),
-        releases,
-        default_release: default_release.to_owned(),
-    }))
+    let placer = Placer::new(core);
+    Projects { acts: Acts::new(core, &placer, releases, default_release), core: core.clone(), placer }
 }
 
 impl Projects {
     /// What the server mounts.
     pub fn room(&self) -> Room {
         let mut room = Room::new("projects", RULES)
-            .service(ProjectServiceServer::new(ProjectApi(self.clone())))
-            .service(OperationServiceServer::new(OperationApi(self.clone())));
-        room.jobs = self.jobs();
+            .service(ProjectServiceServer::new(ProjectApi::new(&self.core, &self.acts)))
+            .service(OperationServiceServer::new(OperationApi::new(&self.core, &self.acts)));
+        room.jobs = Housekeeper::new(&self.core).jobs();
+        room.jobs.push(self.placer.job());
         room
     }
 
     /// Works with the sessions of nodes.
     pub fn session_handler(&self) -> Arc<dyn SessionHandler> {
-        Arc::new(self.clone())
+        Arc::new(Reconciler::new(&self.core))
     }
-}
 
-impl std::ops::Deref for Projects {
-    type Target = Parts;
-
-    fn deref(&self) -> &Parts {
-        &self.0
+    /// What callers do to projects.
+    pub fn acts(&self) -> &Acts {
+        &self.acts
     }
-}
 
-impl std::ops::Deref for Parts {
-    type Target = Core;
-
-    fn deref(&self) -> &Core {
-        &self.core
+    /// Finds room for projects.
+    pub fn placer(&self) -> &Placer {
+        &self.placer
     }
 }

@@ -86,7 +86,7 @@ sql_enum! {
     }
 }
 
-text_enum! {
+sql_enum! {
     /// What happened to a project.
     EventType {
         /// It was made.

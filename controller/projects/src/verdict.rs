@@ -1,19 +1,23 @@
 //! A decision about a project, and its writing: one transaction in the lock order organization, node, project, guarded
 //! by the revision the decision was made on.
 
-use sqlx::{PgConnection, PgPool, types::Json};
+use sqlx::types::Json;
 use supalove_failpoints::failpoint;
 
-use super::{
-    events::{self, NewEvent},
-    operations::{self, Failure},
-    removal,
-    snapshot::Snapshot,
-    store::ServiceStatus,
+use crate::{
+    capacity,
+    store::{
+        events::{self, NewEvent},
+        operations::{self, Failure},
+        projects::ServiceStatus,
+        removal,
+        snapshot::Snapshot,
+    },
     types::{EventType, OperationKind, OperationState, ProjectState},
 };
 use supalove_core::{
-    error::{Error, Result},
+    Core, Write,
+    error::Result,
     ids::{NodeId, OperationId},
 };
 
@@ -77,7 +81,7 @@ impl Verdict {
         *self == Self::default()
     }
 
-    /// Without what is so already.
+    /// Drops parts of the verdict that would change nothing.
     fn reduced(mut self, project: &Snapshot) -> Self {
         let same = |(state, reason): &(ProjectState, String)| {
             *state == project.state && *reason == project.state_reason && !self.remove
@@ -121,7 +125,8 @@ impl Source {
 /// Writes a verdict; false if the project changed meanwhile, or the report's session is not the newest any more, and then
 /// nothing was written.
 pub async fn write(
-    db: &PgPool,
+    core: &Core,
+    actor: &str,
     project: &Snapshot,
     verdict: Verdict,
     source: Option<Source>,
@@ -130,38 +135,38 @@ pub async fn write(
     if verdict.is_nothing() {
         return Ok(true);
     }
-    let mut tx = db.begin().await?;
-    let written = write_in(&mut tx, project, &verdict).await?;
+    let mut write = core.system_write(actor);
+    let written = write_in(&mut write, project, &verdict).await?;
     // Last, when the project's row is locked: whoever takes over from here on finds the row as it is left.
     let newest = match source {
-        Some(source) => source.is_newest(&mut *tx).await?,
+        Some(source) => source.is_newest(write.connection().await?).await?,
         None => true,
     };
     if written && newest {
         failpoint!("controller.report.written", project.project.as_str());
-        tx.commit().await?;
+        write.commit([]).await?;
         failpoint!("controller.report.committed", project.project.as_str());
     }
     Ok(written && newest)
 }
 
 /// The same within a transaction.
-pub async fn write_in(tx: &mut PgConnection, project: &Snapshot, verdict: &Verdict) -> Result<bool> {
+pub async fn write_in(write: &mut impl Write, project: &Snapshot, verdict: &Verdict) -> Result<bool> {
     if verdict.remove {
-        removal::release(tx, project).await?;
+        removal::release(write, project).await?;
     } else if verdict.free_compute {
-        free_compute(tx, project).await?;
+        capacity::release_compute(write, project).await?;
     }
     if let (Some(record), Some(placement)) = (verdict.node, project.placement) {
-        record_start(tx, placement.node, record).await?;
+        capacity::record_start(write, placement.node, record).await?;
     }
-    if !update_project(tx, project, verdict).await? {
+    if !update_project(write, project, verdict).await? {
         return Ok(false);
     }
     failpoint!("controller.report.project_written", project.project.as_str());
-    write_operation(tx, project, verdict).await?;
+    write_operation(write, project, verdict).await?;
     for event in &verdict.events {
-        events::append(tx, &project.project, event, project.operation.as_ref().map(|o| o.id)).await?;
+        events::append(write, &project.project, event, project.operation.as_ref().map(|o| o.id)).await?;
     }
     if let Some((state, reason)) = &verdict.state
         && *state != project.state
@@ -172,12 +177,12 @@ pub async fn write_in(tx: &mut PgConnection, project: &Snapshot, verdict: &Verdi
             format!("{}: {reason}", state.as_sql())
         };
         let event = NewEvent::new(EventType::StateChanged, message);
-        events::append(tx, &project.project, &event, project.operation.as_ref().map(|o| o.id)).await?;
+        events::append(write, &project.project, &event, project.operation.as_ref().map(|o| o.id)).await?;
     }
     Ok(true)
 }
 
-async fn update_project(tx: &mut PgConnection, project: &Snapshot, verdict: &Verdict) -> Result<bool> {
+async fn update_project(write: &mut impl Write, project: &Snapshot, verdict: &Verdict) -> Result<bool> {
     let (state, reason) = verdict.state.clone().unwrap_or((project.state, project.state_reason.clone()));
     let services = verdict.services.as_ref().unwrap_or(&project.services);
     let done = sqlx::query!(
@@ -190,23 +195,23 @@ async fn update_project(tx: &mut PgConnection, project: &Snapshot, verdict: &Ver
         reason,
         Json(services) as _,
     )
-    .execute(tx)
+    .execute(write.connection().await?)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-async fn write_operation(tx: &mut PgConnection, project: &Snapshot, verdict: &Verdict) -> Result<()> {
+async fn write_operation(write: &mut impl Write, project: &Snapshot, verdict: &Verdict) -> Result<()> {
     if let Some(ended) = &verdict.end {
-        if operations::end(tx, ended.id, ended.state, ended.failure.as_ref()).await? {
+        if operations::end(write, ended.id, ended.state, ended.failure.as_ref()).await? {
             failpoint!("controller.report.operation_ended", project.project.as_str());
-            events::append(tx, &project.project, &end_event(ended), Some(ended.id)).await?;
+            events::append(write, &project.project, &end_event(ended), Some(ended.id)).await?;
         }
     } else if let Some(operation) = &project.operation {
         if let Some(status) = &verdict.status {
-            operations::set_status(tx, operation.id, status).await?;
+            operations::set_status(write, operation.id, status).await?;
         }
         if let Some(trouble) = &verdict.trouble {
-            operations::set_trouble(tx, operation.id, trouble).await?;
+            operations::set_trouble(write, operation.id, trouble).await?;
         }
     }
     Ok(())
@@ -226,44 +231,4 @@ fn end_event(ended: &Ended) -> NewEvent {
         }
         (_, None) => NewEvent::new(EventType::OperationFailed, what),
     }
-}
-
-async fn free_compute(tx: &mut PgConnection, project: &Snapshot) -> Result<()> {
-    let Some(placement) = project.placement else {
-        return Ok(());
-    };
-    let done = sqlx::query!(
-        "WITH freed AS (
-             UPDATE placements SET holds_compute = false WHERE project_ref = $1 AND node_id = $2 AND holds_compute RETURNING 1)
-         UPDATE nodes SET cpu_used = cpu_used - $3, memory_used = memory_used - $4
-         WHERE id = $2 AND EXISTS (SELECT 1 FROM freed)",
-        project.project.as_str(),
-        placement.node.0,
-        project.needs.cpu_millis,
-        project.needs.memory_mib,
-    )
-    .execute(tx)
-    .await?;
-    failpoint!("controller.report.compute_freed", project.project.as_str());
-    tracing::debug!(project = %project.project, freed = done.rows_affected(), "compute is free");
-    Ok(())
-}
-
-async fn record_start(tx: &mut PgConnection, node: NodeId, record: NodeRecord) -> Result<(), Error> {
-    match record {
-        NodeRecord::Started => {
-            sqlx::query!("UPDATE nodes SET start_failures = 0 WHERE id = $1 AND start_failures > 0", node.0)
-                .execute(tx)
-                .await?;
-        }
-        NodeRecord::Failed => {
-            sqlx::query!(
-                "UPDATE nodes SET start_failures = start_failures + 1, last_failure_at = now() WHERE id = $1",
-                node.0
-            )
-            .execute(tx)
-            .await?;
-        }
-    }
-    Ok(())
 }

@@ -7,8 +7,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{ProjectKey, Projects, events, store, types::ProjectState};
+use crate::{
+    ProjectKey,
+    store::{events, projects},
+    types::ProjectState,
+};
 use supalove_core::{
+    Core,
     access::Call,
     error::{Error, Result},
     hints::Hint,
@@ -27,18 +32,29 @@ fn stopping() -> Error {
     }
 }
 
-impl Projects {
+/// Streams of projects. Cheap to clone.
+#[derive(Clone)]
+pub struct Watch {
+    core: Core,
+}
+
+impl Watch {
+    /// On the control database.
+    pub fn new(core: &Core) -> Self {
+        Self { core: core.clone() }
+    }
+
     /// The stream. It ends when the reader goes, when the project is removed, or with an error.
-    pub(super) fn watch(
+    pub fn project(
         &self,
         call: Call,
         project: ProjectRef,
         after: Option<u64>,
     ) -> impl Stream<Item = Result<WatchProjectResponse, Status>> + use<> {
         let (sender, receiver) = mpsc::channel(BUFFER);
-        let projects = self.clone();
-        self.tasks.connection_until("watch", |stop| async move {
-            if let Err(error) = projects.feed(&call, &project, after, &sender, &stop).await {
+        let watch = self.clone();
+        self.core.tasks.connection_until("watch", |stop| async move {
+            if let Err(error) = watch.feed(&call, &project, after, &sender, &stop).await {
                 let _ = sender.send(Err(error.into())).await;
             }
         });
@@ -53,8 +69,8 @@ impl Projects {
         out: &mpsc::Sender<Result<WatchProjectResponse, Status>>,
         stop: &CancellationToken,
     ) -> Result<()> {
-        let mut changed = self.hints.listen(Hint::Project(project.clone()));
-        let mut now = store::get(&self.db, project).await?;
+        let mut changed = self.core.hints.listen(Hint::Project(project.clone()));
+        let mut now = projects::get(&self.core.db, project).await?;
         let mut seq = after.map_or(now.event_seq, |seq| i64::try_from(seq).unwrap_or(i64::MAX));
         let mut shown = None;
         let mut last_sent = Instant::now();
@@ -65,11 +81,11 @@ impl Projects {
                 shown = Some(now.revision);
                 messages.push(Message::Snapshot(now.clone().into()));
             }
-            for event in events::after(&self.db, project, seq, PAGE).await? {
+            for event in events::after(&self.core.db, project, seq, PAGE).await? {
                 seq = event.seq;
                 messages.push(Message::Event(event.into()));
             }
-            if messages.is_empty() && last_sent.elapsed() >= self.times.keep_alive {
+            if messages.is_empty() && last_sent.elapsed() >= self.core.times.keep_alive {
                 messages.push(Message::KeepAlive(KeepAlive {}));
             }
             for message in messages {
@@ -81,16 +97,16 @@ impl Projects {
             if now.state == ProjectState::Removed && seq >= now.event_seq {
                 return Ok(());
             }
-            if checked.elapsed() >= self.times.keep_alive {
+            if checked.elapsed() >= self.core.times.keep_alive {
                 checked = Instant::now();
-                self.access.still_allow::<ProjectKey>(call, project.as_str()).await?;
+                self.core.access.still_allow::<ProjectKey>(call, project.as_str()).await?;
             }
             tokio::select! {
                 () = stop.cancelled() => return Err(stopping()),
                 () = out.closed() => return Ok(()),
-                _ = tokio::time::timeout(self.times.hinted_poll, changed.woken()) => {}
+                _ = tokio::time::timeout(self.core.times.hinted_poll, changed.woken()) => {}
             }
-            now = store::get(&self.db, project).await?;
+            now = projects::get(&self.core.db, project).await?;
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use supalove_proto::v1 as pb;
 
-use super::{
-    events::Event,
-    operations::{Failure, Operation},
-    store::{Endpoint, Project, ServiceStatus},
+use crate::{
+    store::events::Event,
+    store::operations::{Failure, Operation},
+    store::projects::{Endpoint, Project, ServiceStatus},
     types::OperationState,
 };
 use supalove_core::wire::timestamp;

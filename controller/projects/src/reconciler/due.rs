@@ -5,7 +5,8 @@ use supalove_proto::node::v1::InventoryResponse;
 
 use crate::{types::Desired, verdict::Source};
 use supalove_core::{
-    error::{Error, Result},
+    Write,
+    error::Result,
     ids::{NodeId, ProjectRef},
 };
 
@@ -35,35 +36,27 @@ pub struct Due {
 
 /// What is due on a node. What waits for cpu and memory is not due.
 pub async fn list(db: &PgPool, node: NodeId) -> Result<Vec<Due>> {
-    let rows = sqlx::query!(
-        r#"SELECT p.ref, p.generation, p.desired, p.restart_token, l.slot, l.port_base, l.subnet::text AS "subnet!", l.host
+    let due = sqlx::query_as!(
+        Due,
+        r#"SELECT p.ref AS "project: ProjectRef", p.generation, p.desired AS "desired: Desired", p.restart_token, l.slot,
+               l.port_base, l.subnet::text AS "subnet!", l.host
            FROM placements l JOIN projects p ON p.ref = l.project_ref
            WHERE l.node_id = $1 AND l.applied_generation < p.generation
                AND (p.desired <> 'RUNNING' OR l.holds_compute)
            ORDER BY l.created_at LIMIT $2"#,
         node.0,
         BATCH,
-    )
-    .fetch_all(db)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Due {
-                project: row.r#ref.parse().map_err(Error::internal)?,
-                generation: row.generation,
-                desired: row.desired.parse::<Desired>()?,
-                restart_token: row.restart_token,
-                slot: row.slot,
-                port_base: row.port_base,
-                subnet: row.subnet,
-                host: row.host,
-            })
-        })
-        .collect()
+    );
+    Ok(due.fetch_all(db).await?)
 }
 
-/// The agent has stored a generation. What an older session learns late does not count: the newer one has asked anew.
-pub async fn applied(db: &PgPool, source: Source, project: &ProjectRef, generation: i64) -> Result<()> {
+/// The agent has stored a generation. What an older session learns late does not count: the newer one has asked again.
+pub async fn applied(
+    write: &mut impl Write,
+    source: Source,
+    project: &ProjectRef,
+    generation: i64,
+) -> Result<()> {
     sqlx::query!(
         "UPDATE placements SET applied_generation = greatest(applied_generation, $3)
          WHERE node_id = $1 AND project_ref = $2
@@ -73,13 +66,17 @@ pub async fn applied(db: &PgPool, source: Source, project: &ProjectRef, generati
         generation,
         source.epoch,
     )
-    .execute(db)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
 }
 
 /// At the beginning of a session the inventory replaces what was known of the agent.
-pub async fn forget_applied(db: &PgPool, node: NodeId, inventory: &InventoryResponse) -> Result<()> {
+pub async fn forget_applied(
+    write: &mut impl Write,
+    node: NodeId,
+    inventory: &InventoryResponse,
+) -> Result<()> {
     let refs: Vec<String> = inventory.projects.iter().map(|p| p.project_ref.clone()).collect();
     let generations: Vec<i64> =
         inventory.projects.iter().map(|p| i64::try_from(p.generation).unwrap_or(i64::MAX)).collect();
@@ -91,7 +88,7 @@ pub async fn forget_applied(db: &PgPool, node: NodeId, inventory: &InventoryResp
         &refs,
         &generations,
     )
-    .execute(db)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
 }

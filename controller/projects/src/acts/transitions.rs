@@ -1,8 +1,10 @@
 //! The legal transitions: state × act → go, or what to do instead.
 
+use std::time::Duration;
+
 use supalove_proto::v1::ErrorReason;
 
-use super::types::{
+use crate::types::{
     OperationKind,
     ProjectState::{
         self, ActiveHealthy, ActiveUnhealthy, ComingUp, GoingDown, Inactive, InitFailed, PauseFailed,
@@ -21,14 +23,17 @@ pub enum Act {
     /// RestartProject.
     Restart,
     /// DeleteProject.
-    Delete,
+    Delete {
+        /// How long the data is kept.
+        undo_window: Duration,
+    },
     /// UndeleteProject.
     Undelete,
 }
 
 impl Act {
     /// States from which it is legal.
-    fn from(self) -> &'static [ProjectState] {
+    fn legal_states(self) -> &'static [ProjectState] {
         match self {
             Self::Start => &[Inactive, InitFailed, PauseFailed, RestoreFailed, ActiveUnhealthy],
             Self::Stop => &[
@@ -42,7 +47,7 @@ impl Act {
                 Unknown,
             ],
             Self::Restart => &[ActiveHealthy, ActiveUnhealthy, InitFailed, Unknown],
-            Self::Delete => &[
+            Self::Delete { .. } => &[
                 ComingUp,
                 ActiveHealthy,
                 ActiveUnhealthy,
@@ -66,14 +71,14 @@ impl Act {
             Self::Start => "started",
             Self::Stop => "stopped",
             Self::Restart => "restarted",
-            Self::Delete => "deleted",
+            Self::Delete { .. } => "deleted",
             Self::Undelete => "undeleted",
         }
     }
 
     /// Go, or FAILED_PRECONDITION with the remedy. `open` is the project's open operation.
     pub fn check(self, state: ProjectState, open: Option<OperationKind>) -> Result<()> {
-        if self.from().contains(&state) {
+        if self.legal_states().contains(&state) {
             return Ok(());
         }
         let message = format!(
@@ -109,7 +114,8 @@ fn remedy(state: ProjectState, open: Option<OperationKind>) -> &'static str {
 mod tests {
     use super::*;
 
-    const ACTS: [Act; 5] = [Act::Start, Act::Stop, Act::Restart, Act::Delete, Act::Undelete];
+    const ACTS: [Act; 5] =
+        [Act::Start, Act::Stop, Act::Restart, Act::Delete { undo_window: Duration::ZERO }, Act::Undelete];
 
     #[test]
     fn a_removed_project_takes_no_act_and_every_other_state_has_a_way_out() {

@@ -1,6 +1,6 @@
 //! The scheduler's view of the fleet, kept in memory so that a create asks the database nothing before it places.
 //!
-//! Read anew every poll and after a placement was refused; in between, this replica's own placements are added. It may
+//! Read again every poll and after a placement was refused; in between, this replica's own placements are added. It may
 //! be stale, and then the placing statement refuses and the next candidate is tried.
 
 use std::{collections::HashMap, sync::Arc};
@@ -32,7 +32,7 @@ impl Candidates {
     }
 
     /// Runs `decide` on a cluster.
-    pub async fn of<T>(&self, cluster: ClusterId, decide: impl FnOnce(&View) -> T) -> T {
+    pub async fn with_view<T>(&self, cluster: ClusterId, decide: impl FnOnce(&View) -> T) -> T {
         match self.view.read().await.get(&cluster) {
             Some(view) => decide(view),
             None => decide(&View::default()),
@@ -52,7 +52,7 @@ impl Candidates {
         }
     }
 
-    /// Reads the view anew.
+    /// Reads the view again.
     pub async fn refresh(&self) -> Result<()> {
         let fresh = self.load().await?;
         *self.view.write().await = fresh;
@@ -61,20 +61,20 @@ impl Candidates {
 
     async fn load(&self) -> Result<ByCluster> {
         let rows = sqlx::query!(
-            "SELECT n.id, n.cluster_id, n.name, n.schedulable, n.cpu_cap, n.cpu_used, n.memory_cap, n.memory_used,
-                 n.disk_cap, n.disk_used,
+            "SELECT n.id AS \"node: NodeId\", n.cluster_id AS \"cluster: ClusterId\", n.name, n.schedulable, a.cpu_cap,
+                 a.cpu_used, a.memory_cap, a.memory_used, a.disk_cap, a.disk_used,
                  coalesce(n.seen_at > now() - make_interval(secs => $1), false) AS \"connected!\",
-                 CASE WHEN n.last_failure_at > now() - make_interval(secs => $2) THEN n.start_failures ELSE 0 END AS \"failures!\",
-                 (n.slots - coalesce((SELECT sum(upper(r) - lower(r)) FROM unnest(n.taken_slots + n.blocked_slots) r), 0))::int
+                 CASE WHEN a.last_failure_at > now() - make_interval(secs => $2) THEN a.start_failures ELSE 0 END AS \"failures!\",
+                 (a.slots - coalesce((SELECT sum(upper(r) - lower(r)) FROM unnest(a.taken_slots + a.blocked_slots) r), 0))::int
                      AS \"free_slots!\"
-             FROM nodes n",
+             FROM nodes n JOIN node_capacity a ON a.node_id = n.id WHERE n.revoked_at IS NULL",
             self.times.silent_after.as_secs_f64(),
             FAILURE_MEMORY.as_secs_f64(),
         )
         .fetch_all(&self.db)
         .await?;
         let spread = sqlx::query!(
-            "SELECT l.node_id, p.organization_id, count(*) AS \"count!\" FROM placements l
+            "SELECT l.node_id AS \"node: NodeId\", p.organization_id AS \"organization: OrganizationId\", count(*) AS \"count!\" FROM placements l
              JOIN projects p ON p.ref = l.project_ref GROUP BY l.node_id, p.organization_id"
         )
         .fetch_all(&self.db)
@@ -82,10 +82,9 @@ impl Candidates {
         let mut nodes: HashMap<ClusterId, Vec<Candidate>> = HashMap::new();
         let mut cluster_of: HashMap<NodeId, ClusterId> = HashMap::new();
         for n in rows {
-            let (node, cluster) = (NodeId(n.id), ClusterId(n.cluster_id));
-            cluster_of.insert(node, cluster);
-            nodes.entry(cluster).or_default().push(Candidate {
-                node,
+            cluster_of.insert(n.node, n.cluster);
+            nodes.entry(n.cluster).or_default().push(Candidate {
+                node: n.node,
                 name: n.name,
                 schedulable: n.schedulable,
                 connected: n.connected,
@@ -97,11 +96,10 @@ impl Candidates {
         }
         let mut placed: HashMap<ClusterId, Vec<_>> = HashMap::new();
         for row in spread {
-            let (node, organization) = (NodeId(row.node_id), OrganizationId(row.organization_id));
             // A node that joined in between is seen next time.
-            if let Some(cluster) = cluster_of.get(&node) {
+            if let Some(cluster) = cluster_of.get(&row.node) {
                 let count = u32::try_from(row.count).unwrap_or(u32::MAX);
-                placed.entry(*cluster).or_default().push((node, organization, count));
+                placed.entry(*cluster).or_default().push((row.node, row.organization, count));
             }
         }
         let view =

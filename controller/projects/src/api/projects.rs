@@ -19,13 +19,17 @@ use tonic::{Request, Response, Status};
 
 use supalove_organizations::OrganizationKey;
 
-use super::{ProjectKey, Projects, events, lifecycle::Origin, operations, store, transitions::Act};
+use crate::{
+    ProjectKey,
+    acts::{Act, Acts},
+    store::{events, operations, projects, secrets},
+    watch::Watch,
+};
 use supalove_core::{
+    Core,
     access::Call,
-    audit,
     error::{Error, Result},
     ids::ProjectRef,
-    requests,
     wire::{duration, page, page_size, parse_page_token},
 };
 
@@ -35,9 +39,18 @@ const MAX_UNDO_WINDOW: Duration = Duration::from_hours(90 * 24);
 
 /// The service.
 #[derive(Clone)]
-pub struct ProjectApi(pub Projects);
+pub struct ProjectApi {
+    core: Core,
+    acts: Acts,
+    watch: Watch,
+}
 
 impl ProjectApi {
+    /// On the control database.
+    pub fn new(core: &Core, acts: &Acts) -> Self {
+        Self { core: core.clone(), acts: acts.clone(), watch: Watch::new(core) }
+    }
+
     /// One act on one project, answered with its operation.
     async fn act(
         &self,
@@ -46,12 +59,10 @@ impl ProjectApi {
         request_id: &str,
         body: &impl Message,
         act: Act,
-        undo_window: Duration,
     ) -> Result<Option<pb::Operation>> {
-        let grant = self.0.access.allow::<ProjectKey>(call, project_ref).await?;
-        let origin = Origin::new(call, requests::Request::from_call(call, request_id, body)?);
-        let id = self.0.act(&origin, &grant.project, act, undo_window).await?;
-        Ok(Some(operations::get(&self.0.db, id).await?.into()))
+        let key = self.core.access.allow::<ProjectKey>(call, project_ref).await?;
+        let id = self.acts.act(call, request_id, body, &key.project, act).await?;
+        Ok(Some(operations::get(&self.core.db, id).await?.into()))
     }
 }
 
@@ -63,10 +74,10 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<CreateProjectResponse>, Status> {
         let call = Call::from_request(&request)?;
         let body = request.into_inner();
-        let grant = self.0.access.allow::<OrganizationKey>(&call, &body.organization).await?;
-        let created = self.0.create(&call, &grant, &body).await?;
-        let project = store::get(&self.0.db, &created.project).await?;
-        let operation = operations::get(&self.0.db, created.operation).await?;
+        let grant = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
+        let created = self.acts.create(&call, &grant, &body).await?;
+        let project = projects::get(&self.core.db, &created.project).await?;
+        let operation = operations::get(&self.core.db, created.operation).await?;
         Ok(Response::new(CreateProjectResponse {
             project: Some(project.into()),
             operation: Some(operation.into()),
@@ -78,8 +89,8 @@ impl ProjectService for ProjectApi {
         request: Request<GetProjectRequest>,
     ) -> Result<Response<GetProjectResponse>, Status> {
         let call = Call::from_request(&request)?;
-        let grant = self.0.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
-        let project = store::get(&self.0.db, &grant.project).await?;
+        let grant = self.core.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
+        let project = projects::get(&self.core.db, &grant.project).await?;
         Ok(Response::new(GetProjectResponse { project: Some(project.into()) }))
     }
 
@@ -93,16 +104,16 @@ impl ProjectService for ProjectApi {
         let before = parse_page_token(&body.page_token)?.map(|key| parse_key(&key)).transpose()?;
         let organization = match body.organization.as_str() {
             "" => None,
-            slug => Some(self.0.access.allow::<OrganizationKey>(&call, slug).await?.id),
+            slug => Some(self.core.access.allow::<OrganizationKey>(&call, slug).await?.id),
         };
-        let filter = store::Filter {
+        let filter = projects::Filter {
             member: call.principal()?.user,
             organization,
             show_deleted: body.show_deleted,
             before,
             limit: size + 1,
         };
-        let found = store::list(&self.0.db, &filter).await?;
+        let found = projects::list(&self.core.db, &filter).await?;
         let (found, next) = page(found, size, key);
         let projects = found.into_iter().map(Into::into).collect();
         Ok(Response::new(ListProjectsResponse { projects, next_page_token: next }))
@@ -114,8 +125,7 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<StartProjectResponse>, Status> {
         let call = Call::from_request(&request)?;
         let b = request.into_inner();
-        let operation =
-            self.act(&call, &b.project_ref, &b.request_id, &b, Act::Start, Duration::ZERO).await?;
+        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Start).await?;
         Ok(Response::new(StartProjectResponse { operation }))
     }
 
@@ -125,7 +135,7 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<StopProjectResponse>, Status> {
         let call = Call::from_request(&request)?;
         let b = request.into_inner();
-        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Stop, Duration::ZERO).await?;
+        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Stop).await?;
         Ok(Response::new(StopProjectResponse { operation }))
     }
 
@@ -135,8 +145,7 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<RestartProjectResponse>, Status> {
         let call = Call::from_request(&request)?;
         let b = request.into_inner();
-        let operation =
-            self.act(&call, &b.project_ref, &b.request_id, &b, Act::Restart, Duration::ZERO).await?;
+        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Restart).await?;
         Ok(Response::new(RestartProjectResponse { operation }))
     }
 
@@ -146,8 +155,10 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<DeleteProjectResponse>, Status> {
         let call = Call::from_request(&request)?;
         let b = request.into_inner();
-        let window = duration("undo_window", b.undo_window, self.0.times.undo_window, MAX_UNDO_WINDOW)?;
-        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Delete, window).await?;
+        let undo_window =
+            duration("undo_window", b.undo_window, self.core.times.undo_window, MAX_UNDO_WINDOW)?;
+        let operation =
+            self.act(&call, &b.project_ref, &b.request_id, &b, Act::Delete { undo_window }).await?;
         Ok(Response::new(DeleteProjectResponse { operation }))
     }
 
@@ -157,8 +168,7 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<UndeleteProjectResponse>, Status> {
         let call = Call::from_request(&request)?;
         let b = request.into_inner();
-        let operation =
-            self.act(&call, &b.project_ref, &b.request_id, &b, Act::Undelete, Duration::ZERO).await?;
+        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Undelete).await?;
         Ok(Response::new(UndeleteProjectResponse { operation }))
     }
 
@@ -170,8 +180,8 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<Self::WatchProjectStream>, Status> {
         let call = Call::from_request(&request)?;
         let body = request.into_inner();
-        let grant = self.0.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
-        Ok(Response::new(Box::pin(self.0.watch(call, grant.project, body.after_seq))))
+        let grant = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
+        Ok(Response::new(Box::pin(self.watch.project(call, grant.project, body.after_seq))))
     }
 
     async fn list_project_events(
@@ -184,8 +194,8 @@ impl ProjectService for ProjectApi {
         let after = parse_page_token(&body.page_token)?.map_or(Ok(0), |key| key.parse::<i64>());
         let after = after
             .map_err(|_| Error::field("page_token", "must be the next_page_token of the page before"))?;
-        let grant = self.0.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
-        let found = events::after(&self.0.db, &grant.project, after, size + 1).await?;
+        let grant = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
+        let found = events::after(&self.core.db, &grant.project, after, size + 1).await?;
         let (found, next) = page(found, size, |e| e.seq.to_string());
         let events = found.into_iter().map(Into::into).collect();
         Ok(Response::new(ListProjectEventsResponse { events, next_page_token: next }))
@@ -196,8 +206,8 @@ impl ProjectService for ProjectApi {
         request: Request<GetProjectApiKeysRequest>,
     ) -> Result<Response<GetProjectApiKeysResponse>, Status> {
         let call = Call::from_request(&request)?;
-        let grant = self.0.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
-        let anon_key = self.0.secret(&grant.project, "anon_key").await?;
+        let grant = self.core.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
+        let anon_key = secrets::reveal(&self.core, &grant.project, "anon_key").await?;
         Ok(Response::new(GetProjectApiKeysResponse { anon_key }))
     }
 
@@ -206,8 +216,8 @@ impl ProjectService for ProjectApi {
         request: Request<GetProjectConnectionRequest>,
     ) -> Result<Response<GetProjectConnectionResponse>, Status> {
         let call = Call::from_request(&request)?;
-        let grant = self.0.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
-        let project = store::get(&self.0.db, &grant.project).await?;
+        let grant = self.core.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
+        let project = projects::get(&self.core.db, &grant.project).await?;
         Ok(Response::new(connection(&project)))
     }
 
@@ -216,32 +226,30 @@ impl ProjectService for ProjectApi {
         request: Request<RevealProjectSecretsRequest>,
     ) -> Result<Response<RevealProjectSecretsResponse>, Status> {
         let call = Call::from_request(&request)?;
-        let grant = self.0.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
-        let project = store::get(&self.0.db, &grant.project).await?;
+        let grant = self.core.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
+        let project = projects::get(&self.core.db, &grant.project).await?;
         // The row comes first: nothing is revealed without it.
-        audit::record(&self.0.db, &audit::Entry::from_call(&call, grant.project.as_str()))
-            .await
-            .map_err(Error::from)?;
-        let db_password = self.0.secret(&grant.project, "tenant_db_password").await?;
+        self.core.mutation(&call).commit(grant.project.as_str(), []).await?;
+        let db_password = secrets::reveal(&self.core, &grant.project, "tenant_db_password").await?;
         let db = find(&project, "postgresql");
         Ok(Response::new(RevealProjectSecretsResponse {
-            service_role_key: self.0.secret(&grant.project, "service_role_key").await?,
+            service_role_key: secrets::reveal(&self.core, &grant.project, "service_role_key").await?,
             db_url: db.map(|e| db_url(e, &format!("postgres:{db_password}"))).unwrap_or_default(),
             db_password,
         }))
     }
 }
 
-fn find<'a>(project: &'a store::Project, scheme: &str) -> Option<&'a store::Endpoint> {
+fn find<'a>(project: &'a projects::Project, scheme: &str) -> Option<&'a projects::Endpoint> {
     project.endpoints.iter().find(|e| e.scheme.starts_with(scheme))
 }
 
-fn db_url(endpoint: &store::Endpoint, user: &str) -> String {
+fn db_url(endpoint: &projects::Endpoint, user: &str) -> String {
     format!("postgresql://{user}@{}:{}/postgres", endpoint.host, endpoint.port)
 }
 
 /// Empty addresses while the project waits for room, or for what its release does not publish.
-fn connection(project: &store::Project) -> GetProjectConnectionResponse {
+fn connection(project: &projects::Project) -> GetProjectConnectionResponse {
     let api = find(project, "http");
     let db = find(project, "postgresql");
     GetProjectConnectionResponse {
@@ -251,19 +259,19 @@ fn connection(project: &store::Project) -> GetProjectConnectionResponse {
         db_port: db.map_or(0, |e| e.port.unsigned_abs()),
         db_user: "postgres".to_owned(),
         db_name: "postgres".to_owned(),
-        api_host_only: api.is_some_and(store::Endpoint::host_only),
-        db_host_only: db.is_some_and(store::Endpoint::host_only),
+        api_host_only: api.is_some_and(projects::Endpoint::host_only),
+        db_host_only: db.is_some_and(projects::Endpoint::host_only),
         node: project.node_name.clone().unwrap_or_default(),
     }
 }
 
 /// Sort key of a project in lists.
-fn key(project: &store::Project) -> String {
+fn key(project: &projects::Project) -> String {
     format!("{}/{}", project.created_at.timestamp_micros(), project.project)
 }
 
 /// A time that PostgreSQL does not know would be its error, not the caller's.
-pub(super) fn parse_key(key: &str) -> Result<(DateTime<chrono::Utc>, String)> {
+pub fn parse_key(key: &str) -> Result<(DateTime<chrono::Utc>, String)> {
     key.split_once('/')
         .and_then(|(micros, project)| {
             let micros = micros.parse().ok().filter(|micros| (0..LAST_MICROS).contains(micros))?;

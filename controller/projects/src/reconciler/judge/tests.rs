@@ -1,5 +1,5 @@
 use super::*;
-use crate::{snapshot::PlacementRow, types::OperationKind};
+use crate::{store::snapshot::PlacementRow, types::OperationKind};
 use supalove_core::ids::{ClusterId, NodeId, OperationId, OrganizationId, ProjectRef};
 use supalove_scheduler::Resources;
 

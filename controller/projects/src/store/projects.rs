@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgPool, types::Json};
-use uuid::Uuid;
 
-use super::types::ProjectState;
+use crate::types::ProjectState;
 use supalove_core::{
-    error::Result,
+    error::{Error, Result},
     ids::{ClusterId, NodeId, OrganizationId, ProjectRef, UserId},
 };
 
@@ -85,15 +84,16 @@ pub struct Project {
     pub event_seq: i64,
 }
 
+/// A row as the query gives it.
 struct Row {
-    project_ref: String,
+    project: ProjectRef,
     name: String,
     organization: String,
-    state: String,
+    state: ProjectState,
     state_reason: String,
     release: String,
-    cluster_id: Uuid,
-    node_id: Option<Uuid>,
+    cluster: ClusterId,
+    node: Option<NodeId>,
     node_name: Option<String>,
     generation: i64,
     services: Json<Vec<ServiceStatus>>,
@@ -105,19 +105,17 @@ struct Row {
     event_seq: i64,
 }
 
-impl TryFrom<Row> for Project {
-    type Error = supalove_core::error::Error;
-
-    fn try_from(row: Row) -> Result<Self> {
-        Ok(Self {
-            project: row.project_ref.parse().map_err(supalove_core::error::Error::internal)?,
+impl From<Row> for Project {
+    fn from(row: Row) -> Self {
+        Self {
+            project: row.project,
             name: row.name,
             organization: row.organization,
-            state: row.state.parse::<ProjectState>()?,
+            state: row.state,
             state_reason: row.state_reason,
             release: row.release,
-            cluster: ClusterId(row.cluster_id),
-            node: row.node_id.map(NodeId),
+            cluster: row.cluster,
+            node: row.node,
             node_name: row.node_name,
             generation: row.generation,
             services: row.services.0,
@@ -127,27 +125,14 @@ impl TryFrom<Row> for Project {
             purge_at: row.purge_at,
             revision: row.revision,
             event_seq: row.event_seq,
-        })
+        }
     }
 }
 
 /// One project.
 pub async fn get(db: &PgPool, project: &ProjectRef) -> Result<Project> {
-    sqlx::query_as!(
-        Row,
-        r#"SELECT p.ref AS project_ref, p.name, o.slug AS organization, p.state, p.state_reason, p.release, p.cluster_id,
-               l.node_id AS "node_id?", n.name AS "node_name?", p.generation, p.services AS "services: Json<Vec<ServiceStatus>>",
-               (SELECT coalesce(jsonb_agg(to_jsonb(e) - 'project_ref' ORDER BY e.service), '[]')
-                FROM project_endpoints e WHERE e.project_ref = p.ref) AS "endpoints!: Json<Vec<Endpoint>>",
-               p.created_at, p.deleted_at, p.purge_at, p.revision, p.event_seq
-           FROM projects p JOIN organizations o ON o.id = p.organization_id
-           LEFT JOIN placements l ON l.project_ref = p.ref AND l.role = 'ACTIVE'
-           LEFT JOIN nodes n ON n.id = l.node_id WHERE p.ref = $1"#,
-        project.as_str(),
-    )
-    .fetch_one(db)
-    .await?
-    .try_into()
+    let found = query(db, Wanted { project: Some(project), limit: 1, ..Wanted::default() }).await?;
+    found.into_iter().next().ok_or_else(|| Error::NotFound { kind: "project", name: project.to_string() })
 }
 
 /// The deleted project that holds a name until its undo window ends, and that time.
@@ -157,14 +142,14 @@ pub async fn deleted_holder(
     name: &str,
 ) -> Result<Option<(ProjectRef, Option<DateTime<Utc>>)>> {
     let row = sqlx::query!(
-        "SELECT ref, purge_at FROM projects
+        "SELECT ref AS \"project: ProjectRef\", purge_at FROM projects
          WHERE organization_id = $1 AND name = $2 AND state <> 'REMOVED' AND deleted_at IS NOT NULL",
         organization.0,
         name,
     )
     .fetch_optional(db)
     .await?;
-    row.map(|row| Ok((row.r#ref.parse().map_err(crate::error::Error::internal)?, row.purge_at))).transpose()
+    Ok(row.map(|row| (row.project, row.purge_at)))
 }
 
 /// What a list shows.
@@ -183,32 +168,57 @@ pub struct Filter {
 
 /// Projects, newest first.
 pub async fn list(db: &PgPool, filter: &Filter) -> Result<Vec<Project>> {
-    let (before_at, before_ref) = filter.before.clone().unzip();
-    sqlx::query_as!(
+    let wanted = Wanted {
+        project: None,
+        member: filter.organization.is_none().then_some(filter.member),
+        organization: filter.organization,
+        hide_deleted: !filter.show_deleted,
+        before: filter.before.clone(),
+        limit: filter.limit,
+    };
+    query(db, wanted).await
+}
+
+/// Which projects; everything that is set narrows.
+#[derive(Default)]
+struct Wanted<'a> {
+    project: Option<&'a ProjectRef>,
+    member: Option<UserId>,
+    organization: Option<OrganizationId>,
+    hide_deleted: bool,
+    before: Option<(DateTime<Utc>, String)>,
+    limit: i64,
+}
+
+/// A project that was named is found even if it is removed; lists leave removed ones out.
+async fn query(db: &PgPool, wanted: Wanted<'_>) -> Result<Vec<Project>> {
+    let (before_at, before_ref) = wanted.before.unzip();
+    let rows = sqlx::query_as!(
         Row,
-        r#"SELECT p.ref AS project_ref, p.name, o.slug AS organization, p.state, p.state_reason, p.release, p.cluster_id,
-               l.node_id AS "node_id?", n.name AS "node_name?", p.generation, p.services AS "services: Json<Vec<ServiceStatus>>",
+        r#"SELECT p.ref AS "project: ProjectRef", p.name, o.slug AS organization, p.state AS "state: ProjectState",
+               p.state_reason, p.release, p.cluster_id AS "cluster: ClusterId", l.node_id AS "node?: NodeId",
+               (SELECT n.name FROM nodes n WHERE n.id = l.node_id) AS node_name, p.generation,
+               p.services AS "services: Json<Vec<ServiceStatus>>",
                (SELECT coalesce(jsonb_agg(to_jsonb(e) - 'project_ref' ORDER BY e.service), '[]')
                 FROM project_endpoints e WHERE e.project_ref = p.ref) AS "endpoints!: Json<Vec<Endpoint>>",
                p.created_at, p.deleted_at, p.purge_at, p.revision, p.event_seq
            FROM projects p JOIN organizations o ON o.id = p.organization_id
            LEFT JOIN placements l ON l.project_ref = p.ref AND l.role = 'ACTIVE'
-           LEFT JOIN nodes n ON n.id = l.node_id
-           WHERE p.state <> 'REMOVED' AND (p.deleted_at IS NULL OR $3)
-               AND (p.organization_id = $1 OR ($1::uuid IS NULL AND p.organization_id IN
-                   (SELECT organization_id FROM members WHERE user_id = $2)))
-               AND ($4::timestamptz IS NULL OR (p.created_at, p.ref) < ($4, $5))
-           ORDER BY p.created_at DESC, p.ref DESC LIMIT $6"#,
-        filter.organization.map(|o| o.0),
-        filter.member.0,
-        filter.show_deleted,
+           WHERE (p.ref = $1 OR ($1::text IS NULL AND p.state <> 'REMOVED'))
+               AND (p.deleted_at IS NULL OR NOT $2)
+               AND ($3::uuid IS NULL OR p.organization_id = $3)
+               AND ($4::uuid IS NULL OR p.organization_id IN (SELECT organization_id FROM members WHERE user_id = $4))
+               AND ($5::timestamptz IS NULL OR (p.created_at, p.ref) < ($5, $6))
+           ORDER BY p.created_at DESC, p.ref DESC LIMIT $7"#,
+        wanted.project.map(ProjectRef::as_str),
+        wanted.hide_deleted,
+        wanted.organization.map(|o| o.0),
+        wanted.member.map(|u| u.0),
         before_at,
         before_ref,
-        filter.limit,
+        wanted.limit,
     )
     .fetch_all(db)
-    .await?
-    .into_iter()
-    .map(Project::try_from)
-    .collect()
+    .await?;
+    Ok(rows.into_iter().map(Project::from).collect())
 }

@@ -10,10 +10,17 @@ use supalove_proto::v1::{
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-use super::{OperationKey, ProjectKey, Projects, operations};
+use crate::{
+    OperationKey, ProjectKey,
+    acts::Acts,
+    store::operations::{self, Operation},
+};
 use supalove_core::{
+    Core,
     access::Call,
     error::Result,
+    hints::Hint,
+    ids::OperationId,
     wire::{duration, page, page_size, parse_page_id},
 };
 
@@ -23,7 +30,31 @@ const MARGIN: Duration = Duration::from_millis(200);
 
 /// The service.
 #[derive(Clone)]
-pub struct OperationApi(pub Projects);
+pub struct OperationApi {
+    core: Core,
+    acts: Acts,
+}
+
+impl OperationApi {
+    /// On the control database.
+    pub fn new(core: &Core, acts: &Acts) -> Self {
+        Self { core: core.clone(), acts: acts.clone() }
+    }
+
+    /// The operation when it has ended, or as it is when the time is up.
+    async fn wait_operation(&self, id: OperationId, until: Instant) -> Result<Operation> {
+        let mut operation = operations::get(&self.core.db, id).await?;
+        let mut changed = self.core.hints.listen(Hint::Project(operation.project.clone()));
+        loop {
+            operation = operations::get(&self.core.db, id).await?;
+            if operation.state.ended() || Instant::now() >= until {
+                return Ok(operation);
+            }
+            let next = (Instant::now() + self.core.times.hinted_poll).min(until);
+            let _ = tokio::time::timeout_at(next, changed.woken()).await;
+        }
+    }
+}
 
 #[tonic::async_trait]
 impl OperationService for OperationApi {
@@ -32,8 +63,8 @@ impl OperationService for OperationApi {
         request: Request<GetOperationRequest>,
     ) -> Result<Response<GetOperationResponse>, Status> {
         let call = Call::from_request(&request)?;
-        let grant = self.0.access.allow::<OperationKey>(&call, &request.get_ref().operation_id).await?;
-        let operation = operations::get(&self.0.db, grant.operation).await?;
+        let grant = self.core.access.allow::<OperationKey>(&call, &request.get_ref().operation_id).await?;
+        let operation = operations::get(&self.core.db, grant.operation).await?;
         Ok(Response::new(GetOperationResponse { operation: Some(operation.into()) }))
     }
 
@@ -45,8 +76,8 @@ impl OperationService for OperationApi {
         let body = request.into_inner();
         let size = page_size(body.page_size, 50, 100)?;
         let before = parse_page_id(&body.page_token)?;
-        let grant = self.0.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
-        let found = operations::list(&self.0.db, &grant.project, before, size + 1).await?;
+        let grant = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
+        let found = operations::list(&self.core.db, &grant.project, before, size + 1).await?;
         let (found, next) = page(found, size, |o| o.id.0.to_string());
         let operations = found.into_iter().map(Into::into).collect();
         Ok(Response::new(ListOperationsResponse { operations, next_page_token: next }))
@@ -58,10 +89,10 @@ impl OperationService for OperationApi {
     ) -> Result<Response<WaitOperationResponse>, Status> {
         let call = Call::from_request(&request)?;
         let body = request.into_inner();
-        let wait = duration("timeout", body.timeout, DEFAULT_WAIT, self.0.times.wait_operation)?;
-        let grant = self.0.access.allow::<OperationKey>(&call, &body.operation_id).await?;
+        let wait = duration("timeout", body.timeout, DEFAULT_WAIT, self.core.times.wait_operation)?;
+        let grant = self.core.access.allow::<OperationKey>(&call, &body.operation_id).await?;
         let until = (Instant::now() + wait).min(call.deadline.checked_sub(MARGIN).unwrap_or(call.deadline));
-        let operation = self.0.wait_operation(grant.operation, until).await?;
+        let operation = self.wait_operation(grant.operation, until).await?;
         Ok(Response::new(WaitOperationResponse { operation: Some(operation.into()) }))
     }
 
@@ -70,9 +101,9 @@ impl OperationService for OperationApi {
         request: Request<CancelOperationRequest>,
     ) -> Result<Response<CancelOperationResponse>, Status> {
         let call = Call::from_request(&request)?;
-        let grant = self.0.access.allow::<OperationKey>(&call, &request.get_ref().operation_id).await?;
-        self.0.cancel(&call, grant.operation).await?;
-        let operation = operations::get(&self.0.db, grant.operation).await?;
+        let grant = self.core.access.allow::<OperationKey>(&call, &request.get_ref().operation_id).await?;
+        self.acts.cancel(&call, grant.operation).await?;
+        let operation = operations::get(&self.core.db, grant.operation).await?;
         Ok(Response::new(CancelOperationResponse { operation: Some(operation.into()) }))
     }
 }

@@ -1,10 +1,11 @@
 //! What happened to a project: numbered from its row, gap-free, so that a watch can resume.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 
-use super::types::{EventType, ProjectState};
+use crate::types::{EventType, ProjectState};
 use supalove_core::{
+    Write,
     error::Result,
     ids::{OperationId, ProjectRef},
 };
@@ -57,7 +58,7 @@ pub struct Event {
 
 /// Adds an event with the next number.
 pub async fn append(
-    tx: &mut PgConnection,
+    write: &mut impl Write,
     project: &ProjectRef,
     event: &NewEvent,
     operation: Option<OperationId>,
@@ -71,34 +72,21 @@ pub async fn append(
         event.percent,
         operation.map(|o| o.0),
     )
-    .fetch_one(tx)
+    .fetch_one(write.connection().await?)
     .await?;
     Ok(())
 }
 
 /// Events after a number, oldest first.
 pub async fn after(db: &PgPool, project: &ProjectRef, seq: i64, limit: i64) -> Result<Vec<Event>> {
-    let rows = sqlx::query!(
-        "SELECT seq, at, type AS kind, message, service, percent, state, operation_id FROM project_events
-         WHERE project_ref = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+    let found = sqlx::query_as!(
+        Event,
+        "SELECT seq, at, type AS \"kind: EventType\", message, service, percent, state AS \"state: ProjectState\",
+             operation_id AS \"operation: OperationId\"
+         FROM project_events WHERE project_ref = $1 AND seq > $2 ORDER BY seq LIMIT $3",
         project.as_str(),
         seq,
         limit,
-    )
-    .fetch_all(db)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Event {
-                seq: row.seq,
-                at: row.at,
-                kind: EventType::from_sql(&row.kind)?,
-                message: row.message,
-                service: row.service,
-                percent: row.percent,
-                state: row.state.parse::<ProjectState>()?,
-                operation: row.operation_id.map(OperationId),
-            })
-        })
-        .collect()
+    );
+    Ok(found.fetch_all(db).await?)
 }

@@ -5,11 +5,11 @@ use supalove_proto::{
     v1::ErrorReason,
 };
 
-use super::{
-    events::NewEvent,
-    operations::Failure,
-    snapshot::{OpenOperation, Snapshot},
-    store::ServiceStatus,
+use crate::{
+    store::events::NewEvent,
+    store::operations::Failure,
+    store::projects::ServiceStatus,
+    store::snapshot::{OpenOperation, Snapshot},
     types::{Desired, EventType, OperationState, ProjectState},
     verdict::{Ended, NodeRecord, Verdict},
 };
@@ -83,7 +83,7 @@ fn stopped(project: &Snapshot) -> Verdict {
 }
 
 /// Nothing is left of the project.
-pub(super) fn removed(project: &Snapshot) -> Verdict {
+pub(crate) fn removed(project: &Snapshot) -> Verdict {
     Verdict {
         state: Some((ProjectState::Removed, String::new())),
         end: ends(project),

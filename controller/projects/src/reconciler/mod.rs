@@ -5,6 +5,8 @@
 //! generation that the agent has stored.
 
 mod due;
+mod intake;
+pub mod judge;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -18,15 +20,16 @@ use tokio::{task::JoinSet, time::Instant};
 use tonic::{Code, Request, Status};
 
 use self::due::Due;
-use super::{Projects, endpoints, secrets, types::Desired, verdict::Source};
+use crate::{capacity, endpoints, store::secrets, types::Desired, verdict::Source};
 use supalove_core::{
+    Core, SystemWrite,
     error::{Error, Result, chain},
     hints::Hint,
     ids::{NodeId, ProjectRef},
 };
 use supalove_fleet::{
-    clusters,
-    sessions::{AgentClient, Session, SessionHandler},
+    AgentClient, Session, SessionHandler,
+    clusters::{self, HelloValues},
 };
 
 /// Calls under way at the same time on one node.
@@ -34,13 +37,28 @@ const PARALLEL: usize = 16;
 /// Before a call that the agent refused or did not answer is repeated.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-impl SessionHandler for Projects {
+/// Works with the sessions of nodes. Cheap to clone.
+#[derive(Clone)]
+pub struct Reconciler {
+    core: Core,
+}
+
+impl SessionHandler for Reconciler {
+    fn greet<'a>(
+        &'a self,
+        write: &'a mut SystemWrite,
+        node: NodeId,
+        hello: &'a HelloValues,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(capacity::save_hello(write, node, hello))
+    }
+
     fn run(&self, session: Session) -> BoxFuture<'static, ()> {
-        let projects = self.clone();
+        let reconciler = self.clone();
         Box::pin(async move {
             let node = session.node;
             let ended = session.ended.clone();
-            let work = Box::pin(projects.reconcile(session));
+            let work = Box::pin(reconciler.reconcile(session));
             if let Some(Err(error)) = ended.run_until_cancelled(work).await {
                 tracing::warn!(%node, error = chain(&error), "reconciling a node ended");
             }
@@ -48,7 +66,12 @@ impl SessionHandler for Projects {
     }
 }
 
-impl Projects {
+impl Reconciler {
+    /// On the control database.
+    pub fn new(core: &Core) -> Self {
+        Self { core: core.clone() }
+    }
+
     async fn reconcile(&self, session: Session) -> Result<()> {
         self.first_inventory(&session).await?;
         tokio::select! {
@@ -65,7 +88,7 @@ impl Projects {
         loop {
             match self.call(client.inventory(InventoryRequest {})).await {
                 Ok(inventory) => {
-                    due::forget_applied(&self.db, session.node, &inventory).await?;
+                    self.forget_applied(session.node, &inventory).await?;
                     failpoint!("controller.session.inventory");
                     return self.take_inventory(session.node, &inventory).await;
                 }
@@ -82,7 +105,7 @@ impl Projects {
     async fn look_again(&self, session: &Session) -> Result<()> {
         let mut client = session.client.clone();
         loop {
-            tokio::time::sleep(self.times.inventory).await;
+            tokio::time::sleep(self.core.times.inventory).await;
             match self.call(client.inventory(InventoryRequest {})).await {
                 Ok(inventory) => self.take_inventory(session.node, &inventory).await?,
                 Err(status) => {
@@ -97,7 +120,7 @@ impl Projects {
         &self,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Result<T, Status> {
-        match tokio::time::timeout(self.times.agent_call, call).await {
+        match tokio::time::timeout(self.core.times.agent_call, call).await {
             Ok(answer) => answer.map(tonic::Response::into_inner),
             Err(_) => Err(Status::deadline_exceeded("the agent did not answer in time")),
         }
@@ -105,12 +128,27 @@ impl Projects {
 
     /// What no placement explains raises an alarm and keeps running.
     async fn take_inventory(&self, node: NodeId, inventory: &InventoryResponse) -> Result<()> {
-        clusters::store::save_blocked(&self.db, node, &inventory.blocked_slots).await?;
-        let unexplained = due::unexplained(&self.db, node, inventory).await?;
+        let mut write = self.core.system_write(node.to_string());
+        capacity::save_blocked(&mut write, node, &inventory.blocked_slots).await?;
+        let unexplained = due::unexplained(&self.core.db, node, inventory).await?;
         for project in &unexplained {
             tracing::error!(%node, project, "containers that no placement explains are on the node");
         }
-        clusters::store::save_unexplained(&self.db, node, &unexplained).await
+        clusters::store::save_unexplained(&mut write, node, &unexplained).await?;
+        write.commit([]).await
+    }
+
+    /// At the beginning of a session the inventory replaces what was known of the agent.
+    async fn forget_applied(&self, node: NodeId, inventory: &InventoryResponse) -> Result<()> {
+        let mut write = self.core.system_write(node.to_string());
+        due::forget_applied(&mut write, node, inventory).await?;
+        write.commit([]).await
+    }
+
+    async fn note_applied(&self, source: Source, project: &ProjectRef, generation: i64) -> Result<()> {
+        let mut write = self.core.system_write(source.node.to_string());
+        due::applied(&mut write, source, project, generation).await?;
+        write.commit([]).await
     }
 
     /// Judges reports until the stream ends.
@@ -142,14 +180,15 @@ impl Projects {
     async fn drive(&self, session: &Session) -> Result<()> {
         let Session { node, epoch, ref client, .. } = *session;
         let source = Source { node, epoch };
-        let mut changed = self.hints.listen(Hint::Node(node));
+        let mut changed = self.core.hints.listen(Hint::Node(node));
         let mut calls = Calls::default();
         loop {
-            for due in due::list(&self.db, node).await? {
+            for due in due::list(&self.core.db, node).await? {
                 calls.start(self, client, due);
             }
-            let poll =
-                calls.next_retry().map_or(self.times.hinted_poll, |retry| retry.min(self.times.hinted_poll));
+            let poll = calls
+                .next_retry()
+                .map_or(self.core.times.hinted_poll, |retry| retry.min(self.core.times.hinted_poll));
             tokio::select! {
                 () = changed.woken() => {}
                 Some(done) = calls.next() => calls.finish(self, source, done).await?,
@@ -172,7 +211,7 @@ struct Calls {
 
 impl Calls {
     /// Starts a call unless one is under way, the last failed just now, or there are too many.
-    fn start(&mut self, projects: &Projects, client: &AgentClient, due: Due) {
+    fn start(&mut self, reconciler: &Reconciler, client: &AgentClient, due: Due) {
         let blocked = self.not_before.get(&due.project).is_some_and(|(generation, until)| match until {
             None => true,
             Some(until) => *generation == due.generation && Instant::now() < *until,
@@ -181,9 +220,10 @@ impl Calls {
             return;
         }
         self.not_before.insert(due.project.clone(), (due.generation, None));
-        let (projects, client) = (projects.clone(), client.clone());
+        let reconciler = reconciler.clone();
+        let client = client.clone();
         self.running.spawn(async move {
-            let result = apply(&projects, client, &due).await;
+            let result = apply(&reconciler, client, &due).await;
             (due.project, due.generation, result)
         });
     }
@@ -205,7 +245,7 @@ impl Calls {
 
     async fn finish(
         &mut self,
-        projects: &Projects,
+        reconciler: &Reconciler,
         source: Source,
         (project, generation, result): Done,
     ) -> Result<()> {
@@ -213,34 +253,35 @@ impl Calls {
         let Err(status) = result else {
             failpoint!("controller.apply.answered", project.as_str());
             self.not_before.remove(&project);
-            due::applied(&projects.db, source, &project, generation).await?;
+            reconciler.note_applied(source, &project, generation).await?;
             failpoint!("controller.apply.noted", project.as_str());
             return Ok(());
         };
         tracing::warn!(%node, %project, generation, code = ?status.code(), message = status.message(), "the agent did not take a generation");
         self.not_before.insert(project.clone(), (generation, Some(Instant::now() + RETRY_AFTER)));
         if matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition) {
-            projects.refused(&project, generation, status.message()).await?;
+            reconciler.refused(node, &project, generation, status.message()).await?;
         }
         Ok(())
     }
 }
 
-async fn apply(projects: &Projects, mut client: AgentClient, due: &Due) -> Result<(), Status> {
+async fn apply(reconciler: &Reconciler, mut client: AgentClient, due: &Due) -> Result<(), Status> {
     failpoint!("controller.apply.asked", due.project.as_str());
     let generation = due.generation.unsigned_abs();
     if due.desired == Desired::Removed {
         let project_ref = due.project.to_string();
         let request = RemoveStackRequest { project_ref, generation, delete_volumes: true };
-        return projects.call(client.remove_stack(request)).await.map(|_| ());
+        return reconciler.call(client.remove_stack(request)).await.map(|_| ());
     }
-    let request = apply_request(projects, due).await?;
-    projects.call(client.apply_stack(Request::new(request))).await.map(|_| ())
+    let request = apply_request(reconciler, due).await?;
+    reconciler.call(client.apply_stack(Request::new(request))).await.map(|_| ())
 }
 
-async fn apply_request(projects: &Projects, due: &Due) -> Result<ApplyStackRequest, Status> {
-    let (generation, sealed) = secrets::newest_spec(&projects.db, &due.project, due.generation).await?;
-    let spec = secrets::open_spec(&projects.vault, &due.project, generation, &sealed)?;
+async fn apply_request(reconciler: &Reconciler, due: &Due) -> Result<ApplyStackRequest, Status> {
+    let (generation, sealed) =
+        secrets::newest_spec(&reconciler.core.db, &due.project, due.generation).await?;
+    let spec = secrets::open_spec(&reconciler.core.vault, &due.project, generation, &sealed)?;
     let port = |offset: i32| due.port_base.saturating_add(offset).unsigned_abs();
     let run_state = match due.desired {
         Desired::Running => RunState::Running,

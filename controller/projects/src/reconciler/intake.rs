@@ -1,33 +1,35 @@
 //! What agents report, written down: observed states through a verdict, progress as events.
 
-use sqlx::PgConnection;
 use supalove_failpoints::failpoint;
 use supalove_proto::{
     node::v1::{ObservedStack, Progress, ProgressStep},
     v1::ErrorReason,
 };
 
-use super::{
-    Projects,
-    events::{self, NewEvent},
-    judge::{judge, printable},
-    operations,
-    snapshot::{self, Snapshot},
+use crate::{
+    decide::{decide, decide_from},
+    reconciler::{
+        Reconciler,
+        judge::{judge, printable},
+    },
+    store::{
+        events::{self, NewEvent},
+        operations,
+        snapshot::{self, Snapshot},
+    },
     types::{EventType, ProjectState},
-    verdict::{self, Source, Verdict},
+    verdict::{Source, Verdict},
 };
 use supalove_core::{
+    Write,
     error::{Error, Result},
     hints::Hint,
-    ids::ProjectRef,
+    ids::{NodeId, ProjectRef},
 };
 
-/// Times a report is judged anew because the project changed under it.
-const TRIES: usize = 20;
-
-impl Projects {
+impl Reconciler {
     /// Judges a report and writes the verdict. Reports on projects that are not placed on the node are ignored.
-    pub(super) async fn observed(&self, source: Source, report: &ObservedStack) -> Result<()> {
+    pub(crate) async fn observed(&self, source: Source, report: &ObservedStack) -> Result<()> {
         let Ok(project) = report.project_ref.parse::<ProjectRef>() else {
             return Ok(());
         };
@@ -39,55 +41,16 @@ impl Projects {
                 judge(found, report)
             }
         };
-        self.decide_from(Some(source), &project, judged).await
-    }
-
-    /// Reads a project, decides, writes; again if it changed in between.
-    pub(super) async fn decide(
-        &self,
-        project: &ProjectRef,
-        judge: impl Fn(&Snapshot) -> Verdict,
-    ) -> Result<()> {
-        self.decide_from(None, project, judge).await
-    }
-
-    async fn decide_from(
-        &self,
-        source: Option<Source>,
-        project: &ProjectRef,
-        judge: impl Fn(&Snapshot) -> Verdict,
-    ) -> Result<()> {
-        for _ in 0..TRIES {
-            let mut connection = self.db.acquire().await?;
-            let Some(found) = snapshot::read(&mut connection, project).await? else {
-                return Ok(());
-            };
-            drop(connection);
-            let verdict = judge(&found);
-            let frees = verdict.free_compute || verdict.remove;
-            if verdict::write(&self.db, &found, verdict, source).await? {
-                self.hints.wake(Hint::Project(project.clone()));
-                if frees {
-                    self.hints.wake(Hint::Capacity);
-                }
-                return Ok(());
-            }
-            if let Some(source) = source
-                && !source.is_newest(&self.db).await?
-            {
-                return Err(Error::Aborted("a newer session of the node has begun"));
-            }
-        }
-        Err(Error::Aborted("the project keeps changing"))
+        decide_from(&self.core, &source.node.to_string(), Some(source), &project, judged).await
     }
 
     /// Writes a step as an event, and as the open operation's status.
-    pub(super) async fn progress(&self, source: Source, step: &Progress) -> Result<()> {
+    pub(crate) async fn progress(&self, source: Source, step: &Progress) -> Result<()> {
         let Ok(project) = step.project_ref.parse::<ProjectRef>() else {
             return Ok(());
         };
-        let mut tx = self.db.begin().await?;
-        let Some(found) = snapshot::read(&mut tx, &project).await? else {
+        let mut write = self.core.system_write(source.node.to_string());
+        let Some(found) = snapshot::read(write.connection().await?, &project).await? else {
             return Ok(());
         };
         let current = i64::try_from(step.generation) == Ok(found.generation);
@@ -95,20 +58,25 @@ impl Projects {
         if !current || elsewhere || found.state == ProjectState::Removed {
             return Ok(());
         }
-        write_step(&mut tx, &found, step).await?;
-        if !source.is_newest(&mut *tx).await? {
+        write_step(&mut write, &found, step).await?;
+        if !source.is_newest(write.connection().await?).await? {
             return Err(Error::Aborted("a newer session of the node has begun"));
         }
         failpoint!("controller.progress.written", project.as_str());
-        tx.commit().await?;
+        write.commit([Hint::Project(project.clone())]).await?;
         failpoint!("controller.progress.committed", project.as_str());
-        self.hints.wake(Hint::Project(project));
         Ok(())
     }
 
     /// The agent will not take this generation: the open operation fails with its words.
-    pub(super) async fn refused(&self, project: &ProjectRef, generation: i64, why: &str) -> Result<()> {
-        self.decide(project, |found| {
+    pub(crate) async fn refused(
+        &self,
+        node: NodeId,
+        project: &ProjectRef,
+        generation: i64,
+        why: &str,
+    ) -> Result<()> {
+        decide(&self.core, &node.to_string(), project, |found| {
             let Some(operation) = found.operation.as_ref().filter(|_| found.generation == generation) else {
                 return Verdict::default();
             };
@@ -119,7 +87,7 @@ impl Projects {
     }
 }
 
-async fn write_step(tx: &mut PgConnection, project: &Snapshot, step: &Progress) -> Result<()> {
+async fn write_step(write: &mut impl Write, project: &Snapshot, step: &Progress) -> Result<()> {
     // "Ready" comes with the observed state, which also says which generation is ready.
     let (kind, what) = match step.step() {
         ProgressStep::Pulling => (EventType::ServicePulling, "pulling its image"),
@@ -141,9 +109,9 @@ async fn write_step(tx: &mut PgConnection, project: &Snapshot, step: &Progress) 
         ..NewEvent::of_service(kind, &service, message.clone())
     };
     let operation = project.operation.as_ref().map(|o| o.id);
-    events::append(tx, &project.project, &event, operation).await?;
+    events::append(write, &project.project, &event, operation).await?;
     if let Some(id) = operation {
-        operations::set_status(tx, id, &message).await?;
+        operations::set_status(write, id, &message).await?;
     }
     Ok(())
 }

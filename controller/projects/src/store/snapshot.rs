@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
 
-use super::{
-    store::ServiceStatus,
+use crate::{
+    store::projects::ServiceStatus,
     types::{Desired, OperationKind, OperationState, ProjectState},
 };
 use supalove_core::{
@@ -82,14 +82,17 @@ pub struct OpenOperation {
 /// Reads it; `None` if there is no such project.
 pub async fn read(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<Snapshot>> {
     let row = sqlx::query!(
-        r#"SELECT p.organization_id, p.cluster_id, p.state, p.state_reason, p.desired, p.desired_before_delete, p.generation,
-               p.revision, p.cpu_millis, p.memory_mib, p.disk_mib, p.services AS "services: Json<Vec<ServiceStatus>>",
-               p.purge_at, coalesce(p.purge_at <= now(), false) AS "purge_due!",
+        r#"SELECT p.organization_id AS "organization: OrganizationId", p.cluster_id AS "cluster: ClusterId",
+               p.state AS "state: ProjectState", p.state_reason, p.desired AS "desired: Desired",
+               p.desired_before_delete AS "desired_before_delete: Desired", p.generation, p.revision, p.cpu_millis,
+               p.memory_mib, p.disk_mib, p.services AS "services: Json<Vec<ServiceStatus>>", p.purge_at,
+               coalesce(p.purge_at <= now(), false) AS "purge_due!",
                coalesce((SELECT greatest(extract(epoch FROM now() - n.seen_at), 0) FROM nodes n WHERE n.id = l.node_id), 0)::float8
                    AS "node_silence!",
-               l.node_id AS "node_id?", l.slot AS "slot?", l.holds_compute AS "holds_compute?",
-               o.id AS "operation_id?", o.kind AS "kind?", o.state AS "operation_state?",
-               o.generation AS "operation_generation?", o.status_message AS "status_message?"
+               l.node_id AS "node?: NodeId", l.slot AS "slot?", l.holds_compute AS "holds_compute?",
+               o.id AS "operation?: OperationId", o.kind AS "kind?: OperationKind",
+               o.state AS "operation_state?: OperationState", o.generation AS "operation_generation?",
+               o.status_message AS "status_message?"
            FROM projects p
            LEFT JOIN placements l ON l.project_ref = p.ref AND l.role = 'ACTIVE'
            LEFT JOIN operations o ON o.project_ref = p.ref AND o.state IN ('PENDING', 'RUNNING')
@@ -99,30 +102,25 @@ pub async fn read(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<
     .fetch_optional(db)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let placement = match (row.node_id, row.slot, row.holds_compute) {
-        (Some(node), Some(slot), Some(holds_compute)) => {
-            Some(PlacementRow { node: NodeId(node), slot, holds_compute })
-        }
+    let placement = match (row.node, row.slot, row.holds_compute) {
+        (Some(node), Some(slot), Some(holds_compute)) => Some(PlacementRow { node, slot, holds_compute }),
         _ => None,
     };
-    let operation = match (row.operation_id, row.kind, row.operation_state, row.operation_generation) {
-        (Some(id), Some(kind), Some(state), Some(generation)) => Some(OpenOperation {
-            id: OperationId(id),
-            kind: kind.parse::<OperationKind>()?,
-            state: state.parse::<OperationState>()?,
-            generation,
-            status_message: row.status_message.unwrap_or_default(),
-        }),
+    let operation = match (row.operation, row.kind, row.operation_state, row.operation_generation) {
+        (Some(id), Some(kind), Some(state), Some(generation)) => {
+            let status_message = row.status_message.unwrap_or_default();
+            Some(OpenOperation { id, kind, state, generation, status_message })
+        }
         _ => None,
     };
     Ok(Some(Snapshot {
         project: project.clone(),
-        organization: OrganizationId(row.organization_id),
-        cluster: ClusterId(row.cluster_id),
-        state: row.state.parse::<ProjectState>()?,
+        organization: row.organization,
+        cluster: row.cluster,
+        state: row.state,
         state_reason: row.state_reason,
-        desired: row.desired.parse::<Desired>()?,
-        desired_before_delete: row.desired_before_delete.as_deref().map(str::parse::<Desired>).transpose()?,
+        desired: row.desired,
+        desired_before_delete: row.desired_before_delete,
         generation: row.generation,
         revision: row.revision,
         needs: Resources { cpu_millis: row.cpu_millis, memory_mib: row.memory_mib, disk_mib: row.disk_mib },

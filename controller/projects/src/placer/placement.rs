@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use sqlx::{PgPool, postgres::PgDatabaseError};
 
-use super::{
-    secrets::SealedSecrets,
+use crate::endpoints::ServiceEndpoint;
+use crate::{
+    store::secrets::SealedSecrets,
     types::{OperationKind, OperationState},
 };
-use crate::endpoints::ServiceEndpoint;
 use supalove_core::{
-    audit,
     error::{Error, Result},
     ids::{NodeId, OperationId, OrganizationId, ProjectRef, UserId},
-    requests::{self, Request},
+    mutation::OneStatement,
+    requests,
 };
 use supalove_fleet::clusters::Target;
 use supalove_scheduler::Resources;
@@ -50,10 +50,6 @@ pub struct NewProject<'a> {
     pub spec: &'a [u8],
     /// What the release publishes.
     pub endpoints: &'a [ServiceEndpoint],
-    /// Idempotency key.
-    pub request: Option<&'a Request>,
-    /// Audit row.
-    pub entry: &'a audit::Entry,
 }
 
 /// Endpoints as columns, for `unnest`.
@@ -65,7 +61,7 @@ struct EndpointColumns {
 }
 
 impl EndpointColumns {
-    fn of(endpoints: &[ServiceEndpoint]) -> Self {
+    fn new(endpoints: &[ServiceEndpoint]) -> Self {
         Self {
             services: endpoints.iter().map(|e| e.service.clone()).collect(),
             schemes: endpoints.iter().map(|e| e.scheme.to_owned()).collect(),
@@ -88,30 +84,20 @@ pub enum Outcome {
 
 /// Places a project on `node`, or, without one, writes it as pending with the reason.
 pub async fn insert_project(
-    db: &PgPool,
+    one: &OneStatement<'_>,
     new: &NewProject<'_>,
     node: Option<NodeId>,
     pending_reason: &str,
     silent_after: Duration,
     deadline: Duration,
 ) -> Result<Outcome> {
-    let columns = EndpointColumns::of(new.endpoints);
+    let columns = EndpointColumns::new(new.endpoints);
     let result = sqlx::query!(
         r#"
         WITH org AS (
-            UPDATE organizations SET projects_used = projects_used + 1, revision = revision + 1
-            WHERE id = $1 AND projects_used < projects_limit
-            RETURNING id
+            SELECT WHERE plan_take_project($1)
         ), node AS (
-            UPDATE nodes SET
-                cpu_used = cpu_used + $3, memory_used = memory_used + $4, disk_used = disk_used + $5,
-                last_slot = first_free_slot(slots, taken_slots, blocked_slots),
-                taken_slots = taken_slots + one_slot(first_free_slot(slots, taken_slots, blocked_slots))
-            WHERE id = $2 AND EXISTS (SELECT 1 FROM org) AND schedulable
-                AND seen_at > now() - make_interval(secs => $6)
-                AND cpu_used + $3 <= cpu_cap AND memory_used + $4 <= memory_cap AND disk_used + $5 <= disk_cap
-                AND first_free_slot(slots, taken_slots, blocked_slots) IS NOT NULL
-            RETURNING id, name, last_slot, port_base, network_range, advertise_address
+            SELECT r.* FROM node_reserve($2, $3, $4, $5, $6) AS r WHERE EXISTS (SELECT 1 FROM org)
         ), guard AS (
             SELECT CASE
                 WHEN NOT EXISTS (SELECT 1 FROM org) THEN placement_conflict('quota')
@@ -123,13 +109,10 @@ pub async fn insert_project(
             SELECT $7, $1, $8, $9, $10, 'COMING_UP', $11, 'RUNNING', 1, 2, $3, $4, $5 FROM guard
         ), placement AS (
             INSERT INTO placements (project_ref, node_id, role, slot, port_base, subnet, host)
-            SELECT $7, id, 'ACTIVE', last_slot, port_base + 8 * last_slot,
-                slot_network(network_range, last_slot), advertise_address
-            FROM node
+            SELECT $7, $2, 'ACTIVE', slot, first_port, subnet, host FROM node
         ), endpoints AS (
             INSERT INTO project_endpoints (project_ref, service, scheme, host, port, kind)
-            SELECT $7, e.service, e.scheme, CASE WHEN e.loopback THEN '127.0.0.1' ELSE advertise_address END,
-                port_base + 8 * last_slot + e.port_offset, 'node_port'
+            SELECT $7, e.service, e.scheme, CASE WHEN e.loopback THEN '127.0.0.1' ELSE host END, first_port + e.port_offset, 'node_port'
             FROM node, unnest($12::text[], $13::text[], $14::int[], $15::bool[]) AS e (service, scheme, port_offset, loopback)
         ), secrets AS (
             INSERT INTO project_secrets (project_ref, name, version, sealed)
@@ -145,7 +128,7 @@ pub async fn insert_project(
             INSERT INTO project_events (project_ref, seq, type, message, state, operation_id)
             SELECT $7, 1, 'project.created', 'project created', 'COMING_UP', $19
             UNION ALL
-            SELECT $7, 2, 'project.placed', 'placed on ' || node.name, 'COMING_UP', $19 FROM node
+            SELECT $7, 2, 'project.placed', 'placed on ' || node.node_name, 'COMING_UP', $19 FROM node
             UNION ALL
             SELECT $7, 2, 'project.pending', $11, 'COMING_UP', $19 WHERE $2::uuid IS NULL
         ), request AS (
@@ -179,16 +162,16 @@ pub async fn insert_project(
         OperationKind::Create.as_sql(),
         new.by.0,
         deadline.as_secs_f64(),
-        new.request.map(|r| r.method),
-        new.request.map(|r| r.id),
-        new.request.map(|r| r.body.as_slice()),
-        new.entry.id,
-        new.entry.actor,
-        new.entry.method,
-        new.entry.client,
-        new.entry.trace_id,
+        one.request.map(|r| r.method),
+        one.request.map(|r| r.id),
+        one.request.map(|r| r.body.as_slice()),
+        one.entry.id,
+        one.entry.actor,
+        one.entry.method,
+        one.entry.client,
+        one.entry.trace_id,
     )
-    .fetch_one(db)
+    .fetch_one(one.db)
     .await;
     match result {
         Ok(_) => Ok(Outcome::Done),
@@ -217,19 +200,13 @@ pub async fn place_pending(
     deadline: Duration,
 ) -> Result<Outcome> {
     let Waiting { project, operation, needs, endpoints } = waiting;
-    let columns = EndpointColumns::of(endpoints);
+    let columns = EndpointColumns::new(endpoints);
     let result = sqlx::query!(
         r#"
-        WITH node AS (
-            UPDATE nodes SET
-                cpu_used = cpu_used + $2, memory_used = memory_used + $3, disk_used = disk_used + $4,
-                last_slot = first_free_slot(slots, taken_slots, blocked_slots),
-                taken_slots = taken_slots + one_slot(first_free_slot(slots, taken_slots, blocked_slots))
-            WHERE id = $1 AND schedulable AND seen_at > now() - make_interval(secs => $5)
-                AND EXISTS (SELECT 1 FROM operations WHERE id = $6 AND state = 'PENDING')
-                AND cpu_used + $2 <= cpu_cap AND memory_used + $3 <= memory_cap AND disk_used + $4 <= disk_cap
-                AND first_free_slot(slots, taken_slots, blocked_slots) IS NOT NULL
-            RETURNING id, name, last_slot, port_base, network_range, advertise_address
+        WITH waiting AS (
+            SELECT 1 FROM operations WHERE id = $6 AND state = 'PENDING'
+        ), node AS (
+            SELECT r.* FROM node_reserve($1, $2, $3, $4, $5) AS r WHERE EXISTS (SELECT 1 FROM waiting)
         ), project AS (
             UPDATE projects SET state_reason = '', revision = revision + 1, event_seq = event_seq + 1
             WHERE ref = $9 AND EXISTS (SELECT 1 FROM node)
@@ -242,17 +219,14 @@ pub async fn place_pending(
             SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM operation) THEN placement_conflict('node') END AS conflict
         ), placement AS (
             INSERT INTO placements (project_ref, node_id, role, slot, port_base, subnet, host)
-            SELECT $9, id, 'ACTIVE', last_slot, port_base + 8 * last_slot,
-                slot_network(network_range, last_slot), advertise_address
-            FROM node
+            SELECT $9, $1, 'ACTIVE', slot, first_port, subnet, host FROM node
         ), endpoints AS (
             INSERT INTO project_endpoints (project_ref, service, scheme, host, port, kind)
-            SELECT $9, e.service, e.scheme, CASE WHEN e.loopback THEN '127.0.0.1' ELSE advertise_address END,
-                port_base + 8 * last_slot + e.port_offset, 'node_port'
+            SELECT $9, e.service, e.scheme, CASE WHEN e.loopback THEN '127.0.0.1' ELSE host END, first_port + e.port_offset, 'node_port'
             FROM node, unnest($10::text[], $11::text[], $12::int[], $13::bool[]) AS e (service, scheme, port_offset, loopback)
         ), event AS (
             INSERT INTO project_events (project_ref, seq, type, message, state, operation_id)
-            SELECT $9, event_seq, 'project.placed', 'placed on ' || node.name, 'COMING_UP', $6 FROM node, project
+            SELECT $9, event_seq, 'project.placed', 'placed on ' || node.node_name, 'COMING_UP', $6 FROM node, project
         )
         SELECT conflict FROM guard
         "#,

@@ -7,22 +7,27 @@ use std::time::Duration;
 use supalove_failpoints::failpoint;
 use supalove_proto::v1::ErrorReason;
 
-use super::{
-    Projects,
-    events::NewEvent,
-    judge, lifecycle,
-    operations::Failure,
-    snapshot::Snapshot,
+use crate::{
+    acts,
+    decide::decide,
+    reconciler::judge,
+    store::{events::NewEvent, operations::Failure, snapshot::Snapshot},
     types::{Desired, EventType, OperationKind, OperationState, ProjectState},
     verdict::{NodeRecord, Verdict},
 };
 use supalove_core::{
-    error::{Error, Result, chain},
+    Core,
+    error::{Result, chain},
     hints::Hint,
     ids::{NodeId, OperationId, ProjectRef},
-    jobs::{Job, Rhythm, Rhythm::Every, Run},
+    jobs::{Job, Rhythm::Every, Run},
 };
 
+const EXPIRE: &str = "projects.expire_operations";
+const PURGE: &str = "projects.close_undo_windows";
+const SILENT: &str = "projects.mark_silent";
+const ABANDON: &str = "projects.abandon_revoked";
+/// Projects or operations of one round; the rest follows in the next.
 const BATCH: i64 = 100;
 
 /// An operation whose time is up.
@@ -35,39 +40,35 @@ struct Expired {
     trouble: Option<Failure>,
 }
 
-impl Projects {
-    /// The room's jobs. Every decision of them is guarded by what it was made on, so that two replicas that run a job at
-    /// the same time do no harm; the lease saves work.
-    pub(super) fn jobs(&self) -> Vec<Job> {
-        let rhythm = Every(self.times.poll);
+/// Runs the room's jobs. Every decision of them is guarded by what it was made on, so that two replicas that run a job at
+/// the same time do no harm; the lease saves work.
+#[derive(Clone)]
+pub struct Housekeeper {
+    core: Core,
+}
+
+impl Housekeeper {
+    /// On the control database.
+    pub fn new(core: &Core) -> Self {
+        Self { core: core.clone() }
+    }
+
+    /// The jobs.
+    pub fn jobs(&self) -> Vec<Job> {
         vec![
-            self.leased("projects.expire_operations", rhythm.clone(), |p, _| async move {
-                p.fail_expired().await
-            }),
-            self.leased("projects.close_undo_windows", rhythm.clone(), |p, _| async move {
-                p.close_undo_windows().await
-            }),
-            self.leased("projects.mark_silent", rhythm.clone(), |p, run| async move {
-                p.mark_silent(run.database_up).await
-            }),
-            self.leased("projects.abandon_revoked", rhythm.clone(), |p, _| async move {
-                p.abandon_revoked().await
-            }),
-            self.placer(),
+            self.job(EXPIRE, |keeper, _| async move { keeper.fail_expired().await }),
+            self.job(PURGE, |keeper, _| async move { keeper.close_undo_windows().await }),
+            self.job(SILENT, |keeper, run| async move { keeper.mark_silent(run.database_up).await }),
+            self.job(ABANDON, |keeper, _| async move { keeper.abandon_revoked().await }),
         ]
     }
 
-    fn leased<F>(
-        &self,
-        name: &'static str,
-        rhythm: Rhythm,
-        work: impl Fn(Self, Run) -> F + Send + Sync + 'static,
-    ) -> Job
+    fn job<F>(&self, name: &'static str, work: impl Fn(Self, Run) -> F + Send + Sync + 'static) -> Job
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
-        let projects = self.clone();
-        Job::leased(name, rhythm, move |run| work(projects.clone(), run))
+        let keeper = self.clone();
+        Job::leased(name, Every(self.core.times.poll), move |run| work(keeper.clone(), run))
     }
 
     async fn fail_expired(&self) -> Result<()> {
@@ -75,7 +76,8 @@ impl Projects {
             let failure = expired.failure();
             tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "an operation's time is up");
             failpoint!("controller.janitor.expired", expired.project.as_str());
-            let done = self.decide(&expired.project, |found| expire(found, &expired, &failure)).await;
+            let done =
+                decide(&self.core, EXPIRE, &expired.project, |found| expire(found, &expired, &failure)).await;
             log_failure(&expired.project, done);
         }
         Ok(())
@@ -83,58 +85,61 @@ impl Projects {
 
     async fn expired(&self) -> Result<Vec<Expired>> {
         let rows = sqlx::query!(
-            "SELECT id, project_ref, kind, state, status_message, error_reason, error_message, error_service, error_log
+            "SELECT id AS \"id: OperationId\", project_ref AS \"project: ProjectRef\", kind AS \"kind: OperationKind\",
+                 state AS \"state: OperationState\", status_message, error_reason, error_message, error_service, error_log
              FROM operations WHERE (state = 'RUNNING' AND deadline < now())
                  OR (state = 'PENDING' AND created_at < now() - make_interval(secs => $1)) LIMIT $2",
-            self.times.pending.as_secs_f64(),
+            self.core.times.pending.as_secs_f64(),
             BATCH,
         )
-        .fetch_all(&self.db)
+        .fetch_all(&self.core.db)
         .await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(Expired {
-                    id: OperationId(row.id),
-                    project: row.project_ref.parse().map_err(Error::internal)?,
-                    kind: row.kind.parse::<OperationKind>()?,
-                    state: row.state.parse::<OperationState>()?,
-                    status: row.status_message,
-                    trouble: row.error_reason.map(|reason| Failure {
-                        reason,
-                        message: row.error_message.unwrap_or_default(),
-                        service: row.error_service.unwrap_or_default(),
-                        log_tail: row.error_log.unwrap_or_default(),
-                    }),
-                })
+        Ok(rows
+            .into_iter()
+            .map(|row| Expired {
+                id: row.id,
+                project: row.project,
+                kind: row.kind,
+                state: row.state,
+                status: row.status_message,
+                trouble: row.error_reason.map(|reason| Failure {
+                    reason,
+                    message: row.error_message.unwrap_or_default(),
+                    service: row.error_service.unwrap_or_default(),
+                    log_tail: row.error_log.unwrap_or_default(),
+                }),
             })
-            .collect()
+            .collect())
     }
 
     async fn close_undo_windows(&self) -> Result<()> {
-        for (project, node) in lifecycle::purge_due(&self.db).await? {
+        let mut write = self.core.system_write(PURGE);
+        let purged = acts::purge_due(&mut write).await?;
+        for (project, _) in &purged {
             failpoint!("controller.janitor.purged", project.as_str());
-            tracing::info!(%project, "the undo window is over");
-            self.hints.wake(Hint::Project(project));
-            if let Some(node) = node {
-                self.hints.wake(Hint::Node(NodeId(node)));
-            }
+            tracing::info!(%project, "the undo window is over: the project's data is deleted");
+            write.audit(PURGE, project.as_str());
         }
-        Ok(())
+        let hints = purged.into_iter().flat_map(|(project, node)| {
+            [Some(Hint::Project(project)), node.map(Hint::Node)].into_iter().flatten()
+        });
+        write.commit(hints).await
     }
 
     /// Deleted projects on revoked nodes. Nobody will ever report that they are gone.
     async fn abandon_revoked(&self) -> Result<()> {
         let rows = sqlx::query!(
-            "SELECT p.ref, n.id, n.name FROM nodes n JOIN placements l ON l.node_id = n.id JOIN projects p ON p.ref = l.project_ref
+            "SELECT p.ref AS \"project: ProjectRef\", n.id AS \"node: NodeId\", n.name FROM nodes n JOIN placements l ON l.node_id = n.id JOIN projects p ON p.ref = l.project_ref
              WHERE n.revoked_at IS NOT NULL AND p.desired = 'REMOVED' AND p.removed_at IS NULL LIMIT $1",
             BATCH,
         )
-        .fetch_all(&self.db)
+        .fetch_all(&self.core.db)
         .await?;
         for row in rows {
-            let project: ProjectRef = row.r#ref.parse().map_err(Error::internal)?;
+            let project = row.project;
             tracing::warn!(%project, node = row.name, "a deleted project is given up on a revoked node");
-            let done = self.decide(&project, |found| abandoned(found, NodeId(row.id), &row.name)).await;
+            let done =
+                decide(&self.core, ABANDON, &project, |found| abandoned(found, row.node, &row.name)).await;
             log_failure(&project, done);
         }
         Ok(())
@@ -143,7 +148,7 @@ impl Projects {
     /// Projects of silent nodes, and of lost ones. After a start, and after the database was away, everyone gets a full
     /// window. Nothing but the state changes: the containers may well be running, and data does not move by itself.
     async fn mark_silent(&self, up: Duration) -> Result<()> {
-        let times = &self.times;
+        let times = &self.core.times;
         if up < times.silent_after {
             return Ok(());
         }
@@ -157,16 +162,16 @@ impl Projects {
              JOIN projects p ON p.ref = l.project_ref
              WHERE p.state IN ('ACTIVE_HEALTHY', 'ACTIVE_UNHEALTHY')
                  AND n.seen_at < now() - make_interval(secs => $1))
-             SELECT project_ref, name, since, lost AS \"lost!\" FROM silent WHERE lost OR state = 'ACTIVE_HEALTHY' LIMIT $4",
+             SELECT project_ref AS \"project: ProjectRef\", name, since, lost AS \"lost!\" FROM silent WHERE lost OR state = 'ACTIVE_HEALTHY' LIMIT $4",
             times.silent_after.as_secs_f64(),
             lost_after(times.lost_after_private).as_secs_f64(),
             lost_after(times.lost_after).as_secs_f64(),
             BATCH,
         )
-        .fetch_all(&self.db)
+        .fetch_all(&self.core.db)
         .await?;
         for row in rows {
-            let project: ProjectRef = row.project_ref.parse().map_err(Error::internal)?;
+            let project = row.project;
             let reason =
                 format!("node {} has been silent since {} UTC", row.name, row.since.unwrap_or_default());
             let (state, least) = if row.lost {
@@ -174,7 +179,8 @@ impl Projects {
             } else {
                 (ProjectState::ActiveUnhealthy, times.silent_after)
             };
-            let done = self.decide(&project, |found| silent(found, least, state, &reason)).await;
+            let done =
+                decide(&self.core, SILENT, &project, |found| silent(found, least, state, &reason)).await;
             log_failure(&project, done);
         }
         Ok(())

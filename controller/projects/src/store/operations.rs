@@ -1,18 +1,14 @@
-//! Operations in PostgreSQL, and waiting for them.
+//! Operations.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use supalove_proto::v1::ErrorReason;
-use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{
-    Projects,
-    types::{OperationKind, OperationState},
-};
+use crate::types::{OperationKind, OperationState};
 use supalove_core::{
+    Write,
     error::{Error, Result},
-    hints::Hint,
     ids::{OperationId, ProjectRef, UserId},
 };
 
@@ -65,10 +61,10 @@ impl Failure {
 }
 
 struct Row {
-    id: Uuid,
-    project_ref: String,
-    kind: String,
-    state: String,
+    id: OperationId,
+    project: ProjectRef,
+    kind: OperationKind,
+    state: OperationState,
     status_message: String,
     error_reason: Option<String>,
     error_message: Option<String>,
@@ -79,41 +75,32 @@ struct Row {
     ended_at: Option<DateTime<Utc>>,
 }
 
-impl TryFrom<Row> for Operation {
-    type Error = Error;
-
-    fn try_from(row: Row) -> Result<Self> {
+impl From<Row> for Operation {
+    fn from(row: Row) -> Self {
         let error = row.error_reason.map(|reason| Failure {
             reason,
             message: row.error_message.unwrap_or_default(),
             service: row.error_service.unwrap_or_default(),
             log_tail: row.error_log.unwrap_or_default(),
         });
-        Ok(Self {
-            id: OperationId(row.id),
-            project: row.project_ref.parse().map_err(Error::internal)?,
-            kind: row.kind.parse::<OperationKind>()?,
-            state: row.state.parse::<OperationState>()?,
+        Self {
+            id: row.id,
+            project: row.project,
+            kind: row.kind,
+            state: row.state,
             status_message: row.status_message,
             error,
             created_at: row.created_at,
             deadline: row.deadline,
             ended_at: row.ended_at,
-        })
+        }
     }
 }
 
 /// One operation.
 pub async fn get(db: &PgPool, id: OperationId) -> Result<Operation> {
-    sqlx::query_as!(
-        Row,
-        "SELECT id, project_ref, kind, state, status_message, error_reason, error_message, error_service, error_log,
-             created_at, deadline, ended_at FROM operations WHERE id = $1",
-        id.0
-    )
-    .fetch_one(db)
-    .await?
-    .try_into()
+    let found = query(db, Wanted { id: Some(id), ..Wanted::default() }, 1).await?.into_iter().next();
+    found.ok_or_else(|| Error::NotFound { kind: "operation", name: id.to_string() })
 }
 
 /// A project's operations, newest first.
@@ -123,20 +110,35 @@ pub async fn list(
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Operation>> {
-    sqlx::query_as!(
+    query(db, Wanted { project: Some(project), before, ..Wanted::default() }, limit).await
+}
+
+/// Which operations.
+#[derive(Default)]
+struct Wanted<'a> {
+    id: Option<OperationId>,
+    project: Option<&'a ProjectRef>,
+    /// Made before this one.
+    before: Option<Uuid>,
+}
+
+async fn query(db: &PgPool, wanted: Wanted<'_>, limit: i64) -> Result<Vec<Operation>> {
+    let rows = sqlx::query_as!(
         Row,
-        "SELECT id, project_ref, kind, state, status_message, error_reason, error_message, error_service, error_log,
-             created_at, deadline, ended_at FROM operations
-         WHERE project_ref = $1 AND ($2::uuid IS NULL OR id < $2) ORDER BY id DESC LIMIT $3",
-        project.as_str(),
-        before,
+        "SELECT id AS \"id: OperationId\", project_ref AS \"project: ProjectRef\", kind AS \"kind: OperationKind\",
+             state AS \"state: OperationState\", status_message, error_reason, error_message, error_service, error_log,
+             created_at, deadline, ended_at
+         FROM operations
+         WHERE ($1::uuid IS NULL OR id = $1) AND ($2::text IS NULL OR project_ref = $2) AND ($3::uuid IS NULL OR id < $3)
+         ORDER BY id DESC LIMIT $4",
+        wanted.id.map(|id| id.0),
+        wanted.project.map(ProjectRef::as_str),
+        wanted.before,
         limit,
     )
     .fetch_all(db)
-    .await?
-    .into_iter()
-    .map(Operation::try_from)
-    .collect()
+    .await?;
+    Ok(rows.into_iter().map(Operation::from).collect())
 }
 
 /// An operation to be.
@@ -158,7 +160,7 @@ pub struct NewOperation<'a> {
 }
 
 /// A new operation on a project whose open one, if any, was ended before.
-pub async fn insert(tx: &mut PgConnection, new: &NewOperation<'_>) -> Result<()> {
+pub async fn insert(write: &mut impl Write, new: &NewOperation<'_>) -> Result<()> {
     let state = if new.time.is_some() { OperationState::Running } else { OperationState::Pending };
     sqlx::query!(
         "INSERT INTO operations (id, project_ref, kind, state, generation, created_by, deadline, status_message)
@@ -172,14 +174,14 @@ pub async fn insert(tx: &mut PgConnection, new: &NewOperation<'_>) -> Result<()>
         new.time.map(|d| d.as_secs_f64()),
         new.status_message,
     )
-    .execute(tx)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
 }
 
 /// A pending operation begins: its clock starts.
 pub async fn begin(
-    tx: &mut PgConnection,
+    write: &mut impl Write,
     id: OperationId,
     time: std::time::Duration,
     generation: i64,
@@ -191,14 +193,14 @@ pub async fn begin(
         time.as_secs_f64(),
         generation,
     )
-    .execute(tx)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
 }
 
 /// Ends an open operation; false if it had ended. One that succeeded tells the end state, not its last step.
 pub async fn end(
-    tx: &mut PgConnection,
+    write: &mut impl Write,
     id: OperationId,
     state: OperationState,
     failure: Option<&Failure>,
@@ -216,25 +218,25 @@ pub async fn end(
         failure.map(|f| f.service.as_str()),
         failure.map(|f| f.log_tail.as_slice()),
     )
-    .execute(tx)
+    .execute(write.connection().await?)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// What an open operation is doing.
-pub async fn set_status(tx: &mut PgConnection, id: OperationId, message: &str) -> Result<()> {
+pub async fn set_status(write: &mut impl Write, id: OperationId, message: &str) -> Result<()> {
     sqlx::query!(
         "UPDATE operations SET status_message = $2 WHERE id = $1 AND state IN ('PENDING', 'RUNNING')",
         id.0,
         message
     )
-    .execute(tx)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
 }
 
 /// What went wrong so far; shown with the end, if the operation fails for lack of time.
-pub async fn set_trouble(tx: &mut PgConnection, id: OperationId, failure: &Failure) -> Result<()> {
+pub async fn set_trouble(write: &mut impl Write, id: OperationId, failure: &Failure) -> Result<()> {
     sqlx::query!(
         "UPDATE operations SET error_reason = $2, error_message = $3, error_service = $4, error_log = $5
          WHERE id = $1 AND state IN ('PENDING', 'RUNNING')",
@@ -244,23 +246,7 @@ pub async fn set_trouble(tx: &mut PgConnection, id: OperationId, failure: &Failu
         failure.service,
         &failure.log_tail,
     )
-    .execute(tx)
+    .execute(write.connection().await?)
     .await?;
     Ok(())
-}
-
-impl Projects {
-    /// The operation when it has ended, or as it is when the time is up.
-    pub(super) async fn wait_operation(&self, id: OperationId, until: Instant) -> Result<Operation> {
-        let mut operation = get(&self.db, id).await?;
-        let mut changed = self.hints.listen(Hint::Project(operation.project.clone()));
-        loop {
-            operation = get(&self.db, id).await?;
-            if operation.state.ended() || Instant::now() >= until {
-                return Ok(operation);
-            }
-            let next = (Instant::now() + self.times.hinted_poll).min(until);
-            let _ = tokio::time::timeout_at(next, changed.woken()).await;
-        }
-    }
 }

@@ -4,8 +4,8 @@ use prost::Message as _;
 use sqlx::PgPool;
 use supalove_proto::{node::v1::StackSpec, v1::ErrorReason};
 
-use super::Projects;
 use supalove_core::{
+    Core,
     error::{Error, Result},
     ids::ProjectRef,
     vault::{Scope, Vault},
@@ -68,13 +68,11 @@ pub async fn newest_spec(db: &PgPool, project: &ProjectRef, generation: i64) -> 
     Ok((row.generation, row.sealed))
 }
 
-impl Projects {
-    /// One secret of a project, newest version.
-    pub(super) async fn secret(&self, project: &ProjectRef, name: &str) -> Result<String> {
-        let (version, sealed) = newest(&self.db, project, name).await?;
-        let opened = self.vault.open(scope(project, name, version), &sealed).map_err(Error::internal)?;
-        String::from_utf8(opened.to_vec()).map_err(|_| Error::internal(format!("secret {name} is no text")))
-    }
+/// One secret of a project, newest version.
+pub async fn reveal(core: &Core, project: &ProjectRef, name: &str) -> Result<String> {
+    let (version, sealed) = newest(&core.db, project, name).await?;
+    let opened = core.vault.open(scope(project, name, version), &sealed).map_err(Error::internal)?;
+    String::from_utf8(opened.to_vec()).map_err(|_| Error::internal(format!("secret {name} is no text")))
 }
 
 async fn newest(db: &PgPool, project: &ProjectRef, name: &str) -> Result<(u64, Vec<u8>)> {

@@ -1,0 +1,37 @@
+//! What callers do to projects: create, start, stop, restart, delete, undelete, cancel.
+
+mod create;
+mod lifecycle;
+mod transitions;
+
+use std::sync::Arc;
+
+use supalove_core::Core;
+use supalove_stack::Releases;
+
+pub use create::Created;
+pub use lifecycle::purge_due;
+pub use transitions::Act;
+
+use crate::placer::Placer;
+
+/// Does what callers ask. Cheap to clone.
+#[derive(Clone)]
+pub struct Acts {
+    core: Core,
+    placer: Placer,
+    releases: Arc<Releases>,
+    default_release: Arc<str>,
+}
+
+impl Acts {
+    /// With the stack releases that projects may have.
+    pub fn new(core: &Core, placer: &Placer, releases: Releases, default_release: &str) -> Self {
+        Self {
+            core: core.clone(),
+            placer: placer.clone(),
+            releases: Arc::new(releases),
+            default_release: default_release.into(),
+        }
+    }
+}

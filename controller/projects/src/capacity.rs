@@ -1,0 +1,193 @@
+//! What nodes have room for: the only file that touches the counters of `node_capacity` and of placements' compute. The
+//! counters themselves are moved by SQL functions (`node_reserve`, `node_reserve_compute`, `node_release`), which the
+//! placing statements call too.
+
+use ipnet::IpNet;
+use sqlx::{PgExecutor, postgres::types::PgRange, types::ipnetwork::IpNetwork};
+use supalove_core::{
+    Core, Write,
+    error::{Error, Result},
+    ids::NodeId,
+};
+use supalove_failpoints::failpoint;
+use supalove_fleet::clusters::{HelloValues, blocked_ranges};
+use supalove_proto::{node::v1::BlockedSlot, v1::ErrorReason};
+
+use crate::{store::snapshot::Snapshot, verdict::NodeRecord};
+
+/// Stores what a node says that it has room for. Capacity is multiplied by the cluster's overcommit.
+pub async fn save_hello(write: &mut impl Write, node: NodeId, hello: &HelloValues) -> Result<()> {
+    refuse_moved_slots(write.connection().await?, node, hello).await?;
+    sqlx::query!(
+        "INSERT INTO node_capacity AS a (node_id, port_base, network_range, slots, blocked_slots, blocked_reasons, cpu_cap,
+             memory_cap, disk_cap)
+         SELECT n.id, $2, $3, $4, range_agg_or_empty($5), $6, ($7::int * c.cpu_overcommit)::int,
+             ($8::int * c.memory_overcommit)::int, $9
+         FROM nodes n JOIN clusters c ON c.id = n.cluster_id WHERE n.id = $1
+         ON CONFLICT (node_id) DO UPDATE SET port_base = EXCLUDED.port_base, network_range = EXCLUDED.network_range,
+             slots = EXCLUDED.slots, blocked_slots = EXCLUDED.blocked_slots, blocked_reasons = EXCLUDED.blocked_reasons,
+             cpu_cap = EXCLUDED.cpu_cap, memory_cap = EXCLUDED.memory_cap, disk_cap = EXCLUDED.disk_cap",
+        node.0,
+        hello.port_base,
+        network(hello.network_range.into()),
+        hello.slots,
+        &hello.blocked as &[PgRange<i32>],
+        &hello.blocked_reasons,
+        hello.cpu_millis,
+        hello.memory_mib,
+        hello.disk_mib,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(())
+}
+
+/// Placements have their ports and networks for good, so a host that has some must keep the settings they come from.
+async fn refuse_moved_slots(db: impl PgExecutor<'_>, node: NodeId, hello: &HelloValues) -> Result<()> {
+    let kept = sqlx::query!(
+        "SELECT a.port_base, a.network_range::text AS \"network_range!\", p.highest AS \"highest!\"
+         FROM node_capacity a, (SELECT max(slot) AS highest FROM placements WHERE node_id = $1) p
+         WHERE a.node_id = $1 AND p.highest IS NOT NULL
+             AND (a.port_base <> $2 OR a.network_range <> $3 OR p.highest >= $4)",
+        node.0,
+        hello.port_base,
+        network(hello.network_range.into()),
+        hello.slots,
+    )
+    .fetch_optional(db)
+    .await?;
+    let Some(kept) = kept else { return Ok(()) };
+    Err(Error::FailedPrecondition {
+        reason: ErrorReason::SlotsMoved,
+        message: format!(
+            "the node has projects; run its agent with --port-base {} --network-range {} and at least {} --slots",
+            kept.port_base,
+            kept.network_range,
+            kept.highest + 1
+        ),
+    })
+}
+
+fn network(net: IpNet) -> IpNetwork {
+    // Every prefix of an IpNet is a valid prefix of an IpNetwork.
+    IpNetwork::new(net.addr(), net.prefix_len()).unwrap_or(IpNetwork::from(net.addr()))
+}
+
+/// Stores which slots others hold now.
+pub async fn save_blocked(write: &mut impl Write, node: NodeId, blocked: &[BlockedSlot]) -> Result<()> {
+    let (ranges, reasons) = blocked_ranges(blocked, i32::MAX);
+    sqlx::query!(
+        "UPDATE node_capacity SET blocked_slots = range_agg_or_empty($2), blocked_reasons = $3
+         WHERE node_id = $1 AND blocked_reasons <> $3",
+        node.0,
+        &ranges as &[PgRange<i32>],
+        &reasons,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(())
+}
+
+/// Reserves cpu and memory again for a project that has its slot; false if the node lacks them or is not connected.
+pub async fn reserve_compute(core: &Core, write: &mut impl Write, project: &Snapshot) -> Result<bool> {
+    let Some(placement) = project.placement else {
+        return Ok(false);
+    };
+    let reserved = sqlx::query_scalar!(
+        "SELECT node_reserve_compute($1, $2, $3, $4) AS \"reserved!\"",
+        placement.node.0,
+        project.needs.cpu_millis,
+        project.needs.memory_mib,
+        core.times.silent_after.as_secs_f64(),
+    )
+    .fetch_one(write.connection().await?)
+    .await?;
+    if !reserved {
+        return Ok(false);
+    }
+    let taken = sqlx::query!(
+        "UPDATE placements SET holds_compute = true WHERE project_ref = $1 AND node_id = $2 AND NOT holds_compute",
+        project.project.as_str(),
+        placement.node.0,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    failpoint!("controller.act.compute_taken", project.project.as_str());
+    if taken.rows_affected() == 1 {
+        Ok(true)
+    } else {
+        Err(Error::Aborted("the project changed at the same time"))
+    }
+}
+
+/// Gives cpu and memory back; the slot and the disk stay. Nothing if the project holds none.
+pub async fn release_compute(write: &mut impl Write, project: &Snapshot) -> Result<()> {
+    let Some(placement) = project.placement else {
+        return Ok(());
+    };
+    let freed = sqlx::query!(
+        "UPDATE placements SET holds_compute = false WHERE project_ref = $1 AND node_id = $2 AND holds_compute",
+        project.project.as_str(),
+        placement.node.0,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    if freed.rows_affected() == 1 {
+        sqlx::query!(
+            "SELECT node_release($1, $2, $3, 0, NULL)",
+            placement.node.0,
+            project.needs.cpu_millis,
+            project.needs.memory_mib,
+        )
+        .fetch_one(write.connection().await?)
+        .await?;
+    }
+    failpoint!("controller.report.compute_freed", project.project.as_str());
+    Ok(())
+}
+
+/// Gives all that a project holds on its node back.
+pub async fn release_all(write: &mut impl Write, project: &Snapshot) -> Result<()> {
+    let Some(placement) = project.placement else {
+        return Ok(());
+    };
+    let (mut cpu, mut memory) = (0, 0);
+    if placement.holds_compute {
+        cpu = project.needs.cpu_millis;
+        memory = project.needs.memory_mib;
+    }
+    sqlx::query!(
+        "SELECT node_release($1, $2, $3, $4, $5)",
+        placement.node.0,
+        cpu,
+        memory,
+        project.needs.disk_mib,
+        placement.slot,
+    )
+    .fetch_one(write.connection().await?)
+    .await?;
+    Ok(())
+}
+
+/// Counts a start for or against a node.
+pub async fn record_start(write: &mut impl Write, node: NodeId, record: NodeRecord) -> Result<()> {
+    match record {
+        NodeRecord::Started => {
+            sqlx::query!(
+                "UPDATE node_capacity SET start_failures = 0 WHERE node_id = $1 AND start_failures > 0",
+                node.0
+            )
+            .execute(write.connection().await?)
+            .await?;
+        }
+        NodeRecord::Failed => {
+            sqlx::query!(
+                "UPDATE node_capacity SET start_failures = start_failures + 1, last_failure_at = now() WHERE node_id = $1",
+                node.0
+            )
+            .execute(write.connection().await?)
+            .await?;
+        }
+    }
+    Ok(())
+}

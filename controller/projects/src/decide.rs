@@ -1,0 +1,58 @@
+//! Read a project, decide, write; again if it changed in between.
+
+use supalove_core::{
+    Core,
+    error::{Error, Result},
+    hints::Hint,
+    ids::ProjectRef,
+};
+
+use crate::{
+    store::snapshot::{self, Snapshot},
+    verdict::{self, Source, Verdict},
+};
+
+/// Attempts before ABORTED when concurrent writers keep changing the project.
+const TRIES: usize = 20;
+
+/// Decides on a project and writes the verdict. `actor` is the job that decides.
+pub async fn decide(
+    core: &Core,
+    actor: &str,
+    project: &ProjectRef,
+    judge: impl Fn(&Snapshot) -> Verdict,
+) -> Result<()> {
+    decide_from(core, actor, None, project, judge).await
+}
+
+/// The same for a report of a node's session: nothing is written once a newer session has begun.
+pub async fn decide_from(
+    core: &Core,
+    actor: &str,
+    source: Option<Source>,
+    project: &ProjectRef,
+    judge: impl Fn(&Snapshot) -> Verdict,
+) -> Result<()> {
+    for _ in 0..TRIES {
+        let mut connection = core.db.acquire().await?;
+        let Some(found) = snapshot::read(&mut connection, project).await? else {
+            return Ok(());
+        };
+        drop(connection);
+        let verdict = judge(&found);
+        let frees = verdict.free_compute || verdict.remove;
+        if verdict::write(core, actor, &found, verdict, source).await? {
+            core.hints.wake(Hint::Project(project.clone()));
+            if frees {
+                core.hints.wake(Hint::Capacity);
+            }
+            return Ok(());
+        }
+        if let Some(source) = source
+            && !source.is_newest(&core.db).await?
+        {
+            return Err(Error::Aborted("a newer session of the node has begun"));
+        }
+    }
+    Err(Error::Aborted("the project keeps changing"))
+}

@@ -1,0 +1,242 @@
+//! Finds room for what waits for it: oldest first, at a wake-up and at every poll.
+
+mod candidates;
+mod placement;
+
+use rand::rngs::SmallRng;
+use sqlx::PgPool;
+use supalove_failpoints::failpoint;
+
+pub use candidates::Candidates;
+pub use placement::NewProject;
+
+use self::placement::{Outcome, Waiting};
+use crate::{
+    capacity,
+    decide::decide,
+    endpoints::published,
+    store::{
+        events::{self, NewEvent},
+        operations, secrets,
+        snapshot::{self, Snapshot},
+    },
+    types::{EventType, OperationState},
+    verdict::Verdict,
+};
+use supalove_core::{
+    Core, Write,
+    error::{Error, Result, chain},
+    hints::Hint,
+    ids::{NodeId, OperationId, OrganizationId, ProjectRef},
+    jobs::{Job, Rhythm::Woken},
+    mutation::OneStatement,
+};
+use supalove_fleet::clusters::{self, ClusterKind, Target};
+use supalove_scheduler::{Policy, Resources};
+
+/// Name of the job, and actor of what it writes.
+const JOB: &str = "projects.place_pending";
+/// Nodes tried before the project is written as pending. The view is read again before the last try.
+const TRIES: usize = 4;
+/// Looked at in one round.
+const BATCH: i64 = 5000;
+
+/// Finds nodes for projects. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Placer {
+    core: Core,
+    candidates: Candidates,
+}
+
+impl Placer {
+    /// With an empty view of the fleet; the first placement reads it.
+    pub fn new(core: &Core) -> Self {
+        Self { candidates: Candidates::new(core.db.clone(), core.times.clone()), core: core.clone() }
+    }
+
+    /// Looks for room for what waits. Every replica may: the statements decide who was first.
+    pub fn job(&self) -> Job {
+        let placer = self.clone();
+        Job::on_each(JOB, Woken(Hint::Capacity, self.core.times.hinted_poll), move |_| {
+            let placer = placer.clone();
+            async move { placer.place_all().await }
+        })
+    }
+
+    /// Tries the best nodes, then writes the project as pending.
+    pub async fn place(&self, one: &OneStatement<'_>, new: &NewProject<'_>) -> Result<Option<NodeId>> {
+        for attempt in 1..=TRIES {
+            if attempt > 1 {
+                self.candidates.refresh().await?;
+            }
+            let Some(node) = self.pick(new.cluster, new.needs, new.organization).await else {
+                if attempt == 1 {
+                    continue;
+                }
+                break;
+            };
+            match self.insert(one, new, Some(node), "").await? {
+                Outcome::Done => {
+                    self.candidates.reserve(new.cluster.id, node, new.needs, new.organization).await;
+                    return Ok(Some(node));
+                }
+                Outcome::NodeRefused => tracing::debug!(%node, "the node is full; trying another"),
+                Outcome::QuotaExceeded => return Err(supalove_plans::projects_exceeded()),
+            }
+        }
+        let reason = self
+            .candidates
+            .with_view(new.cluster.id, |view| supalove_scheduler::explain(view.candidates(), new.needs))
+            .await;
+        match self.insert(one, new, None, &reason).await? {
+            Outcome::Done => Ok(None),
+            Outcome::NodeRefused => Err(Error::internal("a pending project asked for a node")),
+            Outcome::QuotaExceeded => Err(supalove_plans::projects_exceeded()),
+        }
+    }
+
+    async fn insert(
+        &self,
+        one: &OneStatement<'_>,
+        new: &NewProject<'_>,
+        node: Option<NodeId>,
+        reason: &str,
+    ) -> Result<Outcome> {
+        let times = &self.core.times;
+        placement::insert_project(one, new, node, reason, times.silent_after, times.create).await
+    }
+
+    /// The scheduler's choice from the view in memory.
+    async fn pick(&self, cluster: &Target, needs: Resources, organization: OrganizationId) -> Option<NodeId> {
+        let mut rng: SmallRng = rand::make_rng();
+        self.candidates
+            .with_view(cluster.id, |view| {
+                supalove_scheduler::pick(view, needs, organization, policy(cluster.kind), &mut rng)
+            })
+            .await
+    }
+
+    async fn place_all(&self) -> Result<()> {
+        self.candidates.refresh().await?;
+        for (operation, project) in pending(&self.core.db).await? {
+            if let Err(error) = self.find_room(&project, operation).await {
+                tracing::warn!(%project, error = chain(&error), "a pending project was not placed");
+            }
+        }
+        Ok(())
+    }
+
+    async fn find_room(&self, project: &ProjectRef, operation: OperationId) -> Result<()> {
+        let mut connection = self.core.db.acquire().await?;
+        let Some(found) = snapshot::read(&mut connection, project).await? else { return Ok(()) };
+        drop(connection);
+        match found.placement {
+            None => self.place_one(&found, operation).await,
+            Some(_) => self.bring_back(&found, operation).await,
+        }
+    }
+
+    /// A project without a node.
+    async fn place_one(&self, project: &Snapshot, operation: OperationId) -> Result<()> {
+        let cluster = clusters::store::target(&self.core.db, &project.cluster.to_string()).await?;
+        let Some(node) = self.pick(&cluster, project.needs, project.organization).await else {
+            let reason = self
+                .candidates
+                .with_view(cluster.id, |view| supalove_scheduler::explain(view.candidates(), project.needs))
+                .await;
+            return self.still_waiting(project, reason).await;
+        };
+        let (generation, sealed) =
+            secrets::newest_spec(&self.core.db, &project.project, project.generation).await?;
+        let spec = secrets::open_spec(&self.core.vault, &project.project, generation, &sealed)?;
+        let endpoints = published(&spec);
+        let waiting =
+            Waiting { project: &project.project, operation, needs: project.needs, endpoints: &endpoints };
+        let (silent, time) = (self.core.times.silent_after, self.core.times.create);
+        let outcome = placement::place_pending(&self.core.db, &waiting, node, silent, time).await?;
+        if matches!(outcome, Outcome::Done) {
+            failpoint!("controller.place.committed", project.project.as_str());
+            self.candidates.reserve(cluster.id, node, project.needs, project.organization).await;
+            self.core.hints.wake(Hint::Node(node));
+            self.core.hints.wake(Hint::Project(project.project.clone()));
+        }
+        Ok(())
+    }
+
+    /// A stopped project that waits for cpu and memory on its own node.
+    async fn bring_back(&self, project: &Snapshot, operation: OperationId) -> Result<()> {
+        let Some(open) = project.operation.as_ref().filter(|o| o.id == operation) else {
+            return Ok(());
+        };
+        let mut write = self.core.system_write(JOB);
+        if !capacity::reserve_compute(&self.core, &mut write, project).await? {
+            return Ok(());
+        }
+        let guarded = sqlx::query!(
+            "UPDATE projects SET state_reason = '', generation = generation + 1, revision = revision + 1
+             WHERE ref = $1 AND revision = $2",
+            project.project.as_str(),
+            project.revision,
+        )
+        .execute(write.connection().await?)
+        .await?;
+        if guarded.rows_affected() == 0 {
+            return Ok(());
+        }
+        operations::begin(&mut write, operation, open.kind.time(&self.core.times), project.generation + 1)
+            .await?;
+        events::append(
+            &mut write,
+            &project.project,
+            &NewEvent::new(EventType::ProjectPlaced, "room was found"),
+            Some(operation),
+        )
+        .await?;
+        failpoint!("controller.start.room_found", project.project.as_str());
+        write.commit([]).await?;
+        failpoint!("controller.start.room_committed", project.project.as_str());
+        if let Some(placement) = project.placement {
+            self.core.hints.wake(Hint::Node(placement.node));
+        }
+        self.core.hints.wake(Hint::Project(project.project.clone()));
+        Ok(())
+    }
+
+    async fn still_waiting(&self, project: &Snapshot, reason: String) -> Result<()> {
+        if project.state_reason == reason {
+            return Ok(());
+        }
+        decide(&self.core, JOB, &project.project, |found| {
+            let waits = found.operation.as_ref().is_some_and(|o| o.state == OperationState::Pending);
+            if !waits || found.placement.is_some() {
+                return Verdict::default();
+            }
+            Verdict {
+                state: Some((found.state, reason.clone())),
+                status: Some(reason.clone()),
+                events: vec![NewEvent::new(EventType::ProjectPending, reason.clone())],
+                ..Verdict::default()
+            }
+        })
+        .await
+    }
+}
+
+async fn pending(db: &PgPool) -> Result<Vec<(OperationId, ProjectRef)>> {
+    let rows = sqlx::query!(
+        "SELECT id AS \"id: OperationId\", project_ref AS \"project: ProjectRef\" FROM operations WHERE state = 'PENDING'
+         ORDER BY created_at LIMIT $1",
+        BATCH
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.project)).collect())
+}
+
+/// How the scheduler fills a cluster.
+fn policy(kind: ClusterKind) -> Policy {
+    match kind {
+        ClusterKind::Shared => Policy::BestFit,
+        ClusterKind::Private => Policy::Spread,
+    }
+}

@@ -1,0 +1,8 @@
+//! The room's tables in PostgreSQL, a file per table family.
+
+pub mod events;
+pub mod operations;
+pub mod projects;
+pub mod removal;
+pub mod secrets;
+pub mod snapshot;

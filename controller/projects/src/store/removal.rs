@@ -1,0 +1,31 @@
+//! The end of a project: all it held becomes free, all that was secret is gone. Its row stays, so that its ref is never
+//! used again.
+
+use supalove_core::{Write, error::Result};
+use supalove_failpoints::failpoint;
+
+use crate::{capacity, store::snapshot::Snapshot};
+
+/// Frees quota, node, slot, ports and secrets, in the lock order. The project's row is the caller's to update.
+pub async fn release(write: &mut impl Write, project: &Snapshot) -> Result<()> {
+    let project_ref = project.project.as_str();
+    supalove_plans::give_back_project(write, project.organization).await?;
+    failpoint!("controller.removal.quota_freed", project_ref);
+    capacity::release_all(write, project).await?;
+    failpoint!("controller.removal.node_freed", project_ref);
+    sqlx::query!("DELETE FROM placements WHERE project_ref = $1", project_ref)
+        .execute(write.connection().await?)
+        .await?;
+    sqlx::query!("DELETE FROM project_endpoints WHERE project_ref = $1", project_ref)
+        .execute(write.connection().await?)
+        .await?;
+    failpoint!("controller.removal.placement_gone", project_ref);
+    sqlx::query!("DELETE FROM project_secrets WHERE project_ref = $1", project_ref)
+        .execute(write.connection().await?)
+        .await?;
+    sqlx::query!("DELETE FROM project_specs WHERE project_ref = $1", project_ref)
+        .execute(write.connection().await?)
+        .await?;
+    failpoint!("controller.removal.secrets_gone", project_ref);
+    Ok(())
+}
