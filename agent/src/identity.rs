@@ -158,7 +158,8 @@ impl LiveIdentity {
         &self,
         change: impl FnOnce(&mut Identity) + Send + 'static,
     ) -> Result<(), IdentityError> {
-        let (this, path) = (self.clone(), self.state_dir.join(FILE));
+        let this = self.clone();
+        let path = self.state_dir.join(FILE);
         let work = tokio::task::spawn_blocking(move || {
             let _one = this.changing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut next = Identity::clone(&this.get());

@@ -10,14 +10,10 @@ use supalove_certs::{JoinToken, KeyError, NodeKey, TokenError};
 use supalove_proto::node::v1::enrollment_service_client::EnrollmentServiceClient;
 use supalove_proto::node::v1::{EnrollRequest, EnrollResponse};
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
 
 use crate::config::Times;
 use crate::dial::{DialError, Dialled, dial};
 use crate::identity::{Identity, IdentityError};
-
-/// The controller's whole answer to Enroll.
-const ENROLL_LIMIT: Duration = Duration::from_secs(20);
 
 /// What to join, and where to keep the identity.
 #[derive(Debug)]
@@ -104,14 +100,14 @@ pub async fn join(options: JoinOptions, times: &Times) -> Result<Identity, JoinE
     let token: JoinToken = options.token.parse()?;
     let key = NodeKey::generate()?;
     let config = join_client_config(&token.ca())?;
-    let dialled = dial(&options.controller, config, times.dial).await?;
+    let dialled = dial(&options.controller, config, times.protocol.dial).await?;
     let request = EnrollRequest {
         join_token: token.to_string(),
         csr_pem: key.csr_pem()?,
         hostname: options.hostname.clone(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let response = enroll(dialled, request).await?;
+    let response = enroll(dialled, request, times.protocol.short_call).await?;
     let identity = Identity {
         node_id: response.node_id,
         fleet_id: response.fleet_id,
@@ -132,21 +128,25 @@ fn trusted_pem(all: &[String], signing: String) -> String {
     if all.is_empty() { signing } else { all.concat() }
 }
 
-async fn enroll(dialled: Dialled, request: EnrollRequest) -> Result<EnrollResponse, JoinError> {
+async fn enroll(
+    dialled: Dialled,
+    request: EnrollRequest,
+    limit: Duration,
+) -> Result<EnrollResponse, JoinError> {
     let calling = async {
         let mut client = EnrollmentServiceClient::new(dialled.channel().await?);
         client.enroll(request).await
     };
-    match tokio::time::timeout(ENROLL_LIMIT, calling).await {
+    match tokio::time::timeout(limit, calling).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(refusal(&status)),
-        Err(_) => Err(JoinError::Refused(format!("no answer within {ENROLL_LIMIT:?}"))),
+        Err(_) => Err(JoinError::Refused(format!("no answer within {limit:?}"))),
     }
 }
 
 fn refusal(status: &Status) -> JoinError {
     let message = status.message().to_owned();
-    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    let reason = supalove_net::status::reason(status).unwrap_or_default();
     let is_token = reason.starts_with("JOIN_TOKEN")
         || matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied);
     match status.code() {
@@ -170,7 +170,7 @@ fn as_rfc3339(time: prost_types::Timestamp) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use tonic_types::ErrorDetails;
+    use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
 

@@ -46,7 +46,8 @@ impl Reports {
             return;
         }
         if known.map(|(_, known)| (known.generation, known.phase)) != Some((stack.generation, stack.phase)) {
-            let (project, phase) = (stack.project_ref.as_str(), stack.phase().as_str_name());
+            let project = stack.project_ref.as_str();
+            let phase = stack.phase().as_str_name();
             tracing::info!(project, generation = stack.generation, phase, "stack is in another phase");
         }
         stack.observed_at = Some(SystemTime::now().into());

@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use supalove_proto::node::v1::StackPhase;
+use supalove_tasks::Tasks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -108,8 +109,14 @@ pub fn listen(state_dir: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers whoever connects, for ever.
-pub async fn serve(listener: UnixListener, identity: LiveIdentity, board: StatusBoard, reports: Reports) {
+/// Answers whoever connects. Never returns.
+pub async fn serve(
+    tasks: Tasks,
+    listener: UnixListener,
+    identity: LiveIdentity,
+    board: StatusBoard,
+    reports: Reports,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -122,7 +129,7 @@ pub async fn serve(listener: UnixListener, identity: LiveIdentity, board: Status
                     session: board.get(),
                     projects: projects(&reports),
                 };
-                tokio::spawn(tokio::time::timeout(LIMIT, answer(stream, status)));
+                tasks.connection("status request", tokio::time::timeout(LIMIT, answer(stream, status)));
             }
             // Out of file descriptors, most likely: others need the pause as well.
             Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
@@ -181,11 +188,13 @@ mod tests {
         board.set(SessionStatus::Waiting { reason: "refused".into(), next_try: Utc::now() });
         let listener = listen(dir.path()).unwrap();
         let identity = LiveIdentity::new(crate::identity::sample(), dir.path().to_owned());
-        let server = tokio::spawn(serve(listener, identity, board.clone(), Reports::default()));
+        let tasks = Tasks::default();
+        let server = serve(tasks.clone(), listener, identity, board.clone(), Reports::default());
+        let server = tasks.job("status socket", server);
         let status = ask(dir.path()).await.unwrap();
         assert_eq!((status.node_id.as_str(), &status.session), ("nod_1", &board.get()));
         server.abort();
-        assert!(server.await.is_err());
+        server.await.unwrap_err();
         assert!(ask(dir.path()).await.is_err());
         listen(dir.path()).unwrap();
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::pull_progress::PullProgress;
 use super::{Engine, EngineError};
-use crate::spec::names;
+use supalove_spec::names;
 
 /// Why an image is not there.
 #[derive(Debug, thiserror::Error)]

@@ -52,7 +52,8 @@ fn engine_networks(networks: &[HostNetwork]) -> impl Iterator<Item = Held> {
 fn listening(table: &str) -> impl Iterator<Item = u16> {
     table.lines().skip(1).filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        let (local, state) = (fields.next()?, fields.nth(1)?);
+        let local = fields.next()?;
+        let state = fields.nth(1)?;
         let (_, port) = local.rsplit_once(':')?;
         (state == LISTEN).then(|| u16::from_str_radix(port, 16).ok())?
     })

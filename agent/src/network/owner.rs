@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use ipnet::Ipv4Net;
+use supalove_tasks::Tasks;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -30,6 +31,7 @@ enum Change {
 impl Rules {
     /// Starts the owner with the projects that are present already, and loads their rules.
     pub async fn start(
+        tasks: &Tasks,
         node_short: &str,
         range: Ipv4Net,
         present: BTreeSet<String>,
@@ -39,7 +41,7 @@ impl Rules {
         let (orders, inbox) = mpsc::channel(256);
         let mut owner = Owner { table: rules::table_name(node_short), range, present, loaded: None, times };
         owner.load().await?;
-        tokio::spawn(owner.run(inbox));
+        tasks.job("packet rules", owner.run(inbox));
         Ok(Self(orders))
     }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use ipnet::Ipv4Net;
 use supalove_proto::node::v1::BlockedSlot;
+use supalove_spec::slots::PORTS_PER_SLOT;
 
-use crate::config::{HostSettings, PORTS_PER_SLOT};
+use crate::config::HostSettings;
 
 /// An address range that somebody else uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,19 +31,19 @@ pub struct Taken {
 
 /// The blocked slots, each with its first reason.
 pub fn blocked(host: &HostSettings, taken: &Taken) -> Vec<BlockedSlot> {
-    (0..host.slots)
+    (0..host.slots.slots())
         .filter_map(|slot| reason(host, taken, slot).map(|reason| BlockedSlot { slot, reason }))
         .collect()
 }
 
 fn reason(host: &HostSettings, taken: &Taken, slot: u32) -> Option<String> {
-    let (Some(first), Some(network)) = (host.slot_ports(slot), host.slot_network(slot)) else {
+    let (Some(first), Some(network)) = (host.slots.first_port(slot), host.slots.network(slot)) else {
         return Some("outside the host's ports or network range".into());
     };
     if taken.no_room.is_some() {
         return taken.no_room.clone();
     }
-    let last = first.saturating_add(u16::try_from(PORTS_PER_SLOT - 1).unwrap_or_default());
+    let last = first.saturating_add(PORTS_PER_SLOT - 1);
     if let Some((port, holder)) = taken.ports.range(first..=last).next() {
         return Some(format!("port {port} is {holder}"));
     }
@@ -63,9 +64,7 @@ mod tests {
             state_dir: "/s".into(),
             publish_address: [127, 0, 0, 1].into(),
             advertise_address: None,
-            port_base: 5500,
-            slots: 16,
-            network_range: "10.213.0.0/16".parse().unwrap(),
+            slots: supalove_spec::SlotLayout::new(5500, "10.213.0.0/16".parse().unwrap(), 16).unwrap(),
         }
     }
 

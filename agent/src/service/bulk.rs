@@ -8,7 +8,7 @@ use supalove_proto::node::v1::{TailLogsRequest, TunnelOpen, TunnelRequest, Tunne
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::error::{invalid_field, not_found, precondition};
+use super::error::{failed_precondition, invalid_field, not_found};
 use crate::logs::{self, LogStream};
 use crate::node::Node;
 use crate::tunnel;
@@ -46,8 +46,8 @@ impl NodeBulk {
         let container = self.container(&open.project_ref, &open.service).await?;
         let inspected = self.node.engine().inspect(&container).await?;
         let address = inspected.filter(|found| found.running).and_then(|found| found.address);
-        let address =
-            address.ok_or_else(|| precondition("SERVICE_NOT_RUNNING", "the service does not run now"))?;
+        let address = address
+            .ok_or_else(|| failed_precondition("SERVICE_NOT_RUNNING", "the service does not run now"))?;
         tunnel::dial(address, port, self.node.times.tunnel_dial).await
     }
 }
@@ -80,6 +80,6 @@ impl NodeBulkService for NodeBulk {
             return Err(invalid_field("open", "must be the first message"));
         };
         let stream = self.open(&open).await?;
-        Ok(Response::new(tunnel::start(stream, incoming)))
+        Ok(Response::new(tunnel::start(&self.node.tasks, stream, incoming)))
     }
 }

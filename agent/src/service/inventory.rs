@@ -11,7 +11,7 @@ use crate::node::Node;
 
 /// An engine that is away or slow is told as UNAVAILABLE, in time for the caller to read it.
 pub(super) async fn take(node: &Node) -> Result<InventoryResponse, Status> {
-    let limit = node.times.inventory;
+    let limit = node.times.protocol.inventory_answer;
     match tokio::time::timeout(limit, look(node)).await {
         Ok(found) => Ok(found?),
         Err(_) => Err(EngineError::Timeout(limit).into()),

@@ -24,7 +24,8 @@ struct Gone;
 /// Starts a stream for one session.
 pub fn start(node: Arc<Node>, epoch: u64) -> ReceiverStream<Result<WatchStateResponse, Status>> {
     let (out, reader) = mpsc::channel(ON_THE_WAY);
-    tokio::spawn(async move {
+    let tasks = node.tasks.clone();
+    tasks.connection("watch of states", async move {
         tokio::select! {
             _ = feed(node.reports.subscribe(), &out) => {}
             () = out.closed() => {}

@@ -1,5 +1,7 @@
 //! Which containers stay, go, and are missing. Pure: decided by service and hash alone.
 
+use crate::docker::Container;
+
 /// A container that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Existing {
@@ -11,6 +13,13 @@ pub struct Existing {
     pub hash: String,
     /// Whether it runs.
     pub running: bool,
+}
+
+impl From<Container> for Existing {
+    fn from(container: Container) -> Self {
+        let Container { id, service, hash, running, .. } = container;
+        Self { id, service, hash, running }
+    }
 }
 
 /// What to do.

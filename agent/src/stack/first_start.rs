@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use supalove_failpoints::failpoint;
 
 use super::context::{Project, blocking};
-use super::failure::Failure;
+use super::failure::StepFailure;
 use super::plan::ServicePlan;
 use super::prepare;
 use crate::docker::{MountPlan, VolumeFound, VolumeMaker};
@@ -72,7 +72,7 @@ fn decide(facts: Facts) -> Option<Unfinished> {
 }
 
 /// Looks at a database whose server does not run. None if no first start is unfinished.
-pub async fn look(project: &Project, plan: &ServicePlan) -> Result<Option<Unfinished>, Failure> {
+pub async fn look(project: &Project, plan: &ServicePlan) -> Result<Option<Unfinished>, StepFailure> {
     let Some(marked) = marked_volume(plan) else { return Ok(None) };
     let mut found = Vec::new();
     for name in volumes(plan) {
@@ -106,8 +106,13 @@ pub async fn look(project: &Project, plan: &ServicePlan) -> Result<Option<Unfini
 
 /// Puts new, empty volumes and a new container in the place of those of an unfinished first start; answers the
 /// container. Ask [`look`] before. Cut off at any point, it leaves what can be started over again, or is prepared anew.
-pub async fn start_over(project: &Project, plan: &ServicePlan, container: &str) -> Result<String, Failure> {
-    let (engine, id) = (project.engine().clone(), container.to_owned());
+pub async fn start_over(
+    project: &Project,
+    plan: &ServicePlan,
+    container: &str,
+) -> Result<String, StepFailure> {
+    let engine = project.engine().clone();
+    let id = container.to_owned();
     // The mark goes last: data that is half made must never be found without it.
     let mut names: Vec<String> = volumes(plan).map(str::to_owned).collect();
     names.sort_by_key(|name| marked_volume(plan) == Some(name));
@@ -116,9 +121,9 @@ pub async fn start_over(project: &Project, plan: &ServicePlan, container: &str) 
         for name in names {
             engine.remove_volume(&name).await?;
         }
-        Ok::<(), Failure>(())
+        Ok::<(), StepFailure>(())
     };
-    project.making.uncut(remove).await?;
+    project.in_flight.run_to_completion(remove).await?;
     failpoint!("agent.first_start.removed", &project.project_ref);
     for name in volumes(plan) {
         prepare::ensure_volume(project, name, plan.container.generation).await?;
@@ -128,7 +133,7 @@ pub async fn start_over(project: &Project, plan: &ServicePlan, container: &str) 
 }
 
 /// Writes down that a server was ready here: from now on nothing but a tombstone ends these volumes.
-pub async fn mark_ready(project: &Project, plan: &ServicePlan) -> Result<(), Failure> {
+pub async fn mark_ready(project: &Project, plan: &ServicePlan) -> Result<(), StepFailure> {
     let Some(marked) = marked_volume(plan) else { return Ok(()) };
     let Some(volume) = project.engine().volume(marked).await? else { return Ok(()) };
     blocking(move || write_mark(&volume.dir.join(WAS_READY))).await?;
@@ -225,7 +230,8 @@ mod tests {
     #[test]
     fn a_mark_is_written_once_and_never_through_a_link() {
         let dir = tempfile::tempdir().unwrap();
-        let (mark, outside) = (dir.path().join(WAS_READY), dir.path().join("outside"));
+        let mark = dir.path().join(WAS_READY);
+        let outside = dir.path().join("outside");
         std::os::unix::fs::symlink(&outside, &mark).unwrap();
         write_mark(&mark).unwrap();
         assert!(exists(&mark).unwrap() && !exists(&outside).unwrap());

@@ -10,11 +10,11 @@ use supalove_proto::node::v1::{
     ConfigMount, EnvVar, Exposure, Launch, Placement, PublishedPort, ServiceSpec,
 };
 
-use super::failure::Failure;
+use super::failure::StepFailure;
 use super::files::{self, ConfigDir, ReadyFile};
+use crate::admission::{TokenError, substitute, substitute_text};
 use crate::config::HostSettings;
 use crate::docker::{ContainerPlan, MountPlan, PortPlan, labels};
-use crate::spec::{TokenError, substitute, substitute_text};
 use crate::state::Record;
 
 /// Raised when the way containers are created changes in a manner that must reach running ones.
@@ -34,8 +34,8 @@ pub struct ServicePlan {
 }
 
 /// Plans every service of a record.
-pub fn plan(record: &Record, host: &HostSettings) -> Result<Vec<ServicePlan>, Failure> {
-    let incomplete = || Failure::new("SPEC_INVALID", "the stored record is incomplete");
+pub fn plan(record: &Record, host: &HostSettings) -> Result<Vec<ServicePlan>, StepFailure> {
+    let incomplete = || StepFailure::new("SPEC_INVALID", "the stored record is incomplete");
     let apply = record.apply.as_ref().ok_or_else(incomplete)?;
     let spec = record.spec().ok_or_else(incomplete)?;
     let placement = record.placement().ok_or_else(incomplete)?;
@@ -224,9 +224,7 @@ mod tests {
             state_dir: "/state".into(),
             publish_address: [10, 0, 0, 1].into(),
             advertise_address: None,
-            port_base: 5500,
-            slots: 16,
-            network_range: "10.213.0.0/16".parse().unwrap(),
+            slots: supalove_spec::SlotLayout::new(5500, "10.213.0.0/16".parse().unwrap(), 16).unwrap(),
         }
     }
 

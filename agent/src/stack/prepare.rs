@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use super::context::{Project, blocking};
 use super::diff::{Existing, diff};
-use super::failure::Failure;
+use super::failure::StepFailure;
 use super::files;
 use super::plan::ServicePlan;
 use super::teardown;
-use crate::docker::{Container, NetworkPlan, VolumeEnsured, VolumeMaker, labels};
+use crate::docker::{NetworkPlan, VolumeEnsured, VolumeMaker, labels};
 use crate::fsio;
 
 /// Makes everything exist that the plans need; returns the container of each service. Nothing is reported of one that
@@ -27,7 +27,7 @@ pub async fn prepare(
     volumes: &[VolumeSpec],
     generation: u64,
     subnet: Ipv4Net,
-) -> Result<HashMap<String, Existing>, Failure> {
+) -> Result<HashMap<String, Existing>, StepFailure> {
     project.shared.rules.close(&project.project_ref).await?;
     failpoint!("agent.prepare.closed_in", &project.project_ref);
     images(project, plans).await?;
@@ -54,13 +54,14 @@ pub async fn prepare(
     Ok(containers)
 }
 
-async fn images(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
+async fn images(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
     let ensured = join_all(plans.iter().map(|plan| image(project, plan))).await;
     ensured.into_iter().collect()
 }
 
-async fn image(project: &Project, plan: &ServicePlan) -> Result<(), Failure> {
-    let (name, image) = (&plan.spec.name, &plan.spec.image);
+async fn image(project: &Project, plan: &ServicePlan) -> Result<(), StepFailure> {
+    let name = &plan.spec.name;
+    let image = &plan.spec.image;
     if project.engine().has_image(image).await? {
         return Ok(());
     }
@@ -78,7 +79,7 @@ async fn image(project: &Project, plan: &ServicePlan) -> Result<(), Failure> {
             }
         })
         .await;
-    pulled.map_err(|error| Failure::from(error).of(name))?;
+    pulled.map_err(|error| StepFailure::from(error).for_service(name))?;
     view.progress(name, ProgressStep::Pulling, 100, image);
     view.set(name, ServiceState::Pending, "");
     Ok(())
@@ -90,9 +91,9 @@ async fn remove_outdated(
     project: &Project,
     plans: &[ServicePlan],
     network: &NetworkPlan,
-) -> Result<HashMap<String, Existing>, Failure> {
+) -> Result<HashMap<String, Existing>, StepFailure> {
     // What an older desired state asked for last must be seen, too.
-    let _quiet = project.making.quiet().await;
+    let _drained = project.in_flight.drained().await;
     let present = project.engine().project_containers(&project.project_ref).await?;
     let networks = project.engine().project_networks(&project.project_ref).await?;
     let has_network = networks.iter().any(|found| network.fits(found));
@@ -101,7 +102,7 @@ async fn remove_outdated(
         .filter(|_| has_network)
         .map(|plan| (plan.spec.name.as_str(), plan.container.hash.as_str()))
         .collect();
-    let existing: Vec<Existing> = present.into_iter().map(existing).collect();
+    let existing: Vec<Existing> = present.into_iter().map(Existing::from).collect();
     let diff = diff(&wanted, &existing);
     teardown::stop_and_remove(project, plans, &diff.remove).await?;
     Ok(diff.keep.into_iter().map(by_service).collect())
@@ -111,33 +112,33 @@ fn by_service(container: Existing) -> (String, Existing) {
     (container.service.clone(), container)
 }
 
-pub(super) fn existing(container: Container) -> Existing {
-    let Container { id, service, hash, running, .. } = container;
-    Existing { id, service, hash, running }
-}
-
-async fn ensure_network(project: &Project, wanted: &NetworkPlan) -> Result<(), Failure> {
+async fn ensure_network(project: &Project, wanted: &NetworkPlan) -> Result<(), StepFailure> {
     let found = project.engine().project_networks(&project.project_ref).await?;
     let kept = found.iter().find(|network| wanted.fits(network)).map(|network| network.id.clone());
     for other in found.iter().filter(|network| Some(&network.id) != kept.as_ref()) {
         project.engine().remove_network(&other.id).await?;
     }
     if kept.is_none() {
-        let (engine, wanted) = (project.engine().clone(), wanted.clone());
-        project.making.uncut(async move { engine.create_network(&wanted).await }).await?;
+        let engine = project.engine().clone();
+        let wanted = wanted.clone();
+        project.in_flight.run_to_completion(async move { engine.create_network(&wanted).await }).await?;
         failpoint!("agent.network.created", &project.project_ref);
     }
     Ok(())
 }
 
-async fn ensure_volumes(project: &Project, volumes: &[VolumeSpec], generation: u64) -> Result<(), Failure> {
+async fn ensure_volumes(
+    project: &Project,
+    volumes: &[VolumeSpec],
+    generation: u64,
+) -> Result<(), StepFailure> {
     let names = volumes.iter().map(|volume| labels::volume_name(&project.project_ref, &volume.name));
     let names: Vec<String> = names.collect();
     try_join_all(names.iter().map(|name| ensure_volume(project, name, generation))).await.map(drop)
 }
 
 /// Makes sure that a volume exists, given by its full name; a new one is made for this generation.
-pub(super) async fn ensure_volume(project: &Project, name: &str, generation: u64) -> Result<(), Failure> {
+pub(super) async fn ensure_volume(project: &Project, name: &str, generation: u64) -> Result<(), StepFailure> {
     let mut found = make_volume(project, name, generation).await?;
     if let VolumeEnsured::Bare(dir) = &found {
         let dir = dir.clone();
@@ -151,29 +152,33 @@ pub(super) async fn ensure_volume(project: &Project, name: &str, generation: u64
         failpoint!("agent.volume.created", &project.project_ref);
         return Ok(());
     }
-    Err(Failure::new("VOLUME_FOREIGN", format!("a volume named {name} exists that is not this project's")))
+    Err(StepFailure::new(
+        "VOLUME_FOREIGN",
+        format!("a volume named {name} exists that is not this project's"),
+    ))
 }
 
-async fn make_volume(project: &Project, name: &str, generation: u64) -> Result<VolumeEnsured, Failure> {
-    let (engine, project_ref, wanted) =
-        (project.engine().clone(), project.project_ref.clone(), name.to_owned());
+async fn make_volume(project: &Project, name: &str, generation: u64) -> Result<VolumeEnsured, StepFailure> {
+    let engine = project.engine().clone();
+    let project_ref = project.project_ref.clone();
+    let wanted = name.to_owned();
     let maker = VolumeMaker { node: project.shared.node.to_string(), generation };
     let ensured = async move { engine.ensure_volume(&project_ref, wanted, maker).await };
-    project.making.uncut(ensured).await
+    project.in_flight.run_to_completion(ensured).await
 }
 
-async fn write_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
+async fn write_files(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
     let dirs: Vec<_> = plans.iter().flat_map(|plan| plan.dirs.clone()).collect();
     let base = project.dir();
     let written = blocking(move || {
         fsio::private_dir(&base)?;
         dirs.iter().try_for_each(files::write)
     });
-    project.making.uncut(written).await
+    project.in_flight.run_to_completion(written).await
 }
 
 /// Runs after the containers are made: until then old ones may have old directories mounted.
-async fn sweep_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
+async fn sweep_files(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
     let state_dir = &project.shared.host.state_dir;
     let used: Vec<_> = plans
         .iter()
@@ -193,15 +198,16 @@ async fn sweep_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Fai
 }
 
 /// Creates a service's container; it does not run yet.
-pub(super) async fn create(project: &Project, plan: &ServicePlan) -> Result<Existing, Failure> {
+pub(super) async fn create(project: &Project, plan: &ServicePlan) -> Result<Existing, StepFailure> {
     let service = plan.spec.name.clone();
     let network = labels::network_name(&project.project_ref);
-    let (engine, wanted) = (project.engine().clone(), plan.container.clone());
+    let engine = project.engine().clone();
+    let wanted = plan.container.clone();
     let id = project
-        .making
-        .uncut(Box::pin(async move { engine.create(&network, wanted).await }))
+        .in_flight
+        .run_to_completion(Box::pin(async move { engine.create(&network, wanted).await }))
         .await
-        .map_err(|failure| failure.of(&service))?;
+        .map_err(|failure| failure.for_service(&service))?;
     failpoint!("agent.container.created", &project.project_ref);
     project.view.progress(&service, ProgressStep::Created, 0, "");
     Ok(Existing { id, service, hash: plan.container.hash.clone(), running: false })

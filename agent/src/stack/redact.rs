@@ -35,7 +35,7 @@ impl std::fmt::Debug for Redactor {
 
 impl Redactor {
     /// Collects a record's secrets.
-    pub fn of(record: &Record) -> Self {
+    pub fn from_record(record: &Record) -> Self {
         let services = record.spec().map(|spec| spec.services.as_slice()).unwrap_or_default();
         let mut secrets = Secrets::default();
         for service in services {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn redactor(services: Vec<ServiceSpec>) -> Redactor {
-        Redactor::of(&Record::applied(ApplyStackRequest {
+        Redactor::from_record(&Record::applied(ApplyStackRequest {
             spec: Some(StackSpec { services, ..StackSpec::default() }),
             ..ApplyStackRequest::default()
         }))

@@ -12,14 +12,14 @@ use tokio::time::{Instant, sleep, timeout};
 use super::container_watch::ContainerWatch;
 use super::context::Project;
 use super::diff::Existing;
-use super::failure::{Failure, LOG_LINES};
+use super::failure::{LOG_LINES, StepFailure};
 use super::first_start::{self, Unfinished};
 use super::plan::{self, ServicePlan};
+use crate::admission::is_database;
 use crate::backoff::Backoff;
 use crate::config::Times;
 use crate::docker::Inspected;
 use crate::probe::{self, NotReady};
-use crate::spec::is_database;
 
 /// The container does not exist any more: the project has to be prepared again.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ impl<'a> Service<'a> {
         }
     }
 
-    async fn ensure_running(&mut self) -> Result<Option<Inspected>, Failure> {
+    async fn ensure_running(&mut self) -> Result<Option<Inspected>, StepFailure> {
         let engine = self.project.engine();
         let Some(found) = engine.inspect(&self.container).await? else { return Ok(None) };
         self.adopted &= found.running;
@@ -308,7 +308,8 @@ impl<'a> Service<'a> {
             return Ok(());
         }
         let lines = self.project.engine().log_tail(&self.container, LOG_LINES).await;
-        let failure = Failure::new("SERVICE_EXITED", exit_message(inspected, first_start)).with_log(lines);
+        let failure =
+            StepFailure::new("SERVICE_EXITED", exit_message(inspected, first_start)).with_log(lines);
         self.project.view.fail_service(self.name(), ServiceState::Exited, failure);
         sleep(self.backoff.next_pause()).await;
         // It may have noticed the loss before the database's own probe did.
@@ -319,7 +320,7 @@ impl<'a> Service<'a> {
     }
 
     /// A database whose first start did not end starts over on new volumes, if nothing can be lost by that.
-    async fn never_serve_half_made_data(&mut self) -> Result<(), Failure> {
+    async fn never_serve_half_made_data(&mut self) -> Result<(), StepFailure> {
         match first_start::look(self.project, self.plan).await? {
             Some(Unfinished::Disposable) => {
                 let words = "the first start did not end; starting over on new volumes";
@@ -330,7 +331,7 @@ impl<'a> Service<'a> {
                 self.events = ContainerWatch::new(self.project, &self.container);
                 Ok(())
             }
-            Some(Unfinished::NotOurs(why)) => Err(Failure::new(
+            Some(Unfinished::NotOurs(why)) => Err(StepFailure::new(
                 "FIRST_START_UNFINISHED",
                 format!(
                     "the first start on its volume did not end, and the volume is kept: {why}; nothing was ever served \
@@ -412,7 +413,7 @@ impl<'a> Service<'a> {
 
     async fn report(&self, state: ServiceState, reason: &str, message: String) {
         let lines = self.project.engine().log_tail(&self.container, LOG_LINES).await;
-        let failure = Failure::new(reason, message).with_log(lines);
+        let failure = StepFailure::new(reason, message).with_log(lines);
         self.project.view.fail_service(self.name(), state, failure);
     }
 

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{ApplyStackRequest, RemoveStackRequest};
+use supalove_tasks::{Ended, Tasks};
 use tokio::sync::{Mutex, broadcast, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, sleep};
 
-use super::context::{Making, Project, Shared, Truth};
+use super::context::{InFlight, Project, Shared, Truth};
+use super::failure::StepFailure;
 use super::project;
 use super::view::View;
 use crate::backoff::Backoff;
@@ -74,6 +76,7 @@ struct Entry {
 impl Supervisor {
     /// Loads all records, closes every project in, and starts working on each, with or without a controller.
     pub async fn start(
+        tasks: Tasks,
         host: HostSettings,
         node_short: &str,
         engine: Engine,
@@ -84,18 +87,27 @@ impl Supervisor {
         let (records, broken) = store.load_all()?;
         failpoint!("agent.start.loaded");
         for error in broken {
-            tracing::error!(%error, "a project's record cannot be read; its containers are left as they are");
+            tracing::error!(%error, "cannot read a project's record; its containers are left as they are");
         }
         let present = present(&engine, &records).await?;
-        let rules = Rules::start(node_short, host.network_range, present, times).await?;
+        let rules = Rules::start(&tasks, node_short, host.slots.network_range(), present, times).await?;
         failpoint!("agent.start.closed_in");
         let (truth_out, truth) = watch::channel(Arc::default());
-        let shared = Shared { node: node_short.into(), host, times, engine, rules, store, truth };
+        let shared = Shared {
+            tasks: tasks.clone(),
+            node: node_short.into(),
+            host,
+            times,
+            engine,
+            rules,
+            store,
+            truth,
+        };
         let supervisor = Arc::new(Self { shared: Arc::new(shared), reports, projects: Mutex::default() });
         supervisor.resume(records).await;
         failpoint!("agent.start.resumed");
-        tokio::spawn(supervisor.clone().list_forever(truth_out));
-        tokio::spawn(supervisor.clone().listen_forever());
+        tasks.job("container list", supervisor.clone().list_forever(truth_out));
+        tasks.job("engine events", supervisor.clone().listen_forever());
         Ok(supervisor)
     }
 
@@ -114,7 +126,8 @@ impl Supervisor {
     /// Takes a validated desired state; durable when this returns. True if it is new.
     pub async fn apply(self: &Arc<Self>, request: ApplyStackRequest) -> Result<bool, SuperviseError> {
         let this = self.clone();
-        uncut(async move { this.take_apply(request).await }).await
+        let taking = async move { this.take_apply(request).await };
+        run_to_completion(&self.shared.tasks, taking).await
     }
 
     async fn take_apply(&self, request: ApplyStackRequest) -> Result<bool, SuperviseError> {
@@ -137,7 +150,8 @@ impl Supervisor {
     /// Takes a removal; durable when this returns.
     pub async fn remove(self: &Arc<Self>, request: RemoveStackRequest) -> Result<(), SuperviseError> {
         let this = self.clone();
-        uncut(async move { this.take_removal(&request).await }).await
+        let taking = async move { this.take_removal(&request).await };
+        run_to_completion(&self.shared.tasks, taking).await
     }
 
     async fn take_removal(&self, request: &RemoveStackRequest) -> Result<(), SuperviseError> {
@@ -195,7 +209,8 @@ impl Supervisor {
     }
 
     async fn put(&self, record: &Record) -> Result<(), SuperviseError> {
-        let (shared, record) = (self.shared.clone(), record.clone());
+        let shared = self.shared.clone();
+        let record = record.clone();
         let put = tokio::task::spawn_blocking(move || shared.store.put(&record)).await;
         match put {
             Ok(Ok(())) => Ok(()),
@@ -223,10 +238,10 @@ impl Supervisor {
             shared: self.shared.clone(),
             view: Arc::new(View::new(&record.project_ref, self.reports.clone())),
             hints: hints.clone(),
-            making: Making::default(),
+            in_flight: InFlight::new(self.shared.tasks.clone()),
         };
         let (desired, receiver) = watch::channel(record);
-        tokio::spawn(project::run(project, receiver));
+        self.shared.tasks.job(format!("project {}", project.project_ref), keep_working(project, receiver));
         Entry { desired, hints }
     }
 
@@ -255,7 +270,7 @@ impl Supervisor {
                     }
                     out.send_replace(Arc::new(truth));
                 }
-                Err(error) => tracing::warn!(%error, "containers cannot be listed"),
+                Err(error) => tracing::warn!(%error, "cannot list containers"),
             }
             self.forget_removed().await;
         }
@@ -264,7 +279,7 @@ impl Supervisor {
     /// The engine's events, for ever.
     async fn listen_forever(self: Arc<Self>) {
         let times = &self.shared.times;
-        let mut backoff = Backoff::new(times.retry_first, times.reconnect_cap);
+        let mut backoff = Backoff::new(times.retry_first, times.protocol.reconnect_cap);
         loop {
             let mut hints = std::pin::pin!(self.shared.engine.hints());
             while let Some(Ok(hint)) = hints.next().await {
@@ -280,14 +295,35 @@ impl Supervisor {
     }
 }
 
-/// Goes on to the end even if the caller gives up: a record that is being written while the next request is judged could
-/// land after that one's.
-async fn uncut<T: Send + 'static>(
+/// Runs to completion even if the caller gives up: a record that is being written while the next request is judged could
+/// be stored after that one's.
+async fn run_to_completion<T: Send + 'static>(
+    tasks: &Tasks,
     work: impl Future<Output = Result<T, SuperviseError>> + Send + 'static,
 ) -> Result<T, SuperviseError> {
-    match tokio::spawn(work).await {
+    match tasks.operation("desired state", work).await {
         Ok(result) => result,
-        Err(error) => Err(SuperviseError::Store(error.to_string())),
+        Err(ended) => Err(SuperviseError::Store(ended.to_string())),
+    }
+}
+
+/// Runs a project's work. Work that panics concerns this project alone: the failure is reported, and the work is started
+/// again with back-off.
+async fn keep_working(project: Project, desired: watch::Receiver<Arc<Record>>) {
+    let times = &project.shared.times;
+    let mut backoff = Backoff::new(times.retry_first, times.retry_cap);
+    loop {
+        let work = project::run(project.clone(), desired.clone());
+        let name = format!("work on project {}", project.project_ref);
+        match project.shared.tasks.connection(name, work).abort_on_drop().await {
+            Ok(()) | Err(Ended::Stopped) => return,
+            Err(Ended::Panicked) => {
+                project
+                    .view
+                    .fail(StepFailure::new("AGENT_ERROR", "the agent's work on this project panicked"));
+                sleep(backoff.next_pause()).await;
+            }
+        }
     }
 }
 
@@ -299,7 +335,7 @@ async fn present(engine: &Engine, records: &[Record]) -> Result<BTreeSet<String>
         .filter(|record| record.is_running())
         .map(|record| record.project_ref.clone())
         .chain(networks.into_iter().map(|network| network.project_ref))
-        .filter(|name| crate::spec::names::is_project_ref(name))
+        .filter(|name| supalove_spec::names::is_project_ref(name))
         .collect())
 }
 
@@ -308,14 +344,15 @@ mod tests {
     use std::time::Duration;
 
     use tokio::sync::oneshot;
-    use tokio::time::{sleep, timeout};
+    use tokio::time::timeout;
 
     use super::*;
 
     #[tokio::test]
     async fn a_request_is_taken_to_the_end_though_the_caller_gives_up() {
+        let tasks = Tasks::default();
         let (stored, done) = oneshot::channel();
-        let taking = uncut(async move {
+        let taking = run_to_completion(&tasks, async move {
             sleep(Duration::from_millis(50)).await;
             stored.send(()).map_err(|()| SuperviseError::Store("nobody waits".into()))
         });

@@ -6,8 +6,9 @@ use supalove_proto::node::v1::{
     Capability, ConfigMount, Exposure, Launch, Limits, NamedPort, Placement, Probe, Security, ServiceSpec,
     probe,
 };
+use supalove_spec::{limits, names};
 
-use super::{Violations, limits, names, tokens};
+use super::{Violations, tokens};
 
 pub(super) fn check(
     service: &ServiceSpec,
@@ -17,7 +18,7 @@ pub(super) fn check(
     found: &mut Violations,
 ) {
     let at = |name: &str| format!("{field}.{name}");
-    found.check(names::is_name(&service.name, 32), at("name"), "must be [a-z0-9_-]{1,32}");
+    found.check(names::is_service(&service.name), at("name"), "must be [a-z0-9_-]{1,32}");
     found.check(names::is_image(&service.image), at("image"), "is no image reference");
     found.check(
         matches!(Launch::try_from(service.launch), Ok(launch) if launch != Launch::Unspecified),
@@ -27,7 +28,7 @@ pub(super) fn check(
     found.check(names::is_signal(&service.stop_signal), at("stop_signal"), "must be a name as SIGINT");
     found.check(service.stop_grace_seconds <= 300, at("stop_grace_seconds"), "must be at most 300");
     for other in &service.depends_on {
-        found.check(names::is_name(other, 32), at("depends_on"), "must be names of services");
+        found.check(names::is_service(other), at("depends_on"), "must be names of services");
     }
     for alias in &service.aliases {
         found.check(names::is_alias(alias), at("aliases"), "must be names of [a-z0-9_-] and dots");

@@ -2,8 +2,9 @@
 //! request that keeps the limit of its size can still hold millions.
 
 use supalove_proto::node::v1::{ServiceSpec, StackSpec};
+use supalove_spec::limits;
 
-use super::{Violations, limits};
+use super::Violations;
 
 /// Notes every list that is too long; true if all may be looked at.
 pub(super) fn check(spec: &StackSpec, found: &mut Violations) -> bool {
@@ -11,7 +12,8 @@ pub(super) fn check(spec: &StackSpec, found: &mut Violations) -> bool {
         found.check(holds, field, description);
         holds
     };
-    let (services, volumes) = (spec.services.len(), spec.volumes.len());
+    let services = spec.services.len();
+    let volumes = spec.volumes.len();
     let few = within(
         (1..=limits::SERVICES).contains(&services),
         "spec.services".into(),

@@ -8,13 +8,13 @@ use crate::config::HostSettings;
 
 pub(super) fn check(placement: &Placement, host: &HostSettings, found: &mut Violations) {
     let slot = placement.slot;
-    match host.slot_ports(slot) {
+    match host.slots.first_port(slot) {
         Some(base) => found.check(
             placement.port_base == u32::from(base),
             "placement.port_base",
             format!("must be {base}, the first port of slot {slot} on this host"),
         ),
-        None => found.add("placement.slot", format!("must be below {}", host.slots)),
+        None => found.add("placement.slot", format!("must be below {}", host.slots.slots())),
     }
     check_subnet(placement, host, found);
     let origin = placement.api_url.strip_prefix("http://").or(placement.api_url.strip_prefix("https://"));
@@ -30,7 +30,7 @@ pub(super) fn check(placement: &Placement, host: &HostSettings, found: &mut Viol
 }
 
 fn check_subnet(placement: &Placement, host: &HostSettings, found: &mut Violations) {
-    let expected = host.slot_network(placement.slot);
+    let expected = host.slots.network(placement.slot);
     let given = placement.subnet.parse::<Ipv4Net>().ok();
     match (given, expected) {
         (None, _) => found.add("placement.subnet", "must be an IPv4 network as \"10.213.0.32/27\""),

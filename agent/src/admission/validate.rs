@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use supalove_proto::node::v1::{ApplyStackRequest, RunState, StackSpec};
+use supalove_spec::{limits, names, order};
 
-use super::{counts, limits, names, placement, service};
+use super::{counts, placement, service};
 use crate::config::HostSettings;
-use crate::stack::order;
 
 /// One wrong field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,9 +123,7 @@ mod tests {
             state_dir: "/state".into(),
             publish_address: [127, 0, 0, 1].into(),
             advertise_address: None,
-            port_base: 5500,
-            slots: 16,
-            network_range: "10.213.0.0/16".parse().unwrap(),
+            slots: supalove_spec::SlotLayout::new(5500, "10.213.0.0/16".parse().unwrap(), 16).unwrap(),
         }
     }
 
