@@ -122,7 +122,7 @@ pub struct Status {
     pub json: bool,
 }
 
-/// Slots that cannot be had.
+/// Settings that do not fit together.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// Ports, networks and number of slots do not fit together.

@@ -24,7 +24,7 @@ pub struct Bulk {
 #[derive(Debug)]
 struct Connection {
     began: Instant,
-    /// Cancelled to retire the connection; cancelled by itself when it has ended.
+    /// Cancelled to close the connection; also cancelled when the connection has ended.
     stop: CancellationToken,
 }
 
@@ -34,8 +34,8 @@ impl Bulk {
         Self { node, session, current: Mutex::default() }
     }
 
-    /// Dials, unless a connection was opened just now. A controller asks only when it has none, so an older one is dead
-    /// to it and is retired.
+    /// Dials, unless a connection was opened just now. A controller asks only when it has none, so an older one is
+    /// of no use to it and is closed.
     pub fn open(&self) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(connection) = current.as_ref() {

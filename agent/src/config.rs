@@ -1,6 +1,6 @@
 //! What can be set about a running agent: the host's settings, and every time limit in one place.
 //!
-//! In: parsed arguments. Out: values that the rooms share and never change.
+//! In: parsed arguments. Out: values that every module shares and that never change.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use supalove_spec::{ProtocolTimes, SlotLayout};
 
-/// Settings of one host that lie in everything the agent does.
+/// Settings of the host that every part of the agent needs.
 #[derive(Debug, Clone)]
 pub struct HostSettings {
     /// Where records, configuration directories and the identity lie. Absolute.

@@ -33,16 +33,15 @@ pub struct JoinOptions {
 /// Why the host did not join.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// No token, or a text that is none.
+    /// The token is missing or not a join token.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The controller knows the token no more: expired, used up, revoked.
+    /// The controller does not accept the token: expired, used up, revoked.
     #[error("the controller refused the join token: {0}")]
     TokenRefused(String),
-    /// Another fleet answers, or somebody in between.
+    /// Another fleet answers, or an attacker in between.
     #[error(transparent)]
     ForeignCa(ConnectError),
-    /// Nobody answers.
     #[error(transparent)]
     Unreachable(DialError),
     /// The identity could not be read or written, or exists.
@@ -51,17 +50,17 @@ pub enum JoinError {
     /// The host's name is taken in the cluster.
     #[error("{0}; choose another name with --name")]
     NameTaken(String),
-    /// The controller said no to something else.
+    /// The controller refused for another reason.
     #[error("the controller refused: {0}")]
     Refused(String),
-    /// The key could not be made.
+    /// The key could not be created.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
-    /// The address is no host:port.
-    #[error("\"{0}\" is no address as host:port")]
+    /// The address is not host:port.
+    #[error("\"{0}\" is not an address of the form host:port")]
     Address(String),
 }
 
@@ -123,7 +122,7 @@ pub async fn join(options: JoinOptions, times: &Times) -> Result<Identity, JoinE
     Ok(identity)
 }
 
-/// A controller from before there could be several roots names only one.
+/// An older controller, which knows only one root, sends no list.
 fn trusted_pem(all: &[String], signing: String) -> String {
     if all.is_empty() { signing } else { all.concat() }
 }

@@ -3,6 +3,7 @@
 //! It dials the controller, serves [`NodeAgentService`](supalove_proto::node::v1) on that connection, keeps the desired
 //! state of every project on disk, and brings the host to it: with a controller, without one, and after a reboot.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests spawn their peers bare"))]
 #![allow(missing_docs, reason = "a program's crate: a comment is written where it says something")]
 
 pub mod admission;

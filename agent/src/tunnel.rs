@@ -1,5 +1,5 @@
-//! Bytes between a gRPC stream and a container's port. The caller may end its direction first and go on reading; when the
-//! service ends its own, or the peer goes, all ends.
+//! Copies bytes between a gRPC stream and a container's port. The caller may close its direction first and go on reading;
+//! when the service closes its direction, or the caller leaves, the tunnel ends.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tonic::Status;
 
 /// Bytes of one message to the reader.
 const CHUNK: usize = 32 * 1024;
-/// Messages on their way to the reader: with the stream's window, what a stalled reader can hold in memory.
+/// Messages queued for the reader: with the stream's window, the memory that a stalled reader can hold.
 const ON_THE_WAY: usize = 4;
 
 type Answer = Result<TunnelResponse, Status>;
@@ -33,8 +33,8 @@ pub async fn dial(address: Ipv4Addr, port: u16, limit: Duration) -> Result<TcpSt
     Ok(stream)
 }
 
-/// Copies both ways until the service has ended its side or the peer is gone: the end of the answers is the end of the
-/// call. A peer that has nothing more to send may go on reading. The first message says that the connection stands.
+/// Copies both ways until the service closes its side or the caller leaves: the end of the answers is the end of the call.
+/// A caller that has closed its direction may go on reading. The first message says that the connection is open.
 pub fn start<S>(tasks: &Tasks, stream: TcpStream, incoming: S) -> ReceiverStream<Answer>
 where
     S: Stream<Item = Result<TunnelRequest, Status>> + Send + Unpin + 'static,
@@ -65,7 +65,7 @@ async fn download(mut from: OwnedReadHalf, out: mpsc::Sender<Answer>) {
         let answer = match from.read(&mut buffer).await {
             Ok(0) => return,
             Ok(length) => Ok(TunnelResponse { data: buffer[..length].to_vec() }),
-            Err(error) => Err(Status::unavailable(format!("the service broke the connection: {error}"))),
+            Err(error) => Err(Status::unavailable(format!("the connection to the service failed: {error}"))),
         };
         let ended = answer.is_err();
         if out.send(answer).await.is_err() || ended {

@@ -1,5 +1,5 @@
-//! Which slots others block: their ports are listened on, or their network overlaps a route or network that is not
-//! ours. The decision is pure; reading /proc is beside it.
+//! Which slots are blocked: another process listens on their ports, or their network overlaps a foreign route or network.
+//! No I/O; `host` reads /proc.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,19 @@ use supalove_spec::slots::PORTS_PER_SLOT;
 
 use crate::config::HostSettings;
 
-/// An address range that somebody else uses.
+/// An address range that another network or route uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// The range.
     pub network: Ipv4Net,
     /// Who, for people: "route 10.213.0.0/24 dev eth1".
     pub holder: String,
 }
 
-/// What others hold on the host.
+/// What others use on the host.
 #[derive(Debug, Clone, Default)]
 pub struct Taken {
-    /// Ports, each with who holds it.
+    /// Ports, each with who uses it.
     pub ports: BTreeMap<u16, String>,
-    /// Address ranges.
     pub networks: Vec<Held>,
     /// Why the host has no room for any new project.
     pub no_room: Option<String>,

@@ -24,7 +24,7 @@ pub(super) async fn login(stream: TcpStream, probe: &PostgresProbe) -> Result<()
     answer.map_err(|error| not_ready(&error))
 }
 
-/// The server's own words, e.g. "the database system is starting up".
+/// The server's own message, e.g. "the database system is starting up".
 fn not_ready(error: &tokio_postgres::Error) -> NotReady {
     let words = error.as_db_error().map_or_else(|| error.to_string(), |server| server.message().to_owned());
     NotReady::Answer(words)

@@ -1,4 +1,4 @@
-//! `NodeAgentService`: control.
+//! `NodeAgentService`: the calls of the control session.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::network::{self, Taken};
 use crate::node::Node;
 use crate::status::SessionStatus;
 
-/// What this agent can do beyond the protocol version.
+/// Capabilities of this agent beyond the protocol version.
 const CAPABILITIES: [&str; 3] = ["set_trust", "tail_logs", "tunnel"];
 
 /// The service on one session.
@@ -39,7 +39,6 @@ pub struct NodeAgent {
 }
 
 impl NodeAgent {
-    /// Serves one session.
     pub fn new(node: Arc<Node>, bulk: Arc<Bulk>, local: IpAddr) -> Self {
         Self { node, bulk, local }
     }
@@ -57,7 +56,7 @@ impl NodeAgent {
         Ok(())
     }
 
-    /// What was set; else the address that ports bind to; else the one the controller sees us under.
+    /// The address that was set; else the one that ports bind to; else our own on the session's connection.
     fn advertise_address(&self) -> String {
         let host = &self.node.host;
         let found = || {

@@ -20,7 +20,6 @@ pub struct NodeBulk {
 }
 
 impl NodeBulk {
-    /// Serves one connection.
     pub fn new(node: Arc<Node>) -> Self {
         Self { node }
     }
@@ -33,11 +32,13 @@ impl NodeBulk {
             .and_then(|record| record.spec())
             .is_some_and(|spec| spec.services.iter().any(|known| known.name == service));
         if !named {
-            return Err(not_found("no such service on this node"));
+            return Err(not_found("this node has no such service"));
         }
         let containers = self.node.engine().project_containers(project_ref).await?;
         let found = containers.into_iter().find(|container| container.service == service);
-        found.map(|container| container.id).ok_or_else(|| not_found("the service has no container now"))
+        found
+            .map(|container| container.id)
+            .ok_or_else(|| not_found("the service has no container at the moment"))
     }
 
     async fn open(&self, open: &TunnelOpen) -> Result<tokio::net::TcpStream, Status> {
@@ -47,7 +48,7 @@ impl NodeBulk {
         let inspected = self.node.engine().inspect(&container).await?;
         let address = inspected.filter(|found| found.running).and_then(|found| found.address);
         let address = address
-            .ok_or_else(|| failed_precondition("SERVICE_NOT_RUNNING", "the service does not run now"))?;
+            .ok_or_else(|| failed_precondition("SERVICE_NOT_RUNNING", "the service is not running"))?;
         tunnel::dial(address, port, self.node.times.tunnel_dial).await
     }
 }

@@ -20,15 +20,10 @@ pub struct Shared {
     pub tasks: Tasks,
     /// Which node this is: the short form of its id.
     pub node: Arc<str>,
-    /// The host's settings.
     pub host: HostSettings,
-    /// All times.
     pub times: Times,
-    /// The Docker Engine.
     pub engine: Engine,
-    /// The packet rules.
     pub rules: Rules,
-    /// The records.
     pub store: Store,
     /// The last full list of containers, by project: the truth, every now and then.
     pub truth: watch::Receiver<Arc<Truth>>,
@@ -37,10 +32,8 @@ pub struct Shared {
 /// Every container of the fleet at one moment, by project.
 pub type Truth = HashMap<String, Vec<Container>>;
 
-/// One project.
 #[derive(Debug, Clone)]
 pub struct Project {
-    /// Its ref.
     #[expect(clippy::struct_field_names, reason = "the name that the wire has for it")]
     pub project_ref: Arc<str>,
     /// What all projects share.
@@ -54,7 +47,6 @@ pub struct Project {
 }
 
 impl Project {
-    /// The engine.
     pub fn engine(&self) -> &Engine {
         &self.shared.engine
     }

@@ -1,4 +1,4 @@
-//! Which containers stay, go, and are missing. Pure: decided by service and hash alone.
+//! Which containers stay, go, and are missing. Decided by service and hash alone; no I/O.
 
 use crate::docker::Container;
 
@@ -11,7 +11,6 @@ pub struct Existing {
     pub service: String,
     /// Its hash label.
     pub hash: String,
-    /// Whether it runs.
     pub running: bool,
 }
 
@@ -22,12 +21,10 @@ impl From<Container> for Existing {
     }
 }
 
-/// What to do.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Diff {
     /// Containers that stay as they are.
     pub keep: Vec<Existing>,
-    /// Containers that go.
     pub remove: Vec<Existing>,
     /// Services that need a container.
     pub create: Vec<String>,

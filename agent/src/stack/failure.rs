@@ -1,4 +1,4 @@
-//! Every way in which work on a stack fails → the report with a stable reason that the controller gets.
+//! Every failure of a step of a stack, as the report with a stable reason that the controller gets.
 
 use std::io;
 
@@ -11,17 +11,15 @@ use crate::network::NftError;
 /// Lines of a container's log in a report.
 pub const LOG_LINES: u32 = 20;
 
-/// A failed step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepFailure(pub StackError);
 
 impl StepFailure {
-    /// A failure that another try may mend.
+    /// A failure that a retry may mend.
     pub fn new(reason: &str, message: impl Into<String>) -> Self {
         Self(StackError { reason: reason.into(), message: message.into(), ..StackError::default() })
     }
 
-    /// Names the service.
     #[must_use]
     pub fn for_service(mut self, service: &str) -> Self {
         service.clone_into(&mut self.0.service);
@@ -71,7 +69,7 @@ impl From<TokenError> for StepFailure {
 
 impl From<io::Error> for StepFailure {
     fn from(error: io::Error) -> Self {
-        Self::new("FILES_FAILED", format!("configuration files cannot be written: {error}"))
+        Self::new("FILES_FAILED", format!("cannot write configuration files: {error}"))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Fuzz targets of what a controller sends: whatever passes the validation can be planned, and reaches nothing of the
-//! host but the agent's own directory. And of what goes back: no secret of a project stands in a report.
+//! Fuzz targets of what a controller sends: every valid request can be planned, and reaches nothing of the host but the
+//! agent's own directory. And of what the agent reports: no report holds a secret of a project.
 
 use std::path::{Component, Path};
 

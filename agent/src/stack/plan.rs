@@ -1,5 +1,5 @@
-//! A record → what exactly is to be created for each service. Pure. Everything that a container depends on goes into
-//! its hash: a container whose hash is the same is what a new one would be, and stays.
+//! A record → the exact container of each service. No I/O. Everything that a container depends on goes into its hash: a
+//! container with the same hash equals a new one, and stays.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::config::HostSettings;
 use crate::docker::{ContainerPlan, MountPlan, PortPlan, labels};
 use crate::state::Record;
 
-/// Raised when the way containers are created changes in a manner that must reach running ones.
+/// Raised when a change in how containers are created must reach running ones.
 const HASH_VERSION: &[u8] = b"supalove-agent container 1";
 /// Seconds between stop signal and kill where the spec does not say: the engine's own default.
 const DEFAULT_GRACE: u32 = 10;
@@ -27,7 +27,6 @@ const DEFAULT_GRACE: u32 = 10;
 pub struct ServicePlan {
     /// As the controller sent it.
     pub spec: ServiceSpec,
-    /// For the engine.
     pub container: ContainerPlan,
     /// Directories to be written before.
     pub dirs: Vec<ConfigDir>,

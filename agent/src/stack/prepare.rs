@@ -1,5 +1,5 @@
-//! From a plan to containers that exist: rules, images, network, volumes, files, containers. Every step looks first
-//! and does only what is missing, so that it can be cut off and repeated at any point.
+//! From a plan to existing containers: rules, images, network, volumes, files, containers. Every step checks first and
+//! does only what is missing, so that it can be cancelled and repeated at any point.
 
 use std::collections::HashMap;
 
@@ -19,8 +19,8 @@ use super::teardown;
 use crate::docker::{NetworkPlan, VolumeEnsured, VolumeMaker, labels};
 use crate::fsio;
 
-/// Makes everything exist that the plans need; returns the container of each service. Nothing is reported of one that
-/// runs and stays: it is as it was.
+/// Creates everything that the plans need; returns the container of each service. A container that runs and stays is not
+/// reported: it has not changed.
 pub async fn prepare(
     project: &Project,
     plans: &[ServicePlan],
@@ -36,7 +36,7 @@ pub async fn prepare(
     let network = NetworkPlan { project_ref: project.project_ref.to_string(), subnet };
     let mut containers = remove_outdated(project, plans, &network).await?;
     failpoint!("agent.prepare.outdated_gone", &project.project_ref);
-    // None of the three needs another.
+    // These three do not depend on each other.
     try_join!(
         ensure_network(project, &network),
         ensure_volumes(project, volumes, generation),
@@ -85,14 +85,14 @@ async fn image(project: &Project, plan: &ServicePlan) -> Result<(), StepFailure>
     Ok(())
 }
 
-/// Stops and removes what does not fit any more; returns what stays. A network that has to be made anew takes all
-/// containers with it, since they hang on it.
+/// Stops and removes containers that no longer fit; returns those that stay. If the network must be created again, all
+/// containers go, since they are attached to it.
 async fn remove_outdated(
     project: &Project,
     plans: &[ServicePlan],
     network: &NetworkPlan,
 ) -> Result<HashMap<String, Existing>, StepFailure> {
-    // What an older desired state asked for last must be seen, too.
+    // Containers that an older desired state is still creating must be seen, too.
     let _drained = project.in_flight.drained().await;
     let present = project.engine().project_containers(&project.project_ref).await?;
     let networks = project.engine().project_networks(&project.project_ref).await?;
@@ -137,12 +137,12 @@ async fn ensure_volumes(
     try_join_all(names.iter().map(|name| ensure_volume(project, name, generation))).await.map(drop)
 }
 
-/// Makes sure that a volume exists, given by its full name; a new one is made for this generation.
+/// Makes sure that a volume of this full name exists; a new one is created for this generation.
 pub(super) async fn ensure_volume(project: &Project, name: &str, generation: u64) -> Result<(), StepFailure> {
     let mut found = make_volume(project, name, generation).await?;
     if let VolumeEnsured::Bare(dir) = &found {
         let dir = dir.clone();
-        // With nothing in it, it may as well be made anew, with its labels.
+        // It is empty, so it can be created again with its labels.
         if blocking(move || fsio::is_empty_dir(&dir)).await? {
             project.engine().remove_volume(name).await?;
             found = make_volume(project, name, generation).await?;
@@ -177,7 +177,7 @@ async fn write_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Ste
     project.in_flight.run_to_completion(written).await
 }
 
-/// Runs after the containers are made: until then old ones may have old directories mounted.
+/// Runs after the containers are created: until then old ones may have old directories mounted.
 async fn sweep_files(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
     let state_dir = &project.shared.host.state_dir;
     let used: Vec<_> = plans

@@ -1,4 +1,4 @@
-//! One project's task: works towards the last desired state, and drops that work the moment a newer one arrives.
+//! One project's task: works towards the newest desired state, and drops that work the moment a newer one arrives.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub async fn run(project: Project, mut desired: watch::Receiver<Arc<Record>>) {
         let record = desired.borrow_and_update().clone();
         tokio::select! {
             changed = desired.changed() => if changed.is_err() { return },
-            // Ends only for a removal that is done.
+            // Ends only when a removal is done.
             () = pursue(&project, &record) => if desired.changed().await.is_err() { return },
         }
     }
@@ -39,7 +39,7 @@ async fn pursue(project: &Project, record: &Record) {
     project.view.redact(Redactor::from_record(record));
     loop {
         let plans = plan::plan(record, &project.shared.host);
-        // What cannot be planned can still be removed.
+        // A record that cannot be planned can still be removed.
         if let Some(removal) = record.removal {
             return remove(project, &plans.unwrap_or_default(), removal).await;
         }
@@ -144,14 +144,14 @@ async fn remove(project: &Project, plans: &[ServicePlan], removal: Removal) {
     })
     .await;
     if !finished {
-        // A request that asks for more is stored; it is about to arrive here and takes over.
+        // A newer request is stored; it is about to arrive here and replaces this one.
         std::future::pending::<()>().await;
     }
     failpoint!("agent.removal.done", &project.project_ref);
     project.view.reach(Goal::Removed);
 }
 
-/// Tries with back-off until it works.
+/// Retries with back-off until it works.
 async fn until_done<T, F>(project: &Project, work: impl Fn() -> F) -> T
 where
     F: Future<Output = Result<T, StepFailure>>,

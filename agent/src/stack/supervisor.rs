@@ -1,6 +1,5 @@
-//! Owner of all projects. In: accepted requests and the records on disk. Out: one running task per project, which is
-//! told its newest desired state. A removed project is forgotten after a while; asking for its removal again is answered
-//! again.
+//! Owner of all projects. In: accepted requests and the records on disk. Out: one running task per project, which gets its
+//! newest desired state. A removed project is forgotten after a while; its removal can be requested again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -26,26 +25,20 @@ use crate::state::{Accepted, Record, Refused, Removal, StateError, Store, fence_
 /// Hints kept for a service that is busy.
 const HINTS_KEPT: usize = 64;
 
-/// Why a request was not taken.
+/// Why a request was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SuperviseError {
-    /// Generations forbid it.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The slot belongs to another project.
     #[error("slot {slot} of this node belongs to project {holder}")]
-    SlotTaken {
-        /// Which slot.
-        slot: u32,
-        /// Whose.
-        holder: String,
-    },
+    SlotTaken { slot: u32, holder: String },
     /// It could not be stored.
-    #[error("the request cannot be stored: {0}")]
+    #[error("cannot store the request: {0}")]
     Store(String),
 }
 
-/// Why the agent cannot look after projects.
+/// Why the agent cannot run projects.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The records cannot be read.
@@ -74,7 +67,8 @@ struct Entry {
 }
 
 impl Supervisor {
-    /// Loads all records, closes every project in, and starts working on each, with or without a controller.
+    /// Loads all records, isolates every project with packet rules, and starts working on each, with or without a
+    /// controller.
     pub async fn start(
         tasks: Tasks,
         host: HostSettings,
@@ -123,7 +117,7 @@ impl Supervisor {
         &self.shared
     }
 
-    /// Takes a validated desired state; durable when this returns. True if it is new.
+    /// Accepts a validated desired state; durable when this returns. True if it is new.
     pub async fn apply(self: &Arc<Self>, request: ApplyStackRequest) -> Result<bool, SuperviseError> {
         let this = self.clone();
         let taking = async move { this.take_apply(request).await };
@@ -147,7 +141,7 @@ impl Supervisor {
         Ok(true)
     }
 
-    /// Takes a removal; durable when this returns.
+    /// Accepts a removal; durable when this returns.
     pub async fn remove(self: &Arc<Self>, request: RemoveStackRequest) -> Result<(), SuperviseError> {
         let this = self.clone();
         let taking = async move { this.take_removal(&request).await };
@@ -164,7 +158,7 @@ impl Supervisor {
         let before = record.removal;
         record.removal = Some(Removal {
             generation: request.generation,
-            // Once asked for, the deletion of volumes is not taken back by a repeated call.
+            // A repeated call does not take back a requested deletion of volumes.
             delete_volumes: request.delete_volumes || before.is_some_and(|removal| removal.delete_volumes),
         });
         if before == record.removal {
@@ -185,13 +179,12 @@ impl Supervisor {
         live.collect()
     }
 
-    /// A project's record.
     pub async fn record(&self, project_ref: &str) -> Option<Arc<Record>> {
         let projects = self.projects.lock().await;
         self.stored(&projects, project_ref)
     }
 
-    /// The record in force. A removal that has ended left a tombstone and is none.
+    /// The record in force; none for a removal that has ended, which left a tombstone.
     fn stored(&self, projects: &HashMap<String, Entry>, project_ref: &str) -> Option<Arc<Record>> {
         let record = projects.get(project_ref)?.desired.borrow().clone();
         let buried = self.shared.store.tombstone(project_ref);
@@ -245,7 +238,7 @@ impl Supervisor {
         Entry { desired, hints }
     }
 
-    /// Lets go of removed projects. Dropping the entry ends the project's task.
+    /// Forgets removed projects. Dropping the entry ends the project's task.
     async fn forget_removed(&self) {
         let mut projects = self.projects.lock().await;
         for project_ref in self.reports.removed_for(self.shared.times.removed_kept) {
@@ -256,7 +249,7 @@ impl Supervisor {
         }
     }
 
-    /// The truth: a full list, every now and then.
+    /// Lists all containers periodically: the truth behind the events. Never returns.
     async fn list_forever(self: Arc<Self>, out: watch::Sender<Arc<Truth>>) {
         let mut ticks = tokio::time::interval(self.shared.times.truth);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -276,7 +269,7 @@ impl Supervisor {
         }
     }
 
-    /// The engine's events, for ever.
+    /// Passes the engine's events to the projects. Never returns.
     async fn listen_forever(self: Arc<Self>) {
         let times = &self.shared.times;
         let mut backoff = Backoff::new(times.retry_first, times.protocol.reconnect_cap);
@@ -327,7 +320,7 @@ async fn keep_working(project: Project, desired: watch::Receiver<Arc<Record>>) {
     }
 }
 
-/// Projects whose bridges may exist: those that should run, and those that have a network all the same.
+/// Projects whose bridges may exist: those that should run, and those that still have a network.
 async fn present(engine: &Engine, records: &[Record]) -> Result<BTreeSet<String>, EngineError> {
     let networks = engine.networks().await?;
     Ok(records

@@ -1,4 +1,4 @@
-//! The way back: stopping in order, and removing all that a project has on the host. Repeating is always safe.
+//! Stops a project's containers in order, and removes everything that a project has on the host. Repeating is always safe.
 
 use futures::future::try_join_all;
 use supalove_failpoints::failpoint;
@@ -11,7 +11,7 @@ use super::failure::StepFailure;
 use super::plan::{self, ServicePlan};
 use crate::fsio;
 
-/// Longest grace that a spec may ask for, for containers whose plan is not known any more. Seconds.
+/// Longest grace that a spec may ask for, in seconds; for containers whose plan is not known any more.
 const LONGEST_GRACE: u64 = 300;
 
 /// Stops containers, dependants first, and removes them.
@@ -48,11 +48,11 @@ async fn stop_one(project: &Project, plans: &[ServicePlan], container: &Existing
     Ok(())
 }
 
-/// Takes away containers, network and rules; volumes and files stay.
+/// Removes containers, network and packet rules; volumes and files stay.
 pub async fn stop(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
     let _drained = project.in_flight.drained().await;
     take_away(project, plans).await?;
-    // Last: while a container may run, its bridge stays closed in.
+    // Last: while a container may run, its bridge stays isolated.
     project.shared.rules.drop_project(&project.project_ref).await?;
     failpoint!("agent.stop.unruled", &project.project_ref);
     Ok(())
@@ -70,7 +70,7 @@ async fn take_away(project: &Project, plans: &[ServicePlan]) -> Result<(), StepF
     Ok(())
 }
 
-/// Takes away everything, and the volumes if that was asked for.
+/// Removes everything, and the volumes if that was requested.
 pub async fn remove(
     project: &Project,
     plans: &[ServicePlan],
@@ -83,7 +83,7 @@ pub async fn remove(
             let volumes = project.engine().project_volumes(&project.project_ref).await?;
             try_join_all(volumes.iter().map(|volume| remove_volume(project, &volume.name))).await?;
         }
-        // Calls of an agent that was killed may have ended in between.
+        // The engine may meanwhile have carried out calls of an agent that was killed.
         if is_gone(project, delete_volumes).await? {
             break;
         }

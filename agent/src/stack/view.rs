@@ -1,5 +1,5 @@
-//! One project as the agent sees it. In: what happens to each service. Out: an observed state whenever it changes.
-//! The phase is decided by one pure function. Every text that leaves here, into reports or logs, is redacted.
+//! One project as the agent sees it. In: what happens to each service. Out: an observed state whenever it changes. One
+//! function without I/O decides the phase. Every text that leaves here, into reports or logs, is redacted.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -49,7 +49,6 @@ pub enum Goal {
     Removed,
 }
 
-/// One service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceView {
     name: String,
@@ -114,7 +113,7 @@ impl View {
             service = error.service,
             reason = error.reason,
             message = error.message,
-            "step failed"
+            "project step failed"
         );
         self.update(|state| {
             state.failure = Some(error);
@@ -163,7 +162,6 @@ impl View {
         self.service(service, |view| view.restarts = view.restarts.saturating_add(1));
     }
 
-    /// Reports a step.
     pub fn progress(&self, service: &str, step: ProgressStep, percent: u32, message: &str) {
         let generation = self.lock().generation;
         self.reports.progress(Progress {
