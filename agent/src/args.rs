@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
 use supalove_certs::CaFingerprint;
+use supalove_spec::{SlotLayout, SlotLayoutError};
 
 use crate::config::HostSettings;
 use crate::host::CapacityOverride;
@@ -124,53 +125,25 @@ pub struct Status {
 /// Settings that do not fit together.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// More slots than room.
-    #[error(
-        "{asked} slots do not fit: from port {port_base} and in {range} there is room for {room}; set --slots lower"
-    )]
-    Slots {
-        /// What was asked for.
-        asked: u32,
-        /// First port.
-        port_base: u16,
-        /// Network range.
-        range: Ipv4Net,
-        /// What fits.
-        room: u32,
-    },
-    /// The range is written as an address inside it.
-    #[error("{given} is no network; did you mean {network}?")]
-    Range {
-        /// As given.
-        given: Ipv4Net,
-        /// The network it lies in.
-        network: Ipv4Net,
-    },
+    /// Ports, networks and number of slots do not fit together.
+    #[error("{0}; see --slots, --port-base and --network-range")]
+    Slots(#[from] SlotLayoutError),
+    /// A node without slots takes no projects.
+    #[error("--slots must be 1 or more")]
+    NoSlots,
 }
 
 impl Run {
     /// The host's settings, checked.
     pub fn settings(&self, state_dir: PathBuf) -> Result<HostSettings, SettingsError> {
-        let network = self.network_range.trunc();
-        if network != self.network_range {
-            return Err(SettingsError::Range { given: self.network_range, network });
-        }
-        let room = HostSettings::room_for_slots(self.port_base, network);
-        if self.slots == 0 || self.slots > room {
-            return Err(SettingsError::Slots {
-                asked: self.slots,
-                port_base: self.port_base,
-                range: network,
-                room,
-            });
+        if self.slots == 0 {
+            return Err(SettingsError::NoSlots);
         }
         Ok(HostSettings {
             state_dir,
             publish_address: self.publish_address,
             advertise_address: self.advertise_address.clone(),
-            port_base: self.port_base,
-            slots: self.slots,
-            network_range: network,
+            slots: SlotLayout::new(self.port_base, self.network_range, self.slots)?,
         })
     }
 
@@ -198,15 +171,17 @@ mod tests {
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
         let settings = run(&[]).settings("/s".into()).unwrap();
-        assert_eq!((settings.port_base, settings.slots), (5500, 256));
+        assert_eq!((settings.slots.port_base(), settings.slots.slots()), (5500, 256));
     }
 
     #[test]
     fn settings_that_do_not_fit_are_refused() {
         let narrow = run(&["--network-range", "10.0.0.0/26"]).settings("/s".into());
-        assert!(matches!(narrow, Err(SettingsError::Slots { room: 2, .. })));
+        assert!(matches!(narrow, Err(SettingsError::Slots(SlotLayoutError::TooMany { room: 2, .. }))));
         let host_bits = run(&["--network-range", "10.0.0.1/16"]).settings("/s".into());
-        assert!(matches!(host_bits, Err(SettingsError::Range { .. })));
+        assert!(matches!(host_bits, Err(SettingsError::Slots(SlotLayoutError::NotANetwork { .. }))));
+        assert!(matches!(run(&["--slots", "0"]).settings("/s".into()), Err(SettingsError::NoSlots)));
+        assert!(run(&["--port-base", "1023"]).settings("/s".into()).is_err());
         assert!(run(&["--port-base", "65000"]).settings("/s".into()).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Pauses between tries. In: first pause and cap. Out: doubling pauses, on demand with full jitter.
+//! Pauses between retries. In: first pause and cap. Out: doubling pauses, with full jitter if asked for.
 
 use std::time::Duration;
 
@@ -30,7 +30,6 @@ impl Backoff {
         Duration::from_millis(rand::random_range(0..=most))
     }
 
-    /// Starts over.
     pub fn reset(&mut self) {
         self.tries = 0;
     }

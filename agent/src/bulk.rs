@@ -24,22 +24,22 @@ pub struct Bulk {
 #[derive(Debug)]
 struct Connection {
     began: Instant,
-    /// Cancelled to retire the connection; cancelled by itself when it has ended.
+    /// Cancelled to close the connection; also cancelled when the connection has ended.
     stop: CancellationToken,
 }
 
 impl Bulk {
-    /// None is open yet. All end when `session` is cancelled.
+    /// No connection yet. All end when `session` is cancelled.
     pub fn new(node: Arc<Node>, session: CancellationToken) -> Self {
         Self { node, session, current: Mutex::default() }
     }
 
-    /// Dials, unless a connection was opened just now. A controller asks only when it has none, so an older one is dead
-    /// to it and is retired.
+    /// Dials, unless a connection was opened just now. A controller asks only when it has none, so an older one is
+    /// of no use to it and is closed.
     pub fn open(&self) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(connection) = current.as_ref() {
-            let fresh = connection.began.elapsed() < self.node.times.dial;
+            let fresh = connection.began.elapsed() < self.node.times.protocol.dial;
             if fresh && !connection.stop.is_cancelled() {
                 return;
             }
@@ -48,9 +48,10 @@ impl Bulk {
         let stop = self.session.child_token();
         *current = Some(Connection { began: Instant::now(), stop: stop.clone() });
         let node = self.node.clone();
-        tokio::spawn(async move {
+        self.node.tasks.connection_until("bulk connection", |_| async move {
+            // Also if it panics: the next request then dials again.
+            let _end = stop.clone().drop_guard();
             connection(&node, &stop).await;
-            stop.cancel();
         });
     }
 }
@@ -64,14 +65,15 @@ async fn connection(node: &Arc<Node>, stop: &CancellationToken) {
         NodeChannel::Bulk,
     ) {
         Ok(config) => config,
-        Err(error) => return tracing::error!(%error, "the identity cannot be used"),
+        Err(error) => return tracing::error!(%error, "bulk connection failed: the identity cannot be used"),
     };
-    match dial(&identity.controller, config, node.times.dial).await {
+    match dial(&identity.controller, config, node.times.protocol.dial).await {
         Ok(dialled) => {
+            let liveness = *node.liveness.borrow();
             let routes = Routes::new(NodeBulkServiceServer::new(NodeBulk::new(node.clone())));
-            let closed = dialled.serve(routes, &node.times, stop).await;
+            let closed = dialled.serve(routes, liveness, node.times.shutdown, stop).await;
             tracing::debug!(reason = closed.reason, "bulk connection ended");
         }
-        Err(error) => tracing::warn!(%error, "no bulk connection"),
+        Err(error) => tracing::warn!(%error, "bulk connection failed"),
     }
 }

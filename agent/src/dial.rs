@@ -1,39 +1,32 @@
-//! Dialling the controller and serving gRPC on the connection: the HTTP/2 roles are swapped, the agent is the server.
+//! Dials the controller and serves gRPC on the connection: the HTTP/2 roles are swapped, the agent is the server.
 
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustls::AlertDescription;
 use supalove_certs::tls::{self, ClientTls, ClientTlsStream, ConnectError};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use supalove_net::channel::{OneStream, Pings, http2_server};
+use supalove_net::status::root_cause;
+use supalove_net::{LastHeard, Observed};
+use supalove_spec::Liveness;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::service::Routes;
-use tonic::transport::{Channel, Endpoint};
-
-use crate::config::Times;
-
-/// Bytes that a stream may send before it is read.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// The same for a whole connection.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-/// Calls under way at once on a connection.
-const STREAMS: u32 = 4096;
+use tonic::transport::Channel;
 
 /// A connection to the controller.
 #[derive(Debug)]
 pub struct Dialled {
-    stream: Noted<ClientTlsStream<TcpStream>>,
+    stream: Observed<ClientTlsStream<TcpStream>>,
+    refusal: Refusal,
+    heard: LastHeard,
     /// Our own address on that connection.
     pub local: IpAddr,
 }
@@ -41,28 +34,16 @@ pub struct Dialled {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// Nobody there.
     #[error("{address} cannot be reached: {source}")]
-    Unreachable {
-        /// Dialled address.
-        address: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// No answer in time.
+    Unreachable { address: String, source: io::Error },
     #[error("{address} did not answer within {limit:?}")]
-    Timeout {
-        /// Dialled address.
-        address: String,
-        /// The limit.
-        limit: Duration,
-    },
-    /// Somebody there, but not our controller, or it does not want us.
+    Timeout { address: String, limit: Duration },
+    /// Somebody answers, but it is not our controller, or it does not want us.
     #[error(transparent)]
     Tls(#[from] ConnectError),
 }
 
-/// Connects to `host:port` and does the handshake.
+/// Connects to `host:port` and does the handshake. `limit` holds for each of the two.
 pub async fn dial(address: &str, tls: ClientTls, limit: Duration) -> Result<Dialled, DialError> {
     let too_late = || DialError::Timeout { address: address.to_owned(), limit };
     let unreachable = |source| DialError::Unreachable { address: address.to_owned(), source };
@@ -71,116 +52,67 @@ pub async fn dial(address: &str, tls: ClientTls, limit: Duration) -> Result<Dial
     stream.set_nodelay(true).map_err(unreachable)?;
     let local = stream.local_addr().map_err(unreachable)?.ip();
     let stream = timeout(limit, tls::connect(stream, tls)).await.map_err(|_| too_late())??;
-    Ok(Dialled { stream: Noted { stream, refusal: Refusal::default() }, local })
+    let refusal = Refusal::default();
+    let heard = LastHeard::now();
+    let stream = heard.observe(refusal.observe(Observed::new(stream)));
+    Ok(Dialled { stream, refusal, heard, local })
 }
 
-/// Whether the controller has refused our certificate on a connection.
+/// Whether the controller has refused our certificate on a connection. It is noted from the stream's own errors: what
+/// HTTP/2 makes of them is only text.
 #[derive(Debug, Default, Clone)]
 pub struct Refusal(Arc<AtomicBool>);
 
 impl Refusal {
-    /// True from the moment its alert was read.
+    /// True from the moment the controller's alert was read.
     pub fn came(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
-}
 
-/// A stream that notes the refusal of our certificate: what HTTP/2 makes of an error of its connection is only text.
-#[derive(Debug)]
-struct Noted<IO> {
-    stream: IO,
-    refusal: Refusal,
-}
-
-impl<IO> Noted<IO> {
-    fn note<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Err(error)) = &polled
-            && is_certificate_refusal(error)
-        {
-            self.refusal.0.store(true, Ordering::Release);
-        }
-        polled
-    }
-}
-
-impl<IO: AsyncRead + Unpin> AsyncRead for Noted<IO> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.note(polled)
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Noted<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.note(polled)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
-        self.note(polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_flush(cx);
-        self.note(polled)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    fn observe<IO>(&self, stream: Observed<IO>) -> Observed<IO> {
+        let refusal = self.clone();
+        stream.on_error(move |error| {
+            if is_certificate_refusal(error) {
+                refusal.0.store(true, Ordering::Release);
+            }
+        })
     }
 }
 
 impl Dialled {
     /// To be asked after a call on this connection has failed.
     pub fn refusal(&self) -> Refusal {
-        self.stream.refusal.clone()
+        self.refusal.clone()
+    }
+
+    /// When the controller was last heard on this connection.
+    pub fn heard(&self) -> LastHeard {
+        self.heard.clone()
     }
 
     /// A gRPC client's channel over this one connection; a second is refused.
     pub async fn channel(self) -> Result<Channel, Status> {
-        let stream = Mutex::new(Some(self.stream));
-        let connector = tower::service_fn(move |_| {
-            let stream = stream.lock().ok().and_then(|mut stream| stream.take());
-            async move { stream.map(TokioIo::new).ok_or_else(|| io::Error::other("the connection has ended")) }
-        });
-        Endpoint::from_static("http://controller.supalove.internal")
-            .connect_with_connector(connector)
-            .await
-            .map_err(|error| Status::from_error(error.into()))
+        let opened = OneStream::open(self.stream, "http://controller.supalove.internal", None).await;
+        opened.map(|stream| stream.channel).map_err(|error| Status::from_error(error.into()))
     }
 
-    /// Serves until the connection ends. When `stop` is cancelled, running calls may end first.
-    pub async fn serve(self, routes: Routes, times: &Times, stop: &CancellationToken) -> Closed {
-        let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(times.ping_interval)
-            .keep_alive_timeout(times.ping_timeout)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_concurrent_streams(STREAMS);
-        let refusal = self.refusal();
+    /// Serves until the connection ends. When `stop` is cancelled, running calls may end within `shutdown`.
+    pub async fn serve(
+        self,
+        routes: Routes,
+        liveness: Liveness,
+        shutdown: Duration,
+        stop: &CancellationToken,
+    ) -> Closed {
+        let pings = Pings { every: liveness.heartbeat, timeout: liveness.ping_timeout };
+        let server = http2_server(Some(pings));
         let service = TowerToHyperService::new(routes.prepare());
-        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(self.stream), service));
+        let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(self.stream), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
-                match timeout(times.shutdown, connection).await {
+                match timeout(shutdown, connection).await {
                     Ok(ended) => ended,
                     Err(_) => return Closed::because("calls were cut off"),
                 }
@@ -188,7 +120,10 @@ impl Dialled {
         };
         match ended {
             Ok(()) => Closed::because("the controller closed the connection"),
-            Err(error) => Closed { certificate_refused: refusal.came(), reason: innermost(error.as_ref()) },
+            Err(error) => Closed {
+                certificate_refused: self.refusal.came(),
+                reason: root_cause(error.as_ref()).to_string(),
+            },
         }
     }
 }
@@ -209,8 +144,8 @@ impl Closed {
     }
 }
 
-/// Whether an error is an alert about our certificate. In TLS 1.3 that arrives after the handshake, as an error of the first
-/// read.
+/// Whether an error is an alert about our certificate. In TLS 1.3 the alert arrives after the handshake, as an error of the
+/// first read.
 fn is_certificate_refusal(error: &io::Error) -> bool {
     use AlertDescription as Alert;
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -227,11 +162,15 @@ fn is_certificate_refusal(error: &io::Error) -> bool {
     )
 }
 
-/// The last cause says what happened; what wraps it only says where.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_alert_about_the_certificate_is_a_refusal() {
+        let alert = |alert| io::Error::other(rustls::Error::AlertReceived(alert));
+        assert!(is_certificate_refusal(&alert(AlertDescription::CertificateExpired)));
+        assert!(!is_certificate_refusal(&alert(AlertDescription::CloseNotify)));
+        assert!(!is_certificate_refusal(&io::Error::from(io::ErrorKind::ConnectionReset)));
     }
-    cause.to_string()
 }

@@ -10,7 +10,7 @@ use supalove_failpoints::failpoint;
 /// Extension of files that are not complete yet.
 pub const UNFINISHED: &str = "tmp";
 
-/// Replaces a file: after this returns, a crash leaves the new content; before, the old.
+/// Replaces a file: a crash after this returns leaves the new content, a crash before leaves the old.
 pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let unfinished = unfinished(path);
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&unfinished)?;
@@ -24,7 +24,7 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// Removes a file durably; one that is not there is no error.
+/// Removes a file durably. A missing file is no error.
 pub fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Ok(()) => sync_parent(path),
@@ -33,7 +33,7 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a directory with all in it; one that is not there is no error.
+/// Removes a directory with everything in it. A missing directory is no error.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -41,7 +41,7 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a directory, and what is above it, that only its owner may enter.
+/// Creates a directory that only its owner may enter, and the directories above it.
 pub fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))

@@ -1,10 +1,10 @@
-//! Facts about the host: what may be reserved, which boot this is, what it is called.
+//! Facts about the host: its capacity, its boot id, its name.
 
 use std::fs;
 
 use supalove_proto::node::v1::Capacity;
 
-/// Capacity given by hand; what is absent is measured.
+/// Capacity set by options; what is absent is measured.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CapacityOverride {
     /// Thousandths of a core.
@@ -15,7 +15,7 @@ pub struct CapacityOverride {
     pub disk_mib: Option<u64>,
 }
 
-/// What the host has. Promising more than that is the controller's affair.
+/// What the host has. Only the controller offers more than that (overcommit).
 pub fn capacity(given: CapacityOverride, docker_root: &str) -> Capacity {
     Capacity {
         cpu_millis: given.cpu_millis.unwrap_or_else(cpu_millis),
@@ -39,8 +39,8 @@ fn total_memory(meminfo: &str) -> Option<u32> {
     u32::try_from(kib / 1024).ok()
 }
 
-/// MiB that the engine's file system must have left for a new project: the containers of one write some 100 MiB before
-/// they are ready, and the others go on writing.
+/// MiB that must be free on the engine's file system for a new project: its containers write some 100 MiB before they
+/// are ready, and other projects go on writing.
 const LEAST_DISK_MIB: u64 = 512;
 
 /// Size of the file system that holds the volumes.
@@ -53,13 +53,13 @@ pub fn disk_shortage(docker_root: &str) -> Option<String> {
     match rustix::fs::statvfs(docker_root) {
         Ok(stat) => shortage(docker_root, mib(stat.f_bavail, stat.f_frsize)),
         Err(error) => {
-            tracing::warn!(%error, docker_root, "the engine's disk cannot be seen: projects may be placed on a full one");
+            tracing::warn!(%error, docker_root, "cannot measure the engine's free disk space: projects may be placed on a full disk");
             None
         }
     }
 }
 
-/// Without the number that is left: each change of the reason is written down.
+/// Without the number of free MiB: the controller stores each change of the reason.
 fn shortage(docker_root: &str, free_mib: u64) -> Option<String> {
     (free_mib < LEAST_DISK_MIB)
         .then(|| format!("the disk of {docker_root} is full: less than {LEAST_DISK_MIB} MiB left"))

@@ -1,4 +1,4 @@
-//! The node's identity on disk. In: what enrolment answered. Out: one file, 0600, that `run` reads.
+//! The node's identity on disk. In: the controller's answer to Enroll. Out: one file, 0600, that `run` reads.
 
 use std::fs;
 use std::io;
@@ -41,31 +41,18 @@ pub struct Identity {
 /// Why there is no identity to use.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// Never joined.
     #[error("this host has not joined a fleet: {0} does not exist; run `supalove-agent join` first")]
     Missing(PathBuf),
     /// The file cannot be used.
     #[error("the identity in {path} cannot be used: {reason}")]
-    Unusable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// Already joined.
+    Unusable { path: PathBuf, reason: String },
     #[error(
         "this host is already node {node_id} (identity in {path}); `--force` replaces it, and its projects stay behind"
     )]
-    Exists {
-        /// Which node.
-        node_id: String,
-        /// Which file.
-        path: PathBuf,
-    },
+    Exists { node_id: String, path: PathBuf },
     /// Reading or writing failed.
     #[error("{path}: {source}")]
     Io {
-        /// Which file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -109,7 +96,7 @@ impl Identity {
         written.map_err(|source| IdentityError::Io { path, source })
     }
 
-    /// What the identity trusts.
+    /// The roots that this node trusts.
     pub fn bundle(&self) -> Result<TrustBundle, BundleError> {
         TrustBundle::from_pem(&self.ca_pem)
     }
@@ -119,14 +106,14 @@ impl Identity {
         Uuid::try_parse(self.node_id.strip_prefix("nod_")?).ok()
     }
 
-    /// Eight hexadecimal digits that stand for this node in names of the host.
+    /// Eight hexadecimal digits that stand for this node in names on the host (packet filter table, volume labels).
     pub fn short(&self) -> String {
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.node_id.as_bytes());
         hex::encode(&digest.as_ref()[..4])
     }
 }
 
-/// The identity of a running agent: what is on disk, and each change of it.
+/// The identity of a running agent, as it is on disk, with a notification of each change.
 #[derive(Debug, Clone)]
 pub struct LiveIdentity {
     state_dir: PathBuf,
@@ -136,13 +123,12 @@ pub struct LiveIdentity {
 }
 
 impl LiveIdentity {
-    /// What was loaded from this directory.
+    /// For an identity that was loaded from this directory.
     pub fn new(identity: Identity, state_dir: PathBuf) -> Self {
         let current = watch::Sender::new(Arc::new(identity));
         Self { state_dir, current, changing: Arc::default() }
     }
 
-    /// The identity now.
     pub fn get(&self) -> Arc<Identity> {
         self.current.borrow().clone()
     }
@@ -152,13 +138,14 @@ impl LiveIdentity {
         self.current.subscribe()
     }
 
-    /// Changes it: on disk first, durably, and only then for those who use it. After a crash at any moment the disk holds
-    /// the old identity or the new one, whole, and the controller accepts both.
+    /// Changes the identity: first on disk, durably, and only then for its users. After a crash at any moment the disk holds
+    /// the whole old identity or the whole new one, and the controller accepts both.
     pub async fn change(
         &self,
         change: impl FnOnce(&mut Identity) + Send + 'static,
     ) -> Result<(), IdentityError> {
-        let (this, path) = (self.clone(), self.state_dir.join(FILE));
+        let this = self.clone();
+        let path = self.state_dir.join(FILE);
         let work = tokio::task::spawn_blocking(move || {
             let _one = this.changing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut next = Identity::clone(&this.get());
@@ -187,7 +174,7 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// An identity for tests; its PEM texts are none.
+/// An identity for tests; its PEM texts are not valid PEM.
 #[cfg(test)]
 pub(crate) fn sample() -> Identity {
     Identity {

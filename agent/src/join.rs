@@ -10,14 +10,10 @@ use supalove_certs::{JoinToken, KeyError, NodeKey, TokenError};
 use supalove_proto::node::v1::enrollment_service_client::EnrollmentServiceClient;
 use supalove_proto::node::v1::{EnrollRequest, EnrollResponse};
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
 
 use crate::config::Times;
 use crate::dial::{DialError, Dialled, dial};
 use crate::identity::{Identity, IdentityError};
-
-/// The controller's whole answer to Enroll.
-const ENROLL_LIMIT: Duration = Duration::from_secs(20);
 
 /// What to join, and where to keep the identity.
 #[derive(Debug)]
@@ -37,16 +33,15 @@ pub struct JoinOptions {
 /// Why the host did not join.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// No token, or a text that is none.
+    /// The token is missing or not a join token.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// The controller knows the token no more: expired, used up, revoked.
+    /// The controller does not accept the token: expired, used up, revoked.
     #[error("the controller refused the join token: {0}")]
     TokenRefused(String),
-    /// Another fleet answers, or somebody in between.
+    /// Another fleet answers, or an attacker in between.
     #[error(transparent)]
     ForeignCa(ConnectError),
-    /// Nobody answers.
     #[error(transparent)]
     Unreachable(DialError),
     /// The identity could not be read or written, or exists.
@@ -55,17 +50,17 @@ pub enum JoinError {
     /// The host's name is taken in the cluster.
     #[error("{0}; choose another name with --name")]
     NameTaken(String),
-    /// The controller said no to something else.
+    /// The controller refused for another reason.
     #[error("the controller refused: {0}")]
     Refused(String),
-    /// The key could not be made.
+    /// The key could not be created.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
-    /// The address is no host:port.
-    #[error("\"{0}\" is no address as host:port")]
+    /// The address is not host:port.
+    #[error("\"{0}\" is not an address of the form host:port")]
     Address(String),
 }
 
@@ -104,14 +99,14 @@ pub async fn join(options: JoinOptions, times: &Times) -> Result<Identity, JoinE
     let token: JoinToken = options.token.parse()?;
     let key = NodeKey::generate()?;
     let config = join_client_config(&token.ca())?;
-    let dialled = dial(&options.controller, config, times.dial).await?;
+    let dialled = dial(&options.controller, config, times.protocol.dial).await?;
     let request = EnrollRequest {
         join_token: token.to_string(),
         csr_pem: key.csr_pem()?,
         hostname: options.hostname.clone(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let response = enroll(dialled, request).await?;
+    let response = enroll(dialled, request, times.protocol.short_call).await?;
     let identity = Identity {
         node_id: response.node_id,
         fleet_id: response.fleet_id,
@@ -127,26 +122,30 @@ pub async fn join(options: JoinOptions, times: &Times) -> Result<Identity, JoinE
     Ok(identity)
 }
 
-/// A controller from before there could be several roots names only one.
+/// An older controller, which knows only one root, sends no list.
 fn trusted_pem(all: &[String], signing: String) -> String {
     if all.is_empty() { signing } else { all.concat() }
 }
 
-async fn enroll(dialled: Dialled, request: EnrollRequest) -> Result<EnrollResponse, JoinError> {
+async fn enroll(
+    dialled: Dialled,
+    request: EnrollRequest,
+    limit: Duration,
+) -> Result<EnrollResponse, JoinError> {
     let calling = async {
         let mut client = EnrollmentServiceClient::new(dialled.channel().await?);
         client.enroll(request).await
     };
-    match tokio::time::timeout(ENROLL_LIMIT, calling).await {
+    match tokio::time::timeout(limit, calling).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(refusal(&status)),
-        Err(_) => Err(JoinError::Refused(format!("no answer within {ENROLL_LIMIT:?}"))),
+        Err(_) => Err(JoinError::Refused(format!("no answer within {limit:?}"))),
     }
 }
 
 fn refusal(status: &Status) -> JoinError {
     let message = status.message().to_owned();
-    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    let reason = supalove_net::status::reason(status).unwrap_or_default();
     let is_token = reason.starts_with("JOIN_TOKEN")
         || matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied);
     match status.code() {
@@ -170,7 +169,7 @@ fn as_rfc3339(time: prost_types::Timestamp) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use tonic_types::ErrorDetails;
+    use tonic_types::{ErrorDetails, StatusExt as _};
 
     use super::*;
 

@@ -1,4 +1,4 @@
-//! A container's log as the wire has it. In: the engine's lines. Out: a stream that ends when the reader goes.
+//! A container's log as the protocol sends it. In: the engine's lines. Out: a stream that ends when the reader leaves.
 
 use std::pin::Pin;
 
@@ -8,7 +8,7 @@ use tonic::Status;
 
 use crate::docker::{Engine, LogLine};
 
-/// Most lines of the past that one call may ask for.
+/// Most past lines that one call may ask for.
 pub const MOST_LINES: u32 = 10_000;
 
 /// What a reader gets.

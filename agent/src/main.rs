@@ -1,6 +1,6 @@
 //! The agent's program: arguments → one of `join`, `run`, `status` → exit code.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -9,23 +9,33 @@ use supalove_agent::args::{Cli, Command, Join, Recover, Run, Status};
 use supalove_agent::config::Times;
 use supalove_agent::identity::Identity;
 use supalove_agent::join::{JoinError, JoinOptions, join};
+use supalove_agent::run::RunError;
 use supalove_agent::status::{self, SessionStatus};
-use supalove_agent::{host, renewal, run};
+use supalove_agent::{certificate, host, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log();
+    supalove_net::logs::init();
+    supalove_tasks::log_panics();
     match start(cli) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("supalove-agent: {error:#}");
-            let code = error.downcast_ref::<JoinError>().map_or(1, JoinError::exit_code);
-            ExitCode::from(code)
+            ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<JoinError>() {
+        return error.exit_code();
+    }
+    match error.downcast_ref::<RunError>() {
+        Some(RunError::JobPanicked(_)) => supalove_tasks::EXIT_CODE,
+        _ => 1,
     }
 }
 
@@ -65,7 +75,7 @@ async fn join_fleet(options: Join) -> Result<ExitCode> {
 async fn recover(options: &Recover) -> Result<ExitCode> {
     let (state_dir, _lock) = run::take_state_dir(&options.state.state_dir)?;
     let identity = Identity::load(&state_dir)?;
-    let recovered = renewal::recover_by_hand(&identity, options.ca, &Times::DEFAULT).await?;
+    let recovered = certificate::recover_by_hand(&identity, options.ca, &Times::DEFAULT.protocol).await?;
     recovered.store(&state_dir)?;
     writeln!(io::stdout(), "node {} has a certificate until {}", recovered.node_id, recovered.expire_time)?;
     Ok(ExitCode::SUCCESS)
@@ -84,15 +94,19 @@ async fn run_agent(options: &Run) -> Result<ExitCode> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let stopping = stop.clone();
-    tokio::spawn(async move {
+    let signalled = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        stopping.cancel();
-    });
-    run::run(options, Times::DEFAULT, stop).await?;
+        stop.cancel();
+        std::future::pending::<()>().await;
+    };
+    // Boxed: the agent's own future is large.
+    tokio::select! {
+        result = Box::pin(run::run(options, Times::DEFAULT, stop.clone())) => result?,
+        () = signalled => {}
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -145,20 +159,4 @@ fn print_status(out: &mut impl io::Write, found: &status::Status) -> Result<()> 
         )?;
     }
     Ok(())
-}
-
-/// Logs go to standard error. The libraries below would write out what they carry, and that holds secrets: they are
-/// kept at `info` whatever RUST_LOG says.
-fn log() {
-    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    for library in ["bollard", "hyper", "hyper_util", "h2", "rustls", "tokio_postgres", "tonic", "tower"] {
-        if let Ok(directive) = format!("{library}=info").parse() {
-            filter = filter.add_directive(directive);
-        }
-    }
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
 }

@@ -1,38 +1,33 @@
-//! What every session of this agent shares: who the node is, what it looks after, and the newest epoch.
+//! What every session of this agent shares: who the node is, its projects, and the newest epoch.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use supalove_proto::node::v1::Capacity;
+use supalove_spec::Liveness;
+use supalove_tasks::Tasks;
 use tokio::sync::watch;
 
+use crate::certificate::Certificate;
 use crate::config::{HostSettings, Times};
 use crate::docker::{Engine, EngineError};
+use crate::goodbye::LastGoodbye;
 use crate::identity::LiveIdentity;
 use crate::network::{self, Taken};
-use crate::renewal::Wishes;
 use crate::reports::Reports;
 use crate::stack::Supervisor;
-use crate::standing::Standing;
 use crate::status::StatusBoard;
-
-/// Longest look at what the host's ports and networks are used for, so that Hello is answered in time.
-const TAKEN_LIMIT: Duration = Duration::from_secs(5);
 
 /// The node, for as long as the agent runs.
 #[derive(Debug)]
 pub struct Node {
+    pub tasks: Tasks,
     /// Identity, as on disk.
     pub identity: LiveIdentity,
-    /// What sessions wish for it.
-    pub wishes: Wishes,
-    /// What the controller has said of this node.
-    pub standing: Standing,
-    /// The host's settings.
+    pub certificate: Arc<Certificate>,
+    pub last_goodbye: LastGoodbye,
     pub host: HostSettings,
-    /// All times.
     pub times: Times,
-    /// What may be reserved.
+    /// What projects may reserve.
     pub capacity: Capacity,
     /// Version of the engine when the agent started.
     pub engine_version: String,
@@ -40,27 +35,26 @@ pub struct Node {
     pub boot_id: String,
     /// Identity of this run of the agent.
     pub run_id: String,
-    /// All projects.
     pub supervisor: Arc<Supervisor>,
-    /// What is reported.
     pub reports: Reports,
-    /// The newest session.
     pub epochs: Epochs,
+    /// How this node notices that the controller is gone: as the controller last told in Hello.
+    pub liveness: watch::Sender<Liveness>,
     /// What `status` shows.
     pub status: StatusBoard,
 }
 
 impl Node {
-    /// The engine.
     pub fn engine(&self) -> &Engine {
         &self.supervisor.shared().engine
     }
 
-    /// What others hold on the host.
+    /// Ports and networks that others use on the host.
     pub async fn taken(&self) -> Result<Taken, EngineError> {
-        match tokio::time::timeout(TAKEN_LIMIT, network::taken(self.engine())).await {
+        let limit = self.times.protocol.host_check;
+        match tokio::time::timeout(limit, network::taken(self.engine())).await {
             Ok(taken) => taken,
-            Err(_) => Err(EngineError::Timeout(TAKEN_LIMIT)),
+            Err(_) => Err(EngineError::Timeout(limit)),
         }
     }
 }
@@ -76,7 +70,7 @@ impl Default for Epochs {
 }
 
 impl Epochs {
-    /// Takes a session's Hello; false if a newer session has said Hello already.
+    /// Accepts a session's Hello; false if a newer session has said Hello already.
     pub fn raise(&self, epoch: u64) -> bool {
         let mut accepted = false;
         self.0.send_if_modified(|newest| {

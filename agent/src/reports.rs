@@ -1,5 +1,5 @@
-//! What the agent has to say to whoever watches. In: observed states and progress. Out: for each subscriber every
-//! project once, then the latest state of each that changed. States are never lost, only coalesced; progress may be.
+//! What the agent reports to its subscribers. In: observed states and progress. Out: for each subscriber every project
+//! once, then the latest state of each that changed. States are coalesced but never lost; progress may be lost.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,8 +46,9 @@ impl Reports {
             return;
         }
         if known.map(|(_, known)| (known.generation, known.phase)) != Some((stack.generation, stack.phase)) {
-            let (project, phase) = (stack.project_ref.as_str(), stack.phase().as_str_name());
-            tracing::info!(project, generation = stack.generation, phase, "stack is in another phase");
+            let project = stack.project_ref.as_str();
+            let phase = stack.phase().as_str_name();
+            tracing::info!(project, generation = stack.generation, phase, "project phase changed");
         }
         stack.observed_at = Some(SystemTime::now().into());
         states.last += 1;
@@ -72,7 +73,7 @@ impl Reports {
         let now = SystemTime::now();
         let is_old = |stack: &ObservedStack| {
             let seen = stack.observed_at.and_then(|time| SystemTime::try_from(time).ok());
-            // A clock that was set back counts from now on.
+            // If the clock was set back, the age is counted from now.
             seen.is_some_and(|seen| now.duration_since(seen).is_ok_and(|passed| passed >= age))
         };
         let states = self.lock();
@@ -81,12 +82,12 @@ impl Reports {
         old.map(|stack| stack.project_ref.clone()).collect()
     }
 
-    /// Says nothing of a project any more.
+    /// Reports nothing about a project any more.
     pub fn forget(&self, project_ref: &str) {
         self.lock().stacks.remove(project_ref);
     }
 
-    /// A subscriber that has seen nothing yet.
+    /// A new subscriber, which has seen nothing yet.
     pub fn subscribe(&self) -> Subscription {
         Subscription {
             reports: self.clone(),
@@ -108,7 +109,6 @@ impl Reports {
     }
 }
 
-/// One subscriber.
 #[derive(Debug)]
 pub struct Subscription {
     reports: Reports,
@@ -122,7 +122,6 @@ pub struct Subscription {
 pub enum News {
     /// Latest states of the projects that changed.
     States(Vec<ObservedStack>),
-    /// A step.
     Progress(Progress),
 }
 

@@ -1,4 +1,4 @@
-//! `supalove-agent run`: puts the rooms together and keeps them until a signal comes. Containers outlive the agent.
+//! `supalove-agent run`: starts all tasks and keeps them until a signal comes. Containers outlive the agent.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -6,50 +6,79 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use supalove_tasks::{JobPanicked, Tasks};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::args::{Run, SettingsError};
 use crate::backoff::Backoff;
+use crate::certificate::Certificate;
 use crate::config::Times;
 use crate::docker::Engine;
+use crate::goodbye::LastGoodbye;
 use crate::identity::{Identity, IdentityError, LiveIdentity};
 use crate::node::{Epochs, Node};
-use crate::renewal::{self, Wishes};
 use crate::reports::Reports;
 use crate::stack::{StartError, Supervisor};
-use crate::standing::Standing;
 use crate::status::{self, StatusBoard};
 use crate::{fsio, host, session};
+
+/// Time for the tasks of an agent that ends because a job panicked: its supervisor is to start it again soon.
+const PANIC_SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Not joined.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// Settings that do not fit together.
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// The state directory cannot be used.
     #[error("{path}: {source}")]
-    StateDir {
-        /// Which directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Another agent runs on the same directory.
+    StateDir { path: PathBuf, source: io::Error },
     #[error("an agent is running on {0}; stop it first")]
     AlreadyRunning(PathBuf),
-    /// The rooms cannot be opened.
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    JobPanicked(#[from] JobPanicked),
 }
 
-/// Runs until `stop` is cancelled.
+/// Runs until `stop` is cancelled, or until a job panics.
 pub async fn run(options: &Run, times: Times, stop: CancellationToken) -> Result<(), RunError> {
+    // Held until every task has ended.
     let (state_dir, _lock) = take_state_dir(&options.state.state_dir)?;
+    let tasks = Tasks::default();
+    let result = tokio::select! {
+        result = start(options, state_dir, &times, &stop, &tasks) => result,
+        failed = tasks.failed() => Err(failed.into()),
+    };
+    if let Err(error) = result {
+        tasks.stop(PANIC_SHUTDOWN).await;
+        return Err(error);
+    }
+    tokio::select! {
+        () = stop.cancelled() => {}
+        failed = tasks.failed() => {
+            tasks.stop(PANIC_SHUTDOWN).await;
+            return Err(failed.into());
+        }
+    }
+    // Calls of the session may end first; then what cannot be cut off.
+    tasks.stop(times.shutdown * 2).await;
+    tracing::info!("agent stopped; containers keep running");
+    Ok(())
+}
+
+/// Starts every task of the agent.
+async fn start(
+    options: &Run,
+    state_dir: PathBuf,
+    times: &Times,
+    stop: &CancellationToken,
+    tasks: &Tasks,
+) -> Result<(), RunError> {
     let identity = Identity::load(&state_dir)?;
     let host = options.settings(state_dir.clone())?;
     let reports = Reports::default();
@@ -57,24 +86,31 @@ pub async fn run(options: &Run, times: Times, stop: CancellationToken) -> Result
     let live = LiveIdentity::new(identity.clone(), state_dir.clone());
     let listener = status::listen(&state_dir)
         .map_err(|source| RunError::StateDir { path: state_dir.clone(), source })?;
-    tokio::spawn(status::serve(listener, live.clone(), board.clone(), reports.clone()));
-    let Some(engine) = wait_for_engine(&options.docker_host, &identity.fleet_id, &times, &stop).await else {
+    tasks.job(
+        "status socket",
+        status::serve(tasks.clone(), listener, live.clone(), board.clone(), reports.clone()),
+    );
+    let Some(engine) = wait_for_engine(&options.docker_host, &identity.fleet_id, times, stop).await else {
         return Ok(());
     };
     let info = engine.info().await.map_err(StartError::from)?;
     if !info.live_restore {
-        tracing::warn!("the Docker Engine runs without live-restore: a restart of it stops every project");
+        tracing::warn!("Docker Engine runs without live-restore: its restart stops every project");
     }
     tracing::info!(node = identity.node_id, engine = info.version, "agent starts");
     let capacity = host::capacity(options.capacity(), &info.root_dir);
     let supervisor =
-        Supervisor::start(host.clone(), &identity.short(), engine, reports.clone(), times).await?;
+        Supervisor::start(tasks.clone(), host.clone(), &identity.short(), engine, reports.clone(), *times)
+            .await?;
+    let last_goodbye = LastGoodbye::default();
+    let certificate = Arc::new(Certificate::new(live.clone(), last_goodbye.clone(), *times));
     let node = Arc::new(Node {
+        tasks: tasks.clone(),
         identity: live,
-        wishes: Wishes::default(),
-        standing: Standing::default(),
+        certificate: certificate.clone(),
+        last_goodbye,
         host,
-        times,
+        times: *times,
         capacity,
         engine_version: info.version,
         boot_id: host::boot_id(),
@@ -82,11 +118,11 @@ pub async fn run(options: &Run, times: Times, stop: CancellationToken) -> Result
         supervisor,
         reports,
         epochs: Epochs::default(),
+        liveness: watch::Sender::new(times.protocol.liveness()),
         status: board,
     });
-    tokio::spawn(renewal::run(node.clone(), stop.clone()));
-    session::run(node, stop).await;
-    tracing::info!("agent stops; containers keep running");
+    tasks.job("certificate renewal", async move { certificate.keep().await });
+    tasks.job_until("session with the controller", |stop| session::run(node, stop));
     Ok(())
 }
 
@@ -97,7 +133,7 @@ async fn wait_for_engine(
     times: &Times,
     stop: &CancellationToken,
 ) -> Option<Engine> {
-    let mut backoff = Backoff::new(times.retry_first, times.reconnect_cap);
+    let mut backoff = Backoff::new(times.retry_first, times.protocol.reconnect_cap);
     loop {
         let error = tokio::select! {
             connected = Engine::connect(docker_host, fleet, *times) => match connected {
@@ -107,7 +143,7 @@ async fn wait_for_engine(
             () = stop.cancelled() => return None,
         };
         let pause: Duration = backoff.next_pause();
-        tracing::warn!(%error, docker_host, "waiting for the Docker Engine");
+        tracing::warn!(%error, docker_host, ?pause, "Docker Engine cannot be used, trying again");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => return None,
@@ -122,8 +158,8 @@ fn open_state_dir(path: &Path) -> Result<PathBuf, RunError> {
         .map_err(|source| RunError::StateDir { path: path.to_owned(), source })
 }
 
-/// Takes the state directory for as long as the answer lives; for whoever changes the identity of an agent that does not
-/// run.
+/// Locks the state directory for as long as the returned file lives: for `run`, and for whoever changes the identity of an
+/// agent that does not run.
 pub fn take_state_dir(path: &Path) -> Result<(PathBuf, File), RunError> {
     let state_dir = open_state_dir(path)?;
     let lock = lock(&state_dir)?;

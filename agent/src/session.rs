@@ -1,12 +1,15 @@
-//! The control session: dial, serve, and again, for ever. In: the node. Out: a controller that can call it, or a visible
-//! reason why not.
+//! The control session: dials, serves, and dials again, without end. In: the node. Out: a controller that can call it, or a
+//! visible reason why not.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 use supalove_certs::tls::{NodeChannel, TlsConfigError, node_client_config};
+use supalove_net::LastHeard;
 use supalove_proto::node::v1::node_agent_service_server::NodeAgentServiceServer;
+use supalove_spec::{Liveness, limits};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -14,19 +17,17 @@ use tonic::service::Routes;
 use crate::backoff::Backoff;
 use crate::bulk::Bulk;
 use crate::dial::{Closed, DialError, dial};
+use crate::goodbye::Goodbye;
 use crate::node::Node;
 use crate::service::NodeAgent;
-use crate::spec;
-use crate::standing::Farewell;
 use crate::status::SessionStatus;
 
 /// Why no session came about.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
-    /// The identity on disk is of no use.
+    /// The identity on disk cannot be used.
     #[error(transparent)]
     Config(#[from] TlsConfigError),
-    /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
 }
@@ -47,14 +48,13 @@ impl Ended {
 /// Keeps a session with the controller until `stop` is cancelled.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     let times = node.times;
-    let mut backoff = Backoff::new(times.reconnect_first, times.reconnect_cap);
+    let mut backoff = Backoff::new(times.protocol.reconnect_first, times.protocol.reconnect_cap);
     let mut last_reason = Repeated::default();
     while !stop.is_cancelled() {
         node.status.set(SessionStatus::Connecting);
-        let Ended { closed, lasted } =
-            one_session(&node, &stop).await.unwrap_or_else(|error| Ended::at_once(error.to_string()));
+        let Ended { closed, lasted } = in_its_task(&node, &stop).await;
         // A controller that greets and hangs up at once must not be dialled without a pause for ever.
-        if lasted >= times.session_settled {
+        if lasted >= times.protocol.session_settled {
             backoff.reset();
             last_reason = Repeated::default();
         }
@@ -63,30 +63,35 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
         }
         let mut identities = node.identity.subscribe();
         if closed.certificate_refused {
-            node.wishes.recover();
+            node.certificate.requests.recover();
         }
         let pause = backoff.next_jittered();
         last_reason.log(&closed.reason, pause);
         node.status.set(SessionStatus::Waiting { reason: closed.reason, next_try: Utc::now() + pause });
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = node.standing.spoken() => {}
+            () = node.last_goodbye.said() => {}
             // A new certificate may be what was missing.
             _ = identities.changed() => {}
             () = stop.cancelled() => {}
         }
-        if let Some(farewell) = node.standing.take() {
-            sent_away(&node, farewell, &stop).await;
+        if let Some(goodbye) = node.last_goodbye.take() {
+            stay_away(&node, goodbye, &stop).await;
         }
     }
 }
 
 /// Waits as long as the controller asked, and says why. A little longer at random, so that two agents with one identity do
 /// not come back in step.
-async fn sent_away(node: &Node, farewell: Farewell, stop: &CancellationToken) {
-    let Farewell { reason, message, retry_after } = farewell;
+async fn stay_away(node: &Node, goodbye: Goodbye, stop: &CancellationToken) {
+    let Goodbye { reason, message, retry_after } = goodbye;
     let pause = retry_after.mul_f64(1.0 + rand::random::<f64>() / 10.0);
-    tracing::error!(reason, message, ?pause, "the controller has sent this node away; projects keep running");
+    tracing::error!(
+        reason,
+        message,
+        ?pause,
+        "session refused: the controller has sent this node away; projects keep running"
+    );
     node.status.set(SessionStatus::Refused {
         reason: reason.to_owned(),
         message,
@@ -95,6 +100,20 @@ async fn sent_away(node: &Node, farewell: Farewell, stop: &CancellationToken) {
     tokio::select! {
         () = tokio::time::sleep(pause) => {}
         () = stop.cancelled() => {}
+    }
+}
+
+/// One session as a task of its own: one that panics ends alone, and the next one is dialled.
+async fn in_its_task(node: &Arc<Node>, stop: &CancellationToken) -> Ended {
+    let session = {
+        let node = node.clone();
+        let stop = stop.clone();
+        async move { one_session(&node, &stop).await }
+    };
+    match node.tasks.connection_until("session", |_| session).await {
+        Ok(Ok(ended)) => ended,
+        Ok(Err(error)) => Ended::at_once(error.to_string()),
+        Err(panicked) => Ended::at_once(panicked.to_string()),
     }
 }
 
@@ -108,24 +127,29 @@ async fn one_session(node: &Arc<Node>, stop: &CancellationToken) -> Result<Ended
         NodeChannel::Control,
     )?;
     let before = node.epochs.newest();
-    let dialled = dial(&identity.controller, config, node.times.dial).await?;
+    let dialled = dial(&identity.controller, config, node.times.protocol.dial).await?;
     let ending = stop.child_token();
     let bulk = Arc::new(Bulk::new(node.clone(), ending.child_token()));
     let service = NodeAgent::new(node.clone(), bulk, dialled.local);
     let service = NodeAgentServiceServer::new(service)
-        .max_decoding_message_size(spec::MESSAGE_BYTES)
-        .max_encoding_message_size(spec::MESSAGE_BYTES);
-    let serving = dialled.serve(Routes::new(service), &node.times, &ending);
-    let ended = until_end(serving, node.epochs.superseded(before), node.times.hello_within).await;
-    // The bulk connection belongs to the session that asked for it.
-    ending.cancel();
-    Ok(ended)
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES);
+    // The bulk connection belongs to the session that asked for it, and ends with it, even if this panics.
+    let _end = ending.clone().drop_guard();
+    let heard = dialled.heard();
+    let liveness = *node.liveness.borrow();
+    let serving = dialled.serve(Routes::new(service), liveness, node.times.shutdown, &ending);
+    let greeting = node.epochs.superseded(before);
+    let silence = silence(&heard, node.liveness.subscribe());
+    Ok(until_end(serving, greeting, silence, node.times.protocol.hello_within).await)
 }
 
-/// Waits for the end of a connection, which comes at once if it is not greeted in time.
+/// Waits for the end of a connection. It is given up if the controller does not say Hello in time, and later if the
+/// controller is silent.
 async fn until_end(
     serving: impl Future<Output = Closed>,
     greeting: impl Future<Output = ()>,
+    silence: impl Future<Output = Duration>,
     within: Duration,
 ) -> Ended {
     let mut serving = std::pin::pin!(serving);
@@ -136,8 +160,24 @@ async fn until_end(
         },
     }
     let greeted_at = Instant::now();
-    let closed = serving.await;
+    let closed = tokio::select! {
+        closed = &mut serving => closed,
+        silent_for = silence => Closed::because(format!("the controller was silent for {silent_for:?}")),
+    };
     Ended { closed, lasted: greeted_at.elapsed() }
+}
+
+/// Returns when the controller has been silent for longer than its Hello allows. HTTP/2's own pings find a dead connection
+/// as well, but with the times of before Hello.
+async fn silence(heard: &LastHeard, mut liveness: watch::Receiver<Liveness>) -> Duration {
+    loop {
+        let limit = liveness.borrow_and_update().longest_silence();
+        tokio::select! {
+            () = heard.silent_for(limit) => return limit,
+            // The sender lives as long as the node.
+            _ = liveness.changed() => {}
+        }
+    }
 }
 
 /// Logs a reason loudly when it is new or still the same after a minute.
@@ -152,9 +192,9 @@ impl Repeated {
             .is_some_and(|(known, at)| known == reason && at.elapsed() < Duration::from_mins(1));
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         if known {
-            tracing::debug!(reason, pause_ms, "no session with the controller");
+            tracing::debug!(reason, pause_ms, "session ended or failed");
         } else {
-            tracing::warn!(reason, pause_ms, "no session with the controller, dialling again");
+            tracing::warn!(reason, pause_ms, "session ended or failed, dialling again");
             self.0 = Some((reason.to_owned(), Instant::now()));
         }
     }
@@ -164,8 +204,9 @@ impl Repeated {
 mod tests {
     use std::future::{pending, ready};
 
+    use supalove_spec::ProtocolTimes;
+
     use super::*;
-    use crate::config::Times;
 
     const WITHIN: Duration = Duration::from_millis(500);
 
@@ -174,20 +215,38 @@ mod tests {
         Closed::because("closed")
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_session_lasts_from_its_greeting_to_its_end() {
-        let ended = until_end(serving(200), ready(()), WITHIN).await;
+        let ended = until_end(serving(200), ready(()), pending(), WITHIN).await;
         assert_eq!(ended.closed.reason, "closed");
-        assert!(ended.lasted > Duration::from_millis(100));
-        assert!(ended.lasted < Times::DEFAULT.session_settled, "greeted and closed at once");
-        let ended = until_end(serving(50), pending(), WITHIN).await;
+        assert_eq!(ended.lasted, Duration::from_millis(200));
+        let ended = until_end(serving(50), pending(), pending(), WITHIN).await;
         assert_eq!((ended.closed.reason.as_str(), ended.lasted), ("closed", Duration::ZERO));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_connection_that_nobody_greets_is_given_up() {
-        let ended = until_end(pending(), pending(), Duration::from_millis(50)).await;
+        let ended = until_end(pending(), pending(), ready(WITHIN), WITHIN).await;
         assert!(ended.closed.reason.contains("did not say Hello"), "{}", ended.closed.reason);
         assert_eq!(ended.lasted, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_controller_is_given_up_after_the_times_that_it_told() {
+        let began = Instant::now();
+        let heard = LastHeard::now();
+        let liveness = watch::Sender::new(ProtocolTimes::DEFAULT.liveness());
+        let silent = silence(&heard, liveness.subscribe());
+        let tells = async {
+            liveness.send_replace(Liveness::from_hello(1000, 4500).unwrap());
+            pending::<()>().await;
+        };
+        let ended = tokio::select! {
+            ended = until_end(pending(), ready(()), silent, WITHIN) => ended,
+            () = tells => unreachable!(),
+        };
+        assert_eq!(began.elapsed(), Duration::from_millis(3500));
+        assert_eq!(ended.closed.reason, "the controller was silent for 3.5s");
+        assert_eq!(ended.lasted, Duration::from_millis(3500));
     }
 }

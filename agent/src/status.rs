@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use supalove_proto::node::v1::StackPhase;
+use supalove_tasks::Tasks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -17,19 +18,17 @@ use crate::identity::LiveIdentity;
 use crate::reports::Reports;
 
 const SOCKET: &str = "agent.sock";
-/// One answer, at most.
+/// Time limit of one answer.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// The session with the controller.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum SessionStatus {
-    /// Dialling.
     #[default]
     Connecting,
     /// The controller has said Hello.
     Connected {
-        /// Since when.
         since: DateTime<Utc>,
         /// Number of the session.
         epoch: u64,
@@ -52,12 +51,9 @@ pub enum SessionStatus {
     },
 }
 
-/// One project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProjectStatus {
-    /// Its ref.
     pub project_ref: String,
-    /// Its generation.
     pub generation: u64,
     /// Where the agent is with it, e.g. "HEALTHY".
     pub phase: String,
@@ -65,25 +61,21 @@ pub struct ProjectStatus {
     pub error: String,
 }
 
-/// Everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// "nod_…".
     pub node_id: String,
-    /// Controller's address.
     pub controller: String,
     /// Version of the running agent.
     pub version: String,
-    /// The session.
     pub session: SessionStatus,
     /// End of the node's certificate, RFC 3339.
     #[serde(default)]
     pub certificate_ends: String,
-    /// By project.
     pub projects: Vec<ProjectStatus>,
 }
 
-/// Where the session notes its state; cheap to clone.
+/// Where the session writes its state; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct StatusBoard(Arc<Mutex<SessionStatus>>);
 
@@ -93,7 +85,6 @@ impl StatusBoard {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 
-    /// The session's state.
     pub fn get(&self) -> SessionStatus {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -108,8 +99,14 @@ pub fn listen(state_dir: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Answers whoever connects, for ever.
-pub async fn serve(listener: UnixListener, identity: LiveIdentity, board: StatusBoard, reports: Reports) {
+/// Answers whoever connects. Never returns.
+pub async fn serve(
+    tasks: Tasks,
+    listener: UnixListener,
+    identity: LiveIdentity,
+    board: StatusBoard,
+    reports: Reports,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -122,9 +119,9 @@ pub async fn serve(listener: UnixListener, identity: LiveIdentity, board: Status
                     session: board.get(),
                     projects: projects(&reports),
                 };
-                tokio::spawn(tokio::time::timeout(LIMIT, answer(stream, status)));
+                tasks.connection("status request", tokio::time::timeout(LIMIT, answer(stream, status)));
             }
-            // Out of file descriptors, most likely: others need the pause as well.
+            // Most likely no file descriptor is free: wait until other tasks close some.
             Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
         }
     }
@@ -143,7 +140,7 @@ pub async fn ask(state_dir: &Path) -> io::Result<Status> {
 
 async fn answer(mut stream: UnixStream, status: Status) {
     if let Ok(content) = serde_json::to_vec(&status) {
-        // Who asked may be gone.
+        // The caller may be gone.
         let _ = stream.write_all(&content).await;
     }
 }
@@ -181,11 +178,13 @@ mod tests {
         board.set(SessionStatus::Waiting { reason: "refused".into(), next_try: Utc::now() });
         let listener = listen(dir.path()).unwrap();
         let identity = LiveIdentity::new(crate::identity::sample(), dir.path().to_owned());
-        let server = tokio::spawn(serve(listener, identity, board.clone(), Reports::default()));
+        let tasks = Tasks::default();
+        let server = serve(tasks.clone(), listener, identity, board.clone(), Reports::default());
+        let server = tasks.job("status socket", server);
         let status = ask(dir.path()).await.unwrap();
         assert_eq!((status.node_id.as_str(), &status.session), ("nod_1", &board.get()));
         server.abort();
-        assert!(server.await.is_err());
+        server.await.unwrap_err();
         assert!(ask(dir.path()).await.is_err());
         listen(dir.path()).unwrap();
     }

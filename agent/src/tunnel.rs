@@ -1,11 +1,12 @@
-//! Bytes between a gRPC stream and a container's port. The caller may end its direction first and go on reading; when the
-//! service ends its own, or the peer goes, all ends.
+//! Copies bytes between a gRPC stream and a container's port. The caller may close its direction first and go on reading;
+//! when the service closes its direction, or the caller leaves, the tunnel ends.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use supalove_proto::node::v1::tunnel_request::Part;
 use supalove_proto::node::v1::{TunnelRequest, TunnelResponse};
+use supalove_tasks::Tasks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,7 +17,7 @@ use tonic::Status;
 
 /// Bytes of one message to the reader.
 const CHUNK: usize = 32 * 1024;
-/// Messages on their way to the reader: with the stream's window, what a stalled reader can hold in memory.
+/// Messages queued for the reader: with the stream's window, the memory that a stalled reader can hold.
 const ON_THE_WAY: usize = 4;
 
 type Answer = Result<TunnelResponse, Status>;
@@ -32,15 +33,15 @@ pub async fn dial(address: Ipv4Addr, port: u16, limit: Duration) -> Result<TcpSt
     Ok(stream)
 }
 
-/// Copies both ways until the service has ended its side or the peer is gone: the end of the answers is the end of the
-/// call. A peer that has nothing more to send may go on reading. The first message says that the connection stands.
-pub fn start<S>(stream: TcpStream, incoming: S) -> ReceiverStream<Answer>
+/// Copies both ways until the service closes its side or the caller leaves: the end of the answers is the end of the call.
+/// A caller that has closed its direction may go on reading. The first message says that the connection is open.
+pub fn start<S>(tasks: &Tasks, stream: TcpStream, incoming: S) -> ReceiverStream<Answer>
 where
     S: Stream<Item = Result<TunnelRequest, Status>> + Send + Unpin + 'static,
 {
     let (out, reader) = mpsc::channel(ON_THE_WAY);
     let (from_service, to_service) = stream.into_split();
-    tokio::spawn(async move {
+    tasks.connection("tunnel", async move {
         let uploading = async {
             upload(incoming, to_service).await;
             std::future::pending::<()>().await;
@@ -64,7 +65,7 @@ async fn download(mut from: OwnedReadHalf, out: mpsc::Sender<Answer>) {
         let answer = match from.read(&mut buffer).await {
             Ok(0) => return,
             Ok(length) => Ok(TunnelResponse { data: buffer[..length].to_vec() }),
-            Err(error) => Err(Status::unavailable(format!("the service broke the connection: {error}"))),
+            Err(error) => Err(Status::unavailable(format!("the connection to the service failed: {error}"))),
         };
         let ended = answer.is_err();
         if out.send(answer).await.is_err() || ended {
@@ -109,7 +110,8 @@ mod tests {
     #[tokio::test]
     async fn bytes_go_both_ways_and_a_half_close_is_passed_on() {
         let (client, mut service) = pair().await;
-        let mut answers = start(client, tokio_stream::iter(vec![data(b"he"), data(b"llo")]));
+        let mut answers =
+            start(&Tasks::default(), client, tokio_stream::iter(vec![data(b"he"), data(b"llo")]));
         let opened = answers.next().await.unwrap().unwrap();
         assert!(opened.data.is_empty());
         let mut received = Vec::new();
@@ -127,7 +129,7 @@ mod tests {
     #[tokio::test]
     async fn the_answers_end_when_the_service_closes_though_the_peer_could_still_send() {
         let (client, service) = pair().await;
-        let mut answers = start(client, tokio_stream::pending());
+        let mut answers = start(&Tasks::default(), client, tokio_stream::pending());
         assert!(answers.next().await.unwrap().is_ok());
         drop(service);
         assert!(answers.next().await.is_none());
@@ -136,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn the_service_side_ends_when_the_reader_goes() {
         let (client, mut service) = pair().await;
-        let answers = start(client, tokio_stream::pending());
+        let answers = start(&Tasks::default(), client, tokio_stream::pending());
         drop(answers);
         assert_eq!(service.read(&mut [0; 1]).await.unwrap(), 0);
     }

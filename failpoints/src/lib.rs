@@ -15,7 +15,8 @@ pub use points::{POINTS, Point, Side, is_listed};
 /// Environment variable with the directory through which a test and a program talk, see [`ARMED`].
 pub const DIRECTORY: &str = "SUPALOVE_FAILPOINTS";
 /// File in it that names the point to die at: `name count spared`. The process dies when it passes the point for the
-/// count-th time on behalf of any project but the spared one ("-" spares none). Read anew at every point.
+/// count-th time on behalf of any project but the spared one ("-" spares none). With a fourth word, `panic`, not the
+/// process dies but the task that passes the point panics. The file is read again at every point.
 pub const ARMED: &str = "armed";
 /// What that file is renamed to just before the process dies, so that it does not die again after its restart.
 pub const FIRED: &str = "fired";

@@ -1,4 +1,4 @@
-//! Containers of the fleet: list, look at, create, start, stop, remove.
+//! Containers of the fleet: list, inspect, create, start, stop, remove.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -20,28 +20,24 @@ pub struct Container {
     pub id: String,
     /// Name without the slash.
     pub name: String,
-    /// Its project.
     pub project_ref: String,
-    /// Its service.
     pub service: String,
     /// Hash over what it was created from.
     pub hash: String,
-    /// Whether it runs.
     pub running: bool,
     /// Ports it holds on the host.
     pub host_ports: Vec<u16>,
 }
 
-/// A container looked at.
+/// A container as the engine describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
-    /// Whether it runs.
     pub running: bool,
     /// Exit code of the last run.
     pub exit_code: i64,
-    /// The kernel killed it for its memory.
+    /// The kernel killed it because it used more memory than its limit.
     pub oom_killed: bool,
-    /// What the engine has to say about a failed start.
+    /// The engine's message about a failed start.
     pub error: String,
     /// Address on the project's network.
     pub address: Option<Ipv4Addr>,
@@ -68,7 +64,7 @@ impl Engine {
         Ok(found.into_iter().map(container).collect())
     }
 
-    /// Looks at one container; none if it does not exist.
+    /// Describes one container; none if it does not exist.
     pub async fn inspect(&self, id: &str) -> Result<Option<Inspected>, EngineError> {
         let call = self.docker.inspect_container(id, None::<InspectContainerOptions>);
         match self.ask(call).await {
@@ -78,8 +74,8 @@ impl Engine {
         }
     }
 
-    /// Creates a container on a network, given by its name; returns its id. If the name is taken by a container of the
-    /// same hash, that one is taken; another one goes first.
+    /// Creates a container on the network of this name; returns its id. If a container of that name exists, it is returned if
+    /// its hash is the same, and replaced if not.
     pub async fn create(&self, network: &str, plan: ContainerPlan) -> Result<String, EngineError> {
         match self.try_create(network, plan.clone()).await {
             Err(error) if error.is_conflict() => {
@@ -106,12 +102,12 @@ impl Engine {
         Ok(created.id)
     }
 
-    /// Starts a container; one that runs is left alone.
+    /// Starts a container. A running container is no error.
     pub async fn start(&self, id: &str) -> Result<(), EngineError> {
         self.change(self.docker.start_container(id, None::<StartContainerOptions>)).await
     }
 
-    /// Stops a container with its own signal and grace; one that does not run or exist is left alone.
+    /// Stops a container with its own signal and grace. A container that is stopped or missing is no error.
     pub async fn stop(&self, id: &str, grace_seconds: u64) -> Result<(), EngineError> {
         let limit = std::time::Duration::from_secs(grace_seconds) + self.times.engine_stop_margin;
         let docker = self.with_timeout(limit);

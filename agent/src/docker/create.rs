@@ -1,5 +1,5 @@
-//! A container as we want it → the engine's create call. Pure. What is not written here cannot be had: no privileged
-//! mode, no host network, no devices, no host path but the agent's own configuration directories.
+//! A planned container → the engine's create call. No I/O. A container can have nothing that is not written here: no
+//! privileged mode, no host network, no devices, no host path but the agent's own configuration directories.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,15 +18,12 @@ const MIB: i64 = 1024 * 1024;
 /// A container to be created.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContainerPlan {
-    /// The project.
     pub project_ref: String,
-    /// The service.
     pub service: String,
     /// Generation it is created for.
     pub generation: u64,
-    /// Hash over all that it is created from.
+    /// Hash over everything it is created from.
     pub hash: String,
-    /// Image reference.
     pub image: String,
     /// Arguments in place of the image's own.
     pub command: Option<Vec<String>>,
@@ -34,11 +31,8 @@ pub struct ContainerPlan {
     pub env: Vec<String>,
     /// Names on the network.
     pub aliases: Vec<String>,
-    /// Published ports.
     pub ports: Vec<PortPlan>,
-    /// Mounts.
     pub mounts: Vec<MountPlan>,
-    /// Upper bounds.
     pub limits: Limits,
     /// What it may do.
     pub security: Security,
@@ -50,7 +44,6 @@ pub struct ContainerPlan {
     pub shm_bytes: Option<i64>,
 }
 
-/// A published port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortPlan {
     /// In the container.
@@ -61,16 +54,13 @@ pub struct PortPlan {
     pub host: u16,
 }
 
-/// Something mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MountPlan {
     /// A named volume, by its full name.
     Volume {
-        /// Full name.
         name: String,
         /// Path in the container.
         target: String,
-        /// Read-only.
         read_only: bool,
     },
     /// A directory or file of the agent's own; always read-only.

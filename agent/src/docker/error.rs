@@ -1,4 +1,4 @@
-//! What can go wrong with the engine, told apart as far as anybody acts on it.
+//! Errors of the engine, told apart as far as callers act on them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub enum EngineError {
     /// No answer in time.
     #[error("the Docker Engine did not answer within {0:?}")]
     Timeout(Duration),
-    /// The engine said no, in its own words.
+    /// The engine refused, with its own message.
     #[error("{message}")]
     Refused {
         /// HTTP status.
@@ -18,18 +18,18 @@ pub enum EngineError {
         /// The engine's words.
         message: String,
     },
-    /// The engine is away or speaks nonsense.
+    /// The engine is unreachable, or its answer cannot be read.
     #[error("the Docker Engine cannot be used: {0}")]
     Unreachable(#[source] Client),
 }
 
 impl EngineError {
-    /// The thing asked about does not exist.
+    /// The object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: 404, .. })
     }
 
-    /// The name is taken, or another call on the same thing is under way.
+    /// The name is taken, or another call works on the same object.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused { status: 409, .. })
     }
@@ -54,7 +54,7 @@ impl From<Client> for EngineError {
     }
 }
 
-/// Turns "it was not there" and "it was so already" into success.
+/// Turns "does not exist" and "not modified" into success.
 pub(super) fn gone_is_fine(result: Result<(), EngineError>) -> Result<(), EngineError> {
     match result {
         Err(error) if error.is_not_found() || matches!(error, EngineError::Refused { status: 304, .. }) => {

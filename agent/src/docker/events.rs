@@ -1,4 +1,4 @@
-//! The engine's events, as hints that something is worth a look. They may be lost; the list is the truth.
+//! The engine's events, as hints to inspect a container. Events may be lost; the periodic list is the truth.
 
 use std::collections::HashMap;
 
@@ -7,17 +7,15 @@ use futures::{Stream, StreamExt as _};
 
 use super::{Engine, EngineError, labels};
 
-/// Something happened to a container of ours.
+/// A container of this fleet has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint {
-    /// Its project.
     pub project_ref: String,
-    /// Its id.
     pub container: String,
 }
 
 impl Engine {
-    /// Hints from now on; ends when the engine goes away.
+    /// Hints from now on; ends when the engine becomes unreachable.
     pub fn hints(&self) -> impl Stream<Item = Result<Hint, EngineError>> + Send + use<> {
         let filters = HashMap::from([
             ("type", vec!["container".to_owned()]),

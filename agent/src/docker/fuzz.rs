@@ -28,7 +28,8 @@ fn pull_reports() {
         .words(["Downloading ", "Extracting ", "Waiting ", "9223372036854775807 ", "-9223372036854775808 "]);
     text("reports of pulls", &samples, |input| {
         let words: Vec<&str> = input.split(' ').collect();
-        let (mut progress, mut before) = (PullProgress::default(), 0);
+        let mut progress = PullProgress::default();
+        let mut before = 0;
         for report in words.chunks_exact(4) {
             let number = |text: &str| text.parse().unwrap_or(i64::MIN);
             let percent = progress.report(report[0], report[1], number(report[2]), number(report[3]));

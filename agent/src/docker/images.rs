@@ -1,4 +1,4 @@
-//! Images: there already, or pulled with progress.
+//! Images: looked up, or pulled with progress.
 
 use std::time::Duration;
 
@@ -8,33 +8,23 @@ use tokio::time::Instant;
 
 use super::pull_progress::PullProgress;
 use super::{Engine, EngineError};
-use crate::spec::names;
+use supalove_spec::names;
 
-/// Why an image is not there.
+/// Why an image cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
-    /// The registry does not have it, or does not show it.
+    /// The registry does not have the image, or does not show it to us.
     #[error("{0}")]
     NotFound(String),
-    /// Something else, in the engine's words.
+    /// Another failure, in the engine's words.
     #[error("{0}")]
     Failed(String),
-    /// Nothing moved for too long.
+    /// The engine reported no progress for too long.
     #[error("the pull of {image} made no progress for {limit:?}")]
-    Stalled {
-        /// Which image.
-        image: String,
-        /// For how long.
-        limit: Duration,
-    },
-    /// It took too long altogether.
+    Stalled { image: String, limit: Duration },
+    /// The whole pull took too long.
     #[error("the pull of {image} did not end within {limit:?}")]
-    TooLong {
-        /// Which image.
-        image: String,
-        /// The limit.
-        limit: Duration,
-    },
+    TooLong { image: String, limit: Duration },
 }
 
 impl Engine {
@@ -92,7 +82,7 @@ fn failure(image: &str, error: &EngineError) -> PullError {
     }
 }
 
-/// The engine passes the registry's words on; these are the ones of Docker Hub and of the distribution registry.
+/// The engine passes the registry's message on. These are the messages of Docker Hub and of the distribution registry.
 fn says_not_found(message: &str) -> bool {
     [
         "manifest unknown",

@@ -1,18 +1,16 @@
-//! Labels on everything that the agent makes, and the names it gives. Only what carries the fleet's label is ours.
+//! Labels on every object that the agent creates, and the names it gives. Only objects with the fleet's label are ours.
 
 use std::collections::HashMap;
 
 /// Identity of the fleet.
 pub const FLEET: &str = "supalove.fleet";
-/// The project's ref.
 pub const PROJECT: &str = "supalove.project";
-/// The service's name.
 pub const SERVICE: &str = "supalove.service";
-/// Generation that the thing was created for. A container that a later generation leaves as it is keeps its label.
+/// Generation that the object was created for. A container that a later generation does not change keeps its label.
 pub const GENERATION: &str = "supalove.generation";
-/// The node whose agent made a volume.
+/// The node whose agent created a volume.
 pub const NODE: &str = "supalove.node";
-/// Hash over all that a container was created from.
+/// Hash over everything a container was created from.
 pub const SPEC_HASH: &str = "supalove.spec-hash";
 
 /// Labels that networks, volumes and containers share.

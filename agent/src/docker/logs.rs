@@ -1,4 +1,4 @@
-//! Container logs, line by line with their times.
+//! Container logs, line by line, each with its time.
 
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
@@ -13,9 +13,9 @@ pub const LONGEST_LINE: usize = 16 * 1024;
 /// A line of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// When it was written, as far as the engine says.
+    /// When the container wrote it, if the engine knows.
     pub time: Option<DateTime<Utc>>,
-    /// Standard error.
+    /// True for standard error, false for standard output.
     pub stderr: bool,
     /// Without the line end.
     pub text: String,
@@ -39,7 +39,7 @@ impl Engine {
         self.docker.logs(id, Some(options)).map(|output| Ok(log_line(output?)))
     }
 
-    /// The last lines of a container as text, for a failure report; empty if there are none to be had.
+    /// The last lines of a container as text, for a failure report; empty if the engine returns none.
     pub async fn log_tail(&self, id: &str, lines: u32) -> Vec<String> {
         let collect = self
             .log_lines(id, lines, false)

@@ -1,5 +1,5 @@
-//! The only room that talks to the Docker Engine. In: our own types. Out: our own types; no type of the client
-//! library leaves. Every call has a time limit, and few run at once.
+//! The only module that talks to the Docker Engine. In and out: our own types; no type of the client library leaves this
+//! module. Every call has a time limit, and the number of concurrent changes is limited.
 
 mod containers;
 mod create;
@@ -31,10 +31,10 @@ pub use self::networks::{HostNetwork, NetworkPlan, ProjectNetwork};
 pub use self::volumes::{ProjectVolume, VolumeEnsured, VolumeFound, VolumeMaker};
 use crate::config::Times;
 
-/// Changes that may be under way at once: a host that boots must not drown its engine.
+/// Concurrent changes: all projects of a host that boots start at once, and must not overload its engine.
 const CHANGES_AT_ONCE: usize = 16;
 
-/// A Docker Engine, seen through one fleet's eyes: it shows and touches only what carries the fleet's label.
+/// A Docker Engine as one fleet sees it: only objects with the fleet's label are shown and changed.
 #[derive(Debug, Clone)]
 pub struct Engine {
     docker: Docker,
@@ -74,7 +74,6 @@ impl Engine {
         })
     }
 
-    /// Version and directories.
     pub async fn info(&self) -> Result<EngineInfo, EngineError> {
         let info = self.ask(self.docker.info()).await?;
         Ok(EngineInfo {
@@ -97,7 +96,7 @@ impl Engine {
         &self,
         call: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Result<T, EngineError> {
-        // The semaphore is never closed; if it were, going on unlimited is right.
+        // The semaphore is never closed; if it were, calls would go on without a limit.
         let _permit = self.changes.acquire().await.ok();
         limited(self.times.engine_call, call).await
     }

@@ -1,5 +1,5 @@
-//! Project networks, found by label and deleted by id, since names are not unique; and every network of the host, to
-//! see what blocks a slot.
+//! Project networks: found by label and deleted by id, since names are not unique. Also lists every network of the host,
+//! to find those that block a slot.
 
 use std::collections::HashMap;
 
@@ -15,40 +15,34 @@ const BRIDGE_OPTION: &str = "com.docker.network.bridge.name";
 /// A project's network as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkPlan {
-    /// The project.
     pub project_ref: String,
     /// Its /27.
     pub subnet: Ipv4Net,
 }
 
-/// A network of ours that exists.
+/// An existing network of this fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectNetwork {
     /// Engine's id.
     pub id: String,
-    /// Name.
     pub name: String,
-    /// Its project.
     pub project_ref: String,
     /// Bridge on the host.
     pub bridge: String,
-    /// Its network.
     pub subnet: Option<Ipv4Net>,
 }
 
 /// Any network of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNetwork {
-    /// Name.
     pub name: String,
-    /// Its networks.
     pub subnets: Vec<Ipv4Net>,
     /// Carries the fleet's label.
     pub ours: bool,
 }
 
 impl NetworkPlan {
-    /// True if an existing network is what is wanted.
+    /// True if an existing network fits this plan.
     pub fn fits(&self, network: &ProjectNetwork) -> bool {
         network.name == labels::network_name(&self.project_ref)
             && network.bridge == labels::bridge_name(&self.project_ref)

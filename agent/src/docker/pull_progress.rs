@@ -1,4 +1,4 @@
-//! How far a pull is, from the engine's reports per layer. Pure.
+//! The percentage of a pull, computed from the engine's reports per layer.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ pub struct PullProgress {
 }
 
 impl PullProgress {
-    /// Takes one report; returns the percentage, which never falls.
+    /// Adds one report; returns the percentage, which never falls.
     pub fn report(&mut self, layer: &str, status: &str, current: i64, total: i64) -> u32 {
         if let Some(share) = share(status, current, total) {
             let known = self.layers.entry(layer.to_owned()).or_default();

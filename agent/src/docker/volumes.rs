@@ -1,4 +1,4 @@
-//! Named volumes. They are removed by nothing but an explicit removal of the project with its volumes.
+//! Named volumes. Only an explicit removal of the project with its volumes removes them.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,13 +12,11 @@ use super::{Engine, EngineError, labels};
 /// A volume of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectVolume {
-    /// Full name.
     pub name: String,
-    /// Its project.
     pub project_ref: String,
 }
 
-/// Who makes a volume, and for which generation. Written on it, for ever.
+/// Who creates a volume, and for which generation. Written on it as labels, which never change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeMaker {
     /// Short form of the node's id.
@@ -27,12 +25,12 @@ pub struct VolumeMaker {
     pub generation: u64,
 }
 
-/// A volume looked at.
+/// A volume as the engine describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeFound {
     /// Where it lies on the host.
     pub dir: PathBuf,
-    /// The node that made it; empty if nobody wrote it down.
+    /// The node that created it; empty if the label is missing.
     pub node: String,
     /// The generation that it was made for.
     pub generation: Option<u64>,
@@ -41,11 +39,9 @@ pub struct VolumeFound {
 /// What lies under a volume's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VolumeEnsured {
-    /// The project's volume.
     Ours,
-    /// One without any label, in this directory: an engine that runs out of disk makes them while it fails.
+    /// A volume without any label, in this directory: an engine that runs out of disk leaves such volumes behind.
     Bare(PathBuf),
-    /// Somebody else's.
     Foreign,
 }
 
@@ -76,7 +72,7 @@ impl Engine {
             .collect())
     }
 
-    /// Looks at one volume; none if it does not exist.
+    /// Describes one volume; none if it does not exist.
     pub async fn volume(&self, name: &str) -> Result<Option<VolumeFound>, EngineError> {
         match self.ask(self.docker.inspect_volume(name)).await {
             Ok(mut found) => Ok(Some(VolumeFound {
@@ -89,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// Makes sure that a volume exists, given by its full name.
+    /// Makes sure that a volume of this full name exists.
     pub async fn ensure_volume(
         &self,
         project_ref: &str,
@@ -102,7 +98,7 @@ impl Engine {
         marks.insert(labels::GENERATION.to_owned(), maker.generation.to_string());
         let request =
             VolumeCreateRequest { name: Some(name), labels: Some(marks), ..VolumeCreateRequest::default() };
-        // The engine returns an existing volume of that name as it is.
+        // If a volume of that name exists, the engine returns it unchanged.
         let found = self.change(self.docker.create_volume(request)).await?;
         if ours.iter().all(|(name, value)| found.labels.get(name) == Some(value)) {
             return Ok(VolumeEnsured::Ours);
@@ -114,7 +110,7 @@ impl Engine {
         })
     }
 
-    /// Removes a volume for ever.
+    /// Removes a volume and its data.
     pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         gone_is_fine(self.change(self.docker.remove_volume(name, None::<RemoveVolumeOptions>)).await)
     }

@@ -1,4 +1,4 @@
-//! What is in use on the host, read from /proc and the engine, without what is this fleet's own.
+//! Ports and networks in use on the host, read from /proc and the engine, without those of this fleet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +13,7 @@ use crate::host::disk_shortage;
 /// State of a listening socket in /proc/net/tcp.
 const LISTEN: &str = "0A";
 
-/// Everything that others hold.
+/// Everything that others use.
 pub async fn taken(engine: &Engine) -> Result<Taken, EngineError> {
     let containers = engine.containers().await?;
     let own_ports: BTreeSet<u16> =
@@ -52,7 +52,8 @@ fn engine_networks(networks: &[HostNetwork]) -> impl Iterator<Item = Held> {
 fn listening(table: &str) -> impl Iterator<Item = u16> {
     table.lines().skip(1).filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        let (local, state) = (fields.next()?, fields.nth(1)?);
+        let local = fields.next()?;
+        let state = fields.nth(1)?;
         let (_, port) = local.rsplit_once(':')?;
         (state == LISTEN).then(|| u16::from_str_radix(port, 16).ok())?
     })

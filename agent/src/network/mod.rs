@@ -1,4 +1,5 @@
-//! The host's network around the projects: rules that close each project in, and what of the host is taken.
+//! The host's network around the projects: packet rules that isolate each project, and the ports and networks that others
+//! use.
 
 mod host;
 mod nft;

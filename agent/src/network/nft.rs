@@ -12,24 +12,23 @@ const PROGRAM: &str = "nft";
 /// Why the packet filter could not be set.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NftError {
-    /// Not installed.
     #[error("the program `nft` is missing: install the package `nftables`")]
     Missing,
-    /// It said no, in its own words.
+    /// It refused, with its own message.
     #[error("nft failed: {0}")]
     Refused(String),
     /// It did not end.
     #[error("nft did not end within {0:?}")]
     Timeout(Duration),
     /// It could not be run.
-    #[error("nft could not be run: {0}")]
+    #[error("cannot run nft: {0}")]
     Run(String),
-    /// The task that owns the packet filter is gone.
+    /// The task that owns the packet rules has ended.
     #[error("the agent is stopping")]
     Stopping,
 }
 
-/// The program's version; errs if it is not there.
+/// The program's version; errs if it is not installed.
 pub async fn version(limit: Duration) -> Result<String, NftError> {
     run(&["--version"], None, limit).await
 }
@@ -39,7 +38,7 @@ pub async fn load(script: &str, limit: Duration) -> Result<(), NftError> {
     run(&["-f", "-"], Some(script), limit).await.map(drop)
 }
 
-/// The table as the kernel has it; none if it has none of that name.
+/// The table as the kernel lists it; none if it does not exist.
 pub async fn list(table: &str, limit: Duration) -> Result<Option<String>, NftError> {
     match run(&["list", "table", "inet", table], None, limit).await {
         Ok(listing) => Ok(Some(listing)),
@@ -69,7 +68,7 @@ async fn spawn(arguments: &[&str], input: Option<&str>) -> io::Result<Output> {
         .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // A run that is given up must not go on by itself.
+        // A run whose caller gave up must not go on.
         .kill_on_drop(true)
         .spawn()?;
     if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {

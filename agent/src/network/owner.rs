@@ -1,9 +1,10 @@
 //! The one task that writes the node's packet rules. In: which projects are present. Out: rules that are loaded before
-//! the answer, and put back when somebody took them away.
+//! the caller gets its answer, and loaded again when another program has removed them.
 
 use std::collections::BTreeSet;
 
 use ipnet::Ipv4Net;
+use supalove_tasks::Tasks;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
@@ -11,7 +12,7 @@ use super::nft::{self, NftError};
 use super::rules;
 use crate::config::Times;
 
-/// Asks the owner; cheap to clone.
+/// Sends orders to the owner; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Rules(mpsc::Sender<Order>);
 
@@ -28,8 +29,9 @@ enum Change {
 }
 
 impl Rules {
-    /// Starts the owner with the projects that are present already, and loads their rules.
+    /// Loads the rules of the projects that are present already, and starts the owner.
     pub async fn start(
+        tasks: &Tasks,
         node_short: &str,
         range: Ipv4Net,
         present: BTreeSet<String>,
@@ -39,16 +41,16 @@ impl Rules {
         let (orders, inbox) = mpsc::channel(256);
         let mut owner = Owner { table: rules::table_name(node_short), range, present, loaded: None, times };
         owner.load().await?;
-        tokio::spawn(owner.run(inbox));
+        tasks.job("packet rules", owner.run(inbox));
         Ok(Self(orders))
     }
 
-    /// Returns once the project's bridge is closed in.
+    /// Returns once the project's bridge is isolated.
     pub async fn close(&self, project_ref: &str) -> Result<(), NftError> {
         self.order(Change::Close(project_ref.to_owned())).await
     }
 
-    /// Returns once nothing of the project is left in the rules.
+    /// Returns once the rules no longer name the project.
     pub async fn drop_project(&self, project_ref: &str) -> Result<(), NftError> {
         self.order(Change::Drop(project_ref.to_owned())).await
     }
@@ -64,7 +66,7 @@ struct Owner {
     table: String,
     range: Ipv4Net,
     present: BTreeSet<String>,
-    /// The kernel's listing right after the last load: what a later listing must equal. None = to be loaded.
+    /// The kernel's listing right after the last load, which a later listing must equal. None = the rules must be loaded.
     loaded: Option<String>,
     times: Times,
 }
@@ -76,7 +78,7 @@ impl Owner {
         let mut orders = Vec::new();
         loop {
             tokio::select! {
-                // Several orders that wait are served by one load.
+                // One load serves all waiting orders.
                 received = inbox.recv_many(&mut orders, 256) => match received {
                     0 => return,
                     _ => self.serve(orders.drain(..)).await,
@@ -98,7 +100,7 @@ impl Owner {
         }
         let result = if changed { self.load().await } else { Ok(()) };
         for done in waiting {
-            // Who asked may have been cancelled; the rules stand all the same.
+            // The caller may have been cancelled; the rules are loaded all the same.
             let _ = done.send(result.clone());
         }
     }
@@ -123,10 +125,10 @@ impl Owner {
                 table = self.table,
                 "packet rules were changed or are missing, loading them again"
             ),
-            Err(error) => tracing::warn!(table = self.table, %error, "packet rules cannot be checked"),
+            Err(error) => tracing::warn!(table = self.table, %error, "cannot check the packet rules"),
         }
         if let Err(error) = self.load().await {
-            tracing::error!(table = self.table, %error, "packet rules cannot be loaded; projects may be open");
+            tracing::error!(table = self.table, %error, "cannot load the packet rules; projects may be reachable from outside");
         }
     }
 }

@@ -1,17 +1,17 @@
-//! The packet rules of all projects of this node, rendered whole. Pure: in a set of refs, out text for `nft -f -`.
+//! The packet rules of all projects of this node as one script. In: a set of refs. Out: text for `nft -f -`. No I/O.
 //!
 //! A project's containers may talk to each other and to the outside. They may not reach link-local addresses (where
 //! clouds keep host credentials), the host's own ports, other projects' networks, or other projects' published ports.
-//! The chains run before Docker's own; an accept here still leaves Docker its say, a drop is final.
+//! The chains run before Docker's own: after an accept here Docker can still drop the packet; a drop here is final.
 //!
-//! A packet to another project's published port is rewritten to that project's container before the forward hook sees
-//! it, or ends at the host's own proxy process in the input hook: both ways meet a drop.
+//! A packet to another project's published port is rewritten to that project's container before the forward hook
+//! sees it, or ends at the host's proxy process in the input hook. Both ways end in a drop.
 //!
-//! From outside, a project is entered through its published ports alone. Docker would also let in what a neighbour
-//! routes to a container's own address, whatever address of the host the port is bound to, loopback included.
+//! From outside, a project is reachable through its published ports only. Docker alone would also accept what a neighbour
+//! host routes to a container's own address, even if the port is bound to loopback.
 //!
-//! Of connections, only the answers to those that others opened to a project pass without a look: a project that opened
-//! one while somebody had taken the rules away (a reloaded host firewall) must not keep it.
+//! Established connections pass without a check only if the other side opened them. A project that opened a connection
+//! while the rules were missing (a reloaded host firewall) must not keep it.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

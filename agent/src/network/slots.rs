@@ -1,28 +1,27 @@
-//! Which slots others block: their ports are listened on, or their network overlaps a route or network that is not
-//! ours. The decision is pure; reading /proc is beside it.
+//! Which slots are blocked: another process listens on their ports, or their network overlaps a foreign route or network.
+//! No I/O; `host` reads /proc.
 
 use std::collections::BTreeMap;
 
 use ipnet::Ipv4Net;
 use supalove_proto::node::v1::BlockedSlot;
+use supalove_spec::slots::PORTS_PER_SLOT;
 
-use crate::config::{HostSettings, PORTS_PER_SLOT};
+use crate::config::HostSettings;
 
-/// An address range that somebody else uses.
+/// An address range that another network or route uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// The range.
     pub network: Ipv4Net,
     /// Who, for people: "route 10.213.0.0/24 dev eth1".
     pub holder: String,
 }
 
-/// What others hold on the host.
+/// What others use on the host.
 #[derive(Debug, Clone, Default)]
 pub struct Taken {
-    /// Ports, each with who holds it.
+    /// Ports, each with who uses it.
     pub ports: BTreeMap<u16, String>,
-    /// Address ranges.
     pub networks: Vec<Held>,
     /// Why the host has no room for any new project.
     pub no_room: Option<String>,
@@ -30,19 +29,19 @@ pub struct Taken {
 
 /// The blocked slots, each with its first reason.
 pub fn blocked(host: &HostSettings, taken: &Taken) -> Vec<BlockedSlot> {
-    (0..host.slots)
+    (0..host.slots.slots())
         .filter_map(|slot| reason(host, taken, slot).map(|reason| BlockedSlot { slot, reason }))
         .collect()
 }
 
 fn reason(host: &HostSettings, taken: &Taken, slot: u32) -> Option<String> {
-    let (Some(first), Some(network)) = (host.slot_ports(slot), host.slot_network(slot)) else {
+    let (Some(first), Some(network)) = (host.slots.first_port(slot), host.slots.network(slot)) else {
         return Some("outside the host's ports or network range".into());
     };
     if taken.no_room.is_some() {
         return taken.no_room.clone();
     }
-    let last = first.saturating_add(u16::try_from(PORTS_PER_SLOT - 1).unwrap_or_default());
+    let last = first.saturating_add(PORTS_PER_SLOT - 1);
     if let Some((port, holder)) = taken.ports.range(first..=last).next() {
         return Some(format!("port {port} is {holder}"));
     }
@@ -63,9 +62,7 @@ mod tests {
             state_dir: "/s".into(),
             publish_address: [127, 0, 0, 1].into(),
             advertise_address: None,
-            port_base: 5500,
-            slots: 16,
-            network_range: "10.213.0.0/16".parse().unwrap(),
+            slots: supalove_spec::SlotLayout::new(5500, "10.213.0.0/16".parse().unwrap(), 16).unwrap(),
         }
     }
 

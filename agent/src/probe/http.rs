@@ -16,9 +16,16 @@ pub(super) async fn get(stream: TcpStream, target: SocketAddr, probe: &HttpProbe
         .await
         .map_err(|error| NotReady::Answer(error.to_string()))?;
     let request = request(target, probe).map_err(|error| NotReady::Answer(error.to_string()))?;
-    // The task ends when `sender` is dropped, here or by the time limit.
-    tokio::spawn(connection);
-    match sender.send_request(request).await {
+    let driving = async {
+        // An error of the connection is also the request's.
+        let _ = connection.await;
+        std::future::pending::<()>().await;
+    };
+    let answer = tokio::select! {
+        answer = sender.send_request(request) => answer,
+        () = driving => unreachable!("it is pending for ever"),
+    };
+    match answer {
         Ok(answer) if answer.status() == StatusCode::OK => Ok(()),
         Ok(answer) => Err(NotReady::Answer(format!("GET {} answered {}", path(probe), answer.status()))),
         Err(error) => Err(NotReady::Answer(error.to_string())),

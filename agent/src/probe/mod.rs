@@ -1,5 +1,5 @@
-//! Asking a service whether it is ready, by dialling its container's address as a client would. In: the spec's probe.
-//! Out: ready, or why not, in words without secrets.
+//! Probes a service at its container's address, as a client would. In: the spec's probe. Out: ready, or the reason why not,
+//! without secrets.
 
 mod http;
 mod postgres;
@@ -25,10 +25,10 @@ pub enum NotReady {
         /// What the system said.
         reason: String,
     },
-    /// It answers, but not as it should.
+    /// The service answers, but not as the probe expects.
     #[error("{0}")]
     Answer(String),
-    /// It answers in its container, but its port on the host is lost.
+    /// The service answers in its container, but its published port does not.
     #[error("published port {address} does not answer: {reason}")]
     Published {
         /// On the host, as it was bound.
@@ -39,13 +39,12 @@ pub enum NotReady {
 }
 
 impl NotReady {
-    /// Other services of the project reach it all the same.
+    /// True if other services of the project still reach it.
     pub fn is_outside_only(&self) -> bool {
         matches!(self, Self::Published { .. })
     }
 }
 
-/// One try.
 pub async fn check(probe: &Probe, address: Ipv4Addr) -> Result<(), NotReady> {
     let limit = Duration::from_millis(probe.timeout_ms.into());
     match tokio::time::timeout(limit, dial_and_ask(probe, address)).await {
@@ -70,7 +69,7 @@ async fn dial_and_ask(probe: &Probe, address: Ipv4Addr) -> Result<(), NotReady> 
 }
 
 fn socket(address: Ipv4Addr, port: u32) -> Result<SocketAddr, NotReady> {
-    let port = u16::try_from(port).map_err(|_| NotReady::Answer("the spec's port is none".into()))?;
+    let port = u16::try_from(port).map_err(|_| NotReady::Answer("the spec's port is not a port".into()))?;
     Ok(SocketAddr::new(IpAddr::V4(address), port))
 }
 

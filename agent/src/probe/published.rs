@@ -1,5 +1,5 @@
-//! Whether a service is still reached by its ports on the host. The engine can lose them while the container runs on:
-//! its proxy dies with it, and rules of others can go wrong. A probe of the container's own address does not see that.
+//! Whether a service is still reachable through its published ports. The engine can lose them while the container runs on:
+//! its proxy dies with it, and other programs change packet rules. A probe of the container's own address does not see that.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use super::NotReady;
 use crate::docker::PortPlan;
 
-/// Dials every published port; the first that does not answer is told. `bridge` is the host's address on the
-/// container's network.
+/// Dials every published port; errs with the first that does not answer. `bridge` is the host's address on the container's
+/// network.
 pub async fn check(ports: &[PortPlan], bridge: Option<Ipv4Addr>, limit: Duration) -> Result<(), NotReady> {
     for port in ports {
         let dialled = timeout(limit, TcpStream::connect(target(port, bridge))).await;
@@ -25,8 +25,8 @@ pub async fn check(ports: &[PortPlan], bridge: Option<Ipv4Addr>, limit: Duration
     Ok(())
 }
 
-/// Where to dial. Of a port on all addresses, the one on the bridge goes the way of those who come from outside: loopback
-/// has rules of its own.
+/// The address to dial. For a port bound to all addresses this is the bridge's: packets take the same way as those from
+/// outside, while loopback has rules of its own.
 fn target(port: &PortPlan, bridge: Option<Ipv4Addr>) -> SocketAddr {
     let address = match port.host_ip {
         IpAddr::V4(any) if any.is_unspecified() => IpAddr::V4(bridge.unwrap_or(Ipv4Addr::LOCALHOST)),

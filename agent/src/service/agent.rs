@@ -1,4 +1,4 @@
-//! `NodeAgentService`: control.
+//! `NodeAgentService`: the calls of the control session.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use supalove_proto::node::v1::{
     InventoryRequest, InventoryResponse, OpenBulkRequest, OpenBulkResponse, RemoveStackRequest,
     RemoveStackResponse, SetTrustRequest, SetTrustResponse, WatchStateRequest, WatchStateResponse,
 };
+use supalove_spec::{Liveness, names};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::error::{check_epoch, invalid, invalid_field, precondition, stale_epoch};
+use super::error::{check_epoch, failed_precondition, invalid, invalid_field, stale_epoch};
 use super::{inventory, watch};
+use crate::admission::validate;
 use crate::bulk::Bulk;
+use crate::goodbye::Goodbye;
 use crate::host;
 use crate::network::{self, Taken};
 use crate::node::Node;
-use crate::renewal;
-use crate::spec::{names, validate};
-use crate::standing::Farewell;
 use crate::status::SessionStatus;
 
-/// What this agent can do beyond the protocol version.
+/// Capabilities of this agent beyond the protocol version.
 const CAPABILITIES: [&str; 3] = ["set_trust", "tail_logs", "tunnel"];
 
 /// The service on one session.
@@ -39,17 +39,16 @@ pub struct NodeAgent {
 }
 
 impl NodeAgent {
-    /// Serves one session.
     pub fn new(node: Arc<Node>, bulk: Arc<Bulk>, local: IpAddr) -> Self {
         Self { node, bulk, local }
     }
 
     fn check_caller(&self, hello: &HelloRequest) -> Result<(), Status> {
         if hello.fleet_id != self.node.identity.get().fleet_id {
-            return Err(precondition("FOREIGN_FLEET", "this node belongs to another fleet"));
+            return Err(failed_precondition("FOREIGN_FLEET", "this node belongs to another fleet"));
         }
         if !(hello.protocol_min..=hello.protocol_max).contains(&NODE_PROTOCOL) {
-            return Err(precondition(
+            return Err(failed_precondition(
                 "PROTOCOL_MISMATCH",
                 format!("this agent speaks protocol {NODE_PROTOCOL}; update the older of the two"),
             ));
@@ -57,7 +56,7 @@ impl NodeAgent {
         Ok(())
     }
 
-    /// What was set; else the address that ports bind to; else the one the controller sees us under.
+    /// The address that was set; else the one that ports bind to; else our own on the session's connection.
     fn advertise_address(&self) -> String {
         let host = &self.node.host;
         let found = || {
@@ -74,18 +73,21 @@ impl NodeAgentService for NodeAgent {
         let hello = request.into_inner();
         self.check_caller(&hello)?;
         let node = &self.node;
-        // A node whose engine is away is still there to be told so.
+        // An engine that is away does not keep the node from its session.
         let taken = node.taken().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "what the host's ports and networks are used for is not known");
+            tracing::warn!(%error, "cannot list the ports and networks in use on this host");
             Taken::default()
         });
         if !node.epochs.raise(hello.epoch) {
             return Err(stale_epoch(hello.epoch, node.epochs.newest()));
         }
         failpoint!("agent.session.greeted");
+        if let Some(told) = Liveness::from_hello(hello.heartbeat_ms, hello.silent_after_ms) {
+            node.liveness.send_replace(told);
+        }
         let epoch = hello.epoch;
-        tracing::info!(epoch, controller = hello.controller_version, "session with the controller");
-        let trusted_ca_sha256 = renewal::learn(node, &hello.trust.unwrap_or_default()).await;
+        tracing::info!(epoch, controller = hello.controller_version, "session began");
+        let trusted_ca_sha256 = node.certificate.learn_roots(&hello.trust.unwrap_or_default()).await;
         node.status.set(SessionStatus::Connected { since: Utc::now(), epoch });
         Ok(Response::new(HelloResponse {
             protocol_min: NODE_PROTOCOL,
@@ -97,9 +99,9 @@ impl NodeAgentService for NodeAgent {
             boot_id: node.boot_id.clone(),
             agent_run_id: node.run_id.clone(),
             advertise_address: self.advertise_address(),
-            port_base: node.host.port_base.into(),
-            slots: node.host.slots,
-            network_range: node.host.network_range.to_string(),
+            port_base: node.host.slots.port_base().into(),
+            slots: node.host.slots.slots(),
+            network_range: node.host.slots.network_range().to_string(),
             blocked_slots: network::blocked(&node.host, &taken),
             hostname: host::hostname(),
             trusted_ca_sha256,
@@ -112,8 +114,9 @@ impl NodeAgentService for NodeAgent {
     ) -> Result<Response<ApplyStackResponse>, Status> {
         check_epoch(&self.node.epochs, &request)?;
         let desired = request.into_inner();
-        validate(&desired, &self.node.host).map_err(|violations| invalid(&violations))?;
-        let (project, generation) = (desired.project_ref.clone(), desired.generation);
+        validate(&desired, &self.node.host).map_err(invalid)?;
+        let project = desired.project_ref.clone();
+        let generation = desired.generation;
         let changed = self.node.supervisor.apply(desired).await?;
         tracing::info!(project, generation, changed, "desired state stored");
         Ok(Response::new(ApplyStackResponse { changed }))
@@ -169,16 +172,16 @@ impl NodeAgentService for NodeAgent {
     ) -> Result<Response<SetTrustResponse>, Status> {
         check_epoch(&self.node.epochs, &request)?;
         let trust = request.into_inner().trust.unwrap_or_default();
-        let trusted_ca_sha256 = renewal::learn(&self.node, &trust).await;
+        let trusted_ca_sha256 = self.node.certificate.learn_roots(&trust).await;
         Ok(Response::new(SetTrustResponse { trusted_ca_sha256 }))
     }
 
-    /// No epoch is asked for: whoever is sent away may never have had one.
+    /// No epoch is required: an agent that is sent away may never have had one.
     async fn goodbye(&self, request: Request<GoodbyeRequest>) -> Result<Response<GoodbyeResponse>, Status> {
         let goodbye = request.into_inner();
-        tracing::warn!(reason = ?goodbye.reason(), message = goodbye.message, "the controller ends the session");
-        if let Some(farewell) = Farewell::of(&goodbye) {
-            self.node.standing.set(farewell);
+        tracing::warn!(reason = ?goodbye.reason(), message = goodbye.message, "session ends: the controller says goodbye");
+        if let Some(goodbye) = Goodbye::from_call(&goodbye) {
+            self.node.last_goodbye.set(goodbye);
         }
         Ok(Response::new(GoodbyeResponse {}))
     }

@@ -8,7 +8,7 @@ use supalove_proto::node::v1::{TailLogsRequest, TunnelOpen, TunnelRequest, Tunne
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::error::{invalid_field, not_found, precondition};
+use super::error::{failed_precondition, invalid_field, not_found};
 use crate::logs::{self, LogStream};
 use crate::node::Node;
 use crate::tunnel;
@@ -20,7 +20,6 @@ pub struct NodeBulk {
 }
 
 impl NodeBulk {
-    /// Serves one connection.
     pub fn new(node: Arc<Node>) -> Self {
         Self { node }
     }
@@ -33,11 +32,13 @@ impl NodeBulk {
             .and_then(|record| record.spec())
             .is_some_and(|spec| spec.services.iter().any(|known| known.name == service));
         if !named {
-            return Err(not_found("no such service on this node"));
+            return Err(not_found("this node has no such service"));
         }
         let containers = self.node.engine().project_containers(project_ref).await?;
         let found = containers.into_iter().find(|container| container.service == service);
-        found.map(|container| container.id).ok_or_else(|| not_found("the service has no container now"))
+        found
+            .map(|container| container.id)
+            .ok_or_else(|| not_found("the service has no container at the moment"))
     }
 
     async fn open(&self, open: &TunnelOpen) -> Result<tokio::net::TcpStream, Status> {
@@ -46,8 +47,8 @@ impl NodeBulk {
         let container = self.container(&open.project_ref, &open.service).await?;
         let inspected = self.node.engine().inspect(&container).await?;
         let address = inspected.filter(|found| found.running).and_then(|found| found.address);
-        let address =
-            address.ok_or_else(|| precondition("SERVICE_NOT_RUNNING", "the service does not run now"))?;
+        let address = address
+            .ok_or_else(|| failed_precondition("SERVICE_NOT_RUNNING", "the service is not running"))?;
         tunnel::dial(address, port, self.node.times.tunnel_dial).await
     }
 }
@@ -80,6 +81,6 @@ impl NodeBulkService for NodeBulk {
             return Err(invalid_field("open", "must be the first message"));
         };
         let stream = self.open(&open).await?;
-        Ok(Response::new(tunnel::start(stream, incoming)))
+        Ok(Response::new(tunnel::start(&self.node.tasks, stream, incoming)))
     }
 }

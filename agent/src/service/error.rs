@@ -1,42 +1,25 @@
 //! Our errors → gRPC statuses with `google.rpc` details and a stable reason.
 
+use supalove_net::status::{self, with_reason};
+pub use supalove_net::status::{failed_precondition, invalid_field};
 use supalove_proto::EPOCH_KEY;
 use tonic::{Code, Request, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::FieldViolation;
 
+use crate::admission::Violation;
 use crate::docker::EngineError;
 use crate::node::Epochs;
-use crate::spec::Violation;
 use crate::stack::SuperviseError;
 
-/// `ErrorInfo.domain` of every error.
-const DOMAIN: &str = "supalove";
-
-/// A refusal with a stable reason.
-pub fn precondition(reason: &str, message: impl Into<String>) -> Status {
-    with_reason(Code::FailedPrecondition, reason, message)
-}
-
-/// Something does not exist.
+/// A call for something that does not exist.
 pub fn not_found(message: impl Into<String>) -> Status {
     with_reason(Code::NotFound, "NOT_FOUND", message)
 }
 
-/// One wrong field.
-pub fn invalid_field(field: &str, description: &str) -> Status {
-    invalid(&[Violation { field: field.to_owned(), description: description.to_owned() }])
-}
-
-/// Wrong fields.
-pub fn invalid(violations: &[Violation]) -> Status {
-    let mut details = ErrorDetails::new();
-    details.set_error_info("INVALID_ARGUMENT", DOMAIN, [] as [(String, String); 0]);
-    for violation in violations {
-        details.add_bad_request_violation(&violation.field, &violation.description);
-    }
-    let summary: Vec<String> =
-        violations.iter().map(|violation| format!("{} {}", violation.field, violation.description)).collect();
-    Status::with_error_details(Code::InvalidArgument, summary.join("; "), details)
+/// A refusal that names each wrong field.
+pub fn invalid(violations: Vec<Violation>) -> Status {
+    let fields = violations.into_iter().map(|wrong| FieldViolation::new(wrong.field, wrong.description));
+    status::invalid(fields.collect())
 }
 
 /// Errs unless the call carries the newest session's epoch.
@@ -56,9 +39,9 @@ pub fn check_epoch<T>(epochs: &Epochs, request: &Request<T>) -> Result<u64, Stat
 /// The refusal of an older session, or of one that has not said Hello.
 pub fn stale_epoch(epoch: u64, newest: u64) -> Status {
     if epoch > newest {
-        precondition("HELLO_FIRST", format!("epoch {epoch} has not said Hello"))
+        failed_precondition("HELLO_FIRST", format!("epoch {epoch} has not said Hello"))
     } else {
-        precondition(
+        failed_precondition(
             "STALE_EPOCH",
             format!("epoch {epoch} is older than {newest}: a newer session has begun"),
         )
@@ -69,8 +52,8 @@ impl From<SuperviseError> for Status {
     fn from(error: SuperviseError) -> Self {
         let message = error.to_string();
         match error {
-            SuperviseError::Refused(refused) => precondition(refused.reason(), message),
-            SuperviseError::SlotTaken { .. } => precondition("SLOT_TAKEN", message),
+            SuperviseError::Refused(refused) => failed_precondition(refused.reason(), message),
+            SuperviseError::SlotTaken { .. } => failed_precondition("SLOT_TAKEN", message),
             SuperviseError::Store(_) => with_reason(Code::Internal, "STORE_FAILED", message),
         }
     }
@@ -82,13 +65,10 @@ impl From<EngineError> for Status {
     }
 }
 
-fn with_reason(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    let details = ErrorDetails::with_error_info(reason, DOMAIN, [] as [(String, String); 0]);
-    Status::with_error_details(code, message, details)
-}
-
 #[cfg(test)]
 mod tests {
+    use tonic_types::StatusExt as _;
+
     use super::*;
     use crate::state::Refused;
 
@@ -99,7 +79,7 @@ mod tests {
     }
 
     fn reason(status: &Status) -> String {
-        status.get_details_error_info().unwrap().reason
+        status::reason(status).unwrap()
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Everything of this fleet that is on the host, by project, whether a record explains it or not.
+//! Lists everything of this fleet on the host, by project, with or without a record.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use crate::docker::EngineError;
 use crate::network;
 use crate::node::Node;
 
-/// An engine that is away or slow is told as UNAVAILABLE, in time for the caller to read it.
+/// An unreachable or slow engine is reported as UNAVAILABLE before the caller's deadline.
 pub(super) async fn take(node: &Node) -> Result<InventoryResponse, Status> {
-    let limit = node.times.inventory;
+    let limit = node.times.protocol.inventory_answer;
     match tokio::time::timeout(limit, look(node)).await {
         Ok(found) => Ok(found?),
         Err(_) => Err(EngineError::Timeout(limit).into()),

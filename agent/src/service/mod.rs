@@ -1,4 +1,4 @@
-//! The gRPC services that the agent serves on connections it has dialled. Handlers check, call one room, and answer.
+//! The gRPC services that the agent serves on connections it has dialled. Handlers check, call one module, and answer.
 
 mod agent;
 mod bulk;

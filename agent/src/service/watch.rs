@@ -1,4 +1,4 @@
-//! `WatchState`: every project once, the marker, then what changes. A slow reader misses progress, never a state.
+//! `WatchState`: every project once, the end of the snapshot, then changes. A slow reader misses progress, never a state.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::error::stale_epoch;
 use crate::node::Node;
 use crate::reports::{News, Subscription};
 
-/// Reports on their way to one reader.
+/// Reports that are queued for one reader.
 const ON_THE_WAY: usize = 64;
 
 type Sender = mpsc::Sender<Result<WatchStateResponse, Status>>;
@@ -24,7 +24,8 @@ struct Gone;
 /// Starts a stream for one session.
 pub fn start(node: Arc<Node>, epoch: u64) -> ReceiverStream<Result<WatchStateResponse, Status>> {
     let (out, reader) = mpsc::channel(ON_THE_WAY);
-    tokio::spawn(async move {
+    let tasks = node.tasks.clone();
+    tasks.connection("watch of states", async move {
         tokio::select! {
             _ = feed(node.reports.subscribe(), &out) => {}
             () = out.closed() => {}

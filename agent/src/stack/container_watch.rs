@@ -1,5 +1,5 @@
-//! Notices that something may have happened to one container: by an event, or because a full list does not show it
-//! running. It only raises a suspicion; looking is left to the caller.
+//! Notices that one container may have changed: by an event, or because a full list does not show it running. It only
+//! raises a suspicion; the caller inspects the container.
 
 use std::sync::Arc;
 
@@ -8,7 +8,6 @@ use tokio::sync::{broadcast, watch};
 use super::context::{Project, Truth};
 use crate::docker::Hint;
 
-/// Watches one container.
 #[derive(Debug)]
 pub struct ContainerWatch {
     project_ref: Arc<str>,
@@ -37,12 +36,12 @@ impl ContainerWatch {
         std::mem::take(&mut self.suspicious)
     }
 
-    /// Asks for another look.
+    /// Raises a suspicion.
     pub fn suspect(&mut self) {
         self.suspicious = true;
     }
 
-    /// Returns when there is a suspicion. Waiting may be cut off at any time.
+    /// Returns when there is a suspicion. Can be cancelled at any time.
     pub async fn changed(&mut self) {
         loop {
             let suspicious = tokio::select! {

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use supalove_tasks::Tasks;
 use tokio::sync::{RwLock, RwLockWriteGuard, broadcast, watch};
 
-use super::failure::Failure;
+use super::failure::StepFailure;
 use super::view::View;
 use crate::config::{HostSettings, Times};
 use crate::docker::{Container, Engine, Hint};
@@ -16,17 +17,13 @@ use crate::state::Store;
 /// What all projects share.
 #[derive(Debug)]
 pub struct Shared {
+    pub tasks: Tasks,
     /// Which node this is: the short form of its id.
     pub node: Arc<str>,
-    /// The host's settings.
     pub host: HostSettings,
-    /// All times.
     pub times: Times,
-    /// The Docker Engine.
     pub engine: Engine,
-    /// The packet rules.
     pub rules: Rules,
-    /// The records.
     pub store: Store,
     /// The last full list of containers, by project: the truth, every now and then.
     pub truth: watch::Receiver<Arc<Truth>>,
@@ -35,10 +32,8 @@ pub struct Shared {
 /// Every container of the fleet at one moment, by project.
 pub type Truth = HashMap<String, Vec<Container>>;
 
-/// One project.
 #[derive(Debug, Clone)]
 pub struct Project {
-    /// Its ref.
     #[expect(clippy::struct_field_names, reason = "the name that the wire has for it")]
     pub project_ref: Arc<str>,
     /// What all projects share.
@@ -47,12 +42,11 @@ pub struct Project {
     pub view: Arc<View>,
     /// Events about its containers.
     pub hints: broadcast::Sender<Hint>,
-    /// Work that makes something.
-    pub making: Making,
+    /// Operations that run to completion.
+    pub in_flight: InFlight,
 }
 
 impl Project {
-    /// The engine.
     pub fn engine(&self) -> &Engine {
         &self.shared.engine
     }
@@ -63,37 +57,45 @@ impl Project {
     }
 }
 
-/// Work under way that makes something. Engine and file system end what was begun even if nobody waits any more; so this
-/// goes on, too, when the project's task drops it for newer desired state, and who takes away can wait for it.
-#[derive(Debug, Clone, Default)]
-pub struct Making(Arc<RwLock<()>>);
+/// Operations that run to completion even if cancelled. Engine and file system end what was begun though nobody waits for
+/// it any more; so the operation goes on when the project's task drops it for newer desired state, and teardown waits for
+/// it.
+#[derive(Debug, Clone)]
+pub struct InFlight {
+    tasks: Tasks,
+    running: Arc<RwLock<()>>,
+}
 
-impl Making {
-    /// Work that goes on though its caller may not.
-    pub async fn uncut<T, E>(
+impl InFlight {
+    pub fn new(tasks: Tasks) -> Self {
+        Self { tasks, running: Arc::default() }
+    }
+
+    /// Runs an operation to completion, even if its caller gives up.
+    pub async fn run_to_completion<T, E>(
         &self,
-        call: impl Future<Output = Result<T, E>> + Send + 'static,
-    ) -> Result<T, Failure>
+        operation: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, StepFailure>
     where
         T: Send + 'static,
         E: Send + 'static,
-        Failure: From<E>,
+        StepFailure: From<E>,
     {
-        let making = self.0.clone().read_owned().await;
-        let called = tokio::spawn(async move {
-            let result = call.await;
-            drop(making);
+        let running = self.running.clone().read_owned().await;
+        let task = self.tasks.operation("operation of a project", async move {
+            let result = operation.await;
+            drop(running);
             result
         });
-        match called.await {
-            Ok(result) => result.map_err(Failure::from),
-            Err(error) => Err(Failure::new("ENGINE_ERROR", error.to_string())),
+        match task.await {
+            Ok(result) => result.map_err(StepFailure::from),
+            Err(ended) => Err(StepFailure::new("AGENT_ERROR", ended.to_string())),
         }
     }
 
-    /// Returns when nothing is being made any more; nothing is while the answer is held.
-    pub async fn quiet(&self) -> RwLockWriteGuard<'_, ()> {
-        self.0.write().await
+    /// Returns when no operation runs any more; none starts while the returned guard is held.
+    pub async fn drained(&self) -> RwLockWriteGuard<'_, ()> {
+        self.running.write().await
     }
 }
 
@@ -117,21 +119,32 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_asked_for_is_waited_for_though_its_caller_is_gone() {
-        let making = Making::default();
-        let made = Arc::new(AtomicBool::new(false));
-        let seen = made.clone();
-        let call = making.uncut(async move {
+    async fn an_operation_runs_to_completion_though_its_caller_gives_up() {
+        let in_flight = InFlight::new(Tasks::default());
+        let done = Arc::new(AtomicBool::new(false));
+        let seen = done.clone();
+        let call = in_flight.run_to_completion(async move {
             sleep(Duration::from_millis(100)).await;
-            made.store(true, Ordering::SeqCst);
-            Ok::<(), Failure>(())
+            done.store(true, Ordering::SeqCst);
+            Ok::<(), StepFailure>(())
         });
         assert!(timeout(Duration::from_millis(10), call).await.is_err());
-        let quiet = making.quiet().await;
+        let drained = in_flight.drained().await;
         assert!(seen.load(Ordering::SeqCst));
-        let next = making.uncut(async { Ok::<(), Failure>(()) });
-        assert!(timeout(Duration::from_millis(20), next).await.is_err(), "nothing is made while it is quiet");
-        drop(quiet);
-        making.uncut(async { Ok::<(), Failure>(()) }).await.unwrap();
+        let next = in_flight.run_to_completion(async { Ok::<(), StepFailure>(()) });
+        assert!(timeout(Duration::from_millis(20), next).await.is_err(), "none starts while it is drained");
+        drop(drained);
+        in_flight.run_to_completion(async { Ok::<(), StepFailure>(()) }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_operation_that_panics_fails_its_step_and_is_not_waited_for() {
+        let in_flight = InFlight::new(Tasks::default());
+        let broken = in_flight.run_to_completion(async {
+            assert!(std::hint::black_box(false), "forced");
+            Ok::<(), StepFailure>(())
+        });
+        assert_eq!(broken.await.unwrap_err().0.reason, "AGENT_ERROR");
+        drop(in_flight.drained().await);
     }
 }

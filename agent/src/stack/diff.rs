@@ -1,4 +1,6 @@
-//! Which containers stay, go, and are missing. Pure: decided by service and hash alone.
+//! Which containers stay, go, and are missing. Decided by service and hash alone; no I/O.
+
+use crate::docker::Container;
 
 /// A container that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,16 +11,20 @@ pub struct Existing {
     pub service: String,
     /// Its hash label.
     pub hash: String,
-    /// Whether it runs.
     pub running: bool,
 }
 
-/// What to do.
+impl From<Container> for Existing {
+    fn from(container: Container) -> Self {
+        let Container { id, service, hash, running, .. } = container;
+        Self { id, service, hash, running }
+    }
+}
+
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Diff {
     /// Containers that stay as they are.
     pub keep: Vec<Existing>,
-    /// Containers that go.
     pub remove: Vec<Existing>,
     /// Services that need a container.
     pub create: Vec<String>,

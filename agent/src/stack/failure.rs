@@ -1,29 +1,27 @@
-//! Every way in which work on a stack fails → the report with a stable reason that the controller gets.
+//! Every failure of a step of a stack, as the report with a stable reason that the controller gets.
 
 use std::io;
 
 use supalove_proto::node::v1::StackError;
 
+use crate::admission::TokenError;
 use crate::docker::{EngineError, PullError};
 use crate::network::NftError;
-use crate::spec::TokenError;
 
 /// Lines of a container's log in a report.
 pub const LOG_LINES: u32 = 20;
 
-/// A failed step.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Failure(pub StackError);
+pub struct StepFailure(pub StackError);
 
-impl Failure {
-    /// A failure that another try may mend.
+impl StepFailure {
+    /// A failure that a retry may mend.
     pub fn new(reason: &str, message: impl Into<String>) -> Self {
         Self(StackError { reason: reason.into(), message: message.into(), ..StackError::default() })
     }
 
-    /// Names the service.
     #[must_use]
-    pub fn of(mut self, service: &str) -> Self {
+    pub fn for_service(mut self, service: &str) -> Self {
         service.clone_into(&mut self.0.service);
         self
     }
@@ -41,14 +39,14 @@ impl Failure {
     }
 }
 
-impl From<EngineError> for Failure {
+impl From<EngineError> for StepFailure {
     fn from(error: EngineError) -> Self {
         let reason = if error.is_port_conflict() { "PORT_IN_USE" } else { "ENGINE_ERROR" };
         Self::new(reason, error.to_string())
     }
 }
 
-impl From<PullError> for Failure {
+impl From<PullError> for StepFailure {
     fn from(error: PullError) -> Self {
         match error {
             PullError::NotFound(message) => Self::new("IMAGE_NOT_FOUND", message).permanent(),
@@ -57,21 +55,21 @@ impl From<PullError> for Failure {
     }
 }
 
-impl From<NftError> for Failure {
+impl From<NftError> for StepFailure {
     fn from(error: NftError) -> Self {
         Self::new("RULES_FAILED", error.to_string())
     }
 }
 
-impl From<TokenError> for Failure {
+impl From<TokenError> for StepFailure {
     fn from(error: TokenError) -> Self {
         Self::new("SPEC_INVALID", error.to_string()).permanent()
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for StepFailure {
     fn from(error: io::Error) -> Self {
-        Self::new("FILES_FAILED", format!("configuration files cannot be written: {error}"))
+        Self::new("FILES_FAILED", format!("cannot write configuration files: {error}"))
     }
 }
 
@@ -81,11 +79,12 @@ mod tests {
 
     #[test]
     fn a_missing_image_is_permanent_and_keeps_the_engines_words() {
-        let failure = Failure::from(PullError::NotFound("manifest unknown".into())).of("gateway");
+        let failure =
+            StepFailure::from(PullError::NotFound("manifest unknown".into())).for_service("gateway");
         assert_eq!(failure.0.reason, "IMAGE_NOT_FOUND");
         assert_eq!(failure.0.service, "gateway");
         assert!(failure.0.permanent && failure.0.message.contains("manifest unknown"));
-        assert!(!Failure::from(PullError::Failed("no such host".into())).0.permanent);
+        assert!(!StepFailure::from(PullError::Failed("no such host".into())).0.permanent);
     }
 
     #[test]
@@ -94,7 +93,7 @@ mod tests {
             status: 500,
             message: "Bind for 127.0.0.1:5500 failed: port is already allocated".into(),
         };
-        let failure = Failure::from(refused);
+        let failure = StepFailure::from(refused);
         assert_eq!(failure.0.reason, "PORT_IN_USE");
         assert!(failure.0.message.contains("5500"));
     }

@@ -1,5 +1,5 @@
-//! Configuration directories: written whole beside their place, then renamed, then mounted read-only. A directory's
-//! name holds the hash of its content, so one that exists is complete and right.
+//! Configuration directories: written completely beside their final path, renamed, and mounted read-only. A directory's
+//! name holds the hash of its content, so an existing directory is complete and correct.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -16,11 +16,8 @@ use crate::fsio;
 pub struct ReadyFile {
     /// Below the directory; checked by the spec's validation.
     pub path: String,
-    /// Content.
     pub content: Vec<u8>,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
     /// Permission bits.
     pub mode: u32,
@@ -50,7 +47,7 @@ pub fn service_dir(state_dir: &Path, project_ref: &str, service: &str) -> PathBu
     config_dir(state_dir, project_ref).join(service)
 }
 
-/// Writes a directory unless it is there.
+/// Writes a directory unless it exists.
 pub fn write(dir: &ConfigDir) -> io::Result<()> {
     if dir.path.exists() {
         return Ok(());
@@ -77,7 +74,7 @@ pub fn write(dir: &ConfigDir) -> io::Result<()> {
     fsio::sync_parent(&dir.path)
 }
 
-/// Removes what a directory holds that is not in use any more.
+/// Removes everything in a directory that is no longer used.
 pub fn sweep(dir: &Path, in_use: &[PathBuf]) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

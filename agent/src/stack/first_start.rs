@@ -1,8 +1,8 @@
 //! The first start of a database, and the one exception to "data goes only by tombstone" (architecture §4).
 //!
-//! In: marks in the database's own volume, and the labels that its volumes got when they were made. Out: whether the
-//! first start is unfinished, and whether its remains may be thrown away; and new, empty volumes in their place. They
-//! may go only if this node made every one of them, for this very generation, and no server was ever ready on them.
+//! In: marks in the database's own volume, and the labels that its volumes got when they were created. Out: whether the
+//! first start is unfinished, and whether its volumes may be replaced by new, empty ones. That is allowed only if this node
+//! created every one of them, for this very generation, and no server was ever ready on them.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use supalove_failpoints::failpoint;
 
 use super::context::{Project, blocking};
-use super::failure::Failure;
+use super::failure::StepFailure;
 use super::plan::ServicePlan;
 use super::prepare;
 use crate::docker::{MountPlan, VolumeFound, VolumeMaker};
@@ -20,27 +20,27 @@ use crate::fsio;
 /// Where the volume with the marks is mounted in a database's container: it is no part of the data, which has to be
 /// empty before a first start.
 const MARKED: &str = "/etc/postgresql-custom";
-/// Where the data lies in a database's container.
+/// Path of the data in a database's container.
 const DATA: &str = "/var/lib/postgresql/data";
 /// Written by the image before it makes the cluster, and removed when the first start is done, before a server can be
 /// reached (`deploy/images/postgres/first-start.sh`).
 const UNFINISHED: &str = "first-start-unfinished";
-/// The official image writes no such mark, and would serve data that is half made at its second start. A release that
+/// The official image writes no such mark, and would serve half-made data at its second start. A release that
 /// mounts this file promises that it is the last SQL of a first start and writes [`DONE`].
 const LAST_SQL: &str = "/docker-entrypoint-initdb.d/migrations/99-zz-first-start-done.sql";
 /// Written by [`LAST_SQL`], before a server can be reached.
 const DONE: &str = "supalove-first-start-done";
-/// Written by the agent when the database first answers its probe; stays for ever.
+/// Written by the agent when the database first answers its probe; never removed.
 const WAS_READY: &str = "supalove-was-ready";
 
 /// A first start that did not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfinished {
-    /// Nobody can have put anything into its volumes.
+    /// Nobody can have stored anything in its volumes.
     Disposable,
-    /// No server was ever ready on them, but the volumes stay, and why. They are not to be served.
+    /// No server was ever ready on its volumes, but they must be kept, for this reason. They must not be served.
     NotOurs(&'static str),
-    /// A server was ready on them: whether they can be served is for the image to say.
+    /// A server was ready on its volumes: the image decides whether they can be served.
     WasReady,
 }
 
@@ -50,7 +50,7 @@ pub enum Unfinished {
 struct Facts {
     /// The image says that the first start is not done.
     marked: bool,
-    /// There is data, and the mark that was promised for the end of the first start is missing.
+    /// There is data, but the mark that the release promises at the end of a first start is missing.
     undone: bool,
     was_ready: bool,
     made_here: bool,
@@ -63,16 +63,16 @@ fn decide(facts: Facts) -> Option<Unfinished> {
     } else if !facts.marked && !facts.undone {
         None
     } else if !facts.made_here {
-        Some(Unfinished::NotOurs("it was not made by this node"))
+        Some(Unfinished::NotOurs("this node did not create it"))
     } else if !facts.made_for_this_generation {
-        Some(Unfinished::NotOurs("it was made for an earlier generation of the project"))
+        Some(Unfinished::NotOurs("it was created for an earlier generation of the project"))
     } else {
         Some(Unfinished::Disposable)
     }
 }
 
-/// Looks at a database whose server does not run. None if no first start is unfinished.
-pub async fn look(project: &Project, plan: &ServicePlan) -> Result<Option<Unfinished>, Failure> {
+/// Inspects the volumes of a database whose server does not run. None if no first start is unfinished.
+pub async fn inspect(project: &Project, plan: &ServicePlan) -> Result<Option<Unfinished>, StepFailure> {
     let Some(marked) = marked_volume(plan) else { return Ok(None) };
     let mut found = Vec::new();
     for name in volumes(plan) {
@@ -86,7 +86,7 @@ pub async fn look(project: &Project, plan: &ServicePlan) -> Result<Option<Unfini
     let data = if promises_mark(plan) { data_volume(plan, &found) } else { None };
     let (marked, undone, was_ready) = blocking(move || {
         let undone = match data {
-            // What cannot be seen is no evidence.
+            // Without access to the data there is no evidence.
             Some(data) => exists(&data)? && !fsio::is_empty_dir(&data)? && !exists(&dir.join(DONE))?,
             None => false,
         };
@@ -104,11 +104,16 @@ pub async fn look(project: &Project, plan: &ServicePlan) -> Result<Option<Unfini
     }))
 }
 
-/// Puts new, empty volumes and a new container in the place of those of an unfinished first start; answers the
-/// container. Ask [`look`] before. Cut off at any point, it leaves what can be started over again, or is prepared anew.
-pub async fn start_over(project: &Project, plan: &ServicePlan, container: &str) -> Result<String, Failure> {
-    let (engine, id) = (project.engine().clone(), container.to_owned());
-    // The mark goes last: data that is half made must never be found without it.
+/// Replaces the volumes and the container of an unfinished first start by new, empty ones; returns the new container.
+/// Call [`inspect`] before. After a crash at any point the agent starts over again, or prepares the project again.
+pub async fn start_over(
+    project: &Project,
+    plan: &ServicePlan,
+    container: &str,
+) -> Result<String, StepFailure> {
+    let engine = project.engine().clone();
+    let id = container.to_owned();
+    // The volume with the mark goes last: half-made data must never be found without the mark.
     let mut names: Vec<String> = volumes(plan).map(str::to_owned).collect();
     names.sort_by_key(|name| marked_volume(plan) == Some(name));
     let remove = async move {
@@ -116,9 +121,9 @@ pub async fn start_over(project: &Project, plan: &ServicePlan, container: &str) 
         for name in names {
             engine.remove_volume(&name).await?;
         }
-        Ok::<(), Failure>(())
+        Ok::<(), StepFailure>(())
     };
-    project.making.uncut(remove).await?;
+    project.in_flight.run_to_completion(remove).await?;
     failpoint!("agent.first_start.removed", &project.project_ref);
     for name in volumes(plan) {
         prepare::ensure_volume(project, name, plan.container.generation).await?;
@@ -127,8 +132,8 @@ pub async fn start_over(project: &Project, plan: &ServicePlan, container: &str) 
     Ok(prepare::create(project, plan).await?.id)
 }
 
-/// Writes down that a server was ready here: from now on nothing but a tombstone ends these volumes.
-pub async fn mark_ready(project: &Project, plan: &ServicePlan) -> Result<(), Failure> {
+/// Records that a server was ready on these volumes: from now on only a tombstone deletes them.
+pub async fn mark_ready(project: &Project, plan: &ServicePlan) -> Result<(), StepFailure> {
     let Some(marked) = marked_volume(plan) else { return Ok(()) };
     let Some(volume) = project.engine().volume(marked).await? else { return Ok(()) };
     blocking(move || write_mark(&volume.dir.join(WAS_READY))).await?;
@@ -168,7 +173,7 @@ fn data_volume(plan: &ServicePlan, found: &[(&str, VolumeFound)]) -> Option<Path
     found.iter().find(|(found, _)| *found == name).map(|(_, volume)| volume.dir.clone())
 }
 
-/// A link counts as what it is: what lies in a volume is the tenant's and is not followed.
+/// Does not follow links: a volume's content is the tenant's.
 fn exists(path: &Path) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
@@ -225,7 +230,8 @@ mod tests {
     #[test]
     fn a_mark_is_written_once_and_never_through_a_link() {
         let dir = tempfile::tempdir().unwrap();
-        let (mark, outside) = (dir.path().join(WAS_READY), dir.path().join("outside"));
+        let mark = dir.path().join(WAS_READY);
+        let outside = dir.path().join("outside");
         std::os::unix::fs::symlink(&outside, &mark).unwrap();
         write_mark(&mark).unwrap();
         assert!(exists(&mark).unwrap() && !exists(&outside).unwrap());

@@ -1,5 +1,5 @@
-//! Fuzz targets of what a controller sends: whatever passes the validation can be planned, and reaches nothing of the
-//! host but the agent's own directory. And of what goes back: no secret of a project stands in a report.
+//! Fuzz targets of what a controller sends: every valid request can be planned, and reaches nothing of the host but the
+//! agent's own directory. And of what the agent reports: no report holds a secret of a project.
 
 use std::path::{Component, Path};
 
@@ -13,9 +13,9 @@ use supalove_proto::node::v1::{
 
 use super::plan::plan;
 use super::redact::Redactor;
+use crate::admission::validate;
 use crate::config::HostSettings;
 use crate::docker::MountPlan;
-use crate::spec::validate;
 use crate::state::{Record, content_hash};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -28,9 +28,7 @@ fn host() -> HostSettings {
         state_dir: "/state".into(),
         publish_address: [127, 0, 0, 1].into(),
         advertise_address: None,
-        port_base: 5500,
-        slots: 16,
-        network_range: "10.213.0.0/16".parse().unwrap(),
+        slots: supalove_spec::SlotLayout::new(5500, "10.213.0.0/16".parse().unwrap(), 16).unwrap(),
     }
 }
 
@@ -176,7 +174,7 @@ fn check_plan(request: &ApplyStackRequest) {
         }
         assert!(service.container.env.iter().all(|variable| !variable.contains('\0')));
     }
-    let said = Redactor::of(&record).message("nothing secret");
+    let said = Redactor::from_record(&record).message("nothing secret");
     assert!(said.len() <= 4096);
 }
 
@@ -307,7 +305,7 @@ fn huge_counts_are_refused_before_they_are_looked_at() {
 
 #[test]
 fn reports() {
-    let redactor = Redactor::of(&Record::applied(request()));
+    let redactor = Redactor::from_record(&Record::applied(request()));
     let lines = [
         format!("FATAL: password authentication failed for \"{SECRET}\" at postgres:5432"),
         format!("{{\"key\":\"{SECRET}\"}}\r\n\u{1b}[31mred\u{1b}[0m"),

@@ -1,6 +1,6 @@
-//! Making one project be what it should be, and keeping it so. In: records. Out: containers, and reports about them.
+//! Brings each project to its desired state and keeps it there. In: records. Out: containers, and reports about them.
 //!
-//! `order`, `diff`, `plan` and the phase in `view` are pure decisions; `prepare`, `service` and `teardown` act on them;
+//! `diff`, `plan` and the phase in `view` are decisions without I/O; `prepare`, `service` and `teardown` act on them;
 //! `project` is the task of one project, `supervisor` owns all of them.
 
 mod container_watch;
@@ -11,7 +11,6 @@ mod files;
 mod first_start;
 #[cfg(test)]
 mod fuzz;
-pub mod order;
 mod plan;
 mod prepare;
 mod project;

@@ -1,5 +1,5 @@
-//! A record → what exactly is to be created for each service. Pure. Everything that a container depends on goes into
-//! its hash: a container whose hash is the same is what a new one would be, and stays.
+//! A record → the exact container of each service. No I/O. Everything that a container depends on goes into its hash: a
+//! container with the same hash equals a new one, and stays.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use supalove_proto::node::v1::{
     ConfigMount, EnvVar, Exposure, Launch, Placement, PublishedPort, ServiceSpec,
 };
 
-use super::failure::Failure;
+use super::failure::StepFailure;
 use super::files::{self, ConfigDir, ReadyFile};
+use crate::admission::{TokenError, substitute, substitute_text};
 use crate::config::HostSettings;
 use crate::docker::{ContainerPlan, MountPlan, PortPlan, labels};
-use crate::spec::{TokenError, substitute, substitute_text};
 use crate::state::Record;
 
-/// Raised when the way containers are created changes in a manner that must reach running ones.
+/// Raised when a change in how containers are created must reach running ones.
 const HASH_VERSION: &[u8] = b"supalove-agent container 1";
 /// Seconds between stop signal and kill where the spec does not say: the engine's own default.
 const DEFAULT_GRACE: u32 = 10;
@@ -27,15 +27,14 @@ const DEFAULT_GRACE: u32 = 10;
 pub struct ServicePlan {
     /// As the controller sent it.
     pub spec: ServiceSpec,
-    /// For the engine.
     pub container: ContainerPlan,
     /// Directories to be written before.
     pub dirs: Vec<ConfigDir>,
 }
 
 /// Plans every service of a record.
-pub fn plan(record: &Record, host: &HostSettings) -> Result<Vec<ServicePlan>, Failure> {
-    let incomplete = || Failure::new("SPEC_INVALID", "the stored record is incomplete");
+pub fn plan(record: &Record, host: &HostSettings) -> Result<Vec<ServicePlan>, StepFailure> {
+    let incomplete = || StepFailure::new("SPEC_INVALID", "the stored record is incomplete");
     let apply = record.apply.as_ref().ok_or_else(incomplete)?;
     let spec = record.spec().ok_or_else(incomplete)?;
     let placement = record.placement().ok_or_else(incomplete)?;
@@ -224,9 +223,7 @@ mod tests {
             state_dir: "/state".into(),
             publish_address: [10, 0, 0, 1].into(),
             advertise_address: None,
-            port_base: 5500,
-            slots: 16,
-            network_range: "10.213.0.0/16".parse().unwrap(),
+            slots: supalove_spec::SlotLayout::new(5500, "10.213.0.0/16".parse().unwrap(), 16).unwrap(),
         }
     }
 

@@ -1,5 +1,5 @@
-//! From a plan to containers that exist: rules, images, network, volumes, files, containers. Every step looks first
-//! and does only what is missing, so that it can be cut off and repeated at any point.
+//! From a plan to existing containers: rules, images, network, volumes, files, containers. Every step checks first and
+//! does only what is missing, so that it can be cancelled and repeated at any point.
 
 use std::collections::HashMap;
 
@@ -12,22 +12,22 @@ use tokio::time::Instant;
 
 use super::context::{Project, blocking};
 use super::diff::{Existing, diff};
-use super::failure::Failure;
+use super::failure::StepFailure;
 use super::files;
 use super::plan::ServicePlan;
 use super::teardown;
-use crate::docker::{Container, NetworkPlan, VolumeEnsured, VolumeMaker, labels};
+use crate::docker::{NetworkPlan, VolumeEnsured, VolumeMaker, labels};
 use crate::fsio;
 
-/// Makes everything exist that the plans need; returns the container of each service. Nothing is reported of one that
-/// runs and stays: it is as it was.
+/// Creates everything that the plans need; returns the container of each service. A container that runs and stays is not
+/// reported: it has not changed.
 pub async fn prepare(
     project: &Project,
     plans: &[ServicePlan],
     volumes: &[VolumeSpec],
     generation: u64,
     subnet: Ipv4Net,
-) -> Result<HashMap<String, Existing>, Failure> {
+) -> Result<HashMap<String, Existing>, StepFailure> {
     project.shared.rules.close(&project.project_ref).await?;
     failpoint!("agent.prepare.closed_in", &project.project_ref);
     images(project, plans).await?;
@@ -36,7 +36,7 @@ pub async fn prepare(
     let network = NetworkPlan { project_ref: project.project_ref.to_string(), subnet };
     let mut containers = remove_outdated(project, plans, &network).await?;
     failpoint!("agent.prepare.outdated_gone", &project.project_ref);
-    // None of the three needs another.
+    // These three do not depend on each other.
     try_join!(
         ensure_network(project, &network),
         ensure_volumes(project, volumes, generation),
@@ -54,13 +54,14 @@ pub async fn prepare(
     Ok(containers)
 }
 
-async fn images(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
+async fn images(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
     let ensured = join_all(plans.iter().map(|plan| image(project, plan))).await;
     ensured.into_iter().collect()
 }
 
-async fn image(project: &Project, plan: &ServicePlan) -> Result<(), Failure> {
-    let (name, image) = (&plan.spec.name, &plan.spec.image);
+async fn image(project: &Project, plan: &ServicePlan) -> Result<(), StepFailure> {
+    let name = &plan.spec.name;
+    let image = &plan.spec.image;
     if project.engine().has_image(image).await? {
         return Ok(());
     }
@@ -78,21 +79,21 @@ async fn image(project: &Project, plan: &ServicePlan) -> Result<(), Failure> {
             }
         })
         .await;
-    pulled.map_err(|error| Failure::from(error).of(name))?;
+    pulled.map_err(|error| StepFailure::from(error).for_service(name))?;
     view.progress(name, ProgressStep::Pulling, 100, image);
     view.set(name, ServiceState::Pending, "");
     Ok(())
 }
 
-/// Stops and removes what does not fit any more; returns what stays. A network that has to be made anew takes all
-/// containers with it, since they hang on it.
+/// Stops and removes containers that no longer fit; returns those that stay. If the network must be created again, all
+/// containers go, since they are attached to it.
 async fn remove_outdated(
     project: &Project,
     plans: &[ServicePlan],
     network: &NetworkPlan,
-) -> Result<HashMap<String, Existing>, Failure> {
-    // What an older desired state asked for last must be seen, too.
-    let _quiet = project.making.quiet().await;
+) -> Result<HashMap<String, Existing>, StepFailure> {
+    // Containers that an older desired state is still creating must be seen, too.
+    let _drained = project.in_flight.drained().await;
     let present = project.engine().project_containers(&project.project_ref).await?;
     let networks = project.engine().project_networks(&project.project_ref).await?;
     let has_network = networks.iter().any(|found| network.fits(found));
@@ -101,7 +102,7 @@ async fn remove_outdated(
         .filter(|_| has_network)
         .map(|plan| (plan.spec.name.as_str(), plan.container.hash.as_str()))
         .collect();
-    let existing: Vec<Existing> = present.into_iter().map(existing).collect();
+    let existing: Vec<Existing> = present.into_iter().map(Existing::from).collect();
     let diff = diff(&wanted, &existing);
     teardown::stop_and_remove(project, plans, &diff.remove).await?;
     Ok(diff.keep.into_iter().map(by_service).collect())
@@ -111,37 +112,37 @@ fn by_service(container: Existing) -> (String, Existing) {
     (container.service.clone(), container)
 }
 
-pub(super) fn existing(container: Container) -> Existing {
-    let Container { id, service, hash, running, .. } = container;
-    Existing { id, service, hash, running }
-}
-
-async fn ensure_network(project: &Project, wanted: &NetworkPlan) -> Result<(), Failure> {
+async fn ensure_network(project: &Project, wanted: &NetworkPlan) -> Result<(), StepFailure> {
     let found = project.engine().project_networks(&project.project_ref).await?;
     let kept = found.iter().find(|network| wanted.fits(network)).map(|network| network.id.clone());
     for other in found.iter().filter(|network| Some(&network.id) != kept.as_ref()) {
         project.engine().remove_network(&other.id).await?;
     }
     if kept.is_none() {
-        let (engine, wanted) = (project.engine().clone(), wanted.clone());
-        project.making.uncut(async move { engine.create_network(&wanted).await }).await?;
+        let engine = project.engine().clone();
+        let wanted = wanted.clone();
+        project.in_flight.run_to_completion(async move { engine.create_network(&wanted).await }).await?;
         failpoint!("agent.network.created", &project.project_ref);
     }
     Ok(())
 }
 
-async fn ensure_volumes(project: &Project, volumes: &[VolumeSpec], generation: u64) -> Result<(), Failure> {
+async fn ensure_volumes(
+    project: &Project,
+    volumes: &[VolumeSpec],
+    generation: u64,
+) -> Result<(), StepFailure> {
     let names = volumes.iter().map(|volume| labels::volume_name(&project.project_ref, &volume.name));
     let names: Vec<String> = names.collect();
     try_join_all(names.iter().map(|name| ensure_volume(project, name, generation))).await.map(drop)
 }
 
-/// Makes sure that a volume exists, given by its full name; a new one is made for this generation.
-pub(super) async fn ensure_volume(project: &Project, name: &str, generation: u64) -> Result<(), Failure> {
+/// Makes sure that a volume of this full name exists; a new one is created for this generation.
+pub(super) async fn ensure_volume(project: &Project, name: &str, generation: u64) -> Result<(), StepFailure> {
     let mut found = make_volume(project, name, generation).await?;
     if let VolumeEnsured::Bare(dir) = &found {
         let dir = dir.clone();
-        // With nothing in it, it may as well be made anew, with its labels.
+        // It is empty, so it can be created again with its labels.
         if blocking(move || fsio::is_empty_dir(&dir)).await? {
             project.engine().remove_volume(name).await?;
             found = make_volume(project, name, generation).await?;
@@ -151,29 +152,33 @@ pub(super) async fn ensure_volume(project: &Project, name: &str, generation: u64
         failpoint!("agent.volume.created", &project.project_ref);
         return Ok(());
     }
-    Err(Failure::new("VOLUME_FOREIGN", format!("a volume named {name} exists that is not this project's")))
+    Err(StepFailure::new(
+        "VOLUME_FOREIGN",
+        format!("a volume named {name} exists that is not this project's"),
+    ))
 }
 
-async fn make_volume(project: &Project, name: &str, generation: u64) -> Result<VolumeEnsured, Failure> {
-    let (engine, project_ref, wanted) =
-        (project.engine().clone(), project.project_ref.clone(), name.to_owned());
+async fn make_volume(project: &Project, name: &str, generation: u64) -> Result<VolumeEnsured, StepFailure> {
+    let engine = project.engine().clone();
+    let project_ref = project.project_ref.clone();
+    let wanted = name.to_owned();
     let maker = VolumeMaker { node: project.shared.node.to_string(), generation };
     let ensured = async move { engine.ensure_volume(&project_ref, wanted, maker).await };
-    project.making.uncut(ensured).await
+    project.in_flight.run_to_completion(ensured).await
 }
 
-async fn write_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
+async fn write_files(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
     let dirs: Vec<_> = plans.iter().flat_map(|plan| plan.dirs.clone()).collect();
     let base = project.dir();
     let written = blocking(move || {
         fsio::private_dir(&base)?;
         dirs.iter().try_for_each(files::write)
     });
-    project.making.uncut(written).await
+    project.in_flight.run_to_completion(written).await
 }
 
-/// Runs after the containers are made: until then old ones may have old directories mounted.
-async fn sweep_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
+/// Runs after the containers are created: until then old ones may have old directories mounted.
+async fn sweep_files(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
     let state_dir = &project.shared.host.state_dir;
     let used: Vec<_> = plans
         .iter()
@@ -193,15 +198,16 @@ async fn sweep_files(project: &Project, plans: &[ServicePlan]) -> Result<(), Fai
 }
 
 /// Creates a service's container; it does not run yet.
-pub(super) async fn create(project: &Project, plan: &ServicePlan) -> Result<Existing, Failure> {
+pub(super) async fn create(project: &Project, plan: &ServicePlan) -> Result<Existing, StepFailure> {
     let service = plan.spec.name.clone();
     let network = labels::network_name(&project.project_ref);
-    let (engine, wanted) = (project.engine().clone(), plan.container.clone());
+    let engine = project.engine().clone();
+    let wanted = plan.container.clone();
     let id = project
-        .making
-        .uncut(Box::pin(async move { engine.create(&network, wanted).await }))
+        .in_flight
+        .run_to_completion(Box::pin(async move { engine.create(&network, wanted).await }))
         .await
-        .map_err(|failure| failure.of(&service))?;
+        .map_err(|failure| failure.for_service(&service))?;
     failpoint!("agent.container.created", &project.project_ref);
     project.view.progress(&service, ProgressStep::Created, 0, "");
     Ok(Existing { id, service, hash: plan.container.hash.clone(), running: false })

@@ -1,4 +1,4 @@
-//! One project's task: works towards the last desired state, and drops that work the moment a newer one arrives.
+//! One project's task: works towards the newest desired state, and drops that work the moment a newer one arrives.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::context::{Project, blocking};
 use super::diff::Existing;
-use super::failure::Failure;
+use super::failure::StepFailure;
 use super::plan::{self, ServicePlan};
 use super::prepare;
 use super::redact::Redactor;
@@ -28,7 +28,7 @@ pub async fn run(project: Project, mut desired: watch::Receiver<Arc<Record>>) {
         let record = desired.borrow_and_update().clone();
         tokio::select! {
             changed = desired.changed() => if changed.is_err() { return },
-            // Ends only for a removal that is done.
+            // Ends only when a removal is done.
             () = pursue(&project, &record) => if desired.changed().await.is_err() { return },
         }
     }
@@ -36,10 +36,10 @@ pub async fn run(project: Project, mut desired: watch::Receiver<Arc<Record>>) {
 
 async fn pursue(project: &Project, record: &Record) {
     let mut backoff = retry_backoff(project);
-    project.view.redact(Redactor::of(record));
+    project.view.redact(Redactor::from_record(record));
     loop {
         let plans = plan::plan(record, &project.shared.host);
-        // What cannot be planned can still be removed.
+        // A record that cannot be planned can still be removed.
         if let Some(removal) = record.removal {
             return remove(project, &plans.unwrap_or_default(), removal).await;
         }
@@ -83,11 +83,11 @@ async fn prepared(
     project: &Project,
     record: &Record,
     plans: &[ServicePlan],
-) -> Result<HashMap<String, Existing>, Failure> {
+) -> Result<HashMap<String, Existing>, StepFailure> {
     let subnet: Ipv4Net = record
         .placement()
         .and_then(|placement| placement.subnet.parse().ok())
-        .ok_or_else(|| Failure::new("SPEC_INVALID", "the stored record has no network"))?;
+        .ok_or_else(|| StepFailure::new("SPEC_INVALID", "the stored record has no network"))?;
     let volumes = record.spec().map(|spec| spec.volumes.as_slice()).unwrap_or_default();
     prepare::prepare(project, plans, volumes, record.generation(), subnet).await
 }
@@ -136,24 +136,25 @@ async fn remove(project: &Project, plans: &[ServicePlan], removal: Removal) {
     project.view.begin(removal.generation, Goal::Removing, plans.iter().map(|plan| plan.spec.name.as_str()));
     let finished = until_done(project, || async {
         teardown::remove(project, plans, removal.delete_volumes).await?;
-        let (shared, project_ref) = (project.shared.clone(), project.project_ref.clone());
+        let shared = project.shared.clone();
+        let project_ref = project.project_ref.clone();
         let finish =
             move || shared.store.finish_removal(&project_ref, removal).map_err(std::io::Error::other);
         Ok(blocking(finish).await?)
     })
     .await;
     if !finished {
-        // A request that asks for more is stored; it is about to arrive here and takes over.
+        // A newer request is stored; it is about to arrive here and replaces this one.
         std::future::pending::<()>().await;
     }
     failpoint!("agent.removal.done", &project.project_ref);
     project.view.reach(Goal::Removed);
 }
 
-/// Tries with back-off until it works.
+/// Retries with back-off until it works.
 async fn until_done<T, F>(project: &Project, work: impl Fn() -> F) -> T
 where
-    F: Future<Output = Result<T, Failure>>,
+    F: Future<Output = Result<T, StepFailure>>,
 {
     let mut backoff = retry_backoff(project);
     loop {

@@ -1,7 +1,7 @@
-//! What is reported is kept by the controller and read by members who may not see secrets: here the secrets of a
-//! project's spec are taken out of it. In: the record, then any text. Out: the same text, clean and of bounded length.
+//! Removes the secrets of a project's spec from reports: the controller stores reports, and members read them who may not
+//! see secrets. In: the record, then any text. Out: the same text without secrets and of bounded length.
 //!
-//! A spec does not say which of its values are secret, so every value is taken for one unless it plainly is none.
+//! A spec does not say which of its values are secret, so every value counts as a secret unless it plainly is none.
 
 use supalove_proto::node::v1::{ConfigFile, EnvVar, ServiceSpec, StackError, probe::Check};
 
@@ -11,11 +11,11 @@ use crate::state::Record;
 const LINE_BYTES: usize = 2 * 1024;
 /// Longest message in a report, in bytes.
 const MESSAGE_BYTES: usize = 4 * 1024;
-/// A value of an environment variable with at least this many bytes is taken for a secret.
+/// An environment variable's value of at least this many bytes counts as a secret.
 const VALUE_BYTES: usize = 12;
-/// The same where the name says that it is one, and for what functions are given as secrets.
+/// The same for variables whose name says that they are secret, and for the secrets of functions.
 const NAMED_BYTES: usize = 8;
-/// The same for passwords that are known to be one; what is shorter is no secret, and is part of too many words.
+/// The same for known passwords. A shorter one is no secret, and is part of too many words.
 const PASSWORD_BYTES: usize = 4;
 /// Names of variables that hold secrets have one of these in them.
 const SECRET_NAMES: [&str; 5] = ["PASS", "SECRET", "KEY", "TOKEN", "CREDENTIAL"];
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Redactor {
 
 impl Redactor {
     /// Collects a record's secrets.
-    pub fn of(record: &Record) -> Self {
+    pub fn from_record(record: &Record) -> Self {
         let services = record.spec().map(|spec| spec.services.as_slice()).unwrap_or_default();
         let mut secrets = Secrets::default();
         for service in services {
@@ -51,7 +51,7 @@ impl Redactor {
         self.clean(text, MESSAGE_BYTES)
     }
 
-    /// Everything in a failure that came from outside.
+    /// Cleans everything in a failure that came from outside.
     pub fn error(&self, error: StackError) -> StackError {
         StackError {
             message: self.message(&error.message),
@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn redactor(services: Vec<ServiceSpec>) -> Redactor {
-        Redactor::of(&Record::applied(ApplyStackRequest {
+        Redactor::from_record(&Record::applied(ApplyStackRequest {
             spec: Some(StackSpec { services, ..StackSpec::default() }),
             ..ApplyStackRequest::default()
         }))

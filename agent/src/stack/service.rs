@@ -1,5 +1,5 @@
-//! One service while its project runs, as a chain of plain steps: wait for what it depends on, start, become ready,
-//! stay ready, and again. It never ends by itself unless its container is gone.
+//! One service while its project runs, as a loop of steps: wait for the services it depends on, start, become ready, stay
+//! ready. The loop ends only when the container is gone.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use tokio::time::{Instant, sleep, timeout};
 use super::container_watch::ContainerWatch;
 use super::context::Project;
 use super::diff::Existing;
-use super::failure::{Failure, LOG_LINES};
+use super::failure::{LOG_LINES, StepFailure};
 use super::first_start::{self, Unfinished};
 use super::plan::{self, ServicePlan};
+use crate::admission::is_database;
 use crate::backoff::Backoff;
 use crate::config::Times;
 use crate::docker::Inspected;
 use crate::probe::{self, NotReady};
-use crate::spec::is_database;
 
-/// The container does not exist any more: the project has to be prepared again.
+/// The container no longer exists: the project must be prepared again.
 #[derive(Debug)]
 pub struct Gone;
 
@@ -43,13 +43,13 @@ pub struct Service<'a> {
     backoff: Backoff,
     /// Starts that did not become ready in time, in a row.
     late: u32,
-    /// It was started before, by this agent.
+    /// This agent has started it before.
     started_before: bool,
-    /// It ran when it was found, and no probe has said anything else yet: nothing is reported until one does.
+    /// It ran when it was found, and no probe has failed since: nothing is reported until one does.
     adopted: bool,
 }
 
-/// How a try to become or stay ready ended.
+/// How an attempt to become or stay ready ended.
 enum End {
     Ready,
     Exited(Inspected),
@@ -120,13 +120,17 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// auth, realtime and storage end when the database is away; starting them before it is ready is of no use.
+    /// auth, realtime and storage exit when the database is unreachable, so they start only once it is ready.
     async fn wait_for_needs(&mut self) {
         if !self.adopted && !self.needs_are_healthy() {
-            self.project.view.set(self.name(), ServiceState::Created, "waiting for what it depends on");
+            self.project.view.set(
+                self.name(),
+                ServiceState::Created,
+                "waiting for the services it depends on",
+            );
         }
         for need in &mut self.needs {
-            // An error means that the other service is gone; then this one is about to be dropped as well.
+            // An error means that the other service's task has ended; this one is about to be dropped as well.
             let _ = need.wait_for(|healthy| *healthy).await;
         }
     }
@@ -152,7 +156,7 @@ impl<'a> Service<'a> {
         }
     }
 
-    async fn ensure_running(&mut self) -> Result<Option<Inspected>, Failure> {
+    async fn ensure_running(&mut self) -> Result<Option<Inspected>, StepFailure> {
         let engine = self.project.engine();
         let Some(found) = engine.inspect(&self.container).await? else { return Ok(None) };
         self.adopted &= found.running;
@@ -186,7 +190,7 @@ impl<'a> Service<'a> {
         let mut reported = false;
         let mut looked = started;
         loop {
-            // Events may be lost, and a program that ends at its start must not be waited for.
+            // Events may be lost, and a program that exits at its start must be noticed.
             if looked.elapsed() >= self.times().probe_slow {
                 looked = Instant::now();
                 self.events.suspect();
@@ -212,7 +216,7 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// A start after a late one gets more time, so that a slow host is not kept from ever getting ready.
+    /// A start after a late one gets more time, so that a slow host can become ready at all.
     fn ready_within(&self) -> Duration {
         let seconds = self.plan.spec.probe.as_ref().map_or(1, |probe| probe.ready_within_seconds);
         Duration::from_secs(seconds.into()) * (1 + self.late.min(3))
@@ -250,12 +254,12 @@ impl<'a> Service<'a> {
                 }
             }
             let hung_for = unhealthy_since.map(|since| since.elapsed()).unwrap_or_default();
-            // A probe alone never restarts a database, nor what only suffers from another service.
+            // A failed probe alone never restarts a database, nor a service whose dependencies are unhealthy.
             if hung_for >= self.times().unhealthy_restart
                 && !is_database(&self.plan.spec)
                 && self.needs_are_healthy()
             {
-                // Without the engine nothing can be restarted, and its return may be all that is needed.
+                // Without the engine no restart is possible, and the engine's return may be enough.
                 if self.project.engine().inspect(&self.container).await.is_ok() {
                     return Ok(End::Hung);
                 }
@@ -273,7 +277,7 @@ impl<'a> Service<'a> {
         let _ = timeout(pause, self.events.changed()).await;
     }
 
-    /// How the container ended, if it did. An engine that does not answer proves nothing.
+    /// How the container ended, if it did. No answer of the engine is no proof of an end.
     async fn ended(&mut self) -> Result<Option<Inspected>, Gone> {
         if !self.events.take_suspicion() {
             return Ok(None);
@@ -288,8 +292,8 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// The container ended by itself: reported, then started again after a pause, unless it only ended because what it
-    /// depends on is away.
+    /// Reports a container that ended by itself and waits before its restart. One that ended because a dependency was
+    /// unreachable is not reported.
     async fn after_exit(
         &mut self,
         inspected: &Inspected,
@@ -303,15 +307,16 @@ impl<'a> Service<'a> {
             self.project.view.set(
                 self.name(),
                 ServiceState::Exited,
-                "ended while a service it depends on was away",
+                "ended while a service it depends on was unreachable",
             );
             return Ok(());
         }
         let lines = self.project.engine().log_tail(&self.container, LOG_LINES).await;
-        let failure = Failure::new("SERVICE_EXITED", exit_message(inspected, first_start)).with_log(lines);
+        let failure =
+            StepFailure::new("SERVICE_EXITED", exit_message(inspected, first_start)).with_log(lines);
         self.project.view.fail_service(self.name(), ServiceState::Exited, failure);
         sleep(self.backoff.next_pause()).await;
-        // It may have noticed the loss before the database's own probe did.
+        // This service may have noticed the loss before the database's own probe did.
         if !self.needs_are_healthy() {
             self.backoff.reset();
         }
@@ -319,22 +324,22 @@ impl<'a> Service<'a> {
     }
 
     /// A database whose first start did not end starts over on new volumes, if nothing can be lost by that.
-    async fn never_serve_half_made_data(&mut self) -> Result<(), Failure> {
-        match first_start::look(self.project, self.plan).await? {
+    async fn never_serve_half_made_data(&mut self) -> Result<(), StepFailure> {
+        match first_start::inspect(self.project, self.plan).await? {
             Some(Unfinished::Disposable) => {
-                let words = "the first start did not end; starting over on new volumes";
-                // Here as well: nobody may be connected to hear of the progress.
+                let words = "first start did not end; starting over on new volumes";
+                // In the log as well: no controller may be connected to receive the progress.
                 tracing::warn!(project = &*self.project.project_ref, service = self.name(), words);
                 self.project.view.progress(self.name(), ProgressStep::Removed, 0, words);
                 self.container = first_start::start_over(self.project, self.plan, &self.container).await?;
                 self.events = ContainerWatch::new(self.project, &self.container);
                 Ok(())
             }
-            Some(Unfinished::NotOurs(why)) => Err(Failure::new(
+            Some(Unfinished::NotOurs(why)) => Err(StepFailure::new(
                 "FIRST_START_UNFINISHED",
                 format!(
                     "the first start on its volume did not end, and the volume is kept: {why}; nothing was ever served \
-                     from it: delete the project and make it anew"
+                     from it: delete the project and create it again"
                 ),
             )),
             Some(Unfinished::WasReady) | None => Ok(()),
@@ -345,18 +350,18 @@ impl<'a> Service<'a> {
         if !is_database(&self.plan.spec) {
             return None;
         }
-        first_start::look(self.project, self.plan).await.unwrap_or_else(|failure| {
+        first_start::inspect(self.project, self.plan).await.unwrap_or_else(|failure| {
             tracing::warn!(
                 project = &*self.project.project_ref,
                 service = self.name(),
                 message = failure.0.message,
-                "a database's volumes cannot be looked at; they stay as they are"
+                "cannot inspect a database's volumes; they are kept as they are"
             );
             None
         })
     }
 
-    /// Without the mark the volumes are no less safe: the image's own is gone by now.
+    /// The volumes are safe without the record, too: by now the image has removed its own mark.
     async fn remember_ready(&self) {
         if is_database(&self.plan.spec)
             && let Err(failure) = first_start::mark_ready(self.project, self.plan).await
@@ -365,7 +370,7 @@ impl<'a> Service<'a> {
                 project = &*self.project.project_ref,
                 service = self.name(),
                 message = failure.0.message,
-                "that the database was ready cannot be written down"
+                "cannot record that the database was ready"
             );
         }
     }
@@ -382,13 +387,13 @@ impl<'a> Service<'a> {
         tracing::warn!(
             project = &*self.project.project_ref,
             service = self.name(),
-            "restarting a service that does not answer"
+            "service does not answer its probe, restarting it"
         );
         self.stop().await;
         Ok(())
     }
 
-    /// A stop that fails is met again at the next start.
+    /// A failed stop shows again at the next start.
     async fn stop(&mut self) {
         let grace = plan::grace(&self.plan.spec).into();
         if let Err(error) = self.project.engine().stop(&self.container, grace).await {
@@ -412,20 +417,20 @@ impl<'a> Service<'a> {
 
     async fn report(&self, state: ServiceState, reason: &str, message: String) {
         let lines = self.project.engine().log_tail(&self.container, LOG_LINES).await;
-        let failure = Failure::new(reason, message).with_log(lines);
+        let failure = StepFailure::new(reason, message).with_log(lines);
         self.project.view.fail_service(self.name(), state, failure);
     }
 
     async fn probe(&self) -> Result<(), NotReady> {
         match (&self.plan.spec.probe, self.address) {
             (Some(probe), Some(address)) => probe::check(probe, address).await,
-            // A program that ended at once has no address any more.
+            // A program that exited at once has no address any more.
             (_, None) => Err(NotReady::Answer("the container has no address".into())),
             (None, Some(_)) => Ok(()),
         }
     }
 
-    /// The service itself, then its way from outside: where a port is lost, the container is as well as before.
+    /// Probes the service itself, then its published ports: the engine can lose a port while the container runs on.
     async fn probe_all(&self) -> Result<(), NotReady> {
         self.probe().await?;
         let millis = self.plan.spec.probe.as_ref().map_or(1000, |probe| probe.timeout_ms);

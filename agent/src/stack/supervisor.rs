@@ -1,6 +1,5 @@
-//! Owner of all projects. In: accepted requests and the records on disk. Out: one running task per project, which is
-//! told its newest desired state. A removed project is forgotten after a while; asking for its removal again is answered
-//! again.
+//! Owner of all projects. In: accepted requests and the records on disk. Out: one running task per project, which gets its
+//! newest desired state. A removed project is forgotten after a while; its removal can be requested again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,10 +7,12 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{ApplyStackRequest, RemoveStackRequest};
+use supalove_tasks::{Ended, Tasks};
 use tokio::sync::{Mutex, broadcast, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, sleep};
 
-use super::context::{Making, Project, Shared, Truth};
+use super::context::{InFlight, Project, Shared, Truth};
+use super::failure::StepFailure;
 use super::project;
 use super::view::View;
 use crate::backoff::Backoff;
@@ -24,26 +25,20 @@ use crate::state::{Accepted, Record, Refused, Removal, StateError, Store, fence_
 /// Hints kept for a service that is busy.
 const HINTS_KEPT: usize = 64;
 
-/// Why a request was not taken.
+/// Why a request was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SuperviseError {
-    /// Generations forbid it.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The slot belongs to another project.
     #[error("slot {slot} of this node belongs to project {holder}")]
-    SlotTaken {
-        /// Which slot.
-        slot: u32,
-        /// Whose.
-        holder: String,
-    },
+    SlotTaken { slot: u32, holder: String },
     /// It could not be stored.
-    #[error("the request cannot be stored: {0}")]
+    #[error("cannot store the request: {0}")]
     Store(String),
 }
 
-/// Why the agent cannot look after projects.
+/// Why the agent cannot run projects.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The records cannot be read.
@@ -72,8 +67,10 @@ struct Entry {
 }
 
 impl Supervisor {
-    /// Loads all records, closes every project in, and starts working on each, with or without a controller.
+    /// Loads all records, isolates every project with packet rules, and starts working on each, with or without a
+    /// controller.
     pub async fn start(
+        tasks: Tasks,
         host: HostSettings,
         node_short: &str,
         engine: Engine,
@@ -84,18 +81,27 @@ impl Supervisor {
         let (records, broken) = store.load_all()?;
         failpoint!("agent.start.loaded");
         for error in broken {
-            tracing::error!(%error, "a project's record cannot be read; its containers are left as they are");
+            tracing::error!(%error, "cannot read a project's record; its containers are left as they are");
         }
         let present = present(&engine, &records).await?;
-        let rules = Rules::start(node_short, host.network_range, present, times).await?;
+        let rules = Rules::start(&tasks, node_short, host.slots.network_range(), present, times).await?;
         failpoint!("agent.start.closed_in");
         let (truth_out, truth) = watch::channel(Arc::default());
-        let shared = Shared { node: node_short.into(), host, times, engine, rules, store, truth };
+        let shared = Shared {
+            tasks: tasks.clone(),
+            node: node_short.into(),
+            host,
+            times,
+            engine,
+            rules,
+            store,
+            truth,
+        };
         let supervisor = Arc::new(Self { shared: Arc::new(shared), reports, projects: Mutex::default() });
         supervisor.resume(records).await;
         failpoint!("agent.start.resumed");
-        tokio::spawn(supervisor.clone().list_forever(truth_out));
-        tokio::spawn(supervisor.clone().listen_forever());
+        tasks.job("container list", supervisor.clone().list_forever(truth_out));
+        tasks.job("engine events", supervisor.clone().listen_forever());
         Ok(supervisor)
     }
 
@@ -111,10 +117,11 @@ impl Supervisor {
         &self.shared
     }
 
-    /// Takes a validated desired state; durable when this returns. True if it is new.
+    /// Accepts a validated desired state; durable when this returns. True if it is new.
     pub async fn apply(self: &Arc<Self>, request: ApplyStackRequest) -> Result<bool, SuperviseError> {
         let this = self.clone();
-        uncut(async move { this.take_apply(request).await }).await
+        let taking = async move { this.take_apply(request).await };
+        run_to_completion(&self.shared.tasks, taking).await
     }
 
     async fn take_apply(&self, request: ApplyStackRequest) -> Result<bool, SuperviseError> {
@@ -134,10 +141,11 @@ impl Supervisor {
         Ok(true)
     }
 
-    /// Takes a removal; durable when this returns.
+    /// Accepts a removal; durable when this returns.
     pub async fn remove(self: &Arc<Self>, request: RemoveStackRequest) -> Result<(), SuperviseError> {
         let this = self.clone();
-        uncut(async move { this.take_removal(&request).await }).await
+        let taking = async move { this.take_removal(&request).await };
+        run_to_completion(&self.shared.tasks, taking).await
     }
 
     async fn take_removal(&self, request: &RemoveStackRequest) -> Result<(), SuperviseError> {
@@ -150,7 +158,7 @@ impl Supervisor {
         let before = record.removal;
         record.removal = Some(Removal {
             generation: request.generation,
-            // Once asked for, the deletion of volumes is not taken back by a repeated call.
+            // A repeated call does not take back a requested deletion of volumes.
             delete_volumes: request.delete_volumes || before.is_some_and(|removal| removal.delete_volumes),
         });
         if before == record.removal {
@@ -171,13 +179,12 @@ impl Supervisor {
         live.collect()
     }
 
-    /// A project's record.
     pub async fn record(&self, project_ref: &str) -> Option<Arc<Record>> {
         let projects = self.projects.lock().await;
         self.stored(&projects, project_ref)
     }
 
-    /// The record in force. A removal that has ended left a tombstone and is none.
+    /// The record in force; none for a removal that has ended, which left a tombstone.
     fn stored(&self, projects: &HashMap<String, Entry>, project_ref: &str) -> Option<Arc<Record>> {
         let record = projects.get(project_ref)?.desired.borrow().clone();
         let buried = self.shared.store.tombstone(project_ref);
@@ -195,7 +202,8 @@ impl Supervisor {
     }
 
     async fn put(&self, record: &Record) -> Result<(), SuperviseError> {
-        let (shared, record) = (self.shared.clone(), record.clone());
+        let shared = self.shared.clone();
+        let record = record.clone();
         let put = tokio::task::spawn_blocking(move || shared.store.put(&record)).await;
         match put {
             Ok(Ok(())) => Ok(()),
@@ -223,14 +231,14 @@ impl Supervisor {
             shared: self.shared.clone(),
             view: Arc::new(View::new(&record.project_ref, self.reports.clone())),
             hints: hints.clone(),
-            making: Making::default(),
+            in_flight: InFlight::new(self.shared.tasks.clone()),
         };
         let (desired, receiver) = watch::channel(record);
-        tokio::spawn(project::run(project, receiver));
+        self.shared.tasks.job(format!("project {}", project.project_ref), keep_working(project, receiver));
         Entry { desired, hints }
     }
 
-    /// Lets go of removed projects. Dropping the entry ends the project's task.
+    /// Forgets removed projects. Dropping the entry ends the project's task.
     async fn forget_removed(&self) {
         let mut projects = self.projects.lock().await;
         for project_ref in self.reports.removed_for(self.shared.times.removed_kept) {
@@ -241,7 +249,7 @@ impl Supervisor {
         }
     }
 
-    /// The truth: a full list, every now and then.
+    /// Lists all containers periodically: the truth behind the events. Never returns.
     async fn list_forever(self: Arc<Self>, out: watch::Sender<Arc<Truth>>) {
         let mut ticks = tokio::time::interval(self.shared.times.truth);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -255,16 +263,16 @@ impl Supervisor {
                     }
                     out.send_replace(Arc::new(truth));
                 }
-                Err(error) => tracing::warn!(%error, "containers cannot be listed"),
+                Err(error) => tracing::warn!(%error, "cannot list containers"),
             }
             self.forget_removed().await;
         }
     }
 
-    /// The engine's events, for ever.
+    /// Passes the engine's events to the projects. Never returns.
     async fn listen_forever(self: Arc<Self>) {
         let times = &self.shared.times;
-        let mut backoff = Backoff::new(times.retry_first, times.reconnect_cap);
+        let mut backoff = Backoff::new(times.retry_first, times.protocol.reconnect_cap);
         loop {
             let mut hints = std::pin::pin!(self.shared.engine.hints());
             while let Some(Ok(hint)) = hints.next().await {
@@ -280,18 +288,39 @@ impl Supervisor {
     }
 }
 
-/// Goes on to the end even if the caller gives up: a record that is being written while the next request is judged could
-/// land after that one's.
-async fn uncut<T: Send + 'static>(
+/// Runs to completion even if the caller gives up: a record that is being written while the next request is judged could
+/// be stored after that one's.
+async fn run_to_completion<T: Send + 'static>(
+    tasks: &Tasks,
     work: impl Future<Output = Result<T, SuperviseError>> + Send + 'static,
 ) -> Result<T, SuperviseError> {
-    match tokio::spawn(work).await {
+    match tasks.operation("desired state", work).await {
         Ok(result) => result,
-        Err(error) => Err(SuperviseError::Store(error.to_string())),
+        Err(ended) => Err(SuperviseError::Store(ended.to_string())),
     }
 }
 
-/// Projects whose bridges may exist: those that should run, and those that have a network all the same.
+/// Runs a project's work. Work that panics concerns this project alone: the failure is reported, and the work is started
+/// again with back-off.
+async fn keep_working(project: Project, desired: watch::Receiver<Arc<Record>>) {
+    let times = &project.shared.times;
+    let mut backoff = Backoff::new(times.retry_first, times.retry_cap);
+    loop {
+        let work = project::run(project.clone(), desired.clone());
+        let name = format!("work on project {}", project.project_ref);
+        match project.shared.tasks.connection(name, work).abort_on_drop().await {
+            Ok(()) | Err(Ended::Stopped) => return,
+            Err(Ended::Panicked) => {
+                project
+                    .view
+                    .fail(StepFailure::new("AGENT_ERROR", "the agent's work on this project panicked"));
+                sleep(backoff.next_pause()).await;
+            }
+        }
+    }
+}
+
+/// Projects whose bridges may exist: those that should run, and those that still have a network.
 async fn present(engine: &Engine, records: &[Record]) -> Result<BTreeSet<String>, EngineError> {
     let networks = engine.networks().await?;
     Ok(records
@@ -299,7 +328,7 @@ async fn present(engine: &Engine, records: &[Record]) -> Result<BTreeSet<String>
         .filter(|record| record.is_running())
         .map(|record| record.project_ref.clone())
         .chain(networks.into_iter().map(|network| network.project_ref))
-        .filter(|name| crate::spec::names::is_project_ref(name))
+        .filter(|name| supalove_spec::names::is_project_ref(name))
         .collect())
 }
 
@@ -308,14 +337,15 @@ mod tests {
     use std::time::Duration;
 
     use tokio::sync::oneshot;
-    use tokio::time::{sleep, timeout};
+    use tokio::time::timeout;
 
     use super::*;
 
     #[tokio::test]
     async fn a_request_is_taken_to_the_end_though_the_caller_gives_up() {
+        let tasks = Tasks::default();
         let (stored, done) = oneshot::channel();
-        let taking = uncut(async move {
+        let taking = run_to_completion(&tasks, async move {
             sleep(Duration::from_millis(50)).await;
             stored.send(()).map_err(|()| SuperviseError::Store("nobody waits".into()))
         });

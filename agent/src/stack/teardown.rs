@@ -1,18 +1,17 @@
-//! The way back: stopping in order, and removing all that a project has on the host. Repeating is always safe.
+//! Stops a project's containers in order, and removes everything that a project has on the host. Repeating is always safe.
 
 use futures::future::try_join_all;
 use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::ProgressStep;
+use supalove_spec::order;
 
 use super::context::{Project, blocking};
 use super::diff::Existing;
-use super::failure::Failure;
-use super::order;
+use super::failure::StepFailure;
 use super::plan::{self, ServicePlan};
-use super::prepare::existing;
 use crate::fsio;
 
-/// Longest grace that a spec may ask for, for containers whose plan is not known any more. Seconds.
+/// Longest grace that a spec may ask for, in seconds; for containers whose plan is not known any more.
 const LONGEST_GRACE: u64 = 300;
 
 /// Stops containers, dependants first, and removes them.
@@ -20,7 +19,7 @@ pub async fn stop_and_remove(
     project: &Project,
     plans: &[ServicePlan],
     containers: &[Existing],
-) -> Result<(), Failure> {
+) -> Result<(), StepFailure> {
     let edges: Vec<_> =
         plans.iter().map(|plan| (plan.spec.name.as_str(), plan.spec.depends_on.as_slice())).collect();
     let mut services: Vec<&str> = containers.iter().map(|container| container.service.as_str()).collect();
@@ -33,9 +32,9 @@ pub async fn stop_and_remove(
     Ok(())
 }
 
-async fn stop_one(project: &Project, plans: &[ServicePlan], container: &Existing) -> Result<(), Failure> {
+async fn stop_one(project: &Project, plans: &[ServicePlan], container: &Existing) -> Result<(), StepFailure> {
     let service = &container.service;
-    let named = |error| Failure::from(error).of(service);
+    let named = |error| StepFailure::from(error).for_service(service);
     if container.running {
         project.view.progress(service, ProgressStep::Stopping, 0, "");
         let planned = plans.iter().find(|plan| plan.spec.name == *service);
@@ -49,20 +48,20 @@ async fn stop_one(project: &Project, plans: &[ServicePlan], container: &Existing
     Ok(())
 }
 
-/// Takes away containers, network and rules; volumes and files stay.
-pub async fn stop(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
-    let _quiet = project.making.quiet().await;
+/// Removes containers, network and packet rules; volumes and files stay.
+pub async fn stop(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
+    let _drained = project.in_flight.drained().await;
     take_away(project, plans).await?;
-    // Last: while a container may run, its bridge stays closed in.
+    // Last: while a container may run, its bridge stays isolated.
     project.shared.rules.drop_project(&project.project_ref).await?;
     failpoint!("agent.stop.unruled", &project.project_ref);
     Ok(())
 }
 
-async fn take_away(project: &Project, plans: &[ServicePlan]) -> Result<(), Failure> {
+async fn take_away(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
     let containers = project.engine().project_containers(&project.project_ref).await?;
     failpoint!("agent.teardown.begun", &project.project_ref);
-    let containers: Vec<Existing> = containers.into_iter().map(existing).collect();
+    let containers: Vec<Existing> = containers.into_iter().map(Existing::from).collect();
     stop_and_remove(project, plans, &containers).await?;
     for network in project.engine().project_networks(&project.project_ref).await? {
         project.engine().remove_network(&network.id).await?;
@@ -71,16 +70,20 @@ async fn take_away(project: &Project, plans: &[ServicePlan]) -> Result<(), Failu
     Ok(())
 }
 
-/// Takes away everything, and the volumes if that was asked for.
-pub async fn remove(project: &Project, plans: &[ServicePlan], delete_volumes: bool) -> Result<(), Failure> {
-    let _quiet = project.making.quiet().await;
+/// Removes everything, and the volumes if that was requested.
+pub async fn remove(
+    project: &Project,
+    plans: &[ServicePlan],
+    delete_volumes: bool,
+) -> Result<(), StepFailure> {
+    let _drained = project.in_flight.drained().await;
     loop {
         take_away(project, plans).await?;
         if delete_volumes {
             let volumes = project.engine().project_volumes(&project.project_ref).await?;
             try_join_all(volumes.iter().map(|volume| remove_volume(project, &volume.name))).await?;
         }
-        // Calls of an agent that was killed may have ended in between.
+        // The engine may meanwhile have carried out calls of an agent that was killed.
         if is_gone(project, delete_volumes).await? {
             break;
         }
@@ -93,14 +96,15 @@ pub async fn remove(project: &Project, plans: &[ServicePlan], delete_volumes: bo
     Ok(())
 }
 
-async fn remove_volume(project: &Project, volume: &str) -> Result<(), Failure> {
+async fn remove_volume(project: &Project, volume: &str) -> Result<(), StepFailure> {
     project.engine().remove_volume(volume).await?;
     failpoint!("agent.volume.removed", &project.project_ref);
     Ok(())
 }
 
-async fn is_gone(project: &Project, volumes_too: bool) -> Result<bool, Failure> {
-    let (engine, project_ref) = (project.engine(), &project.project_ref);
+async fn is_gone(project: &Project, volumes_too: bool) -> Result<bool, StepFailure> {
+    let engine = project.engine();
+    let project_ref = &project.project_ref;
     Ok(engine.project_containers(project_ref).await?.is_empty()
         && engine.project_networks(project_ref).await?.is_empty()
         && (!volumes_too || engine.project_volumes(project_ref).await?.is_empty()))

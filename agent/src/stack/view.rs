@@ -1,5 +1,5 @@
-//! One project as the agent sees it. In: what happens to each service. Out: an observed state whenever it changes.
-//! The phase is decided by one pure function. Every text that leaves here, into reports or logs, is redacted.
+//! One project as the agent sees it. In: what happens to each service. Out: an observed state whenever it changes. One
+//! function without I/O decides the phase. Every text that leaves here, into reports or logs, is redacted.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +7,7 @@ use supalove_proto::node::v1::{
     ObservedService, ObservedStack, Progress, ProgressStep, ServiceState, StackError, StackPhase,
 };
 
-use super::failure::Failure;
+use super::failure::StepFailure;
 use super::redact::Redactor;
 use crate::reports::Reports;
 
@@ -25,7 +25,7 @@ struct State {
     generation: u64,
     goal: Goal,
     services: Vec<ServiceView>,
-    /// Failure of a step that concerns the whole project.
+    /// StepFailure of a step that concerns the whole project.
     failure: Option<StackError>,
     /// A failed step is being tried again.
     retrying: bool,
@@ -49,7 +49,6 @@ pub enum Goal {
     Removed,
 }
 
-/// One service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceView {
     name: String,
@@ -107,14 +106,14 @@ impl View {
     }
 
     /// A step for the whole project failed.
-    pub fn fail(&self, failure: Failure) {
+    pub fn fail(&self, failure: StepFailure) {
         let error = self.redactor().error(failure.0);
         tracing::warn!(
             project = self.project_ref,
             service = error.service,
             reason = error.reason,
             message = error.message,
-            "step failed"
+            "project step failed"
         );
         self.update(|state| {
             state.failure = Some(error);
@@ -143,8 +142,8 @@ impl View {
     }
 
     /// A service failed, with what it is in now.
-    pub fn fail_service(&self, service: &str, state: ServiceState, failure: Failure) {
-        let error = self.redactor().error(failure.of(service).0);
+    pub fn fail_service(&self, service: &str, state: ServiceState, failure: StepFailure) {
+        let error = self.redactor().error(failure.for_service(service).0);
         tracing::warn!(
             project = self.project_ref,
             service,
@@ -163,7 +162,6 @@ impl View {
         self.service(service, |view| view.restarts = view.restarts.saturating_add(1));
     }
 
-    /// Reports a step.
     pub fn progress(&self, service: &str, step: ProgressStep, percent: u32, message: &str) {
         let generation = self.lock().generation;
         self.reports.progress(Progress {
@@ -295,14 +293,14 @@ mod tests {
     #[test]
     fn a_failed_start_is_failed_then_tried_again_with_its_error() {
         let (view, reports) = view();
-        view.fail_service("postgres", ServiceState::Exited, Failure::new("SERVICE_EXITED", "code 1"));
+        view.fail_service("postgres", ServiceState::Exited, StepFailure::new("SERVICE_EXITED", "code 1"));
         assert_eq!(seen(&reports), (StackPhase::Failed, Some("SERVICE_EXITED".into())));
         view.set("postgres", ServiceState::Starting, "");
         assert_eq!(seen(&reports), (StackPhase::Converging, Some("SERVICE_EXITED".into())));
         view.set("postgres", ServiceState::Healthy, "");
         view.set("gateway", ServiceState::Healthy, "");
         assert_eq!(seen(&reports), (StackPhase::Healthy, None));
-        view.fail_service("gateway", ServiceState::Exited, Failure::new("SERVICE_EXITED", "code 1"));
+        view.fail_service("gateway", ServiceState::Exited, StepFailure::new("SERVICE_EXITED", "code 1"));
         assert_eq!(seen(&reports).0, StackPhase::Unhealthy);
     }
 
@@ -314,8 +312,9 @@ mod tests {
             vec![EnvVar { name: "PASSWORD".into(), value: "s3cr3t-s3cr3t".into(), bind_placement: false }];
         let service = ServiceSpec { env, ..ServiceSpec::default() };
         request.spec = Some(StackSpec { services: vec![service], ..StackSpec::default() });
-        view.redact(Redactor::of(&Record::applied(request)));
-        let failure = || Failure::new("X", "it is s3cr3t-s3cr3t").with_log(vec!["a s3cr3t-s3cr3t\0".into()]);
+        view.redact(Redactor::from_record(&Record::applied(request)));
+        let failure =
+            || StepFailure::new("X", "it is s3cr3t-s3cr3t").with_log(vec!["a s3cr3t-s3cr3t\0".into()]);
         view.fail_service("postgres", ServiceState::Exited, failure());
         let stack = reports.all().remove(0);
         assert_eq!(stack.services[0].message, "it is [redacted]");
@@ -327,7 +326,7 @@ mod tests {
     #[test]
     fn a_failed_step_of_the_project_and_its_retry() {
         let (view, reports) = view();
-        view.fail(Failure::new("IMAGE_NOT_FOUND", "m"));
+        view.fail(StepFailure::new("IMAGE_NOT_FOUND", "m"));
         assert_eq!(seen(&reports).0, StackPhase::Failed);
         view.retry();
         assert_eq!(seen(&reports), (StackPhase::Converging, Some("IMAGE_NOT_FOUND".into())));

@@ -1,4 +1,4 @@
-//! Fuzz targets of the files on disk: a sealed file that was changed never opens, and what opens need not be a record.
+//! Fuzz targets of the files on disk: a changed sealed file never opens, and what opens need not be a record.
 
 use prost::Message as _;
 use supalove_fuzz::{Samples, Verdict, bytes};

@@ -1,7 +1,7 @@
 //! What the agent remembers: one sealed record per project, one sealed file of tombstones.
 //!
-//! In: accepted requests. Out: the same after a crash or a reboot, with no controller. Nothing here is async: callers
-//! run it where blocking is allowed.
+//! In: accepted requests. Out: the same requests after a crash or a reboot, without a controller. Nothing here is async:
+//! callers run it where blocking is allowed.
 
 #[cfg(test)]
 mod fuzz;
@@ -33,25 +33,19 @@ pub enum StateError {
     /// The file system failed.
     #[error("{path}: {source}")]
     Io {
-        /// Which path.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
-    /// A file does not open.
+    /// A file cannot be unsealed.
     #[error("{path}: {source}")]
-    Seal {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: SealError,
-    },
-    /// A file opens but holds something else.
-    #[error("{0}: the sealed content is no record")]
+    Seal { path: PathBuf, source: SealError },
+    /// A file can be unsealed but does not hold a record.
+    #[error("{0}: the sealed content is not a record")]
     Content(PathBuf),
 }
 
-/// Generations of ended removals, by SHA-256 of the ref: nothing of a removed project can be found by its name.
+/// Generations of ended removals, by SHA-256 of the ref, so that the file does not name removed projects.
 #[derive(Clone, PartialEq, Message)]
 struct Tombstones {
     #[prost(btree_map = "string, uint64", tag = "1")]
@@ -64,12 +58,12 @@ pub struct Store {
     records: PathBuf,
     tombstones_path: PathBuf,
     sealer: Sealer,
-    /// Locked by whatever writes, so that what decides about a write holds until it is done.
+    /// Locked during a write, so that the decision to write still holds when it is done.
     tombstones: Mutex<Tombstones>,
 }
 
 impl Store {
-    /// Opens the records below a state directory, making what is missing.
+    /// Opens the records below a state directory; creates what is missing.
     pub fn open(state_dir: &Path) -> Result<Self, StateError> {
         let records = state_dir.join("records");
         fsio::private_dir(&records).map_err(|error| io_error(&records, error))?;
@@ -80,8 +74,8 @@ impl Store {
         Ok(Self { records, tombstones_path, sealer, tombstones: Mutex::new(tombstones) })
     }
 
-    /// Every record that opens. One that does not is left where it is and returned as an error; one of a project that
-    /// has been removed since goes.
+    /// Every record that can be read. A record that cannot be read is left in place and returned as an error. The record of
+    /// a project that was removed since is deleted.
     pub fn load_all(&self) -> Result<(Vec<Record>, Vec<StateError>), StateError> {
         let mut records = Vec::new();
         let mut broken = Vec::new();
@@ -116,8 +110,8 @@ impl Store {
         fsio::write_atomic(&path, &sealed, 0o600).map_err(|error| io_error(&path, error))
     }
 
-    /// Ends a removal: the tombstone first, then the record goes. False, and nothing done, if the record has come to
-    /// ask for something else.
+    /// Ends a removal: writes the tombstone, then deletes the record. Returns false and does nothing if the record asks for
+    /// something else by now.
     pub fn finish_removal(&self, project_ref: &str, removal: Removal) -> Result<bool, StateError> {
         let mut tombstones = lock(&self.tombstones);
         let path = self.path(project_ref);
@@ -131,7 +125,7 @@ impl Store {
         Ok(true)
     }
 
-    /// A removal with the tombstone's own generation is no remains: it was asked for again, to delete volumes.
+    /// A removal with the tombstone's own generation is not left over: it was requested again, to delete volumes.
     fn is_buried(&self, record: &Record) -> bool {
         let asked_again = record.removal.map(|removal| removal.generation);
         self.tombstone(&record.project_ref)
@@ -172,7 +166,7 @@ impl Store {
         self.records.join(format!("{project_ref}.{EXTENSION}"))
     }
 
-    /// The file's name is part of what is sealed: a record cannot be passed off as another project's.
+    /// The file's name is bound to the sealed content: a record cannot be renamed to another project's.
     fn read(&self, path: &Path) -> Result<Record, StateError> {
         let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let sealed = fs::read(path).map_err(|error| io_error(path, error))?;

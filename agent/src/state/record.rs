@@ -1,16 +1,15 @@
-//! What is kept of a project, and the fence that decides what may replace it. Pure.
+//! The stored desired state of a project, and the fence that decides which request may replace it. No I/O.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
 use supalove_proto::node::v1::{ApplyStackRequest, Placement, RunState, StackSpec};
 
-/// Hash over everything that a generation fixes.
+/// Hash over everything that must not change within a generation.
 pub type ContentHash = [u8; 32];
 
 /// A project's last accepted desired state.
 #[derive(Clone, PartialEq, Message)]
 pub struct Record {
-    /// The project.
     #[prost(string, tag = "1")]
     pub project_ref: String,
     /// The last ApplyStack; absent where only a removal is known.
@@ -24,7 +23,6 @@ pub struct Record {
 /// An accepted RemoveStack that has not ended.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct Removal {
-    /// Its generation.
     #[prost(uint64, tag = "1")]
     pub generation: u64,
     /// Whether volumes go, too.
@@ -38,7 +36,7 @@ impl Record {
         Self { project_ref: request.project_ref.clone(), apply: Some(request), removal: None }
     }
 
-    /// The generation it stands for.
+    /// The generation of the newest request in it.
     pub fn generation(&self) -> u64 {
         let applied = self.apply.as_ref().map_or(0, |apply| apply.generation);
         let removed = self.removal.map_or(0, |removal| removal.generation);
@@ -57,18 +55,16 @@ impl Record {
         Some(placement.slot)
     }
 
-    /// What runs.
     pub fn spec(&self) -> Option<&StackSpec> {
         self.apply.as_ref()?.spec.as_ref()
     }
 
-    /// Where it lies.
     pub fn placement(&self) -> Option<&Placement> {
         self.apply.as_ref()?.placement.as_ref()
     }
 }
 
-/// Hash over run state, restart token, spec and placement: what a generation must not change.
+/// Hash over run state, restart token, spec and placement, which must not change within a generation.
 pub fn content_hash(request: &ApplyStackRequest) -> ContentHash {
     let content = ApplyStackRequest { project_ref: String::new(), generation: 0, ..request.clone() };
     let mut hash = [0; 32];
@@ -93,7 +89,6 @@ pub enum Refused {
     Stale {
         /// Generation of the request.
         asked: u64,
-        /// Stored generation.
         stored: u64,
     },
     /// The same generation was stored with other content.

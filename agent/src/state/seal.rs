@@ -1,5 +1,5 @@
-//! Sealing of what lies on disk, since specs hold a project's secrets. In: bytes and the name they belong to.
-//! Out: AES-256-GCM under a key of this node; a changed or swapped file does not open.
+//! Seals files on disk, since specs hold a project's secrets. In: bytes and the name they belong to. Out: AES-256-GCM under
+//! a key of this node; a changed or renamed file cannot be unsealed.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ const VERSION: u8 = 1;
 /// Why bytes cannot be sealed or opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// Not what this node sealed under that name.
+    /// This node did not seal this content under that name.
     #[error("the content was changed, belongs elsewhere, or was sealed under another key")]
     Tampered,
     /// The crypto library failed.
@@ -25,19 +25,14 @@ pub enum SealError {
     Crypto,
     /// The key file cannot be used.
     #[error("the sealing key {path} cannot be used: {reason}")]
-    Key {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    Key { path: PathBuf, reason: String },
 }
 
 /// Seals and opens with one key.
 pub struct Sealer(RandomizedNonceKey);
 
 impl Sealer {
-    /// Loads the key file, or makes it when it is not there.
+    /// Loads the key file; creates it if it does not exist.
     pub fn open(path: &Path) -> Result<Self, SealError> {
         let key = load_or_create(path)
             .map_err(|error| SealError::Key { path: path.to_owned(), reason: error.to_string() })?;
@@ -59,7 +54,7 @@ impl Sealer {
         Ok(sealed)
     }
 
-    /// The content, if it is what was sealed under `name`.
+    /// The content, if it was sealed under `name`.
     pub fn unseal(&self, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let (&version, rest) = sealed.split_first().ok_or(SealError::Tampered)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN).ok_or(SealError::Tampered)?;

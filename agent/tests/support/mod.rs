@@ -1,6 +1,7 @@
 //! A controller that is just enough to enrol a real agent process and call it, and a look at the real Docker Engine.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::disallowed_methods, reason = "tests spawn their peers bare")]
 
 pub mod docker;
 pub mod engine_proxy;

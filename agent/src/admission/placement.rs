@@ -1,4 +1,4 @@
-//! Where a stack lies: the slot must be one of this host's, and ports and network must be that slot's.
+//! Checks a stack's placement: the slot must exist on this host, and ports and network must be those of the slot.
 
 use ipnet::Ipv4Net;
 use supalove_proto::node::v1::Placement;
@@ -8,13 +8,13 @@ use crate::config::HostSettings;
 
 pub(super) fn check(placement: &Placement, host: &HostSettings, found: &mut Violations) {
     let slot = placement.slot;
-    match host.slot_ports(slot) {
+    match host.slots.first_port(slot) {
         Some(base) => found.check(
             placement.port_base == u32::from(base),
             "placement.port_base",
             format!("must be {base}, the first port of slot {slot} on this host"),
         ),
-        None => found.add("placement.slot", format!("must be below {}", host.slots)),
+        None => found.add("placement.slot", format!("must be below {}", host.slots.slots())),
     }
     check_subnet(placement, host, found);
     let origin = placement.api_url.strip_prefix("http://").or(placement.api_url.strip_prefix("https://"));
@@ -30,16 +30,16 @@ pub(super) fn check(placement: &Placement, host: &HostSettings, found: &mut Viol
 }
 
 fn check_subnet(placement: &Placement, host: &HostSettings, found: &mut Violations) {
-    let expected = host.slot_network(placement.slot);
+    let expected = host.slots.network(placement.slot);
     let given = placement.subnet.parse::<Ipv4Net>().ok();
     match (given, expected) {
-        (None, _) => found.add("placement.subnet", "must be an IPv4 network as \"10.213.0.32/27\""),
+        (None, _) => found.add("placement.subnet", "must be an IPv4 network such as \"10.213.0.32/27\""),
         (Some(given), Some(expected)) => found.check(
             given == expected,
             "placement.subnet",
             format!("must be {expected}, the network of slot {} on this host", placement.slot),
         ),
-        // The slot itself is reported.
+        // The unknown slot is reported already.
         (Some(_), None) => {}
     }
 }

@@ -1,14 +1,13 @@
-//! The whole request: its own fields, the volumes, and that the services fit together.
+//! Checks a whole request: its own fields, the volumes, and that the services fit together.
 
 use std::collections::BTreeSet;
 
 use supalove_proto::node::v1::{ApplyStackRequest, RunState, StackSpec};
+use supalove_spec::{limits, names, order};
 
-use super::{counts, limits, names, placement, service};
+use super::{counts, placement, service};
 use crate::config::HostSettings;
-use crate::stack::order;
 
-/// One wrong field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// Path of the field, e.g. `spec.services[2].image`.
@@ -22,14 +21,14 @@ pub struct Violation {
 pub struct Violations(Vec<Violation>);
 
 impl Violations {
-    /// Notes a wrong field; beyond a limit further ones are not kept.
+    /// Adds a wrong field, up to a limit.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
         if self.0.len() < limits::VIOLATIONS {
             self.0.push(Violation { field: field.into(), description: description.into() });
         }
     }
 
-    /// Notes a wrong field unless `holds`.
+    /// Adds a wrong field unless `holds`.
     pub fn check(&mut self, holds: bool, field: impl Into<String>, description: impl Into<String>) {
         if !holds {
             self.add(field, description);
@@ -41,7 +40,7 @@ impl Violations {
     }
 }
 
-/// Judges a request; errs with every wrong field.
+/// Checks a request; errs with every wrong field.
 pub fn validate(request: &ApplyStackRequest, host: &HostSettings) -> Result<(), Vec<Violation>> {
     let mut found = Violations::default();
     found.check(names::is_project_ref(&request.project_ref), "project_ref", "must be 20 lowercase letters");
@@ -78,12 +77,12 @@ fn check_spec(spec: &StackSpec, request: &ApplyStackRequest, found: &mut Violati
             found.check(
                 ports.insert(port.named_port),
                 format!("{field}.ports"),
-                "takes a named port that is taken already",
+                "takes a named port that another service has",
             );
         }
         service::check(service, &field, &volumes, request.placement.as_ref(), found);
     }
-    // Its error repeats names, so they must be names.
+    // The error repeats names of services, so these must be valid by now.
     if found.is_empty() {
         check_order(spec, found);
     }
@@ -123,9 +122,7 @@ mod tests {
             state_dir: "/state".into(),
             publish_address: [127, 0, 0, 1].into(),
             advertise_address: None,
-            port_base: 5500,
-            slots: 16,
-            network_range: "10.213.0.0/16".parse().unwrap(),
+            slots: supalove_spec::SlotLayout::new(5500, "10.213.0.0/16".parse().unwrap(), 16).unwrap(),
         }
     }
 

@@ -1,17 +1,14 @@
-//! Judging what a controller sends before anything of it is stored. In: an ApplyStack request and the host's
-//! settings. Out: nothing, or every field that is wrong. Pure: tested without Docker.
+//! Judges what a controller sends before any of it is stored. In: an ApplyStack request and the host's settings. Out:
+//! nothing, or every field that is wrong. No I/O.
 
 mod counts;
 #[cfg(test)]
 mod fuzz;
-mod limits;
-pub mod names;
 mod placement;
 mod service;
 mod tokens;
 mod validate;
 
-pub use self::limits::MESSAGE_BYTES;
 pub use self::tokens::{TokenError, substitute, substitute_text};
 pub use self::validate::{Violation, Violations, validate};
 

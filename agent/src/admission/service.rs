@@ -1,4 +1,4 @@
-//! One service of a spec.
+//! Checks one service of a spec.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,9 @@ use supalove_proto::node::v1::{
     Capability, ConfigMount, Exposure, Launch, Limits, NamedPort, Placement, Probe, Security, ServiceSpec,
     probe,
 };
+use supalove_spec::{limits, names};
 
-use super::{Violations, limits, names, tokens};
+use super::{Violations, tokens};
 
 pub(super) fn check(
     service: &ServiceSpec,
@@ -17,17 +18,17 @@ pub(super) fn check(
     found: &mut Violations,
 ) {
     let at = |name: &str| format!("{field}.{name}");
-    found.check(names::is_name(&service.name, 32), at("name"), "must be [a-z0-9_-]{1,32}");
-    found.check(names::is_image(&service.image), at("image"), "is no image reference");
+    found.check(names::is_service(&service.name), at("name"), "must be [a-z0-9_-]{1,32}");
+    found.check(names::is_image(&service.image), at("image"), "is not an image reference");
     found.check(
         matches!(Launch::try_from(service.launch), Ok(launch) if launch != Launch::Unspecified),
         at("launch"),
         "is not a known launch",
     );
-    found.check(names::is_signal(&service.stop_signal), at("stop_signal"), "must be a name as SIGINT");
+    found.check(names::is_signal(&service.stop_signal), at("stop_signal"), "must be a name such as SIGINT");
     found.check(service.stop_grace_seconds <= 300, at("stop_grace_seconds"), "must be at most 300");
     for other in &service.depends_on {
-        found.check(names::is_name(other, 32), at("depends_on"), "must be names of services");
+        found.check(names::is_service(other), at("depends_on"), "must be names of services");
     }
     for alias in &service.aliases {
         found.check(names::is_alias(alias), at("aliases"), "must be names of [a-z0-9_-] and dots");
@@ -53,7 +54,7 @@ fn check_env(service: &ServiceSpec, field: &str, placement: Option<&Placement>, 
     let mut seen = BTreeSet::new();
     for (index, variable) in service.env.iter().enumerate() {
         let at = |name: &str| format!("{field}.env[{index}].{name}");
-        found.check(names::is_env_name(&variable.name), at("name"), "is no variable name");
+        found.check(names::is_env_name(&variable.name), at("name"), "is not a variable name");
         found.check(seen.insert(&variable.name), at("name"), "is given twice");
         found.check(
             variable.value.len() <= limits::ENV_VALUE && !variable.value.contains('\0'),

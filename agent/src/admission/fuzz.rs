@@ -5,7 +5,9 @@ use std::path::Path;
 use supalove_fuzz::{Samples, Verdict, bytes, text};
 use supalove_proto::node::v1::Placement;
 
-use super::{names, substitute};
+use supalove_spec::names;
+
+use super::substitute;
 
 #[test]
 fn names_of_all_kinds() {
@@ -35,7 +37,8 @@ fn names_of_all_kinds() {
             let plain = input.bytes().all(|byte| byte.is_ascii_graphic());
             assert!(plain && input.len() <= 512, "a name holds what no name holds");
         }
-        let (is_image, is_env_name) = (checks[7], checks[4]);
+        let is_image = checks[7];
+        let is_env_name = checks[4];
         assert!(
             !is_image || (!input.starts_with('-') && !input.contains("..//")),
             "an image looks like an option"

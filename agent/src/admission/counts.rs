@@ -1,17 +1,19 @@
-//! How many there are of everything, before anything is looked at: an empty message costs two bytes on the wire, so a
-//! request that keeps the limit of its size can still hold millions.
+//! Counts every list of a request before anything else is checked: an empty message costs two bytes, so a request within
+//! the size limit can still hold millions.
 
 use supalove_proto::node::v1::{ServiceSpec, StackSpec};
+use supalove_spec::limits;
 
-use super::{Violations, limits};
+use super::Violations;
 
-/// Notes every list that is too long; true if all may be looked at.
+/// Adds a violation for every list that is too long; returns true if none is.
 pub(super) fn check(spec: &StackSpec, found: &mut Violations) -> bool {
     let mut within = |holds: bool, field: String, description: String| {
         found.check(holds, field, description);
         holds
     };
-    let (services, volumes) = (spec.services.len(), spec.volumes.len());
+    let services = spec.services.len();
+    let volumes = spec.volumes.len();
     let few = within(
         (1..=limits::SERVICES).contains(&services),
         "spec.services".into(),
