@@ -71,7 +71,7 @@ async fn connection(node: &Arc<Node>, stop: &CancellationToken) {
         Ok(dialled) => {
             let liveness = *node.liveness.borrow();
             let routes = Routes::new(NodeBulkServiceServer::new(NodeBulk::new(node.clone())));
-            let closed = dialled.serve(routes, liveness, node.times.shutdown, stop).await;
+            let closed = dialled.serve(&node.tasks, routes, liveness, node.times.shutdown, stop).await;
             tracing::debug!(reason = closed.reason, "bulk connection ended");
         }
         Err(error) => tracing::warn!(%error, "bulk connection failed"),

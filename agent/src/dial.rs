@@ -10,10 +10,11 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustls::AlertDescription;
 use supalove_certs::tls::{self, ClientTls, ClientTlsStream, ConnectError};
-use supalove_net::channel::{OneStream, Pings, http2_server};
+use supalove_net::channel::{OneStream, Pings, owned_http2_server};
 use supalove_net::status::root_cause;
 use supalove_net::{LastHeard, Observed};
 use supalove_spec::Liveness;
+use supalove_tasks::Tasks;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -99,13 +100,14 @@ impl Dialled {
     /// Serves until the connection ends. When `stop` is cancelled, running calls may end within `shutdown`.
     pub async fn serve(
         self,
+        tasks: &Tasks,
         routes: Routes,
         liveness: Liveness,
         shutdown: Duration,
         stop: &CancellationToken,
     ) -> Closed {
         let pings = Pings { every: liveness.heartbeat, timeout: liveness.ping_timeout };
-        let server = http2_server(Some(pings));
+        let server = owned_http2_server(tasks, Some(pings));
         let service = TowerToHyperService::new(routes.prepare());
         let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(self.stream), service));
         let ended = tokio::select! {

@@ -160,3 +160,20 @@ fn print_status(out: &mut impl io::Write, found: &status::Status) -> Result<()> 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use supalove_tasks::JobPanicked;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_of_a_job_has_its_own_exit_code() {
+        let panicked = JobPanicked { name: "container list".into(), message: "forced".into() };
+        let error = anyhow::Error::from(RunError::from(panicked));
+        assert_eq!(error.to_string(), "job container list panicked: forced");
+        assert_eq!(exit_code(&error), 70);
+        assert_eq!(exit_code(&anyhow::Error::from(RunError::AlreadyRunning("/s".into()))), 1);
+        assert_eq!(exit_code(&anyhow::Error::from(JoinError::Address("x".into()))), 2);
+    }
+}

@@ -138,7 +138,7 @@ async fn one_session(node: &Arc<Node>, stop: &CancellationToken) -> Result<Ended
     let _end = ending.clone().drop_guard();
     let heard = dialled.heard();
     let liveness = *node.liveness.borrow();
-    let serving = dialled.serve(Routes::new(service), liveness, node.times.shutdown, &ending);
+    let serving = dialled.serve(&node.tasks, Routes::new(service), liveness, node.times.shutdown, &ending);
     let greeting = node.epochs.superseded(before);
     let silence = silence(&heard, node.liveness.subscribe());
     Ok(until_end(serving, greeting, silence, node.times.protocol.hello_within).await)

@@ -13,7 +13,7 @@ use crate::pem::{self, PemError};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CaFingerprint([u8; 32]);
 
-/// A text that is no fingerprint.
+/// A text that is not a fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a CA fingerprint is 64 lowercase hexadecimal digits")]
 pub struct FingerprintError;
@@ -29,9 +29,9 @@ impl CaFingerprint {
         pem::certificate(certificate_pem).map(|certificate| Self::of(&certificate))
     }
 
-    /// The server name by which a dialling agent says which root it trusts, so that a controller with two roots shows
-    /// the right certificate: the first half of the digest as a label before [`CONTROLLER_NAME`]. The certificate itself
-    /// bears [`CONTROLLER_NAME`] only.
+    /// The server name by which a dialling agent tells the root it trusts, so that a controller with two roots shows the
+    /// right certificate: the first half of the digest as a label before [`CONTROLLER_NAME`]. The certificate itself holds
+    /// [`CONTROLLER_NAME`] only.
     pub(crate) fn server_name(&self) -> String {
         format!("{}.{CONTROLLER_NAME}", hex::encode(&self.0[..16]))
     }

@@ -1,4 +1,4 @@
-//! Fuzz targets of everything that this crate reads from somebody else.
+//! Fuzz targets of everything that this crate reads from others.
 
 use std::io;
 use std::pin::Pin;
@@ -56,14 +56,14 @@ fn der(pem: &str) -> Vec<u8> {
     x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1.contents
 }
 
-/// A request of a key of this kind, as other programs write it: with names and extensions.
+/// A request for a key of this kind as other programs write it: with names and extensions.
 fn foreign_csr(algorithm: &'static rcgen::SignatureAlgorithm) -> String {
     let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
     let params = rcgen::CertificateParams::new(["controller.supalove.internal".to_owned()]).unwrap();
     params.serialize_request(&key).unwrap().pem().unwrap()
 }
 
-/// Those of allowed keys first.
+/// Requests, those of allowed keys first.
 fn requests() -> Vec<String> {
     vec![
         NodeKey::generate().unwrap().csr_pem().unwrap(),
@@ -92,7 +92,7 @@ fn join_tokens() {
             Ok(token) => {
                 assert_eq!(token.to_string(), input.trim(), "a token has one spelling");
                 for known in &made {
-                    // The right to join is the hash of the secret: no other text has it.
+                    // The controller compares the hash of the secret: no other text may have the same one.
                     assert_eq!(
                         token.verify_hash(&known.secret_hash()),
                         secret(input) == secret(&known.to_string())
@@ -113,7 +113,8 @@ fn secret(token: &str) -> &str {
 
 #[test]
 fn certificate_requests() {
-    let (ca, requests) = (ca(), requests());
+    let ca = ca();
+    let requests = requests();
     let signed: Vec<_> = requests[..2].iter().filter_map(|pem| signed_part(&der(pem))).collect();
     text("certificate request, PEM", &Samples::of(&requests).words(PEM_WORDS), |input| {
         check_request(&ca, input, &signed)
@@ -122,7 +123,8 @@ fn certificate_requests() {
 
 #[test]
 fn certificate_requests_below_the_pem() {
-    let (ca, requests) = (ca(), requests());
+    let ca = ca();
+    let requests = requests();
     let signed: Vec<_> = requests[..2].iter().filter_map(|pem| signed_part(&der(pem))).collect();
     let samples = Samples::of(requests.iter().map(|pem| der(pem))).words(DER_WORDS);
     bytes("certificate request, DER", &samples, |input| {
@@ -132,7 +134,7 @@ fn certificate_requests_below_the_pem() {
     });
 }
 
-/// Whatever was changed: only what one of the known keys has signed is believed, and of it only the key.
+/// Whatever was changed: only a request that a known key has signed is accepted, and only its key is believed.
 fn check_request(ca: &CertificateAuthority, pem: &str, signed: &[Vec<u8>]) -> Verdict {
     let issued = ca.sign_node(pem, &identity(), Utc::now());
     if let Ok(issued) = &issued {
@@ -156,7 +158,7 @@ fn pem_bundles() {
     let two_roots =
         format!("{}{}", ca.cert_pem(), CertificateAuthority::create("b", Utc::now()).unwrap().cert_pem());
     text("PEM bundle", &Samples::of([bundle, two_roots]).words(PEM_WORDS), |input| {
-        // The parser forgives damage at the line's end.
+        // The parser accepts damage at the end of a line.
         let begins = input.matches("-----BEGIN CERTIFICATE").count();
         let chain = crate::pem::certificate_chain(input);
         if let Ok(chain) = &chain {
@@ -181,7 +183,8 @@ fn pem_bundles() {
 
 #[test]
 fn roots_of_the_fleet() {
-    let (first, second) = (ca(), CertificateAuthority::create("b", Utc::now()).unwrap());
+    let first = ca();
+    let second = CertificateAuthority::create("b", Utc::now()).unwrap();
     let csr = NodeKey::generate().unwrap().csr_pem().unwrap();
     let certificate = first.sign_node(&csr, &identity(), Utc::now()).unwrap().cert_pem;
     let two = format!("{}{}", first.cert_pem(), second.cert_pem());
@@ -195,7 +198,7 @@ fn roots_of_the_fleet() {
             let issuer = bundle.issuer_of_pem(&certificate).unwrap();
             assert!(issuer.is_none_or(|issuer| names.contains(&issuer)), "one of its own");
         }
-        // As a certificate: a node's is of the root that signed it, whatever is around it.
+        // As a certificate: a node's certificate is always of the root that signed it, whatever text is around it.
         if let Ok(Some(issuer)) = known.issuer_of_pem(input) {
             assert!(known.fingerprints().contains(&issuer));
         }
@@ -223,7 +226,7 @@ fn stored_authorities() {
             let (_, root) = X509Certificate::from_der(&der).unwrap();
             assert_eq!(root.public_key().subject_public_key.data.as_ref(), public, "certificate and key fit");
             assert_eq!(loaded.fingerprint(), CaFingerprint::of(&der));
-            // It may have ended, but it does not panic.
+            // Its life may be over, but nothing panics.
             let _ = loaded.sign_node(&request, &identity(), Utc::now());
         }
         Verdict::of(&loaded)
@@ -281,7 +284,7 @@ fn identities_and_fingerprints() {
     });
 }
 
-/// Gives the server these bytes and swallows what it says.
+/// Sends the server these bytes and discards its answer.
 struct Caller<'a>(&'a [u8]);
 
 impl AsyncRead for Caller<'_> {

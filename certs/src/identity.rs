@@ -1,5 +1,5 @@
-//! Who a certificate speaks for. The name stands in the certificate as one SPIFFE URI and nowhere else; reading it
-//! is strict, since every right of a connected node follows from it.
+//! Whose certificate it is. The name stands in the certificate as one SPIFFE URI and nowhere else. Reading is strict, since
+//! every right of a connected node follows from it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,7 +34,7 @@ pub enum PeerIdentity {
     Controller(Uuid),
 }
 
-/// A certificate or URI that names nobody of a fleet.
+/// A certificate or URI that does not name a member of a fleet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// The certificate is not readable X.509.
@@ -43,8 +43,8 @@ pub enum IdentityError {
     /// The certificate's alternative names are not those of a node or controller.
     #[error("the certificate does not carry exactly the names of a fleet member: enrol the node again")]
     Names,
-    /// The URI has another form.
-    #[error("\"{0}\" is no fleet identity: expected {TRUST_DOMAIN}/cluster/<uuid>/node/<uuid>")]
+    /// The URI does not have the form of an identity.
+    #[error("\"{0}\" is not a fleet identity: expected {TRUST_DOMAIN}/cluster/<uuid>/node/<uuid>")]
     Uri(String),
 }
 
@@ -79,7 +79,7 @@ impl FromStr for PeerIdentity {
     type Err = IdentityError;
 
     fn from_str(uri: &str) -> Result<Self, IdentityError> {
-        // `Uuid` reads several spellings; only the one that is written back the same is an identity.
+        // `Uuid` reads several spellings; an identity has exactly one.
         parse_loosely(uri)
             .filter(|identity| identity.to_string() == uri)
             .ok_or_else(|| IdentityError::Uri(uri.to_owned()))
@@ -101,8 +101,8 @@ fn parse_loosely(uri: &str) -> Option<PeerIdentity> {
 
 /// Reads the holder's identity out of a certificate.
 ///
-/// This looks at names only. Call it on the end entity of a chain that the handshake has verified, never on a
-/// certificate from elsewhere.
+/// This reads names only. Call it on the end entity of a chain that the handshake has verified, never on any other
+/// certificate.
 pub fn peer_identity(certificate: &CertificateDer<'_>) -> Result<PeerIdentity, IdentityError> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| IdentityError::Certificate)?;
     let names = parsed

@@ -1,4 +1,4 @@
-//! Private keys: made here, wiped on drop, never printed.
+//! Private keys: created here, wiped on drop, never printed.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use rcgen::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-/// A private key that cannot be made or used.
+/// A private key that cannot be created or used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The text is no private key.
+    /// The text is not a private key.
     #[error("the private key cannot be read: expected one unencrypted PKCS#8 key in PEM")]
     Unreadable,
     /// The key is of a kind the fleet does not use.
@@ -31,7 +31,7 @@ pub(crate) fn is_allowed(algorithm: &SignatureAlgorithm) -> bool {
 pub(crate) struct PrivateKey(KeyPair);
 
 impl PrivateKey {
-    /// A fresh P-256 key.
+    /// Creates a P-256 key.
     pub(crate) fn generate() -> Result<Self, KeyError> {
         KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(Self).map_err(KeyError::Crypto)
     }
@@ -74,12 +74,12 @@ impl SigningKey for PrivateKey {
     }
 }
 
-/// A node's own private key. It is made on the node and never leaves it.
+/// A node's own private key. It is created on the node and never leaves it.
 #[derive(Debug)]
 pub struct NodeKey(PrivateKey);
 
 impl NodeKey {
-    /// Makes a fresh P-256 key.
+    /// Creates a P-256 key.
     pub fn generate() -> Result<Self, KeyError> {
         PrivateKey::generate().map(Self)
     }
@@ -98,8 +98,8 @@ impl NodeKey {
         self.0.sign(message).map_err(KeyError::Crypto)
     }
 
-    /// A signing request (PKCS#10, PEM) that proves possession of the key. It asks for no names: the controller
-    /// believes nothing but the key.
+    /// A certificate request (PKCS#10, PEM) that proves possession of the key. It asks for no names: the controller believes
+    /// only the key.
     pub fn csr_pem(&self) -> Result<String, KeyError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();

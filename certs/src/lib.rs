@@ -1,7 +1,7 @@
 //! The fleet's public key infrastructure, shared by both ends of the node port.
 //!
 //! The controller creates or loads the [`CertificateAuthority`], signs the requests of joining nodes and accepts
-//! connections with [`tls::NodePortTls`]. The agent makes a [`NodeKey`], reads a [`JoinToken`], joins over a
+//! connections with [`tls::NodePortTls`]. The agent creates a [`NodeKey`], reads a [`JoinToken`], joins over a
 //! connection pinned to the CA named by the token, and from then on dials with its own certificate, which it renews.
 //!
 //! In: PEM texts, join tokens, byte streams, the time. Out: certificates, verified identities, TLS streams.

@@ -18,7 +18,7 @@ pub const RENEWED_UNTIL: f64 = 0.8;
 pub struct CertificateLife {
     /// The moment of issuing: the certificate itself is back-dated.
     pub issued: DateTime<Utc>,
-    /// Its last second.
+    /// The last second of its life.
     pub ends: DateTime<Utc>,
 }
 
@@ -29,7 +29,8 @@ impl CertificateLife {
         let first = chain.first().ok_or(IdentityError::Certificate)?;
         let (_, parsed) = X509Certificate::from_der(first).map_err(|_| IdentityError::Certificate)?;
         let at = |time: x509_parser::time::ASN1Time| DateTime::from_timestamp(time.timestamp(), 0);
-        let (starts, ends) = (at(parsed.validity().not_before), at(parsed.validity().not_after));
+        let starts = at(parsed.validity().not_before);
+        let ends = at(parsed.validity().not_after);
         let (Some(starts), Some(ends)) = (starts, ends) else {
             return Err(IdentityError::Certificate);
         };
@@ -49,7 +50,7 @@ impl CertificateLife {
         self.issued + after
     }
 
-    /// True from its end on.
+    /// True if the certificate's life has ended.
     pub fn is_over(&self, now: DateTime<Utc>) -> bool {
         now >= self.ends
     }

@@ -1,9 +1,9 @@
-//! Reading PEM: exactly one item where one is meant, and errors that name what was expected.
+//! Reads PEM: exactly one item where one is expected, and errors that name what was expected.
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer};
 
-/// A PEM text that does not hold what it should.
+/// A PEM text that does not hold what is expected.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
     /// The text is not PEM or is cut off.

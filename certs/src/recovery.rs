@@ -1,5 +1,4 @@
-//! How a node whose certificate is of no use any more proves that it holds the enrolled key: it signs what the
-//! controller has just made up.
+//! How a node whose certificate is unusable proves that it holds the enrolled key: it signs a new nonce of the controller.
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey, VerificationAlgorithm};
 use rcgen::{PKCS_ED25519, PublicKeyData as _};
@@ -9,16 +8,16 @@ use crate::ca::{CsrError, request_key};
 use crate::fingerprint::sha256;
 use crate::key::{KeyError, NodeKey};
 
-/// Keeps these signatures apart from all others that the key makes (TLS, requests).
+/// Separates these signatures from all others of the same key (TLS, requests).
 const PURPOSE: &[u8] = b"supalove-recover/1\0";
 
-/// A proof that does not hold.
+/// Why a proof is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
-    /// The certificate request is of no use.
+    /// The certificate request cannot be used.
     #[error(transparent)]
     Csr(#[from] CsrError),
-    /// Signed by another key, or something else was signed.
+    /// Another key has signed, or something else was signed.
     #[error("the nonce is not signed by the key of the certificate request")]
     Signature,
 }
@@ -30,8 +29,8 @@ impl NodeKey {
     }
 }
 
-/// Checks that the holder of the request's key has signed the nonce for this node and this request. Answers the SHA-256
-/// of the key (SPKI): whether that is the enrolled key is the caller's to decide.
+/// Checks that the holder of the request's key has signed the nonce for this node and this request. Returns the SHA-256
+/// of the key (SPKI); the caller decides whether that is the enrolled key.
 pub fn verify_recovery(
     node_id: Uuid,
     nonce: &[u8],

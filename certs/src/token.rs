@@ -17,44 +17,44 @@ use crate::fingerprint::{CaFingerprint, sha256};
 /// First field of a token: kind and version of the format.
 pub const TOKEN_PREFIX: &str = "slj1";
 
-/// The right to join one cluster, as handed to an administrator.
+/// A token that lets new hosts join one cluster.
 pub struct JoinToken {
     ca: CaFingerprint,
     id: Uuid,
     secret: Zeroizing<[u8; 32]>,
 }
 
-/// A text that is no join token. The messages never repeat the text, which may hold a secret.
+/// Why a text is not a join token. The messages never repeat the text, which may hold a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Nothing given.
+    /// The text is empty.
     #[error("the join token is empty: create one with `supalove join-token create`")]
     Empty,
-    /// A later version of the format.
+    /// The token has a later version of the format.
     #[error(
         "the join token has another version than {TOKEN_PREFIX}: update this program or create a new token"
     )]
     Version,
-    /// Something else altogether.
+    /// The text does not begin as a join token does.
     #[error(
         "this is no join token, which starts with \"{TOKEN_PREFIX}.\": create one with `supalove join-token create`"
     )]
     Prefix,
-    /// Cut off or run together.
-    #[error("a join token has 4 fields with dots between, this has {found}: copy it whole")]
+    /// The number of fields is wrong: the text was cut off, or joined with another.
+    #[error("a join token has 4 fields separated by dots, this has {found}: copy it whole")]
     Fields {
         /// Number of fields found.
         found: usize,
     },
-    /// Second field.
+    /// The fingerprint of the CA, the second field, cannot be read.
     #[error(
         "the CA fingerprint of the join token (second field) is not 64 lowercase hex digits: copy it whole"
     )]
     Ca,
-    /// Third field.
+    /// The token's id, the third field, cannot be read.
     #[error("the id of the join token (third field) is not 32 lowercase hex digits: copy it whole")]
     Id,
-    /// Fourth field.
+    /// The secret, the fourth field, cannot be read.
     #[error("the secret of the join token (fourth field) is not 43 characters of base64url: copy it whole")]
     Secret,
     /// The system's random source failed.
@@ -63,7 +63,7 @@ pub enum TokenError {
 }
 
 impl JoinToken {
-    /// Makes a token with a fresh secret for the fleet of `ca`. `id` is the controller's name for it.
+    /// Creates a token with a new secret for the fleet of `ca`. `id` is the controller's name for it.
     pub fn generate(ca: CaFingerprint, id: Uuid) -> Result<Self, TokenError> {
         let mut secret = Zeroizing::new([0; 32]);
         aws_lc_rs::rand::fill(secret.as_mut_slice()).map_err(|_| TokenError::Random)?;
@@ -75,7 +75,7 @@ impl JoinToken {
         self.ca
     }
 
-    /// Which token this is; not secret.
+    /// The token's id; not secret.
     pub fn id(&self) -> Uuid {
         self.id
     }
@@ -85,7 +85,7 @@ impl JoinToken {
         sha256(self.secret.as_slice())
     }
 
-    /// True if the stored hash is of this token's secret. Takes the same time wherever they differ.
+    /// True if the stored hash is that of this token's secret. Compares in constant time.
     pub fn verify_hash(&self, stored: &[u8]) -> bool {
         verify_slices_are_equal(&self.secret_hash(), stored).is_ok()
     }

@@ -19,22 +19,22 @@ pub struct TrustBundle {
     pem: String,
 }
 
-/// A text that is no bundle.
+/// Why a text is not a bundle of roots.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// Not PEM, or without a certificate.
+    /// The text is not PEM, or holds no certificate.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// Too many.
+    /// The text holds too many roots.
     #[error("a bundle has at most {MAX_ROOTS} roots, this has {found}")]
     Many {
-        /// How many there are.
+        /// Number of roots in the text.
         found: usize,
     },
     /// One of them may not sign certificates.
-    #[error("certificate {number} of the bundle is no CA")]
+    #[error("certificate {number} of the bundle is not a CA")]
     NotACa {
-        /// Which, from 1.
+        /// Its position in the text, counted from 1.
         number: usize,
     },
 }
@@ -68,7 +68,7 @@ impl TrustBundle {
         Ok(chain.first().and_then(|certificate| self.issuer_of(certificate)))
     }
 
-    /// Which root signed a certificate. Says nothing about its life and usage.
+    /// Which root signed a certificate. Does not check its life and usage.
     pub(crate) fn issuer_of(&self, certificate: &CertificateDer<'_>) -> Option<CaFingerprint> {
         let (_, leaf) = X509Certificate::from_der(certificate).ok()?;
         let signed = |root: &&CertificateDer<'static>| {

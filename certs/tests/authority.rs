@@ -108,7 +108,8 @@ fn a_tampered_request_is_refused() {
     }
     // Another node's public key under this node's signature.
     let mut swapped = der.clone();
-    let (ours, theirs) = (public_point(&der), public_point(&other));
+    let ours = public_point(&der);
+    let theirs = public_point(&other);
     swapped[ours.clone()].copy_from_slice(&other[theirs]);
     let error = sign(&request_pem(&swapped)).unwrap_err();
     assert!(matches!(error, CaError::Csr(CsrError::Signature)), "{error}");
@@ -172,14 +173,16 @@ fn a_stored_authority_signs_on_after_loading() {
     let issued = loaded.sign_node(&csr, &identity(), Utc::now()).unwrap();
     let der = certificates(&issued.cert_pem).remove(0);
     let root = certificates(created.cert_pem()).remove(0);
-    let (leaf, root) = (parsed(&der), parsed(&root));
+    let leaf = parsed(&der);
+    let root = parsed(&root);
     leaf.verify_signature(Some(root.public_key())).unwrap();
     assert_eq!(leaf.issuer(), root.subject());
 }
 
 #[test]
 fn loading_refuses_what_is_no_authority() {
-    let (fleet, other) = (fleet(), fleet());
+    let other = fleet();
+    let fleet = fleet();
     let load = |cert: &str, key: &str| CertificateAuthority::load(cert, key).unwrap_err();
     assert!(matches!(load(fleet.ca.cert_pem(), &other.ca.key_pem()), CaError::KeyMismatch));
     let node = fleet.enrol();

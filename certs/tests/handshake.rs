@@ -67,7 +67,8 @@ async fn a_join_connection_carries_no_identity() {
 
 #[tokio::test]
 async fn a_join_with_the_wrong_pin_is_refused() {
-    let (fleet, other) = (fleet(), fleet());
+    let other = fleet();
+    let fleet = fleet();
     let config = join_client_config(&other.ca.fingerprint()).unwrap();
     let (accepted, connected) = fleet.handshake(config).await;
     assert!(accepted.is_err());
@@ -83,7 +84,8 @@ async fn a_join_with_the_wrong_pin_is_refused() {
 #[tokio::test]
 async fn showing_the_pinned_ca_without_being_signed_by_it_does_not_help() {
     // The CA certificate is public: an attacker can append it to a chain of its own.
-    let (fleet, attacker) = (fleet(), fleet());
+    let attacker = fleet();
+    let fleet = fleet();
     let own = attacker.ca.issue_controller(Uuid::now_v7(), Utc::now()).unwrap();
     let chain = own.chain_pem.clone() + fleet.ca.cert_pem();
     let server = impostor(&chain, &own.key_pem, ALPN_JOIN);
@@ -94,7 +96,8 @@ async fn showing_the_pinned_ca_without_being_signed_by_it_does_not_help() {
 
 #[tokio::test]
 async fn a_foreign_ca_is_refused_by_both_ends() {
-    let (fleet, foreign) = (fleet(), fleet());
+    let foreign = fleet();
+    let fleet = fleet();
     let node = foreign.enrol();
     for channel in [NodeChannel::Control, NodeChannel::Bulk] {
         // The controller refuses a node of another fleet, though the node trusts the controller.
@@ -110,7 +113,8 @@ async fn a_foreign_ca_is_refused_by_both_ends() {
 
 #[tokio::test]
 async fn a_refused_node_learns_it_at_the_first_read() {
-    let (fleet, foreign) = (fleet(), fleet());
+    let foreign = fleet();
+    let fleet = fleet();
     let node = foreign.enrol();
     let config = fleet.config_for(&node, NodeChannel::Control);
     let (accepted, connected) = fleet.handshake(config).await;
@@ -333,7 +337,8 @@ async fn an_agent_never_resumes() {
             let (ours, theirs) = tokio::io::duplex(64 * 1024);
             let acceptor = tokio_rustls::TlsAcceptor::from(server.clone());
             let (accepted, connected) = tokio::join!(acceptor.accept(ours), connect(theirs, tls.clone()));
-            let (mut accepted, mut client) = (accepted.unwrap(), connected.unwrap());
+            let mut accepted = accepted.unwrap();
+            let mut client = connected.unwrap();
             accepted.write_u8(1).await.unwrap();
             accepted.flush().await.unwrap();
             client.read_u8().await.unwrap();
@@ -376,7 +381,8 @@ async fn a_server_that_ignores_the_protocol_is_no_controller() {
 #[test]
 fn mismatched_files_are_refused_when_the_configuration_is_made() {
     let fleet = fleet();
-    let (one, two) = (fleet.enrol(), fleet.enrol());
+    let one = fleet.enrol();
+    let two = fleet.enrol();
     let ca = fleet.ca.cert_pem();
     let make =
         |ca: &str, cert: &str, key: &str| node_client_config(ca, cert, key, NodeChannel::Control).is_err();

@@ -94,7 +94,8 @@ fn neither_debug_nor_errors_show_the_secret() {
 
 #[test]
 fn secrets_are_fresh_and_hashes_tell_them_apart() {
-    let (one, two) = (token([7; 32], 42), token([7; 32], 42));
+    let one = token([7; 32], 42);
+    let two = token([7; 32], 42);
     assert_ne!(one.secret_hash(), two.secret_hash());
     assert!(one.verify_hash(&one.secret_hash()));
     assert!(!one.verify_hash(&two.secret_hash()));

@@ -6,7 +6,9 @@ use uuid::Uuid;
 #[test]
 fn a_signed_nonce_proves_the_key_of_the_request() {
     let key = NodeKey::generate().unwrap();
-    let (node, nonce, csr) = (Uuid::now_v7(), b"nonce", key.csr_pem().unwrap());
+    let node = Uuid::now_v7();
+    let nonce = b"nonce";
+    let csr = key.csr_pem().unwrap();
     let signature = key.sign_recovery(node, nonce, &csr).unwrap();
     let proven = verify_recovery(node, nonce, &csr, &signature).unwrap();
     assert_eq!(proven, csr_key_sha256(&csr).unwrap());
@@ -34,7 +36,8 @@ fn a_signed_nonce_proves_the_key_of_the_request() {
 fn an_ed25519_key_can_prove_itself_too() {
     let pem = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem();
     let key = NodeKey::from_pem(&pem).unwrap();
-    let (node, csr) = (Uuid::now_v7(), key.csr_pem().unwrap());
+    let node = Uuid::now_v7();
+    let csr = key.csr_pem().unwrap();
     let signature = key.sign_recovery(node, b"nonce", &csr).unwrap();
     verify_recovery(node, b"nonce", &csr, &signature).unwrap();
     assert!(verify_recovery(node, b"other", &csr, &signature).is_err());

@@ -58,7 +58,8 @@ async fn meet(port: &NodePortTls, tls: ClientTls) -> (Result<(), AcceptError>, R
 
 #[tokio::test]
 async fn during_a_rotation_nodes_of_either_root_get_through_whichever_they_trust() {
-    let (old, new) = (authority(), authority());
+    let old = authority();
+    let new = authority();
     for signing in [[&old, &new], [&new, &old]] {
         let port = port(&signing, &signing);
         for issuer in [&old, &new] {
@@ -85,7 +86,8 @@ async fn during_a_rotation_nodes_of_either_root_get_through_whichever_they_trust
 
 #[tokio::test]
 async fn after_a_rotation_the_old_root_opens_nothing() {
-    let (old, new) = (authority(), authority());
+    let old = authority();
+    let new = authority();
     let port = port(&[&new], &[&new]);
     // Knows the new root, shows a certificate of the old one.
     let node = enrol(&old);
@@ -108,7 +110,8 @@ async fn after_a_rotation_the_old_root_opens_nothing() {
 
 #[tokio::test]
 async fn the_port_says_which_root_signed_a_peer() {
-    let (old, new) = (authority(), authority());
+    let old = authority();
+    let new = authority();
     let port = port(&[&new, &old], &[&new, &old]);
     for ca in [&old, &new] {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
@@ -121,7 +124,8 @@ async fn the_port_says_which_root_signed_a_peer() {
 
 #[test]
 fn a_bundle_is_read_whole_or_refused() {
-    let (one, two) = (authority(), authority());
+    let one = authority();
+    let two = authority();
     let both = bundle(&[&one, &two]);
     assert_eq!(both.fingerprints(), [one.fingerprint(), two.fingerprint()]);
     let node = enrol(&two);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use supalove_tasks::Tasks;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Error};
@@ -75,7 +76,30 @@ impl OneStream {
 
 /// A server of one HTTP/2 connection at a time, with the same windows.
 pub fn http2_server(pings: Option<Pings>) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new()).http2_only();
+    with_settings(auto::Builder::new(TokioExecutor::new()), pings)
+}
+
+/// The same with an owner: each call is a task of `tasks`. A handler that panics ends its call alone, is logged and counted.
+pub fn owned_http2_server(tasks: &Tasks, pings: Option<Pings>) -> auto::Builder<CallExecutor> {
+    with_settings(auto::Builder::new(CallExecutor(tasks.clone())), pings)
+}
+
+/// Runs each call of a connection as a named task.
+#[derive(Debug, Clone)]
+pub struct CallExecutor(Tasks);
+
+impl<F> hyper::rt::Executor<F> for CallExecutor
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    fn execute(&self, call: F) {
+        // A call ends with its connection, which may let it finish while the program stops.
+        self.0.connection_until("call", |_| call);
+    }
+}
+
+fn with_settings<E>(builder: auto::Builder<E>, pings: Option<Pings>) -> auto::Builder<E> {
+    let mut builder = builder.http2_only();
     let mut http2 = builder.http2();
     http2
         .timer(TokioTimer::new())
@@ -100,11 +124,15 @@ mod tests {
 
     /// Calls a method that no service has.
     async fn call(channel: Channel) -> Code {
+        call_path(channel, "/nobody.Service/Method").await
+    }
+
+    async fn call_path(channel: Channel, path: &'static str) -> Code {
         let mut client = tonic::client::Grpc::new(channel);
         if let Err(error) = client.ready().await {
             return tonic::Status::from_error(error.into()).code();
         }
-        let path = tonic::codegen::http::uri::PathAndQuery::from_static("/nobody.Service/Method");
+        let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
         let answer = client.unary(Request::new(()), path, Nothing).await;
         answer.map_or_else(|status| status.code(), |_: tonic::Response<()>| Code::Ok)
     }
@@ -159,6 +187,30 @@ mod tests {
         stream.ended().await;
         assert!(!stream.is_alive());
         assert_ne!(call(stream.channel).await, Code::Unimplemented);
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_ends_its_call_alone_and_is_counted() {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let tasks = Tasks::default();
+        let server = owned_http2_server(&tasks, None);
+        let service = hyper::service::service_fn(|request: tonic::codegen::http::Request<_>| async move {
+            let _: &hyper::body::Incoming = request.body();
+            tokio::task::yield_now().await;
+            assert!(!request.uri().path().ends_with("Panic"), "forced");
+            let answer = Routes::default().prepare();
+            tower::ServiceExt::oneshot(answer, request).await
+        });
+        let serving = tasks.connection("connection", async move {
+            server.serve_connection(TokioIo::new(theirs), service).await.map_err(|error| error.to_string())
+        });
+        let stream = OneStream::open(ours, ORIGIN, None).await.unwrap();
+        for panics in 1..=5 {
+            assert_ne!(call_path(stream.channel.clone(), "/nobody.Service/Panic").await, Code::Unimplemented);
+            assert_eq!(tasks.connection_panics(), panics);
+            assert_eq!(call(stream.channel.clone()).await, Code::Unimplemented, "the connection goes on");
+        }
+        assert!(stream.is_alive() && !serving.is_finished());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! The server certificate of a controller replica. Its key is fresh each time and stays in memory.
+//! The server certificate of a controller replica. Each has a new key, which stays in memory.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use crate::fingerprint::CaFingerprint;
 use crate::identity::PeerIdentity;
 use crate::key::PrivateKey;
 
-/// What a controller shows on its node port.
+/// The certificate and key that a controller shows on its node port.
 #[derive(Clone)]
 pub struct ControllerCertificate {
-    /// Who signed it.
+    /// Fingerprint of the root that signed it.
     pub ca: CaFingerprint,
     /// The controller's certificate followed by the CA, which a joining agent looks for.
     pub chain_pem: String,
@@ -31,7 +31,7 @@ pub struct ControllerCertificate {
 }
 
 impl CertificateAuthority {
-    /// Issues a server certificate named [`CONTROLLER_NAME`] with a fresh key, living for
+    /// Issues a server certificate named [`CONTROLLER_NAME`] with a new key, living for
     /// [`CONTROLLER_LIFETIME`](super::CONTROLLER_LIFETIME) unless the authority was given another life for it.
     pub fn issue_controller(
         &self,

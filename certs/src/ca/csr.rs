@@ -1,4 +1,4 @@
-//! Reading a node's signing request. In: PEM from an unknown sender. Out: its public key, or why it is refused.
+//! Reads a node's certificate request. In: PEM from an unknown sender. Out: its public key, or why it is refused.
 
 use rcgen::SubjectPublicKeyInfo;
 use x509_parser::certification_request::X509CertificationRequest;
@@ -11,7 +11,7 @@ use crate::pem::{self, PemError};
 /// Largest accepted request in bytes of PEM. A request of an agent has about 400.
 pub const MAX_CSR_PEM_BYTES: usize = 4096;
 
-/// A request that is not signed, and why. All of these are the sender's fault.
+/// Why a request is not signed. All of these are the sender's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum CsrError {
     /// Larger than [`MAX_CSR_PEM_BYTES`].
@@ -20,16 +20,16 @@ pub enum CsrError {
          for one ECDSA P-256 or Ed25519 key"
     )]
     TooLarge {
-        /// Size of what was sent.
+        /// Bytes that were sent.
         bytes: usize,
     },
-    /// Not one PEM request.
+    /// The text is not exactly one PEM request.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// Not a PKCS#10 structure.
+    /// The request is not a PKCS#10 structure.
     #[error("the certificate request is not valid PKCS#10: generate it again")]
     Malformed,
-    /// A key of another kind.
+    /// The key is of a kind that the fleet does not use.
     #[error("the certificate request's key is neither ECDSA P-256 nor Ed25519: use one of these")]
     Algorithm,
     /// The signature does not match the key: changed on the way, or the sender does not hold the key.
@@ -41,7 +41,7 @@ pub enum CsrError {
 
 /// The public key of a request whose signature proves possession of the private half.
 pub(crate) fn public_key(csr_pem: &str) -> Result<SubjectPublicKeyInfo, CsrError> {
-    // Before parsing: the sender is unknown.
+    // The size is checked before parsing, since the sender is unknown.
     if csr_pem.len() > MAX_CSR_PEM_BYTES {
         return Err(CsrError::TooLarge { bytes: csr_pem.len() });
     }
@@ -50,7 +50,7 @@ pub(crate) fn public_key(csr_pem: &str) -> Result<SubjectPublicKeyInfo, CsrError
     if !rest.is_empty() {
         return Err(CsrError::Malformed);
     }
-    // The kind is read from the key itself, not from the signature's algorithm, which is the sender's to choose.
+    // The kind is read from the key itself: the sender chooses the signature's algorithm.
     let raw_key = request.certification_request_info.subject_pki.raw;
     let key = SubjectPublicKeyInfo::from_der(raw_key).map_err(|_| CsrError::Algorithm)?;
     if !is_allowed(rcgen::PublicKeyData::algorithm(&key)) {

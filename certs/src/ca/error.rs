@@ -1,4 +1,4 @@
-//! What can go wrong at the authority.
+//! Errors of the certificate authority.
 
 use super::MAX_FLEET_NAME_CHARS;
 use super::csr::CsrError;
@@ -17,13 +17,13 @@ pub enum CaError {
     /// The stored CA certificate is not PEM.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// A private key cannot be made or read.
+    /// A private key cannot be created or read.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The stored certificate may not sign others.
-    #[error("the stored certificate is no CA: restore the fleet's CA from a backup")]
+    #[error("the stored certificate is not a CA: restore the fleet's CA from a backup")]
     NotACa,
-    /// Certificate and key are of different authorities.
+    /// Certificate and private key belong to different authorities.
     #[error("the CA's certificate and private key do not belong together: restore both from the same backup")]
     KeyMismatch,
     /// The stored certificate was changed.
@@ -36,7 +36,7 @@ pub enum CaError {
         "the fleet's CA has expired: check the clock; if it is right, create a new CA and enrol the nodes again"
     )]
     Expired,
-    /// A time that no certificate can hold.
+    /// The clock shows a time that a certificate cannot hold.
     #[error("the clock shows a time outside of 1971 to 8999: set it right")]
     Clock,
     /// The system's random source failed.

@@ -59,7 +59,7 @@ pub struct IssuedCertificate {
 }
 
 impl CertificateAuthority {
-    /// Makes a new root that lives for [`CA_LIFETIME`].
+    /// Creates a root that lives for [`CA_LIFETIME`].
     pub fn create(fleet_name: &str, now: DateTime<Utc>) -> Result<Self, CaError> {
         check_fleet_name(fleet_name)?;
         let key = PrivateKey::generate()?;
@@ -104,7 +104,7 @@ impl CertificateAuthority {
         &self.certificate_pem
     }
 
-    /// The private key as PKCS#8 PEM. Whoever holds it is the fleet: seal it before it is stored.
+    /// The private key as PKCS#8 PEM. Its holder can issue any certificate of the fleet: seal it before you store it.
     pub fn key_pem(&self) -> Zeroizing<String> {
         self.issuer.key().to_pem()
     }
@@ -191,7 +191,7 @@ fn check_root(certificate: &CertificateDer<'_>, key: &PrivateKey) -> Result<Date
     if root.public_key().raw != key.subject_public_key_info() {
         return Err(CaError::KeyMismatch);
     }
-    // A changed one may hold what no certificate can be made of.
+    // A changed CA certificate may hold values that rcgen cannot encode.
     if root.verify_signature(None).is_err() {
         return Err(CaError::Damaged);
     }

@@ -1,4 +1,4 @@
-//! How long certificates live. Times are whole seconds, since certificates hold no finer ones.
+//! How long certificates live. Times are whole seconds: certificates hold nothing finer.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use super::CaError;
 pub const CA_LIFETIME: TimeDelta = TimeDelta::days(3650);
 /// Life of a node's certificate.
 pub const NODE_LIFETIME: TimeDelta = TimeDelta::days(30);
-/// Life of a controller's certificate. A new one with a new key is issued at each start of a controller, and in its turn.
+/// Life of a controller's certificate. Each start of a controller issues one with a new key; a running controller renews
+/// it.
 pub const CONTROLLER_LIFETIME: TimeDelta = TimeDelta::days(90);
 /// How far before the moment of issuing a certificate starts, so that hosts with slow clocks accept it.
 pub const BACK_DATED: TimeDelta = TimeDelta::hours(1);
@@ -34,7 +35,7 @@ impl Validity {
         Ok(Self { not_before: now - BACK_DATED, not_after: now + lifetime })
     }
 
-    /// The same life, cut off where the issuer's ends; an error if that has passed.
+    /// The same life, ending with the issuer's at the latest; an error if the issuer's has ended.
     pub(super) fn ending_by(self, issuer_end: DateTime<Utc>, now: DateTime<Utc>) -> Result<Self, CaError> {
         if now >= issuer_end {
             return Err(CaError::Expired);

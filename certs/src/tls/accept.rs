@@ -1,4 +1,4 @@
-//! The controller's end: looks at the hello first, picks the configuration by its ALPN, then does the handshake.
+//! The controller's side: reads the hello first, picks the configuration by its ALPN, then does the handshake.
 
 use std::io;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub type ServerTlsStream<IO> = tokio_rustls::server::TlsStream<IO>;
 /// peer learns why it is refused before any configuration was picked.
 const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 
-/// A connection after its handshake, by what it is for.
+/// A connection after its handshake, by its purpose.
 #[derive(Debug)]
 pub enum Accepted<IO> {
     /// The control session of a verified node.
@@ -33,7 +33,7 @@ pub enum Accepted<IO> {
     Bulk(NodeIdentity, ServerTlsStream<IO>),
     /// A verified node that wants a new certificate.
     Renew(NodeIdentity, ServerTlsStream<IO>),
-    /// Somebody who wants to enrol. Nothing is known about the peer.
+    /// A peer that wants to enrol. Nothing is known about it.
     Join(ServerTlsStream<IO>),
 }
 
@@ -43,21 +43,21 @@ pub enum AcceptError {
     /// Hello and handshake together took too long.
     #[error("the peer did not finish the TLS handshake within {0:?}")]
     Timeout(Duration),
-    /// The first bytes are no usable TLS hello.
+    /// The first bytes are not a usable TLS hello.
     #[error("the peer sent no usable TLS hello ({0}): this port speaks TLS to agents only")]
     Hello(io::Error),
     /// The hello names no protocol.
     #[error("the peer named no ALPN protocol: only agents may dial this port")]
     NoAlpn,
-    /// The hello names several protocols, so that its purpose is open.
+    /// The hello names several protocols, so the purpose is unclear.
     #[error(
         "the peer offered {count} ALPN protocols where exactly one is allowed: only agents may dial this port"
     )]
     SeveralAlpn {
-        /// How many were offered.
+        /// Number of protocols that were offered.
         count: usize,
     },
-    /// The hello names a protocol that is not spoken here.
+    /// The hello names an unknown protocol.
     #[error("the peer asked for an unknown ALPN protocol: its version does not fit this controller")]
     UnknownAlpn,
     /// A node connection without a certificate.
@@ -70,7 +70,7 @@ pub enum AcceptError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// A controller's certificate where a node's is needed.
-    #[error("the peer is no node: only nodes may open this kind of connection")]
+    #[error("the peer is not a node: only nodes may open this kind of connection")]
     NotANode,
     /// Another failure of the handshake.
     #[error("the TLS handshake failed: {0}")]
@@ -131,7 +131,7 @@ impl NodePortTls {
         self.roots.issuer_of(stream.get_ref().1.peer_certificates()?.first()?)
     }
 
-    /// Does the handshake on a fresh connection and says who is there and what for.
+    /// Does the handshake on a new connection; returns the peer and its purpose.
     pub async fn accept<IO>(&self, io: IO) -> Result<Accepted<IO>, AcceptError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -193,7 +193,7 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
-/// Exactly one known protocol, or a refusal: with several, the peer's purpose would be the server's guess.
+/// Exactly one known protocol, or a refusal: with several, the server would have to guess the purpose.
 fn purpose_of(hello: &ClientHello<'_>) -> Result<Purpose, AcceptError> {
     let offered: Vec<&[u8]> = hello.alpn().ok_or(AcceptError::NoAlpn)?.collect();
     let [protocol] = offered[..] else {
@@ -208,7 +208,7 @@ fn purpose_of(hello: &ClientHello<'_>) -> Result<Purpose, AcceptError> {
     }
 }
 
-/// Tells the peer why. It is refused in any case, so a peer that is gone already changes nothing.
+/// Tells the peer the reason of the refusal. Errors are ignored: the peer may be gone already.
 async fn refuse(io: &mut (impl AsyncWrite + Unpin)) {
     if io.write_all(&NO_APPLICATION_PROTOCOL).await.is_ok() {
         let _ = io.shutdown().await;

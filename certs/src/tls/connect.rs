@@ -1,4 +1,4 @@
-//! The agent's end: client configurations and the dial helper.
+//! The agent's side: client configurations and the handshake.
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::trust::TrustBundle;
 /// An encrypted stream to a controller whose certificate was verified.
 pub type ClientTlsStream<IO> = tokio_rustls::client::TlsStream<IO>;
 
-/// What an enrolled node dials for.
+/// The purpose of a connection that an enrolled node dials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NodeChannel {
     /// The control session, [`ALPN_NODE`].
@@ -41,13 +41,13 @@ impl NodeChannel {
     }
 }
 
-/// Why no connection to the controller came about.
+/// Why there is no connection to the controller.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Join only: the chain lacks the CA of the token.
+    /// Only when joining: the chain lacks the CA of the token.
     #[error(transparent)]
     WrongCa(#[from] PinnedCaMissing),
-    /// The certificate was signed by another CA than this fleet's.
+    /// Another CA than this fleet's signed the certificate.
     #[error(
         "the controller's certificate was not signed by this fleet's CA: check the address; if the fleet has got a new \
          CA while this host was off, run `supalove-agent recover --ca` with the new CA's sha256, which `supalove \
@@ -59,7 +59,7 @@ pub enum ConnectError {
         "the controller's certificate is not valid at this time ({0}): check the clocks of this host and the controller"
     )]
     ControllerCertificateTime(CertificateError),
-    /// The certificate is unfit for another reason.
+    /// The certificate cannot be used for another reason.
     #[error(
         "the controller's certificate was refused ({0}): check that the address is a controller's node port"
     )]
@@ -72,13 +72,13 @@ pub enum ConnectError {
     /// The other end did not confirm the purpose of the connection.
     #[error("the other end does not speak {expected}: check that the address is a controller's node port")]
     Alpn {
-        /// What was asked for.
+        /// The protocol that was asked for.
         expected: String,
     },
     /// Another TLS failure.
     #[error("the TLS handshake with the controller failed: {0}")]
     Tls(rustls::Error),
-    /// The stream failed.
+    /// The stream below TLS failed.
     #[error("the connection to the controller broke during the handshake: {0}")]
     Io(io::Error),
 }
@@ -90,7 +90,7 @@ pub struct ClientTls {
     name: String,
 }
 
-/// A configuration of one's own, which names no root.
+/// A custom configuration, which names no root.
 impl From<Arc<ClientConfig>> for ClientTls {
     fn from(config: Arc<ClientConfig>) -> Self {
         Self { config, name: CONTROLLER_NAME.to_owned() }
@@ -119,14 +119,15 @@ pub fn join_client_config(ca: &CaFingerprint) -> Result<ClientTls, TlsConfigErro
     Ok(finish(config, ALPN_JOIN, Some(ca)))
 }
 
-/// How a node dials whose certificate is of no use: it trusts the roots in `ca_pem` and shows nothing.
+/// How a node with an unusable certificate dials: it trusts the roots in `ca_pem` and shows no certificate.
 pub fn recovery_client_config(ca_pem: &str) -> Result<ClientTls, TlsConfigError> {
     let bundle = TrustBundle::from_pem(ca_pem)?;
     let config = tls13_client(ControllerVerifier::of(&bundle)?)?.with_no_client_auth();
     Ok(finish(config, ALPN_JOIN, bundle.fingerprints().first()))
 }
 
-/// Does the handshake on a fresh stream. The configuration says what for; the certificate must bear [`CONTROLLER_NAME`].
+/// Does the handshake on a fresh stream. The configuration holds the purpose; the certificate must hold
+/// [`CONTROLLER_NAME`].
 ///
 /// In TLS 1.3 the server judges the client's certificate after the client has finished: a refusal appears as an
 /// error of the first read. Set a time limit around this call.
@@ -180,7 +181,7 @@ fn certificate_error(reason: CertificateError) -> ConnectError {
         return missing.clone().into();
     }
     match reason {
-        // A foreign CA of the same subject shows as a bad signature.
+        // A foreign CA with the same subject appears as a bad signature.
         Reason::UnknownIssuer | Reason::BadSignature => ConnectError::ForeignController,
         Reason::Expired
         | Reason::ExpiredContext { .. }

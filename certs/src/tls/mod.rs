@@ -1,7 +1,7 @@
-//! TLS of the one node port. In: byte streams and certificates. Out: streams whose peer is known.
+//! TLS of the node port. In: byte streams and certificates. Out: streams whose peer is known.
 //!
 //! TLS 1.3 only, no session tickets and no resumption on either side: a resumed session would skip the check of
-//! the peer's certificate. What a connection is for stands in its ALPN; each purpose has its own configuration.
+//! the peer's certificate. The ALPN names the purpose of a connection; each purpose has its own configuration.
 
 mod accept;
 mod connect;
@@ -33,13 +33,13 @@ pub const ALPN_RENEW: &str = "supalove-renew/1";
 /// Enrolment and recovery: no client certificate.
 pub const ALPN_JOIN: &str = "supalove-join/1";
 
-/// Certificates or keys from which no TLS configuration can be made.
+/// Why certificates or keys give no TLS configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsConfigError {
-    /// A text is not PEM.
+    /// A text is not valid PEM.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// The roots are no bundle.
+    /// The roots are not a bundle.
     #[error(transparent)]
     Bundle(#[from] BundleError),
     /// The CA certificate cannot serve as a root.
@@ -51,7 +51,7 @@ pub enum TlsConfigError {
     /// Certificate and key do not belong together, or are unusable.
     #[error("the certificate and its private key cannot be used together: {0}; issue a new certificate")]
     Certificate(rustls::Error),
-    /// The crypto provider does not offer what is needed.
+    /// The crypto provider does not support TLS 1.3.
     #[error("the crypto provider cannot do TLS 1.3: {0}")]
     Provider(rustls::Error),
 }
@@ -70,7 +70,7 @@ fn only(roots: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, rustls:
     Ok(Arc::new(store))
 }
 
-/// The TLS error inside of an I/O error, if there is one.
+/// The TLS error inside an I/O error, if there is one.
 fn tls_error(error: &std::io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }

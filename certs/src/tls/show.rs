@@ -1,5 +1,5 @@
-//! Which certificate a controller shows: while the fleet has two roots it has one of each, and the name that an agent
-//! dials says which root the agent trusts.
+//! Which certificate a controller shows. While the fleet has two roots, a controller has one certificate of each, and the
+//! name that an agent dials says which root the agent trusts.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{TlsConfigError, provider};
 use crate::ca::ControllerCertificate;
 use crate::pem;
 
-/// A controller's certificates by the name of their root; the first is shown to whoever names none of them.
+/// A controller's certificates by the name of their root; the first is shown to an agent that names none of them.
 #[derive(Debug)]
 pub(super) struct ByRoot {
     chains: Vec<(String, Arc<CertifiedKey>)>,

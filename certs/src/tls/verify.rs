@@ -1,5 +1,5 @@
 //! How an agent verifies a controller: by the roots it has, or, without any, by the one CA whose hash it was given.
-//! Whatever name is dialled, the certificate must bear [`CONTROLLER_NAME`].
+//! Whatever name is dialled, the certificate must hold [`CONTROLLER_NAME`].
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::trust::TrustBundle;
      address is wrong, or something between answers in the controller's place; check the address or create a new token"
 )]
 pub struct PinnedCaMissing {
-    /// The CA that was named.
+    /// The CA that was expected.
     pub pinned: CaFingerprint,
 }
 
@@ -41,13 +41,13 @@ pub(super) struct ControllerVerifier {
 }
 
 impl ControllerVerifier {
-    /// By the roots of an enrolled node.
+    /// Trusts the roots of an enrolled node.
     pub(super) fn of(bundle: &TrustBundle) -> Result<Self, TlsConfigError> {
         let verifier = trusting(bundle.roots(), provider())?;
         Ok(Self { trust: Trust::Roots(verifier), provider: provider() })
     }
 
-    /// By the one certificate of the shown chain that has this hash.
+    /// Trusts the one certificate of the shown chain that has this hash.
     pub(super) fn pinned(ca: CaFingerprint) -> Self {
         Self { trust: Trust::Pinned(ca), provider: provider() }
     }
@@ -68,7 +68,7 @@ fn shown_ca(shown: &[CertificateDer<'_>], pinned: CaFingerprint) -> Result<Certi
         .ok_or_else(|| CertificateError::Other(OtherError(Arc::new(PinnedCaMissing { pinned }))).into())
 }
 
-/// A shown CA that is no root: the peer's fault, told as any other failure of its certificate.
+/// A shown CA that is not a root: the peer's fault, reported as any other failure of its certificate.
 fn unusable(error: TlsConfigError) -> Error {
     match error {
         TlsConfigError::Root(error) => error,
