@@ -1,7 +1,5 @@
 //! A controller that is just enough to enrol a real agent process and call it, and a look at the real Docker Engine.
 
-#![allow(dead_code, reason = "each test file uses its part")]
-
 pub mod docker;
 pub mod engine_proxy;
 pub mod neighbour;
@@ -232,6 +230,7 @@ pub fn call<T>(message: T, epoch: u64) -> Request<T> {
 impl Fleet {
     /// A fleet of its own with a joined host. `number` keeps ports and networks of tests apart.
     pub async fn start(number: u8) -> Self {
+        crate::turn::turn();
         let name = Uuid::now_v7().to_string();
         let controller = Controller::start(&name).await;
         let fleet = Self {
