@@ -5,7 +5,7 @@
 #        ONLY='fleet cli' test.sh   only these: a program of the system tests (api, fleet, faults, pki, releases,
 #                                   failpoints), or a crate by its name (controller, agent, cli, certs, ...)
 #        TEST=words                 of these, only the tests whose name contains the words
-#        JOBS_AT_ONCE=4             how many system tests may be at work at once; default three per processor
+#        JOBS_AT_ONCE=4             how many system tests may be at work at once; default two per processor
 #
 # What waits runs side by side: images and clients while the compiler works, all test programs at the same time.
 # Out: the output of each step when it has ended; the slowest tests; steps over their budget; the last line is
