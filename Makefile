@@ -15,8 +15,8 @@ down: ## Stop everything and keep the data
 clean: ## Stop everything and remove all that `make up` made, data included
 	@deploy/dev/clean.sh
 
-test: ## Start what the tests need and run all of them
-	@deploy/dev/test.sh
+test: ## Start what the tests need and run all of them (ONLY='fleet cli' TEST=words: only these)
+	@ONLY='$(ONLY)' TEST='$(TEST)' deploy/dev/test.sh
 
 check: ## Formatting, lints, protos, scripts, licences
 	@deploy/dev/check.sh

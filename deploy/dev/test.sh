@@ -1,14 +1,22 @@
 #!/usr/bin/env bash
 # `make test`: installs and starts what the tests need, runs all of them and stops what it started.
 #
-# Out: the tests' own output; the last line is "N passed, N failed". Exit code 0 only if nothing failed and
-#      everything could be run.
-# For the tests: SUPALOVE_TEST_DATABASE_URL (a superuser's; tests make databases of their own) and
-#      SUPALOVE_TEST_POSTGRES_LOG (that server logs every statement).
+# Usage: test.sh
+#        ONLY='fleet cli' test.sh   only these: a program of the system tests (api, fleet, faults, pki, releases,
+#                                   failpoints), or a crate by its name (controller, agent, cli, certs, ...)
+#        TEST=words                 of these, only the tests whose name contains the words
+#        JOBS_AT_ONCE=4             how many system tests may be at work at once; default two per processor
+#
+# What waits runs side by side: images and clients while the compiler works, all test programs at the same time.
+# Out: the output of each step when it has ended; the slowest tests; steps over their budget; the last line is
+#      "N passed, N failed". Exit code 0 only if nothing failed and everything could be run.
+# For the tests: SUPALOVE_TEST_DATABASE_URL (a superuser's; tests make databases of their own),
+#      SUPALOVE_TEST_POSTGRES_LOG (that server logs every statement), SUPALOVE_TEST_SHIPPED (the programs as `make up`
+#      builds them), SUPALOVE_TEST_TIMES (where tests note how long they took).
 set -euo pipefail
 shopt -s extglob nullglob globstar
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in lib install dockerd postgres; do
+for part in lib install dockerd postgres build; do
   # shellcheck source=/dev/null
   . "$here/$part.sh"
 done
@@ -17,13 +25,27 @@ RUNS=/tmp/supalove-test
 # Test images under the official release's tags, where the engine lacks these.
 STAND_INS=$ROOT/controller/tests/standins/build.sh
 FAILED_STEPS=0
+# The profile of `make up`: what it has built is not built again.
+PROFILE=quick
+# Programs of the system tests; all but the first need an engine.
+SYSTEM=(api fleet faults pki releases failpoints)
+# Seconds on two processors.
+declare -A BUDGETS=(
+  [images]=180 [clients]=120 [sqlx]=90 [programs]=420 [stand-ins]=60
+  [crates]=180 [agent]=180 [api]=180 [fleet]=240 [faults]=300 [pki]=200 [releases]=200 [failpoints]=300 [scripts]=90
+)
+declare -A RUNNING=()
+LATE=()
 
 clean_up() {
   local code=$?
   trap - EXIT
+  local pid
+  # Steps have process groups of their own, with all that they started.
+  for pid in "${!RUNNING[@]}"; do kill -KILL -- "-$pid" 2>/dev/null || true; done
   # Without a folder this run was refused: all this is of the run at work. The folder is the lock: it goes last.
   if [[ -n ${folder:-} ]]; then
-    if engine_answers; then
+    if [[ -n ${engine_is_used:-} ]] && engine_answers; then
       remove_fleet is_test_fleet || true
       "$STAND_INS" --remove || true
     fi
@@ -51,29 +73,139 @@ remove_old_runs() {
   done
 }
 
-# Runs one step of the tests; what it prints is kept for the count.
-step() { # name, command...
-  local name=$1 started=$SECONDS
+# Starts a step. Its output is kept for the report and the count.
+start() { # name, command...
+  local name=$1
   shift
+  set -m
+  {
+    # In the middle of a step nothing of this script's own is cleaned up.
+    trap - EXIT INT TERM
+    began=$SECONDS code=0
+    "$@" </dev/null >"$folder/output/$name" 2>&1 || code=$?
+    echo "$code $((SECONDS - began))" >"$folder/ended/$name"
+  } &
+  set +m
+  RUNNING[$!]=$name
+}
+
+# Waits until a step has ended, or all that were started; reports each that ends meanwhile.
+finish() { # name, if only one
+  local pid name
+  while [[ ${#RUNNING[@]} -gt 0 ]] && [[ $# -eq 0 || " ${RUNNING[*]} " == *" $1 "* ]]; do
+    # The step's own code is in its file.
+    wait -n -p pid "${!RUNNING[@]}" || true
+    name=${RUNNING[$pid]}
+    unset "RUNNING[$pid]"
+    report "$name"
+  done
+}
+
+report() { # name
+  local name=$1 code=1 seconds=0 budget=${BUDGETS[$1]:-60}
+  [[ ! -e $folder/ended/$name ]] || read -r code seconds <"$folder/ended/$name"
   say "test: $name"
-  if ! "$@" </dev/null 2>&1 | tee "$folder/output/${name//[^a-z0-9]/-}"; then
+  cat "$folder/output/$name"
+  if [[ $code -ne 0 ]]; then
     FAILED_STEPS=$((FAILED_STEPS + 1))
     warn "test: $name failed"
   fi
-  say "test: $name took $((SECONDS - started)) s"
+  say "test: $name took $seconds s (budget: $budget s)"
+  [[ $seconds -le $budget ]] || LATE+=("$name took $seconds s, its budget is $budget s")
 }
 
-build_programs() { cargo build --workspace --bins --locked; }
-rust_tests() { cargo test --workspace --locked --no-fail-fast; }
+wants() { # name...
+  local name
+  [[ ${#ONLY[@]} -gt 0 ]] || return 0
+  for name in "$@"; do [[ " ${ONLY[*]} " != *" $name "* ]] || return 0; done
+  return 1
+}
 
-# Programs that end themselves where they are told to; the list of all deaths is part of the output.
-failpoint_tests() (
-  # They abort; nobody wants their memory.
-  ulimit -c 0
-  cargo build --workspace --bins --locked --features "$FAILPOINTS" &&
-    cargo test --workspace --locked --features "$FAILPOINTS" --test failpoints -- --nocapture
-)
 sqlx_is_current() { deploy/dev/sqlx.sh --check; }
+
+# What is built: everything, or what ONLY names. Always as parts of the whole workspace, since packages alone would have
+# their dependencies compiled again for fewer features.
+cargo_() { # subcommand, arguments...
+  cargo "$1" --workspace --locked --profile "$PROFILE" --features "$FAILPOINTS" "${@:2}"
+}
+
+# Room, program and folder of each test program, into $folder/programs. A room is a program of the system tests or a crate.
+programs() {
+  local what=(--tests --examples) name
+  if wants failpoints; then
+    mkdir "$folder/shipped"
+    (build_programs) && cp "$target/$PROFILE"/supalove-{controller,agent} "$folder/shipped/" || return
+  fi
+  if [[ ${#ONLY[@]} -eq 0 ]]; then
+    cargo_ build --all-targets || return
+  else
+    what=(--lib --bins --examples)
+    for name in $(test_targets); do what+=(--test "$name"); done
+    ! wants "${SYSTEM[@]}" || cargo_ build --bins --examples "${what[@]:3}" || return
+  fi
+  cargo_ test --no-run --message-format json-render-diagnostics "${what[@]}" | test_programs >"$folder/programs"
+}
+
+# Test targets of the rooms in ONLY.
+test_targets() {
+  local package name
+  cargo metadata --format-version 1 --no-deps --offline |
+    jq -r '.packages[] | .name as $package | .targets[] | select(.kind == ["test"]) | "\($package) \(.name)"' |
+    while read -r package name; do
+      if [[ $package == supalove-system-tests ]]; then wants "$name"; else wants "${package#supalove-}"; fi && echo "$name"
+    done || true
+}
+
+test_programs() {
+  jq -r --arg root "$ROOT/" '
+    select(.reason == "compiler-artifact" and .profile.test and .executable != null)
+    | (.manifest_path | ltrimstr($root) | rtrimstr("/Cargo.toml")) as $dir
+    | (if $dir == "controller/tests" and .target.kind == ["test"] then .target.name
+       else .package_id | capture("(?<name>[^/#]+)(#(?<id>[^@]*)(@.*)?)?$") | if .id | test("^[0-9]") then .name else .id end
+         | ltrimstr("supalove-") end) as $room
+    | "\($room) \(.executable) \($dir)"'
+}
+
+# Runs the test programs of some rooms one after another, each in its package's folder as cargo does.
+run_tests() { # threads, room...
+  local threads=$1 room program dir code=0
+  shift
+  # Those that are told to abort need not leave their memory.
+  ulimit -c 0
+  while read -r room program dir <&3; do
+    [[ " $* " == *" $room "* ]] || continue
+    echo "Running $room: ${program#"$target/"}"
+    (cd "$ROOT/$dir" && "$program" --test-threads "$threads" "${ARGUMENTS[@]}") || code=1
+  done 3<"$folder/programs"
+  return "$code"
+}
+
+# Rooms that have no step of their own.
+crates() { awk '{ print $1 }' "$folder/programs" | sort -u | grep -vxF -e agent "${SYSTEM[@]/#/-e}"; }
+
+crate_tests() {
+  local rooms code=0
+  mapfile -t rooms < <(crates)
+  run_tests "$(nproc)" "${rooms[@]}" || code=1
+  [[ ${#ONLY[@]} -gt 0 ]] || cargo_ test --doc || code=1
+  return "$code"
+}
+
+# The outcome of each failpoint is part of its output.
+failpoint_tests() {
+  ARGUMENTS+=(--nocapture)
+  run_tests 4 failpoints
+}
+
+script_tests() {
+  local file code=0
+  for file in deploy/dev/*_test.sh; do
+    echo "Running $file"
+    "$file" || code=1
+  done
+  for file in deploy/stacks/**/router_test.ts; do router_test "$ROOT/$file" || code=1; done
+  return "$code"
+}
 
 # The router of the functions image, tested by the Deno that it ships with.
 router_test() { # file
@@ -86,6 +218,17 @@ router_test() { # file
 
 functions_image() { docker_ images --format '{{.Repository}}:{{.Tag}}' supalove/functions | head -n 1; }
 
+slowest() {
+  [[ -s $folder/times ]] || return 0
+  say 'the slowest tests (seconds, program, test):'
+  sort -rn "$folder/times" | head -n 10
+}
+
+read -ra ONLY <<<"${ONLY:-}"
+ARGUMENTS=(${TEST:+"$TEST"})
+[[ -z ${JOBS_AT_ONCE:-} ]] || export SUPALOVE_TEST_AT_ONCE=$JOBS_AT_ONCE
+# A change is tried again and again: what was compiled of a crate is kept.
+[[ ${#ONLY[@]} -eq 0 ]] || export CARGO_INCREMENTAL=1
 cd "$ROOT"
 trap clean_up EXIT
 trap 'exit 130' INT
@@ -94,27 +237,45 @@ need_rights
 check_toolchains
 # faketime: clocks that jump.
 install_packages faketime:faketime
+target=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)
 remove_old_runs
 folder=$(mktemp -d "$RUNS.XXXXXX")
 chmod 0711 "$folder"
-mkdir "$folder/output"
+mkdir "$folder/output" "$folder/ended"
 echo $$ >"$folder/owner"
-start_test_engine "$folder/dockerd.log"
-remove_fleet is_test_fleet
-as_root "$here/dockerhost.sh" sweep
-start_test_postgres "$folder/postgres" all
-export SUPALOVE_TEST_DATABASE_URL=$TEST_POSTGRES_URL SUPALOVE_TEST_POSTGRES_LOG=$TEST_POSTGRES_LOG
+if wants "${SYSTEM[@]:1}" agent; then
+  start_test_engine "$folder/dockerd.log"
+  engine_is_used=yes
+  remove_fleet is_test_fleet
+  as_root "$here/dockerhost.sh" sweep
+  start images deploy/images/build.sh
+fi
+! wants "${SYSTEM[@]}" bench || start_test_postgres "$folder/postgres" all
+export SUPALOVE_TEST_DATABASE_URL=${TEST_POSTGRES_URL:-} SUPALOVE_TEST_POSTGRES_LOG=${TEST_POSTGRES_LOG:-}
+export SUPALOVE_TEST_SHIPPED=$folder/shipped SUPALOVE_TEST_TIMES=$folder/times
 
-step images deploy/images/build.sh
-step clients deploy/dev/clients.sh
-step sqlx sqlx_is_current
-# Before the usual programs, which take the place of those.
-step failpoints failpoint_tests
-step build build_programs
-step stand-ins "$STAND_INS"
-step rust rust_tests
-for script in deploy/dev/*_test.sh; do step "$(basename "$script" .sh)" "$script"; done
-for file in deploy/stacks/**/router_test.ts; do step router router_test "$ROOT/$file"; done
+! wants api fleet || start clients deploy/dev/clients.sh
+# Before the programs: it touches sources, after which cargo compiles them again.
+if [[ ${#ONLY[@]} -eq 0 ]]; then
+  start sqlx sqlx_is_current
+  finish sqlx
+fi
+start programs programs
+finish
+! wants releases || SUPALOVE_STAND_IN=$target/$PROFILE/examples/stand-in start stand-ins "$STAND_INS"
+finish
 
+# The longest first.
+! wants failpoints || start failpoints failpoint_tests
+for room in faults fleet releases pki api; do
+  ! wants "$room" || start "$room" run_tests 16 "$room"
+done
+! wants agent || start agent run_tests 8 agent
+[[ -z $(crates) ]] || start crates crate_tests
+[[ ${#ONLY[@]} -gt 0 ]] || start scripts script_tests
+finish
+
+slowest
+for late in "${LATE[@]}"; do warn "over its budget: $late"; done
 SUMMARY=$("$here/count.sh" "$FAILED_STEPS" "$folder"/output/*)
 [[ $FAILED_STEPS -eq 0 && $SUMMARY == *', 0 failed' ]]

@@ -1,4 +1,4 @@
-//! The list of all failpoints. The test that dies at each of them is `controller/tests/failpoints.rs`.
+//! The list of all failpoints. The test that dies at each of them is `controller/tests/failpoints/`.
 
 /// A place at which a program can be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,9 +32,10 @@ fn current(program: PathBuf) -> PathBuf {
     let changed = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
     let built = changed(&program);
     assert!(built.is_some(), "{} is missing: {remedy}", program.display());
-    for source in sources(&program) {
+    // What cargo generated is its own matter.
+    for source in sources(&program).iter().filter(|source| !source.starts_with(folder())) {
         assert!(
-            changed(&source) <= built,
+            changed(source) <= built,
             "{} is older than {}: {remedy}",
             program.display(),
             source.display()

@@ -72,6 +72,6 @@ fn at_once() -> u16 {
     let chosen = std::env::var(AT_ONCE).ok().map(|number| number.parse().expect(AT_ONCE));
     chosen.unwrap_or_else(|| {
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        u16::try_from(3 * processors).unwrap().max(4)
+        u16::try_from(2 * processors).unwrap().max(4)
     })
 }

@@ -4,7 +4,7 @@
 # Usage: build.sh           makes those that the engine lacks; an image that is there and no stand-in is left alone
 #        build.sh --remove  removes all stand-ins, and nothing else
 #
-# In:  the local image set (deploy/images/build.sh), and the program of this folder, built by cargo.
+# In:  the local image set (deploy/images/build.sh), and the program of this folder: SUPALOVE_STAND_IN, or built by cargo.
 # Out: images labelled supalove.stand-in=true. auth, api, realtime, storage are stand-ins; postgres, functions and gateway
 #      are the real programs of the local set, started as the official images start theirs.
 # The program is linked on this host and runs on Debian 12, so a host with a newer glibc cannot make them.
@@ -39,6 +39,10 @@ remove() {
 
 build_program() {
   local target
+  if [[ -n ${SUPALOVE_STAND_IN:-} ]]; then
+    strip -o "$scratch/stand-in" "$SUPALOVE_STAND_IN"
+    return
+  fi
   # Of the whole workspace, as the tests are built: alone, its dependencies would be compiled again for fewer features.
   (cd "$root" && cargo build --quiet --locked --workspace --example stand-in)
   target=$(cd "$root" && cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)

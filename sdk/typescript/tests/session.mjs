@@ -1,5 +1,5 @@
 // A session that begins with an ended access token, a create that is repeated, a wrong password, a create whose answer
-// is lost, a flood of sign-ins, and a watch to the end. Driven by controller/tests/clients.rs, which reads the lines
+// is lost, a flood of sign-ins, and a watch to the end. Driven by controller/tests/api/clients.rs, which reads the lines
 // and kills the controller under the watch.
 
 import assert from "node:assert/strict";

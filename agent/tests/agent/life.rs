@@ -1,18 +1,16 @@
 //! One project's life on a real Docker Engine: started, repeated, restarted, broken, stopped, removed.
 //! Needs the local image set (deploy/images/build.sh), `docker` and `nft`.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::docker::{container, docker, id, labelled, rules};
+use crate::support::spec::{gateway, postgres, stack};
+use crate::support::{Fleet, Session, call};
 use supalove_proto::node::v1::tunnel_request::Part;
 use supalove_proto::node::v1::{
     InventoryRequest, ObservedStack, RemoveStackRequest, RunState, ServiceState, StackPhase, TailLogsRequest,
     TunnelOpen, TunnelRequest,
 };
-use support::docker::{container, docker, id, labelled, rules};
-use support::spec::{gateway, postgres, stack};
-use support::{Fleet, call};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -219,7 +217,7 @@ async fn a_project_lives_and_leaves_nothing() {
     fleet.terminate_agent();
 }
 
-async fn logs_and_tunnel(fleet: &mut Fleet, session: &mut support::Session) {
+async fn logs_and_tunnel(fleet: &mut Fleet, session: &mut Session) {
     let mut bulk = fleet.bulk(session).await;
     let tail = |service: &str, follow| TailLogsRequest {
         project_ref: ONE.into(),

@@ -1,14 +1,12 @@
 //! Removing, at awkward moments: nothing is left behind, and the answer can be asked for again.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::docker::{labelled, rules};
+use crate::support::spec::{gateway, postgres, stack};
+use crate::support::{Fleet, Session};
 use supalove_agent::config::Times;
 use supalove_proto::node::v1::{RemoveStackRequest, StackPhase};
-use support::docker::{labelled, rules};
-use support::spec::{gateway, postgres, stack};
-use support::{Fleet, Session};
 
 const ONE: &str = "goneaaaaaaaaaaaaaaaa";
 const TWO: &str = "gonebbbbbbbbbbbbbbbb";

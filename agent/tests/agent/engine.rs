@@ -1,12 +1,10 @@
 //! A Docker Engine that falls silent or goes away must not take the session with the controller along.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::Fleet;
+use crate::support::engine_proxy::EngineProxy;
 use supalove_proto::node::v1::{InventoryRequest, WatchStateRequest};
-use support::Fleet;
-use support::engine_proxy::EngineProxy;
 use tonic::Code;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,5 @@
 //! A controller that is just enough to enrol a real agent process and call it, and a look at the real Docker Engine.
 
-#![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::disallowed_methods, reason = "tests spawn their peers bare")]
 
 pub mod docker;
@@ -233,6 +232,7 @@ pub fn call<T>(message: T, epoch: u64) -> Request<T> {
 impl Fleet {
     /// A fleet of its own with a joined host. `number` keeps ports and networks of tests apart.
     pub async fn start(number: u8) -> Self {
+        crate::turn::turn();
         let name = Uuid::now_v7().to_string();
         let controller = Controller::start(&name).await;
         let fleet = Self {

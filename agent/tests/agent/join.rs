@@ -1,8 +1,6 @@
 //! Joining, as an administrator does it: the real program against a small controller.
 
-mod support;
-
-use support::{Controller, Fleet};
+use crate::support::{Controller, Fleet};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_joins_once_and_refusals_have_their_own_exit_codes() {

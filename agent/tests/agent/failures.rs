@@ -1,16 +1,16 @@
 //! What goes wrong is told with its cause, and closed projects stay closed, on a real Docker Engine.
 
-mod support;
-
 use std::path::Path;
 
+use crate::support::Fleet;
+use crate::support::docker::{
+    address, answered, container, docker, gateway_address, reaches, rules, table_of,
+};
+use crate::support::neighbour::Neighbour;
+use crate::support::spec::{PASSWORD, gateway, stack};
 use supalove_proto::node::v1::{
     ApplyStackRequest, EnvVar, Exposure, InventoryRequest, Launch, RemoveStackRequest, StackPhase,
 };
-use support::Fleet;
-use support::docker::{address, answered, container, docker, gateway_address, reaches, rules, table_of};
-use support::neighbour::Neighbour;
-use support::spec::{PASSWORD, gateway, stack};
 use tokio::net::{TcpListener, TcpStream};
 
 const ONE: &str = "failaaaaaaaaaaaaaaaa";
@@ -88,7 +88,7 @@ async fn failures_name_their_cause_and_are_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_that_is_somebody_elses_is_left_alone() {
-    let mut fleet = Fleet::start(1).await;
+    let mut fleet = Fleet::start(8).await;
     fleet.run_agent();
     let mut session = fleet.session().await;
     let volume = format!("supalove_{HELD}_db_data");
