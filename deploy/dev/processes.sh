@@ -67,11 +67,13 @@ stop_processes() {
 
 # --- systemd ---
 
+UNITS=$SYSTEM/etc/systemd/system
+
 systemd_install() {
   local name unit changed=no
   for name in "${PROCESSES[@]}"; do
     [[ $name == postgres ]] && database_is_external && continue
-    unit=/etc/systemd/system/supalove-$name.service
+    unit=$UNITS/supalove-$name.service
     systemd_unit "$name" | as_root cmp -s - "$unit" && continue
     systemd_unit "$name" | as_root tee "$unit" >/dev/null
     changed=yes
@@ -90,13 +92,13 @@ systemd_unit() {
 systemd_running() { systemctl is-active --quiet "supalove-$1.service"; }
 systemd_start() { as_root systemctl enable --quiet --now "supalove-$1.service"; }
 systemd_stop() {
-  if [[ -e /etc/systemd/system/supalove-$1.service ]]; then
+  if [[ -e $UNITS/supalove-$1.service ]]; then
     as_root systemctl disable --quiet --now "supalove-$1.service"
   fi
 }
 systemd_uninstall() {
   local name
-  for name in "${PROCESSES[@]}"; do as_root rm -f "/etc/systemd/system/supalove-$name.service"; done
+  for name in "${PROCESSES[@]}"; do as_root rm -f "$UNITS/supalove-$name.service"; done
   as_root systemctl daemon-reload
 }
 

@@ -54,8 +54,9 @@ start_controller() {
 
 check_release
 need_rights
-check_toolchains
+check_rust
 if has_systemd; then install_packages; else install_packages supervisord:supervisor; fi
+ensure_npm
 make_state
 exec 9>"$STATE/lock"
 flock --nonblock 9 || die 'another make is at work in this checkout' 'wait for it'
