@@ -9,7 +9,7 @@ build_programs() { cd "$ROOT" && exec cargo build --profile quick --workspace --
 
 build_image_set() {
   local site
-  if [[ $EUID -eq 0 ]]; then
+  if is_root; then
     "$ROOT/deploy/images/build.sh"
   else
     mapfile -t site < <(site_environment)

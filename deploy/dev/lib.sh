@@ -41,9 +41,11 @@ die() {
 has() { command -v "$1" >/dev/null 2>&1; }
 has_systemd() { [[ -d $SYSTEM/run/systemd/system ]]; }
 
+is_root() { [[ $EUID -eq 0 ]]; }
+
 # Runs a command as root. sudo drops the environment: pass variables with `env`.
 as_root() {
-  if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
+  if is_root; then "$@"; else sudo "$@"; fi
 }
 
 # Runs a command as another user; nothing of the caller's directory is needed there.
@@ -67,7 +69,7 @@ site_environment() {
 }
 
 need_rights() {
-  [[ $EUID -eq 0 ]] && return
+  is_root && return
   has sudo || die 'this needs root or sudo' 'run it as root, or install sudo and allow it for this user'
   # Where one rule of several asks for a password, `sudo -v` asks too, although this one would not.
   sudo -n true 2>/dev/null || sudo -v || die 'sudo refused' 'run this as root'

@@ -54,11 +54,10 @@ clean_up() {
 # One machine, from nothing to nothing. Leaves its exit code in `code`.
 try() { # suite, who
   code=0
-  machine=$(new_machine)
-  debian_root "$1" "$2" "$machine/root"
-  furnish "$machine" "$1" "$2"
+  ensure_root "$1" "$2"
+  machine=$(new_machine "$1" "$2")
   say "newcomer: the README on $1 as $2"
-  run_machine "$machine" "$2" "$MACHINE_SECONDS" || code=$?
+  run_machine "$machine" "$MACHINE_SECONDS" || code=$?
   remove_machine "$machine"
   machine=
 }

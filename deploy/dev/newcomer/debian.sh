@@ -37,31 +37,23 @@ drop_damaged() { # folder, list of sha256sum
 # Writes down what the cache of a suite holds now.
 seal_packages() { # suite
   local folder=$NEWCOMER_CACHE/$1-packages
+  local debs=("$folder"/*.deb)
+  [[ ${#debs[@]} -gt 0 ]] || return 0
   (cd "$folder" && rm -rf partial lock && sha256sum -- *.deb >"$folder.sums.new" && mv "$folder.sums.new" "$folder.sums") || true
 }
 
-# The root of a new machine. In: suite, who will use it, the folder to make.
-debian_root() {
-  local suite=$1 who=$2 root=$3 packages=$README_PACKAGES tar
+# Sees to it that there is a sound root, packed. In: suite, who will use it. Leaves its path in ROOT_TAR.
+ensure_root() {
+  local packages=$README_PACKAGES
   # As root without sudo: no script may take it for granted.
-  [[ $who == root ]] || packages+=,sudo
-  tar=$NEWCOMER_CACHE/$suite-$who.tar
-  if ! unpack_root "$tar" "$root"; then
-    say "newcomer: making a root of $suite"
-    make_root "$suite" "$packages" "$tar"
-    unpack_root "$tar" "$root" || die "the root of $suite that was just made cannot be unpacked" "see $tar"
+  [[ $2 == root ]] || packages+=,sudo
+  ROOT_TAR=$NEWCOMER_CACHE/$1-$2.tar
+  if [[ -s $ROOT_TAR && -s $ROOT_TAR.sum ]]; then
+    [[ $(sha256sum <"$ROOT_TAR") != "$(cat "$ROOT_TAR.sum")" ]] || return 0
+    warn "newcomer: $ROOT_TAR is damaged"
   fi
-}
-
-# False if there is no such root, or if it is damaged.
-unpack_root() { # tar, folder
-  [[ -s $1 && -s $1.sum ]] || return 1
-  if [[ $(sha256sum <"$1") != "$(cat "$1.sum")" ]]; then
-    warn "$1 is damaged and is made anew"
-    return 1
-  fi
-  mkdir -p "$2"
-  tar --extract --file "$1" --directory "$2" --numeric-owner --xattrs
+  say "newcomer: making a root of $1"
+  make_root "$1" "$packages" "$ROOT_TAR"
 }
 
 make_root() { # suite, packages, tar

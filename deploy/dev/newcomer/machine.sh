@@ -9,6 +9,7 @@
 # Short: sockets lie below.
 MACHINES=/var/tmp/supalove-newcomer
 # Who walks, where there is sudo.
+# shellcheck disable=SC2034  # of room.sh
 NEWCOMER_USER=ada
 
 # A process is known by its pid and when it started: pids come again.
@@ -20,11 +21,18 @@ still_runs() { # file
   [[ -n $start && $(started "$pid") == "$start" ]] && echo "$pid"
 }
 
+# Makes the folder of a machine. In: suite, who walks there. Out: its path.
 new_machine() {
   local dir
   dir=$(mktemp -d "$MACHINES.XXXXXX")
   chmod 0755 "$dir"
+  mkdir "$dir/root"
   write_down "$dir/owner" $$
+  echo "$1" >"$dir/suite"
+  echo "$2" >"$dir/who"
+  echo "$ROOT_TAR" >"$dir/tar"
+  snapshot "$dir/supalove.git"
+  install -d "$NEWCOMER_CACHE/$1-packages"
   echo "$dir"
 }
 
@@ -37,32 +45,6 @@ remove_left_machines() {
     remove_machine "${dir%/}"
   done
 }
-
-# Puts into the root what the README asks for, and the way out. In: machine, suite, who.
-furnish() {
-  local dir=$1 root=$1/root home
-  cp -r "$here/newcomer/walk.sh" "$root/srv/"
-  snapshot "$root/srv/supalove.git"
-  cp "$ROOT/README.md" "$root/srv/README.md"
-  install -d "$root/opt/rust" "$root/var/cache/apt/archives" "$NEWCOMER_CACHE/$2-packages"
-  home=$root/root
-  if [[ $3 == user ]]; then
-    chroot "$root" useradd --create-home --shell /bin/bash "$NEWCOMER_USER"
-    echo "$NEWCOMER_USER ALL=(ALL) NOPASSWD: ALL" >"$root/etc/sudoers.d/$NEWCOMER_USER"
-    home=$root/home/$NEWCOMER_USER
-  fi
-  lend_rust "$home"
-  lend_site "$root"
-  # A build of an older C library runs on a newer one, and not the other way round.
-  if [[ $3 == root ]] && at_least "$(c_library chroot "$root")" "$(c_library env)"; then
-    echo "$NEWCOMER_TARGET" >"$dir/target"
-    install -d "$root$NEWCOMER_TARGET" "$home/.cargo/registry"
-  fi
-  [[ $3 == root ]] || chroot "$root" chown -R "$NEWCOMER_USER:" "/home/$NEWCOMER_USER" /srv/supalove.git
-  echo "$2" >"$dir/suite"
-}
-
-c_library() { "$@" getconf GNU_LIBC_VERSION | awk '{ print $2 }'; }
 
 # A repository with one commit: this checkout as it is now. In: its path.
 snapshot() {
@@ -82,39 +64,13 @@ snapshot() {
   rm -rf -- "$tree"
 }
 
-# As rustup leaves a home, with the compiler of this machine.
-lend_rust() { # home
-  local tool
-  install -d "$1/.cargo/bin"
-  for tool in cargo rustc rustdoc; do ln -s "/opt/rust/bin/$tool" "$1/.cargo/bin/$tool"; done
-  echo 'export PATH="$HOME/.cargo/bin:$PATH"' >"$1/.cargo/env"
-}
-
-# What this machine needs to reach registries, any machine of the site needs: names, certificates, settings.
-lend_site() { # root
-  local root=$1 file line
-  # The name server of slirp4netns, which asks those of this machine.
-  echo 'nameserver 10.0.2.3' >"$root/etc/resolv.conf"
-  echo newcomer >"$root/etc/hostname"
-  printf '%s\n' '127.0.0.1 localhost newcomer' >"$root/etc/hosts"
-  for file in /usr/local/share/ca-certificates/*.crt; do
-    install -D -m 0644 "$file" "$root$file"
-  done
-  chroot "$root" update-ca-certificates >/dev/null 2>&1
-  site_environment | while IFS= read -r line; do
-    file=${line#*=}
-    [[ $file == /* && -f $file && ! -e $root$file ]] || continue
-    install -D -m 0644 "$file" "$root$file"
-  done
-}
-
-# Runs the walk. In: machine, who, seconds. Its exit code is the walk's.
+# Runs the walk. In: machine, seconds. Its exit code is the walk's.
 run_machine() {
-  local dir=$1 who=$2 pid slirp code=0
+  local dir=$1 pid slirp code=0
   # Each process goes with the one that started it, even if that one is killed.
-  setsid setpriv --pdeathsig KILL timeout --kill-after=10 "$3" setpriv --pdeathsig KILL \
+  setsid setpriv --pdeathsig KILL timeout --kill-after=10 "$2" setpriv --pdeathsig KILL \
     unshare --mount --pid --net --ipc --uts --propagation private --fork --kill-child=KILL \
-    "$here/newcomer/room.sh" "$dir" "$who" </dev/null > >(without_noise) 2>&1 &
+    "$here/newcomer/room.sh" "$dir" </dev/null > >(without_noise) 2>&1 8>&- &
   pid=$!
   write_down "$dir/timeout.pid" "$pid"
   wait_for_file "$dir/ready" "$pid" || { wait "$pid"; return; }
@@ -124,12 +80,10 @@ run_machine() {
   write_down "$dir/slirp.pid" "$slirp"
   wait "$pid" || code=$?
   kill "$slirp" 2>/dev/null || true
-  seal_packages "$(cat "$dir/suite")"
-  [[ $code -ne 124 ]] || warn "newcomer: not at its end after $3 s"
+  [[ $code -ne 124 ]] || warn "newcomer: not at its end after $2 s"
   return "$code"
 }
 
-# The first process of the machine, as this machine sees it.
 wait_for_file() { # file, pid that makes it
   until [[ -e $1 ]]; do
     is_alive "$2" || return 1
@@ -143,6 +97,7 @@ without_noise() { grep --line-buffered -vE '^ +(Compiling|Downloaded|Downloading
 remove_machine() { # dir
   local dir=$1 pid file
   [[ $dir == "$MACHINES".* && -d $dir ]] || return 0
+  if pid=$(still_runs "$dir/init.pid"); then list_containers "/proc/$pid/root" >>"$dir/containers"; fi
   for file in timeout init slirp; do
     if pid=$(still_runs "$dir/$file.pid"); then kill -KILL "$pid" 2>/dev/null || true; fi
   done
@@ -152,18 +107,19 @@ remove_machine() { # dir
       sleep 0.1
     done
   done
-  remove_cgroups "$dir/root/var/lib/docker/containers"
-  for _ in {1..20}; do
-    rm -rf --one-file-system -- "$dir" 2>/dev/null && return
-    sleep 0.5
-  done
-  warn "newcomer: $dir could not be removed"
+  # Also of a run that failed: what was fetched is whole.
+  seal_packages "$(cat "$dir/suite")"
+  remove_cgroups "$dir/containers"
+  rm -rf --one-file-system -- "$dir" || warn "newcomer: $dir could not be removed"
 }
 
+list_containers() { ls "$1/var/lib/docker/containers" 2>/dev/null || true; } # root
+
 # Containers that were killed leave their control groups behind.
-remove_cgroups() { # folder with a folder per container
+remove_cgroups() { # file with ids
   local container group
-  for container in "$1"/*/; do
-    for group in /sys/fs/cgroup/{,*/}docker/"$(basename "$container")"; do rmdir "$group" 2>/dev/null || true; done
-  done
+  [[ -s $1 ]] || return 0
+  while IFS= read -r container; do
+    for group in /sys/fs/cgroup/{,*/}docker/"$container"; do rmdir "$group" 2>/dev/null || true; done
+  done <"$1"
 }
