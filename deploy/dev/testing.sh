@@ -55,8 +55,8 @@ with_stand_ins() { (PATH=$scratch/bin:$PATH; hash -r; "$@"); }
 # Runs it with nothing but them, bash's own and these tools.
 with_only_stand_ins() {
   local tool
-  for tool in bash sh cat awk sed sort head tail mktemp rm mkdir env install tee grep dirname basename printf jq; do
-    [[ -e $scratch/bin/$tool ]] || ln -s "$(command -v "$tool")" "$scratch/bin/$tool"
+  for tool in bash sh cat awk sed sort head tail mktemp rm mkdir env install tee grep dirname basename jq; do
+    [[ -e $scratch/bin/$tool ]] || ln -s "$(type -P "$tool")" "$scratch/bin/$tool"
   done
   (PATH=$scratch/bin; hash -r; "$@")
 }

@@ -10,6 +10,16 @@ apt_mirror() { # label
     awk 'NR == 1'
 }
 
+# mmdebstrap hands a descriptor to dash, which knows only numbers of one digit: where the caller has many files open,
+# the next free number has two.
+mmdebstrap_() (
+  for held in "/proc/$BASHPID/fd"/*; do
+    held=${held##*/}
+    [[ $held -le 2 || $held -ge 255 ]] || eval "exec $held>&-"
+  done
+  exec mmdebstrap "$@"
+)
+
 # The lines of a sources.list for a suite. Nothing if apt has no Debian source here.
 debian_sources() { # suite
   local suite=$1 mirror security

@@ -63,7 +63,7 @@ make_root() { # suite, packages, tar
     die 'apt has no Debian source on this host' 'set SUPALOVE_DEBIAN_MIRROR to a Debian mirror'
   site_apt_settings >"$settings"
   rm -rf -- "$3" "$3.sum" "$draft"
-  if ! mmdebstrap --variant=minbase --include="$2" --aptopt="$settings" "$1" "$draft" "$sources" >"$log" 2>&1; then
+  if ! mmdebstrap_ --variant=minbase --include="$2" --aptopt="$settings" "$1" "$draft" "$sources" >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     die "no root of $1 could be made" 'the last words of mmdebstrap are above'
   fi

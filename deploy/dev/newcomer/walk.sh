@@ -89,7 +89,7 @@ run() { # command
   local code
   printf '%s $ %s\n' "${PWD##*/}" "$1"
   before_command "$1"
-  eval "$1" > >(tee "$OUTPUT") 2>&1 </dev/null
+  eval "$1" > >(tee "$OUTPUT") 2>&1 </dev/null 7<&- 8<&-
   code=$?
   # Until nobody writes there any more: what has ended must not leave a process behind that holds a pipe open.
   wait $!

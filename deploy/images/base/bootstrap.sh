@@ -18,7 +18,7 @@ trap 'rm -f "$sources"' EXIT
 debian_sources "$suite" >"$sources" ||
   fail 'apt has no Debian source on this host; set SUPALOVE_DEBIAN_MIRROR to a Debian mirror'
 
-mmdebstrap --quiet --variant=minbase \
+mmdebstrap_ --quiet --variant=minbase \
   --include=ca-certificates,tini,debian-archive-keyring \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
