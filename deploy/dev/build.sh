@@ -4,8 +4,9 @@
 # Longest time for one image. The largest official ones are about a gigabyte.
 PULL_SECONDS=900
 
+# In the profile of the tests, so that neither builds anew what the other has built.
 # Runs cargo, and nothing after it: ending this process ends the compiler.
-build_programs() { cd "$ROOT" && exec cargo build --profile quick --workspace --exclude supalove-bench --bins --locked; }
+build_programs() { cd "$ROOT" && exec cargo build --workspace --exclude supalove-bench --bins --locked; }
 
 build_image_set() {
   local site
@@ -57,7 +58,7 @@ get_images() {
 # The images come from the network while the compiler has the processor. The first that fails ends both.
 build() {
   local images programs started=$SECONDS
-  say "building the programs (quick profile) and getting the images of $(cat "$STATE/release")"
+  say "building the programs and getting the images of $(cat "$STATE/release")"
   get_images >"$LOGS/images.log" 2>&1 &
   images=$!
   (build_programs) &

@@ -105,6 +105,8 @@ as_root "$here/dockerhost.sh" sweep
 start_test_postgres "$folder/postgres" all
 export SUPALOVE_TEST_DATABASE_URL=$TEST_POSTGRES_URL SUPALOVE_TEST_POSTGRES_LOG=$TEST_POSTGRES_LOG
 
+# First: what it builds for `make up`, cold or not, is what the next steps build on.
+step newcomer "$here/newcomer.sh"
 step images deploy/images/build.sh
 step clients deploy/dev/clients.sh
 step sqlx sqlx_is_current

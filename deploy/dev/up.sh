@@ -31,7 +31,7 @@ check_port() { # process, port
 
 install_programs() {
   local name built
-  built=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)/quick
+  built=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)/debug
   for name in supalove supalove-controller supalove-agent; do
     [[ -x $built/$name ]] || die "the build left no $built/$name" 'see the messages of cargo above'
   done

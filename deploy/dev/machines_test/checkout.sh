@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The checkout and whoever calls: rights, masks, paths, ports, what an earlier run left. Sourced by machines_test.sh.
-# shellcheck disable=SC2154  # scratch is of testing.sh
+# shellcheck disable=SC2154,SC2317  # scratch is of testing.sh; what takes the place of a function is called by others
 
 # --- Rights ---
 
@@ -58,7 +58,7 @@ expect 'and the command line starts there' "$masked/.supalove/credentials.json" 
 expect_words 'a second checkout is refused' "belongs to the checkout in $masked" "$(words_of make_state)"
 rm "$MARKER"
 expect_words 'and so is a folder of nobody' 'was not made by make up' "$(words_of make_state)"
-for character in '"' "'" '%' '$' ':' ';' '#' '\'; do
+for character in '"' "'" '%' '$' ':' ';' '#' $'\\'; do
   expect_words "a path with $character is refused at once" 'spaces are fine' "$(ROOT=$scratch/a${character}b words_of check_path)"
 done
 if [[ $EUID -eq 0 ]]; then

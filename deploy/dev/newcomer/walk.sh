@@ -10,9 +10,10 @@
 # Every command must end with 0.
 set -uo pipefail
 
-README=/srv/README.md
+README=${NEWCOMER_README:-/srv/README.md}
 ADDRESS=/srv/supalove.git
 WORK=$(mktemp -d)
+trap 'rm -rf "$WORK"' EXIT
 OUTPUT=$WORK/output
 # A second `make up` has nothing to do.
 QUICK_SECONDS=60
