@@ -53,7 +53,7 @@ rules_table() { # node id
 
 remove_host_rules() {
   local node table
-  has nft || return 0
+  has_tool nft || return 0
   node=$(identity node_id)
   [[ -n $node ]] || return 0
   table=$(rules_table "$node")

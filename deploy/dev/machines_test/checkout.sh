@@ -102,5 +102,12 @@ expect 'and asks no engine' 0 "$(called docker)"
 expect 'make clean before any join removes no rules' 0 "$(code_of remove_host_rules)"
 plant_file "${DATA#"$SYSTEM"}/agent/identity.json" '{"fleet_id": "flt_1", "node_id": "nod_1"}'
 expect 'after a join the fleet is known' flt_1 "$(fleet_id)"
+# As that of a user, this PATH leads to no /usr/sbin.
+plant_program /usr/sbin/nft
+stand_in sudo 'case $1 in cat | test) "$@" ;; esac'
+for tool in sha256sum cut; do ln -s "$(type -P "$tool")" "$scratch/bin/$tool"; done
+with_only_stand_ins eval 'as_a_user remove_host_rules >/dev/null'
+expect 'a user whose PATH has no nft removes the rules all the same' 1 \
+  "$(called "sudo nft delete table inet $(rules_table nod_1)")"
 plant_file "${DATA#"$SYSTEM"}/agent/identity.json" ''
 expect 'an identity that was never written to its end is none' '' "$(fleet_id)"

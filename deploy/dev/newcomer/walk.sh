@@ -28,8 +28,8 @@ fail() { # what, details
 
 # --- What the README says, beyond what stands in its blocks ---
 
-docker_of_root() { if [[ $EUID -eq 0 ]]; then docker "$@"; else sudo docker "$@"; fi; }
-containers() { docker_of_root ps --quiet --no-trunc | sort; }
+rooted() { if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi; }
+containers() { rooted docker ps --quiet --no-trunc | sort; }
 first() { PGSERVICEFILE=.supalove/pg_service.conf psql service=first --quiet --tuples-only --no-align -c "$1"; }
 listening() { ss -Hltn '( sport = :8000 or sport = :8001 or sport = :54329 or sport = :5500 )'; }
 ref_of_first() { jq -r .project_ref .supalove/up.json; }
@@ -70,6 +70,10 @@ after_clean() {
   for left in /var/lib/supalove .supalove /etc/docker/daemon.json; do
     [[ ! -e $left ]] || fail "make clean left $left"
   done
+  left=$(rooted nft list tables | grep supalove)
+  [[ -z $left ]] || fail 'make clean left packet filter rules' "$left"
+  left=$(rooted ls /var/lib/docker/volumes /var/lib/docker/containers 2>/dev/null | grep -E '^(supalove_|[0-9a-f]{64})')
+  [[ -z $left ]] || fail 'make clean left containers or volumes' "$left"
   left=$(ps_of 'supalove|supervisord|dockerd|containerd|postgres')
   [[ -z $left ]] || fail 'make clean left processes' "$left"
   [[ -z $(listening) ]] || fail 'something listens after make clean' "$(listening)"
