@@ -47,6 +47,8 @@ default_cache() {
 clean_up() {
   local code=$?
   trap - EXIT
+  # What is killed now is no news.
+  disown -a
   [[ -z ${machine:-} ]] || remove_machine "$machine" || true
   exit "$code"
 }
