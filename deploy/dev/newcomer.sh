@@ -64,28 +64,33 @@ try() { # suite, who
   machine=
 }
 
-[[ -n ${NEWCOMER_RUST:-} ]] || as_caller "$@"
-wanted=("$@")
-if [[ ${#wanted[@]} -eq 0 ]]; then
-  wanted=("${EVERY[0]}")
-  [[ -z ${ALL:-} ]] || wanted=("${EVERY[@]}")
-fi
-for one in "${wanted[@]}"; do
-  [[ " ${EVERY[*]} " == *" $one "* ]] || die "there is no machine '$one'" "there are: ${EVERY[*]}"
-done
-install_only mmdebstrap:mmdebstrap slirp4netns:slirp4netns unshare:util-linux setpriv:util-linux git:git
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-prepare_cache
-remove_left_machines
-results=() failed=0
-for one in "${wanted[@]}"; do
-  began=$SECONDS
-  try "${one%:*}" "${one#*:}"
-  if [[ $code -eq 0 ]]; then verdict=passed; else verdict="failed ($code)" failed=$((failed + 1)); fi
-  results+=("$(printf '%-14s %s, %d s' "$one" "$verdict" "$((SECONDS - began))")")
-done
-printf 'newcomer: %s\n' "${results[@]}"
-printf '%d passed, %d failed\n' "$((${#wanted[@]} - failed))" "$failed"
-[[ $failed -eq 0 ]]
+main() {
+  [[ -n ${NEWCOMER_RUST:-} ]] || as_caller "$@"
+  local wanted=("$@") results=() failed=0 one began verdict
+  if [[ ${#wanted[@]} -eq 0 ]]; then
+    wanted=("${EVERY[0]}")
+    [[ -z ${ALL:-} ]] || wanted=("${EVERY[@]}")
+  fi
+  for one in "${wanted[@]}"; do
+    [[ " ${EVERY[*]} " == *" $one "* ]] || die "there is no machine '$one'" "there are: ${EVERY[*]}"
+  done
+  install_only mmdebstrap:mmdebstrap slirp4netns:slirp4netns unshare:util-linux setpriv:util-linux git:git
+  trap clean_up EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  prepare_cache
+  remove_left_machines
+  for one in "${wanted[@]}"; do
+    began=$SECONDS
+    try "${one%:*}" "${one#*:}"
+    if [[ $code -eq 0 ]]; then verdict=passed; else verdict="failed ($code)" failed=$((failed + 1)); fi
+    results+=("$(printf '%-14s %s, %d s' "$one" "$verdict" "$((SECONDS - began))")")
+  done
+  printf 'newcomer: %s\n' "${results[@]}"
+  printf '%d passed, %d failed\n' "$((${#wanted[@]} - failed))" "$failed"
+  [[ $failed -eq 0 ]]
+}
+
+# Read to its end before it begins: it takes minutes, and the checkout may change meanwhile.
+main "$@"
+exit

@@ -35,6 +35,8 @@ expect 'but named' 1 "$(words_of walk_through $'<!-- needs: host (run by x) -->\
 expect 'such a mark is for the next block only' 1 \
   "$(verdict $'<!-- needs: host -->\ntext\n~~~sh\nfalse\n~~~')"
 expect 'a block of another kind is neither run nor compared' 1 "$(verdict $'~~~sh\ntrue\n~~~\n~~~\nls\n~~~')"
+expect 'all commands are run, whatever is looked at after each' 1 \
+  "$(words_of walk_through $'~~~sh\nmake() { echo; }\ntrue\ntrue\n~~~\n~~~sh\ntrue\n~~~' | grep -c '2 blocks, 4 commands, 0 failures' || true)"
 expect 'a README without commands shows nothing' 1 "$(verdict 'text')"
 
 # What the README's own blocks need is tested elsewhere, and that test is there.

@@ -60,7 +60,7 @@ after_up() {
   fi
   [[ $(ref_of_first) == "$REF" ]] || fail 'the first project is another one'
   [[ $(first 'select steps from walked') == 42 ]] || fail 'the data of the first project is gone'
-  [[ $WAS_UP == yes ]] || return
+  [[ $WAS_UP == yes ]] || return 0
   [[ $((SECONDS - BEGAN)) -le $QUICK_SECONDS ]] || fail "a second make up took $((SECONDS - BEGAN)) s"
   [[ $(containers) == "$CONTAINERS" ]] || fail 'a second make up changed the containers'
 }
@@ -105,6 +105,7 @@ run() { # command
   fi
   [[ $1 != *'#=>'* ]] || has_words "${1##*#=>}"
   after_command "$1"
+  return 0
 }
 
 has_words() { # words
@@ -140,6 +141,7 @@ run_block() { # file, its first line in the README
     command+=${command:+$'\n'}${line//<address of this repository>/$ADDRESS}
     is_whole "$command" || continue
     README_LINE=$number
+    CURRENT=$command
     # What comes after a failed command would fail because of it.
     run "$command" || return 1
     command=
@@ -190,6 +192,7 @@ mkdir -p "$1"
 cd "$1" || exit 1
 # As in a shell at a terminal.
 set +u
-walk
+# Nothing may end it early without a word.
+walk || [[ $FAILURES -gt 0 ]] || fail "the walk broke off after: $CURRENT"
 printf 'walked: %d blocks, %d commands, %d failures\n' "$BLOCKS" "$COMMANDS" "$FAILURES"
 [[ $FAILURES -eq 0 && $COMMANDS -gt 0 ]]
