@@ -44,6 +44,7 @@ default_cache() {
   if [[ $EUID -eq 0 ]]; then echo /var/cache/supalove-newcomer; else echo "${XDG_CACHE_HOME:-$HOME/.cache}/supalove-newcomer"; fi
 }
 
+# shellcheck disable=SC2317  # called by a trap
 clean_up() {
   local code=$?
   trap - EXIT
