@@ -16,7 +16,7 @@ WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 OUTPUT=$WORK/output
 # A second `make up` has nothing to do.
-QUICK_SECONDS=60
+QUICK_SECONDS=120
 FAILURES=0 COMMANDS=0 BLOCKS=0
 
 fail() { # what, details
