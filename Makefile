@@ -1,7 +1,7 @@
 # The front door. `make` alone lists what there is; the work is done by the scripts in deploy/dev/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down clean test check fuzz bench sqlx
+.PHONY: help up down clean newcomer test check fuzz bench sqlx
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ clean: ## Stop everything and remove all that `make up` made, data included
 
 test: ## Start what the tests need and run all of them (ONLY='fleet cli' TEST=words: only these)
 	@ONLY='$(ONLY)' TEST='$(TEST)' deploy/dev/test.sh
+
+newcomer: ## Do what the README says on a machine as new and check what comes of it (ALL=1: Debian 12 and 13, root and sudo)
+	@ALL='$(ALL)' deploy/dev/newcomer.sh
 
 check: ## Formatting, lints, protos, scripts, licences
 	@deploy/dev/check.sh

@@ -3,7 +3,7 @@
 # needs, with data of its own, and removes it again. It never fails because something is slow; it does if
 # something could not be measured.
 #
-# In:  QUICK=1 (seconds per item, quick profile: to try the bench), ITEMS (comma-separated names; default: all).
+# In:  QUICK=1 (seconds per item, dev profile: to try the bench), ITEMS (comma-separated names; default: all).
 # Out: setup and table on stdout, all else on stderr. See docs/bench.md.
 set -euo pipefail
 shopt -s extglob nullglob
@@ -17,7 +17,7 @@ done
 exec 3>&1 1>&2
 
 PROFILE=release
-[[ -z ${QUICK:-} ]] || PROFILE=quick
+[[ -z ${QUICK:-} ]] || PROFILE=dev
 PROGRAMS=(supalove-controller supalove-agent supalove-bench)
 
 clean_up() {
@@ -100,7 +100,7 @@ remove_run() { # folder
 build_programs() {
   say "building (profile $PROFILE)"
   cargo build --profile "$PROFILE" --locked --bins "${PROGRAMS[@]/#/--package=}"
-  BUILT=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)/$PROFILE
+  BUILT=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)/${PROFILE/#dev/debug}
 }
 
 commit() { git -C "$ROOT" describe --always --dirty 2>/dev/null || echo 'no repository'; }

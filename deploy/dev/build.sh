@@ -4,14 +4,17 @@
 # Longest time for one image. The largest official ones are about a gigabyte.
 PULL_SECONDS=900
 
+# In the profile of the tests, so that neither builds anew what the other has built.
 # Runs cargo, and nothing after it: ending this process ends the compiler.
-build_programs() { cd "$ROOT" && exec cargo build --profile quick --workspace --exclude supalove-bench --exclude supalove-system-tests --bins --locked; }
+build_programs() { cd "$ROOT" && exec cargo build --workspace --exclude supalove-bench --exclude supalove-system-tests --bins --locked; }
 
 build_image_set() {
-  if [[ -w /var/run/docker.sock && $EUID -eq 0 ]]; then
+  local site
+  if is_root; then
     "$ROOT/deploy/images/build.sh"
   else
-    as_root env "DOCKER_HOST=$DOCKER_HOST" "PATH=$PATH" "$ROOT/deploy/images/build.sh"
+    mapfile -t site < <(site_environment)
+    as_root env "${site[@]}" "DOCKER_HOST=$DOCKER_HOST" "PATH=$PATH" "$ROOT/deploy/images/build.sh"
   fi
 }
 
@@ -55,7 +58,7 @@ get_images() {
 # The images come from the network while the compiler has the processor. The first that fails ends both.
 build() {
   local images programs started=$SECONDS
-  say "building the programs (quick profile) and getting the images of $(cat "$STATE/release")"
+  say "building the programs and getting the images of $(cat "$STATE/release")"
   get_images >"$LOGS/images.log" 2>&1 &
   images=$!
   (build_programs) &

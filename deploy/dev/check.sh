@@ -31,7 +31,7 @@ check_scripts() {
 check_protos() {
   local tools=$ROOT/deploy/dev/tools
   if ! [[ $tools/node_modules/.package-lock.json -nt $tools/package-lock.json ]]; then
-    npm ci --prefix "$tools" --silent --no-audit --no-fund
+    npm ci --prefix "$tools" --loglevel=error --no-audit --no-fund
     touch "$tools/node_modules/.package-lock.json"
   fi
   "$tools/node_modules/@bufbuild/buf-linux-$(uname -m | sed 's/^x86_64$/x64/')/bin/buf" lint proto

@@ -25,4 +25,4 @@ stop_processes
 if remove_own_fleet; then stop_engine; fi
 if has_systemd; then systemd_uninstall; fi
 remove_data
-say 'clean'
+say 'removed: processes, containers, images, data; installed packages stay'

@@ -36,7 +36,7 @@ pip_() { "$CLIENTS/venv/bin/python" -m pip --quiet --disable-pip-version-check -
 typescript_sdk() {
   local sdk=$ROOT/sdk/typescript
   if ! is_current "$sdk/node_modules/.supalove-stamp" "$sdk/package-lock.json"; then
-    npm ci --prefix "$sdk" --silent --no-audit --no-fund
+    npm ci --prefix "$sdk" --loglevel=error --no-audit --no-fund
     touch "$sdk/node_modules/.supalove-stamp"
   fi
   npm run --prefix "$sdk" --silent build

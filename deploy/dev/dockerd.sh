@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # The Docker Engine: started if none answers, with live-restore, so that containers outlive it. Sourced.
 
-DAEMON_JSON=/etc/docker/daemon.json
-ENGINE_PID=/var/run/docker.pid
-CONTAINERD_PID=/var/run/docker/containerd/containerd.pid
+DAEMON_JSON=$SYSTEM/etc/docker/daemon.json
+ENGINE_PID=$SYSTEM/var/run/docker.pid
+CONTAINERD_PID=$SYSTEM/var/run/docker/containerd/containerd.pid
 
 engine_answers() { docker_ version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 engine_has_live_restore() { [[ $(docker_ info --format '{{.LiveRestoreEnabled}}' 2>/dev/null) == true ]]; }
@@ -14,47 +14,79 @@ ensure_engine() {
     engine_has_live_restore || ask_for_live_restore
     return
   fi
+  # A unit of an engine that came as a bare program is not ours to invent.
+  ! has_systemd || has_engine_unit ||
+    die 'no Docker Engine answers, and systemd has no docker.service to start' 'start the engine, then: make up'
   write_live_restore
   say 'starting the Docker Engine'
-  if has_systemd && systemctl cat docker.service >/dev/null 2>&1; then
-    as_root systemctl start docker.service
-  else
-    process_start dockerd
-  fi
+  if has_systemd; then as_root systemctl start docker.service; else process_start dockerd; fi
   wait_for 60 'the Docker Engine answers' engine_answers ||
-    die 'the Docker Engine does not answer' "see $LOGS/dockerd.log, or: journalctl -u docker"
+    die 'the Docker Engine does not answer' "see $(engine_log)"
+}
+
+has_engine_unit() { systemctl cat docker.service >/dev/null 2>&1; }
+engine_log() { if has_systemd; then echo 'journalctl -u docker'; else echo "$LOGS/dockerd.log"; fi; }
+
+# The engine's configuration as one JSON object on a line. A file that is not there, or has nothing in it, says nothing.
+engine_configuration() {
+  if ! as_root test -e "$DAEMON_JSON"; then
+    echo '{}'
+    return
+  fi
+  as_root cat "$DAEMON_JSON" | jq -cs 'if length == 0 then {} elif length == 1 and (.[0] | type) == "object" then .[0]
+    else error("it is not one object") end'
 }
 
 # Adds live-restore to the engine's configuration and keeps the rest of it. `make clean` takes it back.
 write_live_restore() {
-  local merged
-  [[ $(as_root cat "$DAEMON_JSON" 2>/dev/null | jq -r '."live-restore"') == true ]] && return
-  merged=$(as_root cat "$DAEMON_JSON" 2>/dev/null | jq -s '(.[0] // {}) + {"live-restore": true}') ||
-    die "$DAEMON_JSON is no JSON" 'repair it'
-  as_root install -d -m 0755 "$(dirname "$DAEMON_JSON")"
-  printf '%s\n' "$merged" | as_root tee "$DAEMON_JSON" >/dev/null
+  local now
+  now=$(engine_configuration) ||
+    die "the Docker Engine's configuration $DAEMON_JSON cannot be read as JSON" \
+      'what is wrong with it is above; the engine itself takes no comments in it either'
+  [[ $(jq '."live-restore"' <<<"$now") != true ]] || return 0
+  write_engine_configuration "$(jq '. + {"live-restore": true}' <<<"$now")" ||
+    die "$DAEMON_JSON cannot be written" 'add "live-restore": true to the configuration of the Docker Engine, then: make up'
   as_root touch "$DATA/set-live-restore"
+}
+
+write_engine_configuration() { # JSON
+  as_root install -d -m 0755 "$(dirname "$DAEMON_JSON")" && printf '%s\n' "$1" | as_root tee "$DAEMON_JSON" >/dev/null
 }
 
 # Takes live-restore out again if it was put in here; a file with nothing else in it goes.
 remove_live_restore() {
   local left
   [[ -e $DATA/set-live-restore ]] || return 0
-  left=$(as_root cat "$DAEMON_JSON" 2>/dev/null | jq 'del(."live-restore")') || return 0
+  as_root test -e "$DAEMON_JSON" || return 0
+  if ! left=$(engine_configuration); then
+    warn "live-restore stays in $DAEMON_JSON, which is no JSON any more"
+    return
+  fi
+  left=$(jq 'del(."live-restore")' <<<"$left")
   if [[ $left == '{}' ]]; then
     as_root rm -f "$DAEMON_JSON"
   else
-    printf '%s\n' "$left" | as_root tee "$DAEMON_JSON" >/dev/null
-  fi
+    write_engine_configuration "$left"
+  fi || warn "live-restore stays in $DAEMON_JSON, which cannot be written"
 }
 
 # An engine that already runs takes live-restore from its configuration without a restart.
 ask_for_live_restore() {
   say "the running Docker Engine lacks live-restore: setting it in $DAEMON_JSON and reloading"
   write_live_restore
-  as_root kill -HUP "$(cat "$ENGINE_PID")"
-  wait_for 15 'live-restore is on' engine_has_live_restore ||
-    die 'the Docker Engine did not take live-restore' "add \"live-restore\": true to its configuration and restart it"
+  if ! reload_engine || ! wait_for 15 'live-restore is on' engine_has_live_restore; then
+    die 'the Docker Engine did not take live-restore' 'add "live-restore": true to its configuration and restart it'
+  fi
+}
+
+# An engine that somebody started by hand may have written down no pid where the packaged ones do.
+reload_engine() {
+  local pid
+  if has_systemd && systemctl is-active --quiet docker.service; then
+    as_root systemctl reload docker.service
+  else
+    pid=$(as_root cat "$ENGINE_PID" 2>/dev/null) && is_engine_process "$pid" && signal HUP "$pid"
+  fi
 }
 
 # Pid files of processes that are gone keep dockerd from starting.

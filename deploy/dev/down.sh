@@ -9,8 +9,8 @@ for part in lib install release dockerd postgres processes fleet; do
 done
 
 need_rights
-own_data || { say 'nothing runs: there was no make up here'; exit 0; }
+own_data || { say 'nothing to stop: there was no make up here'; exit 0; }
 stop_processes
 stop_fleet
 stop_engine
-say 'stopped; the data stays'
+say 'stopped; data kept'

@@ -2,7 +2,13 @@
 # The containers of this installation, by the label that the agent gives them. Sourced.
 
 # Identity of the fleet that this host's agent belongs to; nothing if it never joined.
-fleet_id() { as_root cat "$DATA/agent/identity.json" 2>/dev/null | jq -r '.fleet_id // empty'; }
+fleet_id() { identity fleet_id; }
+
+# A field of the agent's identity; nothing if it never joined.
+identity() { # field
+  as_root test -e "$DATA/agent/identity.json" || return 0
+  as_root cat "$DATA/agent/identity.json" | jq -r --arg field "$1" '.[$field] // empty'
+}
 
 stop_fleet() {
   local fleet containers
@@ -47,8 +53,8 @@ rules_table() { # node id
 
 remove_host_rules() {
   local node table
-  has nft || return 0
-  node=$(as_root jq -r '.node_id // empty' "$DATA/agent/identity.json")
+  has_tool nft || return 0
+  node=$(identity node_id)
   [[ -n $node ]] || return 0
   table=$(rules_table "$node")
   as_root nft list table inet "$table" >/dev/null 2>&1 || return 0

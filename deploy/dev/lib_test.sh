@@ -8,20 +8,8 @@ for part in lib install release build dockerd postgres processes platform fleet;
   . "$here/$part.sh"
 done
 
-passed=0 failed=0
-scratch=$(mktemp -d)
-# Not by a child that is ended before it has become the program that it is to run.
-trap '[[ $BASHPID != $$ ]] || rm -rf "$scratch"' EXIT
-
-expect() { # what, expected, found
-  if [[ $2 == "$3" ]]; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    printf 'FAILED: %s\n  expected: %s\n  found:    %s\n' "$1" "$2" "$3"
-  fi
-}
-code_of() { local code=0; ("$@") >/dev/null 2>&1 || code=$?; echo "$code"; }
+# shellcheck source=deploy/dev/testing.sh
+. "$here/testing.sh"
 
 expect 'a newer version is enough' 0 "$(code_of at_least 1.100.0 1.95)"
 expect 'the same version is enough' 0 "$(code_of at_least 1.95.0 1.95)"
@@ -119,5 +107,4 @@ describe_process controller
 expect 'the controller gets its secrets in files' 0 "$(code_of grep -q -- '--master-key-file' <<<"${ARGV[*]}")"
 expect 'and no address with a password' 1 "$(code_of grep -q 'postgresql://' <<<"${ARGV[*]}")"
 
-printf '%d passed, %d failed\n' "$passed" "$failed"
-[[ $failed -eq 0 ]]
+end_of_tests

@@ -5,12 +5,33 @@
 PGDATA_UP=$DATA/postgres
 PGRUN_UP=$DATA/postgres-run
 
-# Folder of the newest server's programs.
-postgres_bin() {
-  local folder
-  folder=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
-  [[ -x $folder/postgres ]] && echo "$folder"
+# The releases that are known to do, the newest first. Which of them a distribution has differs: Debian 12 has 15,
+# Debian 13 has 17.
+POSTGRES_RELEASES='18 17 16 15'
+# shellcheck disable=SC2034  # of install.sh
+POSTGRES_PACKAGES=postgresql-${POSTGRES_RELEASES// /|postgresql-}
+
+# Folder of a server's programs: of the release that made a data directory, else of the newest that is here.
+postgres_bin() { # data directory, if there is one
+  local release
+  release=$(postgres_release "${1:-}") && echo "$SYSTEM/usr/lib/postgresql/$release/bin"
 }
+
+postgres_release() { # data directory, or nothing
+  local release
+  if [[ -n $1 ]] && release=$(as_root cat "$1/PG_VERSION" 2>/dev/null); then
+    has_postgres "$release" && echo "$release"
+    return
+  fi
+  for release in $POSTGRES_RELEASES; do
+    has_postgres "$release" || continue
+    echo "$release"
+    return
+  done
+  return 1
+}
+
+has_postgres() { [[ -x $SYSTEM/usr/lib/postgresql/$1/bin/postgres ]]; } # release
 
 # Makes a data directory. In: its path, the socket folder, the port, a file with the superuser's password.
 # Only loopback and the socket, passwords (SCRAM) on both.
@@ -55,9 +76,12 @@ ensure_postgres() {
   database_is_external && return
   [[ -e $SECRETS/postgres.password ]] || random_password | put_secret "$SECRETS/postgres.password"
   if ! as_root test -e "$PGDATA_UP/PG_VERSION"; then
-    say "making a database in $PGDATA_UP"
+    say "making a database of PostgreSQL $(postgres_release '') in $PGDATA_UP"
     init_postgres "$PGDATA_UP" "$PGRUN_UP" "$POSTGRES_PORT" "$SECRETS/postgres.password"
   fi
+  postgres_bin "$PGDATA_UP" >/dev/null ||
+    die "the server that $PGDATA_UP is of is gone: PostgreSQL $(as_root cat "$PGDATA_UP/PG_VERSION")" \
+      'install it again; or start anew, without the data: make clean'
   process_start postgres
   wait_for 60 "PostgreSQL answers on port $POSTGRES_PORT" postgres_answers "$POSTGRES_PORT" ||
     die 'PostgreSQL does not answer' "see $LOGS/postgres.log"
@@ -108,5 +132,5 @@ start_test_postgres() {
 
 stop_test_postgres() { # folder
   as_root test -e "$1/data/postmaster.pid" || return 0
-  as_user postgres "$(postgres_bin)/pg_ctl" stop --pgdata="$1/data" --mode=immediate >/dev/null 2>&1 || true
+  as_user postgres "$(postgres_bin "$1/data")/pg_ctl" stop --pgdata="$1/data" --mode=immediate >/dev/null 2>&1 || true
 }

@@ -10,7 +10,7 @@ describe_process() { # name
   case $1 in
     dockerd) ARGV=("$ROOT/deploy/dev/dockerd-run.sh") ;;
     postgres)
-      ARGV=("$(postgres_bin)/postgres" -D "$PGDATA_UP")
+      ARGV=("$(postgres_bin "$PGDATA_UP" || postgres_bin)/postgres" -D "$PGDATA_UP")
       # "Fast shutdown": ends sessions, then stops cleanly.
       RUN_AS=postgres STOP_SIGNAL=INT
       ;;
@@ -67,11 +67,13 @@ stop_processes() {
 
 # --- systemd ---
 
+UNITS=$SYSTEM/etc/systemd/system
+
 systemd_install() {
   local name unit changed=no
   for name in "${PROCESSES[@]}"; do
     [[ $name == postgres ]] && database_is_external && continue
-    unit=/etc/systemd/system/supalove-$name.service
+    unit=$UNITS/supalove-$name.service
     systemd_unit "$name" | as_root cmp -s - "$unit" && continue
     systemd_unit "$name" | as_root tee "$unit" >/dev/null
     changed=yes
@@ -90,13 +92,13 @@ systemd_unit() {
 systemd_running() { systemctl is-active --quiet "supalove-$1.service"; }
 systemd_start() { as_root systemctl enable --quiet --now "supalove-$1.service"; }
 systemd_stop() {
-  if [[ -e /etc/systemd/system/supalove-$1.service ]]; then
+  if [[ -e $UNITS/supalove-$1.service ]]; then
     as_root systemctl disable --quiet --now "supalove-$1.service"
   fi
 }
 systemd_uninstall() {
   local name
-  for name in "${PROCESSES[@]}"; do as_root rm -f "/etc/systemd/system/supalove-$name.service"; done
+  for name in "${PROCESSES[@]}"; do as_root rm -f "$UNITS/supalove-$name.service"; done
   as_root systemctl daemon-reload
 }
 
@@ -185,15 +187,22 @@ home_of() { getent passwd "$1" | cut -d: -f6; }
 
 supervisor_is_up() { is_alive "$(as_root cat "$SUPERVISOR_PID" 2>/dev/null)" && supervisor_control pid >/dev/null 2>&1; }
 
-# Started with an environment of its own: what it inherits, every process below it has. Nor does it get the
-# descriptor of the lock, which it would hold for ever.
+# Started with an environment and descriptors of its own: what it inherits, every process below it has. It would hold
+# the lock for ever, and the pipe of a caller that waits for the end of the output.
 supervisor_up() {
   supervisor_is_up && return
   as_root rm -f "$SUPERVISOR_PID" "$DATA/supervisor.sock"
   as_root env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
-    supervisord --configuration "$SUPERVISOR_CONF" 9>&-
+    bash -c "$CLOSE_DESCRIPTORS" bash supervisord --configuration "$SUPERVISOR_CONF"
   wait_for 15 'supervisord answers' supervisor_is_up || die 'supervisord does not answer' "see $LOGS/supervisord.log"
 }
+
+# For bash -c: becomes its arguments, with no descriptor but the first three.
+CLOSE_DESCRIPTORS='for held in /proc/$$/fd/*; do
+  held=${held##*/}
+  [[ $held -le 2 ]] || eval "exec $held>&-"
+done
+exec "$@"'
 
 supervisor_control() { as_root supervisorctl --configuration "$SUPERVISOR_CONF" "$@"; }
 supervisor_running() { [[ $(supervisor_control status "$1" 2>/dev/null) == *RUNNING* ]]; }

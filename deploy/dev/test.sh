@@ -25,13 +25,11 @@ RUNS=/tmp/supalove-test
 # Test images under the official release's tags, where the engine lacks these.
 STAND_INS=$ROOT/controller/tests/standins/build.sh
 FAILED_STEPS=0
-# The profile of `make up`: what it has built is not built again.
-PROFILE=quick
 # Programs of the system tests; all but the first need an engine.
 SYSTEM=(api fleet faults pki releases failpoints)
 # Seconds on two processors.
 declare -A BUDGETS=(
-  [images]=180 [clients]=120 [sqlx]=90 [programs]=420 [stand-ins]=60
+  [newcomer]=480 [images]=180 [clients]=120 [sqlx]=90 [programs]=420 [stand-ins]=60
   [crates]=180 [agent]=180 [api]=180 [fleet]=240 [faults]=300 [pki]=200 [releases]=200 [failpoints]=300 [scripts]=90
 )
 declare -A RUNNING=()
@@ -126,7 +124,7 @@ sqlx_is_current() { deploy/dev/sqlx.sh --check; }
 # What is built: everything, or what ONLY names. Always as parts of the whole workspace, since packages alone would have
 # their dependencies compiled again for fewer features.
 cargo_() { # subcommand, arguments...
-  cargo "$1" --workspace --locked --profile "$PROFILE" --features "$FAILPOINTS" "${@:2}"
+  cargo "$1" --workspace --locked --features "$FAILPOINTS" "${@:2}"
 }
 
 # Room, program and folder of each test program, into $folder/programs. A room is a program of the system tests or a crate.
@@ -134,7 +132,7 @@ programs() {
   local what=(--tests --examples) name
   if wants failpoints; then
     mkdir "$folder/shipped"
-    (build_programs) && cp "$target/$PROFILE"/supalove-{controller,agent} "$folder/shipped/" || return
+    (build_programs) && cp "$target/debug"/supalove-{controller,agent} "$folder/shipped/" || return
   fi
   if [[ ${#ONLY[@]} -eq 0 ]]; then
     cargo_ build --all-targets || return
@@ -227,8 +225,6 @@ slowest() {
 read -ra ONLY <<<"${ONLY:-}"
 ARGUMENTS=(${TEST:+"$TEST"})
 [[ -z ${JOBS_AT_ONCE:-} ]] || export SUPALOVE_TEST_AT_ONCE=$JOBS_AT_ONCE
-# A change is tried again and again: what was compiled of a crate is kept.
-[[ ${#ONLY[@]} -eq 0 ]] || export CARGO_INCREMENTAL=1
 cd "$ROOT"
 trap clean_up EXIT
 trap 'exit 130' INT
@@ -255,14 +251,17 @@ export SUPALOVE_TEST_DATABASE_URL=${TEST_POSTGRES_URL:-} SUPALOVE_TEST_POSTGRES_
 export SUPALOVE_TEST_SHIPPED=$folder/shipped SUPALOVE_TEST_TIMES=$folder/times
 
 ! wants api fleet || start clients deploy/dev/clients.sh
-# Before the programs: it touches sources, after which cargo compiles them again.
 if [[ ${#ONLY[@]} -eq 0 ]]; then
+  # First: what it builds for `make up`, cold or not, is what the next steps build on.
+  start newcomer "$here/newcomer.sh"
+  finish newcomer
+  # Before the programs: it touches sources, after which cargo compiles them again.
   start sqlx sqlx_is_current
   finish sqlx
 fi
 start programs programs
 finish
-! wants releases || SUPALOVE_STAND_IN=$target/$PROFILE/examples/stand-in start stand-ins "$STAND_INS"
+! wants releases || SUPALOVE_STAND_IN=$target/debug/examples/stand-in start stand-ins "$STAND_INS"
 finish
 
 # The longest first.

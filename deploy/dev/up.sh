@@ -31,7 +31,7 @@ check_port() { # process, port
 
 install_programs() {
   local name built
-  built=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)/quick
+  built=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)/debug
   for name in supalove supalove-controller supalove-agent; do
     [[ -x $built/$name ]] || die "the build left no $built/$name" 'see the messages of cargo above'
   done
@@ -54,8 +54,9 @@ start_controller() {
 
 check_release
 need_rights
-check_toolchains
+check_rust
 if has_systemd; then install_packages; else install_packages supervisord:supervisor; fi
+ensure_npm
 make_state
 exec 9>"$STATE/lock"
 flock --nonblock 9 || die 'another make is at work in this checkout' 'wait for it'

@@ -9,6 +9,8 @@
 # Usage: build.sh [--force] [image ...]
 #   SUPALOVE_DEBIAN_MIRROR, SUPALOVE_DEBIAN_SECURITY_MIRROR override the mirrors taken from apt.
 set -euo pipefail
+# A checkout made under another umask must not make files that an image's user cannot read.
+umask 022
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # <upstream major>-<our revision>. Raise the revision when a published release must not see a change.
@@ -42,10 +44,10 @@ say() { printf '%s\n' "$*"; }
 fail() { printf 'build.sh: %s\n' "$*" >&2; exit 1; }
 need() { command -v "$1" >/dev/null || fail "'$1' is missing; install it with: $2"; }
 
-# sha256 over names, modes and contents of a folder.
+# sha256 over names, kinds of modes and contents of a folder.
 hash_folder() {
   (cd "$1" && find . -type f -print0 | sort -z | while IFS= read -r -d '' file; do
-    printf '%s %s ' "$file" "$(stat -c %a "$file")"
+    printf '%s %s ' "$file" "$(if [[ -x $file ]]; then echo 755; else echo 644; fi)"
     sha256sum <"$file"
   done) | sha256sum | cut -d' ' -f1
 }
@@ -74,6 +76,7 @@ build_base() {
 # Copies an image's folder to a scratch build context and lets it fetch what Docker cannot.
 prepare_context() { # image
   cp -r "$1" "$scratch/$1"
+  chmod -R u=rwX,go=rX "$scratch/$1"
   if [[ -x $scratch/$1/fetch.sh ]]; then
     "$scratch/$1/fetch.sh" "$scratch/$1"
   fi

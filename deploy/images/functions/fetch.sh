@@ -17,7 +17,9 @@ case $(uname -m) in
 esac
 command -v npm >/dev/null || { echo "fetch.sh: 'npm' is missing; install Node.js 20 or newer" >&2; exit 1; }
 
-npm pack --silent --pack-destination "$context" "$package@$version" >/dev/null
+# With --silent npm would not even say why it fails.
+npm pack --loglevel=error --pack-destination "$context" "$package@$version" >/dev/null ||
+  { echo "fetch.sh: npm could not fetch $package@$version" >&2; exit 1; }
 archive=$(echo "$context"/*.tgz)
 found=$(openssl dgst -sha512 -binary "$archive" | openssl base64 -A)
 [[ $found == "$sha512" ]] || { echo "fetch.sh: $package@$version has another checksum than the pinned one" >&2; exit 1; }

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# `make newcomer`: does what the README says on a machine as new, and checks what the README says comes of it.
+#
+# The machine is a minimal Debian root with mount, process and network namespaces of its own. It has what the README
+# asks for (Rust, git, make) and a way out to the package registries, and nothing else. What is in the working tree is
+# what is tried, committed or not.
+#
+# Usage: newcomer.sh [SUITE:WHO]...   SUITE is bookworm or trixie, WHO root or user (a user with sudo).
+#        Without arguments bookworm:root; with ALL=1 all four.
+# Out:   the walk's own output, then a line per machine with its time. 0 if every machine did as the README says.
+#
+# Packages and roots are kept in SUPALOVE_NEWCOMER_CACHE, or in ~/.cache or /var/cache, and fetched again if damaged.
+set -euo pipefail
+shopt -s nullglob
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+for part in lib install newcomer/debian newcomer/machine; do
+  # shellcheck source=/dev/null
+  . "$here/$part.sh"
+done
+
+EVERY=(bookworm:root trixie:root bookworm:user trixie:user)
+# A machine takes minutes; a cold build on a loaded one a quarter of an hour.
+MACHINE_SECONDS=2400
+
+# What a user's shell knows and root's does not.
+as_caller() {
+  check_rust
+  export NEWCOMER_RUST NEWCOMER_TARGET NEWCOMER_REGISTRY NEWCOMER_CACHE
+  NEWCOMER_RUST=$(rustc --print sysroot)
+  [[ $NEWCOMER_RUST != /usr ]] || die 'this Rust is part of the distribution and cannot be lent to another root' \
+    'install Rust with rustup'
+  NEWCOMER_TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
+  NEWCOMER_REGISTRY=${CARGO_HOME:-$HOME/.cargo}/registry
+  NEWCOMER_CACHE=${SUPALOVE_NEWCOMER_CACHE:-$(default_cache)}
+  mkdir -p "$NEWCOMER_TARGET" "$NEWCOMER_REGISTRY"
+  [[ $EUID -eq 0 ]] && return
+  need_rights
+  mapfile -t pass < <(site_environment)
+  exec sudo env "${pass[@]}" "PATH=$PATH" "NEWCOMER_RUST=$NEWCOMER_RUST" "NEWCOMER_TARGET=$NEWCOMER_TARGET" \
+    "NEWCOMER_REGISTRY=$NEWCOMER_REGISTRY" "NEWCOMER_CACHE=$NEWCOMER_CACHE" "$here/newcomer.sh" "$@"
+}
+
+default_cache() {
+  if [[ $EUID -eq 0 ]]; then echo /var/cache/supalove-newcomer; else echo "${XDG_CACHE_HOME:-$HOME/.cache}/supalove-newcomer"; fi
+}
+
+# shellcheck disable=SC2317  # called by a trap
+clean_up() {
+  local code=$?
+  trap - EXIT
+  # What is killed now is no news.
+  disown -a
+  [[ -z ${machine:-} ]] || remove_machine "$machine" || true
+  exit "$code"
+}
+
+# One machine, from nothing to nothing. Leaves its exit code in `code`.
+try() { # suite, who
+  code=0
+  ensure_root "$1" "$2"
+  machine=$(new_machine "$1" "$2")
+  say "newcomer: the README on $1 as $2"
+  run_machine "$machine" "$MACHINE_SECONDS" || code=$?
+  remove_machine "$machine"
+  machine=
+}
+
+main() {
+  [[ -n ${NEWCOMER_RUST:-} ]] || as_caller "$@"
+  local wanted=("$@") results=() failed=0 one began verdict
+  if [[ ${#wanted[@]} -eq 0 ]]; then
+    wanted=("${EVERY[0]}")
+    [[ -z ${ALL:-} ]] || wanted=("${EVERY[@]}")
+  fi
+  for one in "${wanted[@]}"; do
+    [[ " ${EVERY[*]} " == *" $one "* ]] || die "there is no machine '$one'" "there are: ${EVERY[*]}"
+  done
+  install_only mmdebstrap:mmdebstrap slirp4netns:slirp4netns unshare:util-linux setpriv:util-linux git:git
+  trap clean_up EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  prepare_cache
+  remove_left_machines
+  for one in "${wanted[@]}"; do
+    began=$SECONDS
+    try "${one%:*}" "${one#*:}"
+    if [[ $code -eq 0 ]]; then verdict=passed; else verdict="failed ($code)" failed=$((failed + 1)); fi
+    results+=("$(printf '%-14s %s, %d s' "$one" "$verdict" "$((SECONDS - began))")")
+  done
+  printf 'newcomer: %s\n' "${results[@]}"
+  printf '%d passed, %d failed\n' "$((${#wanted[@]} - failed))" "$failed"
+  [[ $failed -eq 0 ]]
+}
+
+# Read to its end before it begins: it takes minutes, and the checkout may change meanwhile.
+main "$@"
+exit

@@ -1,0 +1,125 @@
+# shellcheck shell=bash
+# A machine as new: how it is furnished, started and taken away again. Sourced by root.
+#
+# All that it has lies in one folder and below one process: with that process its mounts, its processes and its network
+# go. Nothing is set up on this machine's side: slirp4netns, a program, carries the packets out.
+
+# shellcheck disable=SC2153,SC2154  # from lib.sh, and of the script that sources this
+
+# Short: sockets lie below.
+MACHINES=/var/tmp/supalove-newcomer
+# Who walks, where there is sudo.
+# shellcheck disable=SC2034  # of room.sh
+NEWCOMER_USER=ada
+
+# A process is known by its pid and when it started: pids come again.
+started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+write_down() { echo "$2 $(started "$2")" >"$1"; } # file, pid
+still_runs() { # file
+  local pid='' start=''
+  [[ ! -s $1 ]] || read -r pid start <"$1"
+  [[ -n $start && $(started "$pid") == "$start" ]] && echo "$pid"
+}
+
+# Makes the folder of a machine. In: suite, who walks there. Out: its path.
+new_machine() {
+  local dir
+  dir=$(mktemp -d "$MACHINES.XXXXXX")
+  chmod 0755 "$dir"
+  mkdir "$dir/root"
+  write_down "$dir/owner" $$
+  echo "$1" >"$dir/suite"
+  echo "$2" >"$dir/who"
+  echo "$ROOT_TAR" >"$dir/tar"
+  snapshot "$dir/supalove.git"
+  install -d "$NEWCOMER_CACHE/$1-packages"
+  echo "$dir"
+}
+
+# Those of runs that were killed.
+remove_left_machines() {
+  local dir
+  for dir in "$MACHINES".*/; do
+    still_runs "$dir/owner" >/dev/null && continue
+    say "newcomer: removing ${dir%/}, which a killed run left"
+    remove_machine "${dir%/}"
+  done
+}
+
+# A repository with one commit: this checkout as it is now. In: its path.
+snapshot() {
+  local tree
+  tree=$(mktemp -d)
+  # The file list of git leaves out what was built; files that were deleted are listed all the same.
+  (cd "$ROOT" && git -c safe.directory="$ROOT" ls-files -z --cached --others --exclude-standard |
+    tar --create --null --files-from=- --ignore-failed-read 2>/dev/null) | tar --extract --directory "$tree"
+  (
+    cd "$tree" || exit
+    unset "${!GIT_@}"
+    git init --quiet --initial-branch=main
+    git add --all --force
+    git -c user.name=newcomer -c user.email=newcomer@example.com commit --quiet --message 'as it is now'
+    git clone --quiet --bare . "$1"
+  )
+  rm -rf -- "$tree"
+}
+
+# Runs the walk. In: machine, seconds. Its exit code is the walk's.
+run_machine() {
+  local dir=$1 pid slirp code=0
+  # Each process goes with the one that started it, even if that one is killed.
+  setsid setpriv --pdeathsig KILL timeout --kill-after=10 "$2" setpriv --pdeathsig KILL \
+    unshare --mount --pid --net --ipc --uts --propagation private --fork --kill-child=KILL \
+    "$here/newcomer/room.sh" "$dir" </dev/null > >(without_noise) 2>&1 8>&- &
+  pid=$!
+  write_down "$dir/timeout.pid" "$pid"
+  wait_for_file "$dir/ready" "$pid" || { wait "$pid"; return; }
+  setsid setpriv --pdeathsig KILL slirp4netns --configure --mtu=65520 --disable-host-loopback \
+    --netns-type=path "/proc/$(still_runs "$dir/init.pid")/ns/net" tap0 </dev/null >"$dir/slirp.log" 2>&1 &
+  slirp=$!
+  write_down "$dir/slirp.pid" "$slirp"
+  wait "$pid" || code=$?
+  kill "$slirp" 2>/dev/null || true
+  [[ $code -ne 124 ]] || warn "newcomer: not at its end after $2 s"
+  return "$code"
+}
+
+wait_for_file() { # file, pid that makes it
+  until [[ -e $1 ]]; do
+    is_alive "$2" || return 1
+    sleep 0.1
+  done
+}
+
+# The compiler's hundreds of lines say nothing.
+without_noise() { grep --line-buffered -vE '^ +(Compiling|Downloaded|Downloading|Adding|Updating|Locking) ' || true; }
+
+remove_machine() { # dir
+  local dir=$1 pid file
+  [[ $dir == "$MACHINES".* && -d $dir ]] || return 0
+  if pid=$(still_runs "$dir/init.pid"); then list_containers "/proc/$pid/root" >>"$dir/containers"; fi
+  for file in timeout init slirp; do
+    if pid=$(still_runs "$dir/$file.pid"); then kill -KILL "$pid" 2>/dev/null || true; fi
+  done
+  for file in timeout init slirp; do
+    for _ in {1..100}; do
+      still_runs "$dir/$file.pid" >/dev/null || break
+      sleep 0.1
+    done
+  done
+  # Also of a run that failed: what was fetched is whole.
+  seal_packages "$(cat "$dir/suite")"
+  remove_cgroups "$dir/containers"
+  rm -rf --one-file-system -- "$dir" || warn "newcomer: $dir could not be removed"
+}
+
+list_containers() { ls "$1/var/lib/docker/containers" 2>/dev/null || true; } # root
+
+# Containers that were killed leave their control groups behind.
+remove_cgroups() { # file with ids
+  local container group
+  [[ -s $1 ]] || return 0
+  while IFS= read -r container; do
+    for group in /sys/fs/cgroup/{,*/}docker/"$container"; do rmdir "$group" 2>/dev/null || true; done
+  done <"$1"
+}
