@@ -21,12 +21,28 @@ fn main() -> ExitCode {
     log();
     match start(cli) {
         Ok(code) => code,
+        // The reader went away (`| head`): nobody is left to tell.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("supalove-agent: {error:#}");
+            eprintln!("supalove-agent: {}", with_causes(&error));
             let code = error.downcast_ref::<JoinError>().map_or(1, JoinError::exit_code);
             ExitCode::from(code)
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind == Some(io::ErrorKind::BrokenPipe)
+}
+
+/// An error and its causes, each once: some name their cause in their own words.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| match cause.to_string() {
+        cause if text.is_empty() => cause,
+        cause if text.contains(&cause) => text,
+        cause => format!("{text}: {cause}"),
+    })
 }
 
 fn start(cli: Cli) -> Result<ExitCode> {
@@ -161,4 +177,26 @@ fn log() {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let error =
+            anyhow!(refused).context("h:8001 cannot be reached: connection refused").context("no join");
+        assert_eq!(with_causes(&error), "no join: h:8001 cannot be reached: connection refused");
+    }
+
+    #[test]
+    fn only_a_reader_that_went_away_is_no_error() {
+        assert!(is_broken_pipe(&io::Error::from(io::ErrorKind::BrokenPipe).into()));
+        assert!(!is_broken_pipe(&io::Error::from(io::ErrorKind::NotFound).into()));
+        assert!(!is_broken_pipe(&anyhow!("broken pipe")));
+    }
 }
