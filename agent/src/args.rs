@@ -56,7 +56,7 @@ pub struct StateDir {
 /// Options of `join`.
 #[derive(Debug, Args)]
 pub struct Join {
-    /// Controller's node port, host:port.
+    /// Controller's node port as host:port, without http://.
     #[arg(long, env = "SUPALOVE_AGENT_CONTROLLER")]
     pub controller: String,
     /// Join token. Better given by SUPALOVE_JOIN_TOKEN or --token-file: arguments are visible to every user.

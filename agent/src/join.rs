@@ -60,8 +60,16 @@ pub enum JoinError {
     #[error(transparent)]
     Tls(#[from] TlsConfigError),
     /// The address is not host:port.
-    #[error("\"{0}\" is not an address of the form host:port")]
+    #[error("\"{0}\" is not an address of the form host:port{hint}", hint = scheme_hint(.0))]
     Address(String),
+}
+
+/// The node port speaks gRPC on TLS by itself; an address with a scheme would be looked up as a host name.
+fn scheme_hint(address: &str) -> String {
+    match address.split_once("://") {
+        Some((scheme, _)) => format!("; leave out {scheme}://"),
+        None => String::new(),
+    }
 }
 
 impl JoinError {
@@ -159,6 +167,7 @@ fn check_address(address: &str) -> Result<(), JoinError> {
     let valid = address
         .rsplit_once(':')
         .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+    let valid = valid && !address.contains("://");
     if valid { Ok(()) } else { Err(JoinError::Address(address.to_owned())) }
 }
 
@@ -196,6 +205,9 @@ mod tests {
         };
         let times = Times::DEFAULT;
         assert_eq!(join(options("nowhere", "x"), &times).await.unwrap_err().exit_code(), 2);
+        let with_scheme = join(options("http://127.0.0.1:8001", "x"), &times).await.unwrap_err();
+        assert_eq!(with_scheme.exit_code(), 2);
+        assert!(with_scheme.to_string().ends_with("leave out http://"), "{with_scheme}");
         assert_eq!(join(options("127.0.0.1:1", "x"), &times).await.unwrap_err().exit_code(), 3);
         let token = format!("slj1.{}.{}.{}", "0".repeat(64), "0".repeat(32), "A".repeat(43));
         let error = join(options("127.0.0.1:1", &token), &times).await.unwrap_err();

@@ -22,8 +22,10 @@ fn main() -> ExitCode {
     supalove_tasks::log_panics();
     match start(cli) {
         Ok(code) => code,
+        // The reader went away (`| head`): nobody is left to tell.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("supalove-agent: {error:#}");
+            eprintln!("supalove-agent: {}", with_causes(&error));
             ExitCode::from(exit_code(&error))
         }
     }
@@ -37,6 +39,20 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(RunError::JobPanicked(_)) => supalove_tasks::EXIT_CODE,
         _ => 1,
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind == Some(io::ErrorKind::BrokenPipe)
+}
+
+/// An error and its causes, each once: some name their cause in their own words.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| match cause.to_string() {
+        cause if text.is_empty() => cause,
+        cause if text.contains(&cause) => text,
+        cause => format!("{text}: {cause}"),
+    })
 }
 
 fn start(cli: Cli) -> Result<ExitCode> {
@@ -163,6 +179,7 @@ fn print_status(out: &mut impl io::Write, found: &status::Status) -> Result<()> 
 
 #[cfg(test)]
 mod tests {
+    use anyhow::anyhow;
     use supalove_tasks::JobPanicked;
 
     use super::*;
@@ -175,5 +192,20 @@ mod tests {
         assert_eq!(exit_code(&error), 70);
         assert_eq!(exit_code(&anyhow::Error::from(RunError::AlreadyRunning("/s".into()))), 1);
         assert_eq!(exit_code(&anyhow::Error::from(JoinError::Address("x".into()))), 2);
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let error =
+            anyhow!(refused).context("h:8001 cannot be reached: connection refused").context("no join");
+        assert_eq!(with_causes(&error), "no join: h:8001 cannot be reached: connection refused");
+    }
+
+    #[test]
+    fn only_a_reader_that_went_away_is_no_error() {
+        assert!(is_broken_pipe(&io::Error::from(io::ErrorKind::BrokenPipe).into()));
+        assert!(!is_broken_pipe(&io::Error::from(io::ErrorKind::NotFound).into()));
+        assert!(!is_broken_pipe(&anyhow!("broken pipe")));
     }
 }

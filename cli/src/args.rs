@@ -16,7 +16,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    the operation failed, or another error
-  2    wrong use of the command line
+  2    wrong use of the command line, or a name that can be several things
   3    not signed in, or the session has ended
   4    permission denied
   5    not found

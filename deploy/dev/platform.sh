@@ -163,7 +163,7 @@ TRY
 TRY
   fi
   cat <<TRY
-  The platform:    .supalove/bin/supalove projects get $PROJECT_REF
+  The platform:    .supalove/bin/supalove projects get $PROJECT
 
 Addresses, keys and passwords are in .supalove/up.json. \`make down\` stops everything and keeps the data;
 \`make clean\` removes it.

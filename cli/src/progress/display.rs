@@ -52,6 +52,7 @@ struct Bars {
     all: MultiProgress,
     head: ProgressBar,
     services: BTreeMap<String, ProgressBar>,
+    cleared: bool,
 }
 
 impl Display {
@@ -80,7 +81,8 @@ impl Display {
                     inner.put(None, &what, status);
                 }
             }
-            // The command itself says how it ended.
+            // The command's last line says how it ended; nothing else has to stay.
+            OperationState::Succeeded => inner.clear(),
             _ => {
                 inner.title(&format!("{what}: {}", table::operation_state(operation.state()).to_lowercase()));
             }
@@ -153,6 +155,13 @@ impl Inner {
         }
     }
 
+    /// Takes the moving lines away.
+    fn clear(&mut self) {
+        if let Form::Bars(bars) = &mut self.form {
+            bars.clear();
+        }
+    }
+
     fn skips(&self, percent: u32) -> bool {
         matches!(self.form, Form::Lines(_)) && !percent.is_multiple_of(PERCENT_STEP)
     }
@@ -181,7 +190,13 @@ impl Bars {
         let head = all.add(ProgressBar::new_spinner());
         head.set_style(style("{spinner} [{elapsed}] {msg}"));
         head.enable_steady_tick(TICK);
-        Self { all, head, services: BTreeMap::new() }
+        Self { all, head, services: BTreeMap::new(), cleared: false }
+    }
+
+    fn clear(&mut self) {
+        self.services.values().for_each(ProgressBar::finish_and_clear);
+        self.head.finish_and_clear();
+        self.cleared = true;
     }
 
     fn service(&mut self, name: &str) -> &ProgressBar {
@@ -194,9 +209,12 @@ impl Bars {
     }
 }
 
-/// The lines stay when the display goes, so that the last state can be read.
+/// Unless all went well, the lines stay when the display goes, so that the last state can be read.
 impl Drop for Bars {
     fn drop(&mut self) {
+        if self.cleared {
+            return;
+        }
         for bar in self.services.values() {
             bar.abandon();
         }

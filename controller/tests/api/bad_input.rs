@@ -4,8 +4,8 @@ use std::process::Output;
 
 use supalove_proto::v1::{
     CreateJoinTokenRequest, CreateOrganizationRequest, CreateProjectRequest, DeleteProjectRequest,
-    GetClusterRequest, GetOperationRequest, GetProjectRequest, ListProjectsRequest, OperationState,
-    StartProjectRequest,
+    GetClusterRequest, GetOperationRequest, GetProjectRequest, JoinToken, JoinTokenState,
+    ListJoinTokensRequest, ListProjectsRequest, OperationState, RevokeJoinTokenRequest, StartProjectRequest,
 };
 use supalove_system_tests::{Api, Controller, join};
 use tonic::{Code, Status};
@@ -124,7 +124,11 @@ async fn an_act_in_the_wrong_state_says_what_to_do() {
     let start = StartProjectRequest { project_ref: project_ref.clone(), ..Default::default() };
     let status = api.projects().start_project(start).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "WRONG_STATE"));
-    assert!(status.message().contains("wait for its operation"), "{}", status.message());
+    assert!(
+        status.message().ends_with("wait for its operation to end, or cancel it"),
+        "{}",
+        status.message()
+    );
     let window = Some(prost_types::Duration { seconds: 91 * 24 * 3600, nanos: 0 });
     let delete =
         DeleteProjectRequest { project_ref: project_ref.clone(), undo_window: window, ..Default::default() };
@@ -179,7 +183,34 @@ async fn a_join_token_that_is_used_expired_foreign_or_malformed_says_so() {
     assert!(message(&try_join(&guessed.join("."), "host-e")).contains("not known"));
     assert!(message(&try_join("slj1.nonsense", "host-f")).contains("token"));
 
+    let taken_back =
+        api.clusters().create_join_token(CreateJoinTokenRequest::default()).await.unwrap().into_inner();
+    let revoke = RevokeJoinTokenRequest { join_token_id: taken_back.id.clone() };
+    for repeated in [revoke.clone(), revoke] {
+        let answer = api.clusters().revoke_join_token(repeated).await.unwrap().into_inner();
+        assert_eq!(answer.join_token.unwrap().state(), JoinTokenState::Revoked);
+    }
+    assert!(message(&try_join(&taken_back.join_token, "host-g")).contains("revoked"));
+    let missing = RevokeJoinTokenRequest { join_token_id: format!("jtk_{}", "0".repeat(32)) };
+    assert_eq!(api.clusters().revoke_join_token(missing).await.unwrap_err().code(), Code::NotFound);
+    let malformed = RevokeJoinTokenRequest { join_token_id: "jtk_1".into() };
+    assert_eq!(field(&api.clusters().revoke_join_token(malformed).await.unwrap_err()), "join_token_id");
+    let listed = async |show_ended, page_size| {
+        let request = ListJoinTokensRequest { show_ended, page_size, ..Default::default() };
+        api.clusters().list_join_tokens(request).await.unwrap().into_inner()
+    };
+    assert_eq!(listed(true, 0).await.join_tokens[0].id, taken_back.id, "the newest first");
+    let mut states: Vec<_> = listed(true, 0).await.join_tokens.iter().map(JoinToken::state).collect();
+    states.sort_unstable_by_key(|state| *state as i32);
+    let expected =
+        [JoinTokenState::Usable, JoinTokenState::Used, JoinTokenState::Expired, JoinTokenState::Revoked];
+    assert_eq!(states, expected);
+    assert_eq!(listed(true, 1).await.join_tokens.len(), 1);
+    assert_ne!(listed(true, 1).await.next_page_token, "");
+    assert_eq!(listed(false, 0).await.join_tokens.len(), 1, "only the guessed one lets a host in");
+
     let again = api.join_token().await;
+    assert_eq!(listed(false, 0).await.join_tokens.len(), 2);
     assert!(message(&try_join(&again, "host-a")).contains("exists"), "names are unique in a cluster");
     assert_eq!(api.nodes().await.len(), 1, "nothing half done");
 }

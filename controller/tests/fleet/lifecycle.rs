@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use supalove_proto::v1::{
-    OperationState, ProjectEventType, ProjectState, RestartProjectRequest, ServiceState, StartProjectRequest,
-    StopProjectRequest, UndeleteProjectRequest, WatchProjectRequest, watch_project_response::Message,
+    CreateProjectRequest, OperationState, ProjectEventType, ProjectState, RestartProjectRequest,
+    ServiceState, StartProjectRequest, StopProjectRequest, UndeleteProjectRequest, WatchProjectRequest,
+    watch_project_response::Message,
 };
 use supalove_system_tests::{Agent, Api, Controller, docker, labelled};
+use tonic::Code;
+use tonic_types::StatusExt as _;
 
 async fn fleet() -> (Controller, Api, Agent) {
     let controller = Controller::start().await;
@@ -109,6 +112,19 @@ async fn a_delete_without_a_window_leaves_nothing_and_one_with_a_window_can_be_u
     let deleted = api.project(project_ref).await;
     assert_eq!(deleted.state(), ProjectState::GoingDown);
     assert!(deleted.purge_time.is_some());
+    let taken = CreateProjectRequest {
+        organization: deleted.organization.clone(),
+        name: "kept".into(),
+        ..Default::default()
+    };
+    let taken = api.projects().create_project(taken).await.unwrap_err();
+    assert_eq!(taken.code(), Code::AlreadyExists);
+    assert_eq!(taken.get_details_error_info().unwrap().reason, "NAME_HELD_BY_DELETED_PROJECT");
+    assert!(
+        taken.message().contains(project_ref) && taken.message().contains("until 20"),
+        "which project holds the name, and until when: {}",
+        taken.message()
+    );
     assert!(
         docker(None, &["ps", "--quiet", "--filter", &format!("label=supalove.project={project_ref}")])
             .is_empty()

@@ -41,13 +41,13 @@ const OF_ALL: &[(&str, &str)] = &[
     (
         "nodes are the sum of placements",
         "SELECT bool_and(
-             (n.cpu_used, n.memory_used, n.disk_used, n.taken_slots) = (
+             (a.cpu_used, a.memory_used, a.disk_used, a.taken_slots) = (
                  SELECT coalesce(sum(p.cpu_millis) FILTER (WHERE l.holds_compute), 0),
                      coalesce(sum(p.memory_mib) FILTER (WHERE l.holds_compute), 0), coalesce(sum(p.disk_mib), 0),
                      coalesce(range_agg(int4range(l.slot, l.slot + 1)), '{}')
                  FROM placements l JOIN projects p ON p.ref = l.project_ref WHERE l.node_id = n.id)
              AND n.unexplained = '{}')
-         FROM nodes n",
+         FROM nodes n JOIN node_capacity a ON a.node_id = n.id",
     ),
     (
         "agents have the newest generations",
@@ -159,10 +159,10 @@ impl Rows {
     /// A node without an agent, seen for an hour from now, with memory for so many projects of release core.
     pub async fn add_node(&self, name: &str, projects: i32, slots: i32) {
         let insert =
-            "INSERT INTO nodes (id, cluster_id, name, key_sha256, advertise_address, port_base, network_range, slots,
-                 cpu_cap, memory_cap, disk_cap, seen_at)
-             SELECT $1, id, $2, '', '127.0.0.1', 5500, '10.213.0.0/16', $4, 100000, 448 * $3 + 100, 1000000,
-                 now() + interval '1 hour' FROM clusters";
+            "WITH node AS (INSERT INTO nodes (id, cluster_id, name, key_sha256, advertise_address, seen_at)
+                 SELECT $1, id, $2, '', '127.0.0.1', now() + interval '1 hour' FROM clusters RETURNING id)
+             INSERT INTO node_capacity (node_id, port_base, network_range, slots, cpu_cap, memory_cap, disk_cap)
+             SELECT id, 5500, '10.213.0.0/16', $4, 100000, 448 * $3 + 100, 1000000 FROM node";
         let insert = sqlx::query(insert).bind(Uuid::now_v7()).bind(name).bind(projects).bind(slots);
         insert.execute(&self.0).await.unwrap();
     }
@@ -179,26 +179,26 @@ impl Rows {
 
     /// Memory of each node, in MiB.
     pub async fn set_memory(&self, mib: i32) {
-        sqlx::query("UPDATE nodes SET memory_cap = $1").bind(mib).execute(&self.0).await.unwrap();
+        sqlx::query("UPDATE node_capacity SET memory_cap = $1").bind(mib).execute(&self.0).await.unwrap();
     }
 
     /// Leaves no memory on any node.
     pub async fn fill_memory(&self) {
-        self.change("UPDATE nodes SET memory_cap = memory_used").await;
+        self.change("UPDATE node_capacity SET memory_cap = memory_used").await;
     }
 
     /// Slots that the hosts cannot give, e.g. "{[0,2),[3,4)}".
     pub async fn block_slots(&self, slots: &str) {
-        let update = "UPDATE nodes SET blocked_slots = $1::int4multirange";
+        let update = "UPDATE node_capacity SET blocked_slots = $1::int4multirange";
         sqlx::query(update).bind(slots).execute(&self.0).await.unwrap();
     }
 
     /// Nodes whose counters do not say what is placed there.
     pub async fn miscounted_nodes(&self) -> i64 {
         self.one(
-            "SELECT count(*) FROM nodes n WHERE memory_used > memory_cap
-                 OR memory_used <> 448 * (SELECT count(*) FROM placements p WHERE p.node_id = n.id)
-                 OR (SELECT count(*) FROM placements p WHERE p.node_id = n.id)
+            "SELECT count(*) FROM node_capacity a WHERE memory_used > memory_cap
+                 OR memory_used <> 448 * (SELECT count(*) FROM placements p WHERE p.node_id = a.node_id)
+                 OR (SELECT count(*) FROM placements p WHERE p.node_id = a.node_id)
                     <> (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(taken_slots) r)",
         )
         .await

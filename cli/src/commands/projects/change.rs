@@ -171,7 +171,7 @@ async fn ended(
 /// The end state in a sentence, with the next step. Without a project, or with one that still moves: the operation.
 fn last_words(project: Option<&Project>, operation: Option<&Operation>) -> String {
     let Some(project) = project else {
-        return operations::one(operation);
+        return going_on(operation);
     };
     let name = handle(project);
     let words = match project.state() {
@@ -185,9 +185,20 @@ fn last_words(project: Option<&Project>, operation: Option<&Operation>) -> Strin
             table::time(project.purge_time.as_ref())
         ),
         ProjectState::Removed => format!("{name} is deleted, with its data"),
-        _ => return operations::one(operation),
+        _ => return going_on(operation),
     };
     words.lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
+/// An operation that has not ended, and how to follow it.
+fn going_on(operation: Option<&Operation>) -> String {
+    let shown = operations::one(operation);
+    match operation {
+        Some(operation) if operation.end_time.is_none() => {
+            format!("{shown}\nfollow it with: supalove operations wait {}", clean(&operation.id))
+        }
+        _ => shown,
+    }
 }
 
 /// How a command names the project: by its name if a shell takes it as one word, else by its ref.

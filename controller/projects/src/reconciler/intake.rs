@@ -102,6 +102,7 @@ async fn write_step(write: &mut impl Write, project: &Snapshot, step: &Progress)
     let message = match (service.as_str(), said.as_str()) {
         ("", "") => what.to_owned(),
         (service, "") => format!("{service}: {what}"),
+        ("", said) if kind == EventType::ProjectPreparing => format!("preparing {said}"),
         (_, said) => said.to_owned(),
     };
     let event = NewEvent {
