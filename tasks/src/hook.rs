@@ -18,6 +18,6 @@ pub fn log_panics() {
     panic::set_hook(Box::new(|info| {
         let task = NAME.try_with(Clone::clone).unwrap_or(Name::Borrowed("none"));
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(%task, place, message = message(info.payload()), "a panic");
+        tracing::error!(%task, place, message = message(info.payload()), "task panicked");
     }));
 }
