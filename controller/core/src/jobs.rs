@@ -103,7 +103,11 @@ impl Job {
                 if matches!(error, Error::Unavailable { .. }) {
                     up_since = Instant::now();
                 }
-                tracing::warn!(job = self.name, error = chain(error), "job failed; it runs again at its next turn");
+                tracing::warn!(
+                    job = self.name,
+                    error = chain(error),
+                    "job failed; it runs again at its next turn"
+                );
             }
             if let Some(ran) = result.transpose() {
                 results.keep(&core, self.name, ran.map_err(|error| chain(&error))).await;

@@ -193,8 +193,10 @@ pub async fn end_session(write: &mut impl Write, session: SessionId) -> Result<(
 
 /// Deletes sessions that ended long ago.
 pub async fn prune(write: &mut impl Write) -> Result<()> {
-    sqlx::query!("DELETE FROM user_sessions WHERE greatest(expires_at, ended_at) < now() - interval '30 days'")
-        .execute(write.connection().await?)
-        .await?;
+    sqlx::query!(
+        "DELETE FROM user_sessions WHERE greatest(expires_at, ended_at) < now() - interval '30 days'"
+    )
+    .execute(write.connection().await?)
+    .await?;
     Ok(())
 }

@@ -10,11 +10,11 @@ use supalove_proto::node::v1::{
     RecoverRequest, RecoverResponse, RenewRequest, RenewResponse,
     enrollment_service_server::EnrollmentService, renewal_service_server::RenewalService,
 };
+use supalove_proto::v1::ErrorReason;
 use supalove_spec::{
     limits::NODE_TEXT_CHARS,
     text::{host_name, is_plain},
 };
-use supalove_proto::v1::ErrorReason;
 use tonic::{Request, Response, Status};
 
 use super::store::{self, NewNode};
