@@ -92,6 +92,7 @@ impl Agent {
     }
 
     /// A second agent with a copy of this one's state directory, as of a copied virtual machine.
+    #[must_use]
     pub fn copied(&self, options: AgentOptions) -> Self {
         let number = number();
         let state = tempfile::Builder::new().prefix("supalove-test-agent-").tempdir().unwrap();
