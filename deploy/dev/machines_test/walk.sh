@@ -41,8 +41,8 @@ expect 'a README without commands shows nothing' 1 "$(verdict 'text')"
 
 # What the README's own blocks need is tested elsewhere, and that test is there.
 needs=$(sed -n 's/^<!-- needs: \(.*\) -->$/\1/p' "$ROOT/README.md")
-expect 'each block that needs more names the test that runs it' "$(wc -l <<<"$needs")" "$(grep -c 'controller/tests/[a-z_]*\.rs' <<<"$needs")"
-mapfile -t files < <(grep -o 'controller/tests/[a-z_]*\.rs' <<<"$needs")
+expect 'each block that needs more names the test that runs it' "$(wc -l <<<"$needs")" "$(grep -c 'controller/tests/[a-z_/]*\.rs' <<<"$needs")"
+mapfile -t files < <(grep -o 'controller/tests/[a-z_/]*\.rs' <<<"$needs")
 for file in "${files[@]}"; do
   expect "$file is there" yes "$(if [[ -e $ROOT/$file ]]; then echo yes; else echo no; fi)"
 done
