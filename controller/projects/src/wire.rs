@@ -24,7 +24,7 @@ impl From<Project> for pb::Project {
             node_name: p.node_name.clone().unwrap_or_default(),
             generation: p.generation.unsigned_abs(),
             services: p.services.into_iter().map(Into::into).collect(),
-            endpoints: endpoints(p.endpoints, p.node_name.unwrap_or_default()),
+            endpoints: endpoints(p.endpoints, p.node_name.as_deref().unwrap_or_default()),
             create_time: Some(timestamp(p.created_at)),
             delete_time: p.deleted_at.map(timestamp),
             purge_time: p.purge_at.map(timestamp),
@@ -41,7 +41,7 @@ impl From<ServiceStatus> for pb::ProjectServiceStatus {
 }
 
 /// Addresses of a project, and on which host one of a loopback address is reached.
-fn endpoints(endpoints: Vec<Endpoint>, node: String) -> Vec<pb::Endpoint> {
+fn endpoints(endpoints: Vec<Endpoint>, node: &str) -> Vec<pb::Endpoint> {
     let encoded = |e: Endpoint| {
         let host_only = e.host_only();
         let scheme = pb::EndpointScheme::from_str_name(&with_prefix("ENDPOINT_SCHEME_", &e.scheme));
@@ -53,7 +53,7 @@ fn endpoints(endpoints: Vec<Endpoint>, node: String) -> Vec<pb::Endpoint> {
             port: e.port.unsigned_abs(),
             kind: kind.unwrap_or_default().into(),
             host_only,
-            node: if host_only { node.clone() } else { String::new() },
+            node: if host_only { node.to_owned() } else { String::new() },
         }
     };
     endpoints.into_iter().map(encoded).collect()
