@@ -65,7 +65,17 @@ fn every_reason_is_explained_in_the_guide() {
 fn the_controller_spells_no_reason_itself() {
     let known = reasons();
     assert!(known.contains("NODE_REVOKED") && known.len() > 40, "{known:?}");
-    for folder in ["controller/src", "certs/src"] {
+    for folder in [
+        "controller/src",
+        "controller/core/src",
+        "controller/fleet/src",
+        "controller/identity/src",
+        "controller/organizations/src",
+        "controller/plans/src",
+        "controller/projects/src",
+        "controller/stack/src",
+        "certs/src",
+    ] {
         for (word, path) in words(folder) {
             assert!(!known.contains(word.as_str()), "{}: {word:?}: use ErrorReason", path.display());
         }
