@@ -29,11 +29,7 @@ pub struct Controller {
 impl Controller {
     /// Opens the rooms in order and serves them. Returns once both listeners accept.
     pub async fn start(config: &Config, times: Times) -> anyhow::Result<Self> {
-        let public_port =
-            listen(config.public_listen).await.context("cannot listen on the public address")?;
-        let node_port = listen(config.node_listen).await.context("cannot listen on the node address")?;
-        let (public_at, node_at) = (public_port.local_addr()?, node_port.local_addr()?);
-
+        let (node_port, node_at) = listen(config.node_listen).await.context("node port")?;
         let core = open_core(config, times, node_at).await?;
         let (health, health_room) = Health::open(&core).await;
         let identity = supalove_identity::open(&core, config.setup_token_file.as_deref()).await?;
@@ -50,6 +46,8 @@ impl Controller {
         ];
         rooms.push(reflection::room(&rooms)?);
 
+        // Last: whoever can connect finds everything in its place, the set-up token too.
+        let (public_port, public_at) = listen(config.public_listen).await.context("public port")?;
         let router = public::router(&core, config, Arc::new(identity), &mut rooms)?;
         core.tasks.job_until("public port", |stop| public::serve(public_port, router, stop));
         core.tasks.job("node port", fleet.node_port().await?.serve(node_port));
@@ -70,8 +68,10 @@ impl Controller {
     }
 }
 
-async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+async fn listen(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 async fn open_core(config: &Config, times: Times, node_at: SocketAddr) -> anyhow::Result<Core> {
