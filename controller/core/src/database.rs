@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// Connections of one replica.
 const POOL: u32 = 24;
 /// For a connection of the pool to become free.
-const ACQUIRE: Duration = Duration::from_secs(5);
+const ACQUIRE: Duration = Duration::from_secs(10);
 /// Key of the advisory lock under which migrations run: "supalove" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7375_7061_6c6f_7665;
 
