@@ -124,6 +124,8 @@ async fn prepare(dir: &Path, database: &Database) -> Result<(Core, Projects, Vec
     add_nodes(&seed, NODES).await?;
     add_hot_node(&seed, HOT).await?;
     seed.close().await;
+    // Makes the default cluster.
+    supalove_fleet::open(&core).await?;
     let projects = supalove_projects::open(&core, Releases::embedded()?, "core");
     Ok((core, projects, organizations, user))
 }
@@ -171,7 +173,7 @@ async fn client(
         let started = Instant::now();
         let created = projects.acts().create(&call, &grant, &body).await?;
         let took = started.elapsed();
-        all.push((created.project.to_string(), took));
+        all.push((created.project.project.to_string(), took));
     }
     Ok(all)
 }

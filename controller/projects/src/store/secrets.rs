@@ -66,13 +66,23 @@ pub fn open_spec(vault: &Vault, project: &ProjectRef, generation: i64, sealed: &
         vault.open(scope(project, SPEC, generation.unsigned_abs()), sealed).map_err(Error::internal)?;
     let spec = match bytes.split_first() {
         Some((&COMPRESSED, packed)) => {
-            let encoded =
-                Zeroizing::new(zstd::bulk::decompress(packed, LARGEST_SPEC).map_err(Error::internal)?);
+            let encoded = Zeroizing::new(
+                zstd::bulk::decompress(packed, unpacked_length(packed)?).map_err(Error::internal)?,
+            );
             StackSpec::decode(encoded.as_slice())
         }
         _ => StackSpec::decode(bytes.as_slice()),
     };
     spec.map_err(Error::internal)
+}
+
+/// The length that a compressed spec says of itself: the buffer that is wiped afterwards is not larger.
+fn unpacked_length(packed: &[u8]) -> Result<usize> {
+    let length = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
+    let length = length.and_then(|length| usize::try_from(length).ok());
+    length
+        .filter(|length| *length <= LARGEST_SPEC)
+        .ok_or_else(|| Error::internal("a spec of no known length"))
 }
 
 /// The sealed spec of a generation, with the generation it was rendered with.
