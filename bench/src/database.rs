@@ -87,27 +87,36 @@ pub async fn add_organizations(db: &PgPool, user: Uuid, count: usize) -> Result<
 /// Makes nodes of 16 cores, 32 GiB and 2 TiB, with the default overcommit, seen for as long as the bench runs.
 pub async fn add_nodes(db: &PgPool, count: i32) -> Result<()> {
     sqlx::query(
-        "INSERT INTO nodes (id, cluster_id, name, key_sha256, advertise_address, port_base, network_range, slots,
-             cpu_cap, memory_cap, disk_cap, seen_at)
-         SELECT gen_random_uuid(), c.id, 'node-' || i, '', '10.0.0.1', 5500, '10.213.0.0/16', 256,
-             16000 * c.cpu_overcommit, 32768 * c.memory_overcommit, 2097152, now() + interval '1 day'
-         FROM clusters c, generate_series(1, $1) i WHERE c.name = 'default'",
+        "WITH added AS (
+             INSERT INTO nodes (id, cluster_id, name, key_sha256, advertise_address, seen_at)
+             SELECT gen_random_uuid(), c.id, 'node-' || i, '', '10.0.0.1', now() + interval '1 day'
+             FROM clusters c, generate_series(1, $1) i WHERE c.name = 'default'
+             RETURNING id, cluster_id
+         )
+         INSERT INTO node_capacity (node_id, port_base, network_range, slots, cpu_cap, memory_cap, disk_cap)
+         SELECT added.id, 5500, '10.213.0.0/16', 256, 16000 * c.cpu_overcommit, 32768 * c.memory_overcommit, 2097152
+         FROM added JOIN clusters c ON c.id = added.cluster_id",
     )
     .bind(count)
     .execute(db)
     .await?;
     sqlx::query("ANALYZE nodes").execute(db).await?;
+    sqlx::query("ANALYZE node_capacity").execute(db).await?;
     Ok(())
 }
 
 /// Makes a cluster of one node that has room for everything. No such host exists: only its row's lock counts.
 pub async fn add_hot_node(db: &PgPool, cluster: &str) -> Result<()> {
     sqlx::query(
-        "WITH hot AS (INSERT INTO clusters (id, name, kind) VALUES (gen_random_uuid(), $1, 'SHARED') RETURNING id)
-         INSERT INTO nodes (id, cluster_id, name, key_sha256, advertise_address, port_base, network_range, slots,
-             cpu_cap, memory_cap, disk_cap, seen_at)
-         SELECT gen_random_uuid(), id, 'hot', '', '10.0.0.1', 0, '10.0.0.0/8', 500000, 2000000000, 2000000000,
-             2000000000000, now() + interval '1 day' FROM hot",
+        "WITH hot AS (
+             INSERT INTO clusters (id, name, kind) VALUES (gen_random_uuid(), $1, 'SHARED') RETURNING id
+         ), node AS (
+             INSERT INTO nodes (id, cluster_id, name, key_sha256, advertise_address, seen_at)
+             SELECT gen_random_uuid(), id, 'hot', '', '10.0.0.1', now() + interval '1 day' FROM hot
+             RETURNING id
+         )
+         INSERT INTO node_capacity (node_id, port_base, network_range, slots, cpu_cap, memory_cap, disk_cap)
+         SELECT id, 0, '10.0.0.0/8', 500000, 2000000000, 2000000000, 2000000000000 FROM node",
     )
     .bind(cluster)
     .execute(db)

@@ -10,18 +10,21 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use futures::future::BoxFuture;
 use sqlx::PgPool;
-use supalove_controller::{
-    access::{Access, Call, Caller, OrganizationGrant, rule_for},
-    clusters::Candidates,
-    ids::{ControllerId, OrganizationId, SessionId, UserId},
-    platform,
-    projects::{Changes, Parts, Projects},
-    stack::Releases,
+use supalove_core::{
+    Core,
+    access::{Authenticator, Call, Principal, unauthenticated},
+    database as control_database,
+    error::Result as CoreResult,
+    ids::{OrganizationId, SessionId, UserId},
     times::Times,
     vault::Vault,
 };
+use supalove_organizations::OrganizationKey;
+use supalove_projects::Projects;
 use supalove_proto::v1::CreateProjectRequest;
+use supalove_stack::Releases;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -40,6 +43,8 @@ const NODES: i32 = 1000;
 const HOT: &str = "hot";
 /// Between two looks at who waits for a lock.
 const LOOK: Duration = Duration::from_millis(20);
+/// For the placer to end.
+const GRACE: Duration = Duration::from_secs(5);
 const METHOD: &str = "/supalove.v1.ProjectService/CreateProject";
 
 /// What a run came to.
@@ -78,65 +83,51 @@ fn notes(table: &mut Table, name: &str, run: &Run) {
 /// One run on a database of its own. In: the cluster's name, empty for the default one.
 async fn run(arguments: &Arguments, cluster: &str, time: Duration) -> Result<Run> {
     let database = Database::create(&arguments.database_url).await?;
-    let (projects, organizations, user) = prepare(&arguments.dir, &database).await?;
+    let (core, projects, organizations, user) = prepare(&arguments.dir, &database).await?;
     let stop = CancellationToken::new();
-    // An error must not leave the two below to the next run.
+    // An error must not leave the watcher to the next run.
     let _stopped = stop.clone().drop_guard();
     // Keeps the scheduler's view fresh, as in a running controller.
-    let placer = tokio::spawn({
-        let (projects, stop) = (projects.clone(), stop.clone());
-        async move { projects.place_pending(stop).await }
-    });
+    projects.placer().job().start(&core);
     let watcher = tokio::spawn(lock_waits(database.pool().await?, stop.clone()));
     // The first creates fill caches and prepare statements.
     create_for(&projects, &organizations, user, cluster, Duration::from_millis(500)).await?;
-    let before = rollbacks(&projects.db).await?;
+    let before = rollbacks(&core.db).await?;
     let started = Instant::now();
     let created = create_for(&projects, &organizations, user, cluster, time).await?;
     let elapsed = started.elapsed();
-    let refused = rollbacks(&projects.db).await? - before;
-    let latencies = placed_at_once(&projects.db, &created).await?;
+    let refused = rollbacks(&core.db).await? - before;
+    let latencies = placed_at_once(&core.db, &created).await?;
     let pending = created.len() - latencies.len();
     ensure!(!latencies.is_empty(), "nothing was placed");
     stop.cancel();
-    placer.await?;
+    core.tasks.stop(GRACE).await;
     let waiting = watcher.await??;
-    projects.db.close().await;
+    core.db.close().await;
     database.drop().await?;
     let rate = f64::from(u32::try_from(latencies.len())?) / elapsed.as_secs_f64();
     Ok(Run { rate, latency: Samples::new(latencies), refused, pending, waiting })
 }
 
-async fn prepare(dir: &Path, database: &Database) -> Result<(Projects, Vec<Organization>, Uuid)> {
+async fn prepare(dir: &Path, database: &Database) -> Result<(Core, Projects, Vec<Organization>, Uuid)> {
     let mut key = [0; 32];
     aws_lc_rs::rand::fill(&mut key)?;
     let key_file = dir.join("placing-master.key");
     std::fs::write(&key_file, STANDARD.encode(key))?;
     let vault = Vault::from_file(&key_file)?;
-    let db = platform::connect(&database.url).await?;
-    platform::prepare(&db, &vault, None).await?;
+    let db = control_database::connect(&database.url).await?;
+    control_database::migrate(&db).await?;
+    let core = Core::open(db, vault, Times::default(), "127.0.0.1:0".into(), None).await?;
     let seed = database.pool().await?;
     let user = add_user(&seed).await?;
     let organizations = add_organizations(&seed, user, CLIENTS).await?;
     add_nodes(&seed, NODES).await?;
     add_hot_node(&seed, HOT).await?;
     seed.close().await;
-    let times = Arc::new(Times::default());
-    let candidates = Candidates::new(db.clone(), times.clone());
-    candidates.refresh().await?;
-    let projects = Projects::new(Parts {
-        controller: ControllerId::generate(),
-        vault,
-        releases: Arc::new(Releases::embedded()?),
-        default_release: "core".to_owned(),
-        candidates,
-        changes: Changes::default(),
-        access: Access::new(db.clone()),
-        stop: CancellationToken::new(),
-        db,
-        times,
-    });
-    Ok((projects, organizations, user))
+    // Makes the default cluster.
+    supalove_fleet::open(&core).await?;
+    let projects = supalove_projects::open(&core, Releases::embedded()?, "core");
+    Ok((core, projects, organizations, user))
 }
 
 /// All clients create one project after the other until the time is up. Answers each project's ref and how long
@@ -167,7 +158,7 @@ async fn client(
     cluster: &str,
     time: Duration,
 ) -> Result<Vec<(String, Duration)>> {
-    let grant = OrganizationGrant { id: OrganizationId(organization.id), slug: organization.slug.clone() };
+    let grant = OrganizationKey { id: OrganizationId(organization.id), slug: organization.slug.clone() };
     let until = Instant::now() + time;
     let mut all = Vec::new();
     while Instant::now() < until {
@@ -180,24 +171,39 @@ async fn client(
         };
         let call = call(user)?;
         let started = Instant::now();
-        let created = projects.create(&call, &grant, &body).await?;
+        let created = projects.acts().create(&call, &grant, &body).await?;
         let took = started.elapsed();
-        all.push((created.project.to_string(), took));
+        all.push((created.project.project.to_string(), took));
     }
     Ok(all)
 }
 
 /// What the door leaves with a call.
 fn call(user: Uuid) -> Result<Call> {
-    let rule = rule_for(METHOD).context("the method has no row")?;
+    let rule = supalove_projects::RULES.iter().find(|rule| rule.method == METHOD);
+    let rule = rule.context("the method has no row")?;
     Ok(Call {
         method: rule.method,
         rule,
-        caller: Some(Caller { user: UserId(user), session: SessionId::generate(), operator: false }),
+        principal: Some(Principal { user: UserId(user), session: SessionId::generate(), operator: false }),
         client: Some([127, 0, 0, 1].into()),
         trace_id: Uuid::new_v4().simple().to_string(),
         deadline: tokio::time::Instant::now() + Duration::from_secs(30),
+        authenticator: Arc::new(NoDoor),
     })
+}
+
+/// There is no door here, so nobody is asked.
+struct NoDoor;
+
+impl Authenticator for NoDoor {
+    fn authenticate<'a>(&'a self, _: &'a str) -> BoxFuture<'a, CoreResult<Principal>> {
+        Box::pin(async { Err(unauthenticated()) })
+    }
+
+    fn confirm<'a>(&'a self, _: &'a Principal) -> BoxFuture<'a, CoreResult<()>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// How long the creates took whose project was placed by the statement that made it, and is in the table of placements.

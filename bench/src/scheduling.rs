@@ -7,10 +7,8 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
-use supalove_controller::{
-    ids::{NodeId, OrganizationId},
-    scheduler::{Candidate, Policy, Resources, View, pick},
-};
+use supalove_core::ids::{NodeId, OrganizationId};
+use supalove_scheduler::{Candidate, Policy, Resources, View, pick};
 
 use crate::{
     arguments::Arguments,

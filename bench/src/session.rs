@@ -7,11 +7,13 @@ use anyhow::{Result, ensure};
 use prost::Message as _;
 use supalove_controller::{
     config::{Arguments as ControllerArguments, Command},
-    fleet::AgentClient,
-    ids::{NodeId, ProjectRef},
     server::Controller,
+};
+use supalove_core::{
+    ids::{NodeId, ProjectRef},
     times::Times,
 };
+use supalove_fleet::AgentClient;
 use supalove_proto::node::v1::{
     ApplyStackRequest, Launch, Limits, Placement, Probe, RemoveStackRequest, RunState, Security, ServiceSpec,
     StackSpec, TcpProbe, probe,

@@ -137,8 +137,7 @@ mod tests {
         for stack in [Stack::Ordered, Stack::Unordered] {
             write(dir.path(), stack).unwrap();
         }
-        let releases =
-            supalove_controller::stack::Releases::embedded().unwrap().with_dir(dir.path()).unwrap();
+        let releases = supalove_stack::Releases::embedded().unwrap().with_dir(dir.path()).unwrap();
         assert!(releases.get(Stack::Ordered.name()).is_some());
         assert!(releases.get(Stack::Unordered.name()).is_some());
     }

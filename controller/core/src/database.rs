@@ -3,7 +3,7 @@
 use std::{str::FromStr as _, time::Duration};
 
 use sqlx::{
-    PgPool,
+    Connection as _, PgPool,
     postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions},
 };
 
@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 const POOL: u32 = 24;
 /// For a connection of the pool to become free.
 const ACQUIRE: Duration = Duration::from_secs(10);
+/// A connection that was used so lately is taken for alive. Asking each one before each statement would double the round
+/// trips; a dead one is replaced after the error of the call that finds it.
+const ALIVE: Duration = Duration::from_secs(1);
 /// Key of the advisory lock under which migrations run: "supalove" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7375_7061_6c6f_7665;
 
@@ -31,9 +34,17 @@ pub async fn connect(url: &str) -> Result<PgPool> {
         .map_err(|_| Error::field("database_url", "must be a postgresql:// URL"))?
         .application_name("supalove-controller")
         .options([("statement_timeout", "30000"), ("idle_in_transaction_session_timeout", "30000")]);
-    let pool =
-        PgPoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE).connect_with(options).await?;
-    Ok(pool)
+    let pool = PgPoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE).test_before_acquire(false);
+    let pool = pool.before_acquire(|connection, used| {
+        Box::pin(async move {
+            // An error here closes the connection, and another one is taken.
+            if used.idle_for > ALIVE {
+                connection.ping().await?;
+            }
+            Ok(true)
+        })
+    });
+    Ok(pool.connect_with(options).await?)
 }
 
 /// Brings the schema up to date, one replica at a time.

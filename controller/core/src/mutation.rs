@@ -66,6 +66,23 @@ impl Mutation {
         Ok(self)
     }
 
+    /// The same for a change in one statement, which the request key itself refuses if the call was answered before: only
+    /// a change that was refused asks [`Mutation::made_before`].
+    pub fn once_in_one_statement(
+        mut self,
+        call: &Call,
+        request_id: &str,
+        body: &impl Message,
+    ) -> Result<Self> {
+        self.request = Request::from_call(call, request_id, body)?;
+        Ok(self)
+    }
+
+    /// What the same call made before, looked up now. An error if its key was used with another body.
+    pub async fn made_before(&self) -> Result<Option<Answered>> {
+        requests::replayed(&self.core.db, self.request.as_ref()).await
+    }
+
     /// What the same call made before. Then nothing is to be done.
     pub fn replayed(&self) -> Option<&Answered> {
         self.replayed.as_ref()

@@ -7,6 +7,7 @@ mod absent;
 mod acts;
 mod checks;
 mod pair;
+mod panics;
 mod rows;
 
 use std::{

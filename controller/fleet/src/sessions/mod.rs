@@ -175,6 +175,7 @@ impl Fleet {
         match self.open_session(peer, io, &mut roots).await {
             Ok(session) => {
                 let epoch = session.epoch;
+                let _released = ReleaseOnPanic { fleet: self.clone(), session: session.clone() };
                 tracing::info!(%node, epoch, "session began");
                 tokio::select! {
                     () = self.work(&session) => {}
@@ -382,6 +383,22 @@ impl Fleet {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, Session>> {
         self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// If the task of a session panics, callers find the session no more and the agent dials again at once.
+struct ReleaseOnPanic {
+    fleet: Fleet,
+    session: Session,
+}
+
+impl Drop for ReleaseOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.fleet.forget(self.session.node, self.session.epoch);
+            self.session.ended.cancel();
+            self.session.cut.cancel();
+        }
     }
 }
 

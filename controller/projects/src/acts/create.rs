@@ -5,31 +5,37 @@ use supalove_proto::v1::CreateProjectRequest;
 
 use crate::{
     acts::Acts,
-    endpoints::published,
-    placer::NewProject,
+    endpoints::{ServiceEndpoint, published},
+    placer::{NewProject, Place, Written},
     store::{
-        projects,
+        operations::{self, Operation},
+        projects::{self, Endpoint, Project},
         secrets::{seal_secrets, seal_spec},
     },
+    types::{OperationKind, OperationState, ProjectState},
 };
 use supalove_core::{
     access::Call,
     error::{Error, Result},
     hints::Hint,
     ids::{OperationId, OrganizationId, ProjectRef},
+    mutation::Mutation,
     wire::display_text,
 };
-use supalove_fleet::clusters;
+use supalove_fleet::clusters::{self, Target};
 use supalove_organizations::OrganizationKey;
 use supalove_scheduler::Resources;
 use supalove_stack::{ProjectInput, ProjectSecrets, ProjectSettings, Release};
 
+/// Host of a port that only programs on the node reach; the placing statement writes the same.
+const LOOPBACK: &str = "127.0.0.1";
+
 /// What a create made, now or at the first call with the same request id.
 pub struct Created {
     /// The project.
-    pub project: ProjectRef,
+    pub project: Project,
     /// The operation.
-    pub operation: OperationId,
+    pub operation: Operation,
 }
 
 impl Acts {
@@ -40,14 +46,31 @@ impl Acts {
         grant: &OrganizationKey,
         body: &CreateProjectRequest,
     ) -> Result<Created> {
-        let mut mutation = self.core.mutation(call).once(call, &body.request_id, body).await?;
-        if let Some(done) = mutation.replayed() {
-            let operation = done.operation.ok_or_else(|| Error::internal("a create without an operation"))?;
-            return Ok(Created { project: done.resource.parse().map_err(Error::internal)?, operation });
-        }
+        let mut mutation = self.core.mutation(call).once_in_one_statement(call, &body.request_id, body)?;
+        let refused = match self.create_now(&mut mutation, call, grant, body).await {
+            Err(refused) => refused,
+            created => return created,
+        };
+        // Whatever refuses a repeated call, it is answered with what it made.
+        let Some(done) = mutation.made_before().await? else { return Err(refused) };
+        let operation = done.operation.ok_or_else(|| Error::internal("a create without an operation"))?;
+        let project = done.resource.parse().map_err(Error::internal)?;
+        Ok(Created {
+            project: projects::get(&self.core.db, &project).await?,
+            operation: operations::get(&self.core.db, operation).await?,
+        })
+    }
+
+    async fn create_now(
+        &self,
+        mutation: &mut Mutation,
+        call: &Call,
+        grant: &OrganizationKey,
+        body: &CreateProjectRequest,
+    ) -> Result<Created> {
         let name = display_text("name", &body.name)?;
         let release = self.release(&body.release)?;
-        let cluster = clusters::store::target(&self.core.db, &body.cluster).await?;
+        let cluster = self.cluster(&body.cluster).await?;
         let project = ProjectRef::generate();
         let secrets = ProjectSecrets::generate(project.as_str()).map_err(Error::internal)?;
         let settings = ProjectSettings::default();
@@ -73,17 +96,25 @@ impl Acts {
             endpoints: &published(&spec),
         };
         failpoint!("controller.create.decided", project.as_str());
-        let node = match self.placer.place(&mutation.in_one_statement(project.as_str()), &new).await {
+        let written = match self.placer.place(&mutation.in_one_statement(project.as_str()), &new).await {
             Err(taken @ Error::AlreadyExists { .. }) => {
                 return Err(self.name_taken(grant.id, &name, taken).await?);
             }
-            placed => placed?,
+            written => written?,
         };
         failpoint!("controller.create.committed", project.as_str());
         self.core.hints.wake(Hint::Project(project.clone()));
-        self.core.hints.wake(node.map_or(Hint::Capacity, Hint::Node));
-        let operation = new.operation;
-        Ok(Created { project, operation })
+        self.core.hints.wake(written.place.as_ref().map_or(Hint::Capacity, |place| Hint::Node(place.node)));
+        Ok(created(&new, &grant.slug, written))
+    }
+
+    async fn cluster(&self, named: &str) -> Result<Target> {
+        let look_up = || clusters::store::target(&self.core.db, named);
+        if named.is_empty() {
+            self.default_cluster.get_or_try_init(look_up).await.copied()
+        } else {
+            look_up().await
+        }
     }
 
     /// Why a name is taken: by a deleted project perhaps, which no list shows unless asked.
@@ -108,6 +139,56 @@ impl Acts {
             )
         })
     }
+}
+
+/// The rows as they were written, without reading them again.
+fn created(new: &NewProject<'_>, organization: &str, written: Written) -> Created {
+    let Written { at, deadline, place, pending_reason } = written;
+    let project = Project {
+        project: new.project.clone(),
+        name: new.name.to_owned(),
+        organization: organization.to_owned(),
+        state: ProjectState::ComingUp,
+        state_reason: pending_reason.clone(),
+        release: new.release.to_owned(),
+        cluster: new.cluster.id,
+        node: place.as_ref().map(|place| place.node),
+        node_name: place.as_ref().map(|place| place.node_name.clone()),
+        generation: 1,
+        services: Vec::new(),
+        endpoints: place.as_ref().map(|place| addresses(new.endpoints, place)).unwrap_or_default(),
+        created_at: at,
+        deleted_at: None,
+        purge_at: None,
+        revision: 1,
+        event_seq: 2,
+    };
+    let operation = Operation {
+        id: new.operation,
+        project: new.project.clone(),
+        kind: OperationKind::Create,
+        state: if place.is_some() { OperationState::Running } else { OperationState::Pending },
+        status_message: if place.is_some() { "placed".to_owned() } else { pending_reason },
+        error: None,
+        created_at: at,
+        deadline,
+        ended_at: None,
+    };
+    Created { project, operation }
+}
+
+/// Addresses at a place, in the order in which they are read.
+fn addresses(published: &[ServiceEndpoint], place: &Place) -> Vec<Endpoint> {
+    let address = |endpoint: &ServiceEndpoint| Endpoint {
+        service: endpoint.service.clone(),
+        scheme: endpoint.scheme.to_owned(),
+        host: if endpoint.loopback { LOOPBACK.to_owned() } else { place.host.clone() },
+        port: place.first_port + endpoint.port_offset,
+        kind: "node_port".to_owned(),
+    };
+    let mut all: Vec<_> = published.iter().map(address).collect();
+    all.sort_by(|one, other| one.service.cmp(&other.service));
+    all
 }
 
 fn needs(release: &Release) -> Result<Resources> {

@@ -7,7 +7,9 @@ mod transitions;
 use std::sync::Arc;
 
 use supalove_core::Core;
+use supalove_fleet::clusters::Target;
 use supalove_stack::Releases;
+use tokio::sync::OnceCell;
 
 pub use create::Created;
 pub use lifecycle::purge_due;
@@ -22,6 +24,8 @@ pub struct Acts {
     placer: Placer,
     releases: Arc<Releases>,
     default_release: Arc<str>,
+    /// Of projects that name no cluster; it is never replaced.
+    default_cluster: Arc<OnceCell<Target>>,
 }
 
 impl Acts {
@@ -32,6 +36,7 @@ impl Acts {
             placer: placer.clone(),
             releases: Arc::new(releases),
             default_release: default_release.into(),
+            default_cluster: Arc::default(),
         }
     }
 }

@@ -76,11 +76,9 @@ impl ProjectService for ProjectApi {
         let body = request.into_inner();
         let grant = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
         let created = self.acts.create(&call, &grant, &body).await?;
-        let project = projects::get(&self.core.db, &created.project).await?;
-        let operation = operations::get(&self.core.db, created.operation).await?;
         Ok(Response::new(CreateProjectResponse {
-            project: Some(project.into()),
-            operation: Some(operation.into()),
+            project: Some(created.project.into()),
+            operation: Some(created.operation.into()),
         }))
     }
 

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use supalove_failpoints::failpoint;
 
 pub use candidates::Candidates;
-pub use placement::NewProject;
+pub use placement::{NewProject, Place, Written};
 
 use self::placement::{Outcome, Waiting};
 use crate::{
@@ -64,7 +64,7 @@ impl Placer {
     }
 
     /// Tries the best nodes, then writes the project as pending.
-    pub async fn place(&self, one: &OneStatement<'_>, new: &NewProject<'_>) -> Result<Option<NodeId>> {
+    pub async fn place(&self, one: &OneStatement<'_>, new: &NewProject<'_>) -> Result<Written> {
         for attempt in 1..=TRIES {
             if attempt > 1 {
                 self.candidates.refresh().await?;
@@ -76,9 +76,9 @@ impl Placer {
                 break;
             };
             match self.insert(one, new, Some(node), "").await? {
-                Outcome::Done => {
+                Outcome::Done(written) => {
                     self.candidates.reserve(new.cluster.id, node, new.needs, new.organization).await;
-                    return Ok(Some(node));
+                    return Ok(written);
                 }
                 Outcome::NodeRefused => tracing::debug!(%node, "the node is full; trying another"),
                 Outcome::QuotaExceeded => return Err(supalove_plans::projects_exceeded()),
@@ -89,7 +89,7 @@ impl Placer {
             .with_view(new.cluster.id, |view| supalove_scheduler::explain(view.candidates(), new.needs))
             .await;
         match self.insert(one, new, None, &reason).await? {
-            Outcome::Done => Ok(None),
+            Outcome::Done(written) => Ok(written),
             Outcome::NodeRefused => Err(Error::internal("a pending project asked for a node")),
             Outcome::QuotaExceeded => Err(supalove_plans::projects_exceeded()),
         }
@@ -101,7 +101,7 @@ impl Placer {
         new: &NewProject<'_>,
         node: Option<NodeId>,
         reason: &str,
-    ) -> Result<Outcome> {
+    ) -> Result<Outcome<Written>> {
         let times = &self.core.times;
         placement::insert_project(one, new, node, reason, times.silent_after, times.create).await
     }
@@ -154,7 +154,7 @@ impl Placer {
             Waiting { project: &project.project, operation, needs: project.needs, endpoints: &endpoints };
         let (silent, time) = (self.core.times.silent_after, self.core.times.create);
         let outcome = placement::place_pending(&self.core.db, &waiting, node, silent, time).await?;
-        if matches!(outcome, Outcome::Done) {
+        if matches!(outcome, Outcome::Done(())) {
             failpoint!("controller.place.committed", project.project.as_str());
             self.candidates.reserve(cluster.id, node, project.needs, project.organization).await;
             self.core.hints.wake(Hint::Node(node));

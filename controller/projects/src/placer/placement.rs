@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::{PgPool, postgres::PgDatabaseError};
 
 use crate::endpoints::ServiceEndpoint;
@@ -71,11 +72,37 @@ impl EndpointColumns {
     }
 }
 
+/// What the statement wrote, as far as its caller did not know it.
+#[derive(Debug)]
+pub struct Written {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// When the operation fails; `None` while it waits for room.
+    pub deadline: Option<DateTime<Utc>>,
+    /// Where the project lies.
+    pub place: Option<Place>,
+    /// Why it lies nowhere yet.
+    pub pending_reason: String,
+}
+
+/// A place on a node.
+#[derive(Debug)]
+pub struct Place {
+    /// Node.
+    pub node: NodeId,
+    /// Its name.
+    pub node_name: String,
+    /// Where published ports are reached.
+    pub host: String,
+    /// First port of the slot.
+    pub first_port: i32,
+}
+
 /// How a placing statement ended.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Outcome<T> {
     /// All is written.
-    Done,
+    Done(T),
     /// The node does not fit any more.
     NodeRefused,
     /// The organization has all the projects it may have.
@@ -90,7 +117,7 @@ pub async fn insert_project(
     pending_reason: &str,
     silent_after: Duration,
     deadline: Duration,
-) -> Result<Outcome> {
+) -> Result<Outcome<Written>> {
     let columns = EndpointColumns::new(new.endpoints);
     let result = sqlx::query!(
         r#"
@@ -138,7 +165,10 @@ pub async fn insert_project(
             INSERT INTO audit_log (id, actor, method, target, outcome, client, trace_id)
             VALUES ($26, $27, $28, $7, 'OK', $29, $30)
         )
-        SELECT conflict FROM guard
+        SELECT conflict, now() AS "at!",
+            CASE WHEN $2::uuid IS NULL THEN NULL ELSE now() + make_interval(secs => $22) END AS "deadline?",
+            node_name AS "node_name?", host AS "host?", first_port AS "first_port?"
+        FROM guard LEFT JOIN node ON true
         "#,
         new.organization.0,
         node.map(|n| n.0),
@@ -173,10 +203,18 @@ pub async fn insert_project(
     )
     .fetch_one(one.db)
     .await;
-    match result {
-        Ok(_) => Ok(Outcome::Done),
-        Err(error) => refused(error, new.name),
-    }
+    let row = match result {
+        Ok(row) => row,
+        Err(error) => return refused(error, new.name),
+    };
+    let place = match (node, row.node_name, row.host, row.first_port) {
+        (Some(node), Some(node_name), Some(host), Some(first_port)) => {
+            Some(Place { node, node_name, host, first_port })
+        }
+        _ => None,
+    };
+    let pending_reason = pending_reason.to_owned();
+    Ok(Outcome::Done(Written { at: row.at, deadline: row.deadline, place, pending_reason }))
 }
 
 /// A project that waits for room.
@@ -198,7 +236,7 @@ pub async fn place_pending(
     node: NodeId,
     silent_after: Duration,
     deadline: Duration,
-) -> Result<Outcome> {
+) -> Result<Outcome<()>> {
     let Waiting { project, operation, needs, endpoints } = waiting;
     let columns = EndpointColumns::new(endpoints);
     let result = sqlx::query!(
@@ -247,13 +285,13 @@ pub async fn place_pending(
     .fetch_one(db)
     .await;
     match result {
-        Ok(_) => Ok(Outcome::Done),
+        Ok(_) => Ok(Outcome::Done(())),
         Err(error) => refused(error, project.as_str()),
     }
 }
 
 /// What a failed placing statement means.
-fn refused(error: sqlx::Error, name: &str) -> Result<Outcome> {
+fn refused<T>(error: sqlx::Error, name: &str) -> Result<Outcome<T>> {
     let Some(database) = error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>())
     else {
         return Err(error.into());

@@ -11,11 +11,19 @@ use supalove_core::{
     vault::{Scope, Vault},
 };
 use supalove_stack::ProjectSecrets;
+use zeroize::Zeroizing;
 
 /// Name of the sealed spec in its associated data.
 const SPEC: &str = "stack-spec";
 /// Version of secrets that were never rotated.
 const FIRST_VERSION: i32 = 1;
+/// What a spec begins with that was compressed before it was sealed: zstd follows. Specs of before are sealed as encoded;
+/// those cannot begin with this byte, since no field of a message has the number 0.
+const COMPRESSED: u8 = 1;
+/// The fastest level: most of a spec are files of the release, which even this one makes a third of.
+const LEVEL: i32 = 1;
+/// Largest spec that is opened, so that a damaged length takes no memory: gRPC carries no larger one to an agent.
+const LARGEST_SPEC: usize = 4 * 1024 * 1024;
 
 fn scope<'a>(project: &'a ProjectRef, name: &'a str, version: u64) -> Scope<'a> {
     Scope { kind: "project", id: project.as_str(), name, version }
@@ -42,17 +50,39 @@ pub fn seal_secrets(vault: &Vault, project: &ProjectRef, secrets: &ProjectSecret
     Ok(sealed)
 }
 
-/// Seals a rendered spec.
+/// Seals a rendered spec, compressed. How long the sealed value is says nothing to anyone but who reads the database.
 pub fn seal_spec(vault: &Vault, project: &ProjectRef, generation: i64, spec: &StackSpec) -> Result<Vec<u8>> {
-    let bytes = zeroize::Zeroizing::new(spec.encode_to_vec());
-    vault.seal(scope(project, SPEC, generation.unsigned_abs()), &bytes).map_err(Error::internal)
+    let encoded = Zeroizing::new(spec.encode_to_vec());
+    let mut packed = Zeroizing::new(vec![0; 1 + zstd::zstd_safe::compress_bound(encoded.len())]);
+    packed[0] = COMPRESSED;
+    let length =
+        zstd::bulk::compress_to_buffer(&encoded, &mut packed[1..], LEVEL).map_err(Error::internal)?;
+    vault.seal(scope(project, SPEC, generation.unsigned_abs()), &packed[..=length]).map_err(Error::internal)
 }
 
 /// Opens a spec.
 pub fn open_spec(vault: &Vault, project: &ProjectRef, generation: i64, sealed: &[u8]) -> Result<StackSpec> {
     let bytes =
         vault.open(scope(project, SPEC, generation.unsigned_abs()), sealed).map_err(Error::internal)?;
-    StackSpec::decode(bytes.as_slice()).map_err(Error::internal)
+    let spec = match bytes.split_first() {
+        Some((&COMPRESSED, packed)) => {
+            let encoded = Zeroizing::new(
+                zstd::bulk::decompress(packed, unpacked_length(packed)?).map_err(Error::internal)?,
+            );
+            StackSpec::decode(encoded.as_slice())
+        }
+        _ => StackSpec::decode(bytes.as_slice()),
+    };
+    spec.map_err(Error::internal)
+}
+
+/// The length that a compressed spec says of itself: the buffer that is wiped afterwards is not larger.
+fn unpacked_length(packed: &[u8]) -> Result<usize> {
+    let length = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
+    let length = length.and_then(|length| usize::try_from(length).ok());
+    length
+        .filter(|length| *length <= LARGEST_SPEC)
+        .ok_or_else(|| Error::internal("a spec of no known length"))
 }
 
 /// The sealed spec of a generation, with the generation it was rendered with.
@@ -88,4 +118,49 @@ async fn newest(db: &PgPool, project: &ProjectRef, name: &str) -> Result<(u64, V
         message: "the project is gone, and its secrets with it".to_owned(),
     })?;
     Ok((row.version.unsigned_abs().into(), row.sealed))
+}
+
+#[cfg(test)]
+mod tests {
+    use supalove_stack::{ProjectInput, ProjectSettings, Releases, render};
+
+    use super::*;
+
+    const REF: &str = "abcdefghijklmnopqrst";
+
+    fn spec() -> StackSpec {
+        let releases = Releases::embedded().unwrap();
+        let (secrets, settings) = (ProjectSecrets::generate(REF).unwrap(), ProjectSettings::default());
+        let input =
+            ProjectInput { project_ref: REF, project_name: "one", secrets: &secrets, settings: &settings };
+        render(releases.get("core").unwrap(), &input).unwrap()
+    }
+
+    fn vault() -> Vault {
+        Vault::from_base64("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap()
+    }
+
+    #[test]
+    fn a_spec_is_sealed_small_and_opens_again() {
+        let (vault, project, spec) = (vault(), REF.parse().unwrap(), spec());
+        let sealed = seal_spec(&vault, &project, 1, &spec).unwrap();
+        let encoded = spec.encoded_len();
+        assert!(sealed.len() < encoded / 2, "{} bytes of {encoded}", sealed.len());
+        assert_eq!(open_spec(&vault, &project, 1, &sealed).unwrap(), spec);
+        assert!(open_spec(&vault, &project, 2, &sealed).is_err(), "it belongs to its generation");
+    }
+
+    #[test]
+    fn a_spec_that_was_sealed_uncompressed_opens() {
+        let (vault, project, spec) = (vault(), REF.parse().unwrap(), spec());
+        let sealed = vault.seal(scope(&project, SPEC, 1), &spec.encode_to_vec()).unwrap();
+        assert_eq!(open_spec(&vault, &project, 1, &sealed).unwrap(), spec);
+    }
+
+    #[test]
+    fn a_damaged_spec_is_an_error() {
+        let (vault, project) = (vault(), REF.parse().unwrap());
+        let sealed = vault.seal(scope(&project, SPEC, 1), &[COMPRESSED, 9, 9, 9]).unwrap();
+        assert!(open_spec(&vault, &project, 1, &sealed).is_err());
+    }
 }

@@ -1,0 +1,83 @@
+//! A task that panics: a job ends the process, so that its supervisor starts it again; a session ends alone.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use supalove_failpoints::{ARMED, DIRECTORY, FIRED};
+use supalove_system_tests::{Agent, Controller, Holder, Options, SLACK, wait_for};
+use tempfile::TempDir;
+
+/// Within this time after its end a controller answers again.
+const BACK: Duration = Duration::from_secs(5);
+
+async fn controller(points: &TempDir) -> Controller {
+    let environment = vec![(DIRECTORY.to_owned(), points.path().display().to_string())];
+    Controller::start_with(Options { environment, ..Options::default() }).await
+}
+
+/// The task that passes the point next panics.
+fn arm(points: &Path, point: &str) {
+    let _ = fs::remove_file(points.join(FIRED));
+    fs::write(points.join("draft"), format!("{point} 1 - panic")).unwrap();
+    fs::rename(points.join("draft"), points.join(ARMED)).unwrap();
+}
+
+#[tokio::test]
+async fn a_job_that_panics_ends_the_process_with_its_name_in_the_log_and_a_restart_brings_it_back() {
+    let points = tempfile::tempdir().unwrap();
+    let mut controller = controller(&points).await;
+    arm(points.path(), "controller.janitor.sealed");
+    // The set-up is audited, and the row is sealed.
+    controller.operator().await;
+    let until = Instant::now() + Duration::from_secs(10) * SLACK;
+    let status = loop {
+        if let Some(status) = controller.process.ended() {
+            break status;
+        }
+        assert!(Instant::now() < until, "the process goes on:\n{}", controller.process.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(status.code(), Some(70), "{}", controller.process.log());
+    let log = controller.process.log();
+    assert!(log.contains("job panicked") && log.contains("core.seal_audit"), "{log}");
+
+    let restarted = Instant::now();
+    controller.restart().await;
+    let healthy = reqwest::get(format!("http://127.0.0.1:{}/healthz", controller.public_port)).await;
+    assert_eq!(healthy.unwrap().status(), 200);
+    assert!(restarted.elapsed() < BACK * SLACK);
+}
+
+#[tokio::test]
+async fn a_session_that_panics_ends_alone_and_its_node_comes_back_five_times_in_one_process() {
+    let points = tempfile::tempdir().unwrap();
+    let mut controller = controller(&points).await;
+    let api = controller.operator().await;
+    let mut agent = Agent::start(&controller, &api.join_token().await);
+    let other = Agent::start(&controller, &api.join_token().await);
+    api.wait_ready_nodes(2).await;
+    let rows = controller.database.rows().await;
+    let node = Holder::of(&agent.identity()).uuid();
+    let neighbour = Holder::of(&other.identity()).uuid();
+    let neighbours_session = rows.greeted_epoch_of(neighbour).await;
+    for panics in 1..=5 {
+        let before = rows.greeted_epoch_of(node).await;
+        arm(points.path(), "controller.session.inventory");
+        // Its next session panics; the one after that lasts.
+        agent.process.kill();
+        agent.restart();
+        wait_for("the session after the panic", Duration::from_secs(10) * SLACK, async || {
+            let fired = points.path().join(FIRED).exists();
+            (fired && rows.greeted_epoch_of(node).await >= before + 2).then_some(())
+        })
+        .await;
+        let log = controller.process.log();
+        assert_eq!(log.matches("connection task panicked").count(), panics, "{log}");
+    }
+    controller.process.assert_alive();
+    api.wait_ready_nodes(2).await;
+    assert_eq!(rows.greeted_epoch_of(neighbour).await, neighbours_session, "the other node kept its session");
+}
