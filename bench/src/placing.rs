@@ -118,14 +118,14 @@ async fn prepare(dir: &Path, database: &Database) -> Result<(Core, Projects, Vec
     let db = control_database::connect(&database.url).await?;
     control_database::migrate(&db).await?;
     let core = Core::open(db, vault, Times::default(), "127.0.0.1:0".into(), None).await?;
+    // Makes the default cluster.
+    supalove_fleet::open(&core).await?;
     let seed = database.pool().await?;
     let user = add_user(&seed).await?;
     let organizations = add_organizations(&seed, user, CLIENTS).await?;
     add_nodes(&seed, NODES).await?;
     add_hot_node(&seed, HOT).await?;
     seed.close().await;
-    // Makes the default cluster.
-    supalove_fleet::open(&core).await?;
     let projects = supalove_projects::open(&core, Releases::embedded()?, "core");
     Ok((core, projects, organizations, user))
 }

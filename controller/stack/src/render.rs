@@ -21,6 +21,9 @@ use super::{
 /// Steps that one template may take; the longest one of the embedded releases takes a few thousand.
 const FUEL: u64 = 100_000;
 
+/// What begins a tag.
+const TAGS: [&str; 3] = ["{{", "{%", "{#"];
+
 /// What a project's owner can set, as far as a stack needs it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProjectSettings {
@@ -260,12 +263,21 @@ impl Renderer<'_> {
     }
 
     fn text(&self, template: &str, place: impl Fn() -> String) -> Result<String, RenderError> {
+        if !TAGS.iter().any(|tag| template.contains(tag)) {
+            return Ok(without_last_line_end(template).to_owned());
+        }
         self.environment.render_str(template, &self.context).map_err(|error| self.failed(place(), &error))
     }
 
     fn failed(&self, place: String, message: &dyn fmt::Display) -> RenderError {
         RenderError { release: self.release.name().to_owned(), place, message: message.to_string() }
     }
+}
+
+/// A template without tags renders to itself, but for this: most values of a release are such, and need no parsing.
+fn without_last_line_end(text: &str) -> &str {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    text.strip_suffix('\r').unwrap_or(text)
 }
 
 fn collect<I: IntoIterator, T, E>(items: I, each: impl FnMut(I::Item) -> Result<T, E>) -> Result<Vec<T>, E> {
@@ -312,5 +324,18 @@ fn tmpfs(tmpfs: &Tmpfs) -> node::Tmpfs {
         mode: parse_mode(&tmpfs.mode).unwrap_or_default(),
         uid: tmpfs.uid,
         gid: tmpfs.gid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_without_tags_renders_as_by_the_engine() {
+        for text in ["", "a", "a\n", "a\n\n", "a\r\n", "\r", "\n", "a\r\nb\n", "${placement.api_url} }}"] {
+            let rendered = environment().render_str(text, context! {}).unwrap();
+            assert_eq!(without_last_line_end(text), rendered, "{text:?}");
+        }
     }
 }
