@@ -124,7 +124,7 @@ pub async fn add_hot_node(db: &PgPool, cluster: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a user who cannot sign in, for calls that do not pass the door.
+/// Makes a user who cannot sign in, for calls that do not pass the call layer.
 pub async fn add_user(db: &PgPool) -> Result<Uuid> {
     let id = Uuid::now_v7();
     sqlx::query(

@@ -1,4 +1,4 @@
-//! Durable placements per second on the placing path itself, as CreateProject runs it after the door: secrets, rendering,
+//! Durable placements per second on the placing path itself, as CreateProject runs it after authorization: secrets, rendering,
 //! sealing, the scheduler's choice and the one statement with the full write set. Here without gRPC, in this process.
 
 use std::{
@@ -178,7 +178,7 @@ async fn client(
     Ok(all)
 }
 
-/// What the door leaves with a call.
+/// What the call layer leaves with a call.
 fn call(user: Uuid) -> Result<Call> {
     let rule = supalove_projects::RULES.iter().find(|rule| rule.method == METHOD);
     let rule = rule.context("the method has no row")?;
@@ -193,7 +193,7 @@ fn call(user: Uuid) -> Result<Call> {
     })
 }
 
-/// There is no door here, so nobody is asked.
+/// There is no call layer here, so nobody is asked.
 struct NoDoor;
 
 impl Authenticator for NoDoor {

@@ -41,7 +41,7 @@ impl Compose {
         text.lines().next().map(str::to_owned).context("docker-compose does not say its version")
     }
 
-    /// Writes a file that makes these containers anew, each with a network like theirs.
+    /// Writes a file that creates these containers again, each with a network like theirs.
     pub async fn write(
         program: &Path,
         dir: &Path,

@@ -169,7 +169,7 @@ impl Gate {
         if code != Code::Ok && call.rule.changes && known {
             let entry = audit::Entry::refused(call, code);
             if let Err(error) = audit::record(&self.db, &entry).await {
-                tracing::error!(%error, "an audit row was not written");
+                tracing::error!(%error, "cannot record a refused call in the audit log");
             }
         }
     }

@@ -74,7 +74,7 @@ impl Housekeeper {
     async fn fail_expired(&self) -> Result<()> {
         for expired in self.expired().await? {
             let failure = expired.failure();
-            tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "an operation's time is up");
+            tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "operation did not end in time: it fails");
             failpoint!("controller.janitor.expired", expired.project.as_str());
             let done =
                 decide(&self.core, EXPIRE, &expired.project, |found| expire(found, &expired, &failure)).await;
@@ -117,7 +117,7 @@ impl Housekeeper {
         let purged = acts::purge_due(&mut write).await?;
         for (project, _) in &purged {
             failpoint!("controller.janitor.purged", project.as_str());
-            tracing::info!(%project, "the undo window is over: the project's data is deleted");
+            tracing::info!(%project, "undo window is over: deleting the project's data");
             write.audit(PURGE, project.as_str());
         }
         let hints = purged.into_iter().flat_map(|(project, node)| {
@@ -137,7 +137,7 @@ impl Housekeeper {
         .await?;
         for row in rows {
             let project = row.project;
-            tracing::warn!(%project, node = row.name, "a deleted project is given up on a revoked node");
+            tracing::warn!(%project, node = row.name, "deleted project is on a revoked node: its remains on that host are given up");
             let done =
                 decide(&self.core, ABANDON, &project, |found| abandoned(found, row.node, &row.name)).await;
             log_failure(&project, done);
@@ -210,7 +210,7 @@ fn silent(found: &Snapshot, least: Duration, state: ProjectState, reason: &str) 
 
 fn log_failure(project: &ProjectRef, done: Result<()>) {
     if let Err(error) = done {
-        tracing::warn!(%project, error = chain(&error), "tidying up a project failed; trying again");
+        tracing::warn!(%project, error = chain(&error), "cannot write a decision about a project; trying again");
     }
 }
 

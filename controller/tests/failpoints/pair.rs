@@ -34,7 +34,6 @@ const TRIES: usize = 20;
 /// A container: name, id, when it was started.
 pub type Containers = BTreeSet<(String, String, String)>;
 
-/// See the module.
 pub struct Pair {
     /// Both processes.
     pub fleet: Fleet,

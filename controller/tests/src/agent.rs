@@ -86,7 +86,7 @@ impl Agent {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Writes its identity file anew.
+    /// Rewrites its identity file.
     pub fn set_identity(&self, identity: &serde_json::Value) {
         std::fs::write(self.state.path().join("identity.json"), identity.to_string()).unwrap();
     }

@@ -95,7 +95,7 @@ impl DockerHost {
         run(Command::new(SCRIPT).args(["poweroff", &self.dir]));
     }
 
-    /// Takes all room that its engine has left; answers how many MiB that was.
+    /// Fills the disk of its engine; returns how many MiB that took.
     pub fn fill_disk(&self) -> usize {
         let mut filling = File::create(self.filling()).unwrap();
         let (mut full, zeros) = (0, vec![0; 1 << 20]);

@@ -98,7 +98,7 @@ impl Rows {
         sqlx::query_scalar(query).fetch_one(&self.0).await.unwrap()
     }
 
-    /// Runs a statement; answers how many rows it changed.
+    /// Runs a statement; returns how many rows it changed.
     async fn change(&self, statement: &'static str) -> u64 {
         sqlx::query(statement).execute(&self.0).await.unwrap().rows_affected()
     }
@@ -271,7 +271,7 @@ impl Rows {
 
 /// Projects and operations.
 impl Rows {
-    /// Ends the time of all operations; answers how many had some left.
+    /// Ends the time of all operations; returns how many had some left.
     pub async fn end_times(&self) -> u64 {
         self.change("UPDATE operations SET deadline = now() WHERE ended_at IS NULL").await
     }

@@ -198,7 +198,7 @@ impl Pki {
         *shown = next;
         self.0.tls.send_replace(Arc::new(tls));
         tracing::info!(
-            signing = %roots.signing().fingerprint(), roots = roots.0.len(), changed, "this controller shows new certificates"
+            signing = %roots.signing().fingerprint(), roots = roots.0.len(), changed, "certificates of this controller renewed"
         );
         if changed {
             self.0.roots.send_replace(roots);
@@ -250,9 +250,9 @@ fn certify(
 fn warn_of_the_end(signing: &CertificateAuthority, now: DateTime<Utc>) {
     let (root, ends) = (signing.fingerprint(), signing.not_after());
     if ends <= now {
-        tracing::error!(%root, %ends, "the signing root has ended: it signs nothing; create and activate another");
+        tracing::error!(%root, %ends, "signing root has expired and signs nothing: create and activate another");
     } else if ends - now < ROOT_ENDS_SOON {
-        tracing::error!(%root, %ends, "the signing root ends within a year: create and activate another");
+        tracing::error!(%root, %ends, "signing root expires within a year: create and activate another");
     }
 }
 

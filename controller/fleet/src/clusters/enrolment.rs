@@ -26,7 +26,7 @@ use supalove_core::{
     wire::timestamp,
 };
 
-/// Times a certificate is signed anew because the fleet's roots have changed.
+/// Attempts to sign a certificate when the fleet's roots change meanwhile.
 const TRIES: usize = 5;
 
 /// The service.
@@ -122,7 +122,7 @@ impl EnrolmentApi {
         store::insert_certificate(&mut write, node, &issued, roots.signing().fingerprint()).await?;
         write.audit("/supalove.node.v1.EnrollmentService/Enroll", hostname);
         write.commit([]).await?;
-        tracing::info!(%node, cluster = %stored.cluster, hostname, "a node joined");
+        tracing::info!(%node, cluster = %stored.cluster, hostname, "node joined");
         Ok(Some(EnrollResponse {
             node_id: node.to_string(),
             certificate_pem: issued.cert_pem,
@@ -181,7 +181,7 @@ impl EnrolmentApi {
         if stored.revoked {
             return Err(Error::FailedPrecondition {
                 reason: ErrorReason::NodeRevoked,
-                message: "this node was revoked by an operator; join the host anew under another name"
+                message: "this node was revoked by an operator; join the host again under another name"
                     .to_owned(),
             });
         }
@@ -193,7 +193,7 @@ impl EnrolmentApi {
         write.audit(holder.method, &node.to_string());
         write.commit([]).await?;
         let (version, ends) = (&holder.agent_version, issued.not_after);
-        tracing::info!(%node, method = holder.method, version, serial = issued.serial_hex, %ends, "a certificate was issued");
+        tracing::info!(%node, method = holder.method, version, serial = issued.serial_hex, %ends, "certificate issued");
         Ok(Some(roots.answer(&issued)))
     }
 
@@ -244,7 +244,7 @@ impl EnrollmentService for EnrolmentApi {
         let answer = Self::enroll(self, request.get_ref()).await;
         if let Err(error) = &answer {
             let hostname = hostname(&request.get_ref().hostname).unwrap_or_default();
-            tracing::warn!(hostname, %error, "a host was not let in");
+            tracing::warn!(hostname, %error, "enrolment of a host refused");
         }
         Ok(Response::new(answer?))
     }
@@ -264,7 +264,7 @@ impl EnrollmentService for EnrolmentApi {
         let node = parse_node(&request.get_ref().node_id)?;
         let answer = Self::recover(self, node, request.into_inner()).await;
         if let Err(error) = &answer {
-            tracing::warn!(%node, %error, "a node was not let back in");
+            tracing::warn!(%node, %error, "recovery of a node refused");
         }
         Ok(Response::new(answer?))
     }
@@ -275,7 +275,7 @@ impl RenewalService for Renewal {
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
         let answer = Self::renew(self, request.into_inner()).await;
         if let Err(error) = &answer {
-            tracing::warn!(node = %NodeId(self.identity.node_id), %error, "a certificate was not renewed");
+            tracing::warn!(node = %NodeId(self.identity.node_id), %error, "renewal of a certificate refused");
         }
         Ok(Response::new(answer?))
     }

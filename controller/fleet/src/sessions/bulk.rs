@@ -60,14 +60,14 @@ impl Fleet {
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let Ok(session) = self.session(node) else {
-            return tracing::warn!(%node, "a bulk connection without a session was refused");
+            return tracing::warn!(%node, "bulk connection refused: the node has no session here");
         };
         let cut = session.cut.child_token();
         match OneStream::open(Observed::new(io).cut_by(cut.clone()), ORIGIN, Some(pings(&self.0.core.times)))
             .await
         {
             Ok(stream) => self.publish_bulk(&session, stream, cut),
-            Err(error) => tracing::warn!(%node, %error, "a bulk connection failed"),
+            Err(error) => tracing::warn!(%node, %error, "bulk connection failed"),
         }
     }
 

@@ -4,7 +4,7 @@
 //! The HTTP/2 roles are swapped: this side is the gRPC client. The newest session of a node wins.
 
 mod bulk;
-mod farewell;
+mod dismissal;
 mod port;
 mod store;
 
@@ -38,7 +38,7 @@ use tonic::{
 pub use bulk::BulkClient;
 pub use port::NodePort;
 
-use self::{farewell::Farewell, store::SessionStart};
+use self::{dismissal::Dismissal, store::SessionStart};
 use crate::{
     certificates::{Pki, Roots},
     clusters::{self, HelloValues, hello_values, named_roots},
@@ -184,7 +184,9 @@ impl Fleet {
                 self.close_session(node, epoch).await;
                 tracing::info!(%node, epoch, "session ended");
             }
-            Err(error) => tracing::warn!(%node, error = chain(&error), "no session with the node"),
+            Err(error) => {
+                tracing::warn!(%node, error = chain(&error), "cannot begin a session with the node")
+            }
         }
     }
 
@@ -253,7 +255,7 @@ impl Fleet {
         self.0.handlers.get().map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// From here on callers find the session. Answers the one that it takes the place of; a newer one keeps it.
+    /// From here on callers find the session. Returns the session that it replaces. An error if a newer session is there.
     fn hold(&self, session: &Session) -> Result<Option<Session>> {
         let mut sessions = self.lock();
         if sessions.get(&session.node).is_some_and(|held| held.epoch > session.epoch) {
@@ -273,25 +275,24 @@ impl Fleet {
         let mut write = self.0.core.system_write(node.to_string());
         let start = store::begin(&mut write, node, self.0.core.controller, times).await?;
         write.commit([]).await?;
-        let (farewell, error) = match start {
+        let (dismissal, error) = match start {
             SessionStart::Epoch(epoch) => return Ok(epoch),
             SessionStart::Unknown => return Err(Error::NotFound { kind: "node", name: node.to_string() }),
-            SessionStart::Revoked => (Farewell::revoked(times), "the node was revoked"),
+            SessionStart::Revoked => (Dismissal::revoked(times), "the node was revoked"),
             SessionStart::Held(left) => {
-                (Farewell::duplicate(left), "two agents fight for the identity, and the other is served")
+                (Dismissal::duplicate(left), "two agents fight for the identity, and the other is served")
             }
         };
-        farewell::tell(channel.clone(), &farewell, times).await;
+        dismissal::tell(channel.clone(), &dismissal, times).await;
         Err(Error::Refused(error))
     }
 
-    /// Tells the agent each change of the roots while its session lasts, again and again until it has stored them; returns
-    /// only if it is of no use.
+    /// Pushes root changes to the agent while its session lasts, and retries until it confirms. Never returns.
     async fn keep_trust(&self, session: Session, mut roots: watch::Receiver<Arc<Roots>>) {
         while roots.changed().await.is_ok() {
             let mut pause = self.0.core.times.poll;
             while !self.tell_trust(&session, &mut roots).await {
-                tracing::warn!(node = %session.node, ?pause, "the agent did not take the fleet's roots; trying again");
+                tracing::warn!(node = %session.node, ?pause, "agent did not confirm the fleet's roots; trying again");
                 // News of the roots are told at once.
                 let _ = tokio::time::timeout(pause, roots.changed()).await;
                 pause = (pause * 2).min(self.0.core.times.inventory);
@@ -312,7 +313,7 @@ impl Fleet {
         };
         let (node, epoch) = (session.node, session.epoch);
         if let Err(error) = self.save_trusted(node, epoch, &known).await {
-            tracing::warn!(%node, error = chain(&error), "what a node trusts was not written");
+            tracing::warn!(%node, error = chain(&error), "cannot record which roots a node trusts");
             return false;
         }
         trusts(&known, &told)

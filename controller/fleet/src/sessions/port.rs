@@ -49,7 +49,7 @@ impl NodePort {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, most likely: let some connections end.
-                    tracing::warn!(%error, "accept failed on the node port");
+                    tracing::warn!(%error, "node port cannot accept a connection");
                     tokio::time::sleep(self.fleet.core().times.poll).await;
                     continue;
                 }
@@ -113,7 +113,7 @@ async fn handshake(tls: &NodePortTls, stream: TcpStream, peer: SocketAddr) -> Op
     match tls.accept(stream).await {
         Ok(accepted) => Some(accepted),
         Err(error) => {
-            tracing::warn!(%peer, error = supalove_core::error::chain(&error), "a connection to the node port was refused");
+            tracing::warn!(%peer, error = supalove_core::error::chain(&error), "node port refused a connection");
             None
         }
     }

@@ -187,7 +187,7 @@ impl Acts {
         Ok(Some(operation))
     }
 
-    /// Takes cpu and memory again for a project that comes back. Answers why it must wait, if it must.
+    /// Reserves cpu and memory for a project that starts again. Returns why it must wait, if it must.
     async fn take_compute(
         &self,
         write: &mut impl Write,

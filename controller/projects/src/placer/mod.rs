@@ -80,7 +80,7 @@ impl Placer {
                     self.candidates.reserve(new.cluster.id, node, new.needs, new.organization).await;
                     return Ok(written);
                 }
-                Outcome::NodeRefused => tracing::debug!(%node, "the node is full; trying another"),
+                Outcome::NodeRefused => tracing::debug!(%node, "node has no room any more; trying another"),
                 Outcome::QuotaExceeded => return Err(supalove_plans::projects_exceeded()),
             }
         }
@@ -120,7 +120,7 @@ impl Placer {
         self.candidates.refresh().await?;
         for (operation, project) in pending(&self.core.db).await? {
             if let Err(error) = self.find_room(&project, operation).await {
-                tracing::warn!(%project, error = chain(&error), "a pending project was not placed");
+                tracing::warn!(%project, error = chain(&error), "cannot place a pending project; trying again");
             }
         }
         Ok(())

@@ -60,7 +60,7 @@ impl SessionHandler for Reconciler {
             let ended = session.ended.clone();
             let work = Box::pin(reconciler.reconcile(session));
             if let Some(Err(error)) = ended.run_until_cancelled(work).await {
-                tracing::warn!(%node, error = chain(&error), "reconciling a node ended");
+                tracing::warn!(%node, error = chain(&error), "reconciling a node stopped");
             }
         })
     }
@@ -93,7 +93,7 @@ impl Reconciler {
                     return self.take_inventory(session.node, &inventory).await;
                 }
                 Err(status) if status.code() == Code::Unavailable => {
-                    tracing::warn!(node = %session.node, message = status.message(), "no inventory yet");
+                    tracing::warn!(node = %session.node, message = status.message(), "agent cannot give its first inventory yet; trying again");
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Err(status) => return Err(Error::internal(status)),
@@ -109,7 +109,7 @@ impl Reconciler {
             match self.call(client.inventory(InventoryRequest {})).await {
                 Ok(inventory) => self.take_inventory(session.node, &inventory).await?,
                 Err(status) => {
-                    tracing::warn!(node = %session.node, message = status.message(), "no inventory");
+                    tracing::warn!(node = %session.node, message = status.message(), "agent did not give its inventory; trying again");
                 }
             }
         }
@@ -132,7 +132,7 @@ impl Reconciler {
         capacity::save_blocked(&mut write, node, &inventory.blocked_slots).await?;
         let unexplained = due::unexplained(&self.core.db, node, inventory).await?;
         for project in &unexplained {
-            tracing::error!(%node, project, "containers that no placement explains are on the node");
+            tracing::error!(%node, project, "node has containers that no placement explains; they keep running");
         }
         clusters::store::save_unexplained(&mut write, node, &unexplained).await?;
         write.commit([]).await
@@ -169,7 +169,7 @@ impl Reconciler {
                 Err(error @ (Error::Unavailable { .. } | Error::Aborted(_))) => return Err(error),
                 // One report that cannot be written must not cost the node its session.
                 Err(error) => {
-                    tracing::warn!(%node, error = chain(&error), "a report was not written");
+                    tracing::warn!(%node, error = chain(&error), "cannot record a report of the agent");
                 }
             }
         }
@@ -257,7 +257,7 @@ impl Calls {
             failpoint!("controller.apply.noted", project.as_str());
             return Ok(());
         };
-        tracing::warn!(%node, %project, generation, code = ?status.code(), message = status.message(), "the agent did not take a generation");
+        tracing::warn!(%node, %project, generation, code = ?status.code(), message = status.message(), "agent refused a generation or did not answer; trying again");
         self.not_before.insert(project.clone(), (generation, Some(Instant::now() + RETRY_AFTER)));
         if matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition) {
             reconciler.refused(node, &project, generation, status.message()).await?;

@@ -1,5 +1,5 @@
 //! A project's row with its placement and open operation: what decisions are made on. Read without a lock; whoever
-//! writes afterwards guards the write with the revision and reads anew if it was too late.
+//! writes afterwards guards the write with the revision, and reads again if another writer was first.
 
 use std::time::Duration;
 
@@ -16,7 +16,6 @@ use supalove_core::{
 };
 use supalove_scheduler::Resources;
 
-/// See the module.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Ref.

@@ -1,5 +1,5 @@
-//! Ending a session from this side: the agent is told why, then the connection is cut. Who has to go is looked up every
-//! poll, so that what one replica decides holds on all of them.
+//! Ending a session from the controller's side: the agent is told why, then the connection is cut. Each replica polls the
+//! database for sessions to close, so that any replica's decision is enforced on all of them.
 
 use std::time::Duration;
 
@@ -18,29 +18,29 @@ use supalove_core::{
 
 /// Why a session ends, as the agent hears it.
 #[derive(Debug, Clone)]
-pub struct Farewell {
+pub struct Dismissal {
     reason: GoodbyeReason,
     message: String,
     retry_after: Duration,
 }
 
-impl Farewell {
+impl Dismissal {
     /// Locked out.
     pub fn revoked(times: &Times) -> Self {
         Self {
             reason: GoodbyeReason::Revoked,
-            message: "this node was revoked by an operator; to bring the host back, join it anew under another name"
+            message: "this node was revoked by an operator; to bring the host back, join it again under another name"
                 .to_owned(),
             retry_after: times.revoked_retry,
         }
     }
 
-    /// Another process has the identity.
+    /// Another process uses the identity.
     pub fn duplicate(retry_after: Duration) -> Self {
         Self {
             reason: GoodbyeReason::DuplicateIdentity,
             message: "another agent with this node's identity is connected: the state directory was copied; stop one \
-                      of the two, and join its host anew"
+                      of the two, and join its host again"
                 .to_owned(),
             retry_after,
         }
@@ -58,11 +58,11 @@ impl Farewell {
 }
 
 /// Tells the agent; true if it is alive to hear it. One that does not know the call is alive as well.
-pub async fn tell(channel: Channel, farewell: &Farewell, times: &Times) -> bool {
+pub async fn tell(channel: Channel, dismissal: &Dismissal, times: &Times) -> bool {
     let request = GoodbyeRequest {
-        reason: farewell.reason.into(),
-        message: farewell.message.clone(),
-        retry_after: Some(wire::proto_duration(farewell.retry_after)),
+        reason: dismissal.reason.into(),
+        message: dismissal.message.clone(),
+        retry_after: Some(wire::proto_duration(dismissal.retry_after)),
     };
     let mut client = NodeAgentServiceClient::new(channel);
     match tokio::time::timeout(times.goodbye, client.goodbye(request)).await {
@@ -74,12 +74,12 @@ pub async fn tell(channel: Channel, farewell: &Farewell, times: &Times) -> bool 
 
 impl Fleet {
     /// Ends a session: nothing more is done in it, the agent is told, the connection is cut. True if the agent heard.
-    async fn dismiss(&self, session: Session, farewell: &Farewell) -> bool {
+    async fn dismiss(&self, session: Session, dismissal: &Dismissal) -> bool {
         self.forget(session.node, session.epoch);
         session.ended.cancel();
-        let heard = tell(session.channel.clone(), farewell, &self.0.core.times).await;
+        let heard = tell(session.channel.clone(), dismissal, &self.0.core.times).await;
         tracing::info!(
-            node = %session.node, epoch = session.epoch, reason = ?farewell.reason, heard, "session ended from this side"
+            node = %session.node, epoch = session.epoch, reason = ?dismissal.reason, heard, "session closed by the controller"
         );
         session.cut.cancel();
         heard
@@ -89,20 +89,20 @@ impl Fleet {
     /// lives, the identity is in two places.
     pub(super) async fn supersede(&self, older: Session, run_id: &str, boot_id: &str) {
         if older.run_id == run_id {
-            self.dismiss(older, &Farewell::superseded()).await;
+            self.dismiss(older, &Dismissal::superseded()).await;
             return;
         }
-        let (node, farewell) = (older.node, Farewell::duplicate(self.0.core.times.duplicate_hold));
+        let (node, dismissal) = (older.node, Dismissal::duplicate(self.0.core.times.duplicate_hold));
         let detail = format!(
             "two agents have this identity: run {} on boot {}, and run {run_id} on boot {boot_id}; the newest is served",
             older.run_id, older.boot_id
         );
-        if !self.dismiss(older, &farewell).await {
+        if !self.dismiss(older, &dismissal).await {
             return;
         }
-        tracing::error!(%node, detail, "duplicate identity");
+        tracing::error!(%node, detail, "two agents use the identity of this node");
         if let Err(error) = self.raise_duplicate(node, &detail).await {
-            tracing::warn!(%node, error = chain(&error), "the alarm was not written");
+            tracing::warn!(%node, error = chain(&error), "cannot record the alarm of a duplicate identity");
         }
     }
 
@@ -118,7 +118,7 @@ impl Fleet {
         let trusted = self.0.pki.roots().fingerprints();
         for session in &held {
             if session.issuer.is_some_and(|issuer| !trusted.contains(&issuer)) {
-                self.spawn_dismissal(session.clone(), Farewell::retired());
+                self.spawn_dismissal(session.clone(), Dismissal::retired());
             }
         }
         let nodes: Vec<_> = held.iter().map(|session| session.node.0).collect();
@@ -128,7 +128,7 @@ impl Fleet {
                 continue;
             };
             if ended.revoked {
-                self.spawn_dismissal(session, Farewell::revoked(&self.0.core.times));
+                self.spawn_dismissal(session, Dismissal::revoked(&self.0.core.times));
             } else {
                 let fleet = self.clone();
                 self.0.core.tasks.connection("goodbye", async move {
@@ -140,11 +140,11 @@ impl Fleet {
     }
 
     /// Agents that do not answer must not keep the others waiting.
-    fn spawn_dismissal(&self, session: Session, farewell: Farewell) {
+    fn spawn_dismissal(&self, session: Session, dismissal: Dismissal) {
         // Once: the next look does not find it any more.
         self.forget(session.node, session.epoch);
         let fleet = self.clone();
-        self.0.core.tasks.connection("goodbye", async move { fleet.dismiss(session, &farewell).await });
+        self.0.core.tasks.connection("goodbye", async move { fleet.dismiss(session, &dismissal).await });
     }
 
     /// Takes a session out of those that callers find, and cuts its bulk connection.
