@@ -18,6 +18,8 @@ check_clippy() {
   cargo clippy --workspace --all-targets --locked --features "$FAILPOINTS" -- -D warnings
 }
 check_dependencies() { deploy/dev/dependencies.sh; }
+# The picture of the crates, and the arrows between them.
+check_crates() { deploy/dev/crates.sh --check; }
 
 check_scripts() {
   local scripts
@@ -45,7 +47,7 @@ if [[ $# -gt 0 ]]; then
 fi
 install_only shellcheck:shellcheck jq:jq "${PACKAGES_BUILD[@]}"
 failed=()
-for name in format protos scripts dependencies clippy; do
+for name in format protos scripts crates dependencies clippy; do
   say "check: $name"
   # A check that fails does not keep the others from running. A process each, since `||` switches `set -e` off.
   "$ROOT/deploy/dev/check.sh" "$name" </dev/null || failed+=("$name")
