@@ -96,7 +96,10 @@ impl Controller {
             .args(more);
         let mut process = Process::start(command, &arguments.dir, &format!("{name}-controller"))?;
         let until = Instant::now() + START;
-        while tokio::net::TcpStream::connect(("127.0.0.1", public)).await.is_err() {
+        // The port is taken before the database is prepared; the token is written after that.
+        while !files.setup_token().exists()
+            || tokio::net::TcpStream::connect(("127.0.0.1", public)).await.is_err()
+        {
             process.check()?;
             ensure!(Instant::now() < until, "the controller is not up after {START:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -117,7 +117,12 @@ impl Controller {
 
     /// The operator, made with the setup token, who also owns the organization "acme".
     pub async fn operator(&self) -> Api {
-        let token = std::fs::read_to_string(self.dir.path().join("setup-token")).unwrap();
+        let file = self.dir.path().join("setup-token");
+        // The port is taken before the database is prepared; the token is written after that.
+        while !file.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let token = std::fs::read_to_string(file).unwrap();
         let mut api = self.api();
         api.set_up(token.trim()).await;
         api.create_organization("acme").await;
