@@ -192,7 +192,7 @@ impl Listener {
     pub async fn woken(&mut self) {
         if self.receiver.changed().await.is_err() {
             // The sender lives in the map for as long as this listener.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

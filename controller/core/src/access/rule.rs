@@ -95,6 +95,7 @@ impl Rule {
     }
 
     /// The same with another longest time.
+    #[must_use]
     pub const fn lasting(self, lasts: Lasts) -> Self {
         Self { lasts, ..self }
     }

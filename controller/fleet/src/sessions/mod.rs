@@ -185,7 +185,7 @@ impl Fleet {
                 tracing::info!(%node, epoch, "session ended");
             }
             Err(error) => {
-                tracing::warn!(%node, error = chain(&error), "cannot begin a session with the node")
+                tracing::warn!(%node, error = chain(&error), "cannot begin a session with the node");
             }
         }
     }

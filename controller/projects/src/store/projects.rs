@@ -46,6 +46,7 @@ impl Endpoint {
 }
 
 /// A project.
+#[allow(clippy::struct_field_names, reason = "`project` is the ref, as everywhere")]
 #[derive(Debug, Clone)]
 pub struct Project {
     /// Ref.
