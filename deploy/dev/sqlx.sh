@@ -46,19 +46,34 @@ migrate() {
   done
 }
 
-# Folders of the crates with checked queries.
-rooms() { grep -rl --include=*.rs 'sqlx::query' "$ROOT"/controller/*/src "$ROOT"/controller/src | sed 's|/src/.*||' | sort -u; }
+# "name folder" of the crates with checked queries, dependents first: what is touched then makes no other crate stale whose
+# queries would be written into the wrong folder.
+rooms() {
+  local name folder
+  cargo metadata --format-version 1 --no-deps --offline |
+    jq -r '.packages[] | .name as $name | .dependencies[] | select(.kind == null and .path) | "\($name) \(.name)"' | tsort |
+    while read -r name; do
+      folder=$(cargo metadata --format-version 1 --no-deps --offline |
+        jq -r --arg name "$name" '.packages[] | select(.name == $name) | .manifest_path | rtrimstr("/Cargo.toml")')
+      ! grep -rq --include=*.rs 'sqlx::query[a-z_]*!' "$folder/src" || echo "$name $folder"
+    done
+}
 
-# The macros write a file per query into SQLX_OFFLINE_DIR while a crate is compiled, so it must be compiled.
+# The macros write a file per query into SQLX_OFFLINE_DIR while a crate is compiled. So a room is compiled twice: with what
+# it stands on (which each selection of packages compiles for its own features), then alone.
 record() { # folder
-  local room name
-  for room in $(rooms); do
-    name=$(awk -F'"' '/^name = / { print $2; exit }' "$room/Cargo.toml")
+  local name folder
+  while read -r name folder; do
     mkdir -p "$1/$name"
-    touch -c "$room/src/lib.rs" "$room/src/main.rs"
-    (cd "$ROOT" && SQLX_OFFLINE=false DATABASE_URL=${server%/*}/$database SQLX_OFFLINE_DIR=$1/$name \
-      cargo check --quiet --locked --package "$name" --lib)
-  done
+    checked "$name" "$1/all"
+    touch -c "$folder/src/lib.rs"
+    checked "$name" "$1/$name"
+  done < <(rooms)
+}
+
+checked() { # package, folder
+  SQLX_OFFLINE=false DATABASE_URL=${server%/*}/$database SQLX_OFFLINE_DIR=$2 \
+    cargo check --quiet --locked --package "$1" --lib
 }
 
 trap clean_up EXIT
@@ -71,19 +86,20 @@ if [[ -z ${SUPALOVE_TEST_DATABASE_URL:-} ]]; then
 else
   server=$SUPALOVE_TEST_DATABASE_URL
 fi
+cd "$ROOT"
+mkdir -p "$scratch/queries/all"
 migrate
 record "$scratch/queries"
 outdated=0 queries=0
-for room in $(rooms); do
-  name=$(awk -F'"' '/^name = / { print $2; exit }' "$room/Cargo.toml")
+while read -r name folder; do
   if [[ ${1:-} == --check ]]; then
-    diff --recursive --brief "$room/.sqlx" "$scratch/queries/$name" || outdated=1
+    diff --recursive --brief "$folder/.sqlx" "$scratch/queries/$name" || outdated=1
   else
-    rm -rf "$room/.sqlx"
-    cp -r "$scratch/queries/$name" "$room/.sqlx"
-    chmod -R u=rwX,go=rX "$room/.sqlx"
+    rm -rf "$folder/.sqlx"
+    cp -r "$scratch/queries/$name" "$folder/.sqlx"
+    chmod -R u=rwX,go=rX "$folder/.sqlx"
   fi
   queries=$((queries + $(find "$scratch/queries/$name" -name 'query-*.json' | wc -l)))
-done
+done < <(rooms)
 [[ $outdated -eq 0 ]] || die '.sqlx is not current' 'run: make sqlx'
 say "$queries checked queries"
