@@ -26,7 +26,7 @@ RUNS=/tmp/supalove-test
 STAND_INS=$ROOT/controller/tests/standins/build.sh
 FAILED_STEPS=0
 # Programs of the system tests; all but the first need an engine.
-SYSTEM=(api fleet faults pki releases failpoints)
+SYSTEM_TESTS=(api fleet faults pki releases failpoints)
 # Seconds on two processors.
 declare -A BUDGETS=(
   [newcomer]=480 [images]=180 [clients]=120 [sqlx]=90 [programs]=420 [stand-ins]=60
@@ -139,7 +139,7 @@ programs() {
   else
     what=(--lib --bins --examples)
     for name in $(test_targets); do what+=(--test "$name"); done
-    ! wants "${SYSTEM[@]}" || cargo_ build --bins --examples "${what[@]:3}" || return
+    ! wants "${SYSTEM_TESTS[@]}" || cargo_ build --bins --examples "${what[@]:3}" || return
   fi
   cargo_ test --no-run --message-format json-render-diagnostics "${what[@]}" | test_programs >"$folder/programs"
 }
@@ -181,7 +181,7 @@ run_tests() { # threads, room...
 # Rooms that have no step of their own.
 crates() {
   local room
-  awk '{ print $1 }' "$folder/programs" | sort -u | grep -vxF -e agent "${SYSTEM[@]/#/-e}" | while read -r room; do
+  awk '{ print $1 }' "$folder/programs" | sort -u | grep -vxF -e agent "${SYSTEM_TESTS[@]/#/-e}" | while read -r room; do
     ! wants "$room" || echo "$room"
   done
 }
@@ -244,14 +244,14 @@ folder=$(mktemp -d "$RUNS.XXXXXX")
 chmod 0711 "$folder"
 mkdir "$folder/output" "$folder/ended"
 echo $$ >"$folder/owner"
-if wants "${SYSTEM[@]:1}" agent; then
+if wants "${SYSTEM_TESTS[@]:1}" agent; then
   start_test_engine "$folder/dockerd.log"
   engine_is_used=yes
   remove_fleet is_test_fleet
   as_root "$here/dockerhost.sh" sweep
   start images deploy/images/build.sh
 fi
-! wants "${SYSTEM[@]}" bench || start_test_postgres "$folder/postgres" all
+! wants "${SYSTEM_TESTS[@]}" bench || start_test_postgres "$folder/postgres" all
 export SUPALOVE_TEST_DATABASE_URL=${TEST_POSTGRES_URL:-} SUPALOVE_TEST_POSTGRES_LOG=${TEST_POSTGRES_LOG:-}
 export SUPALOVE_TEST_SHIPPED=$folder/shipped SUPALOVE_TEST_TIMES=$folder/times
 
