@@ -120,8 +120,6 @@ start_test_postgres() {
   init_postgres "$folder/data" "$folder/run" "$TEST_POSTGRES_PORT" "$password"
   printf "log_statement = '%s'\n" "$statements" |
     as_user postgres tee -a "$folder/data/postgresql.conf" >/dev/null
-  # The data of tests need not outlive the machine (a killed server keeps it all the same); the bench measures commits.
-  [[ $statements == none ]] || echo 'fsync = off' | as_user postgres tee -a "$folder/data/postgresql.conf" >/dev/null
   # pg_ctl: its server is nobody's child and stops by its pid file.
   as_user postgres "$(postgres_bin)/pg_ctl" start --pgdata="$folder/data" --log="$TEST_POSTGRES_LOG" \
     --wait --timeout=60 >/dev/null || die 'the PostgreSQL of the tests does not start' "see $TEST_POSTGRES_LOG"

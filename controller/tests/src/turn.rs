@@ -20,6 +20,9 @@ const AT_ONCE: &str = "SUPALOVE_TEST_AT_ONCE";
 /// A file for a line per test: seconds, program, name.
 const TIMES: &str = "SUPALOVE_TEST_TIMES";
 
+/// Between two looks for a free place.
+const LOOK: Duration = Duration::from_millis(500);
+
 thread_local!(static TURN: OnceCell<Option<Turn>> = const { OnceCell::new() });
 
 struct Turn {
@@ -44,7 +47,8 @@ impl Turn {
             if let Some(place) = take("turns", 0..at_once()) {
                 return Some(Self { name, began: Instant::now(), _place: place });
             }
-            thread::sleep(Duration::from_millis(20));
+            // Dozens of threads wait here, and each look costs as many system calls as there are places.
+            thread::sleep(LOOK);
         }
     }
 
