@@ -7,7 +7,8 @@
 #        TEST=words                 of these, only the tests whose name contains the words
 #        JOBS_AT_ONCE=4             how many system tests may be at work at once; default two per processor
 #
-# What waits runs side by side: images and clients while the compiler works, all test programs at the same time.
+# Images and clients are made while the compiler works; the tests of a program run side by side, the programs one after
+# another.
 # Out: the output of each step when it has ended; the slowest tests; steps over their budget; the last line is
 #      "N passed, N failed". Exit code 0 only if nothing failed and everything could be run.
 # For the tests: SUPALOVE_TEST_DATABASE_URL (a superuser's; tests make databases of their own),
@@ -269,15 +270,13 @@ finish
 ! wants releases || SUPALOVE_STAND_IN=$target/debug/examples/stand-in start stand-ins "$STAND_INS"
 finish
 
-# The longest first.
-! wants failpoints || start failpoints failpoint_tests
-for room in faults fleet releases pki api; do
-  ! wants "$room" || start "$room" run_tests 16 "$room"
+# One after another: on two processors all at once make each other late, and the times that tests assert with them.
+[[ -z $(crates) ]] || { start crates crate_tests && finish; }
+for room in api pki fleet agent releases faults; do
+  ! wants "$room" || { start "$room" run_tests 8 "$room" && finish; }
 done
-! wants agent || start agent run_tests 8 agent
-[[ -z $(crates) ]] || start crates crate_tests
-[[ ${#ONLY[@]} -gt 0 ]] || start scripts script_tests
-finish
+! wants failpoints || { start failpoints failpoint_tests && finish; }
+[[ ${#ONLY[@]} -gt 0 ]] || { start scripts script_tests && finish; }
 
 slowest
 for late in "${LATE[@]}"; do warn "over its budget: $late"; done

@@ -181,7 +181,8 @@ async fn authorization_covers_every_rpc_for_every_principal() {
     for email in [owner, stranger] {
         rows.add_user(email).await;
     }
-    rows.add_bare_node_and_root(Uuid::from_u128(1), Uuid::from_u128(2)).await;
+    let ids = [1, 2, 3].map(Uuid::from_u128);
+    rows.add_bare_node_root_and_token(ids[0], ids[1], ids[2]).await;
     let owner_api = signed_in(&controller, owner).await;
     let mut uncovered = Vec::new();
     let mut wrong = Vec::new();

@@ -167,14 +167,17 @@ impl Rows {
         insert.execute(&self.0).await.unwrap();
     }
 
-    /// A node that was never seen, and a retired root, with these ids.
-    pub async fn add_bare_node_and_root(&self, node: Uuid, root: Uuid) {
+    /// A node that was never seen, a retired root and an ended join token, with these ids.
+    pub async fn add_bare_node_root_and_token(&self, node: Uuid, root: Uuid, token: Uuid) {
         let node_row =
             "INSERT INTO nodes (id, cluster_id, name, key_sha256) SELECT $1, id, 'host', '' FROM clusters";
         sqlx::query(node_row).bind(node).execute(&self.0).await.unwrap();
         let root_row = "INSERT INTO authorities (id, ca_sha256, certificate_pem, state, expires_at)
             VALUES ($1, sha256('x'), '', 'RETIRED', now())";
         sqlx::query(root_row).bind(root).execute(&self.0).await.unwrap();
+        let token_row = "INSERT INTO join_tokens (id, cluster_id, secret_hash, max_uses, expires_at)
+            SELECT $1, id, '', 1, now() FROM clusters";
+        sqlx::query(token_row).bind(token).execute(&self.0).await.unwrap();
     }
 
     /// Memory of each node, in MiB.
