@@ -93,7 +93,10 @@ finish() { # name, if only one
   local pid name
   while [[ ${#RUNNING[@]} -gt 0 ]] && [[ $# -eq 0 || " ${RUNNING[*]} " == *" $1 "* ]]; do
     # The step's own code is in its file.
+    pid=
     wait -n -p pid "${!RUNNING[@]}" || true
+    # A signal ended the wait, and no step.
+    [[ -n ${pid:-} ]] || continue
     name=${RUNNING[$pid]}
     unset "RUNNING[$pid]"
     report "$name"
