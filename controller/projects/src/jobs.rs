@@ -118,7 +118,6 @@ impl Housekeeper {
         for (project, _) in &purged {
             failpoint!("controller.janitor.purged", project.as_str());
             tracing::info!(%project, "undo window is over: deleting the project's data");
-            write.audit(PURGE, project.as_str());
         }
         let hints = purged.into_iter().flat_map(|(project, node)| {
             [Some(Hint::Project(project)), node.map(Hint::Node)].into_iter().flatten()
