@@ -176,7 +176,7 @@ async fn roots_that_a_node_could_not_store_are_told_until_it_has() {
     // A directory in the place of the file that is written first.
     let obstacle = agent.state.path().join("identity.json.tmp");
     std::fs::create_dir(&obstacle).unwrap();
-    let refusals = || controller.process.log().matches("did not take the fleet's roots").count();
+    let refusals = || controller.process.log().matches("agent did not confirm the fleet's roots").count();
 
     api.authorities().create_authority(CreateAuthorityRequest {}).await.unwrap();
     wait_for("a repeated SetTrust", SOON * SLACK, async || (refusals() >= 2).then_some(())).await;
