@@ -8,7 +8,7 @@
 set -euo pipefail
 shopt -s extglob nullglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in lib install dockerd postgres fleet; do
+for part in lib install dockerd postgres fleet compose; do
   # shellcheck source=/dev/null
   . "$here/$part.sh"
 done
@@ -86,7 +86,7 @@ remove_run() { # folder
   local file node compose=$1/state/compose/compose.yaml
   end_programs "$1"
   if as_root test -e "$compose" && engine_answers; then
-    as_root env "DOCKER_HOST=$DOCKER_HOST" docker-compose --project-name supalovebench --file "$compose" \
+    as_root env "DOCKER_HOST=$DOCKER_HOST" "$COMPOSE" --project-name supalovebench --file "$compose" \
       down --volumes --timeout 5 >/dev/null 2>&1 || true
   fi
   for file in $(as_root find "$1" -maxdepth 3 -name identity.json); do
@@ -110,14 +110,14 @@ run_bench() {
   [[ -z ${QUICK:-} ]] || options+=(--quick)
   [[ -z ${ITEMS:-} ]] || options+=(--items "$ITEMS")
   as_root env "SUPALOVE_BENCH_DATABASE_URL=$TEST_POSTGRES_URL" "PATH=$PATH" "$BUILT/supalove-bench" \
-    --controller "$BUILT/supalove-controller" --agent "$BUILT/supalove-agent" --compose docker-compose \
+    --controller "$BUILT/supalove-controller" --agent "$BUILT/supalove-agent" --compose "$COMPOSE" \
     --dir "$folder/state" --commit "$(commit)" --disk "$(describe_disk "$folder")" "${options[@]}" >&3
 }
 
 cd "$ROOT"
 need_rights
 check_toolchains
-install_packages docker-compose:docker-compose
+ensure_compose
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
