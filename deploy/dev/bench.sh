@@ -83,10 +83,10 @@ end_programs() { # folder
 
 # Ends what a run started and removes what it made.
 remove_run() { # folder
-  local file node compose=$1/state/compose/compose.yaml
+  local file node stack=$1/state/compose/compose.yaml
   end_programs "$1"
-  if as_root test -e "$compose" && engine_answers; then
-    as_root env "DOCKER_HOST=$DOCKER_HOST" "$COMPOSE" --project-name supalovebench --file "$compose" \
+  if as_root test -e "$stack" && engine_answers; then
+    as_root env "DOCKER_HOST=$DOCKER_HOST" "$COMPOSE" --project-name supalovebench --file "$stack" \
       down --volumes --timeout 5 >/dev/null 2>&1 || true
   fi
   for file in $(as_root find "$1" -maxdepth 3 -name identity.json); do

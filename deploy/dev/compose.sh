@@ -32,7 +32,7 @@ bring_compose() { # folder
   options=(-o "Dir::Etc::SourceList=$1/sources.list" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$1/lists"
     -o "Dir::Cache=$1/cache" -o APT::Get::List-Cleanup=0 -o APT::Sandbox::User=root)
   (
-    cd "$1"
+    cd "$1" || exit
     apt-get --quiet=2 "${options[@]}" update
     apt-get --quiet=2 "${options[@]}" download docker-compose
     dpkg-deb --fsys-tarfile docker-compose_*.deb |
