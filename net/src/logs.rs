@@ -9,6 +9,10 @@ use tracing_subscriber::filter::LevelFilter;
 pub const LOUD_LIBRARIES: [&str; 9] =
     ["bollard", "h2", "hyper", "hyper_util", "rustls", "sqlx", "tokio_postgres", "tonic", "tower"];
 
+/// The pool of database connections logs each connection that it finds closed, beside the one line of the call or job
+/// that got none.
+const POOL: [&str; 2] = ["sqlx_core::pool", "sqlx::pool"];
+
 /// Writes logs to standard error, with colours on a terminal.
 pub fn init() {
     tracing_subscriber::fmt()
@@ -29,8 +33,9 @@ pub fn filter(wanted: &str) -> EnvFilter {
     } else {
         EnvFilter::try_new(&allowed).unwrap_or_else(|_| default())
     };
-    for library in LOUD_LIBRARIES {
-        if let Ok(directive) = format!("{library}={}", LevelFilter::INFO).parse() {
+    let loud = LOUD_LIBRARIES.map(|library| (library, LevelFilter::INFO));
+    for (target, level) in loud.into_iter().chain(POOL.map(|module| (module, LevelFilter::ERROR))) {
+        if let Ok(directive) = format!("{target}={level}").parse() {
             filter = filter.add_directive(directive);
         }
     }
@@ -38,8 +43,8 @@ pub fn filter(wanted: &str) -> EnvFilter {
 }
 
 fn names_loud_library(directive: &str) -> bool {
-    let target = directive.trim().split(['=', ':', '[']).next().unwrap_or_default();
-    LOUD_LIBRARIES.contains(&target)
+    // As the filter itself does: `sqlx` stands for `sqlx_core` and `sqlx::query` too.
+    LOUD_LIBRARIES.iter().any(|library| directive.trim().starts_with(library))
 }
 
 #[cfg(test)]
@@ -47,19 +52,26 @@ mod tests {
     use super::*;
 
     fn names(directive: &str, library: &str) -> bool {
-        directive.split(['=', ':', '[']).next() == Some(library)
+        directive.split(['=', '[']).next() == Some(library)
     }
 
     #[test]
     fn loud_libraries_stay_at_info_whatever_is_asked_for() {
-        for wanted in
-            ["", "trace", "debug,h2=trace", "h2::codec=trace", "hyper[span]=debug", "no[such filter"]
-        {
+        for wanted in [
+            "",
+            "trace",
+            "debug,h2=trace",
+            "h2::codec=trace",
+            "hyper[span]=debug",
+            "sqlx_core=trace",
+            "no[such filter",
+        ] {
             let filter = filter(wanted).to_string();
             for library in LOUD_LIBRARIES {
                 let own: Vec<_> = filter.split(',').filter(|part| names(part, library)).collect();
                 assert_eq!(own, [format!("{library}=info")], "{wanted}: {filter}");
             }
+            assert!(!filter.contains("sqlx_core=trace"), "{filter}");
         }
         assert!(filter("debug").to_string().contains("debug"));
         assert!(filter("no[such filter").to_string().split(',').any(|part| part == "info"));

@@ -19,7 +19,7 @@ pub enum EngineError {
         message: String,
     },
     /// The engine is unreachable, or its answer cannot be read.
-    #[error("the Docker Engine cannot be used: {0}")]
+    #[error("the Docker Engine cannot be used: {}", last_cause(.0))]
     Unreachable(#[source] Client),
 }
 
@@ -54,6 +54,15 @@ impl From<Client> for EngineError {
     }
 }
 
+/// The client's own words name its HTTP library; the last cause says what happened, such as "Connection refused".
+fn last_cause(error: &Client) -> &dyn std::error::Error {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause
+}
+
 /// Turns "does not exist" and "not modified" into success.
 pub(super) fn gone_is_fine(result: Result<(), EngineError>) -> Result<(), EngineError> {
     match result {
@@ -61,5 +70,27 @@ pub(super) fn gone_is_fine(result: Result<(), EngineError>) -> Result<(), Engine
             Ok(())
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there_is_told_by_the_systems_words() {
+        let nowhere = tempfile::tempdir().unwrap().path().join("docker.sock");
+        let client = bollard::Docker::connect_with_unix(
+            &format!("unix://{}", nowhere.display()),
+            1,
+            bollard::API_DEFAULT_VERSION,
+        );
+        // Newer clients look for the socket when they are made.
+        let error = match client {
+            Ok(client) => EngineError::from(client.ping().await.unwrap_err()).to_string(),
+            Err(error) => EngineError::from(error).to_string(),
+        };
+        assert!(error.starts_with("the Docker Engine cannot be used: "), "{error}");
+        assert!(error.contains("No such file") || error.contains("not found"), "{error}");
     }
 }
