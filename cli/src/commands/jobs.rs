@@ -41,21 +41,20 @@ const MORE_COLUMNS: [&str; 4] = ["RUNS", "ON", "REPLICA", "OVERDUE"];
 
 fn shown(answer: &ListJobsResponse, wide: bool) -> String {
     let jobs = answer.jobs.iter();
-    let mut text = if wide {
+    let text = if wide {
         let header: [&str; 9] = table::joined(COLUMNS, MORE_COLUMNS);
         table::rows(header, jobs.map(|job| table::joined(row(job), more(job))).collect(), "no jobs")
     } else {
         table::rows(COLUMNS, jobs.map(row).collect(), "no jobs")
     };
-    let panics = answer.answering_replica.as_ref().map_or(0, |replica| replica.connection_panics);
-    if panics > 0 {
-        let times = if panics == 1 { "1 connection".to_owned() } else { format!("{panics} connections") };
-        text.push_str(&format!(
-            "\na panic ended {times} of the replica that answered; its log says \"connection task panicked\""
-        ));
+    match answer.answering_replica.as_ref().map_or(0, |replica| replica.connection_panics) {
+        0 => text,
+        1 => format!("{text}\na panic ended 1 connection {WHERE}"),
+        panics => format!("{text}\na panic ended {panics} connections {WHERE}"),
     }
-    text
 }
+
+const WHERE: &str = "of the replica that answered; its log says \"connection task panicked\"";
 
 fn row(job: &Job) -> [String; 5] {
     [

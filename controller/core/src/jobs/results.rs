@@ -267,10 +267,14 @@ mod tests {
         }
     }
 
-    fn with(row: Row, job: &str, success: Option<i64>, failure: Option<i64>) -> Row {
-        let at = |ago: Option<i64>| ago.map(|ago| row.now - TimeDelta::seconds(ago));
-        let (success, failure) = (at(success), at(failure));
-        Row { job: Some(job.to_owned()), success, failure, error: failure.map(|_| "no".to_owned()), ..row }
+    fn with(mut row: Row, job: &str, success: Option<i64>, failure: Option<i64>) -> Row {
+        let now = row.now;
+        let at = |ago: Option<i64>| ago.map(|ago| now - TimeDelta::seconds(ago));
+        row.job = Some(job.to_owned());
+        row.success = at(success);
+        row.failure = at(failure);
+        row.error = failure.map(|_| "no".to_owned());
+        row
     }
 
     fn seen(rows: &[Row]) -> Vec<(String, Option<ControllerId>, State, bool)> {
