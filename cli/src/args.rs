@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::{
-    commands::{account, authorities, clusters, join_token, operations, organizations, platform, projects},
+    commands::{
+        account, authorities, clusters, jobs, join_token, operations, organizations, platform, projects,
+    },
     span,
 };
 
@@ -142,6 +144,9 @@ pub enum Command {
     /// The fleet's own CA, and its replacement.
     #[command(subcommand, visible_alias = "authority")]
     Authorities(authorities::Authorities),
+    /// The control plane itself.
+    #[command(subcommand)]
+    Platform(jobs::Platform),
     /// Tokens with which hosts join.
     #[command(subcommand, visible_alias = "join-tokens")]
     JoinToken(join_token::JoinToken),

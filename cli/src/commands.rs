@@ -3,6 +3,7 @@
 pub mod account;
 pub mod authorities;
 pub mod clusters;
+pub mod jobs;
 pub mod join_token;
 pub mod operations;
 pub mod organizations;
@@ -99,6 +100,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Clusters(command) => clusters::run(&context, command).await,
         Command::Nodes(command) => clusters::run_nodes(&context, command).await,
         Command::Authorities(command) => authorities::run(&context, command).await,
+        Command::Platform(command) => jobs::run(&context, command).await,
         Command::JoinToken(command) => join_token::run(&context, command).await,
         Command::Completions { .. } => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! Whether the controller serves: `grpc.health.v1`, and `/healthz` for load balancers. Serving means that the control
-//! database answers.
+//! database answers. `/healthz` also names the jobs that fail on this replica; they do not change whether it serves.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use axum::{Router, routing::get};
 use http::StatusCode;
@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use supalove_core::{
     Core, Room,
     access::{Lasts, Permission::Public, Rule, Scope::Anyone},
-    jobs::{Job, Rhythm::Every},
+    jobs::{Job, Jobs, Rhythm::Every},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
@@ -52,8 +52,8 @@ impl Health {
                 }
             },
         ));
-        let db = core.db.clone();
-        room.http = Router::new().route("/healthz", get(async move || healthz(&db).await));
+        let (db, jobs) = (core.db.clone(), core.jobs.clone());
+        room.http = Router::new().route("/healthz", get(async move || healthz(&db, &jobs).await));
         (health, room)
     }
 
@@ -72,10 +72,37 @@ async fn answers(db: &PgPool) -> bool {
     matches!(tokio::time::timeout(ANSWER, asked).await, Ok(Ok(true)))
 }
 
-async fn healthz(db: &PgPool) -> (StatusCode, &'static str) {
-    if answers(db).await {
-        (StatusCode::OK, "ok\n")
+async fn healthz(db: &PgPool, jobs: &Jobs) -> (StatusCode, String) {
+    let (code, first_line) = if answers(db).await {
+        (StatusCode::OK, "ok")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the control database does not answer\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "the control database does not answer")
+    };
+    (code, text(first_line, &jobs.failing()))
+}
+
+/// The first line, and a line for each job that fails. Strangers read it: no errors and no ids.
+fn text(first_line: &str, failing: &[(&str, Option<Duration>)]) -> String {
+    let mut text = format!("{first_line}\n");
+    for (job, success) in failing {
+        // Writing to a String cannot fail.
+        let _ = match success {
+            Some(ago) => writeln!(text, "job {job}: last success {} s ago", ago.as_secs()),
+            None => writeln!(text, "job {job}: no success yet"),
+        };
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_that_fail_follow_the_first_line() {
+        assert_eq!(text("ok", &[]), "ok\n");
+        let failing = [("fleet.prune", Some(Duration::from_millis(12_900))), ("core.prune", None)];
+        let expected = "ok\njob fleet.prune: last success 12 s ago\njob core.prune: no success yet\n";
+        assert_eq!(text("ok", &failing), expected);
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod config;
 mod health;
+mod platform;
 mod public;
 mod reflection;
 pub mod server;
@@ -20,6 +21,7 @@ pub fn rules() -> Rules {
         supalove_organizations::RULES,
         supalove_fleet::RULES,
         supalove_projects::RULES,
+        platform::RULES,
         health::RULES,
         reflection::RULES,
     ])

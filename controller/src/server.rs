@@ -9,7 +9,7 @@ use supalove_stack::Releases;
 use supalove_tasks::JobPanicked;
 use tokio::net::TcpListener;
 
-use crate::{config::Config, health::Health, public, reflection};
+use crate::{config::Config, health::Health, platform, public, reflection};
 
 /// How long open calls may go on after a stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -42,6 +42,7 @@ impl Controller {
             supalove_organizations::room(&core),
             fleet.room(),
             projects.room(),
+            platform::room(&core),
             health_room,
         ];
         rooms.push(reflection::room(&rooms)?);

@@ -240,8 +240,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 need_rights
 check_toolchains
-# faketime: clocks that jump.
-install_packages faketime:faketime
+# faketime: clocks that jump. supervisor: brings a controller back.
+install_packages faketime:faketime supervisord:supervisor
 target=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)
 remove_old_runs
 folder=$(mktemp -d "$RUNS.XXXXXX")

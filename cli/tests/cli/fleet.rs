@@ -1,4 +1,4 @@
-//! What operators do to nodes and to the fleet's CA.
+//! What operators do to nodes and to the fleet's CA, and what they see of the control plane.
 
 use crate::support::World;
 
@@ -63,4 +63,41 @@ async fn the_ca_is_replaced_in_three_steps() {
     assert_eq!(world.fake.calls_of("CreateAuthority").len(), 1);
     assert_eq!(world.fake.calls_of("ActivateAuthority"), ["aut_1"]);
     assert_eq!(world.fake.calls_of("RetireAuthority"), ["aut_1 true"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_jobs_of_the_control_plane_are_listed_with_their_last_error() {
+    let world = World::signed_in().await;
+    let listed = world.run(&["platform", "jobs"]).await;
+    assert_eq!(listed.code, 0, "{listed:?}");
+    let line = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.map(|line| {
+            line.split("  ").filter(|part| !part.is_empty()).map(str::trim).collect::<Vec<_>>().join("|")
+        })
+    };
+    let pruning = "core.prune|FAILING|1970-01-01 00:00:00Z|1970-01-01 00:01:00Z|no such[2J table";
+    assert_eq!(line(&listed.stdout, "core.prune").as_deref(), Some(pruning));
+    assert_eq!(line(&listed.stdout, "projects.place").as_deref(), Some("projects.place|NOT_YET_RUN"));
+    assert!(!listed.stdout.contains("REPLICA"), "{}", listed.stdout);
+    assert!(listed.stdout.contains("a panic ended 2 connections"), "{}", listed.stdout);
+
+    let wide = world.run(&["platform", "jobs", "-o", "wide"]).await.stdout;
+    let more = format!("{pruning}|every 60 s|one replica|ctl_1|yes");
+    assert_eq!(line(&wide, "core.prune"), Some(more));
+    assert!(wide.contains("at a change, or every 10 s"), "{wide}");
+    let json = world.json(&["platform", "jobs"]).await;
+    assert_eq!(json["jobs"][0]["state"], "JOB_STATE_FAILING");
+    assert_eq!(json["answeringReplica"]["connectionPanics"], "2");
+    let yaml = world.run(&["platform", "jobs", "-o", "yaml"]).await.stdout;
+    assert!(yaml.contains("state: JOB_STATE_FAILING"), "{yaml}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_no_operator_is_refused_the_jobs() {
+    let world = World::signed_in().await;
+    world.fake.state().failures.push_back(tonic::Status::permission_denied("needs the platform's operator"));
+    let refused = world.run(&["platform", "jobs"]).await;
+    assert_eq!(refused.code, 4, "{refused:?}");
+    assert!(refused.stderr.contains("needs the platform's operator"), "{}", refused.stderr);
 }

@@ -1,5 +1,5 @@
-//! The kernel's own jobs: hints are carried between replicas, audit rows are chained, old request keys and controllers that
-//! are gone are forgotten.
+//! The kernel's own jobs: hints are carried between replicas, audit rows are chained, old request keys and what replicas that
+//! are gone have left are deleted.
 
 use sqlx::PgPool;
 
@@ -7,7 +7,7 @@ use crate::{
     Core, Room, audit,
     error::{Error, Result},
     jobs::{
-        Job,
+        self, Job,
         Rhythm::{Always, Every},
         Run,
     },
@@ -36,6 +36,7 @@ async fn seal(core: Core, run: Run) -> Result<()> {
 
 async fn prune(core: Core) -> Result<()> {
     requests::forget(&core.db, core.times.idempotency.as_secs_f64()).await?;
+    jobs::forget(&core.db, &core.times).await?;
     forget_controllers(&core.db).await
 }
 

@@ -1,5 +1,8 @@
 //! Work in the background: each job has a name and a rhythm, and leaves its last result where an operator can read it.
 
+mod results;
+mod state;
+
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
@@ -11,6 +14,10 @@ use crate::{
     kernel::Core,
     leases::{self, Lease},
 };
+
+pub(crate) use results::forget;
+pub use results::{JobStatus, LastResults, list};
+pub use state::{Jobs, Schedule, State};
 
 /// When a job runs.
 #[derive(Debug, Clone)]
@@ -88,6 +95,7 @@ impl Job {
     /// Runs the job in its rhythm as a task of the core: it ends when the controller stops, and a panic in it ends the
     /// process.
     pub fn start(self, core: &Core) {
+        core.jobs.add(&self, &core.times);
         core.tasks.job(self.name, self.run(core.clone()));
     }
 
@@ -98,7 +106,13 @@ impl Job {
         let mut results = Results::default();
         loop {
             turns.next().await;
-            let result = self.run_once(&core, &mut lease, up_since.elapsed()).await;
+            let result = match self.rhythm {
+                Rhythm::Always => tokio::select! {
+                    result = self.run_once(&core, &mut lease, up_since.elapsed()) => result,
+                    never = self.show_at_work(&core, &mut results) => never,
+                },
+                _ => self.run_once(&core, &mut lease, up_since.elapsed()).await,
+            };
             if let Err(error) = &result {
                 if matches!(error, Error::Unavailable { .. }) {
                     up_since = Instant::now();
@@ -109,9 +123,18 @@ impl Job {
                     "job failed; it runs again at its next turn"
                 );
             }
-            if let Some(ran) = result.transpose() {
-                results.keep(&core, self.name, ran.map_err(|error| chain(&error))).await;
+            match result.transpose() {
+                Some(ran) => results.keep(&core, self.name, ran.map_err(|error| chain(&error))).await,
+                None => core.jobs.note(self.name, None),
             }
+        }
+    }
+
+    /// A job that goes on until it fails has no end that would be its success: that it is still at work is one.
+    async fn show_at_work(&self, core: &Core, results: &mut Results) -> Result<Option<()>> {
+        loop {
+            tokio::time::sleep(REWRITE).await;
+            results.keep(core, self.name, Ok(())).await;
         }
     }
 
@@ -176,32 +199,16 @@ struct Results {
 impl Results {
     /// A result that cannot be written is no failure of the job: the database is away, and the next result follows.
     async fn keep(&mut self, core: &Core, job: &str, result: Result<(), String>) {
+        core.jobs.note(job, Some(result.is_ok()));
         let same = |(at, ok): (Instant, bool)| ok == result.is_ok() && at.elapsed() < REWRITE;
         if self.written.is_some_and(same) {
             return;
         }
-        self.written = match write_result(core, job, &result).await {
+        self.written = match results::write(core, job, &result).await {
             Ok(()) => Some((Instant::now(), result.is_ok())),
             Err(_) => None,
         };
     }
-}
-
-async fn write_result(core: &Core, job: &str, result: &Result<(), String>) -> Result<()> {
-    sqlx::query!(
-        "INSERT INTO job_results (job, controller_id, succeeded_at, failed_at, error)
-         VALUES ($1, $2, CASE WHEN $3::text IS NULL THEN now() END, CASE WHEN $3 IS NOT NULL THEN now() END, coalesce($3, ''))
-         ON CONFLICT (job, controller_id) DO UPDATE SET
-             succeeded_at = coalesce(EXCLUDED.succeeded_at, job_results.succeeded_at),
-             failed_at = coalesce(EXCLUDED.failed_at, job_results.failed_at),
-             error = CASE WHEN $3 IS NULL THEN job_results.error ELSE EXCLUDED.error END",
-        job,
-        core.controller.0,
-        result.as_ref().err(),
-    )
-    .execute(&core.db)
-    .await?;
-    Ok(())
 }
 
 /// Takes a lease and renews it in time.

@@ -6,7 +6,8 @@ use sqlx::PgPool;
 use supalove_tasks::Tasks;
 
 use crate::{
-    access::Access, error::Result, hints::Hints, ids::ControllerId, platform, times::Times, vault::Vault,
+    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, platform, times::Times,
+    vault::Vault,
 };
 
 /// The parts that all rooms stand on. Cheap to clone.
@@ -32,6 +33,8 @@ pub struct Parts {
     pub access: Access,
     /// Wakes who waits for a change.
     pub hints: Hints,
+    /// The jobs of this replica, and how each went last.
+    pub jobs: Jobs,
     /// Owns every task of this replica, and stops them.
     pub tasks: Tasks,
 }
@@ -59,6 +62,7 @@ impl Core {
             node_address,
             fleet_id,
             hints: Hints::default(),
+            jobs: Jobs::default(),
             tasks: Tasks::default(),
         })))
     }

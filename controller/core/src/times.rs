@@ -33,6 +33,10 @@ pub struct Times {
     pub hinted_poll: Duration,
     /// Between two deletions of rows that nobody asks for any more.
     pub prune: Duration,
+    /// Without a sign of life, a replica of the controller is gone.
+    pub replica_gone: Duration,
+    /// How long the job results of a replica that is gone are kept.
+    pub replica_forgotten: Duration,
     /// Between two keep-alives of a watch.
     pub keep_alive: Duration,
     /// Default and upper bound of a unary public call.
@@ -100,6 +104,8 @@ impl Default for Times {
             poll: s(1),
             hinted_poll: s(10),
             prune: s(60),
+            replica_gone: s(20),
+            replica_forgotten: s(600),
             keep_alive: s(15),
             call: s(30),
             stream: s(24 * HOUR),
@@ -143,6 +149,11 @@ mod tests {
         assert!(t.silent_after * 2 < t.lost_after && t.lost_after < t.lost_after_private);
         assert!(t.lease_renew * 2 < t.lease, "a lease must survive one missed renewal");
         assert!(t.poll < t.seen_flush);
+        assert!(t.seen_flush * 3 < t.replica_gone, "a few missed heartbeats must not make a replica gone");
+        assert!(
+            t.replica_gone + t.prune < t.replica_forgotten,
+            "a replica that is gone is shown for a while"
+        );
         assert!(t.poll <= t.hinted_poll && t.hinted_poll < t.keep_alive);
         assert!(t.agent_call < t.stop && t.stop <= t.delete && t.delete <= t.start && t.start <= t.create);
         assert!(t.create < t.pending);

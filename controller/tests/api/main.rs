@@ -4,5 +4,6 @@ mod authorization;
 mod bad_input;
 mod clients;
 mod placement;
+mod platform;
 mod reflection;
 mod sessions;

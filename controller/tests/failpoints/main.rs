@@ -9,6 +9,7 @@ mod checks;
 mod pair;
 mod panics;
 mod rows;
+mod supervisor;
 
 use std::{
     collections::BTreeMap,

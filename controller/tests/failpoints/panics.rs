@@ -7,11 +7,12 @@ use std::{
 };
 
 use supalove_failpoints::{ARMED, DIRECTORY, FIRED};
-use supalove_system_tests::{Agent, Controller, Holder, Options, SLACK, wait_for};
+use supalove_proto::v1::{JobState, ListJobsRequest, ListJobsResponse};
+use supalove_system_tests::{Agent, Api, Controller, Holder, Options, SLACK, wait_for};
 use tempfile::TempDir;
 
 /// Within this time after its end a controller answers again.
-const BACK: Duration = Duration::from_secs(5);
+pub const BACK: Duration = Duration::from_secs(5);
 
 async fn controller(points: &TempDir) -> Controller {
     let environment = vec![(DIRECTORY.to_owned(), points.path().display().to_string())];
@@ -19,10 +20,14 @@ async fn controller(points: &TempDir) -> Controller {
 }
 
 /// The task that passes the point next panics.
-fn arm(points: &Path, point: &str) {
+pub fn arm(points: &Path, point: &str) {
     let _ = fs::remove_file(points.join(FIRED));
     fs::write(points.join("draft"), format!("{point} 1 - panic")).unwrap();
     fs::rename(points.join("draft"), points.join(ARMED)).unwrap();
+}
+
+async fn jobs(api: &Api) -> ListJobsResponse {
+    api.platform().list_jobs(ListJobsRequest {}).await.unwrap().into_inner()
 }
 
 #[tokio::test]
@@ -31,7 +36,7 @@ async fn a_job_that_panics_ends_the_process_with_its_name_in_the_log_and_a_resta
     let mut controller = controller(&points).await;
     arm(points.path(), "controller.janitor.sealed");
     // The set-up is audited, and the row is sealed.
-    controller.operator().await;
+    let api = controller.operator().await;
     let until = Instant::now() + Duration::from_secs(10) * SLACK;
     let status = loop {
         if let Some(status) = controller.process.ended() {
@@ -49,6 +54,16 @@ async fn a_job_that_panics_ends_the_process_with_its_name_in_the_log_and_a_resta
     let healthy = reqwest::get(format!("http://127.0.0.1:{}/healthz", controller.public_port)).await;
     assert_eq!(healthy.unwrap().status(), 200);
     assert!(restarted.elapsed() < BACK * SLACK);
+
+    // The lease that the panic left behind ends after 10 s.
+    let sealing =
+        wait_for("the job to succeed in the new process", Duration::from_secs(15) * SLACK, async || {
+            let answer = jobs(&api).await;
+            let replica = answer.answering_replica.unwrap().controller_id;
+            answer.jobs.into_iter().find(|job| job.name == "core.seal_audit" && job.controller_id == replica)
+        })
+        .await;
+    assert_eq!(sealing.state(), JobState::Ok, "{sealing:?}");
 }
 
 #[tokio::test]
@@ -78,6 +93,10 @@ async fn a_session_that_panics_ends_alone_and_its_node_comes_back_five_times_in_
         assert_eq!(log.matches("connection task panicked").count(), panics, "{log}");
     }
     controller.process.assert_alive();
+    let answer = jobs(&api).await;
+    assert_eq!(answer.answering_replica.unwrap().connection_panics, 5, "an operator sees them");
+    let failing: Vec<_> = answer.jobs.iter().filter(|job| job.state() == JobState::Failing).collect();
+    assert!(failing.is_empty(), "no job was touched: {failing:?}");
     api.wait_ready_nodes(2).await;
     assert_eq!(rows.greeted_epoch_of(neighbour).await, neighbours_session, "the other node kept its session");
 }

@@ -13,7 +13,8 @@ use supalove_proto::v1::{
     RevealProjectSecretsResponse, SetUpRequest, SignInRequest, WaitOperationRequest,
     auth_service_client::AuthServiceClient, authority_service_client::AuthorityServiceClient,
     cluster_service_client::ClusterServiceClient, operation_service_client::OperationServiceClient,
-    organization_service_client::OrganizationServiceClient, project_service_client::ProjectServiceClient,
+    organization_service_client::OrganizationServiceClient, platform_service_client::PlatformServiceClient,
+    project_service_client::ProjectServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -91,6 +92,11 @@ impl Api {
     /// AuthorityService.
     pub fn authorities(&self) -> AuthorityServiceClient<Service> {
         AuthorityServiceClient::new(self.service())
+    }
+
+    /// PlatformService.
+    pub fn platform(&self) -> PlatformServiceClient<Service> {
+        PlatformServiceClient::new(self.service())
     }
 
     /// Signs calls with an access token from now on.

@@ -1,6 +1,8 @@
 //! What the tests look up or change in the control database, behind the API. All SQL on the product's tables is here: a
 //! change of the schema is followed in one place.
 
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Postgres, Row as _, Transaction};
 use uuid::Uuid;
 
@@ -269,6 +271,41 @@ impl Rows {
     pub async fn platform_secret(&self, name: &str) -> Option<Vec<u8>> {
         let query = "SELECT sealed FROM platform_secrets WHERE name = $1";
         sqlx::query_scalar(query).bind(name).fetch_optional(&self.0).await.unwrap()
+    }
+}
+
+/// Replicas of the controller and their jobs.
+impl Rows {
+    /// The table of the fleet's roots has another name, so whoever reads it fails.
+    pub async fn take_roots_away(&self) {
+        self.0.execute("ALTER TABLE authorities RENAME TO authorities_away").await.unwrap();
+    }
+
+    /// It has its name again.
+    pub async fn bring_roots_back(&self) {
+        self.0.execute("ALTER TABLE authorities_away RENAME TO authorities").await.unwrap();
+    }
+
+    /// As if a replica had shown no sign of life for so long.
+    pub async fn let_replica_be_silent(&self, replica: Uuid, silent: Duration) {
+        let seen = "UPDATE controllers SET seen_at = now() - make_interval(secs => $2) WHERE id = $1";
+        let results =
+            "UPDATE job_results SET succeeded_at = now() - make_interval(secs => $2), failed_at = NULL
+            WHERE controller_id = $1";
+        for update in [seen, results] {
+            sqlx::query(update).bind(replica).bind(silent.as_secs_f64()).execute(&self.0).await.unwrap();
+        }
+    }
+
+    /// Whatever replica comes next gets each lease.
+    pub async fn end_leases(&self) {
+        self.change("UPDATE leases SET expires_at = now()").await;
+    }
+
+    /// How many results of a replica's jobs are kept.
+    pub async fn job_results_of(&self, replica: Uuid) -> i64 {
+        let query = "SELECT count(*) FROM job_results WHERE controller_id = $1";
+        sqlx::query_scalar(query).bind(replica).fetch_one(&self.0).await.unwrap()
     }
 }
 

@@ -6,7 +6,8 @@ use supalove_proto::v1::{
     CreateProjectRequest, CreateProjectResponse, SignInRequest, SignOutRequest, User,
     auth_service_client::AuthServiceClient, authority_service_client::AuthorityServiceClient,
     cluster_service_client::ClusterServiceClient, operation_service_client::OperationServiceClient,
-    organization_service_client::OrganizationServiceClient, project_service_client::ProjectServiceClient,
+    organization_service_client::OrganizationServiceClient, platform_service_client::PlatformServiceClient,
+    project_service_client::ProjectServiceClient,
 };
 use tonic::{
     Code, Status,
@@ -110,6 +111,11 @@ impl Client {
     /// `supalove.v1.OrganizationService`.
     pub fn organizations(&self) -> OrganizationServiceClient<Session> {
         OrganizationServiceClient::new(self.session.clone())
+    }
+
+    /// `supalove.v1.PlatformService`.
+    pub fn platform(&self) -> PlatformServiceClient<Session> {
+        PlatformServiceClient::new(self.session.clone())
     }
 
     /// `supalove.v1.ProjectService`.

@@ -15,6 +15,7 @@ import { AuthorityService } from "./gen/supalove/v1/authority_pb.js";
 import { ClusterService } from "./gen/supalove/v1/cluster_pb.js";
 import { OperationService } from "./gen/supalove/v1/operation_pb.js";
 import { OrganizationService } from "./gen/supalove/v1/organization_pb.js";
+import { PlatformService } from "./gen/supalove/v1/platform_pb.js";
 import { type CreateProjectRequestSchema, type CreateProjectResponse, ProjectService } from "./gen/supalove/v1/project_pb.js";
 import { type WatchMessage, type WatchOptions, watch } from "./watch.js";
 
@@ -43,6 +44,7 @@ export class Client {
   readonly clusters: ServiceClient<typeof ClusterService>;
   readonly operations: ServiceClient<typeof OperationService>;
   readonly organizations: ServiceClient<typeof OrganizationService>;
+  readonly platform: ServiceClient<typeof PlatformService>;
   readonly projects: ServiceClient<typeof ProjectService>;
 
   /** Signs in, and trades refresh tokens: without the interceptor, which would trade one first, or wait for itself. */
@@ -61,6 +63,7 @@ export class Client {
     this.clusters = createClient(ClusterService, transport);
     this.operations = createClient(OperationService, transport);
     this.organizations = createClient(OrganizationService, transport);
+    this.platform = createClient(PlatformService, transport);
     this.projects = createClient(ProjectService, transport);
   }
 

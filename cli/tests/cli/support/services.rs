@@ -6,7 +6,7 @@ use supalove_proto::v1::{
     self as pb, AuthorityState, NodeState, OperationState, auth_service_server::AuthService,
     authority_service_server::AuthorityService, cluster_service_server::ClusterService,
     operation_service_server::OperationService, organization_service_server::OrganizationService,
-    project_service_server::ProjectService, *,
+    platform_service_server::PlatformService, project_service_server::ProjectService, *,
 };
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
@@ -337,6 +337,39 @@ impl AuthorityService for Fake {
         self.enter(&request, "RetireAuthority", &format!("{authority_id} {force}")).await?;
         let authority = Some(authority(AuthorityState::Retired));
         Ok(Response::new(RetireAuthorityResponse { authority }))
+    }
+}
+
+#[tonic::async_trait]
+impl PlatformService for Fake {
+    async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Answer<ListJobsResponse> {
+        self.enter(&request, "ListJobs", "").await?;
+        let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+        let period = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let pruning = Job {
+            name: "core.prune".into(),
+            controller_id: "ctl_1".into(),
+            state: JobState::Failing.into(),
+            rhythm: JobRhythm::Every.into(),
+            period: period(60),
+            replicas: JobReplicas::One.into(),
+            overdue: true,
+            last_success_time: time(0),
+            last_failure_time: time(60),
+            last_error: "no such\u{1b}[2J table".into(),
+        };
+        let placing = Job {
+            name: "projects.place".into(),
+            controller_id: "ctl_2".into(),
+            state: JobState::NotYetRun.into(),
+            rhythm: JobRhythm::Woken.into(),
+            period: period(10),
+            replicas: JobReplicas::Each.into(),
+            ..Default::default()
+        };
+        let answering_replica =
+            Some(AnsweringReplica { controller_id: "ctl_2".into(), connection_panics: 2 });
+        Ok(Response::new(ListJobsResponse { jobs: vec![pruning, placing], answering_replica }))
     }
 }
 

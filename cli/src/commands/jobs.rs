@@ -1,0 +1,88 @@
+//! `platform jobs`: what the control plane's background jobs last did, for the operator.
+
+use clap::Subcommand;
+use supalove_proto::v1::{
+    Job, JobReplicas, JobRhythm, ListJobsRequest, ListJobsResponse,
+    platform_service_client::PlatformServiceClient,
+};
+
+use super::{Context, repeat};
+use crate::{error::Error, table};
+
+/// The commands about the control plane itself.
+#[derive(Debug, Subcommand)]
+pub enum Platform {
+    /// List the background jobs, and whether each does its work.
+    Jobs {
+        /// Show them again whenever they change, until Ctrl-C.
+        #[arg(long, short)]
+        watch: bool,
+    },
+}
+
+pub async fn run(context: &Context, command: Platform) -> Result<(), Error> {
+    let Platform::Jobs { watch } = command;
+    repeat(context, watch, async || list(context).await).await
+}
+
+async fn list(context: &Context) -> Result<String, Error> {
+    let answer = context
+        .client
+        .call(ListJobsRequest {}, |channel, request| async move {
+            PlatformServiceClient::new(channel).list_jobs(request).await
+        })
+        .await?;
+    let wide = context.output.is_wide();
+    context.output.render("ListJobsResponse", &answer, |answer| shown(answer, wide))
+}
+
+const COLUMNS: [&str; 5] = ["JOB", "STATE", "LAST SUCCESS", "LAST FAILURE", "LAST ERROR"];
+const MORE_COLUMNS: [&str; 4] = ["RUNS", "ON", "REPLICA", "OVERDUE"];
+
+fn shown(answer: &ListJobsResponse, wide: bool) -> String {
+    let jobs = answer.jobs.iter();
+    let text = if wide {
+        let header: [&str; 9] = table::joined(COLUMNS, MORE_COLUMNS);
+        table::rows(header, jobs.map(|job| table::joined(row(job), more(job))).collect(), "no jobs")
+    } else {
+        table::rows(COLUMNS, jobs.map(row).collect(), "no jobs")
+    };
+    match answer.answering_replica.as_ref().map_or(0, |replica| replica.connection_panics) {
+        0 => text,
+        1 => format!("{text}\na panic ended 1 connection {WHERE}"),
+        panics => format!("{text}\na panic ended {panics} connections {WHERE}"),
+    }
+}
+
+const WHERE: &str = "of the replica that answered; its log says \"connection task panicked\"";
+
+fn row(job: &Job) -> [String; 5] {
+    [
+        job.name.clone(),
+        table::short(job.state().as_str_name(), "JOB_STATE_").to_owned(),
+        table::time(job.last_success_time.as_ref()),
+        table::time(job.last_failure_time.as_ref()),
+        job.last_error.clone(),
+    ]
+}
+
+fn more(job: &Job) -> [String; 4] {
+    let replicas = match job.replicas() {
+        JobReplicas::Unspecified => "",
+        JobReplicas::Each => "each replica",
+        JobReplicas::One => "one replica",
+    };
+    let overdue = if job.overdue { "yes" } else { "" };
+    [runs(job), replicas.to_owned(), job.controller_id.clone(), overdue.to_owned()]
+}
+
+/// When a job runs, e.g. "every 60 s", "at a change, or every 10 s".
+fn runs(job: &Job) -> String {
+    let period = job.period.unwrap_or_default().seconds;
+    match job.rhythm() {
+        JobRhythm::Unspecified => String::new(),
+        JobRhythm::Every => format!("every {period} s"),
+        JobRhythm::Woken => format!("at a change, or every {period} s"),
+        JobRhythm::Always => "always".to_owned(),
+    }
+}

@@ -1,0 +1,73 @@
+//! `supalove.v1.PlatformService`: the control plane itself. For the operator: the call layer has let nobody else through.
+
+use supalove_core::{
+    Core, Room,
+    access::{Permission::OperatePlatform, Rule, Scope::OperatorOnly},
+    jobs::{self, JobStatus, Replicas, Rhythm, State},
+    wire::{proto_duration, timestamp},
+};
+use supalove_proto::v1::{
+    AnsweringReplica, Job, JobReplicas, JobRhythm, JobState, ListJobsRequest, ListJobsResponse,
+    platform_service_server::{PlatformService, PlatformServiceServer},
+};
+use tonic::{Request, Response, Status};
+
+/// Rows of the platform service.
+pub const RULES: &[Rule] =
+    &[Rule::read("/supalove.v1.PlatformService/ListJobs", OperatorOnly, OperatePlatform)];
+
+/// What the server mounts.
+pub fn room(core: &Core) -> Room {
+    Room::new("platform", RULES).service(PlatformServiceServer::new(PlatformApi { core: core.clone() }))
+}
+
+/// The service.
+#[derive(Clone)]
+struct PlatformApi {
+    core: Core,
+}
+
+#[tonic::async_trait]
+impl PlatformService for PlatformApi {
+    async fn list_jobs(
+        &self,
+        _request: Request<ListJobsRequest>,
+    ) -> Result<Response<ListJobsResponse>, Status> {
+        let jobs = jobs::list(&self.core).await?.into_iter().map(job).collect();
+        let answering_replica = Some(AnsweringReplica {
+            controller_id: self.core.controller.to_string(),
+            connection_panics: self.core.tasks.connection_panics(),
+        });
+        Ok(Response::new(ListJobsResponse { jobs, answering_replica }))
+    }
+}
+
+fn job(status: JobStatus) -> Job {
+    let state = match status.state {
+        State::Ok => JobState::Ok,
+        State::Failing => JobState::Failing,
+        State::NotYetRun => JobState::NotYetRun,
+        State::Gone => JobState::Gone,
+    };
+    let rhythm = status.schedule.as_ref().map(|schedule| match schedule.rhythm {
+        Rhythm::Every(_) => JobRhythm::Every,
+        Rhythm::Woken(..) => JobRhythm::Woken,
+        Rhythm::Always => JobRhythm::Always,
+    });
+    let replicas = status.schedule.as_ref().map(|schedule| match schedule.replicas {
+        Replicas::Each => JobReplicas::Each,
+        Replicas::One => JobReplicas::One,
+    });
+    Job {
+        name: status.name,
+        controller_id: status.controller.map(|id| id.to_string()).unwrap_or_default(),
+        state: state.into(),
+        rhythm: rhythm.unwrap_or_default().into(),
+        period: status.schedule.map(|schedule| proto_duration(schedule.period)),
+        replicas: replicas.unwrap_or_default().into(),
+        overdue: status.overdue,
+        last_success_time: status.last.success.map(timestamp),
+        last_failure_time: status.last.failure.map(timestamp),
+        last_error: status.last.error,
+    }
+}
