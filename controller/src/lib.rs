@@ -20,6 +20,7 @@ pub fn rules() -> Rules {
         supalove_organizations::RULES,
         supalove_fleet::RULES,
         supalove_projects::RULES,
+        supalove_core::watch::RULES,
         health::RULES,
         reflection::RULES,
     ])
