@@ -6,3 +6,4 @@ mod clients;
 mod placement;
 mod reflection;
 mod sessions;
+mod watch;
