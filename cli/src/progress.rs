@@ -80,7 +80,7 @@ async fn wait_once(client: &Client, operation_id: &str) -> Result<Operation, Err
 /// Shows what a watch says. Never ends: progress is an extra, so a watch that fails only ends the showing.
 async fn show(client: &Client, project_ref: &str, display: &Display) -> Infallible {
     let mut watch = Watch::new(client, project_ref, None);
-    while let Ok(answer) = watch.next().await {
+    while let Ok(Some(answer)) = watch.next().await {
         display.message(&answer);
     }
     std::future::pending().await

@@ -1,10 +1,11 @@
-//! A watch of one project that survives a broken stream: it opens the next one after the last event it has seen.
+//! Watches that survive a broken stream: they open the next one after the last event they have seen.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use supalove_proto::v1::{
-    WatchProjectRequest, WatchProjectResponse, project_service_client::ProjectServiceClient,
-    watch_project_response::Message,
+    ProjectState, WatchProjectRequest, WatchProjectResponse, WatchRequest, WatchResponse, WatchSubscription,
+    project_service_client::ProjectServiceClient, watch_project_response::Message,
+    watch_response::Message as ManyMessage, watch_service_client::WatchServiceClient, watch_subscription,
 };
 use tonic::{Code, Status, Streaming};
 
@@ -15,39 +16,42 @@ const SILENCE: Duration = Duration::from_secs(45);
 /// Pause before a broken stream is opened again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A watch.
+/// A watch of one project.
 pub struct Watch<'a> {
     client: &'a Client,
     request: WatchProjectRequest,
     stream: Option<Streaming<WatchProjectResponse>>,
+    removed: bool,
 }
 
 impl<'a> Watch<'a> {
     /// Watches a project: its state first, then the events after `after_seq` (`None` = only new ones).
     pub fn new(client: &'a Client, project_ref: &str, after_seq: Option<u64>) -> Self {
         let request = WatchProjectRequest { project_ref: project_ref.to_owned(), after_seq };
-        Self { client, request, stream: None }
+        Self { client, request, stream: None, removed: false }
     }
 
-    /// The next message; keep-alives are not shown.
-    pub async fn next(&mut self) -> Result<WatchProjectResponse, Error> {
+    /// The next message; `None` once the project is removed. Keep-alives are not shown.
+    pub async fn next(&mut self) -> Result<Option<WatchProjectResponse>, Error> {
         loop {
             let stream = match &mut self.stream {
                 Some(stream) => stream,
-                None => self.stream.insert(open(self.client, &self.request).await?),
+                None => self.stream.insert(open_one(self.client, &self.request).await?),
             };
-            match tokio::time::timeout(SILENCE, stream.message()).await {
-                Ok(Ok(Some(answer))) => match &answer.message {
+            match receive(stream).await? {
+                Received::Message(answer) => match &answer.message {
                     Some(Message::KeepAlive(_)) | None => {}
-                    Some(Message::Snapshot(_)) => return Ok(answer),
+                    Some(Message::Snapshot(project)) => {
+                        self.removed = project.state() == ProjectState::Removed;
+                        return Ok(Some(answer));
+                    }
                     Some(Message::Event(event)) => {
                         self.request.after_seq = Some(event.seq);
-                        return Ok(answer);
+                        return Ok(Some(answer));
                     }
                 },
-                Ok(Err(status)) if !is_interruption(&status) => return Err(status.into()),
-                // Ended, broken or silent: go on in a new stream.
-                _ => {
+                Received::End if self.removed => return Ok(None),
+                Received::End | Received::Broken => {
                     self.stream = None;
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -56,13 +60,108 @@ impl<'a> Watch<'a> {
     }
 }
 
-async fn open(
+/// A watch of several projects in one call.
+pub struct WatchMany<'a> {
+    client: &'a Client,
+    /// One per project, with the resume points of now.
+    subscriptions: Vec<WatchSubscription>,
+    /// Indices of those that have not ended.
+    going: BTreeSet<usize>,
+    /// With the index of each of its subscriptions.
+    stream: Option<(Streaming<WatchResponse>, Vec<usize>)>,
+}
+
+impl<'a> WatchMany<'a> {
+    /// Watches projects: their states first, then the events after `after_seq` (`None` = only new ones).
+    pub fn new(client: &'a Client, project_refs: &[String], after_seq: Option<u64>) -> Self {
+        let subscription = |project_ref: &String| WatchSubscription {
+            stream: Some(watch_subscription::Stream::ProjectRef(project_ref.clone())),
+            after_seq,
+        };
+        Self {
+            client,
+            subscriptions: project_refs.iter().map(subscription).collect(),
+            going: (0..project_refs.len()).collect(),
+            stream: None,
+        }
+    }
+
+    /// The next message, whose `subscription` is the index of its project; `None` once all projects are removed.
+    /// Keep-alives are not shown.
+    pub async fn next(&mut self) -> Result<Option<WatchResponse>, Error> {
+        loop {
+            let (stream, indices) = match &mut self.stream {
+                Some(stream) => stream,
+                None => {
+                    let indices: Vec<usize> = self.going.iter().copied().collect();
+                    let subscriptions = indices.iter().map(|index| self.subscriptions[*index].clone());
+                    let stream = open_many(self.client, subscriptions.collect()).await?;
+                    self.stream.insert((stream, indices))
+                }
+            };
+            match receive(stream).await? {
+                Received::Message(answer) if is_keep_alive(&answer) => {}
+                Received::Message(mut answer) => {
+                    let index = usize::try_from(answer.subscription).ok().and_then(|at| indices.get(at));
+                    let index = *index
+                        .ok_or_else(|| Error::Answer("a subscription that was not asked for".into()))?;
+                    answer.subscription = u32::try_from(index).unwrap_or(u32::MAX);
+                    self.subscriptions[index].after_seq = Some(answer.resume_seq);
+                    if matches!(answer.message, Some(ManyMessage::End(_))) {
+                        self.going.remove(&index);
+                    }
+                    return Ok(Some(answer));
+                }
+                Received::End if self.going.is_empty() => return Ok(None),
+                Received::End | Received::Broken => {
+                    self.stream = None;
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn is_keep_alive(answer: &WatchResponse) -> bool {
+    matches!(answer.message, Some(ManyMessage::KeepAlive(_)) | None)
+}
+
+/// What comes of a stream.
+enum Received<T> {
+    Message(T),
+    /// The server ended it.
+    End,
+    /// It broke off or is silent; another one may go on.
+    Broken,
+}
+
+async fn receive<T>(stream: &mut Streaming<T>) -> Result<Received<T>, Error> {
+    match tokio::time::timeout(SILENCE, stream.message()).await {
+        Ok(Ok(Some(answer))) => Ok(Received::Message(answer)),
+        Ok(Ok(None)) => Ok(Received::End),
+        Ok(Err(status)) if !is_interruption(&status) => Err(status.into()),
+        Ok(Err(_)) | Err(_) => Ok(Received::Broken),
+    }
+}
+
+async fn open_one(
     client: &Client,
     request: &WatchProjectRequest,
 ) -> Result<Streaming<WatchProjectResponse>, Error> {
     client
         .open(request.clone(), |channel, request| async move {
             ProjectServiceClient::new(channel).watch_project(request).await
+        })
+        .await
+}
+
+async fn open_many(
+    client: &Client,
+    subscriptions: Vec<WatchSubscription>,
+) -> Result<Streaming<WatchResponse>, Error> {
+    client
+        .open(WatchRequest { subscriptions }, |channel, request| async move {
+            WatchServiceClient::new(channel).watch(request).await
         })
         .await
 }

@@ -22,6 +22,7 @@ pub fn rules() -> Rules {
         supalove_fleet::RULES,
         supalove_projects::RULES,
         platform::RULES,
+        supalove_core::watch::RULES,
         health::RULES,
         reflection::RULES,
     ])

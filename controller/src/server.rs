@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use supalove_core::{Core, database, housekeeping, times::Times, vault::Vault};
+use supalove_core::{Core, database, housekeeping, times::Times, vault::Vault, watch};
 use supalove_fleet::Fleet;
 use supalove_stack::Releases;
 use supalove_tasks::JobPanicked;
@@ -45,6 +45,8 @@ impl Controller {
             platform::room(&core),
             health_room,
         ];
+        let watch = watch::room(&core, &mut rooms);
+        rooms.push(watch);
         rooms.push(reflection::room(&rooms)?);
 
         // Last: whoever can connect finds everything in its place, the set-up token too.

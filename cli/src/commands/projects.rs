@@ -38,7 +38,7 @@ pub enum Projects {
     /// List projects, newest first.
     #[command(visible_alias = "ls")]
     List(List),
-    /// Show a project and what happens to it, until Ctrl-C.
+    /// Show one project or several, and what happens to them, until Ctrl-C.
     Watch(Watch),
     /// Bring a stopped project up.
     Start(Change),
@@ -70,6 +70,31 @@ impl Which {
     /// Its ref.
     async fn resolve(&self, context: &Context) -> Result<String, Error> {
         resolve::project(context, self.project.as_deref()).await
+    }
+}
+
+/// Which projects.
+#[derive(Debug, Args)]
+pub struct WhichMany {
+    /// The projects, each as its name, ORGANIZATION/NAME, its ref or the beginning of it; the chosen one if none is given.
+    #[arg(value_name = "PROJECT")]
+    projects: Vec<String>,
+}
+
+impl WhichMany {
+    /// Their refs; of a project that was named twice once.
+    async fn resolve(&self, context: &Context) -> Result<Vec<String>, Error> {
+        if self.projects.is_empty() {
+            return Ok(vec![resolve::project(context, None).await?]);
+        }
+        let mut project_refs = Vec::new();
+        for given in &self.projects {
+            let project_ref = resolve::project(context, Some(given)).await?;
+            if !project_refs.contains(&project_ref) {
+                project_refs.push(project_ref);
+            }
+        }
+        Ok(project_refs)
     }
 }
 
@@ -169,11 +194,11 @@ pub struct List {
 #[derive(Debug, Args)]
 pub struct Watch {
     #[command(flatten)]
-    which: Which,
-    /// Also show the events after this one; 0 = all.
+    projects: WhichMany,
+    /// Also show the events after the one with this number; 0 = all.
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
-    /// End when the project is in this state, e.g. ACTIVE_HEALTHY.
+    /// End when every one of the projects is in this state, e.g. ACTIVE_HEALTHY.
     #[arg(long, value_parser = watch::parse_state, value_name = "STATE")]
     until: Option<supalove_proto::v1::ProjectState>,
     /// End after this time; with --until, that is an error.
@@ -191,7 +216,8 @@ pub async fn run(context: &Context, command: Projects) -> Result<(), Error> {
         Projects::Create(arguments) => change::create(context, arguments).await,
         Projects::Get { which, watch: false } => get(context, which.resolve(context).await?).await,
         Projects::Get { which, watch: true } => {
-            watch::run(context, &Watch { which, after: None, until: None, limit: None }).await
+            let projects = WhichMany { projects: which.project.into_iter().collect() };
+            watch::run(context, &Watch { projects, after: None, until: None, limit: None }).await
         }
         Projects::List(arguments) => list(context, &arguments).await,
         Projects::Watch(arguments) => watch::run(context, &arguments).await,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::support::{Ran, World};
 use supalove_proto::v1::{
-    Operation, OperationError, OperationState, Project, ProjectEvent, ProjectState, WatchProjectResponse,
-    watch_project_response::Message,
+    Operation, OperationError, OperationState, Project, ProjectEvent, ProjectState, WatchEnd, WatchEvent,
+    WatchProjectResponse, WatchResponse, WatchSnapshot, WatchSubscription, watch_event,
+    watch_project_response::Message, watch_response, watch_snapshot, watch_subscription::Stream,
 };
 use tokio::{process::Command, time::timeout};
 use tonic::Status;
@@ -158,6 +159,71 @@ async fn a_watch_that_cannot_reach_its_state_ends() {
     world.fake.state().watches.push_back(vec![snapshot(ProjectState::InitFailed)]);
     let ran = world.run(&watch).await;
     assert_eq!(ran.code, 1, "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_with_its_project() {
+    let world = World::signed_in().await;
+    world.fake.state().watches.extend([vec![snapshot(ProjectState::Removed)], vec![]]);
+    let ran = world.run(&["projects", "watch", PROJECT]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(world.fake.calls_of("WatchProject").len(), 1, "it is not opened again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_projects_are_watched_in_one_call_that_goes_on_with_those_that_are_left() {
+    const OTHER: &str = "bcdefghijklmnopqrstu";
+    let subscribed = |project_ref: &str, after_seq| WatchSubscription {
+        stream: Some(Stream::ProjectRef(project_ref.into())),
+        after_seq,
+    };
+    let world = World::signed_in().await;
+    world.fake.state().watches_of_many.extend([
+        vec![
+            shown(0, "shop", ProjectState::Removed),
+            shown(1, "blog", ProjectState::ComingUp),
+            happened(1, 7),
+            end_of(0),
+        ],
+        vec![shown(0, "blog", ProjectState::Removed), end_of(0)],
+    ]);
+    let ran = world.run(&["projects", "watch", PROJECT, OTHER, PROJECT, "--after", "3"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let first = vec![subscribed(PROJECT, Some(3)), subscribed(OTHER, Some(3))];
+    assert_eq!(world.fake.state().subscribed, [first, vec![subscribed(OTHER, Some(7))]]);
+    let names: Vec<&str> = ran.stdout.lines().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(names, ["shop", "blog", "blog", "shop", "blog", "blog"], "{}", ran.stdout);
+
+    world.fake.state().watches_of_many.push_back(vec![
+        shown(0, "shop", ProjectState::Inactive),
+        shown(1, "blog", ProjectState::Pausing),
+        shown(1, "blog", ProjectState::Inactive),
+    ]);
+    let ran = world.run(&["projects", "watch", PROJECT, OTHER, "--until", "inactive", "-o", "json"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let lines: Vec<serde_json::Value> =
+        ran.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "it ends when the last one is there");
+    assert_eq!(lines[1]["subscription"], 1);
+}
+
+fn of_many(subscription: u32, resume_seq: u64, message: watch_response::Message) -> WatchResponse {
+    WatchResponse { subscription, resume_seq, message: Some(message) }
+}
+
+fn shown(subscription: u32, name: &str, state: ProjectState) -> WatchResponse {
+    let project = Project { name: name.into(), state: state.into(), ..Default::default() };
+    let object = Some(watch_snapshot::Object::Project(project));
+    of_many(subscription, 3, watch_response::Message::Snapshot(WatchSnapshot { object }))
+}
+
+fn happened(subscription: u32, seq: u64) -> WatchResponse {
+    let event = Some(watch_event::Event::Project(ProjectEvent { seq, ..Default::default() }));
+    of_many(subscription, seq, watch_response::Message::Event(WatchEvent { event }))
+}
+
+fn end_of(subscription: u32) -> WatchResponse {
+    of_many(subscription, 9, watch_response::Message::End(WatchEnd::default()))
 }
 
 pub fn ended(state: OperationState) -> Operation {

@@ -136,7 +136,8 @@ impl Error {
         }
     }
 
-    fn reason(&self) -> ErrorReason {
+    /// The stable reason.
+    pub fn reason(&self) -> ErrorReason {
         match self {
             Self::Invalid(_) => ErrorReason::InvalidArgument,
             Self::Unauthenticated { reason, .. } | Self::FailedPrecondition { reason, .. } => *reason,

@@ -36,7 +36,7 @@ const BATCH: usize = 150;
 pub enum Hint {
     /// A project's row or events.
     Project(ProjectRef),
-    /// What is desired on a node.
+    /// What is desired on a node, or its row.
     Node(NodeId),
     /// An organization's row or events.
     Organization(OrganizationId),
@@ -195,6 +195,13 @@ impl Listener {
             std::future::pending::<()>().await;
         }
     }
+
+    /// Whether a hint was given since the last return; it counts as heard.
+    pub fn take(&mut self) -> bool {
+        let given = self.receiver.has_changed().unwrap_or_default();
+        self.receiver.mark_unchanged();
+        given
+    }
 }
 
 impl Drop for Listener {
@@ -224,6 +231,10 @@ mod tests {
         hints.wake(Hint::Project(one.clone()));
         assert!(listener.woken().now_or_never().is_some());
         assert!(listener.woken().now_or_never().is_none());
+        assert!(!listener.take());
+        hints.wake(Hint::Project(one));
+        assert!(listener.take());
+        assert!(listener.woken().now_or_never().is_none(), "it was taken");
     }
 
     #[test]

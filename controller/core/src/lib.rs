@@ -19,6 +19,7 @@ mod room;
 pub mod sql_enum;
 pub mod times;
 pub mod vault;
+pub mod watch;
 pub mod wire;
 
 pub use kernel::Core;

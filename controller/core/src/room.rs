@@ -7,11 +7,11 @@ use http::Request;
 use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
 use tower::Service;
 
-use crate::{access::Rule, jobs::Job};
+use crate::{access::Rule, jobs::Job, watch::StreamSource};
 
 type Mount = Box<dyn FnOnce(&mut RoutesBuilder) + Send>;
 
-/// What a room brings: its gRPC services, its HTTP routes, the rows of its methods, its jobs.
+/// What a room brings: its gRPC services, its HTTP routes, the rows of its methods, its jobs, the streams of its objects.
 pub struct Room {
     /// The room's name in logs.
     pub name: &'static str,
@@ -21,13 +21,15 @@ pub struct Room {
     pub http: Router,
     /// Its work in the background.
     pub jobs: Vec<Job>,
+    /// Streams of its objects, for the one watch.
+    pub streams: Vec<Box<dyn StreamSource>>,
     grpc: Vec<Mount>,
 }
 
 impl Room {
     /// A room without services or jobs.
     pub fn new(name: &'static str, rules: &'static [Rule]) -> Self {
-        Self { name, rules, http: Router::new(), jobs: Vec::new(), grpc: Vec::new() }
+        Self { name, rules, http: Router::new(), jobs: Vec::new(), streams: Vec::new(), grpc: Vec::new() }
     }
 
     /// Adds a gRPC service.
@@ -48,6 +50,13 @@ impl Room {
     #[must_use]
     pub fn job(mut self, job: Job) -> Self {
         self.jobs.push(job);
+        self
+    }
+
+    /// Adds the streams of a kind of object.
+    #[must_use]
+    pub fn stream(mut self, source: impl StreamSource) -> Self {
+        self.streams.push(Box::new(source));
         self
     }
 

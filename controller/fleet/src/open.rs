@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     certificates::{self, AuthorityApi, Nonces, Pki},
-    clusters::{self, ClusterApi, enrolment::EnrolmentApi},
+    clusters::{self, ClusterApi, NodeStreams, enrolment::EnrolmentApi},
     rules::RULES,
     sessions::{Fleet, NodePort},
 };
@@ -41,6 +41,7 @@ impl Fleet {
         Room::new("fleet", RULES)
             .service(ClusterServiceServer::new(ClusterApi::new(self.clone())))
             .service(AuthorityServiceServer::new(authorities))
+            .stream(NodeStreams::new(core))
             .job(job("fleet.follow_roots", Woken(Hint::Roots, core.times.poll), self, |fleet| async move {
                 fleet.pki().refresh().await
             }))

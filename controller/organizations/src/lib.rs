@@ -4,6 +4,7 @@ pub mod api;
 mod object;
 mod rules;
 pub mod store;
+mod watch;
 
 use chrono::{DateTime, Utc};
 
@@ -23,6 +24,7 @@ use supalove_proto::v1::organization_service_server::OrganizationServiceServer;
 pub fn room(core: &Core) -> Room {
     Room::new("organizations", RULES)
         .service(OrganizationServiceServer::new(OrganizationApi::new(core.clone())))
+        .stream(watch::OrganizationStreams::new(core))
 }
 
 /// An organization, with the caller's role in it.

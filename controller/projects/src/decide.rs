@@ -41,10 +41,14 @@ pub async fn decide_from(
         drop(connection);
         let verdict = judge(&found);
         let frees = verdict.free_compute || verdict.remove;
+        let removes = verdict.remove;
         if verdict::write(core, actor, &found, verdict, source).await? {
             core.hints.wake(Hint::Project(project.clone()));
             if frees {
                 core.hints.wake(Hint::Capacity);
+            }
+            if removes {
+                core.hints.wake(Hint::Organization(found.organization));
             }
             return Ok(());
         }

@@ -41,6 +41,7 @@ use crate::{
     api::{OperationApi, ProjectApi},
     jobs::Housekeeper,
     reconciler::Reconciler,
+    watch::ProjectStreams,
 };
 
 /// The room. Cheap to clone.
@@ -62,7 +63,8 @@ impl Projects {
     pub fn room(&self) -> Room {
         let mut room = Room::new("projects", RULES)
             .service(ProjectServiceServer::new(ProjectApi::new(&self.core, &self.acts)))
-            .service(OperationServiceServer::new(OperationApi::new(&self.core, &self.acts)));
+            .service(OperationServiceServer::new(OperationApi::new(&self.core, &self.acts)))
+            .stream(ProjectStreams::new(&self.core));
         room.jobs = Housekeeper::new(&self.core).jobs();
         room.jobs.push(self.placer.job());
         room

@@ -1,112 +1,103 @@
-//! WatchProject: the project as it is, then its events; resumable by number, with keep-alives.
+//! The streams of projects, for the one watch: the project as it is, and its events.
 
-use futures::Stream;
-use supalove_proto::v1::{KeepAlive, WatchProjectResponse, watch_project_response::Message};
-use tokio::{sync::mpsc, time::Instant};
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, FutureExt as _};
+use supalove_core::{
+    Core,
+    access::{Call, Permission::ReadProjects},
+    error::Result,
+    hints::Hint,
+    ids::ProjectRef,
+    watch::{Body, End, Event, Kind, Message, Now, Object, StreamSource, Watched},
+};
+use supalove_proto::v1::{ErrorReason, KeepAlive, WatchProjectResponse, watch_project_response};
 
 use crate::{
     ProjectKey,
     store::{events, projects},
     types::ProjectState,
 };
-use supalove_core::{
-    Core,
-    access::Call,
-    error::{Error, Result},
-    hints::Hint,
-    ids::ProjectRef,
-};
 
-/// Messages kept for a slow reader; then the watch waits for it.
-const BUFFER: usize = 64;
-const PAGE: i64 = 500;
-
-/// The controller stops; another replica, or the next run, goes on.
-fn stopping() -> Error {
-    Error::Unavailable {
-        message: "the controller is stopping; watch again from the last seq".to_owned(),
-        retry_after: std::time::Duration::from_secs(1),
-    }
-}
-
-/// Streams of projects. Cheap to clone.
+/// The streams of projects.
 #[derive(Clone)]
-pub struct Watch {
+pub struct ProjectStreams {
     core: Core,
 }
 
-impl Watch {
+impl ProjectStreams {
     /// On the control database.
     pub fn new(core: &Core) -> Self {
         Self { core: core.clone() }
     }
+}
 
-    /// The stream. It ends when the reader goes, when the project is removed, or with an error.
-    pub fn project(
-        &self,
-        call: Call,
-        project: ProjectRef,
-        after: Option<u64>,
-    ) -> impl Stream<Item = Result<WatchProjectResponse, Status>> + use<> {
-        let (sender, receiver) = mpsc::channel(BUFFER);
-        let watch = self.clone();
-        self.core.tasks.connection_until("watch", |stop| async move {
-            if let Err(error) = watch.feed(&call, &project, after, &sender, &stop).await {
-                let _ = sender.send(Err(error.into())).await;
-            }
-        });
-        ReceiverStream::new(receiver)
+impl StreamSource for ProjectStreams {
+    fn kind(&self) -> Kind {
+        Kind::Project
     }
 
-    async fn feed(
-        &self,
-        call: &Call,
-        project: &ProjectRef,
-        after: Option<u64>,
-        out: &mpsc::Sender<Result<WatchProjectResponse, Status>>,
-        stop: &CancellationToken,
-    ) -> Result<()> {
-        let mut changed = self.core.hints.listen(Hint::Project(project.clone()));
-        let mut now = projects::get(&self.core.db, project).await?;
-        let mut seq = after.map_or(now.event_seq, |seq| i64::try_from(seq).unwrap_or(i64::MAX));
-        let mut shown = None;
-        let mut last_sent = Instant::now();
-        let mut checked = Instant::now();
-        loop {
-            let mut messages = Vec::new();
-            if shown != Some(now.revision) {
-                shown = Some(now.revision);
-                messages.push(Message::Snapshot(now.clone().into()));
-            }
-            for event in events::after(&self.core.db, project, seq, PAGE).await? {
-                seq = event.seq;
-                messages.push(Message::Event(event.into()));
-            }
-            if messages.is_empty() && last_sent.elapsed() >= self.core.times.keep_alive {
-                messages.push(Message::KeepAlive(KeepAlive {}));
-            }
-            for message in messages {
-                last_sent = Instant::now();
-                if out.send(Ok(WatchProjectResponse { message: Some(message) })).await.is_err() {
-                    return Ok(());
-                }
-            }
-            if now.state == ProjectState::Removed && seq >= now.event_seq {
-                return Ok(());
-            }
-            if checked.elapsed() >= self.core.times.keep_alive {
-                checked = Instant::now();
-                self.core.access.still_allow::<ProjectKey>(call, project.as_str()).await?;
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Err(stopping()),
-                () = out.closed() => return Ok(()),
-                _ = tokio::time::timeout(self.core.times.hinted_poll, changed.woken()) => {}
-            }
-            now = projects::get(&self.core.db, project).await?;
+    fn open<'a>(&'a self, call: &'a Call, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Watched>>> {
+        async move {
+            let ProjectKey { project } = self.core.access.allow_item(call, name, ReadProjects).await?;
+            Ok(Arc::new(ProjectStream { core: self.core.clone(), project }) as Arc<dyn Watched>)
         }
+        .boxed()
     }
+}
+
+struct ProjectStream {
+    core: Core,
+    project: ProjectRef,
+}
+
+impl Watched for ProjectStream {
+    fn hint(&self) -> Hint {
+        Hint::Project(self.project.clone())
+    }
+
+    fn still_allow<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<()>> {
+        async move {
+            let access = &self.core.access;
+            access.allow_item::<ProjectKey>(call, self.project.as_str(), ReadProjects).await.map(|_| ())
+        }
+        .boxed()
+    }
+
+    fn now<'a>(&'a self, _call: &'a Call) -> BoxFuture<'a, Result<Now>> {
+        async move {
+            let project = projects::get(&self.core.db, &self.project).await?;
+            Ok(Now {
+                version: project.revision.to_be_bytes().to_vec(),
+                last_seq: project.event_seq.unsigned_abs(),
+                gone: (project.state == ProjectState::Removed).then_some(ErrorReason::ProjectRemoved),
+                object: Object::Project(project.into()),
+            })
+        }
+        .boxed()
+    }
+
+    fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<(u64, Event)>>> {
+        async move {
+            let after = i64::try_from(after).unwrap_or(i64::MAX);
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let found = events::after(&self.core.db, &self.project, after, limit).await?;
+            let numbered = |event: events::Event| (event.seq.unsigned_abs(), Event::Project(event.into()));
+            Ok(found.into_iter().map(numbered).collect())
+        }
+        .boxed()
+    }
+}
+
+/// A message of a watch of one project, as `WatchProject` has it; `None` at the end of the project.
+pub fn of_one_project(message: Message) -> Option<Result<WatchProjectResponse>> {
+    let message = match message.body {
+        Body::Snapshot(Object::Project(project)) => watch_project_response::Message::Snapshot(project),
+        Body::Event(Event::Project(event)) => watch_project_response::Message::Event(event),
+        Body::KeepAlive => watch_project_response::Message::KeepAlive(KeepAlive {}),
+        Body::End(End::Refused(error)) => return Some(Err(error)),
+        // Organizations and nodes are not followed here.
+        Body::End(End::Gone(_)) | Body::Snapshot(_) => return None,
+    };
+    Some(Ok(WatchProjectResponse { message: Some(message) }))
 }

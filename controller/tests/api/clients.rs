@@ -10,7 +10,8 @@ use prost_reflect::DescriptorPool;
 use sqlx::{Postgres, Transaction};
 use supalove_proto::v1::{
     CreateProjectRequest, GetMeRequest, GetMeResponse, ListProjectsRequest, SignInRequest,
-    WaitOperationRequest, watch_project_response::Message,
+    WaitOperationRequest, WatchEvent, WatchSubscription, watch_event::Event, watch_project_response::Message,
+    watch_response, watch_subscription::Stream,
 };
 use supalove_sdk::{Client, Tokens};
 use supalove_system_tests::{
@@ -54,15 +55,39 @@ fn lines_in_rust(address: String, lossy: String, refresh_token: String) -> Lines
         say(format!("lost {}", once.project.unwrap().r#ref));
         say(format!("busy {:?}", flooded(&address).await.as_secs_f64()));
         let mut watch = client.watch_project(&first, Some(0)).within(Duration::from_secs(100));
+        let others = tokio::spawn(watched_with_others(client.clone(), first.clone()));
         while let Some(message) = watch.next().await.unwrap() {
             if let Message::Event(event) = message {
                 say(format!("event {}", event.seq));
             }
         }
+        say(format!("with others {}", others.await.unwrap()));
         say("removed".into());
         say("ended with 0".into());
     });
     lines
+}
+
+/// The project's events out of a watch that follows its organization, too; then why they ended.
+async fn watched_with_others(client: Client, project_ref: String) -> String {
+    let mut seen = Vec::new();
+    let acme = WatchSubscription { stream: Some(Stream::Organization("acme".into())), after_seq: None };
+    let project = WatchSubscription { stream: Some(Stream::ProjectRef(project_ref)), after_seq: Some(0) };
+    let mut watch = client.watch(vec![acme, project]).within(Duration::from_secs(100));
+    while let Some(answer) = watch.next().await.unwrap() {
+        match answer.message.unwrap() {
+            watch_response::Message::Event(WatchEvent { event: Some(Event::Project(event)) }) => {
+                seen.push(event.seq.to_string());
+            }
+            watch_response::Message::End(end) => {
+                assert_eq!(answer.subscription, 1);
+                seen.push(end.reason().as_str_name().to_owned());
+                return seen.join(" ");
+            }
+            _ => {}
+        }
+    }
+    panic!("the organization is still there")
 }
 
 /// What RetryInfo says when more sign in than the server takes.
@@ -147,7 +172,8 @@ async fn an_sdk_goes_on_after_an_ended_token_a_lost_answer_a_flood_and_a_killed_
         let happened = later.events(&created[1]).await;
         let all: Vec<String> = happened.iter().map(|event| event.seq.to_string()).collect();
         assert_eq!(seen, all, "each event once, over the break");
-        assert_eq!(heard[heard.len() - 2..], ["removed", "ended with 0"]);
+        let with_others = format!("with others {} ERROR_REASON_PROJECT_REMOVED", all.join(" "));
+        assert_eq!(heard[heard.len() - 3..], [with_others.as_str(), "removed", "ended with 0"]);
     }
 }
 

@@ -7,3 +7,4 @@ mod placement;
 mod platform;
 mod reflection;
 mod sessions;
+mod watch;

@@ -14,7 +14,7 @@ use supalove_proto::v1::{
     auth_service_client::AuthServiceClient, authority_service_client::AuthorityServiceClient,
     cluster_service_client::ClusterServiceClient, operation_service_client::OperationServiceClient,
     organization_service_client::OrganizationServiceClient, platform_service_client::PlatformServiceClient,
-    project_service_client::ProjectServiceClient,
+    project_service_client::ProjectServiceClient, watch_service_client::WatchServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -77,6 +77,11 @@ impl Api {
     /// ProjectService.
     pub fn projects(&self) -> ProjectServiceClient<Service> {
         ProjectServiceClient::new(self.service())
+    }
+
+    /// WatchService.
+    pub fn watches(&self) -> WatchServiceClient<Service> {
+        WatchServiceClient::new(self.service())
     }
 
     /// OperationService.

@@ -115,6 +115,14 @@ impl Rows {
         sqlx::query(insert).bind(Uuid::now_v7()).bind(email).execute(&self.0).await.unwrap();
     }
 
+    /// Makes a user a member of an organization: there is no RPC for it yet.
+    pub async fn add_member(&self, slug: &str, email: &str, role: &str) {
+        let insert = "INSERT INTO members (organization_id, user_id, role)
+            SELECT o.id, u.id, $3 FROM organizations o, users u WHERE o.slug = $1 AND u.email = $2";
+        let insert = sqlx::query(insert).bind(slug).bind(email).bind(role).execute(&self.0).await.unwrap();
+        assert_eq!(insert.rows_affected(), 1, "there is no {email}, or no {slug}");
+    }
+
     /// Keeps every refresh from ending until the transaction does.
     pub async fn lock_user_sessions(&self) -> Transaction<'static, Postgres> {
         let mut lock = self.0.begin().await.unwrap();
@@ -141,6 +149,12 @@ impl Rows {
     pub async fn projects_used(&self, slug: &str) -> i32 {
         let query = "SELECT projects_used FROM organizations WHERE slug = $1";
         sqlx::query_scalar(query).bind(slug).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// Takes a member out of all organizations: there is no RPC for it yet.
+    pub async fn remove_member(&self, email: &str) {
+        let delete = "DELETE FROM members USING users WHERE users.id = user_id AND email = $1";
+        sqlx::query(delete).bind(email).execute(&self.0).await.unwrap();
     }
 
     /// Calls of an RPC on record, e.g. of "Renew".

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,8 +27,10 @@ from supalove.v1 import (
     platform_pb2_grpc,
     project_pb2,
     project_pb2_grpc,
+    watch_pb2,
+    watch_pb2_grpc,
 )
-from supalove.watch import watch
+from supalove.watch import watch, watch_many
 
 #: Seconds that a call may take if its caller names no other time.
 TIMEOUT = 30.0
@@ -69,6 +71,7 @@ class Client:
         self.organizations = Service(self, organization_pb2_grpc.OrganizationServiceStub(self._channel))
         self.platform = Service(self, platform_pb2_grpc.PlatformServiceStub(self._channel))
         self.projects = Service(self, project_pb2_grpc.ProjectServiceStub(self._channel))
+        self.watches = Service(self, watch_pb2_grpc.WatchServiceStub(self._channel))
 
     def __enter__(self) -> Client:
         return self
@@ -124,6 +127,12 @@ class Client:
     ) -> Iterator[project_pb2.WatchProjectResponse]:
         """The project as it is, then its events, each once, until it is removed. See :func:`supalove.watch.watch`."""
         return watch(self, project_ref, after_seq, timeout)
+
+    def watch(
+        self, subscriptions: Iterable[watch_pb2.WatchSubscription], timeout: float | None = None
+    ) -> Iterator[watch_pb2.WatchResponse]:
+        """Projects, organizations and nodes in one call. See :func:`supalove.watch.watch_many`."""
+        return watch_many(self, subscriptions, timeout)
 
     def call(self, rpc: Callable[..., Any], request: Any, timeout: float) -> Any:
         """One unary call; made again with a new token if the one it had was refused."""

@@ -9,6 +9,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from supalove import Client, SupaloveError, Tokens
+from supalove.v1 import errors_pb2, watch_pb2
 from supalove.v1 import project_pb2 as api
 
 address, organization = os.environ["SUPALOVE_API"], os.environ["SUPALOVE_ORGANIZATION"]
@@ -33,6 +34,20 @@ def flooded() -> float | None:
     return next(error.retry_after for error in errors if error and error.reason == "BUSY")
 
 
+def watched_with_others(project_ref: str) -> list[object]:
+    """The project's events out of a watch that follows its organization, too; then why they ended."""
+    seen: list[object] = []
+    acme = watch_pb2.WatchSubscription(organization=organization)
+    project = watch_pb2.WatchSubscription(project_ref=project_ref, after_seq=0)
+    for message in client.watch([acme, project], timeout=100):
+        if message.HasField("event"):
+            seen.append(message.event.project.seq)
+        if message.HasField("end"):
+            assert message.subscription == 1
+            return [*seen, errors_pb2.ErrorReason.Name(message.end.reason)]
+    raise AssertionError("the organization is still there")
+
+
 with Client(address, Tokens("ended", os.environ["SUPALOVE_REFRESH_TOKEN"])) as client:
     request = api.CreateProjectRequest(organization=organization, name="python-session", request_id=str(uuid.uuid4()))
     with ThreadPoolExecutor(2) as threads:
@@ -51,7 +66,10 @@ with Client(address, Tokens("ended", os.environ["SUPALOVE_REFRESH_TOKEN"])) as c
         lost = lossy.create_project(api.CreateProjectRequest(organization=organization, name="python-lost"))
     say("lost", lost.project.ref)
     say("busy", flooded())
-    for message in client.watch_project(refs[0], timeout=100):
-        if message.HasField("event"):
-            say("event", message.event.seq)
+    with ThreadPoolExecutor(1) as threads:
+        others = threads.submit(watched_with_others, refs[0])
+        for message in client.watch_project(refs[0], timeout=100):
+            if message.HasField("event"):
+                say("event", message.event.seq)
+        say("with others", *others.result())
     say("removed")

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use supalove_proto::v1::{
-    CreateProjectRequest, CreateProjectResponse, SignInRequest, SignOutRequest, User,
+    CreateProjectRequest, CreateProjectResponse, SignInRequest, SignOutRequest, User, WatchSubscription,
     auth_service_client::AuthServiceClient, authority_service_client::AuthorityServiceClient,
     cluster_service_client::ClusterServiceClient, operation_service_client::OperationServiceClient,
     organization_service_client::OrganizationServiceClient, platform_service_client::PlatformServiceClient,
-    project_service_client::ProjectServiceClient,
+    project_service_client::ProjectServiceClient, watch_service_client::WatchServiceClient,
 };
 use tonic::{
     Code, Status,
@@ -18,7 +18,7 @@ use tonic_types::StatusExt as _;
 use crate::{
     error::Error,
     session::{Session, Tokens},
-    watch::Watch,
+    watch::{Watch, WatchMany},
 };
 
 /// For the connection.
@@ -123,6 +123,11 @@ impl Client {
         ProjectServiceClient::new(self.session.clone())
     }
 
+    /// `supalove.v1.WatchService`.
+    pub fn watches(&self) -> WatchServiceClient<Session> {
+        WatchServiceClient::new(self.session.clone())
+    }
+
     /// Makes a project, once: without a `request_id` it gets one, and a lost answer is asked for again. With one of
     /// your own the same create can go on after a failure, or in another process.
     pub async fn create_project(
@@ -150,6 +155,12 @@ impl Client {
     /// connections and restarts, until the project is removed.
     pub fn watch_project(&self, project_ref: &str, after_seq: Option<u64>) -> Watch {
         Watch::new(self.clone(), project_ref, after_seq)
+    }
+
+    /// Projects, organizations and nodes in one call: each as it is, then its changes, and each event once, over broken
+    /// connections and restarts, until all subscriptions have ended.
+    pub fn watch(&self, subscriptions: Vec<WatchSubscription>) -> WatchMany {
+        WatchMany::new(self.clone(), subscriptions)
     }
 }
 

@@ -1,5 +1,5 @@
 //! Supalove's public API for Rust: a [`Client`] that keeps its session, an [`Error`] with the server's details, and a
-//! [`Watch`] that goes on after a broken connection. The messages are generated from the protos: [`v1`].
+//! [`Watch`] (or [`WatchMany`]) that goes on after a broken connection. The messages are generated from the protos: [`v1`].
 
 mod client;
 mod error;
@@ -12,4 +12,4 @@ pub use prost_types;
 pub use session::{Session, Tokens};
 pub use supalove_proto::v1;
 pub use tonic;
-pub use watch::Watch;
+pub use watch::{Watch, WatchMany};

@@ -17,7 +17,8 @@ import { OperationService } from "./gen/supalove/v1/operation_pb.js";
 import { OrganizationService } from "./gen/supalove/v1/organization_pb.js";
 import { PlatformService } from "./gen/supalove/v1/platform_pb.js";
 import { type CreateProjectRequestSchema, type CreateProjectResponse, ProjectService } from "./gen/supalove/v1/project_pb.js";
-import { type WatchMessage, type WatchOptions, watch } from "./watch.js";
+import { type WatchResponse, WatchService } from "./gen/supalove/v1/watch_pb.js";
+import { type Subscription, type WatchMessage, type WatchOptions, watch, watchMany } from "./watch.js";
 
 /** Milliseconds that a call may take if its caller names no other time. */
 const TIMEOUT = 30_000;
@@ -46,6 +47,7 @@ export class Client {
   readonly organizations: ServiceClient<typeof OrganizationService>;
   readonly platform: ServiceClient<typeof PlatformService>;
   readonly projects: ServiceClient<typeof ProjectService>;
+  readonly watches: ServiceClient<typeof WatchService>;
 
   /** Signs in, and trades refresh tokens: without the interceptor, which would trade one first, or wait for itself. */
   readonly #bare: ServiceClient<typeof AuthService>;
@@ -65,6 +67,7 @@ export class Client {
     this.organizations = createClient(OrganizationService, transport);
     this.platform = createClient(PlatformService, transport);
     this.projects = createClient(ProjectService, transport);
+    this.watches = createClient(WatchService, transport);
   }
 
   /** The tokens as they are now, to be kept for a later client. */
@@ -106,6 +109,14 @@ export class Client {
   /** The project, then each event once, over broken connections and restarts, until the project is removed. */
   watchProject(projectRef: string, options: WatchOptions = {}): AsyncGenerator<WatchMessage> {
     return watch(this, projectRef, options);
+  }
+
+  /**
+   * Projects, organizations and nodes in one call: each as it is, then its changes, and each event once, over broken
+   * connections and restarts, until all subscriptions have ended.
+   */
+  watch(subscriptions: Subscription[], { timeoutMs }: { timeoutMs?: number } = {}): AsyncGenerator<WatchResponse> {
+    return watchMany(this, subscriptions, timeoutMs);
   }
 
   /** Trades the refresh token, unless that is under way or done. False if the session has ended. */

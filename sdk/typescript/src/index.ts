@@ -2,5 +2,5 @@
 
 export { Client, type CreateProject, type Tokens } from "./client.js";
 export { explain, type FieldViolation, type Problem } from "./errors.js";
-export type { WatchMessage, WatchOptions } from "./watch.js";
+export type { Subscription, WatchMessage, WatchOptions } from "./watch.js";
 export { Code, ConnectError } from "@connectrpc/connect";

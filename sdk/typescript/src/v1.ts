@@ -8,3 +8,4 @@ export * from "./gen/supalove/v1/operation_pb.js";
 export * from "./gen/supalove/v1/organization_pb.js";
 export * from "./gen/supalove/v1/platform_pb.js";
 export * from "./gen/supalove/v1/project_pb.js";
+export * from "./gen/supalove/v1/watch_pb.js";

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 
 import { Client, explain } from "supalove-sdk";
+import { ErrorReason } from "supalove-sdk/v1";
 
 const { SUPALOVE_API: address, SUPALOVE_LOSSY_API: lossy, SUPALOVE_EMAIL: email } = process.env;
 const { SUPALOVE_REFRESH_TOKEN: refreshToken, SUPALOVE_ORGANIZATION: organization } = process.env;
@@ -15,6 +16,20 @@ async function flooded() {
   const signIn = () => stranger.signIn("nobody@example.com", "a wrong password").catch(explain);
   const problems = await Promise.all(Array.from({ length: 100 }, signIn));
   return problems.find(({ reason }) => reason === "BUSY").retryAfterMs / 1000;
+}
+
+/** The project's events out of a watch that follows its organization, too; then why they ended. */
+async function watchedWithOthers(projectRef) {
+  const seen = [];
+  const acme = { stream: { case: "organization", value: organization } };
+  const project = { stream: { case: "projectRef", value: projectRef }, afterSeq: 0n };
+  for await (const { subscription, message } of client.watch([acme, project], { timeoutMs: 100_000 })) {
+    if (message.case === "event") seen.push(message.value.event.value.seq);
+    if (message.case !== "end") continue;
+    assert.equal(subscription, 1);
+    return [...seen, `ERROR_REASON_${ErrorReason[message.value.reason]}`].join(" ");
+  }
+  throw new Error("the organization is still there");
 }
 
 const client = new Client(address, { accessToken: "ended", refreshToken });
@@ -30,7 +45,9 @@ assert.deepEqual(client.tokens, before, "a wrong password leaves the session as 
 const once = await new Client(lossy, before).createProject({ organization, name: "typescript-lost" });
 console.log("lost", once.project.ref);
 console.log("busy", await flooded());
+const others = watchedWithOthers(projectRef);
 for await (const { case: kind, value } of client.watchProject(projectRef, { timeoutMs: 100_000 })) {
   if (kind === "event") console.log("event", String(value.seq));
 }
+console.log("with others", await others);
 console.log("removed");

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use supalove_proto::v1::{Operation, OperationState, Project, SessionTokens, User, WatchProjectResponse};
+use supalove_proto::v1::{
+    Operation, OperationState, Project, SessionTokens, User, WatchProjectResponse, WatchResponse,
+    WatchSubscription,
+};
 use tonic::{Request, Status};
 
 pub const PASSWORD: &str = "correct horse battery";
@@ -37,6 +40,10 @@ pub struct State {
     pub watches: VecDeque<Vec<WatchProjectResponse>>,
     /// `after_seq` of the watches that were opened.
     pub watched_after: Vec<Option<u64>>,
+    /// Streams of Watch, in turn; each ends when its messages have been sent.
+    pub watches_of_many: VecDeque<Vec<WatchResponse>>,
+    /// Subscriptions of the watches that were opened.
+    pub subscribed: Vec<Vec<WatchSubscription>>,
     /// What ListProjects answers.
     pub projects: Vec<Project>,
     /// What GetProject answers; without one a healthy project.

@@ -16,7 +16,7 @@ use supalove_proto::v1::{
     auth_service_server::AuthServiceServer, authority_service_server::AuthorityServiceServer,
     cluster_service_server::ClusterServiceServer, operation_service_server::OperationServiceServer,
     organization_service_server::OrganizationServiceServer, platform_service_server::PlatformServiceServer,
-    project_service_server::ProjectServiceServer,
+    project_service_server::ProjectServiceServer, watch_service_server::WatchServiceServer,
 };
 
 /// The fake API and a home directory for the CLI.
@@ -43,6 +43,7 @@ impl World {
             .add_service(AuthServiceServer::from_arc(fake.clone()))
             .add_service(OrganizationServiceServer::from_arc(fake.clone()))
             .add_service(ProjectServiceServer::from_arc(fake.clone()))
+            .add_service(WatchServiceServer::from_arc(fake.clone()))
             .add_service(OperationServiceServer::from_arc(fake.clone()))
             .add_service(ClusterServiceServer::from_arc(fake.clone()))
             .add_service(AuthorityServiceServer::from_arc(fake.clone()))

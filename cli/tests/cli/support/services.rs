@@ -6,7 +6,8 @@ use supalove_proto::v1::{
     self as pb, AuthorityState, NodeState, OperationState, auth_service_server::AuthService,
     authority_service_server::AuthorityService, cluster_service_server::ClusterService,
     operation_service_server::OperationService, organization_service_server::OrganizationService,
-    platform_service_server::PlatformService, project_service_server::ProjectService, *,
+    platform_service_server::PlatformService, project_service_server::ProjectService,
+    watch_service_server::WatchService, *,
 };
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
@@ -202,6 +203,19 @@ impl ProjectService for Fake {
         restart_project(RestartProjectRequest) -> RestartProjectResponse;
         undelete_project(UndeleteProjectRequest) -> UndeleteProjectResponse;
         list_project_events(ListProjectEventsRequest) -> ListProjectEventsResponse;
+    }
+}
+
+#[tonic::async_trait]
+impl WatchService for Fake {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Answer<Self::WatchStream> {
+        self.enter(&request, "Watch", "").await?;
+        let mut state = self.state();
+        state.subscribed.push(request.into_inner().subscriptions);
+        let messages = state.watches_of_many.pop_front().unwrap_or_default();
+        Ok(Response::new(Box::pin(tokio_stream::iter(messages).map(Ok))))
     }
 }
 

@@ -45,6 +45,11 @@ impl Access {
 
     /// The object that a request names, if the caller has the permission of the call's row on it.
     pub async fn allow<T: Object>(&self, call: &Call, name: &str) -> Result<T> {
+        self.allow_item(call, name, call.rule.permission).await
+    }
+
+    /// The same for a call that names objects of several kinds, each of which takes its own permission.
+    pub async fn allow_item<T: Object>(&self, call: &Call, name: &str, needs: Permission) -> Result<T> {
         expect_scope(call.rule, T::KIND)?;
         let principal = call.principal()?;
         // PostgreSQL takes no NUL in a text.
@@ -53,14 +58,8 @@ impl Access {
         }
         let found = T::find(&self.db, name, principal.user).await?;
         let found = found.ok_or_else(|| not_found(T::KIND, name))?;
-        decide(call, found.role, || not_found(T::KIND, name))?;
+        decide(call, needs, found.role, || not_found(T::KIND, name))?;
         Ok(found.object)
-    }
-
-    /// For a call that lasts: an error if the caller's session has ended or the permission was lost since it began.
-    pub async fn still_allow<T: Object>(&self, call: &Call, name: &str) -> Result<()> {
-        call.confirm().await?;
-        self.allow::<T>(call, name).await.map(|_| ())
     }
 }
 
@@ -77,8 +76,7 @@ fn expect_scope(rule: &Rule, kind: &'static str) -> Result<()> {
     Err(Error::internal(format!("{} asked for a {kind}, its row says {:?}", rule.method, rule.scope)))
 }
 
-fn decide(call: &Call, role: Option<Role>, stranger: impl Fn() -> Error) -> Result<()> {
-    let needs = call.rule.permission;
+fn decide(call: &Call, needs: Permission, role: Option<Role>, stranger: impl Fn() -> Error) -> Result<()> {
     let operator = call.principal()?.operator;
     let by_role = role.is_some_and(|role| needs.roles().contains(&role));
     if by_role || (operator && needs.operator()) {

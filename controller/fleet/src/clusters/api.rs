@@ -85,7 +85,7 @@ impl ClusterService for ClusterApi {
         let (call, id) = (Call::from_request(&request)?, parse_node(&request.get_ref().node_id)?);
         let mut mutation = self.core.mutation(&call);
         let node = store::revoke(&mut mutation, id, &self.core.times).await?;
-        mutation.commit(&id.to_string(), [Hint::Sessions]).await?;
+        mutation.commit(&id.to_string(), [Hint::Sessions, Hint::Node(id)]).await?;
         Ok(Response::new(RevokeNodeResponse { node: Some(node.into()) }))
     }
 

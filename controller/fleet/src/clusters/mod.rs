@@ -6,11 +6,13 @@ pub mod enrolment;
 mod fuzz;
 mod nodes;
 pub mod store;
+mod watch;
 
 use chrono::{DateTime, Utc};
 
 pub use api::ClusterApi;
 pub use nodes::{HelloValues, Node, NodeAmounts, NodeState, blocked_ranges, hello_values, named_roots};
+pub use watch::NodeStreams;
 
 use supalove_core::{ids::ClusterId, sql_enum, times::Times};
 

@@ -248,7 +248,7 @@ impl Fleet {
             handler.greet(&mut write, node, hello).await?;
         }
         // A session on another replica has to end, and what waits for room may find it here.
-        write.commit([Hint::Sessions, Hint::Capacity]).await
+        write.commit([Hint::Sessions, Hint::Capacity, Hint::Node(node)]).await
     }
 
     fn handlers(&self) -> &[Arc<dyn SessionHandler>] {

@@ -104,6 +104,7 @@ impl Acts {
         };
         failpoint!("controller.create.committed", project.as_str());
         self.core.hints.wake(Hint::Project(project.clone()));
+        self.core.hints.wake(Hint::Organization(grant.id));
         self.core.hints.wake(written.place.as_ref().map_or(Hint::Capacity, |place| Hint::Node(place.node)));
         Ok(created(&new, &grant.slug, written))
     }

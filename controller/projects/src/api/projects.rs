@@ -3,7 +3,7 @@
 use std::{pin::Pin, time::Duration};
 
 use chrono::DateTime;
-use futures::Stream;
+use futures::{Stream, StreamExt as _, future::ready};
 use prost::Message;
 use supalove_proto::v1::{
     self as pb, CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest, DeleteProjectResponse,
@@ -23,13 +23,14 @@ use crate::{
     ProjectKey,
     acts::{Act, Acts},
     store::{events, operations, projects, secrets},
-    watch::Watch,
+    watch::{ProjectStreams, of_one_project},
 };
 use supalove_core::{
     Core,
     access::Call,
     error::{Error, Result},
     ids::ProjectRef,
+    watch::{Engine, Followed, StreamSource as _},
     wire::{duration, page, page_size, parse_page_token},
 };
 
@@ -42,13 +43,19 @@ const MAX_UNDO_WINDOW: Duration = Duration::from_hours(90 * 24);
 pub struct ProjectApi {
     core: Core,
     acts: Acts,
-    watch: Watch,
+    engine: Engine,
+    streams: ProjectStreams,
 }
 
 impl ProjectApi {
     /// On the control database.
     pub fn new(core: &Core, acts: &Acts) -> Self {
-        Self { core: core.clone(), acts: acts.clone(), watch: Watch::new(core) }
+        Self {
+            core: core.clone(),
+            acts: acts.clone(),
+            engine: Engine::new(core),
+            streams: ProjectStreams::new(core),
+        }
     }
 
     /// One act on one project, answered with its operation.
@@ -178,8 +185,10 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<Self::WatchProjectStream>, Status> {
         let call = Call::from_request(&request)?;
         let body = request.into_inner();
-        let grant = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
-        Ok(Response::new(Box::pin(self.watch.project(call, grant.project, body.after_seq))))
+        let stream = self.streams.open(&call, &body.project_ref).await?;
+        let messages = self.engine.follow(call, vec![Followed { stream, after: body.after_seq }]);
+        let messages = messages.filter_map(|message| ready(message.map(of_one_project).transpose()));
+        Ok(Response::new(Box::pin(messages.map(|message| Ok(message??)))))
     }
 
     async fn list_project_events(

@@ -1,0 +1,274 @@
+//! Follows the streams of one call.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::select_all;
+use supalove_tasks::Tasks;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+
+use super::{Body, End, Message, Watched};
+use crate::{
+    Core,
+    access::Call,
+    error::{Error, Result},
+    hints::{Hints, Listener},
+    times::Times,
+};
+
+/// Messages kept for a slow reader; then the watch waits for it, and reads nothing.
+pub(super) const BUFFER: usize = 64;
+/// Events read at once. A stream that has more lets the others have their turn in between.
+pub(super) const PAGE: usize = 100;
+
+/// Starts watches. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    /// Wakes the watches.
+    pub hints: Hints,
+    /// How often they look by themselves.
+    pub times: Arc<Times>,
+    /// Owns them.
+    pub tasks: Tasks,
+}
+
+/// A stream to follow, and from where.
+pub struct Followed {
+    /// The stream.
+    pub stream: Arc<dyn Watched>,
+    /// The last event that the caller has seen; `None` = only new ones.
+    pub after: Option<u64>,
+}
+
+impl Engine {
+    /// On the parts of the control plane.
+    pub fn new(core: &Core) -> Self {
+        Self { hints: core.hints.clone(), times: core.times.clone(), tasks: core.tasks.clone() }
+    }
+
+    /// The messages of these streams. They end when the reader goes, when all streams have ended, or with an error.
+    pub fn follow(&self, call: Call, streams: Vec<Followed>) -> ReceiverStream<Result<Message>> {
+        let (sender, receiver) = mpsc::channel(BUFFER);
+        let times = self.times.clone();
+        let positions = streams.into_iter().enumerate().map(|(number, followed)| Position {
+            number,
+            listener: self.hints.listen(followed.stream.hint()),
+            stream: followed.stream,
+            seq: followed.after,
+            shown: None,
+            due: true,
+            ended: false,
+        });
+        let streams = positions.collect();
+        self.tasks.connection_until("watch", |stop| async move {
+            let now = Instant::now();
+            let out = Outlet { sender, stop, last_sent: now };
+            let next_check = now + times.keep_alive;
+            Watch { call, streams, out, times, next_check }.run().await;
+        });
+        ReceiverStream::new(receiver)
+    }
+}
+
+/// Where a watch stands in a stream.
+struct Position {
+    number: usize,
+    stream: Arc<dyn Watched>,
+    listener: Listener,
+    /// The last event that was sent, or from which on events are; `None` until the stream was read.
+    seq: Option<u64>,
+    /// Version of the object that the caller has seen.
+    shown: Option<Vec<u8>>,
+    /// It has to be read.
+    due: bool,
+    ended: bool,
+}
+
+impl Position {
+    fn message(&self, body: Body) -> Message {
+        Message { stream: self.number, resume_seq: self.seq.unwrap_or_default(), body }
+    }
+
+    /// What is new.
+    async fn read(&mut self, call: &Call) -> Result<Vec<Message>> {
+        // A hint that comes from here on means another reading.
+        self.listener.take();
+        let now = self.stream.now(call).await?;
+        let seq = *self.seq.get_or_insert(now.last_seq);
+        let mut messages = Vec::new();
+        if self.shown.as_ref() != Some(&now.version) {
+            self.shown = Some(now.version);
+            messages.push(self.message(Body::Snapshot(now.object)));
+        }
+        let events = if now.last_seq > seq { self.stream.events(seq, PAGE).await? } else { Vec::new() };
+        self.due = events.len() >= PAGE;
+        for (number, event) in events {
+            self.seq = Some(number);
+            messages.push(self.message(Body::Event(event)));
+        }
+        if let Some(reason) = now.gone.filter(|_| !self.due) {
+            self.ended = true;
+            messages.push(self.message(Body::End(End::Gone(reason))));
+        }
+        Ok(messages)
+    }
+
+    /// What an error of this stream means: its end, or that of the whole watch.
+    fn refused(&mut self, error: Error) -> Result<Message> {
+        match error {
+            Error::NotFound { .. } | Error::PermissionDenied { .. } => {
+                self.ended = true;
+                Ok(self.message(Body::End(End::Refused(error))))
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+/// Why a watch is over before its streams are.
+enum Over {
+    /// Nobody reads it.
+    ReaderGone,
+    /// The reader is told.
+    Failed(Error),
+}
+
+impl From<Error> for Over {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// One watch.
+struct Watch {
+    call: Call,
+    streams: Vec<Position>,
+    out: Outlet,
+    times: Arc<Times>,
+    /// When it is looked at again what the caller may read.
+    next_check: Instant,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        if let Err(Over::Failed(error)) = self.feed().await {
+            self.out.fail(error, self.times.goodbye).await;
+        }
+    }
+
+    async fn feed(&mut self) -> Result<(), Over> {
+        let mut next_poll = Instant::now() + self.times.hinted_poll;
+        while !self.streams.is_empty() {
+            for number in 0..self.streams.len() {
+                self.check_if_due().await?;
+                self.read_if_due(number).await?;
+            }
+            self.streams.retain(|stream| !stream.ended);
+            let next_keep_alive = self.out.last_sent + self.times.keep_alive;
+            if Instant::now() >= next_keep_alive {
+                self.out.send(Message { stream: 0, resume_seq: 0, body: Body::KeepAlive }).await?;
+                continue;
+            }
+            if self.streams.is_empty() || self.streams.iter().any(|stream| stream.due) {
+                continue;
+            }
+            let next = next_poll.min(next_keep_alive).min(self.next_check);
+            tokio::select! {
+                () = self.out.stop.cancelled() => return Err(stopping().into()),
+                () = self.out.sender.closed() => return Err(Over::ReaderGone),
+                () = hinted(&mut self.streams) => {}
+                () = tokio::time::sleep_until(next) => {}
+            }
+            if Instant::now() >= next_poll {
+                next_poll = Instant::now() + self.times.hinted_poll;
+                self.streams.iter_mut().for_each(|stream| stream.due = true);
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_if_due(&mut self, number: usize) -> Result<(), Over> {
+        let Some(stream) = self.streams.get_mut(number).filter(|stream| stream.due && !stream.ended) else {
+            return Ok(());
+        };
+        let messages = match stream.read(&self.call).await {
+            Ok(messages) => messages,
+            Err(error) => vec![stream.refused(error)?],
+        };
+        for message in messages {
+            self.out.send(message).await?;
+        }
+        Ok(())
+    }
+
+    /// Also before each reading: a reader may have kept the watch waiting for long.
+    async fn check_if_due(&mut self) -> Result<(), Over> {
+        if Instant::now() < self.next_check {
+            return Ok(());
+        }
+        self.next_check = Instant::now() + self.times.keep_alive;
+        self.call.confirm().await?;
+        for stream in self.streams.iter_mut().filter(|stream| !stream.ended) {
+            if let Err(error) = stream.stream.still_allow(&self.call).await {
+                let end = stream.refused(error)?;
+                self.out.send(end).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns when the hint of a stream came; those streams are due.
+async fn hinted(streams: &mut [Position]) {
+    let hints = streams.iter_mut().map(|stream| {
+        Box::pin(async {
+            stream.listener.woken().await;
+            stream.due = true;
+        })
+    });
+    select_all(hints).await;
+    for stream in streams {
+        stream.due |= stream.listener.take();
+    }
+}
+
+/// The way to the reader.
+struct Outlet {
+    sender: mpsc::Sender<Result<Message>>,
+    stop: CancellationToken,
+    last_sent: Instant,
+}
+
+impl Outlet {
+    /// Waits for a slow reader, holding nothing that others wait for.
+    async fn send(&mut self, message: Message) -> Result<(), Over> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(stopping().into()),
+            sent = self.sender.send(Ok(message)) => sent.map_err(|_| Over::ReaderGone)?,
+        }
+        self.last_sent = Instant::now();
+        Ok(())
+    }
+
+    /// The last message. A reader that takes nothing does not keep the controller from stopping.
+    async fn fail(self, error: Error, patience: Duration) {
+        let given_up = async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(patience).await;
+        };
+        tokio::select! {
+            _ = self.sender.send(Err(error)) => {}
+            () = given_up => {}
+        }
+    }
+}
+
+/// The controller stops; another replica, or the next run, goes on.
+fn stopping() -> Error {
+    Error::Unavailable {
+        message: "the controller is stopping; watch again from the last seq".to_owned(),
+        retry_after: Duration::from_secs(1),
+    }
+}
