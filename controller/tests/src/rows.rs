@@ -1,7 +1,7 @@
 //! What the tests look up or change in the control database, behind the API. All SQL on the product's tables is here: a
 //! change of the schema is followed in one place.
 
-use sqlx::{AssertSqlSafe, Executor as _, PgPool, Postgres, Row as _, Transaction};
+use sqlx::{AssertSqlSafe, Executor as _, PgPool, Postgres, Row as _, Transaction, postgres::PgRow};
 use uuid::Uuid;
 
 /// The rows of one control database.
@@ -65,6 +65,8 @@ const OF_ALL: &[(&str, &str)] = &[
 pub struct Audited {
     /// Who called, "usr_…" and the like.
     pub actor: String,
+    /// On what; empty if the call was refused.
+    pub target: String,
     /// "OK", or why it was refused.
     pub outcome: String,
 }
@@ -113,6 +115,14 @@ impl Rows {
         sqlx::query(insert).bind(Uuid::now_v7()).bind(email).execute(&self.0).await.unwrap();
     }
 
+    /// Makes a user a member of an organization: there is no RPC for it yet.
+    pub async fn add_member(&self, slug: &str, email: &str, role: &str) {
+        let insert = "INSERT INTO members (organization_id, user_id, role)
+            SELECT o.id, u.id, $3 FROM organizations o, users u WHERE o.slug = $1 AND u.email = $2";
+        let insert = sqlx::query(insert).bind(slug).bind(email).bind(role).execute(&self.0).await.unwrap();
+        assert_eq!(insert.rows_affected(), 1, "there is no {email}, or no {slug}");
+    }
+
     /// Keeps every refresh from ending until the transaction does.
     pub async fn lock_user_sessions(&self) -> Transaction<'static, Postgres> {
         let mut lock = self.0.begin().await.unwrap();
@@ -143,9 +153,15 @@ impl Rows {
 
     /// Calls of an RPC on record, e.g. of "Renew".
     pub async fn audited(&self, rpc: &str) -> Vec<Audited> {
-        let query = "SELECT actor, outcome FROM audit_log WHERE method LIKE '%/' || $1";
+        let query =
+            "SELECT actor, target, outcome FROM audit_log WHERE method LIKE '%/' || $1 ORDER BY at, id";
         let rows = sqlx::query(query).bind(rpc).fetch_all(&self.0).await.unwrap();
-        rows.iter().map(|row| Audited { actor: row.get("actor"), outcome: row.get("outcome") }).collect()
+        let audited = |row: &PgRow| Audited {
+            actor: row.get("actor"),
+            target: row.get("target"),
+            outcome: row.get("outcome"),
+        };
+        rows.iter().map(audited).collect()
     }
 
     /// How many calls of an RPC are on record as done.
@@ -256,6 +272,11 @@ impl Rows {
         sqlx::query_as(query).fetch_all(&self.0).await.unwrap()
     }
 
+    /// As if the roots were made an hour earlier: every replica has taken them up since.
+    pub async fn age_roots(&self) {
+        self.change("UPDATE authorities SET created_at = created_at - interval '1 hour'").await;
+    }
+
     /// As before there could be several roots: the only one is among the platform's secrets.
     pub async fn keep_root_as_secret(&self, sealed: Vec<u8>) {
         self.change("DELETE FROM authorities").await;
@@ -277,6 +298,12 @@ impl Rows {
     /// Ends the time of all operations; returns how many had some left.
     pub async fn end_times(&self) -> u64 {
         self.change("UPDATE operations SET deadline = now() WHERE ended_at IS NULL").await
+    }
+
+    /// As if a project had come into a state.
+    pub async fn set_state(&self, project_ref: &str, state: &str) {
+        let update = "UPDATE projects SET state = $2 WHERE ref = $1";
+        sqlx::query(update).bind(project_ref).bind(state).execute(&self.0).await.unwrap();
     }
 
     /// How many placements and projects there are.
