@@ -6,6 +6,7 @@ mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use prost_reflect::MethodDescriptor;
 use supalove_core::access::{Rule, Scope};
 use supalove_system_tests::Controller;
 use tonic::{Code, Request};
@@ -110,6 +111,24 @@ fn only_in<'a>(one: &'a BTreeSet<String>, other: &'a BTreeSet<String>) -> Vec<&'
     one.difference(other).collect()
 }
 
+/// Calls a method as a principal; what is wrong, if anything.
+async fn cell(
+    world: &World,
+    method: &MethodDescriptor,
+    rule: &Rule,
+    principal: &str,
+    expected: Code,
+) -> Option<String> {
+    let name = name(method);
+    if passed(expected) != allowed(rule, principal) {
+        return Some(format!("{name} as {principal}: the table says {expected:?}, but the rule is {rule:?}"));
+    }
+    let fields = world.fields(&name, expected == Code::Ok).await;
+    let answered = call(&world.caller_of(&name, principal).await, method, &fields).await;
+    (answered != expected)
+        .then(|| format!("{name} as {principal}: {answered:?}, but the table says {expected:?}"))
+}
+
 #[tokio::test]
 async fn authorization_covers_every_rpc_for_every_principal() {
     let (table, rules, methods) = (table(), supalove_controller::rules(), methods());
@@ -139,16 +158,9 @@ async fn authorization_covers_every_rpc_for_every_principal() {
     for method in &methods {
         let name = name(method);
         let rule = rules.find(&format!("/supalove.v1.{name}")).unwrap();
-        for (principal, expected) in PRINCIPALS.into_iter().zip(table[name.as_str()]) {
-            if passed(expected) != allowed(rule, principal) {
-                wrong.push(format!("{name} as {principal}: the table says {expected:?}, the rule {rule:?}"));
-            }
-            let fields = world.fields(&name, expected == Code::Ok).await;
-            let answered = call(&world.caller_of(&name, principal).await, method, &fields).await;
-            if answered != expected {
-                wrong.push(format!("{name} as {principal}: {answered:?}, the table says {expected:?}"));
-            }
-        }
+        let cells = PRINCIPALS.into_iter().zip(table[name.as_str()]);
+        let walked = cells.map(|(principal, expected)| cell(&world, method, rule, principal, expected));
+        wrong.extend(futures::future::join_all(walked).await.into_iter().flatten());
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
