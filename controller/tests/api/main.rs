@@ -7,3 +7,4 @@ mod clients;
 mod placement;
 mod reflection;
 mod sessions;
+mod tables;
