@@ -1,5 +1,6 @@
 //! The API as callers meet it. Needs PostgreSQL and no engine: what is asked here is answered without a host.
 
+mod audit;
 mod authorization;
 mod bad_input;
 mod clients;
@@ -7,4 +8,5 @@ mod placement;
 mod platform;
 mod reflection;
 mod sessions;
+mod tables;
 mod watch;

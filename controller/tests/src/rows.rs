@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Executor as _, PgPool, Postgres, Row as _, Transaction};
+use sqlx::{AssertSqlSafe, Executor as _, PgPool, Postgres, Row as _, Transaction, postgres::PgRow};
 use uuid::Uuid;
 
 /// The rows of one control database.
@@ -67,6 +67,8 @@ const OF_ALL: &[(&str, &str)] = &[
 pub struct Audited {
     /// Who called, "usr_…" and the like.
     pub actor: String,
+    /// On what; empty if the call was refused.
+    pub target: String,
     /// "OK", or why it was refused.
     pub outcome: String,
 }
@@ -159,9 +161,15 @@ impl Rows {
 
     /// Calls of an RPC on record, e.g. of "Renew".
     pub async fn audited(&self, rpc: &str) -> Vec<Audited> {
-        let query = "SELECT actor, outcome FROM audit_log WHERE method LIKE '%/' || $1";
+        let query =
+            "SELECT actor, target, outcome FROM audit_log WHERE method LIKE '%/' || $1 ORDER BY at, id";
         let rows = sqlx::query(query).bind(rpc).fetch_all(&self.0).await.unwrap();
-        rows.iter().map(|row| Audited { actor: row.get("actor"), outcome: row.get("outcome") }).collect()
+        let audited = |row: &PgRow| Audited {
+            actor: row.get("actor"),
+            target: row.get("target"),
+            outcome: row.get("outcome"),
+        };
+        rows.iter().map(audited).collect()
     }
 
     /// How many calls of an RPC are on record as done.
@@ -272,6 +280,11 @@ impl Rows {
         sqlx::query_as(query).fetch_all(&self.0).await.unwrap()
     }
 
+    /// As if the roots were made an hour earlier: every replica has taken them up since.
+    pub async fn age_roots(&self) {
+        self.change("UPDATE authorities SET created_at = created_at - interval '1 hour'").await;
+    }
+
     /// As before there could be several roots: the only one is among the platform's secrets.
     pub async fn keep_root_as_secret(&self, sealed: Vec<u8>) {
         self.change("DELETE FROM authorities").await;
@@ -328,6 +341,12 @@ impl Rows {
     /// Ends the time of all operations; returns how many had some left.
     pub async fn end_times(&self) -> u64 {
         self.change("UPDATE operations SET deadline = now() WHERE ended_at IS NULL").await
+    }
+
+    /// As if a project had come into a state.
+    pub async fn set_state(&self, project_ref: &str, state: &str) {
+        let update = "UPDATE projects SET state = $2 WHERE ref = $1";
+        sqlx::query(update).bind(project_ref).bind(state).execute(&self.0).await.unwrap();
     }
 
     /// How many placements and projects there are.
@@ -415,6 +434,53 @@ impl Rows {
             note(what, sqlx::query_scalar(*query).fetch_one(&self.0).await.unwrap());
         }
         broken
+    }
+}
+
+/// The schema.
+impl Rows {
+    /// Brings it up to date, as a controller does at its start.
+    pub async fn migrate(&self) {
+        supalove_core::database::migrate(&self.0).await.unwrap();
+    }
+
+    async fn texts(&self, query: &'static str) -> Vec<(String, String)> {
+        sqlx::query_as(query).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// Its tables, by name.
+    pub async fn tables(&self) -> Vec<String> {
+        let query = "SELECT tablename::text FROM pg_tables
+            WHERE schemaname = 'public' AND tablename <> '_sqlx_migrations' ORDER BY 1";
+        sqlx::query_scalar(query).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// Its functions: name and definition. One of several with a name has the definitions of all.
+    pub async fn functions(&self) -> Vec<(String, String)> {
+        self.texts(
+            "SELECT proname::text, string_agg(pg_get_functiondef(oid), E'\n') FROM pg_proc
+             WHERE pronamespace = 'public'::regnamespace GROUP BY 1",
+        )
+        .await
+    }
+
+    /// Its triggers: table and function.
+    pub async fn triggers(&self) -> Vec<(String, String)> {
+        self.texts(
+            "SELECT c.relname::text, p.proname::text
+             FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+             WHERE NOT t.tgisinternal",
+        )
+        .await
+    }
+
+    /// Tables with rows that go, or change, when a row of another table is deleted: the other table and this one.
+    pub async fn cascades(&self) -> Vec<(String, String)> {
+        self.texts(
+            "SELECT confrelid::regclass::text, conrelid::regclass::text FROM pg_constraint
+             WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd')",
+        )
+        .await
     }
 }
 

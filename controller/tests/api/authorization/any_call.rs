@@ -1,0 +1,115 @@
+//! Calls any method of the descriptor set, with a request that is made from values by the names of its fields.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MethodDescriptor, Value};
+use supalove_system_tests::Api;
+use tonic::{Code, Request, Status};
+
+/// Values of requests' text fields, by the fields' names.
+pub type Fields = BTreeMap<&'static str, String>;
+
+/// Every method of the public API.
+pub fn methods() -> Vec<MethodDescriptor> {
+    let pool = DescriptorPool::decode(supalove_proto::DESCRIPTORS).unwrap();
+    pool.services()
+        .filter(|s| s.package_name() == "supalove.v1")
+        .flat_map(|s| s.methods().collect::<Vec<_>>())
+        .collect()
+}
+
+/// "Service/Method", as in the table.
+pub fn name(method: &MethodDescriptor) -> String {
+    format!("{}/{}", method.parent_service().name(), method.name())
+}
+
+fn request(method: &MethodDescriptor, fields: &Fields) -> Vec<u8> {
+    let mut message = DynamicMessage::new(method.input());
+    for field in method.input().fields() {
+        if let Some(value) = value(&field, fields) {
+            message.set_field(&field, value);
+        }
+    }
+    prost::Message::encode_to_vec(&message)
+}
+
+fn value(field: &FieldDescriptor, fields: &Fields) -> Option<Value> {
+    match (field.kind(), field.name()) {
+        (Kind::String, name) => fields.get(name).cloned().map(Value::String),
+        // WaitOperation answers at once.
+        (Kind::Message(duration), "timeout") => {
+            let mut moment = DynamicMessage::new(duration);
+            moment.set_field_by_name("nanos", Value::I32(1_000_000));
+            Some(Value::Message(moment))
+        }
+        _ => None,
+    }
+}
+
+/// The code of a call's answer; a stream is read up to its first message.
+pub async fn call(api: &Api, method: &MethodDescriptor, fields: &Fields) -> Code {
+    let mut client = tonic::client::Grpc::new(api.channel.clone());
+    client.ready().await.unwrap();
+    let mut request = Request::new(request(method, fields));
+    request.set_timeout(Duration::from_secs(20));
+    if !api.token.is_empty() {
+        request.metadata_mut().insert("authorization", format!("Bearer {}", api.token).parse().unwrap());
+    }
+    let path = format!("/supalove.v1.{}", name(method)).parse().unwrap();
+    let result: Result<(), Status> = if method.is_server_streaming() {
+        match client.server_streaming(request, path, BytesCodec).await {
+            Ok(mut stream) => match stream.get_mut().message().await {
+                Ok(first) => first.map(|_| ()).ok_or_else(|| Status::data_loss("the stream ended at once")),
+                Err(status) => Err(status),
+            },
+            Err(status) => Err(status),
+        }
+    } else {
+        client.unary(request, path, BytesCodec).await.map(|_| ())
+    };
+    result.map_or_else(|status| status.code(), |()| Code::Ok)
+}
+
+pub use bytes_codec::BytesCodec;
+
+/// Carries any message as bytes, so that one function calls every method.
+mod bytes_codec {
+    use prost::bytes::{Buf, BufMut, Bytes};
+    use tonic::{
+        Status,
+        codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    };
+
+    #[derive(Default)]
+    pub struct BytesCodec;
+
+    impl Codec for BytesCodec {
+        type Encode = Vec<u8>;
+        type Decode = Bytes;
+        type Encoder = Self;
+        type Decoder = Self;
+        fn encoder(&mut self) -> Self {
+            Self
+        }
+        fn decoder(&mut self) -> Self {
+            Self
+        }
+    }
+
+    impl Encoder for BytesCodec {
+        type Item = Vec<u8>;
+        type Error = Status;
+        fn encode(&mut self, item: Vec<u8>, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+            to.put_slice(&item);
+            Ok(())
+        }
+    }
+
+    impl Decoder for BytesCodec {
+        type Item = Bytes;
+        type Error = Status;
+        fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+            Ok(Some(from.copy_to_bytes(from.remaining())))
+        }
+    }
+}
