@@ -1,5 +1,6 @@
 //! Work in the background: each job has a name and a rhythm, and leaves its last result where an operator can read it.
 
+mod failures;
 mod results;
 mod state;
 
@@ -15,6 +16,7 @@ use crate::{
     leases::{self, Lease},
 };
 
+use self::failures::Failures;
 pub(crate) use results::forget;
 pub use results::{JobStatus, LastResults, list};
 pub use state::{Jobs, Schedule, State};
@@ -104,6 +106,7 @@ impl Job {
         let mut turns = Turns::new(&self.rhythm, &core);
         let mut lease = LeaseKeeper::default();
         let mut results = Results::default();
+        let mut failures = Failures::default();
         loop {
             turns.next().await;
             let result = match self.rhythm {
@@ -113,18 +116,15 @@ impl Job {
                 },
                 _ => self.run_once(&core, &mut lease, up_since.elapsed()).await,
             };
-            if let Err(error) = &result {
-                if matches!(error, Error::Unavailable { .. }) {
-                    up_since = Instant::now();
-                }
-                tracing::warn!(
-                    job = self.name,
-                    error = chain(error),
-                    "job failed; it runs again at its next turn"
-                );
+            if matches!(result, Err(Error::Unavailable { .. })) {
+                up_since = Instant::now();
             }
             match result.transpose() {
-                Some(ran) => results.keep(&core, self.name, ran.map_err(|error| chain(&error))).await,
+                Some(ran) => {
+                    let ran = ran.map_err(|error| chain(&error));
+                    failures.note(self.name, ran.as_ref().err());
+                    results.keep(&core, self.name, ran).await;
+                }
                 None => core.jobs.note(self.name, None),
             }
         }
