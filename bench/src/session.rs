@@ -55,7 +55,7 @@ async fn measure_at(
     let address = controller.node.to_string();
     let mut agent = Agent::start(arguments, "session", &address, &token, ENGINE).await?;
     let node: NodeId = agent.wait_ready(&api).await?.parse()?;
-    let client = controller.fleet.session(node)?.client;
+    let client = controller.fleet.agent(node)?;
     let project = ProjectRef::generate();
     let request = apply(&project, agent.port_base);
     let bytes = request.encoded_len();

@@ -1,7 +1,8 @@
 //! The fleet: clusters and their nodes, how hosts join them, the certificates of both sides, and the live sessions of agents.
 //!
-//! In: hosts that dial the node port. Out: `fleet.session(node)` and `fleet.bulk(node)`, gRPC clients of a connected agent,
-//! and each session to whoever works with sessions ([`SessionHandler`]).
+//! In: hosts that dial the node port. Out: `fleet.agent(node)`, a gRPC client of a connected agent; `fleet.tunnel(node,
+//! service)`, a byte stream to a service of a project; `fleet.bulk(node)` for logs; and each session to whoever works with
+//! sessions ([`SessionHandler`]).
 
 pub mod certificates;
 pub mod clusters;

@@ -131,9 +131,11 @@ async fn cell(
 
 #[tokio::test]
 async fn authorization_covers_every_rpc_for_every_principal() {
-    let (table, rules, methods) = (table(), supalove_controller::rules(), methods());
+    let table = table();
+    let rules = supalove_controller::rules();
+    let methods = methods();
     let described: BTreeSet<String> = methods.iter().map(name).collect();
-    let ruled: BTreeSet<String> = rules
+    let with_rule: BTreeSet<String> = rules
         .iter()
         .filter_map(|rule| rule.method.strip_prefix("/supalove.v1."))
         .map(str::to_owned)
@@ -141,10 +143,10 @@ async fn authorization_covers_every_rpc_for_every_principal() {
     let listed: BTreeSet<String> = table.keys().map(|method| (*method).to_owned()).collect();
     println!("{} RPCs, {} uncovered", described.len(), only_in(&described, &listed).len());
     assert!(
-        described == ruled,
+        described == with_rule,
         "without a rule: {:?}; no such RPC, but a rule: {:?}",
-        only_in(&described, &ruled),
-        only_in(&ruled, &described)
+        only_in(&described, &with_rule),
+        only_in(&with_rule, &described)
     );
     assert!(
         described == listed,

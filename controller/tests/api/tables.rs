@@ -102,7 +102,8 @@ impl Schema {
 
     /// Tables that a statement writes, with all that it sets off.
     fn written(&self, statement: &Statement) -> BTreeSet<String> {
-        let (mut written, mut called) = (BTreeSet::new(), BTreeSet::new());
+        let mut written = BTreeSet::new();
+        let mut called = BTreeSet::new();
         self.follow(statement, &mut written, &mut called);
         written
     }

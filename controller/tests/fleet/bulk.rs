@@ -9,12 +9,14 @@ use supalove_controller::{
     config::{Arguments, Command},
     server,
 };
-use supalove_core::times::Times;
-use supalove_fleet::BulkClient;
-use supalove_proto::node::v1::{TailLogsRequest, TunnelOpen, TunnelRequest, tunnel_request::Part};
+use supalove_core::{error::Error, times::Times};
+use supalove_fleet::{BulkClient, Fleet};
+use supalove_proto::{
+    node::v1::{TailLogsRequest, TunnelOpen},
+    v1::Project,
+};
 use supalove_system_tests::{Agent, AgentOptions, Api, Database, free_port, wait_for};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A controller in this process, so that its fleet can be asked; the agent is the real program.
 async fn controller(dir: &std::path::Path, fleet: &str) -> server::Controller {
@@ -48,20 +50,15 @@ async fn tail(bulk: &mut BulkClient, project_ref: &str, service: &str) -> Vec<St
     stream.map(|line| line.unwrap().line).collect().await
 }
 
-/// One HTTP exchange through a tunnel to the gateway.
-async fn get_through_tunnel(bulk: &mut BulkClient, project_ref: &str) -> String {
-    let (sender, receiver) = mpsc::channel(4);
-    let open = TunnelOpen { project_ref: project_ref.into(), service: "gateway".into(), port: 8000 };
-    sender.send(TunnelRequest { part: Some(Part::Open(open)) }).await.unwrap();
-    let mut answers = bulk.tunnel(ReceiverStream::new(receiver)).await.unwrap().into_inner();
-    assert!(answers.next().await.unwrap().unwrap().data.is_empty(), "the first message says that it stands");
-    let request = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_vec();
-    sender.send(TunnelRequest { part: Some(Part::Data(request)) }).await.unwrap();
-    let mut text = Vec::new();
-    while let Some(message) = answers.next().await {
-        text.extend(message.unwrap().data);
-    }
-    String::from_utf8(text).unwrap()
+/// One HTTP exchange with the gateway of a project, in which the client ends its direction before it reads.
+async fn get_through_tunnel(fleet: &Fleet, project: &Project) -> String {
+    let gateway = TunnelOpen { project_ref: project.r#ref.clone(), service: "gateway".into(), port: 8000 };
+    let mut tunnel = fleet.tunnel(project.node_id.parse().unwrap(), gateway).await.unwrap();
+    tunnel.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    tunnel.shutdown().await.unwrap();
+    let mut text = String::new();
+    tunnel.read_to_string(&mut text).await.unwrap();
+    text
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,8 +78,14 @@ async fn logs_and_tunnels_reach_a_service_and_only_services_of_the_project() {
     let mut bulk = controller.fleet.bulk(node).await.unwrap();
     let lines = tail(&mut bulk, &project.r#ref, "postgres").await;
     assert!(lines.iter().any(|l| l.contains("database system is ready")), "{lines:#?}");
-    assert!(get_through_tunnel(&mut bulk, &project.r#ref).await.starts_with("HTTP/1.1 200"));
+    assert!(get_through_tunnel(&controller.fleet, &project).await.starts_with("HTTP/1.1 200"));
 
+    let tunnel = async |service: &str, port| {
+        let to = TunnelOpen { project_ref: project.r#ref.clone(), service: service.into(), port };
+        controller.fleet.tunnel(node, to).await.err()
+    };
+    assert!(matches!(tunnel("sshd", 22).await, Some(Error::NotFound { .. })));
+    assert!(matches!(tunnel("gateway", 9).await, Some(Error::Unavailable { .. })), "nothing listens there");
     let unknown =
         TailLogsRequest { project_ref: project.r#ref.clone(), service: "sshd".into(), ..Default::default() };
     assert!(bulk.tail_logs(unknown).await.is_err());
@@ -100,5 +103,6 @@ async fn logs_and_tunnels_reach_a_service_and_only_services_of_the_project() {
         controller.fleet.bulk(node).await.ok()
     })
     .await;
-    assert!(get_through_tunnel(&mut fresh, &project.r#ref).await.starts_with("HTTP/1.1 200"));
+    assert!(tail(&mut fresh, &project.r#ref, "postgres").await.starts_with(&lines));
+    assert!(get_through_tunnel(&controller.fleet, &project).await.starts_with("HTTP/1.1 200"));
 }

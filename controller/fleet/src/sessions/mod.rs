@@ -7,6 +7,7 @@ mod bulk;
 mod dismissal;
 mod port;
 mod store;
+mod tunnel;
 
 use std::{
     collections::HashMap,
@@ -156,7 +157,15 @@ impl Fleet {
         assert!(first, "session handlers were set twice");
     }
 
-    /// The live session of a node.
+    /// Calls the agent of a node, on its control connection.
+    ///
+    /// It reaches the nodes with a session on this replica. Of others it says that they are not connected, until replicas
+    /// call each other (`supalove-peer/1`).
+    pub fn agent(&self, node: NodeId) -> Result<AgentClient> {
+        Ok(self.session(node)?.client)
+    }
+
+    /// The live session of a node on this replica.
     pub fn session(&self, node: NodeId) -> Result<Session> {
         self.lock().get(&node).cloned().ok_or_else(|| Error::Unavailable {
             message: format!("node {node} is not connected"),

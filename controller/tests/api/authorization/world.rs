@@ -166,12 +166,11 @@ impl World {
         let mut authorities = self.caller("operator").authorities();
         let listed = authorities.list_authorities(ListAuthoritiesRequest {}).await.unwrap().into_inner();
         let next = listed.authorities.into_iter().find(|root| root.state() == AuthorityState::Next);
-        let id = match next {
-            Some(root) => root.id,
-            None => {
-                let made = authorities.create_authority(CreateAuthorityRequest {}).await.unwrap();
-                made.into_inner().authority.unwrap().id
-            }
+        let id = if let Some(root) = next {
+            root.id
+        } else {
+            let made = authorities.create_authority(CreateAuthorityRequest {}).await.unwrap();
+            made.into_inner().authority.unwrap().id
         };
         self.rows.age_roots().await;
         id
