@@ -90,14 +90,13 @@ impl<'a> WatchMany<'a> {
     /// Keep-alives are not shown.
     pub async fn next(&mut self) -> Result<Option<WatchResponse>, Error> {
         loop {
-            let (stream, indices) = match &mut self.stream {
-                Some(stream) => stream,
-                None => {
-                    let indices: Vec<usize> = self.going.iter().copied().collect();
-                    let subscriptions = indices.iter().map(|index| self.subscriptions[*index].clone());
-                    let stream = open_many(self.client, subscriptions.collect()).await?;
-                    self.stream.insert((stream, indices))
-                }
+            let (stream, indices) = if let Some(stream) = &mut self.stream {
+                stream
+            } else {
+                let indices: Vec<usize> = self.going.iter().copied().collect();
+                let subscriptions = indices.iter().map(|index| self.subscriptions[*index].clone());
+                let stream = open_many(self.client, subscriptions.collect()).await?;
+                self.stream.insert((stream, indices))
             };
             match receive(stream).await? {
                 Received::Message(answer) if is_keep_alive(&answer) => {}

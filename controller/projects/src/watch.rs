@@ -92,12 +92,15 @@ impl Watched for ProjectStream {
 /// A message of a watch of one project, as `WatchProject` has it; `None` at the end of the project.
 pub fn of_one_project(message: Message) -> Option<Result<WatchProjectResponse>> {
     let message = match message.body {
-        Body::Snapshot(Object::Project(project)) => watch_project_response::Message::Snapshot(project),
+        Body::Snapshot(object) => match *object {
+            Object::Project(project) => watch_project_response::Message::Snapshot(project),
+            // They are not followed here.
+            Object::Organization(_) | Object::Node(_) => return None,
+        },
         Body::Event(Event::Project(event)) => watch_project_response::Message::Event(event),
         Body::KeepAlive => watch_project_response::Message::KeepAlive(KeepAlive {}),
         Body::End(End::Refused(error)) => return Some(Err(error)),
-        // Organizations and nodes are not followed here.
-        Body::End(End::Gone(_)) | Body::Snapshot(_) => return None,
+        Body::End(End::Gone(_)) => return None,
     };
     Some(Ok(WatchProjectResponse { message: Some(message) }))
 }

@@ -101,7 +101,7 @@ impl From<Message> for WatchResponse {
             resume_seq: message.resume_seq,
             message: Some(match message.body {
                 Body::Snapshot(object) => {
-                    watch_response::Message::Snapshot(WatchSnapshot { object: Some(object) })
+                    watch_response::Message::Snapshot(WatchSnapshot { object: Some(*object) })
                 }
                 Body::Event(event) => watch_response::Message::Event(WatchEvent { event: Some(event) }),
                 Body::End(end) => watch_response::Message::End(end.into()),

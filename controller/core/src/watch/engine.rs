@@ -99,7 +99,7 @@ impl Position {
         let mut messages = Vec::new();
         if self.shown.as_ref() != Some(&now.version) {
             self.shown = Some(now.version);
-            messages.push(self.message(Body::Snapshot(now.object)));
+            messages.push(self.message(Body::Snapshot(Box::new(now.object))));
         }
         let events = if now.last_seq > seq { self.stream.events(seq, PAGE).await? } else { Vec::new() };
         self.due = events.len() >= PAGE;

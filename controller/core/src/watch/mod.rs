@@ -113,7 +113,7 @@ pub struct Message {
 #[derive(Debug)]
 pub enum Body {
     /// The object as it is.
-    Snapshot(Object),
+    Snapshot(Box<Object>),
     /// Something happened to it.
     Event(Event),
     /// The stream has ended, the others go on.
