@@ -19,7 +19,8 @@ use self::{
 /// Method × principal → code. All calls name objects of the owner's organization. `unauth`: UNAUTHENTICATED, `denied`:
 /// PERMISSION_DENIED, `hidden`: NOT_FOUND.
 ///
-/// An allowed call succeeds, but for SetUp: it works once, before there is a user, so here it is refused for the password.
+/// An allowed call succeeds, but for SetUp and Watch. SetUp works once, before there is a user, so here it is refused for
+/// the password. Watch is called without subscriptions: each of them has its own right, see `watch.rs`.
 const TABLE: &str = "
                                         nobody  stranger read_only developer administrator owner   operator
 AuthService/SetUp                       invalid invalid  invalid   invalid   invalid       invalid invalid
@@ -58,6 +59,8 @@ AuthorityService/ListAuthorities        unauth  denied   denied    denied    den
 AuthorityService/CreateAuthority        unauth  denied   denied    denied    denied        denied  ok
 AuthorityService/ActivateAuthority      unauth  denied   denied    denied    denied        denied  ok
 AuthorityService/RetireAuthority        unauth  denied   denied    denied    denied        denied  ok
+PlatformService/ListJobs                unauth  denied   denied    denied    denied        denied  ok
+WatchService/Watch                      unauth  invalid  invalid   invalid   invalid       invalid invalid
 ";
 
 /// The codes of a method's row, in the order of [`PRINCIPALS`].
