@@ -91,7 +91,7 @@ async fn a_job_that_fails_is_named_with_its_error_until_it_succeeds_again() {
     assert!(failing.last_error.contains("relation \"authorities\" does not exist"), "{failing:?}");
     assert!(failing.last_success_time.is_some() && failing.last_failure_time.is_some(), "{failing:?}");
     let others = list(&api).await.jobs.into_iter().filter(|job| job.state() == JobState::Failing);
-    assert_eq!(Vec::from_iter(others.map(|job| job.name)), [JOB]);
+    assert_eq!(others.map(|job| job.name).collect::<Vec<_>>(), [JOB]);
     let (status, text) = health(&controller).await;
     let ago = text.strip_prefix("ok\njob fleet.follow_roots: last success ");
     let ago = ago.and_then(|rest| rest.strip_suffix(" s ago\n")).map(str::parse::<u64>);
