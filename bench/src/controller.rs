@@ -80,7 +80,8 @@ impl Controller {
     pub async fn start(arguments: &Arguments, name: &str, more: &[&str]) -> Result<Self> {
         let database = Database::create(&arguments.database_url).await?;
         let files = Files::write(&arguments.dir.join(name), &database)?;
-        let (public, node_address) = (free_port()?, format!("127.0.0.1:{}", free_port()?));
+        let public = free_port()?;
+        let node_address = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(&arguments.controller);
         command
             .arg("run")

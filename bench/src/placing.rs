@@ -73,7 +73,8 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
 }
 
 fn notes(table: &mut Table, name: &str, run: &Run) {
-    let (p50, p99) = (ms(run.latency.percentile(50)), ms(run.latency.percentile(99)));
+    let p50 = ms(run.latency.percentile(50));
+    let p99 = ms(run.latency.percentile(99));
     table.note(format!("{name}: p50, p99"), format!("{}, {}", number(p50, "ms"), number(p99, "ms")));
     let Run { refused, pending, waiting, .. } = run;
     let conflicts = format!("{refused} refused, {pending} pending, {waiting:.1} of 16 waiting for a row");
@@ -140,7 +141,9 @@ async fn create_for(
     time: Duration,
 ) -> Result<Vec<(String, Duration)>> {
     let clients = organizations.iter().map(|organization| {
-        let (projects, organization, cluster) = (projects.clone(), organization.clone(), cluster.to_owned());
+        let projects = projects.clone();
+        let organization = organization.clone();
+        let cluster = cluster.to_owned();
         tokio::spawn(async move { client(&projects, &organization, user, &cluster, time).await })
     });
     let mut all = Vec::new();
@@ -232,7 +235,8 @@ async fn placed_at_once(db: &PgPool, created: &[(String, Duration)]) -> Result<V
 
 /// Looks every now and then how many sessions wait for a lock; the mean.
 async fn lock_waits(db: PgPool, stop: CancellationToken) -> Result<f64> {
-    let (mut seen, mut looks) = (0_i64, 0_u32);
+    let mut seen = 0_i64;
+    let mut looks = 0_u32;
     while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
         seen += sqlx::query_scalar::<_, i64>(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",

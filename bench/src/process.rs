@@ -29,7 +29,8 @@ pub struct Resident {
 impl Process {
     /// Starts it; what it prints goes to `<dir>/<name>.log`, its id to `<dir>/<name>.pid`.
     pub fn start(mut command: Command, dir: &Path, name: &str) -> Result<Self> {
-        let (log, pid_file) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.pid")));
+        let log = dir.join(format!("{name}.log"));
+        let pid_file = dir.join(format!("{name}.pid"));
         let file = File::create(&log).with_context(|| log.display().to_string())?;
         let child = command
             .stdin(Stdio::null())

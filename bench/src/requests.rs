@@ -54,7 +54,8 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     let rate = f64::from(u32::try_from(latency.count())?) / elapsed.as_secs_f64();
     let name = "CreateProject through gRPC, 16 clients, 1,000 nodes";
     table.note(name, number(rate, "/s"));
-    let (p50, p99) = (ms(latency.percentile(50)), ms(latency.percentile(99)));
+    let p50 = ms(latency.percentile(50));
+    let p99 = ms(latency.percentile(99));
     table.note(format!("{name}: p50, p99"), format!("{}, {}", number(p50, "ms"), number(p99, "ms")));
     table.note(format!("{name}: pending answers"), pending.to_string());
     db.close().await;
@@ -114,7 +115,8 @@ async fn constant_rate(api: &Api, organizations: &[Organization], calls: u32) ->
     for number in 0..calls {
         let intended = start + Duration::from_secs(1) * number / RATE;
         tokio::time::sleep_until(intended.into()).await;
-        let (api, organization) = (api.clone(), organizations[number as usize % organizations.len()].clone());
+        let api = api.clone();
+        let organization = organizations[number as usize % organizations.len()].clone();
         running.push(tokio::spawn(async move {
             let placed = create(&api, &organization).await?;
             anyhow::Ok((placed, intended.elapsed()))
@@ -131,7 +133,8 @@ async fn constant_rate(api: &Api, organizations: &[Organization], calls: u32) ->
 async fn full_speed(api: &Api, organizations: &[Organization], time: Duration) -> Result<Vec<Answer>> {
     let started = Instant::now();
     let clients = organizations.iter().take(CLIENTS).map(|organization| {
-        let (api, organization) = (api.clone(), organization.clone());
+        let api = api.clone();
+        let organization = organization.clone();
         tokio::spawn(async move {
             let mut answers = Vec::new();
             while started.elapsed() < time {

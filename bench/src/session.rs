@@ -61,7 +61,8 @@ async fn measure_at(
     let bytes = request.encoded_len();
     let latency = calls(client.clone(), request, arguments.effort().calls).await?;
     let name = format!("unary call over the swapped session ({bytes} bytes, one at a time)");
-    let (p50, p99) = (us(latency.percentile(50)), us(latency.percentile(99)));
+    let p50 = us(latency.percentile(50));
+    let p99 = us(latency.percentile(99));
     table.note(format!("{name}: p50, p99"), format!("{}, {}", number(p50, "µs"), number(p99, "µs")));
     forget(client, &project, &agent).await?;
     agent.end().await

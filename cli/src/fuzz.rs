@@ -1,4 +1,4 @@
-//! Fuzz targets of what the command line reads: times, its own file, and answers that it shows on a terminal.
+//! Fuzz targets of the command line's input: times, its own file, and responses that it shows on a terminal.
 
 use prost::Message;
 use supalove_fuzz::{Samples, Verdict, bytes, text};
@@ -76,7 +76,7 @@ fn project() -> Project {
     }
 }
 
-/// Whatever a server answers: nothing of it steers the terminal, and JSON stays JSON.
+/// No response of a server can control the terminal, and JSON output stays JSON.
 #[test]
 fn answers() {
     let error = OperationError {

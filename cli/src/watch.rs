@@ -1,4 +1,4 @@
-//! A watch of one project that survives a broken stream: it opens the next one after the last event it has seen.
+//! A watch of one project that survives a broken stream: it opens a new stream after the last event that it has seen.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use tonic::{Code, Status, Streaming};
 
 use crate::{client::Client, error::Error};
 
-/// The API sends something every 15 s; a stream silent for three times that is dead.
+/// Silence after which a stream counts as dead: three times the API's keep-alive interval of 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
-/// Pause before a broken stream is opened again.
+/// Pause before reopening a broken stream.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A watch.
@@ -23,13 +23,13 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Watches a project: its state first, then the events after `after_seq` (`None` = only new ones).
+    /// Watches a project: first its state, then the events after `after_seq` (`None` = only new ones).
     pub fn new(client: &'a Client, project_ref: &str, after_seq: Option<u64>) -> Self {
         let request = WatchProjectRequest { project_ref: project_ref.to_owned(), after_seq };
         Self { client, request, stream: None }
     }
 
-    /// The next message; keep-alives are not shown.
+    /// Returns the next message; skips keep-alives.
     pub async fn next(&mut self) -> Result<WatchProjectResponse, Error> {
         loop {
             let stream = match &mut self.stream {
@@ -46,7 +46,7 @@ impl<'a> Watch<'a> {
                     }
                 },
                 Ok(Err(status)) if !is_interruption(&status) => return Err(status.into()),
-                // Ended, broken or silent: go on in a new stream.
+                // Ended, broken or silent: continue in a new stream.
                 _ => {
                     self.stream = None;
                     tokio::time::sleep(PAUSE).await;
@@ -67,7 +67,7 @@ async fn open(
         .await
 }
 
-/// True if the stream broke but the project may still be there.
+/// True if the stream broke but the project may still exist.
 fn is_interruption(status: &Status) -> bool {
     matches!(
         status.code(),

@@ -44,7 +44,8 @@ impl Verdict {
 pub fn bytes(name: &str, samples: &Samples, check: impl Fn(&[u8]) -> Verdict) {
     let runs = Runs::default();
     let started = Instant::now();
-    let (cases, seed) = (setting("SUPALOVE_FUZZ_CASES", CASES), setting("SUPALOVE_FUZZ_SEED", 1));
+    let cases = setting("SUPALOVE_FUZZ_CASES", CASES);
+    let seed = setting("SUPALOVE_FUZZ_SEED", 1);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, rng(seed));
     let result = runner.run(&samples.inputs(), |input| {
@@ -88,7 +89,8 @@ impl Runs {
     }
 
     fn report(&self, name: &str, took: Duration) {
-        let (accepted, refused) = (self.accepted.get(), self.refused.get());
+        let accepted = self.accepted.get();
+        let refused = self.refused.get();
         assert!(
             accepted > 0 && refused > 0,
             "{name}: {accepted} accepted, {refused} refused: it tests nothing"

@@ -3,7 +3,8 @@
 //!
 //! - A **job** works as long as the program runs (a poll, a listener, a project's supervisor). One that panics ends the
 //!   process with [`EXIT_CODE`] and its name in the log, so that the supervisor of the process starts it again.
-//! - A **connection** works for one peer (a session, a tunnel, one request). One that panics ends alone: what it holds is
+//! - A **connection** works for one peer (a session, a tunnel, one request). One that panics ends alone: what it
+//!   holds is
 //!   dropped (guards run), and the panic is logged and counted.
 //! - An **operation** runs to completion though its caller goes away. One that panics is an error to its caller.
 //!
@@ -178,8 +179,8 @@ impl Tasks {
         self.spawn_job(name.into(), start(self.stopping()).map(Ok))
     }
 
-    /// Starts the task of one connection, session, tunnel or request. It is dropped at its next `await` when the program
-    /// stops. Its panic ends nothing else: what it holds is dropped, and the panic is logged and counted.
+    /// Starts the task of one connection, session, tunnel or request. It is dropped at its next `await` when the
+    /// program stops. Its panic ends nothing else: what it holds is dropped, and the panic is logged and counted.
     pub fn connection<F>(&self, name: impl Into<Name>, future: F) -> Task<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,

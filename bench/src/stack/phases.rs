@@ -170,7 +170,8 @@ fn kind(call: &EngineCall) -> Option<Kind> {
 /// How long at least one span lasts.
 fn union(mut spans: Vec<(Instant, Instant)>) -> Duration {
     spans.sort_unstable();
-    let (mut total, mut reached) = (Duration::ZERO, None::<Instant>);
+    let mut total = Duration::ZERO;
+    let mut reached = None::<Instant>;
     for (from, to) in spans {
         let from = reached.map_or(from, |reached| from.max(reached));
         total += to.saturating_duration_since(from);

@@ -1,5 +1,5 @@
-//! The kernel's own jobs: hints are carried between replicas, audit rows are chained, old request keys and controllers that
-//! are gone are forgotten.
+//! The jobs of core: exchange hints between replicas, chain audit rows, delete old request keys and controllers that
+//! have stopped.
 
 use sqlx::PgPool;
 
@@ -14,7 +14,7 @@ use crate::{
     requests,
 };
 
-/// What the server mounts.
+/// The room that the server mounts.
 pub fn room(core: &Core) -> Room {
     let sealing = core.clone();
     let pruning = core.clone();

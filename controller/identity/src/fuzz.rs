@@ -14,7 +14,8 @@ use supalove_core::{
 fn access_tokens() {
     let signer = TokenSigner::from_pkcs8(&TokenSigner::generate_key().unwrap()).unwrap();
     let other = TokenSigner::from_pkcs8(&TokenSigner::generate_key().unwrap()).unwrap();
-    let (session, now) = (SessionId::generate(), Utc::now());
+    let session = SessionId::generate();
+    let now = Utc::now();
     let sign = |by: &TokenSigner, end| by.sign(UserId::generate(), session, now, end).unwrap();
     let good = sign(&signer, now + TimeDelta::days(30));
     let samples =

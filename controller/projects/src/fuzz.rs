@@ -162,7 +162,8 @@ fn id<T: std::str::FromStr<Err = supalove_core::ids::InvalidId>>(field: &str, te
 
 /// What the handlers make of a request before they ask the database.
 fn convert(which: u8, body: &[u8]) -> Option<Result<()>> {
-    let (day, window) = (Duration::from_hours(24), Duration::from_hours(90 * 24));
+    let day = Duration::from_hours(24);
+    let window = Duration::from_hours(90 * 24);
     Some(match which % 8 {
         0 => {
             let r = pb::CreateProjectRequest::decode(body).ok()?;

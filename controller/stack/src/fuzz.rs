@@ -198,7 +198,8 @@ fn a_small_file_cannot_become_a_large_release() {
     };
     let mut laughs = "a: &a lol\n".to_owned();
     for name in b'b'..=b'z' {
-        let (name, before) = (char::from(name), char::from(name - 1));
+        let before = char::from(name - 1);
+        let name = char::from(name);
         let eight = vec![format!("*{before}"); 8].join(",");
         writeln!(laughs, "{name}: &{name} [{eight}]").unwrap();
     }

@@ -1,4 +1,4 @@
-//! A task that panics: a job ends the process, so that its supervisor starts it again; a session ends alone.
+//! Panics of tasks: a panic in a job ends the process, so that its supervisor restarts it; one in a session ends only it.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use supalove_failpoints::{ARMED, DIRECTORY, FIRED};
 use supalove_system_tests::{Agent, Controller, Holder, Options, SLACK, wait_for};
 use tempfile::TempDir;
 
-/// Within this time after its end a controller answers again.
+/// Maximum time after its end until the controller answers again.
 const BACK: Duration = Duration::from_secs(5);
 
 async fn controller(points: &TempDir) -> Controller {

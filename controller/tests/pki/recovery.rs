@@ -1,4 +1,4 @@
-//! A host that was off until long after the end of its certificate comes back by itself, and nobody else in its name.
+//! A host that was off until long after its certificate expired recovers without help, and nobody else can use its name.
 
 use std::time::Duration;
 
@@ -65,7 +65,8 @@ async fn a_recovery_is_proven_once_by_the_enrolled_key_on_any_replica() {
     api.wait_ready_nodes(1).await;
     agent.process.kill();
     let node = Holder::of(&agent.identity());
-    let (here, there) = (&controller.node_address, &replica.node_address);
+    let here = &controller.node_address;
+    let there = &replica.node_address;
 
     // Asked here, used there, and used up on both.
     let proof = node.proof(&node.nonce(here).await);

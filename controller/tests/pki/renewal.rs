@@ -23,7 +23,8 @@ async fn certificates_are_renewed_without_losing_the_session() {
     let agent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(1).await;
     let rows = controller.database.rows().await;
-    let (first, began) = (Holder::of(&agent.identity()), rows.session_epoch().await);
+    let first = Holder::of(&agent.identity());
+    let began = rows.session_epoch().await;
     let ca = authorities(&controller).await[0].fingerprint();
     let mut before = Vec::new();
     for address in [&controller.node_address, &replica.node_address] {

@@ -1,4 +1,4 @@
-//! A revoked node is out on every replica, at once and for good, and its agent knows why.
+//! Every replica locks out a revoked node at once and for good, and its agent knows why.
 
 use std::time::{Duration, Instant};
 

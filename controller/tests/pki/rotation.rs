@@ -1,5 +1,5 @@
-//! The fleet's CA is replaced while it runs: connected nodes notice nothing, those that were off come back by themselves or
-//! are told what to do.
+//! The operator replaces the fleet's CA at run time: connected nodes keep their sessions, nodes that were off recover
+//! without help or log what to do.
 
 use std::time::Duration;
 
@@ -57,7 +57,8 @@ async fn the_fleet_gets_a_new_ca_without_losing_a_node() {
     let replica = controller.replica().await;
     let first = roots(&api).await.remove(0);
     assert_eq!(first.state(), AuthorityState::Signing);
-    let (early_token, late_token) = (api.join_token().await, api.join_token().await);
+    let early_token = api.join_token().await;
+    let late_token = api.join_token().await;
     let steady = Agent::start(&controller, &api.join_token().await);
     // Off from before the next root was made; off since it was made, but before it signed.
     let mut stranger = Agent::start(&controller, &api.join_token().await);

@@ -1,4 +1,4 @@
-//! A watch that survives a broken stream: it opens the next one after the last event it has given.
+//! A watch that survives a broken stream: it opens a new stream after the last event that it has returned.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use tonic::{Code, Status, Streaming};
 
 use crate::{client::Client, error::Error};
 
-/// The server sends something every 15 s; a stream silent for three times that is dead.
+/// Silence after which a stream counts as dead: three times the server's keep-alive interval of 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
-/// Pause before a broken stream is opened again.
+/// Pause before reopening a broken stream.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Time from the first failure after which a stream that breaks again is given up. A message ends it.
+/// How long the watch retries from the first failure on. A message resets it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A watch of one project.
@@ -34,7 +34,7 @@ impl Watch {
         Self { client, request, stream: None, end: None, broken_since: None, removed: false }
     }
 
-    /// Limits the whole watch; at its end the error is `DeadlineExceeded`.
+    /// Limits the duration of the whole watch; after it the watch returns `DeadlineExceeded`.
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
         self.end = Some(Instant::now() + limit);

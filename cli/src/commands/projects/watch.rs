@@ -50,7 +50,7 @@ async fn follow(
     }
 }
 
-/// States that no waiting leads out of.
+/// Returns an error if the project can no longer reach another state.
 fn check_possible(project: &Project) -> Result<(), Error> {
     match project.state() {
         ProjectState::Removed

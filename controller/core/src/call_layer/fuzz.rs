@@ -1,11 +1,11 @@
-//! Fuzz target of what stands before a call: its headers.
+//! Fuzz target of the headers of a call.
 
 use http::{HeaderName, HeaderValue};
 use supalove_fuzz::{Samples, Verdict, bytes};
 
 use super::*;
 
-/// Lines of "name: value", as far as they can be headers.
+/// Parses lines of "name: value" and skips those that cannot be headers.
 fn headers(input: &[u8]) -> HeaderMap {
     let lines = input.split(|byte| *byte == b'\n').filter_map(|line| {
         let colon = line.iter().position(|byte| *byte == b':')?;

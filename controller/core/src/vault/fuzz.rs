@@ -1,4 +1,4 @@
-//! Fuzz target of sealed values: rows that were changed never open.
+//! Fuzz target of sealed values: the vault never opens a changed row.
 
 use supalove_fuzz::{Samples, Verdict, bytes, text};
 

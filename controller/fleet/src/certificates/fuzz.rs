@@ -8,7 +8,8 @@ use supalove_core::ids::NodeId;
 #[test]
 fn nonces() {
     let nonces = Nonces::new(&[7; 32]);
-    let (node, other) = (NodeId::generate(), NodeId::generate());
+    let node = NodeId::generate();
+    let other = NodeId::generate();
     let ends = chrono::DateTime::from_timestamp_millis(1_800_000_000_123).unwrap();
     let made = nonces.make(node, ends).unwrap();
     bytes("recovery nonce", &Samples::of([&made]), |input| {
