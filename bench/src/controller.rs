@@ -18,7 +18,7 @@ use crate::{
     process::{Process, Resident, free_port},
 };
 
-/// Longest start.
+/// Timeout of the start.
 const START: Duration = Duration::from_mins(1);
 
 /// A running controller.
@@ -70,7 +70,7 @@ impl Files {
     }
 }
 
-/// A fleet id that `make bench` recognises when it cleans up.
+/// Returns a fleet id that `make bench` recognises during its clean-up.
 pub fn fleet_id() -> String {
     format!("bench{}", &Uuid::new_v4().simple().to_string()[..12])
 }
@@ -97,7 +97,7 @@ impl Controller {
             .args(more);
         let mut process = Process::start(command, &arguments.dir, &format!("{name}-controller"))?;
         let until = Instant::now() + START;
-        // The port is taken before the database is prepared; the token is written after that.
+        // The controller binds the port before it prepares the database, and writes the token afterwards.
         while !files.setup_token().exists()
             || tokio::net::TcpStream::connect(("127.0.0.1", public)).await.is_err()
         {

@@ -1,4 +1,4 @@
-//! CreateProject as callers see it: through gRPC, the real controller and the real PostgreSQL, over nodes that are rows.
+//! CreateProject from a caller's view: through gRPC, with the real controller and PostgreSQL, on nodes that are only rows.
 
 use std::time::{Duration, Instant};
 
@@ -62,10 +62,10 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     controller.end().await
 }
 
-/// An answer: was the project placed, and after which time it came.
+/// A response: whether the project was placed, and the duration of the call.
 type Answer = (bool, Duration);
 
-/// How long it took to place, and how many projects were pending when they were answered.
+/// Durations of placed creates, and the number of pending ones.
 fn split(answers: Vec<Answer>) -> Result<(Samples, usize)> {
     let all = answers.len();
     let placed: Vec<Duration> =
@@ -107,8 +107,8 @@ async fn wait_until_placed(api: &Api, organization: &Organization) -> Result<()>
     Ok(())
 }
 
-/// So many calls at the constant rate, whatever the answers take ("open loop"). Each call's time counts from when it was
-/// meant to be sent.
+/// Sends calls at a constant rate, independent of the responses (open loop). A call's time counts from its scheduled
+/// start.
 async fn constant_rate(api: &Api, organizations: &[Organization], calls: u32) -> Result<Vec<Answer>> {
     let start = Instant::now();
     let mut running = Vec::new();
@@ -129,7 +129,7 @@ async fn constant_rate(api: &Api, organizations: &[Organization], calls: u32) ->
     Ok(answers)
 }
 
-/// Clients that each send the next call when the last is answered.
+/// Runs clients that each send the next call after the response to the last.
 async fn full_speed(api: &Api, organizations: &[Organization], time: Duration) -> Result<Vec<Answer>> {
     let started = Instant::now();
     let clients = organizations.iter().take(CLIENTS).map(|organization| {

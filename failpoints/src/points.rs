@@ -65,9 +65,9 @@ pub const POINTS: &[Point] = &[
     Point::at("controller.removal.placement_gone", "placement and endpoints are gone as well"),
     Point::at("controller.removal.secrets_gone", "secrets and specs are gone as well, nothing is committed"),
     // Background jobs.
-    Point::at("controller.janitor.expired", "an operation's time is up, its end is not written"),
-    Point::at("controller.janitor.purged", "an undo window is over and that is committed, nobody is told"),
-    Point::at("controller.janitor.sealed", "audit rows are chained, not committed"),
+    Point::at("controller.jobs.expired", "an operation's time is up, its end is not written"),
+    Point::at("controller.jobs.purged", "an undo window is over and that is committed, nobody is told"),
+    Point::at("controller.jobs.sealed", "audit rows are chained, not committed"),
     // The agent: its start and its session.
     Point::at("agent.start.loaded", "the records are loaded, nothing is done with them"),
     Point::at("agent.start.closed_in", "every project's rules are loaded, no project is looked after"),

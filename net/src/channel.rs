@@ -1,9 +1,7 @@
 //! gRPC over one given stream. A session is one connection: the client never opens a second one, and client and
 //! server use the same HTTP/2 windows, whichever side dialled.
 
-use std::io;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::{io, sync::Mutex, time::Duration};
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;

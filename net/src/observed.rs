@@ -3,16 +3,16 @@
 //! - [`Observed::on_read`] gets the number of bytes of each non-empty read, e.g. to update [`LastHeard`].
 //! - [`Observed::on_error`] gets each error of a read or write, because HTTP/2 reports only its text.
 //! - [`Observed::cut_by`] ends the stream when a token is cancelled: every channel over it that is still in use (a
-//!   tunnel, a
-//!   log) gets an error at once.
+//!   tunnel, a log) gets an error at once.
 //! - [`Observed::on_end`] cancels a token when the stream is dropped, because its owner has closed the connection.
 
-use std::fmt;
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;

@@ -1,5 +1,5 @@
-//! From the engine's calls to phases. Calls of one kind may overlap: a phase is the time during which at least one call of
-//! its kind was under way.
+//! Computes phases from the engine's calls. Calls of one kind may overlap: a phase is the time during which at least one
+//! call of its kind was in progress.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! A socket before the engine that passes every request on and notes when it was sent and answered.
+//! A proxy in front of the engine's socket that records when each request was sent and answered.
 
 use std::{
     path::{Path, PathBuf},

@@ -102,7 +102,7 @@ pub async fn seal(db: &PgPool, lease: &Lease) -> Result<usize, sqlx::Error> {
         sqlx::query!("UPDATE audit_log SET seq = $2, chain_hash = $3 WHERE id = $1", row.id, seq, hash)
             .execute(&mut *tx)
             .await?;
-        failpoint!("controller.janitor.sealed");
+        failpoint!("controller.jobs.sealed");
     }
     tx.commit().await?;
     Ok(rows.len())

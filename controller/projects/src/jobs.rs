@@ -74,7 +74,7 @@ impl Housekeeper {
         for expired in self.expired().await? {
             let failure = expired.failure();
             tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "operation missed its deadline: it fails");
-            failpoint!("controller.janitor.expired", expired.project.as_str());
+            failpoint!("controller.jobs.expired", expired.project.as_str());
             let done =
                 decide(&self.core, EXPIRE, &expired.project, |found| expire(found, &expired, &failure)).await;
             log_failure(&expired.project, done);
@@ -115,7 +115,7 @@ impl Housekeeper {
         let mut write = self.core.system_write(PURGE);
         let purged = acts::purge_due(&mut write).await?;
         for (project, _) in &purged {
-            failpoint!("controller.janitor.purged", project.as_str());
+            failpoint!("controller.jobs.purged", project.as_str());
             tracing::info!(%project, "undo window has ended: deleting the project's data");
         }
         let hints = purged.into_iter().flat_map(|(project, node)| {

@@ -217,9 +217,11 @@ fn end_event(ended: &Ended) -> NewEvent {
         (OperationState::Cancelled, Some(why)) => {
             NewEvent::new(EventType::OperationCancelled, format!("{what}: {}", why.message))
         }
-        (_, Some(why)) => {
-            NewEvent::of_service(EventType::OperationFailed, &why.service, format!("{what}: {}", why.message))
-        }
+        (_, Some(why)) => NewEvent::for_service(
+            EventType::OperationFailed,
+            &why.service,
+            format!("{what}: {}", why.message),
+        ),
         (_, None) => NewEvent::new(EventType::OperationFailed, what),
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    fn of(capacity: Resources) -> Self {
+    fn from_capacity(capacity: Resources) -> Self {
         let thousandths = |capacity: f64| 1000.0 / capacity.max(1.0);
         Self {
             cpu: thousandths(capacity.cpu_millis.into()),
@@ -77,7 +77,7 @@ impl View {
         for places in spread.values_mut() {
             places.sort_unstable();
         }
-        let scales = candidates.iter().map(|candidate| Scale::of(candidate.capacity)).collect();
+        let scales = candidates.iter().map(|candidate| Scale::from_capacity(candidate.capacity)).collect();
         Self { candidates, scales, spread }
     }
 

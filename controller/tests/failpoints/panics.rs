@@ -29,7 +29,7 @@ fn arm(points: &Path, point: &str) {
 async fn a_job_that_panics_ends_the_process_with_its_name_in_the_log_and_a_restart_brings_it_back() {
     let points = tempfile::tempdir().unwrap();
     let mut controller = controller(&points).await;
-    arm(points.path(), "controller.janitor.sealed");
+    arm(points.path(), "controller.jobs.sealed");
     // The set-up is audited, and the row is sealed.
     controller.operator().await;
     let until = Instant::now() + Duration::from_secs(10) * SLACK;
@@ -60,8 +60,8 @@ async fn a_session_that_panics_ends_alone_and_its_node_comes_back_five_times_in_
     let other = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(2).await;
     let rows = controller.database.rows().await;
-    let node = Holder::of(&agent.identity()).uuid();
-    let neighbour = Holder::of(&other.identity()).uuid();
+    let node = Holder::from_identity(&agent.identity()).uuid();
+    let neighbour = Holder::from_identity(&other.identity()).uuid();
     let neighbours_session = rows.greeted_epoch_of(neighbour).await;
     for panics in 1..=5 {
         let before = rows.greeted_epoch_of(node).await;

@@ -64,7 +64,7 @@ const GROUPS: &[Group] = &[
             ("controller.report.operation_ended", ONCE),
             ("controller.report.written", ONCE),
             ("controller.report.committed", ONCE),
-            ("controller.janitor.sealed", ONCE),
+            ("controller.jobs.sealed", ONCE),
             ("agent.apply.received", ONCE),
             ("agent.state.synced", ONCE),
             ("agent.state.renamed", ONCE),
@@ -101,7 +101,7 @@ const GROUPS: &[Group] = &[
     (Create, Scene::Database, &[("agent.first_start.marked", ONCE)]),
     (Create, Scene::DatabaseDies, &[("agent.first_start.removed", ONCE), ("agent.first_start.remade", ONCE)]),
     (Create, Scene::NoRoom, &[("controller.place.committed", ONCE)]),
-    (Create, Scene::TimeUp, &[("controller.janitor.expired", ONCE)]),
+    (Create, Scene::TimeUp, &[("controller.jobs.expired", ONCE)]),
     (
         Stop,
         Scene::Usual,
@@ -240,7 +240,7 @@ const GROUPS: &[Group] = &[
         ],
     ),
     (Remove, Scene::AgentAway, &[("agent.start.resumed", ONCE)]),
-    (Remove, Scene::ShortWindow, &[("controller.janitor.purged", ONCE)]),
+    (Remove, Scene::ShortWindow, &[("controller.jobs.purged", ONCE)]),
 ];
 
 /// Environment variable that selects rows: the text with which their act and point begin.

@@ -165,7 +165,7 @@ struct Visitor {
 }
 
 impl Visitor {
-    fn of(site: &Site) -> Self {
+    fn start(site: &Site) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let url = site.url.replace("functions/v1/hello", "health");
@@ -221,7 +221,7 @@ async fn an_engine_that_dies_or_is_restarted_takes_no_project_along() {
     for (when, ends) in
         [("kill -9", DockerHost::kill_engine as fn(&DockerHost)), ("a restart", DockerHost::stop_engine)]
     {
-        let visitor = Visitor::of(&site);
+        let visitor = Visitor::start(&site);
         ends(&scene.host);
         // The kernel knows the way to the gateway. Names of services cannot be looked up now: see BACK.
         tokio::time::sleep(Duration::from_secs(8)).await;

@@ -39,7 +39,7 @@ async fn a_copied_identity_raises_an_alarm_and_does_not_flap() {
     let rows = controller.database.rows().await;
     let greeted = async || -> i64 { rows.greeted_epoch().await };
     // The controller itself keeps whoever dials from the newest, not only the agent's patience.
-    let node = Holder::of(&agent.identity());
+    let node = Holder::from_identity(&agent.identity());
     let last = greeted().await;
     let newest = wait_for("a change of sides", 4 * HOLD * SLACK, async || {
         let now = greeted().await;
@@ -73,7 +73,7 @@ async fn the_newest_is_left_in_peace_only_while_it_lives() {
     api.wait_ready_nodes(1).await;
     let rows = controller.database.rows().await;
     rows.mark_duplicates().await;
-    let node = Holder::of(&agent.identity());
+    let node = Holder::from_identity(&agent.identity());
     let epochs = async || (rows.session_epoch().await, rows.greeted_epoch().await);
     let before = epochs().await;
     let mut other = Stub::dial(&node, &controller.node_address).await;

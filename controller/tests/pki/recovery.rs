@@ -21,7 +21,7 @@ fn reason<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> String {
 /// The identity file with a certificate as it was issued so many days ago.
 async fn aged(controller: &Controller, agent: &Agent, days: i64) -> serde_json::Value {
     let mut identity = agent.identity();
-    let held = Holder::of(&identity);
+    let held = Holder::from_identity(&identity);
     let cluster = identity["cluster_id"].as_str().unwrap().strip_prefix("clu_").unwrap().parse().unwrap();
     let who = NodeIdentity { cluster_id: cluster, node_id: held.uuid() };
     let authority = authorities(controller).await.remove(0);
@@ -64,7 +64,7 @@ async fn a_recovery_is_proven_once_by_the_enrolled_key_on_any_replica() {
     let mut agent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(1).await;
     agent.process.kill();
-    let node = Holder::of(&agent.identity());
+    let node = Holder::from_identity(&agent.identity());
     let here = &controller.node_address;
     let there = &replica.node_address;
 

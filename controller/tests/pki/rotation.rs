@@ -66,7 +66,8 @@ async fn the_fleet_gets_a_new_ca_without_losing_a_node() {
     api.wait_ready_nodes(3).await;
     stranger.process.kill();
     let rows = controller.database.rows().await;
-    let steady_epoch = async || -> i64 { rows.greeted_epoch_of(Holder::of(&steady.identity()).uuid()).await };
+    let steady_epoch =
+        async || -> i64 { rows.greeted_epoch_of(Holder::from_identity(&steady.identity()).uuid()).await };
     let epoch = steady_epoch().await;
 
     let next = api.authorities().create_authority(CreateAuthorityRequest {}).await.unwrap().into_inner();
@@ -154,7 +155,7 @@ async fn a_renewal_anywhere_knows_the_roots_of_now() {
     let replica = controller.replica().await;
     let agent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(1).await;
-    let node = Holder::of(&agent.identity());
+    let node = Holder::from_identity(&agent.identity());
     // At once after each act, on the replica that it was not done on.
     let renewed = async || node.renew(&replica.node_address).await.unwrap().certificate.unwrap();
 

@@ -34,7 +34,7 @@ pub struct Holder {
 
 impl Holder {
     /// From an agent's file.
-    pub fn of(identity: &serde_json::Value) -> Self {
+    pub fn from_identity(identity: &serde_json::Value) -> Self {
         let text = |name: &str| identity[name].as_str().unwrap().to_owned();
         Self {
             node_id: text("node_id"),

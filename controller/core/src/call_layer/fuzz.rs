@@ -35,7 +35,7 @@ fn headers_of_calls() {
         "-",
     ];
     let proxies: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
-    bytes("headers of calls", &Samples::of([sample]).words(words), |input| {
+    bytes("headers of calls", &Samples::new([sample]).words(words), |input| {
         let headers = headers(input);
         let id = trace_id(&headers);
         assert!(id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{id:?}");

@@ -81,7 +81,7 @@ impl Placer {
                     return Ok(written);
                 }
                 Outcome::NodeRefused => {
-                    tracing::debug!(%node, "node no longer has the capacity; trying another")
+                    tracing::debug!(%node, "node no longer has the capacity; trying another");
                 }
                 Outcome::QuotaExceeded => return Err(supalove_plans::projects_exceeded()),
             }

@@ -108,7 +108,7 @@ async fn write_step(write: &mut impl Write, project: &Snapshot, step: &Progress)
     };
     let event = NewEvent {
         percent: i32::try_from(step.percent).unwrap_or(100).min(100),
-        ..NewEvent::of_service(kind, &service, message.clone())
+        ..NewEvent::for_service(kind, &service, message.clone())
     };
     let operation = project.operation.as_ref().map(|o| o.id);
     events::append(write, &project.project, &event, operation).await?;

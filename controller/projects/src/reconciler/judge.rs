@@ -216,14 +216,14 @@ fn compare_services(project: &Snapshot, observed: &ObservedStack, verdict: &mut 
             continue;
         }
         let event = match service.state.as_str() {
-            "HEALTHY" => NewEvent::of_service(
+            "HEALTHY" => NewEvent::for_service(
                 EventType::ServiceReady,
                 &service.name,
                 format!("{} is ready", service.name),
             ),
             "UNHEALTHY" | "EXITED" => {
                 let message = format!("{} is {}: {}", service.name, service.state, service.message);
-                NewEvent::of_service(EventType::ServiceFailed, &service.name, message)
+                NewEvent::for_service(EventType::ServiceFailed, &service.name, message)
             }
             _ => continue,
         };

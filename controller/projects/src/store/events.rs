@@ -28,7 +28,7 @@ impl NewEvent {
     }
 
     /// Creates an event that concerns a service.
-    pub fn of_service(kind: EventType, service: &str, message: impl Into<String>) -> Self {
+    pub fn for_service(kind: EventType, service: &str, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), service: service.to_owned(), percent: 0 }
     }
 }
