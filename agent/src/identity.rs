@@ -268,7 +268,7 @@ mod fuzz {
     fn identity_files() {
         let sample = r#"{"node_id":"nod_1","fleet_id":"f","cluster_id":"clu_1","controller":"127.0.0.1:1","hostname":"h",
             "certificate_pem":"c","ca_pem":"a","key_pem":"canary","expire_time":""}"#;
-        let samples = Samples::of([sample]).words(["null", "{", "[", "\\u0000", "\\ud800", "\"key_pem\":"]);
+        let samples = Samples::new([sample]).words(["null", "{", "[", "\\u0000", "\\ud800", "\"key_pem\":"]);
         bytes("identity.json", &samples, |input| {
             let read = serde_json::from_slice::<Identity>(input);
             if let Ok(identity) = &read {
@@ -276,7 +276,7 @@ mod fuzz {
                 assert_eq!((&again.node_id, &again.key_pem), (&identity.node_id, &identity.key_pem));
                 assert_eq!(identity.short().len(), 8);
             }
-            Verdict::of(&read)
+            Verdict::from_result(&read)
         });
     }
 }

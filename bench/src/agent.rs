@@ -14,13 +14,13 @@ use crate::{
     process::{Process, Resident},
 };
 
-/// Longest way to a session.
+/// Timeout until the agent has a session.
 const START: Duration = Duration::from_mins(1);
 /// Networks of the bench's projects.
 const NETWORKS: &str = "10.219.0.0/24";
 /// The one of slot 0.
 pub const FIRST_NETWORK: &str = "10.219.0.0/27";
-/// Slots, so that ports below follow from the first.
+/// Number of slots.
 const SLOTS: u16 = 8;
 /// Ports of all slots.
 const PORTS: u16 = SLOTS * 8;
@@ -78,7 +78,7 @@ impl Agent {
         self.process.resident()
     }
 
-    /// Ends it. What it made in the engine is removed by then, or by `make bench`.
+    /// Ends the agent. The item or `make bench` removes what it made in the engine.
     pub async fn end(self) -> Result<()> {
         self.process.end().await
     }
@@ -97,7 +97,7 @@ fn run(program: &Path, state: &Path, engine: &str, port_base: u16) -> Command {
     command
 }
 
-/// The first of enough ports in a row that nobody listens on now.
+/// Returns the first of enough consecutive free ports.
 fn free_ports() -> Result<u16> {
     let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     let first = (20_000..32_000).step_by(PORTS.into()).find(|first| (*first..first + PORTS).all(is_free));

@@ -1,4 +1,4 @@
-//! What the bench asks of the public API, through the Rust SDK.
+//! The bench's calls of the public API, through the Rust SDK.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use supalove_sdk::{
     },
 };
 
-/// Longest wait for an operation.
+/// Timeout of an operation.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A client; clones share the connection.
@@ -35,7 +35,7 @@ impl Api {
         Ok(Self(client.with_tokens(tokens)))
     }
 
-    /// CreateProject, asked once: what is measured is one call.
+    /// Calls CreateProject once, without a retry, because the bench measures single calls.
     pub async fn create(&self, request: CreateProjectRequest) -> Result<CreateProjectResponse> {
         Ok(self.0.projects().create_project(request).await?.into_inner())
     }
@@ -51,7 +51,7 @@ impl Api {
         answer.into_inner().operation.context("DeleteProject answered without an operation")
     }
 
-    /// Returns when the operation has succeeded.
+    /// Waits until the operation has succeeded.
     pub async fn wait(&self, operation_id: &str) -> Result<()> {
         let timeout = prost_types::Duration::try_from(PATIENCE)?;
         let mut request = Request::new(WaitOperationRequest {

@@ -1,4 +1,4 @@
-//! The command line, and how much is measured.
+//! The command line, and the amounts of measurements.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -28,7 +28,7 @@ pub struct Arguments {
     /// On which disk server and folder lie, to be printed.
     #[arg(long, default_value = "not given")]
     pub disk: String,
-    /// Seconds per item instead of a minute: for trying the bench, not for numbers.
+    /// Seconds per item instead of a minute: to try the bench, not for numbers.
     #[arg(long)]
     pub quick: bool,
     /// What to measure.
@@ -36,7 +36,7 @@ pub struct Arguments {
     pub items: Vec<Item>,
 }
 
-/// Something that is measured.
+/// An item of the bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Item {
     /// The scheduler's decisions alone.
@@ -58,7 +58,7 @@ impl Item {
         [Self::Scheduling, Self::Placing, Self::Requests, Self::Stack, Self::Memory, Self::Session];
 }
 
-/// How much is measured.
+/// Amounts of measurements.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
     /// CreateProject at a constant rate.
@@ -69,14 +69,14 @@ pub struct Effort {
     pub decisions: Duration,
     /// Rounds of the stack, after one that is not counted.
     pub rounds: usize,
-    /// Rest before memory is read.
+    /// Idle time before reading memory.
     pub rest: Duration,
     /// Calls over the session.
     pub calls: usize,
 }
 
 impl Arguments {
-    /// How much is measured.
+    /// Amounts of measurements.
     pub fn effort(&self) -> Effort {
         let s = Duration::from_secs;
         if self.quick {

@@ -18,7 +18,7 @@ use crate::{
     process::{Process, Resident, free_port},
 };
 
-/// Longest start.
+/// Timeout of the start.
 const START: Duration = Duration::from_mins(1);
 
 /// A running controller.
@@ -70,7 +70,7 @@ impl Files {
     }
 }
 
-/// A fleet id that `make bench` recognises when it cleans up.
+/// Returns a fleet id that `make bench` recognises during its clean-up.
 pub fn fleet_id() -> String {
     format!("bench{}", &Uuid::new_v4().simple().to_string()[..12])
 }
@@ -80,7 +80,8 @@ impl Controller {
     pub async fn start(arguments: &Arguments, name: &str, more: &[&str]) -> Result<Self> {
         let database = Database::create(&arguments.database_url).await?;
         let files = Files::write(&arguments.dir.join(name), &database)?;
-        let (public, node_address) = (free_port()?, format!("127.0.0.1:{}", free_port()?));
+        let public = free_port()?;
+        let node_address = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(&arguments.controller);
         command
             .arg("run")
@@ -96,7 +97,7 @@ impl Controller {
             .args(more);
         let mut process = Process::start(command, &arguments.dir, &format!("{name}-controller"))?;
         let until = Instant::now() + START;
-        // The port is taken before the database is prepared; the token is written after that.
+        // The controller binds the port before it prepares the database, and writes the token afterwards.
         while !files.setup_token().exists()
             || tokio::net::TcpStream::connect(("127.0.0.1", public)).await.is_err()
         {

@@ -1,4 +1,4 @@
-//! A database of one item's own, and the rows that stand for a large platform: organizations, and nodes without agents.
+//! A database for one item, and rows that simulate a large platform: organizations, and nodes without agents.
 
 use anyhow::{Context as _, Result};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, postgres::PgPoolOptions};
@@ -47,10 +47,10 @@ impl Database {
     }
 }
 
-/// Statements that were rolled back in this database until now. The placing statement raises when it is refused, so
-/// what is added during a run are its conflicts.
+/// Returns the number of statements that were rolled back in this database. The placing statement raises on a conflict,
+/// so the difference over a run is the number of its conflicts.
 pub async fn rollbacks(db: &PgPool) -> Result<i64> {
-    // A server process may count seconds late: each of the pool's is told to count now.
+    // A server process may report its counters seconds late, so flush those of each connection of the pool.
     let mut connections = Vec::new();
     for _ in 0..db.size() {
         let mut connection = db.acquire().await?;
@@ -105,7 +105,7 @@ pub async fn add_nodes(db: &PgPool, count: i32) -> Result<()> {
     Ok(())
 }
 
-/// Makes a cluster of one node that has room for everything. No such host exists: only its row's lock counts.
+/// Creates a cluster of one node with unlimited capacity, to measure contention on one row.
 pub async fn add_hot_node(db: &PgPool, cluster: &str) -> Result<()> {
     sqlx::query(
         "WITH hot AS (

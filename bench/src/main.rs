@@ -1,8 +1,8 @@
 //! supalove-bench: measures the real programs and prints one Markdown table: name, value, aim, met or not.
 //!
-//! In: paths of the programs, a PostgreSQL server, a folder on its disk. Out: the table on standard output, what it is
-//! doing on standard error. It never fails because something is slow; what could not be measured is a row that says
-//! why, and ends it with code 1. `make bench` runs it; see docs/bench.md.
+//! Input: paths of the programs, a PostgreSQL server, a folder on its disk. Output: the table on standard output, progress on
+//! standard error. It never fails because something is slow; an item that cannot be measured becomes a row with the error,
+//! and the exit code is 1. `make bench` runs it; see docs/bench.md.
 
 mod agent;
 mod api;
@@ -39,7 +39,7 @@ async fn main() -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for item in &arguments.items {
         eprintln!("measuring: {item:?}");
-        // The others' rows took minutes: they are kept.
+        // Keep the rows of the other items, which took minutes.
         if let Err(error) = measure(*item, &arguments, &mut table).await {
             eprintln!("not measured: {error:?}");
             table.not_measured(&format!("{item:?}").to_lowercase(), &error);

@@ -1,5 +1,5 @@
-//! Durable placements per second on the placing path itself, as CreateProject runs it after authorization: secrets, rendering,
-//! sealing, the scheduler's choice and the one statement with the full write set. Here without gRPC, in this process.
+//! Durable placements per second: CreateProject after authorization, that is secrets, rendering,
+//! sealing, the scheduler's choice and the one statement with the full write set, in this process, without gRPC.
 
 use std::{
     collections::HashMap,
@@ -35,26 +35,26 @@ use crate::{
     table::{Aim, Table, number},
 };
 
-/// Clients that create at the same time; each has an organization of its own.
+/// Number of concurrent clients; each has its own organization.
 pub const CLIENTS: usize = 16;
 /// Nodes to spread over.
 const NODES: i32 = 1000;
 /// Name of the cluster with one node.
 const HOT: &str = "hot";
-/// Between two looks at who waits for a lock.
+/// Sample interval of the number of sessions that wait for a lock.
 const LOOK: Duration = Duration::from_millis(20);
 /// For the placer to end.
 const GRACE: Duration = Duration::from_secs(5);
 const METHOD: &str = "/supalove.v1.ProjectService/CreateProject";
 
-/// What a run came to.
+/// Result of a run.
 struct Run {
     rate: f64,
     latency: Samples,
     refused: i64,
-    /// Answers that came before there was room.
+    /// Projects that became pending, because no node had capacity.
     pending: usize,
-    /// Clients that waited for a row's lock, on average.
+    /// Mean number of clients that waited for a row's lock.
     waiting: f64,
 }
 
@@ -73,7 +73,8 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
 }
 
 fn notes(table: &mut Table, name: &str, run: &Run) {
-    let (p50, p99) = (ms(run.latency.percentile(50)), ms(run.latency.percentile(99)));
+    let p50 = ms(run.latency.percentile(50));
+    let p99 = ms(run.latency.percentile(99));
     table.note(format!("{name}: p50, p99"), format!("{}, {}", number(p50, "ms"), number(p99, "ms")));
     let Run { refused, pending, waiting, .. } = run;
     let conflicts = format!("{refused} refused, {pending} pending, {waiting:.1} of 16 waiting for a row");
@@ -85,7 +86,7 @@ async fn run(arguments: &Arguments, cluster: &str, time: Duration) -> Result<Run
     let database = Database::create(&arguments.database_url).await?;
     let (core, projects, organizations, user) = prepare(&arguments.dir, &database).await?;
     let stop = CancellationToken::new();
-    // An error must not leave the watcher to the next run.
+    // Stop the watcher even on an error, so that it does not disturb the next run.
     let _stopped = stop.clone().drop_guard();
     // Keeps the scheduler's view fresh, as in a running controller.
     projects.placer().job().start(&core);
@@ -130,8 +131,8 @@ async fn prepare(dir: &Path, database: &Database) -> Result<(Core, Projects, Vec
     Ok((core, projects, organizations, user))
 }
 
-/// All clients create one project after the other until the time is up. Answers each project's ref and how long
-/// its create took.
+/// Lets all clients create one project after the other until the time is up. Returns each project's ref and the duration
+/// of its create.
 async fn create_for(
     projects: &Projects,
     organizations: &[Organization],
@@ -140,11 +141,13 @@ async fn create_for(
     time: Duration,
 ) -> Result<Vec<(String, Duration)>> {
     let clients = organizations.iter().map(|organization| {
-        let (projects, organization, cluster) = (projects.clone(), organization.clone(), cluster.to_owned());
+        let projects = projects.clone();
+        let organization = organization.clone();
+        let cluster = cluster.to_owned();
         tokio::spawn(async move { client(&projects, &organization, user, &cluster, time).await })
     });
     let mut all = Vec::new();
-    // All of them, also if one errs: nobody creates on while something else is measured.
+    // Wait for all of them, even if one fails, so that none disturbs the next measurement.
     for done in futures::future::join_all(clients).await {
         all.extend(done??);
     }
@@ -178,7 +181,7 @@ async fn client(
     Ok(all)
 }
 
-/// What the call layer leaves with a call.
+/// Builds the call that the call layer would add to the request.
 fn call(user: Uuid) -> Result<Call> {
     let rule = supalove_projects::RULES.iter().find(|rule| rule.method == METHOD);
     let rule = rule.context("the method has no row")?;
@@ -193,7 +196,7 @@ fn call(user: Uuid) -> Result<Call> {
     })
 }
 
-/// There is no call layer here, so nobody is asked.
+/// Unused, because there is no call layer here.
 struct NoDoor;
 
 impl Authenticator for NoDoor {
@@ -206,8 +209,8 @@ impl Authenticator for NoDoor {
     }
 }
 
-/// How long the creates took whose project was placed by the statement that made it, and is in the table of placements.
-/// The others were written as pending: their second event says so. An answer must stand for one or the other.
+/// Returns the durations of the creates whose project was placed at once, and checks that the placements exist.
+/// The other projects must be pending according to their second event.
 async fn placed_at_once(db: &PgPool, created: &[(String, Duration)]) -> Result<Vec<Duration>> {
     let refs: Vec<&str> = created.iter().map(|(project, _)| project.as_str()).collect();
     let written: HashMap<String, bool> = sqlx::query_as(
@@ -230,9 +233,10 @@ async fn placed_at_once(db: &PgPool, created: &[(String, Duration)]) -> Result<V
     Ok(created.iter().filter(|(project, _)| written[project]).map(|(_, took)| *took).collect())
 }
 
-/// Looks every now and then how many sessions wait for a lock; the mean.
+/// Samples how many sessions wait for a lock; returns the mean.
 async fn lock_waits(db: PgPool, stop: CancellationToken) -> Result<f64> {
-    let (mut seen, mut looks) = (0_i64, 0_u32);
+    let mut seen = 0_i64;
+    let mut looks = 0_u32;
     while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
         seen += sqlx::query_scalar::<_, i64>(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",

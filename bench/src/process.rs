@@ -1,4 +1,4 @@
-//! A program under measurement: started, looked at in /proc, ended.
+//! A measured program: starts it, reads its memory from /proc, ends it.
 
 use std::{
     fs::File,
@@ -20,16 +20,17 @@ pub struct Process {
 /// Resident memory, KiB.
 #[derive(Debug, Clone, Copy)]
 pub struct Resident {
-    /// All of it, the program's own pages of the binary included (VmRSS).
+    /// All of it, including the pages of the binary (VmRSS).
     pub all: u64,
-    /// What belongs to this process alone (RssAnon).
+    /// The private part (RssAnon).
     pub own: u64,
 }
 
 impl Process {
     /// Starts it; what it prints goes to `<dir>/<name>.log`, its id to `<dir>/<name>.pid`.
     pub fn start(mut command: Command, dir: &Path, name: &str) -> Result<Self> {
-        let (log, pid_file) = (dir.join(format!("{name}.log")), dir.join(format!("{name}.pid")));
+        let log = dir.join(format!("{name}.log"));
+        let pid_file = dir.join(format!("{name}.pid"));
         let file = File::create(&log).with_context(|| log.display().to_string())?;
         let child = command
             .stdin(Stdio::null())
@@ -47,7 +48,7 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Errs with its last lines if it has ended.
+    /// Returns an error with its last lines if it has ended.
     pub fn check(&mut self) -> Result<()> {
         let Some(status) = self.child.try_wait()? else { return Ok(()) };
         let log = self.log();
@@ -78,7 +79,7 @@ impl Process {
     }
 }
 
-/// A port that nobody listens on now.
+/// Returns a free port.
 pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

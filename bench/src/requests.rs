@@ -1,4 +1,4 @@
-//! CreateProject as callers see it: through gRPC, the real controller and the real PostgreSQL, over nodes that are rows.
+//! CreateProject from a caller's view: through gRPC, with the real controller and PostgreSQL, on nodes that are only rows.
 
 use std::time::{Duration, Instant};
 
@@ -54,17 +54,18 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     let rate = f64::from(u32::try_from(latency.count())?) / elapsed.as_secs_f64();
     let name = "CreateProject through gRPC, 16 clients, 1,000 nodes";
     table.note(name, number(rate, "/s"));
-    let (p50, p99) = (ms(latency.percentile(50)), ms(latency.percentile(99)));
+    let p50 = ms(latency.percentile(50));
+    let p99 = ms(latency.percentile(99));
     table.note(format!("{name}: p50, p99"), format!("{}, {}", number(p50, "ms"), number(p99, "ms")));
     table.note(format!("{name}: pending answers"), pending.to_string());
     db.close().await;
     controller.end().await
 }
 
-/// An answer: was the project placed, and after which time it came.
+/// A response: whether the project was placed, and the duration of the call.
 type Answer = (bool, Duration);
 
-/// How long it took to place, and how many projects were pending when they were answered.
+/// Durations of placed creates, and the number of pending ones.
 fn split(answers: Vec<Answer>) -> Result<(Samples, usize)> {
     let all = answers.len();
     let placed: Vec<Duration> =
@@ -106,15 +107,16 @@ async fn wait_until_placed(api: &Api, organization: &Organization) -> Result<()>
     Ok(())
 }
 
-/// So many calls at the constant rate, whatever the answers take ("open loop"). Each call's time counts from when it was
-/// meant to be sent.
+/// Sends calls at a constant rate, independent of the responses (open loop). A call's time counts from its scheduled
+/// start.
 async fn constant_rate(api: &Api, organizations: &[Organization], calls: u32) -> Result<Vec<Answer>> {
     let start = Instant::now();
     let mut running = Vec::new();
     for number in 0..calls {
         let intended = start + Duration::from_secs(1) * number / RATE;
         tokio::time::sleep_until(intended.into()).await;
-        let (api, organization) = (api.clone(), organizations[number as usize % organizations.len()].clone());
+        let api = api.clone();
+        let organization = organizations[number as usize % organizations.len()].clone();
         running.push(tokio::spawn(async move {
             let placed = create(&api, &organization).await?;
             anyhow::Ok((placed, intended.elapsed()))
@@ -127,11 +129,12 @@ async fn constant_rate(api: &Api, organizations: &[Organization], calls: u32) ->
     Ok(answers)
 }
 
-/// Clients that each send the next call when the last is answered.
+/// Runs clients that each send the next call after the response to the last.
 async fn full_speed(api: &Api, organizations: &[Organization], time: Duration) -> Result<Vec<Answer>> {
     let started = Instant::now();
     let clients = organizations.iter().take(CLIENTS).map(|organization| {
-        let (api, organization) = (api.clone(), organization.clone());
+        let api = api.clone();
+        let organization = organization.clone();
         tokio::spawn(async move {
             let mut answers = Vec::new();
             while started.elapsed() < time {

@@ -34,7 +34,8 @@ fn decisions(nodes: usize, time: Duration) -> f64 {
     let mut rng = SmallRng::seed_from_u64(1);
     let organizations: Vec<_> = (0..ORGANIZATIONS).map(|_| OrganizationId::generate()).collect();
     let view = view(nodes, &organizations, &mut rng);
-    let (mut made, started) = (0_u32, Instant::now());
+    let mut made = 0_u32;
+    let started = Instant::now();
     while started.elapsed() < time {
         for _ in 0..100 {
             let organization = organizations[rng.random_range(0..ORGANIZATIONS)];

@@ -29,7 +29,7 @@ use crate::{
     table::{Table, number},
 };
 
-/// Longest removal of a project that never ran.
+/// Timeout of the removal of a project that never ran.
 const REMOVED: Duration = Duration::from_secs(30);
 
 /// Adds the rows.
@@ -38,7 +38,7 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     let files = Files::write(&arguments.dir.join("session"), &database)?;
     let controller = start(&files).await?;
     let done = measure_at(&controller, &files, arguments, table).await;
-    // It runs in this process, and what is measured next must not share that with it: also after an error.
+    // It runs in this process, so end it even after an error, before the next measurement.
     controller.stop().await;
     done?;
     database.drop().await
@@ -61,7 +61,8 @@ async fn measure_at(
     let bytes = request.encoded_len();
     let latency = calls(client.clone(), request, arguments.effort().calls).await?;
     let name = format!("unary call over the swapped session ({bytes} bytes, one at a time)");
-    let (p50, p99) = (us(latency.percentile(50)), us(latency.percentile(99)));
+    let p50 = us(latency.percentile(50));
+    let p99 = us(latency.percentile(99));
     table.note(format!("{name}: p50, p99"), format!("{}, {}", number(p50, "µs"), number(p99, "µs")));
     forget(client, &project, &agent).await?;
     agent.end().await
@@ -83,8 +84,8 @@ async fn start(files: &Files) -> Result<Controller> {
     Controller::start(&config, Times::default()).await
 }
 
-/// The same ApplyStack again and again: the agent checks and compares it and answers from memory. A stopped project, so
-/// nothing is made on the engine.
+/// Repeats the same ApplyStack: the agent validates and compares it and answers from memory. The project is stopped, so the
+/// agent creates nothing on the engine.
 async fn calls(mut client: AgentClient, request: ApplyStackRequest, count: usize) -> Result<Samples> {
     let first = client.apply_stack(request.clone()).await?.into_inner();
     ensure!(first.changed, "the agent knew the project before");

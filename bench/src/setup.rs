@@ -1,5 +1,5 @@
-//! What is measured on: printed with every table, since a number without it means nothing. A server that does not
-//! write through to its disk is refused.
+//! The setup of the measurement, printed with every table, because numbers mean nothing without it. Refuses a server that
+//! does not write through to its disk.
 
 use std::fmt::Write as _;
 

@@ -12,8 +12,8 @@ const BENCH: &str = env!("CARGO_BIN_EXE_supalove-bench");
 #[test]
 fn the_bench_fills_its_table() {
     let output = bench("scheduling,placing,requests,memory,session", &beside("supalove-agent"));
-    let (table, progress) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let table = String::from_utf8_lossy(&output.stdout);
+    let progress = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{progress}");
     assert!(table.contains("fsync on, synchronous_commit on"), "{table}");
     for row in [

@@ -20,13 +20,13 @@ pub struct FingerprintError;
 
 impl CaFingerprint {
     /// The fingerprint of a certificate.
-    pub fn of(certificate: &CertificateDer<'_>) -> Self {
+    pub fn from_certificate(certificate: &CertificateDer<'_>) -> Self {
         Self(sha256(certificate))
     }
 
     /// The fingerprint of the only certificate in a PEM text.
-    pub fn of_pem(certificate_pem: &str) -> Result<Self, PemError> {
-        pem::certificate(certificate_pem).map(|certificate| Self::of(&certificate))
+    pub fn from_pem(certificate_pem: &str) -> Result<Self, PemError> {
+        pem::certificate(certificate_pem).map(|certificate| Self::from_certificate(&certificate))
     }
 
     /// The server name by which a dialling agent tells the root it trusts, so that a controller with two roots shows the

@@ -85,7 +85,7 @@ fn join_tokens() {
         JoinToken::generate(ca, Uuid::from_u128(number.into())).unwrap()
     };
     let made = [token(1), token(200)];
-    let samples = Samples::of(made.iter().map(ToString::to_string)).words(["slj1", "slj2", ".", "A=", "-_"]);
+    let samples = Samples::new(made.iter().map(ToString::to_string)).words(["slj1", "slj2", ".", "A=", "-_"]);
     text("join token", &samples, |input| {
         let read = input.parse::<JoinToken>();
         match &read {
@@ -103,7 +103,7 @@ fn join_tokens() {
                 assert!(!error.to_string().contains(input) || input.len() < 8, "an error repeats the token");
             }
         }
-        Verdict::of(&read)
+        Verdict::from_result(&read)
     });
 }
 
@@ -116,7 +116,7 @@ fn certificate_requests() {
     let ca = ca();
     let requests = requests();
     let signed: Vec<_> = requests[..2].iter().filter_map(|pem| signed_part(&der(pem))).collect();
-    text("certificate request, PEM", &Samples::of(&requests).words(PEM_WORDS), |input| {
+    text("certificate request, PEM", &Samples::new(&requests).words(PEM_WORDS), |input| {
         check_request(&ca, input, &signed)
     });
 }
@@ -126,7 +126,7 @@ fn certificate_requests_below_the_pem() {
     let ca = ca();
     let requests = requests();
     let signed: Vec<_> = requests[..2].iter().filter_map(|pem| signed_part(&der(pem))).collect();
-    let samples = Samples::of(requests.iter().map(|pem| der(pem))).words(DER_WORDS);
+    let samples = Samples::new(requests.iter().map(|pem| der(pem))).words(DER_WORDS);
     bytes("certificate request, DER", &samples, |input| {
         let body = STANDARD.encode(input);
         let pem = format!("-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n");
@@ -146,7 +146,7 @@ fn check_request(ca: &CertificateAuthority, pem: &str, signed: &[Vec<u8>]) -> Ve
         let (_, request) = X509CertificationRequest::from_der(&request).unwrap();
         assert_eq!(certificate.public_key().raw, request.certification_request_info.subject_pki.raw);
     }
-    Verdict::of(&issued)
+    Verdict::from_result(&issued)
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn pem_bundles() {
     let bundle = format!("{certificate}{}{}{}", ca.cert_pem(), *node.to_pem(), node.csr_pem().unwrap());
     let two_roots =
         format!("{}{}", ca.cert_pem(), CertificateAuthority::create("b", Utc::now()).unwrap().cert_pem());
-    text("PEM bundle", &Samples::of([bundle, two_roots]).words(PEM_WORDS), |input| {
+    text("PEM bundle", &Samples::new([bundle, two_roots]).words(PEM_WORDS), |input| {
         // The parser accepts damage at the end of a line.
         let begins = input.matches("-----BEGIN CERTIFICATE").count();
         let chain = crate::pem::certificate_chain(input);
@@ -166,7 +166,7 @@ fn pem_bundles() {
         }
         if let Ok(one) = crate::pem::certificate(input) {
             assert_eq!(chain.as_ref().unwrap(), &[one], "exactly one");
-            assert!(CaFingerprint::of_pem(input).is_ok());
+            assert!(CaFingerprint::from_pem(input).is_ok());
         }
         let errors = [
             (crate::pem::request(input).err(), "certificate signing request"),
@@ -177,7 +177,7 @@ fn pem_bundles() {
             assert!(error.is_none_or(|error| error.to_string().contains(expected)), "names what is missing");
         }
         let _ = NodeKey::from_pem(input);
-        Verdict::of(&chain)
+        Verdict::from_result(&chain)
     });
 }
 
@@ -188,7 +188,7 @@ fn roots_of_the_fleet() {
     let csr = NodeKey::generate().unwrap().csr_pem().unwrap();
     let certificate = first.sign_node(&csr, &identity(), Utc::now()).unwrap().cert_pem;
     let two = format!("{}{}", first.cert_pem(), second.cert_pem());
-    let samples = Samples::of([first.cert_pem(), &two, &certificate]).words(PEM_WORDS);
+    let samples = Samples::new([first.cert_pem(), &two, &certificate]).words(PEM_WORDS);
     let known = TrustBundle::from_pem(&two).unwrap();
     text("roots of the fleet", &samples, |input| {
         let bundle = TrustBundle::from_pem(input);
@@ -202,13 +202,13 @@ fn roots_of_the_fleet() {
         if let Ok(Some(issuer)) = known.issuer_of_pem(input) {
             assert!(known.fingerprints().contains(&issuer));
         }
-        if let Ok(life) = CertificateLife::of_pem(input) {
+        if let Ok(life) = CertificateLife::from_pem(input) {
             let within = [life.renewal(0.0), life.renewal(1.0)];
             assert!(
                 life.ends < life.issued || within.iter().all(|at| (life.issued..=life.ends).contains(at))
             );
         }
-        Verdict::of(&bundle)
+        Verdict::from_result(&bundle)
     });
 }
 
@@ -217,7 +217,7 @@ fn stored_authorities() {
     let ca = ca();
     let key = rcgen::KeyPair::from_pem(&ca.key_pem()).unwrap();
     let public = rcgen::PublicKeyData::der_bytes(&key).to_vec();
-    let samples = Samples::of([format!("{}{}", *ca.key_pem(), ca.cert_pem())]).words(PEM_WORDS);
+    let samples = Samples::new([format!("{}{}", *ca.key_pem(), ca.cert_pem())]).words(PEM_WORDS);
     text("stored CA", &samples, |input| {
         let loaded = CertificateAuthority::load(input, input);
         if let Ok(loaded) = &loaded {
@@ -225,11 +225,11 @@ fn stored_authorities() {
             let der = CertificateDer::from_pem_slice(loaded.cert_pem().as_bytes()).unwrap();
             let (_, root) = X509Certificate::from_der(&der).unwrap();
             assert_eq!(root.public_key().subject_public_key.data.as_ref(), public, "certificate and key fit");
-            assert_eq!(loaded.fingerprint(), CaFingerprint::of(&der));
+            assert_eq!(loaded.fingerprint(), CaFingerprint::from_certificate(&der));
             // Its life may be over, but nothing panics.
             let _ = loaded.sign_node(&request, &identity(), Utc::now());
         }
-        Verdict::of(&loaded)
+        Verdict::from_result(&loaded)
     });
 }
 
@@ -239,10 +239,10 @@ fn stored_identities() {
     let node = NodeKey::generate().unwrap();
     let certificate = ca.sign_node(&node.csr_pem().unwrap(), &identity(), Utc::now()).unwrap().cert_pem;
     let sample = [ca.cert_pem(), &certificate, &node.to_pem()].join("|");
-    text("identity files", &Samples::of([sample]).words(PEM_WORDS).words(["|"]), |input| {
+    text("identity files", &Samples::new([sample]).words(PEM_WORDS).words(["|"]), |input| {
         let mut parts = input.splitn(3, '|');
         let mut next = || parts.next().unwrap_or_default();
-        Verdict::of(&node_client_config(next(), next(), next(), NodeChannel::Control))
+        Verdict::from_result(&node_client_config(next(), next(), next(), NodeChannel::Control))
     });
 }
 
@@ -252,13 +252,13 @@ fn certificates_of_peers() {
     let node = NodeKey::generate().unwrap();
     let certificate = ca.sign_node(&node.csr_pem().unwrap(), &identity(), Utc::now()).unwrap().cert_pem;
     let controller = ca.issue_controller(Uuid::from_u128(9), Utc::now()).unwrap();
-    let samples = Samples::of([der(&certificate), der(&controller.chain_pem)]).words(DER_WORDS);
+    let samples = Samples::new([der(&certificate), der(&controller.chain_pem)]).words(DER_WORDS);
     bytes("peer certificate", &samples, |input| {
         let found = peer_identity(&CertificateDer::from(input.to_vec()));
         if let Ok(found) = found {
             assert_eq!(found.to_string().parse(), Ok(found));
         }
-        Verdict::of(&found)
+        Verdict::from_result(&found)
     });
 }
 
@@ -266,7 +266,7 @@ fn certificates_of_peers() {
 fn identities_and_fingerprints() {
     let controller = PeerIdentity::Controller(Uuid::from_u128(9)).to_string();
     let fingerprint = ca().fingerprint().to_string();
-    let samples = Samples::of([identity().to_string(), controller, fingerprint]).words([
+    let samples = Samples::new([identity().to_string(), controller, fingerprint]).words([
         "spiffe://",
         "supalove",
         "/node/",
@@ -340,7 +340,7 @@ fn first_bytes_on_the_node_port() {
         b"\x00\x10",
         b"h2",
     ];
-    bytes("first bytes on the node port", &Samples::of(hellos).words(words), |input| {
+    bytes("first bytes on the node port", &Samples::new(hellos).words(words), |input| {
         match runtime.block_on(port.accept(Caller(input))).err() {
             None => panic!("a replayed hello is no handshake"),
             Some(AcceptError::Timeout(limit)) => panic!("still waiting after {limit:?}"),

@@ -24,7 +24,7 @@ pub struct CertificateLife {
 
 impl CertificateLife {
     /// The life of the first certificate of a PEM text.
-    pub fn of_pem(certificate_pem: &str) -> Result<Self, IdentityError> {
+    pub fn from_pem(certificate_pem: &str) -> Result<Self, IdentityError> {
         let chain = pem::certificate_chain(certificate_pem).map_err(|_| IdentityError::Certificate)?;
         let first = chain.first().ok_or(IdentityError::Certificate)?;
         let (_, parsed) = X509Certificate::from_der(first).map_err(|_| IdentityError::Certificate)?;

@@ -37,7 +37,7 @@ pub enum TokenError {
     Version,
     /// The text does not begin as a join token does.
     #[error(
-        "this is no join token, which starts with \"{TOKEN_PREFIX}.\": create one with `supalove join-token create`"
+        "this is not a join token, which starts with \"{TOKEN_PREFIX}.\": create one with `supalove join-token create`"
     )]
     Prefix,
     /// The number of fields is wrong: the text was cut off, or joined with another.

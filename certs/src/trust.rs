@@ -59,7 +59,7 @@ impl TrustBundle {
 
     /// The roots' names, in their order.
     pub fn fingerprints(&self) -> Vec<CaFingerprint> {
-        self.roots.iter().map(CaFingerprint::of).collect()
+        self.roots.iter().map(CaFingerprint::from_certificate).collect()
     }
 
     /// Which root signed the first certificate of this PEM text.
@@ -75,7 +75,7 @@ impl TrustBundle {
             let root = X509Certificate::from_der(root);
             root.is_ok_and(|(_, root)| leaf.verify_signature(Some(root.public_key())).is_ok())
         };
-        self.roots.iter().find(signed).map(CaFingerprint::of)
+        self.roots.iter().find(signed).map(CaFingerprint::from_certificate)
     }
 
     pub(crate) fn roots(&self) -> &[CertificateDer<'static>] {

@@ -168,7 +168,7 @@ fn a_stored_authority_signs_on_after_loading() {
     let loaded = CertificateAuthority::load(created.cert_pem(), &created.key_pem()).unwrap();
     assert_eq!(loaded.fingerprint(), created.fingerprint());
     assert_eq!(loaded.not_after(), created.not_after());
-    assert_eq!(CaFingerprint::of_pem(created.cert_pem()).unwrap(), created.fingerprint());
+    assert_eq!(CaFingerprint::from_pem(created.cert_pem()).unwrap(), created.fingerprint());
     let csr = NodeKey::generate().unwrap().csr_pem().unwrap();
     let issued = loaded.sign_node(&csr, &identity(), Utc::now()).unwrap();
     let der = certificates(&issued.cert_pem).remove(0);
@@ -225,7 +225,7 @@ fn a_controller_is_named_and_brings_its_authority() {
     let chain = certificates(&issued.chain_pem);
     assert_eq!(chain.len(), 2);
     assert_eq!(peer_identity(&chain[0]).unwrap(), PeerIdentity::Controller(id));
-    assert_eq!(CaFingerprint::of(&chain[1]), fleet.ca.fingerprint());
+    assert_eq!(CaFingerprint::from_certificate(&chain[1]), fleet.ca.fingerprint());
     let leaf = parsed(&chain[0]);
     let usage = leaf.extended_key_usage().unwrap().unwrap().value;
     assert!(usage.server_auth && !usage.client_auth);

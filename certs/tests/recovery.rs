@@ -52,9 +52,9 @@ fn a_life_is_read_from_the_certificate() {
     let key = NodeKey::generate().unwrap();
     let identity = supalove_certs::NodeIdentity { cluster_id: Uuid::now_v7(), node_id: Uuid::now_v7() };
     let issued = ca.sign_node(&key.csr_pem().unwrap(), &identity, now).unwrap();
-    let life = CertificateLife::of_pem(&issued.cert_pem).unwrap();
+    let life = CertificateLife::from_pem(&issued.cert_pem).unwrap();
     assert_eq!((life.issued, life.ends), (now, now + second * 10));
     let controller = ca.issue_controller(Uuid::now_v7(), now).unwrap();
-    assert_eq!(CertificateLife::of_pem(&controller.chain_pem).unwrap().ends, now + second * 20);
-    assert!(CertificateLife::of_pem("").is_err());
+    assert_eq!(CertificateLife::from_pem(&controller.chain_pem).unwrap().ends, now + second * 20);
+    assert!(CertificateLife::from_pem("").is_err());
 }

@@ -1,5 +1,5 @@
-//! The arguments: what holds for every command, and the list of commands. Each command's own arguments
-//! stand beside it in `commands/`.
+//! The arguments: global options, and the list of commands. Each command's own arguments
+//! are beside it in `commands/`.
 
 use std::time::Duration;
 
@@ -13,41 +13,41 @@ use crate::{
     span,
 };
 
-/// Shown below `--help`; `error.rs` is where these are decided.
+/// Shown below `--help`; `error.rs` maps errors to these codes.
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    the operation failed, or another error
-  2    wrong use of the command line, or a name that can be several things
+  2    wrong use of the command line, or an ambiguous name
   3    not signed in, or the session has ended
   4    permission denied
   5    not found
   6    failed precondition, conflict, or already exists
   7    invalid argument
-  8    unavailable, or the time is up
-  9    a limit or quota is used up
-  130  interrupted; a running operation goes on
+  8    unavailable, or deadline exceeded
+  9    quota exceeded, or another limit
+  130  interrupted; a running operation continues
 
 Environment:
-  SUPALOVE_API            as --api
-  SUPALOVE_ORGANIZATION   organization to work in, before the one that `use` stored
-  SUPALOVE_PROJECT        project to work on, before the one that `use` stored
+  SUPALOVE_API            same as --api
+  SUPALOVE_ORGANIZATION   default organization; overrides the choice of `use`
+  SUPALOVE_PROJECT        default project; overrides the choice of `use`
   SUPALOVE_ACCESS_TOKEN   access token to use instead of the stored session
   SUPALOVE_PASSWORD       password for `login` and `setup`
   SUPALOVE_CREDENTIALS    path of the credentials file
                           (default: $XDG_CONFIG_HOME/supalove/credentials.json);
                           `use` stores its choice in context.json beside it
 
-Projects, nodes and organizations go by name or by ref, id or slug; ORGANIZATION/PROJECT tells projects of one name apart.";
+Name projects, nodes and organizations by name, ref, id or slug; ORGANIZATION/PROJECT distinguishes projects with one name.";
 
-/// Where the API of `make up` is.
+/// Address of the API of `make up`.
 const DEFAULT_API: &str = "http://127.0.0.1:8000";
 
 /// Supalove: your own Supabase Cloud.
 #[derive(Debug, Parser)]
 #[command(name = "supalove", version, after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Cli {
-    /// What holds for every command.
+    /// Global options.
     #[command(flatten)]
     pub global: Global,
     /// The command.
@@ -62,7 +62,7 @@ pub struct Global {
     // Not by clap's `env`: its usage lines would then show the option as if it were required.
     #[arg(long, global = true, value_name = "URL")]
     api: Option<String>,
-    /// What goes to stdout: tables for people, or the answer as protobuf JSON or YAML.
+    /// Output format: tables for people, or the response as protobuf JSON or YAML.
     #[arg(long, short, global = true, value_enum, default_value_t = Format::Table, value_name = "FORM")]
     pub output: Format,
     /// Deadline of each call, e.g. 30s.
@@ -81,19 +81,19 @@ pub struct Global {
 }
 
 impl Global {
-    /// The address: the option, else the variable, else that of `make up`.
+    /// Returns the address: the option, else the variable, else that of `make up`.
     pub fn api(&self) -> String {
         let given = self.api.clone().or_else(|| variable("SUPALOVE_API"));
         given.unwrap_or_else(|| DEFAULT_API.to_owned()).trim_end_matches('/').to_owned()
     }
 }
 
-/// A variable of the environment that is set and not empty.
+/// Returns an environment variable if it is set and not empty.
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Form of the output.
+/// Output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Tables and sentences.
@@ -101,7 +101,7 @@ pub enum Format {
     Table,
     /// Tables with more columns.
     Wide,
-    /// Canonical protobuf JSON of the answer: one document, or one per line for watches.
+    /// Canonical protobuf JSON of the response: one document, or one per line for watches.
     Json,
     /// The same as YAML.
     Yaml,
@@ -110,7 +110,7 @@ pub enum Format {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make the first user, the operator, with the one-time setup token.
+    /// Create the first user, the operator, with the one-time setup token.
     Setup(account::Setup),
     /// Start a session and store it.
     Login(account::Login),
@@ -118,13 +118,13 @@ pub enum Command {
     Logout,
     /// Show who is signed in.
     Whoami,
-    /// Print an access token that works, for use with other tools.
+    /// Print a valid access token, for other tools.
     Token(account::Token),
     /// Show whether the platform is reachable, its nodes, and the projects by state.
     Status(platform::Status),
     /// Show the versions of this program and of the server.
     Version,
-    /// Choose the organization, and perhaps the project, that commands work on from now on.
+    /// Set the default organization, and optionally the default project, of later commands.
     Use(platform::Use),
     /// Organizations, which own projects.
     #[command(subcommand, visible_aliases = ["organization", "orgs", "org"])]
@@ -132,7 +132,7 @@ pub enum Command {
     /// Projects.
     #[command(subcommand, visible_alias = "project")]
     Projects(projects::Projects),
-    /// Pieces of work that go on after their call has answered.
+    /// Operations: work that continues after the command that started it.
     #[command(subcommand, visible_aliases = ["operation", "ops"])]
     Operations(operations::Operations),
     /// Clusters of nodes.
@@ -160,13 +160,13 @@ pub enum Command {
 /// The idempotency key of a command that changes something.
 #[derive(Debug, Args)]
 pub struct RequestId {
-    /// A UUID that makes repeating this command safe for 24 hours; made up if not given.
+    /// Idempotency key, a UUID: repeating the command with it is safe for 24 hours. Default: random.
     #[arg(long, value_name = "UUID")]
     request_id: Option<uuid::Uuid>,
 }
 
 impl RequestId {
-    /// The key for this invocation. Retries send the same message, so they reuse it.
+    /// Returns the key of this invocation. Retries send the same message, so they reuse it.
     pub fn get(&self) -> String {
         self.request_id.unwrap_or_else(uuid::Uuid::new_v4).to_string()
     }

@@ -1,5 +1,5 @@
-//! What `supalove use` chose: an organization and perhaps a project for each API, in a file beside the session.
-//! Variables of the environment come before it.
+//! The choice of `supalove use`: a default organization and project per API address, in a file beside the session.
+//! Environment variables override it.
 
 use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
@@ -25,22 +25,22 @@ pub(crate) struct Contents {
 }
 
 impl Chosen {
-    /// What holds now: the variables, else the file.
+    /// Returns the effective choice: the variables, else the file.
     pub fn now(store: &credentials::Store, api: &str) -> Result<Self, Error> {
         let stored = Self::stored(store, api)?;
         let organization = variable("SUPALOVE_ORGANIZATION");
-        // Another organization's project would be a surprise.
+        // A variable that names another organization makes the stored project meaningless.
         let moved = organization.is_some() && organization != stored.organization;
         let project = variable("SUPALOVE_PROJECT").or(stored.project.filter(|_| !moved));
         Ok(Self { organization: organization.or(stored.organization), project })
     }
 
-    /// What the file says.
+    /// Reads the choice from the file.
     pub fn stored(store: &credentials::Store, api: &str) -> Result<Self, Error> {
         Ok(read(&path(store))?.contexts.remove(api).unwrap_or_default())
     }
 
-    /// Keeps the choice; an empty one is forgotten.
+    /// Stores the choice; removes it if it is empty.
     pub fn keep(self, store: &credentials::Store, api: &str) -> Result<(), Error> {
         store.make_directory()?;
         let path = path(store);
@@ -66,8 +66,9 @@ fn read(path: &PathBuf) -> Result<Contents, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Contents::default()),
         Err(source) => return Err(Error::File { path: path.clone(), source }),
     };
-    parse(&text)
-        .map_err(|source| Error::Usage(format!("{} is no context file: {source}; remove it", path.display())))
+    parse(&text).map_err(|source| {
+        Error::Usage(format!("{} is not a context file: {source}; remove it", path.display()))
+    })
 }
 
 pub(crate) fn parse(text: &[u8]) -> serde_json::Result<Contents> {

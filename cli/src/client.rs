@@ -1,6 +1,6 @@
 //! Calls to the API: the channel, deadlines, the bearer token and its refresh, and retries.
 //!
-//! Every call has a deadline. A call is repeated only when that is safe: reads, and changes that carry a request id.
+//! Every call has a deadline. The client retries a call only when that is safe: reads, and changes with a request id.
 
 use std::{
     error::Error as _,
@@ -23,19 +23,19 @@ use crate::{
     error::Error,
 };
 
-/// Wait before the first, second … repetition of a call to an API that is not available.
+/// Backoff before the first, second … retry of a call to an unavailable API.
 const BACK_OFF: [Duration; 3] =
     [Duration::from_millis(200), Duration::from_millis(600), Duration::from_millis(1_500)];
-/// Longest wait that a server's RetryInfo may ask for before the call is given up instead.
+/// Maximum delay of a server's RetryInfo; for a longer one the client gives up.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
-/// Deadline of a streaming call; a watch that reaches it opens the next one where it was.
+/// Deadline of a streaming call; a watch then opens the next stream after its last event.
 const STREAM_DEADLINE: Duration = Duration::from_hours(1);
-/// Metadata key under which every answer has the server's version.
+/// Metadata key with the server's version, in every response.
 const VERSION_KEY: &str = "supalove-version";
-/// HTTP/2 pings, so that a dead connection under a silent stream is noticed.
+/// Interval of HTTP/2 pings, which detect a dead connection under a silent stream.
 const PING_PERIOD: Duration = Duration::from_secs(20);
 
-/// The API as one user sees it.
+/// Client of the API for one user.
 #[derive(Debug)]
 pub struct Client {
     channel: Channel,
@@ -46,18 +46,18 @@ pub struct Client {
     given_token: Option<String>,
 }
 
-/// How a call is made.
+/// Settings of a call.
 #[derive(Clone, Copy)]
 struct Manner {
-    /// What the server is told.
+    /// Deadline that the server gets.
     deadline: Duration,
-    /// How long the answer (of a stream: its beginning) may take.
+    /// How long to wait for the response (of a stream: its beginning).
     patience: Duration,
     retries: usize,
 }
 
 impl Client {
-    /// A client; connects at the first call.
+    /// Creates a client, which connects at the first call.
     pub fn new(global: &Global) -> Result<Self, Error> {
         let api = global.api();
         let endpoint = endpoint(&api)?.connect_timeout(global.timeout);
@@ -85,7 +85,7 @@ impl Client {
         self.timeout
     }
 
-    /// A call that anybody may make, once.
+    /// Makes a public call once, without a token.
     pub async fn call_anonymously<Q, R, F, A>(&self, message: Q, rpc: F) -> Result<R, Error>
     where
         F: FnOnce(Channel, Request<Q>) -> A,
@@ -95,7 +95,7 @@ impl Client {
         within(self.timeout, rpc(self.channel.clone(), request)).await.map_err(|status| self.error(status))
     }
 
-    /// Version of the server; every answer carries it, also a refusal.
+    /// Returns the server's version, which every response carries, even a refusal.
     pub async fn server_version(&self) -> Result<String, Error> {
         let request = request(GetMeRequest {}, None, self.timeout)?;
         let mut client = AuthServiceClient::new(self.channel.clone());
@@ -109,7 +109,7 @@ impl Client {
         Ok(version.unwrap_or("unknown").to_owned())
     }
 
-    /// An error that names the address if the API was not reached.
+    /// Converts a status; the error names the address if the API is unreachable.
     fn error(&self, status: Status) -> Error {
         match unreachable_because(&status) {
             Some(why) => Error::Unreachable { api: self.api.clone(), why },
@@ -117,7 +117,7 @@ impl Client {
         }
     }
 
-    /// A call that may be repeated.
+    /// Makes a call that is safe to retry.
     pub async fn call<Q, R, F, A>(&self, message: Q, rpc: F) -> Result<R, Error>
     where
         Q: Clone,
@@ -127,7 +127,7 @@ impl Client {
         self.call_patiently(self.timeout, message, rpc).await
     }
 
-    /// A call that may be repeated and may take longer than the others.
+    /// Makes a call that is safe to retry, with a deadline of its own.
     pub async fn call_patiently<Q, R, F, A>(&self, patience: Duration, message: Q, rpc: F) -> Result<R, Error>
     where
         Q: Clone,
@@ -138,7 +138,7 @@ impl Client {
         self.attempt(manner, message, rpc).await
     }
 
-    /// A call that would do its work twice if repeated.
+    /// Makes a call that is not safe to retry.
     pub async fn call_once<Q, R, F, A>(&self, message: Q, rpc: F) -> Result<R, Error>
     where
         Q: Clone,
@@ -149,7 +149,7 @@ impl Client {
         self.attempt(manner, message, rpc).await
     }
 
-    /// Opens a stream; the caller opens it again when it breaks.
+    /// Opens a stream; the caller must reopen it when it breaks.
     pub async fn open<Q, R, F, A>(&self, message: Q, rpc: F) -> Result<R, Error>
     where
         Q: Clone,
@@ -195,7 +195,7 @@ impl Client {
         }
     }
 
-    /// A token that is not known to have ended.
+    /// Returns an access token that has not expired, as far as the client knows.
     pub async fn access_token(&self) -> Result<String, Error> {
         if let Some(token) = &self.given_token {
             return Ok(token.clone());
@@ -207,7 +207,7 @@ impl Client {
         }
     }
 
-    /// Trades the refresh token, unless another process has just done so.
+    /// Exchanges the refresh token, unless another process has just done so.
     pub async fn refresh(&self, refused: &str) -> Result<String, Error> {
         if self.given_token.is_some() {
             return Err(Error::Usage(
@@ -245,7 +245,7 @@ impl Client {
     }
 }
 
-/// The endpoint of an address, which must be plain HTTP: this build carries no TLS client.
+/// Parses an address, which must be plain HTTP: this build has no TLS client.
 fn endpoint(api: &str) -> Result<Endpoint, Error> {
     let bad = |why: &str| Error::Usage(format!("--api {api}: {why}"));
     let endpoint = Endpoint::from_shared(api.to_owned())
@@ -291,7 +291,7 @@ fn request<Q>(message: Q, token: Option<&str>, deadline: Duration) -> Result<Req
     Ok(request)
 }
 
-/// Waits for an answer; the transport's own timer reports Cancelled, so this one is asked first.
+/// Waits for a response. Uses a timer of its own, because the transport's timer reports `Cancelled`.
 async fn within<R>(
     limit: Duration,
     answer: impl Future<Output = Result<Response<R>, Status>>,
@@ -309,7 +309,7 @@ fn deadline_exceeded(limit: Duration) -> Status {
     Status::deadline_exceeded(format!("no answer within {:.0} s", limit.as_secs_f64().ceil()))
 }
 
-/// Why the API was not reached, if it was not: the innermost cause, in the words of the operating system.
+/// Returns the innermost cause, the operating system's message, if the API was unreachable.
 fn unreachable_because(status: &Status) -> Option<String> {
     let transport = status.source()?.downcast_ref::<tonic::transport::Error>()?;
     let mut cause: &dyn std::error::Error = transport;
@@ -324,7 +324,7 @@ fn unreachable_because(status: &Status) -> Option<String> {
     Some(cause.to_string())
 }
 
-/// The server's wish if it has one, `None` if that is too long to wait here.
+/// Returns the server's retry delay, else the default; `None` if it is too long to wait.
 fn retry_delay(status: &Status, default: Duration) -> Option<Duration> {
     let asked = status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or(default);
     (asked <= MAX_RETRY_DELAY).then(|| asked.max(default))

@@ -26,12 +26,12 @@ use crate::{
     output::{self, Output},
 };
 
-/// Pause between two looks of `--watch`.
+/// Poll interval of `--watch`.
 const LOOK_PERIOD: Duration = Duration::from_secs(2);
-/// Moves to the upper left corner and clears a terminal.
+/// Escape sequence that clears a terminal.
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
-/// What every command has at hand.
+/// Shared state of all commands.
 #[derive(Debug)]
 pub struct Context {
     /// The API.
@@ -43,13 +43,13 @@ pub struct Context {
 }
 
 impl Context {
-    /// The organization and project that are chosen.
+    /// Returns the default organization and project.
     pub fn chosen(&self) -> Result<Chosen, Error> {
         Chosen::now(self.client.store(), self.client.api())
     }
 }
 
-/// Shows what a look finds; with `watch` again whenever it changes, until Ctrl-C.
+/// Prints the result of `look`; with `watch` again after each change, until Ctrl-C.
 async fn repeat(
     context: &Context,
     watch: bool,
@@ -112,7 +112,7 @@ fn completions(shell: clap_complete::Shell) -> Result<(), Error> {
     output::line(String::from_utf8_lossy(&script).trim_end())
 }
 
-/// A field that the API always sets.
+/// Returns a field that the API always sets.
 fn required<T>(field: Option<T>, name: &str) -> Result<T, Error> {
     field.ok_or_else(|| Error::Answer(format!("no {name}")))
 }

@@ -1,5 +1,5 @@
-//! What people type: passwords, tokens and confirmations. Secrets come from the environment, a file, stdin or a
-//! prompt, never from an argument, which every user of the machine can read.
+//! Input from people: passwords, tokens and confirmations. Secrets come from the environment, a file, stdin or a
+//! prompt, never from an argument, because every user of the machine can read arguments.
 
 use std::{
     env, fs,
@@ -9,10 +9,10 @@ use std::{
 
 use crate::error::Error;
 
-/// Longest secret that is read; more is surely the wrong file.
+/// Maximum size of a secret; a larger file is surely the wrong one.
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// The password: from SUPALOVE_PASSWORD, from stdin if asked, else from a prompt (twice if it is a new one).
+/// Reads the password: from SUPALOVE_PASSWORD, from stdin if asked, else from a prompt (twice for a new one).
 pub fn password(from_stdin: bool, new: bool) -> Result<String, Error> {
     if from_stdin {
         return read_stdin();
@@ -32,7 +32,7 @@ pub fn password(from_stdin: bool, new: bool) -> Result<String, Error> {
     Ok(password)
 }
 
-/// A secret from a file, from stdin (`-`) or from a prompt.
+/// Reads a secret from a file, from stdin (`-`) or from a prompt.
 pub fn secret(source: Option<&Path>, prompt: &str) -> Result<String, Error> {
     match source {
         Some(path) if path == Path::new("-") => read_stdin(),
@@ -42,12 +42,12 @@ pub fn secret(source: Option<&Path>, prompt: &str) -> Result<String, Error> {
     }
 }
 
-/// Asks before something that cannot be taken back; the answer must be `expected`.
+/// Asks for a confirmation before an irreversible act; the answer must be `expected`.
 pub fn type_to_confirm(question: &str, expected: &str) -> Result<(), Error> {
     if !io::stdin().is_terminal() {
         return Err(Error::Usage("no terminal to ask for a confirmation: use --yes".into()));
     }
-    eprint!("{question} Type {expected} to go on: ");
+    eprint!("{question} Type {expected} to continue: ");
     io::stderr().flush()?;
     let mut typed = String::new();
     io::stdin().read_line(&mut typed)?;

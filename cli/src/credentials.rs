@@ -1,7 +1,7 @@
-//! The stored sessions: one per API address, in a file that only its owner reads.
+//! The stored sessions: one per API address, in a file that only its owner can read.
 //!
-//! The file is replaced as a whole, so a reader never sees half of one. A refresh token works once, so whoever
-//! trades it holds the lock beside the file for as long as that takes.
+//! Writes replace the whole file, so a reader never sees half of one. A refresh token works once, so a process
+//! holds the lock beside the file while it exchanges the token.
 
 use std::{
     collections::BTreeMap,
@@ -19,26 +19,26 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::Error;
 
-/// A token that ends sooner than this counts as ended: the call that uses it must still arrive.
+/// A token that expires sooner than this counts as expired, so that a call with it still arrives in time.
 const SPARE_SECONDS: i64 = 15;
-/// How often a held lock is tried again.
+/// Retry interval while another process holds the lock.
 const LOCK_PERIOD: Duration = Duration::from_millis(50);
 
-/// A session as it is stored. No `Debug`: it holds secrets.
+/// A stored session. No `Debug`, because it holds secrets.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Stored {
     /// Who signed in.
     pub email: String,
     /// Bearer token.
     pub access_token: String,
-    /// When that ends, seconds since 1970.
+    /// When the access token expires, seconds since 1970.
     pub access_token_expires: i64,
-    /// Trades for the next pair, once.
+    /// Refresh token, valid once.
     pub refresh_token: String,
 }
 
 impl Stored {
-    /// What an answer with tokens becomes.
+    /// Creates a stored session from a response.
     pub fn new(email: String, tokens: SessionTokens) -> Self {
         Self {
             email,
@@ -48,13 +48,13 @@ impl Stored {
         }
     }
 
-    /// True if the access token still works for a while.
+    /// True if the access token does not expire soon.
     pub fn is_fresh(&self) -> bool {
         self.access_token_expires > chrono::Utc::now().timestamp() + SPARE_SECONDS
     }
 }
 
-/// All sessions, by address of the API: a token never goes to a server that did not make it.
+/// All sessions, by API address, so that a token never goes to a server that did not issue it.
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Contents {
     sessions: BTreeMap<String, Stored>,
@@ -66,14 +66,14 @@ pub struct Store {
     path: PathBuf,
 }
 
-/// Held while a session is being changed; let go when dropped.
+/// Lock for changes of a session; released on drop.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
 impl Store {
-    /// The user's file: `SUPALOVE_CREDENTIALS`, else below `XDG_CONFIG_HOME`, else below `~/.config`.
+    /// Locates the user's file: `SUPALOVE_CREDENTIALS`, else below `XDG_CONFIG_HOME`, else below `~/.config`.
     pub fn locate() -> Result<Self, Error> {
         if let Some(path) = variable("SUPALOVE_CREDENTIALS") {
             return Ok(Self { path });
@@ -85,24 +85,24 @@ impl Store {
         Ok(Self { path })
     }
 
-    /// The file of the sessions.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The session at an API.
+    /// Loads the session at an API.
     pub fn load(&self, api: &str) -> Result<Option<Stored>, Error> {
         Ok(self.read()?.sessions.remove(api))
     }
 
-    /// Stores a session. The caller holds the lock.
+    /// Stores a session. The caller must hold the lock.
     pub fn save(&self, _lock: &Lock, api: &str, session: Stored) -> Result<(), Error> {
         let mut contents = self.read()?;
         contents.sessions.insert(api.to_owned(), session);
         self.write(&contents)
     }
 
-    /// Forgets a session. The caller holds the lock.
+    /// Deletes a session. The caller must hold the lock.
     pub fn forget(&self, _lock: &Lock, api: &str) -> Result<(), Error> {
         let mut contents = self.read()?;
         match contents.sessions.remove(api) {
@@ -111,7 +111,7 @@ impl Store {
         }
     }
 
-    /// Takes the lock, waiting for at most `patience`.
+    /// Acquires the lock; waits at most `patience`.
     pub async fn lock(&self, patience: Duration) -> Result<Lock, Error> {
         let path = self.path.with_extension("lock");
         self.make_directory()?;
@@ -142,14 +142,14 @@ impl Store {
         parse(&text).map_err(|source| Error::Credentials { path: self.path.clone(), source })
     }
 
-    /// Writes a new file beside the old one and puts it in its place.
+    /// Writes a new file and renames it over the old one.
     fn write(&self, contents: &Contents) -> Result<(), Error> {
         let text = serde_json::to_vec_pretty(contents).map_err(|e| Error::Answer(e.to_string()))?;
         let draft = self.path.with_extension("new");
         replace(&draft, &self.path, &text).map_err(at(&self.path))
     }
 
-    /// Makes the folder of the file.
+    /// Creates the directory of the file.
     pub fn make_directory(&self) -> Result<(), Error> {
         let Some(folder) = self.path.parent().filter(|p| !p.as_os_str().is_empty()) else {
             return Ok(());
@@ -162,9 +162,9 @@ pub(crate) fn parse(text: &[u8]) -> serde_json::Result<Contents> {
     serde_json::from_slice(text)
 }
 
-/// Writes a file that only its owner reads, and puts it in the place of another.
+/// Writes a file that only its owner can read, and renames it over another.
 pub(crate) fn replace(draft: &Path, target: &Path, text: &[u8]) -> io::Result<()> {
-    // A draft that a killed process left may have other rights; start from none.
+    // A killed process may have left a draft with other permissions.
     match fs::remove_file(draft) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -1,6 +1,6 @@
-//! What can go wrong, the exit code it has, and how it is told.
+//! Errors, their exit codes, and their output.
 //!
-//! The one mapping from gRPC codes to exit codes; `args.rs` documents it in `--help`.
+//! The only mapping from gRPC codes to exit codes; `args.rs` documents it in `--help`.
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -10,10 +10,10 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{client::is_loopback_address, output::clean};
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line cannot be obeyed.
+    /// The command line is wrong.
     #[error("{0}")]
     Usage(String),
     /// There is no session for this API.
@@ -22,16 +22,16 @@ pub enum Error {
         /// Address of the API.
         api: String,
     },
-    /// The refresh token was refused.
+    /// The API refused the refresh token.
     #[error("the session at {api} has ended; run `supalove login`")]
     SessionEnded {
         /// Address of the API.
         api: String,
     },
-    /// The API refused or could not be reached.
+    /// The API refused the call.
     #[error("{}", clean(.0.message()))]
     Status(Box<Status>),
-    /// The API could not be reached.
+    /// The API is unreachable.
     #[error("cannot reach the platform at {api}: {}; {}", clean(why), remedy(api))]
     Unreachable {
         /// Address of the API.
@@ -39,64 +39,64 @@ pub enum Error {
         /// Why not.
         why: String,
     },
-    /// Nothing goes by this name.
+    /// Nothing has this name.
     #[error("no {kind} is named {name:?}; see: supalove {list}")]
     NoSuch {
-        /// What kind of thing.
+        /// Kind of the object.
         kind: &'static str,
-        /// What was asked for.
+        /// The given name.
         name: String,
         /// Command that lists them.
         list: &'static str,
     },
-    /// Several things go by this name.
-    #[error("{name:?} can be several {kind}s; take one of these:\n  {}", candidates.join("\n  "))]
+    /// The name is ambiguous.
+    #[error("{name:?} is ambiguous; use one of these {kind}s:\n  {}", candidates.join("\n  "))]
     Ambiguous {
-        /// What kind of thing.
+        /// Kind of the object.
         kind: &'static str,
-        /// What was asked for.
+        /// The given name.
         name: String,
-        /// What it can be.
+        /// The objects with this name.
         candidates: Vec<String>,
     },
-    /// The operation ended without success.
+    /// The operation failed or was cancelled.
     #[error("operation {} {}", .0.id, ended_how(.0))]
     OperationFailed(Box<Operation>),
-    /// Ctrl-C while an operation runs.
+    /// The user pressed Ctrl-C while an operation runs.
     #[error(
-        "interrupted; operation {operation_id} goes on. Follow it with:\n  supalove operations wait {operation_id}"
+        "interrupted; operation {operation_id} continues. Follow it with:\n  supalove operations wait {operation_id}"
     )]
     Interrupted {
         /// The operation.
         operation_id: String,
     },
-    /// The caller's own limit for waiting is over.
+    /// The caller's time limit has passed.
     #[error(
-        "operation {operation_id} has not ended in the time given and goes on. Follow it with:\n  supalove operations wait {operation_id}"
+        "operation {operation_id} has not ended within the time limit and continues. Follow it with:\n  supalove operations wait {operation_id}"
     )]
     StillRunning {
         /// The operation.
         operation_id: String,
     },
-    /// A watched project did not reach the state in the time given.
-    #[error("project {project_ref} is {state} after the time given")]
+    /// A watched project did not reach the state within the time limit.
+    #[error("project {project_ref} is still {state} after the time limit")]
     NotYet {
         /// The project.
         project_ref: String,
-        /// The state it is in.
+        /// Its current state.
         state: String,
     },
-    /// A watched project is gone, or failed, and cannot reach the state.
+    /// A watched project was removed or has failed, and cannot reach the state.
     #[error("project {project_ref} is {state}: {reason}")]
     NeverWill {
         /// The project.
         project_ref: String,
-        /// The state it is in.
+        /// Its current state.
         state: String,
         /// Why.
         reason: String,
     },
-    /// A file could not be used.
+    /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
         /// The file.
@@ -104,16 +104,16 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The credentials file holds something else.
-    #[error("{} is no credentials file: {source}; remove it and run `supalove login`", path.display())]
+    /// The credentials file is malformed.
+    #[error("{} is not a credentials file: {source}; remove it and run `supalove login`", path.display())]
     Credentials {
         /// The file.
         path: PathBuf,
         /// Why.
         source: serde_json::Error,
     },
-    /// Another process keeps the credentials locked.
-    #[error("{} stays locked by another process", path.display())]
+    /// Another process holds the lock of the credentials.
+    #[error("another process holds the lock {}; retry when it has ended", path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -121,7 +121,7 @@ pub enum Error {
     /// stdin, stdout or the terminal failed.
     #[error("terminal: {0}")]
     Terminal(#[from] io::Error),
-    /// The API's answer does not fit the protos.
+    /// The API's response does not match the protos.
     #[error("the answer cannot be shown: {0}")]
     Answer(String),
 }
@@ -133,10 +133,10 @@ impl From<Status> for Error {
 }
 
 impl Error {
-    /// The process's exit code.
+    /// Returns the exit code of the process.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            // The reader went away (`| head`): nobody is left to tell.
+            // The reader has closed the pipe (`| head`), so nobody reads a message.
             Self::Terminal(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Usage(_) | Self::Ambiguous { .. } => 2,
             Self::NoSuch { .. } => 5,
@@ -182,7 +182,7 @@ fn ended_how(operation: &Operation) -> &'static str {
     }
 }
 
-/// Tells the user, on stderr.
+/// Prints the error to stderr.
 pub fn report(error: &Error) {
     if matches!(error, Error::Terminal(e) if e.kind() == io::ErrorKind::BrokenPipe) {
         return;
@@ -205,7 +205,7 @@ fn remedy(api: &str) -> &'static str {
     if is_loopback_address(api) { "is it up? make up" } else { "check the address, and that it is up" }
 }
 
-/// The `google.rpc` details of an answer, as far as the message has not said them; without a reason the code.
+/// Formats the `google.rpc` details that the message does not contain; without a reason, the gRPC code.
 fn status_lines(status: &Status) -> Vec<String> {
     let mut lines = detail_lines(&status.get_error_details(), status.message());
     if !lines.iter().any(|line| line.starts_with("reason: ")) {
@@ -214,7 +214,7 @@ fn status_lines(status: &Status) -> Vec<String> {
     lines.iter().map(|line| clean(line)).collect()
 }
 
-/// `said` is what the user has read already.
+/// `said` is the text that is already printed.
 fn detail_lines(details: &ErrorDetails, said: &str) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(info) = details.error_info() {

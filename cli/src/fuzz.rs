@@ -1,4 +1,4 @@
-//! Fuzz targets of what the command line reads: times, its own file, and answers that it shows on a terminal.
+//! Fuzz targets of the command line's input: times, its own file, and responses that it shows on a terminal.
 
 use prost::Message;
 use supalove_fuzz::{Samples, Verdict, bytes, text};
@@ -15,13 +15,13 @@ use crate::{
 
 #[test]
 fn times() {
-    text("times", &Samples::of(["1h30m", "7d", "0", "45s"]).words(["w", "d", "h", "m", "s"]), |input| {
+    text("times", &Samples::new(["1h30m", "7d", "0", "45s"]).words(["w", "d", "h", "m", "s"]), |input| {
         let read = span::parse(input);
         if let Ok(span) = read {
             assert_eq!(span::parse(&format!("{}s", span.as_secs())), Ok(span));
             assert!(span::to_proto(span).seconds >= 0);
         }
-        Verdict::of(&read)
+        Verdict::from_result(&read)
     });
 }
 
@@ -30,13 +30,13 @@ fn context_files() {
     let sample =
         r#"{"contexts":{"http://127.0.0.1:8000":{"organization":"acme","project":"abcdefghijklmnopqrst"}}}"#;
     let words = ["null", "{", "[", "\"contexts\":", "\\u0000", "\\ud800"];
-    bytes("context.json", &Samples::of([sample]).words(words), |input| {
+    bytes("context.json", &Samples::new([sample]).words(words), |input| {
         let read = chosen::parse(input);
         if let Ok(contents) = &read {
             let again = chosen::parse(&serde_json::to_vec(contents).unwrap()).unwrap();
             assert_eq!(serde_json::to_value(&again).unwrap(), serde_json::to_value(contents).unwrap());
         }
-        Verdict::of(&read)
+        Verdict::from_result(&read)
     });
 }
 
@@ -45,13 +45,13 @@ fn credentials_files() {
     let sample = r#"{"sessions":{"http://127.0.0.1:8000":{"email":"a@b.c","access_token":"t","access_token_expires":1,
         "refresh_token":"r"}}}"#;
     let words = ["null", "{", "[", "\"sessions\":", "\\u0000", "\\ud800", "1e400"];
-    bytes("credentials.json", &Samples::of([sample]).words(words), |input| {
+    bytes("credentials.json", &Samples::new([sample]).words(words), |input| {
         let read = credentials::parse(input);
         if let Ok(contents) = &read {
             let again = credentials::parse(&serde_json::to_vec(contents).unwrap()).unwrap();
             assert_eq!(serde_json::to_value(&again).unwrap(), serde_json::to_value(contents).unwrap());
         }
-        Verdict::of(&read)
+        Verdict::from_result(&read)
     });
 }
 
@@ -76,7 +76,7 @@ fn project() -> Project {
     }
 }
 
-/// Whatever a server answers: nothing of it steers the terminal, and JSON stays JSON.
+/// No response of a server can control the terminal, and JSON output stays JSON.
 #[test]
 fn answers() {
     let error = OperationError {
@@ -106,7 +106,7 @@ fn answers() {
         with(3, ListNodesResponse { nodes: vec![node], ..ListNodesResponse::default() }.encode_to_vec()),
     ];
     let words = ["\u{1b}[2J", "\u{1b}]0;x\u{7}", "\r", "\u{9b}31m", "\u{85}"];
-    bytes("answers", &Samples::of(samples).words(words), |input| {
+    bytes("answers", &Samples::new(samples).words(words), |input| {
         let Some((which, body)) = input.split_first() else { return Verdict::Refused };
         match which % 4 {
             0 => {
@@ -137,5 +137,5 @@ fn shown<M: Message + Default>(name: &str, body: &[u8], text: impl Fn(&M) -> Str
         serde_json::from_str::<serde_json::Value>(json).unwrap();
         assert!(!json.chars().any(char::is_control), "{json}");
     }
-    Verdict::of(&json)
+    Verdict::from_result(&json)
 }

@@ -1,6 +1,6 @@
 //! `supalove`, the command line of the platform.
 //!
-//! In: arguments, the environment, a credentials file. Out: one document per command on stdout, progress and
+//! Input: arguments, the environment, a credentials file. Output: one document per command on stdout, progress and
 //! errors on stderr, and an exit code that scripts can act on (see `--help`).
 
 mod args;

@@ -1,4 +1,4 @@
-//! What goes to stdout: text, or the answer as canonical protobuf JSON through the descriptors.
+//! Output on stdout: text, or the response as canonical protobuf JSON through the descriptors.
 
 use std::{
     io::{self, Write as _},
@@ -11,19 +11,19 @@ use serde_json::Value;
 
 use crate::{args::Format, error::Error, yaml};
 
-/// Where a command's answer goes.
+/// Output of a command's response.
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     format: Format,
 }
 
 impl Output {
-    /// Output in a form.
+    /// Creates an output in a format.
     pub fn new(format: Format) -> Self {
         Self { format }
     }
 
-    /// Shows an answer. `name` is its message's name in `supalove.v1`; `text` is asked only if text is wanted.
+    /// Prints a response. `name` is its message's name in `supalove.v1`; `text` runs only for text formats.
     pub fn answer<M: Message>(
         self,
         name: &str,
@@ -33,7 +33,7 @@ impl Output {
         line(&self.render(name, message, text)?)
     }
 
-    /// An answer in the form that was asked for.
+    /// Formats a response.
     pub fn render<M: Message>(
         self,
         name: &str,
@@ -47,12 +47,12 @@ impl Output {
         }
     }
 
-    /// Shows something that is no message of the API.
+    /// Prints a value that is not a message of the API.
     pub fn value(self, value: &Value, text: impl FnOnce() -> String) -> Result<(), Error> {
         line(&self.render_value(value, text)?)
     }
 
-    /// The same without showing it.
+    /// Formats such a value.
     pub fn render_value(self, value: &Value, text: impl FnOnce() -> String) -> Result<String, Error> {
         match self.format {
             Format::Table | Format::Wide => Ok(text().trim_end().to_owned()),
@@ -63,17 +63,17 @@ impl Output {
         }
     }
 
-    /// True if tables have all their columns.
+    /// True for wide tables.
     pub fn is_wide(self) -> bool {
         self.format == Format::Wide
     }
 
-    /// True if people read it.
+    /// True for text formats.
     pub fn is_text(self) -> bool {
         matches!(self.format, Format::Table | Format::Wide)
     }
 
-    /// Shows one message of a stream: a line.
+    /// Prints one message of a stream as a line.
     pub fn item<M: Message>(
         self,
         name: &str,
@@ -87,22 +87,22 @@ impl Output {
         }
     }
 
-    /// Says something that has no JSON form.
+    /// Prints a text that has no JSON form.
     pub fn say(self, text: &str) -> Result<(), Error> {
         if self.is_text() { line(text) } else { Ok(()) }
     }
 }
 
-/// A message as the JSON value that its canonical protobuf JSON is.
+/// Converts a message to its canonical protobuf JSON, as a value.
 pub fn value<M: Message>(name: &str, message: &M) -> Result<Value, Error> {
     serde_json::from_str(&to_json(name, message, false)?).map_err(|e| Error::Answer(e.to_string()))
 }
 
-/// The descriptors of all messages, read once.
+/// Descriptors of all messages, parsed once.
 static POOL: LazyLock<Result<DescriptorPool, DescriptorError>> =
     LazyLock::new(|| DescriptorPool::decode(supalove_proto::DESCRIPTORS));
 
-/// A message as canonical protobuf JSON.
+/// Converts a message to canonical protobuf JSON.
 pub fn to_json<M: Message>(name: &str, message: &M, pretty: bool) -> Result<String, Error> {
     let wrong = |why: String| Error::Answer(why);
     let descriptor = POOL
@@ -125,7 +125,8 @@ pub fn to_json<M: Message>(name: &str, message: &M, pretty: bool) -> Result<Stri
     String::from_utf8(buffer).map(escaped).map_err(|e| wrong(e.to_string()))
 }
 
-/// JSON may hold DEL and the C1 controls as they are; a terminal must not see them. Line ends are the pretty form's own.
+/// Escapes DEL and the C1 controls, which JSON allows but a terminal must not get. Keeps the line ends of the pretty
+/// form.
 pub fn escaped(json: String) -> String {
     let steers = |one: char| one.is_control() && one != '\n';
     if !json.contains(steers) {
@@ -135,14 +136,14 @@ pub fn escaped(json: String) -> String {
     json.chars().map(piece).collect()
 }
 
-/// One line on stdout; a reader that went away is an error like another, not a panic.
+/// Prints one line; a closed pipe is an ordinary error, not a panic.
 pub fn line(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}")?;
     Ok(stdout.flush()?)
 }
 
-/// Text from elsewhere (log lines, messages of the engine) without the characters that steer a terminal.
+/// Removes control characters from foreign text (log lines, messages of the engine), which could control a terminal.
 pub fn clean(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
 }

@@ -1,4 +1,4 @@
-//! Waiting for an operation and showing how it goes, on stderr: a line per service that moves on a terminal,
+//! Waits for an operation and shows its progress on stderr: one changing line per service on a terminal,
 //! plain lines elsewhere.
 
 mod display;
@@ -13,17 +13,17 @@ use tonic::Code;
 use self::display::Display;
 use crate::{client::Client, error::Error, span, watch::Watch};
 
-/// How long one WaitOperation may take on the server.
+/// Timeout of one WaitOperation on the server.
 const WAIT: Duration = Duration::from_secs(25);
-/// What the call may take beyond that.
+/// Additional time for the call itself.
 const GRACE: Duration = Duration::from_secs(10);
-/// How often an API that is away is asked again: an operation outlives a restart of the controller.
+/// Retry interval while the API is unreachable, because an operation survives a restart of the controller.
 const AWAY_PAUSE: Duration = Duration::from_secs(2);
-/// How often in a row before giving up.
+/// Maximum number of consecutive retries.
 const AWAY_LIMIT: usize = 30;
 
-/// Waits until an operation has ended, showing progress unless `quiet`. An operation that ended without success
-/// is an error; so are Ctrl-C and the end of `limit`, which leave it running.
+/// Waits until an operation has ended, and shows progress unless `quiet`. Returns an error if the operation failed, and
+/// on Ctrl-C or after `limit`, which leave it running.
 pub async fn follow(
     client: &Client,
     operation: &Operation,
@@ -45,7 +45,7 @@ pub async fn follow(
     }
 }
 
-/// Asks until the operation has ended.
+/// Polls until the operation has ended.
 async fn wait(client: &Client, operation: &Operation, display: &Display) -> Result<Operation, Error> {
     let mut current = operation.clone();
     let mut away = 0;
@@ -77,7 +77,7 @@ async fn wait_once(client: &Client, operation_id: &str) -> Result<Operation, Err
     answer.operation.ok_or_else(|| Error::Answer("no operation".into()))
 }
 
-/// Shows what a watch says. Never ends: progress is an extra, so a watch that fails only ends the showing.
+/// Shows the messages of a watch. Never returns: if the watch fails, only the progress display ends.
 async fn show(client: &Client, project_ref: &str, display: &Display) -> Infallible {
     let mut watch = Watch::new(client, project_ref, None);
     while let Ok(Some(answer)) = watch.next().await {
@@ -93,7 +93,7 @@ async fn interrupted(operation: &Operation) -> Error {
     }
 }
 
-/// Sleeps for the limit, or for ever.
+/// Sleeps for the limit, or forever without one.
 pub async fn sleep(limit: Option<Duration>) {
     match limit {
         Some(limit) => tokio::time::sleep(limit).await,

@@ -1,8 +1,8 @@
-//! Spans of time as people write them: `45s`, `1h30m`, `7d`, `0`.
+//! Parses durations as people write them: `45s`, `1h30m`, `7d`, `0`.
 
 use std::time::Duration;
 
-/// Reads a span. Units are s, m, h, d and w; a bare number other than 0 is refused, since its unit is unknown.
+/// Parses a duration. Units are s, m, h, d and w; rejects a number without a unit, except 0.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if text.starts_with('-') && text[1..].starts_with(|c: char| c.is_ascii_digit()) {
@@ -35,7 +35,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(seconds))
 }
 
-/// Reads a span that is longer than nothing.
+/// Parses a duration that must not be 0.
 pub fn parse_positive(text: &str) -> Result<Duration, String> {
     match parse(text)? {
         Duration::ZERO => Err("must be longer than 0".into()),
@@ -43,10 +43,10 @@ pub fn parse_positive(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The span as protobuf has it.
+/// Converts a duration to protobuf.
 pub fn to_proto(span: Duration) -> prost_types::Duration {
     prost_types::Duration {
-        // The parser's spans fit; one that does not is beyond every limit of the API anyway.
+        // Parsed durations fit; a longer one exceeds every limit of the API anyway.
         seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
         nanos: 0,
     }

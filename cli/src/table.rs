@@ -1,4 +1,4 @@
-//! Answers as text: tables without frames, pairs of names and values, times and enum names.
+//! Responses as text: tables without frames, pairs of names and values, times and enum names.
 
 use comfy_table::{ContentArrangement, Table, presets};
 use prost_types::Timestamp;
@@ -8,7 +8,7 @@ use supalove_proto::v1::{
 
 use crate::output::clean;
 
-/// A table. Without rows it says so, with `none`.
+/// Formats a table; returns `none` if there are no rows.
 pub fn rows<const N: usize>(header: [&str; N], rows: Vec<[String; N]>, none: &str) -> String {
     if rows.is_empty() {
         return none.to_owned();
@@ -21,7 +21,7 @@ pub fn rows<const N: usize>(header: [&str; N], rows: Vec<[String; N]>, none: &st
     trimmed(&table)
 }
 
-/// One thing: a name and a value per line; pairs without a value are left out.
+/// Formats one object: a name and a value per line; skips pairs without a value.
 pub fn pairs<const N: usize>(pairs: [(&str, String); N]) -> String {
     let mut table = plain();
     for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -30,7 +30,7 @@ pub fn pairs<const N: usize>(pairs: [(&str, String); N]) -> String {
     trimmed(&table)
 }
 
-/// The columns of a wide table: those of the usual one and more.
+/// Joins the usual columns and the additional columns of a wide table.
 pub fn joined<T, const N: usize, const M: usize, const S: usize>(first: [T; N], more: [T; M]) -> [T; S]
 where
     T: Default,
@@ -46,14 +46,14 @@ fn plain() -> Table {
     table
 }
 
-/// Without the padding that would only make trailing spaces.
+/// Formats a table without trailing spaces.
 fn trimmed(table: &Table) -> String {
     let text = table.to_string();
     let lines: Vec<_> = text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();
     lines.join("\n")
 }
 
-/// A time in UTC, or nothing.
+/// Formats a time in UTC; empty if unset.
 pub fn time(timestamp: Option<&Timestamp>) -> String {
     timestamp
         .and_then(|t| chrono::DateTime::from_timestamp(t.seconds, 0))
@@ -61,38 +61,38 @@ pub fn time(timestamp: Option<&Timestamp>) -> String {
         .unwrap_or_default()
 }
 
-/// A project's state without its prefix.
+/// Returns a project's state without the enum's prefix.
 pub fn project_state(state: ProjectState) -> &'static str {
     short(state.as_str_name(), "PROJECT_STATE_")
 }
 
-/// An operation's state without its prefix.
+/// Returns an operation's state without the enum's prefix.
 pub fn operation_state(state: OperationState) -> &'static str {
     short(state.as_str_name(), "OPERATION_STATE_")
 }
 
-/// An operation's kind without its prefix.
+/// Returns an operation's kind without the enum's prefix.
 pub fn operation_kind(operation: &Operation) -> &'static str {
     short(operation.kind().as_str_name(), "OPERATION_KIND_")
 }
 
-/// A node's state without its prefix.
+/// Returns a node's state without the enum's prefix.
 pub fn node_state(state: NodeState) -> &'static str {
     short(state.as_str_name(), "NODE_STATE_")
 }
 
-/// A service's state without its prefix.
+/// Returns a service's state without the enum's prefix.
 pub fn service_state(service: &ProjectServiceStatus) -> &'static str {
     short(service.state().as_str_name(), "SERVICE_STATE_")
 }
 
-/// The type of an event as its two words: "service.ready".
+/// Returns the type of an event as two words, e.g. "service.ready".
 pub fn event_type(event: &ProjectEvent) -> String {
     let name = short(event.r#type().as_str_name(), "PROJECT_EVENT_TYPE_");
     name.to_ascii_lowercase().replacen('_', ".", 1)
 }
 
-/// An enum's name without its prefix.
+/// Returns an enum value's name without the prefix.
 pub fn short(name: &'static str, prefix: &str) -> &'static str {
     name.strip_prefix(prefix).unwrap_or(name)
 }

@@ -1,4 +1,4 @@
-//! Watches that survive a broken stream: they open the next one after the last event they have seen.
+//! Watches that survive a broken stream: they open a new stream after the last event that they have seen.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,9 +11,9 @@ use tonic::{Code, Status, Streaming};
 
 use crate::{client::Client, error::Error};
 
-/// The API sends something every 15 s; a stream silent for three times that is dead.
+/// Silence after which a stream counts as dead: three times the API's keep-alive interval of 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
-/// Pause before a broken stream is opened again.
+/// Pause before reopening a broken stream.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A watch of one project.
@@ -25,13 +25,13 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Watches a project: its state first, then the events after `after_seq` (`None` = only new ones).
+    /// Watches a project: first its state, then the events after `after_seq` (`None` = only new ones).
     pub fn new(client: &'a Client, project_ref: &str, after_seq: Option<u64>) -> Self {
         let request = WatchProjectRequest { project_ref: project_ref.to_owned(), after_seq };
         Self { client, request, stream: None, removed: false }
     }
 
-    /// The next message; `None` once the project is removed. Keep-alives are not shown.
+    /// Returns the next message, or `None` after the project's removal; skips keep-alives.
     pub async fn next(&mut self) -> Result<Option<WatchProjectResponse>, Error> {
         loop {
             let stream = match &mut self.stream {
@@ -86,8 +86,8 @@ impl<'a> WatchMany<'a> {
         }
     }
 
-    /// The next message, whose `subscription` is the index of its project; `None` once all projects are removed.
-    /// Keep-alives are not shown.
+    /// Returns the next message, whose `subscription` is the index of its project, or `None` after the removal of all
+    /// projects; skips keep-alives.
     pub async fn next(&mut self) -> Result<Option<WatchResponse>, Error> {
         loop {
             let (stream, indices) = if let Some(stream) = &mut self.stream {
@@ -165,7 +165,7 @@ async fn open_many(
         .await
 }
 
-/// True if the stream broke but the project may still be there.
+/// True if the stream broke but the project may still exist.
 fn is_interruption(status: &Status) -> bool {
     matches!(
         status.code(),

@@ -1,10 +1,10 @@
-//! JSON values as YAML, for `-o yaml`: block style.
+//! Formats JSON values as YAML in block style, for `-o yaml`.
 
 use serde_json::Value;
 
 use crate::output::escaped;
 
-/// A document, without a line end.
+/// Formats a document, without a final line end.
 pub fn document(value: &Value) -> String {
     match value {
         Value::Object(map) if !map.is_empty() => block(value, 0),
@@ -13,7 +13,7 @@ pub fn document(value: &Value) -> String {
     }
 }
 
-/// An object or list with each line indented; a scalar, or an empty one, as it is.
+/// Formats an object or list with each line indented; a scalar or an empty value on one line.
 fn block(value: &Value, indent: usize) -> String {
     let pad = " ".repeat(indent);
     let lines: Vec<String> = match value {
@@ -27,7 +27,7 @@ fn block(value: &Value, indent: usize) -> String {
                 }
             })
             .collect(),
-        // The first line of an item stands beside its dash.
+        // The first line of an item follows its dash.
         Value::Array(list) if !list.is_empty() => {
             list.iter().map(|item| format!("{pad}- {}", block(item, indent + 2).trim_start())).collect()
         }
@@ -52,7 +52,7 @@ fn scalar(value: &Value) -> String {
     }
 }
 
-/// Bare if it can be nothing but text, else quoted as in JSON, of which YAML is a superset.
+/// Formats a text: unquoted if YAML can only read it as text, else quoted as in JSON, of which YAML is a superset.
 fn text(word: &str) -> String {
     const WORDS: [&str; 9] = ["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
     let bare = word.starts_with(|c: char| c.is_ascii_alphabetic())

@@ -1,5 +1,5 @@
--- The control plane's first schema. Times are the database's clock. Enumerations are text with a CHECK, in the
--- spelling of the protos without their prefix. Secrets are sealed by the vault before they get here.
+-- The first schema of the control plane. Times are from the database's clock. Enumerations are text with a CHECK, spelled
+-- as in the protos without the prefix. The vault seals secrets before they are stored here.
 
 CREATE TABLE users (
     id            uuid PRIMARY KEY,
@@ -183,7 +183,7 @@ CREATE TABLE nodes (
     created_at        timestamptz NOT NULL DEFAULT now(),
     UNIQUE (cluster_id, name)
 );
-COMMENT ON TABLE nodes IS 'Docker hosts. The row guards what is reserved on the host. Locked after the organization, before the project.';
+COMMENT ON TABLE nodes IS 'Docker hosts. The row counts the reservations on the host. Locked after the organization, before the project.';
 COMMENT ON COLUMN nodes.id IS 'UUIDv7; nod_… on the wire.';
 COMMENT ON COLUMN nodes.cluster_id IS 'Cluster that the host joined.';
 COMMENT ON COLUMN nodes.name IS 'Host name, unique in the cluster.';
@@ -300,7 +300,7 @@ CREATE TABLE project_secrets (
     sealed      bytea NOT NULL,
     PRIMARY KEY (project_ref, name, version)
 );
-COMMENT ON TABLE project_secrets IS 'A projects secrets, sealed. The controller deletes them when it removes the project.';
+COMMENT ON TABLE project_secrets IS 'A project''s secrets, sealed. The controller deletes them when it removes the project.';
 COMMENT ON COLUMN project_secrets.project_ref IS 'Project that owns the secret.';
 COMMENT ON COLUMN project_secrets.name IS 'Name of the secret.';
 COMMENT ON COLUMN project_secrets.version IS 'Version of the secret, +1 at each rotation.';
@@ -410,7 +410,7 @@ CREATE TABLE project_events (
     operation_id uuid,
     PRIMARY KEY (project_ref, seq)
 );
-COMMENT ON TABLE project_events IS 'Events of projects, numbered without gaps by a counter in the projects row.';
+COMMENT ON TABLE project_events IS 'Events of projects, numbered without gaps by a counter in the project''s row.';
 COMMENT ON COLUMN project_events.project_ref IS 'Project that the event belongs to.';
 COMMENT ON COLUMN project_events.seq IS 'Sequence number in the project, from 1.';
 COMMENT ON COLUMN project_events.at IS 'When the event happened.';
@@ -455,7 +455,7 @@ CREATE TABLE audit_log (
 );
 CREATE INDEX audit_log_unsealed ON audit_log (at, id) WHERE seq IS NULL;
 COMMENT ON TABLE audit_log IS 'Who did what. Append-only; a background job chains the rows by hash about a second later.';
-COMMENT ON COLUMN audit_log.id IS 'UUIDv7.';
+COMMENT ON COLUMN audit_log.id IS 'UUIDv7 of the row.';
 COMMENT ON COLUMN audit_log.at IS 'When the act happened.';
 COMMENT ON COLUMN audit_log.actor IS 'Who acted: usr_…, nod_…, or anonymous.';
 COMMENT ON COLUMN audit_log.method IS 'RPC, or name of the background act.';

@@ -1,4 +1,4 @@
--- The life of the fleet's certificates: roots that can be replaced, nodes that can be locked out, identities in two places.
+-- Certificates of the fleet: replaceable roots, revocation of nodes, and detection of duplicate identities.
 
 CREATE TABLE authorities (
     id              uuid PRIMARY KEY,
@@ -10,7 +10,7 @@ CREATE TABLE authorities (
     created_at      timestamptz NOT NULL DEFAULT now(),
     CHECK ((sealed_key IS NULL) = (state = 'RETIRED'))
 );
--- Constraints, since these can wait for the end of the statement in which two roots change places.
+-- Deferrable constraints instead of unique indexes, so that one statement can swap the states of two roots.
 ALTER TABLE authorities
     ADD CONSTRAINT authorities_one_signing EXCLUDE USING btree (state WITH =) WHERE (state = 'SIGNING') DEFERRABLE INITIALLY IMMEDIATE,
     ADD CONSTRAINT authorities_one_other EXCLUDE USING btree ((state <> 'SIGNING') WITH =) WHERE (state IN ('NEXT', 'OLD')) DEFERRABLE INITIALLY IMMEDIATE;

@@ -1,4 +1,4 @@
--- What the control plane does in the background, and how it last went.
+-- Background jobs of the control plane and their last results.
 
 CREATE TABLE job_results (
     job           text        NOT NULL,

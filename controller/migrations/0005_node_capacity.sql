@@ -1,4 +1,4 @@
--- A node in two tables: nodes (the fleet's: what it is, when it was seen) and node_capacity (the projects': what fits on it).
+-- Splits a node into two tables: nodes (of the fleet room: identity and sessions) and node_capacity (of the projects room).
 
 CREATE TABLE node_capacity (
     node_id         uuid PRIMARY KEY REFERENCES nodes ON DELETE CASCADE,
@@ -18,7 +18,7 @@ CREATE TABLE node_capacity (
     start_failures  integer NOT NULL DEFAULT 0,
     last_failure_at timestamptz
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE node_capacity IS 'What a node has room for; a row from its first Hello on. The row guards what is reserved on the host. Locked after the organization, before the project. Half of each page is free, so that the many updates of a row stay on its page.';
+COMMENT ON TABLE node_capacity IS 'Capacity of a node, from its first Hello on. The row counts the reservations on the host. Locked after the organization, before the project. Half of each page stays free, so that the many updates of a row stay on its page (HOT).';
 COMMENT ON COLUMN node_capacity.node_id IS 'Node that the row describes.';
 COMMENT ON COLUMN node_capacity.port_base IS 'First port of slot 0.';
 COMMENT ON COLUMN node_capacity.network_range IS 'Range that contains the slots'' /27 networks.';
@@ -46,9 +46,9 @@ ALTER TABLE nodes
     DROP COLUMN memory_used, DROP COLUMN disk_cap, DROP COLUMN disk_used, DROP COLUMN slots, DROP COLUMN taken_slots,
     DROP COLUMN blocked_slots, DROP COLUMN blocked_reasons, DROP COLUMN last_slot, DROP COLUMN start_failures,
     DROP COLUMN last_failure_at;
-COMMENT ON TABLE nodes IS 'Docker hosts: what they are, and when they were seen.';
+COMMENT ON TABLE nodes IS 'Docker hosts: identity, versions, sessions and alarms.';
 
--- plpgsql, since its statements are planned once per connection.
+-- plpgsql, because it plans its statements once per connection.
 CREATE FUNCTION node_reserve(p_node uuid, p_cpu integer, p_memory integer, p_disk bigint, p_silent_after double precision)
 RETURNS TABLE (node_name text, host text, slot integer, first_port integer, subnet inet) LANGUAGE plpgsql AS $$
 BEGIN

@@ -8,16 +8,16 @@ use zeroize::Zeroizing;
 
 use supalove_core::times::Times;
 
-/// supalove-controller
+/// supalove-controller: the control plane of Supalove.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Arguments {
-    /// What to do.
+    /// Command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// Commands of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the API and the fleet.
@@ -27,7 +27,8 @@ pub enum Command {
 /// Settings of `run`.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Address of the public API: gRPC, gRPC-web and HTTP/1.1, without TLS. Put a TLS proxy before it to leave loopback.
+    /// Address of the public API: gRPC, gRPC-web and HTTP/1.1, without TLS. Put a TLS proxy in front of it to leave
+    /// loopback.
     #[arg(long, env = "SUPALOVE_PUBLIC_LISTEN", default_value = "127.0.0.1:8000")]
     pub public_listen: SocketAddr,
 
@@ -35,7 +36,7 @@ pub struct Config {
     #[arg(long, env = "SUPALOVE_NODE_LISTEN", default_value = "127.0.0.1:8001")]
     pub node_listen: SocketAddr,
 
-    /// What join commands show as the controller's address, host:port. Default: the node listener's.
+    /// Address of the controller in join commands, host:port. Default: that of the node listener.
     #[arg(long, env = "SUPALOVE_NODE_ADDRESS")]
     pub node_address: Option<String>,
 
@@ -47,39 +48,39 @@ pub struct Config {
     #[arg(long, env = "SUPALOVE_MASTER_KEY_FILE")]
     pub master_key_file: PathBuf,
 
-    /// Where to write the one-time setup token (0600) while there is no user. Default: standard error.
+    /// File for the one-time setup token (0600), written while there is no user. Default: standard error.
     #[arg(long, env = "SUPALOVE_SETUP_TOKEN_FILE")]
     pub setup_token_file: Option<PathBuf>,
 
-    /// Label value of this installation's containers, taken at its first start. Default: random.
+    /// Label value that marks this installation's containers; effective only at the first start. Default: random.
     #[arg(long, env = "SUPALOVE_FLEET_ID", value_parser = fleet_id)]
     pub fleet_id: Option<String>,
 
-    /// Stack release of projects that name none.
+    /// Default stack release of projects.
     #[arg(long, env = "SUPALOVE_DEFAULT_RELEASE", default_value = "core")]
     pub default_release: String,
 
-    /// Directory with further stack releases, a folder each.
+    /// Directory with additional stack releases, each in its own folder.
     #[arg(long, env = "SUPALOVE_RELEASES_DIR")]
     pub releases_dir: Option<PathBuf>,
 
-    /// Origin that browsers may call from, e.g. https://dashboard.example.com. Repeatable.
+    /// Origin from which browsers may call, e.g. https://dashboard.example.com. Repeatable.
     #[arg(long = "cors-origin", env = "SUPALOVE_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
 
-    /// Life of node certificates in seconds.
+    /// Lifetime of node certificates in seconds.
     #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=315_360_000))]
     pub node_certificate_life: Option<u64>,
 
-    /// Life of this controller's certificate in seconds.
+    /// Lifetime of this controller's certificate in seconds.
     #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=315_360_000))]
     pub controller_certificate_life: Option<u64>,
 
-    /// How long two agents with one identity are kept apart, in seconds.
+    /// While two agents use one identity, how long the newest session is protected, in seconds.
     #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub duplicate_hold: Option<u64>,
 
-    /// Network of proxies whose X-Forwarded-For is believed. Repeatable.
+    /// Network of proxies whose X-Forwarded-For header the controller trusts. Repeatable.
     #[arg(long = "trusted-proxy", env = "SUPALOVE_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -92,7 +93,7 @@ fn fleet_id(text: &str) -> Result<String, String> {
 }
 
 impl Config {
-    /// The times of production, but for what was given by (hidden) options: tests shorten what they wait for.
+    /// Returns the times of production, except those set by hidden options: tests shorten the times that they wait for.
     pub fn times(&self) -> Times {
         let given = |seconds: Option<u64>, default| seconds.map_or(default, Duration::from_secs);
         let times = Times::default();
@@ -104,7 +105,7 @@ impl Config {
         }
     }
 
-    /// The database's URL.
+    /// Reads the database's URL from its file.
     pub fn database_url(&self) -> anyhow::Result<Zeroizing<String>> {
         use anyhow::Context as _;
         let text = std::fs::read_to_string(&self.database_url_file).with_context(|| {

@@ -1,8 +1,8 @@
 //! The control plane of Supalove: users, organizations and projects over gRPC and gRPC-web, a scheduler that places
-//! projects on nodes, and a reconciler that brings the nodes' agents to what is desired.
+//! projects on nodes, and a reconciler that applies the desired state through the nodes' agents.
 //!
-//! This crate is the program: arguments, configuration, the list of rooms and two listeners. The rooms are crates of their
-//! own beside it.
+//! This crate is the program: arguments, configuration, the list of rooms and two listeners. The rooms are crates of
+//! their own beside it.
 
 pub mod config;
 mod health;
@@ -14,7 +14,7 @@ mod welcome;
 
 use supalove_core::access::Rules;
 
-/// The rows of all methods of the public listener, for tests that walk them.
+/// Returns the authorization rules of all methods of the public listener, for tests that walk them.
 pub fn rules() -> Rules {
     Rules::new([
         supalove_identity::RULES,

@@ -17,7 +17,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::{config::Config, welcome};
 
-/// Everything that the rooms serve, behind the call layer.
+/// Builds the router of all rooms, behind the call layer.
 pub fn router(
     core: &Core,
     config: &Config,
@@ -47,7 +47,7 @@ pub fn router(
     Ok(http.fallback_service(grpc).layer(cors(&config.cors_origins)?))
 }
 
-/// Serves until `stop`; then lets open calls end.
+/// Serves until `stop`, then waits for open calls to end.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned());
@@ -56,7 +56,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     }
 }
 
-/// Browsers of an explicit list of origins. The refresh cookie needs credentials, so there is no wildcard.
+/// Allows browsers of the listed origins. No wildcard, because the refresh cookie needs credentials.
 fn cors(origins: &[String]) -> anyhow::Result<CorsLayer> {
     let origins: Vec<HeaderValue> =
         origins.iter().map(|o| o.parse()).collect::<Result<_, _>>().context("--cors-origin")?;

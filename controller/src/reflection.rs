@@ -1,5 +1,5 @@
-//! gRPC reflection (v1 and v1alpha) of what the public port serves, and of the error details, so that grpcurl can print
-//! them.
+//! gRPC reflection (v1 and v1alpha) of the services of the public port, and of the error details, so that grpcurl can
+//! print them.
 
 use std::collections::BTreeSet;
 

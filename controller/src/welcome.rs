@@ -1,4 +1,4 @@
-//! What the public port says to whoever speaks no gRPC: a browser, a health check gone astray, a JSON POST.
+//! Responses of the public port to clients that do not speak gRPC: a browser, a misdirected health check, a JSON POST.
 
 use axum::{
     body::Body,
@@ -18,7 +18,7 @@ const WELCOME: &str = concat!(
     "A project's own address is shown by: supalove projects get <name>\n",
 );
 
-/// For everything else that is no gRPC.
+/// For every other request that is not gRPC.
 const NO_GRPC: &str = concat!(
     "This port serves gRPC and gRPC-web (content-type application/grpc…, method POST). GET / says more.\n",
     "For JSON use the command line, `supalove … -o json`, or grpcurl.\n",
@@ -29,7 +29,7 @@ pub async fn welcome() -> &'static str {
     WELCOME
 }
 
-/// Answers what is no gRPC call with a line of text; the gRPC layers would answer with an empty body.
+/// Answers requests that are not gRPC with a line of text; the gRPC layers would send an empty body.
 pub async fn only_grpc(request: Request<Body>, next: Next) -> Response {
     let grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
     match *request.method() {

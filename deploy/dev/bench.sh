@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `make bench`: measures the programs on this machine and prints the setup and one Markdown table. It starts what it
-# needs, with data of its own, and removes it again. It never fails because something is slow; it does if
-# something could not be measured.
+# needs, with data of its own, and removes it again. It never fails because something is slow; it fails if
+# an item cannot be measured.
 #
 # In:  QUICK=1 (seconds per item, dev profile: to try the bench), ITEMS (comma-separated names; default: all).
 # Out: setup and table on stdout, all else on stderr. See docs/bench.md.
@@ -13,7 +13,7 @@ for part in lib install dockerd postgres fleet compose; do
   . "$here/$part.sh"
 done
 
-# The table alone goes to stdout.
+# Only the table goes to stdout.
 exec 3>&1 1>&2
 
 PROFILE=release
@@ -23,7 +23,7 @@ PROGRAMS=(supalove-controller supalove-agent supalove-bench)
 clean_up() {
   local code=$?
   trap - EXIT
-  # Without a folder this run was refused: the fleets are of the run at work. The folder is the lock: it goes last.
+# Without a folder another run is active, and the fleets belong to it. The folder is the lock, so remove it last.
   if [[ -n ${folder:-} ]]; then
     end_programs "$folder" || true
     if engine_answers; then remove_fleet is_bench_fleet || true; fi
@@ -33,10 +33,10 @@ clean_up() {
   exit "$code"
 }
 
-# As the bench names its fleets: volumes are removed with them.
+# Pattern of the bench's fleet names; their volumes are removed too.
 is_bench_fleet() { [[ $1 =~ ^bench[0-9a-f]{12}$ ]]; }
 
-# A folder that the user postgres can reach, on the disk of this checkout if there is such a place.
+# A folder that the user postgres can reach, if possible on the disk of this checkout.
 find_place() {
   local place
   for place in /var/tmp /var/lib /tmp; do
@@ -48,10 +48,10 @@ find_place() {
   echo /var/tmp
 }
 
-# What lies in memory is not durable, whatever PostgreSQL waits for.
+# A file system in memory is not durable, even with fsync.
 need_disk() { # place
   case $(df --output=fstype "$1" | tail -n 1) in
-    tmpfs | ramfs) die "$1 lies in memory: nothing measured there is durable" 'mount a disk there' ;;
+    tmpfs | ramfs) die "$1 is a file system in memory, which is not durable" 'mount a disk there' ;;
   esac
 }
 
@@ -61,16 +61,16 @@ describe_disk() { # folder
   echo "$(df --output=source,fstype "$1" | awk 'NR == 2 { print $1, $2 }'), the checkout is on it: $same"
 }
 
-# What runs that were killed left.
+# Removes what killed runs left.
 remove_old_runs() { # place
   local old
   for old in "$1"/supalove-bench.*; do
-    is_alive "$(cat "$old/owner" 2>/dev/null)" && die 'another make bench is at work' 'wait for it'
+    is_alive "$(cat "$old/owner" 2>/dev/null)" && die 'another make bench is running' 'wait until it ends'
     remove_run "$old"
   done
 }
 
-# Ends the programs that a run started. Only these name its folder: a recycled pid may be another agent's by now.
+# Ends the programs that a run started. Checks that they name its folder, because the kernel may have reused a pid.
 end_programs() { # folder
   local file pid
   for file in $(as_root find "$1" -maxdepth 2 -name '*.pid'); do

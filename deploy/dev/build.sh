@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# What `make up` makes before anything runs: the programs, and beside them the images of the release. Sourced.
+# Builds the programs of `make up`, and gets the images of the release at the same time. Sourced.
 
-# Longest time for one image. The largest official ones are about a gigabyte.
+# Timeout of one image. The largest official ones have about a gigabyte.
 PULL_SECONDS=900
 
-# In the profile of the tests, so that neither builds anew what the other has built.
-# Runs cargo, and nothing after it: ending this process ends the compiler.
+# Same profile as the tests, so that both share one build.
+# exec, so that ending this process ends the compiler.
 build_programs() { cd "$ROOT" && exec cargo build --workspace --exclude supalove-bench --exclude supalove-system-tests --bins --locked; }
 
 build_image_set() {
@@ -21,7 +21,7 @@ build_image_set() {
 # The images that a stack.yaml names, one per line.
 images_of() { awk '$1 == "image:" { print $2 }' "$1" | sort -u; }
 
-# Test images under official tags (controller/tests/standins) are not Supabase, and nobody shall find that out later.
+# Refuses test images under official tags (controller/tests/standins), because they are not Supabase.
 refuse_stand_ins() { # stack.yaml
   local image
   for image in $(images_of "$1"); do
@@ -35,15 +35,15 @@ is_stand_in() { # image
   [[ $(docker_ image inspect --format '{{ index .Config.Labels "supalove.stand-in" }}' "$1" 2>/dev/null) == true ]]
 }
 
-# Pulls what the engine lacks. The agent would do it too, but would try again until the operation's deadline, and what
-# the engine says at the first refusal is the answer.
+# Pulls missing images. The agent would pull them too, but it retries until the operation's deadline; here the first
+# refusal ends the run with the engine's message.
 pull_images() { # stack.yaml
   local image
   for image in $(images_of "$1"); do
     docker_ image inspect "$image" >/dev/null 2>&1 && continue
     echo "pulling $image"
     if ! docker_within "$PULL_SECONDS" pull --quiet "$image"; then
-      echo "the image $image could not be pulled"
+      echo "cannot pull the image $image"
       return 1
     fi
   done
@@ -55,7 +55,7 @@ get_images() {
   if [[ $release == core ]]; then build_image_set; else pull_images "$STACKS/$release/stack.yaml"; fi
 }
 
-# The images come from the network while the compiler has the processor. The first that fails ends both.
+# Pulling uses the network while the compiler uses the processor. The first failure ends both.
 build() {
   local images programs started=$SECONDS
   say "building the programs and getting the images of $(cat "$STATE/release")"
@@ -67,17 +67,17 @@ build() {
   if ! is_alive "$images"; then wait "$images" || images_failed "$programs"; fi
   if ! wait "$programs"; then
     end_process "$images" 5
-    die 'the programs could not be built' 'the messages of cargo are above'
+    die 'cannot build the programs' 'the messages of cargo are above'
   fi
   say "built in $((SECONDS - started)) s"
   if is_alive "$images"; then say "getting the images (log: .supalove/log/images.log)"; fi
   wait "$images" || images_failed
-  say 'the images are there'
+  say 'the engine has all images'
 }
 
 images_failed() { # pid of the compiler, if it is at work
   [[ -z ${1:-} ]] || end_process "$1" 5
   tail -n 30 "$LOGS/images.log" >&2
-  die "the images of $(cat "$STATE/release") are not to be had" \
+  die "the images of $(cat "$STATE/release") are not available" \
     "the last words are above; all of them: $LOGS/images.log" 'the release core needs no image registry: make up RELEASE=core'
 }

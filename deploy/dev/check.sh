@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make check`: everything that can be said about the sources without running them.
+# `make check`: all checks of the sources that do not run them.
 #
 # Usage: check.sh [name]   with a name (format, protos, scripts, dependencies, clippy) only that check
 set -euo pipefail
@@ -10,15 +10,15 @@ for part in lib install postgres; do
   . "$here/$part.sh"
 done
 
-# Names the files; `cargo fmt` puts them right.
+# Lists unformatted files; `cargo fmt` formats them.
 check_format() { cargo fmt --all -- --check -l; }
 check_clippy() {
   cargo clippy --workspace --all-targets --locked -- -D warnings
-  # Again as programs that can be ended at their failpoints, with the test that does it.
+# Once more with failpoints, and with the test that uses them.
   cargo clippy --workspace --all-targets --locked --features "$FAILPOINTS" -- -D warnings
 }
 check_dependencies() { deploy/dev/dependencies.sh; }
-# The picture of the crates, and the arrows between them.
+# The diagram of the crates, and the allowed dependencies between rooms.
 check_crates() { deploy/dev/crates.sh --check; }
 
 check_scripts() {
@@ -49,8 +49,8 @@ install_only shellcheck:shellcheck jq:jq "${PACKAGES_BUILD[@]}"
 failed=()
 for name in format protos scripts crates dependencies clippy; do
   say "check: $name"
-  # A check that fails does not keep the others from running. A process each, since `||` switches `set -e` off.
+# A failed check must not stop the others. Each is a process, because `||` switches `set -e` off.
   "$ROOT/deploy/dev/check.sh" "$name" </dev/null || failed+=("$name")
 done
-[[ ${#failed[@]} -eq 0 ]] || die "these checks failed: ${failed[*]}" 'what they say is above'
+[[ ${#failed[@]} -eq 0 ]] || die "these checks failed: ${failed[*]}" 'their messages are above'
 say 'all checks passed'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes ready what the tests of foreign clients run, in target/clients: a Python with the SDK in venv/, grpcurl in bin/;
-# and builds the TypeScript SDK in its own folder. What is there and current is not made again.
+# Installs the foreign clients of the tests into target/clients: a Python with the SDK in venv/, grpcurl in bin/;
+# and builds the TypeScript SDK in its own folder. Skips what is current.
 set -euo pipefail
 shopt -s extglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -12,7 +12,7 @@ CLIENTS=$ROOT/target/clients
 # The newest grpcurl that a Go can build; Debian 12 has Go 1.19.
 GRPCURL=v1.9.4 GRPCURL_GO=1.25 GRPCURL_OLD=v1.8.9
 
-# True if a stamp is there and no older than these files.
+# True if a stamp exists and is not older than these files.
 is_current() { # stamp, file...
   local stamp=$1 file
   shift
@@ -26,7 +26,7 @@ python_sdk() {
     pip_ install --no-compile --require-hashes --requirement "$sdk/requirements.lock"
     touch "$venv/.supalove-stamp"
   fi
-  # The build folder would keep what the sources no longer have.
+# An old build folder would keep files that the sources no longer have.
   rm -rf -- "$sdk/build"
   pip_ install --no-index --no-deps --no-build-isolation --force-reinstall "$sdk"
 }
@@ -56,7 +56,7 @@ install_only jq:jq python3:python3 go:golang-go
 # Debian has the module in a package of its own.
 python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
 mkdir -p "$CLIENTS/bin"
-# Side by side: one downloads while another compiles.
+# In parallel: one downloads while another compiles.
 jobs=()
 for client in python_sdk typescript_sdk grpcurl; do
   "$client" &
@@ -66,5 +66,5 @@ failed=()
 for job in "${jobs[@]}"; do
   wait "${job#*:}" || failed+=("${job%%:*}")
 done
-[[ ${#failed[@]} -eq 0 ]] || die "not ready: ${failed[*]}" 'what went wrong is above'
+[[ ${#failed[@]} -eq 0 ]] || die "not ready: ${failed[*]}" 'the errors are above'
 say 'the clients are ready'

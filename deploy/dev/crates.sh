@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The picture of the crates: docs/crates.md, from `cargo metadata`.
+# Generates docs/crates.md, the diagram of the crates, from `cargo metadata`.
 #
 # Usage: crates.sh          writes docs/crates.md
-#        crates.sh --check  says whether it is current and whether every arrow between rooms is an allowed one; 1 if not
+#        crates.sh --check  exits with 1 if it is out of date, or if a room has a dependency that is not allowed
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=/dev/null
 . "$here/lib.sh"
 
 PAGE=$ROOT/docs/crates.md
-# Rooms of the controller, and the rooms that each may depend on. Everything may depend on core and what lies below it.
+# Rooms of the controller, and the rooms on which each may depend. Every room may depend on core and on crates below it.
 ALLOWED='{
   "core": [], "stack": [], "scheduler": ["core"],
   "identity": ["core"], "plans": ["core"],
@@ -18,7 +18,7 @@ ALLOWED='{
   "projects": ["core", "fleet", "plans", "organizations", "stack", "scheduler"]
 }'
 
-# "from to" for each arrow between packages of the workspace, tests left out.
+# "from to" for each dependency between packages of the workspace, without tests.
 arrows() {
   cargo metadata --format-version 1 --no-deps --offline --manifest-path "$ROOT/Cargo.toml" | jq -r '
     [.packages[].name] as $ours | .packages[] | .name as $from | .dependencies[]
@@ -31,8 +31,8 @@ page() {
   cat <<'MD'
 # The crates
 
-Made by `deploy/dev/crates.sh` from `cargo metadata`; an arrow points at what a crate depends on. Rooms of the controller
-never depend on the controller, and only on the rooms that the script allows: `make check` holds them to it.
+`deploy/dev/crates.sh` generates this page from `cargo metadata`. An arrow points from a crate to its dependency. A room of the
+controller never depends on the controller, and only on the rooms that the script allows; `make check` checks this.
 
 ```mermaid
 flowchart TD
@@ -51,7 +51,7 @@ MD
   printf ' |\n'
 }
 
-# Arrows between rooms that are not allowed, one a line.
+# Prints each dependency between rooms that is not allowed.
 forbidden() {
   arrows | jq -R -r --argjson allowed "$ALLOWED" '
     split(" ") as [$from, $to] | select($allowed | has($from))
@@ -63,5 +63,5 @@ if [[ ${1:-} != --check ]]; then
   exit
 fi
 wrong=$(forbidden)
-[[ -z $wrong ]] || die "arrows between rooms that are not allowed: ${wrong//$'\n'/, }" 'see docs/adr/0013-rooms-are-crates-on-one-core.md'
-page | cmp -s - "$PAGE" || die 'docs/crates.md is not current' 'run: deploy/dev/crates.sh'
+[[ -z $wrong ]] || die "these dependencies between rooms are not allowed: ${wrong//$'\n'/, }" 'see docs/adr/0013-rooms-are-crates-on-one-core.md'
+page | cmp -s - "$PAGE" || die 'docs/crates.md is out of date' 'run: deploy/dev/crates.sh'

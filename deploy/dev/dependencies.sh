@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Licences and versions of what is built in: only licences of the list below, one version each of the crates whose
-# types meet at our seams, one crypto provider.
+# Checks licences and versions of the dependencies: only the licences listed below, one version of each crate whose types
+# our interfaces use, and one crypto provider.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -10,14 +10,14 @@ ONE_VERSION=(tonic prost hyper h2 axum rustls reqwest tokio http)
 BANNED=(ring openssl openssl-sys native-tls)
 
 # "name version<TAB>licence" of each crate that is built for this platform, also for tests and build scripts.
-# (cargo metadata would also name crates that only switched-off features need.)
+# (cargo metadata also names crates that only disabled features need.)
 crates() {
   cargo tree --locked --workspace --edges normal,build,dev --prefix none --format '{p}@{l}' |
     sed -E 's/ \(\*\)$//; s/^([^ ]+) v([^ @]+)[^@]*@/\1 \2\t/; /^$/d' | sort -u
 }
 
-# Each part of an expression joined by AND must have an alternative on the list. Nested expressions are read
-# strictly: at worst a good licence is refused and a person looks.
+# Each part of an expression joined by AND must have an alternative on the list. Nested expressions are parsed
+# strictly: at worst the check refuses a good licence, and a person decides.
 licences() {
   jq -rR '
     split("\t") | .[0] as $crate | (.[1] // "") as $licence

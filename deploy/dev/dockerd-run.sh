@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the supervisor runs for the Docker Engine: clears pid files of processes that are gone, then becomes dockerd.
+# The supervisor runs this for the Docker Engine: it removes stale pid files, then executes dockerd.
 set -euo pipefail
 # shellcheck source=deploy/dev/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

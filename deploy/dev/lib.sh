@@ -1,32 +1,32 @@
 # shellcheck shell=bash
-# What the scripts beside this one share: paths, ports, progress lines and rights. Sourced, never run.
+# Shared by the scripts of this folder: paths, ports, progress lines and privileges. Sourced, never run.
 
-# Files are readable for those who run them (the database's user, the containers'), whatever the caller's umask is;
-# what nobody else may read is made so where it is made.
+# Files must be readable for other users (of the database, of containers), whatever the caller's umask is. Code that
+# writes secrets sets their mode itself.
 umask 022
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-# Stands before each path of the machine. Empty, but for tests, which plant a machine in a folder.
+# Prefix of every path of the machine. Empty, except in tests, which prepare a machine in a folder.
 SYSTEM=${SUPALOVE_TEST_SYSTEM:-}
-# Of this checkout: secrets, logs, the session of the command line, up.json.
+# Files of this checkout: secrets, logs, the session of the command line, up.json.
 STATE=$ROOT/.supalove
 SECRETS=$STATE/secrets
 LOGS=$STATE/log
-# Of this machine: what other users (postgres) must reach, and what only root may.
+# Files of this machine that other users (postgres) or only root must reach.
 DATA=$SYSTEM/var/lib/supalove
-# Holds the path of the checkout that made DATA; without it DATA is not ours to touch.
+# Contains the path of the checkout that made DATA; without it the scripts do not touch DATA.
 MARKER=$DATA/made-by
 
 # shellcheck disable=SC2034  # used by the scripts that source this one
 PUBLIC_PORT=8000 NODE_PORT=8001 POSTGRES_PORT=54329
 
-# Tests and the platform use the engine of this machine, whatever the user's shell points at.
+# Tests and the platform use the engine of this machine, even if the user's shell selects another one.
 DOCKER_SOCKET=$SYSTEM/var/run/docker.sock
 export DOCKER_HOST=unix://$DOCKER_SOCKET
-# Programs that a test can end at named places; what is shipped is built without.
+# Features of programs that a test can kill at failpoints; shipped programs are built without them.
 # shellcheck disable=SC2034  # used by the scripts that source this one
 FAILPOINTS=supalove-controller/failpoints,supalove-agent/failpoints,supalove-system-tests/failpoints
-# Queries are checked against .sqlx; only sqlx.sh asks a database.
+# Checks queries against .sqlx; only sqlx.sh uses a database.
 export SQLX_OFFLINE=true
 
 say() { printf '[%4ss] %s\n' "$SECONDS" "$*"; }
@@ -48,14 +48,14 @@ as_root() {
   if is_root; then "$@"; else sudo "$@"; fi
 }
 
-# Runs a command as another user; nothing of the caller's directory is needed there.
+# Runs a command as another user, outside the caller's directory.
 as_user() { # user, command...
   local user=$1
   shift
   (cd / && as_root runuser -u "$user" -- "$@")
 }
 
-# How this site reaches registries, as NAME=value lines. sudo and new machines drop the environment; this they need.
+# Settings with which this site reaches registries, as NAME=value lines, because sudo and new machines drop the environment.
 SITE_VARIABLES=(http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY
   SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE REQUESTS_CA_BUNDLE GIT_SSL_CAINFO NODE_EXTRA_CA_CERTS
   PIP_CERT PIP_INDEX_URL PIP_EXTRA_INDEX_URL npm_config_registry npm_config_cafile NPM_CONFIG_REGISTRY
@@ -71,16 +71,16 @@ site_environment() {
 need_rights() {
   is_root && return
   has sudo || die 'this needs root or sudo' 'run it as root, or install sudo and allow it for this user'
-  # Where one rule of several asks for a password, `sudo -v` asks too, although this one would not.
-  sudo -n true 2>/dev/null || sudo -v || die 'sudo refused' 'run this as root'
+# `sudo -v` asks for a password if any rule does, so first try without it.
+  sudo -n true 2>/dev/null || sudo -v || die 'sudo refused the command' 'run this as root'
 }
 
-# Runs docker with the rights it needs.
+# Runs docker with the privileges that it needs.
 docker_() {
   if [[ -w $DOCKER_SOCKET ]]; then docker "$@"; else as_root env "DOCKER_HOST=$DOCKER_HOST" docker "$@"; fi
 }
 
-# The same, ended after some seconds; the engine gives up with its client.
+# The same with a timeout; the engine aborts the request when its client ends.
 docker_within() { # seconds, arguments...
   local seconds=$1
   shift
@@ -102,7 +102,7 @@ wait_for() {
   say "$what"
 }
 
-# A port on loopback that nothing listens on right now, outside of those that tests take and of those the kernel gives.
+# Prints a free port on loopback, outside the ranges of the tests and of the kernel's ephemeral ports.
 free_port() {
   local port
   for _ in {1..50}; do
@@ -112,7 +112,7 @@ free_port() {
   die 'no free port found'
 }
 
-# True if the process is there and no zombie (a zombie's pid file is as stale as any).
+# True if the process exists and is not a zombie.
 is_alive() { # pid
   local state
   [[ ${1:-} =~ ^[0-9]+$ ]] || return 1
@@ -120,10 +120,10 @@ is_alive() { # pid
   [[ -n $state && $state != Z && $state != X ]]
 }
 
-# By a shell: a small Debian has no program `kill` that sudo could run.
+# Uses the shell's kill, because a minimal Debian has no program `kill` for sudo.
 signal() { as_root sh -c 'kill "-$1" "$2"' sh "$1" "$2" 2>/dev/null; } # signal, pid
 
-# Ends a process by its id: asks, waits, then insists. In: pid, seconds, signal.
+# Ends a process: sends the signal, waits, then sends SIGKILL. In: pid, seconds, signal.
 end_process() {
   local pid=$1 end=$((SECONDS + ${2:-20}))
   is_alive "$pid" || return 0
@@ -138,7 +138,7 @@ end_process() {
   done
 }
 
-# Is DATA ours? Stops if it belongs to another checkout or to nobody we know.
+# True if DATA belongs to this checkout. Dies if it belongs to another checkout or has no marker.
 own_data() {
   [[ -e $DATA ]] || return 1
   [[ -e $MARKER ]] || die "$DATA exists and was not made by make up" 'move it away'
@@ -146,10 +146,10 @@ own_data() {
     die "$DATA belongs to the checkout in $(cat "$MARKER")" 'run this there first: make clean'
 }
 
-# The supervisors and the tools that read these paths from files know no quoting that all of them share.
+# The supervisors and tools that read these paths from files have no common way of quoting.
 check_path() {
   [[ $ROOT != *[\"\'\`\\%\$:\;\#]* && $ROOT != *[[:cntrl:]]* ]] ||
-    die "the checkout's path has a character that supervisors or Docker cannot take: $ROOT" \
+    die "the checkout's path has a character that supervisors or Docker do not accept: $ROOT" \
       'move it to a folder without quotes, \ % $ : ; # in its name; spaces are fine'
 }
 
@@ -163,7 +163,7 @@ make_state() {
   echo "$ROOT" | as_root tee "$MARKER" >/dev/null
 }
 
-# Writes stdin to a file that only its owner reads, as a whole or not at all.
+# Writes stdin atomically to a file that only its owner can read.
 put_secret() { # path
   local draft=$1.new
   (umask 077 && cat >"$draft")
@@ -172,5 +172,5 @@ put_secret() { # path
 
 # 32 random bytes, base64.
 random_key() { head -c 32 /dev/urandom | base64 -w 0; }
-# 160 random bits as hexadecimal: fits wherever a password goes, URLs included.
+# 160 random bits as hexadecimal, safe in every place for a password, including URLs.
 random_password() { head -c 20 /dev/urandom | od -An -vtx1 | tr -d ' \n'; }

@@ -69,7 +69,7 @@ printf '    image: %s\n' "$(docker_ image ls --format '{{.Repository}}:{{.Tag}}'
   >"$scratch/stack.yaml"
 expect 'an image that is there is not pulled' '' "$(pull_images "$scratch/stack.yaml" 2>&1)"
 
-# The compiler is not waited for when the images are not to be had.
+# The build does not wait for the compiler if the images are not available.
 # shellcheck disable=SC2034,SC2317  # of build.sh
 if build_said=$(
   STATE=$scratch LOGS=$scratch
@@ -80,7 +80,7 @@ if build_said=$(
 ); then build_code=0; else build_code=$?; fi
 expect 'a build without images ends' 1 "$build_code"
 expect 'with the reason' 1 "$(grep -c '^no such host' <<<"$build_said")"
-expect 'and names the release' 1 "$(grep -c 'the images of other are not to be had' <<<"$build_said")"
+expect 'and names the release' 1 "$(grep -c 'the images of other are not available' <<<"$build_said")"
 # shellcheck disable=SC2034,SC2317
 if build_said=$(
   STATE=$scratch LOGS=$scratch

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# `make newcomer`: does what the README says on a machine as new, and checks what the README says comes of it.
+# `make newcomer`: runs the commands of the README on a fresh minimal system and checks their output against the README.
 #
-# The machine is a minimal Debian root with mount, process and network namespaces of its own. It has what the README
-# asks for (Rust, git, make) and a way out to the package registries, and nothing else. What is in the working tree is
-# what is tried, committed or not.
+# The system is a minimal Debian root with its own mount, process and network namespaces. It has only what the README
+# requires (Rust, git, make) and access to the package registries. The walk uses the working tree, including
+# uncommitted changes.
 #
 # Usage: newcomer.sh [SUITE:WHO]...   SUITE is bookworm or trixie, WHO root or user (a user with sudo).
 #        Without arguments bookworm:root; with ALL=1 all four.
-# Out:   the walk's own output, then a line per machine with its time. 0 if every machine did as the README says.
+# Out:   the walk's own output, then a line per machine with its time. Exit code 0 if every machine did what the README says.
 #
-# Packages and roots are kept in SUPALOVE_NEWCOMER_CACHE, or in ~/.cache or /var/cache, and fetched again if damaged.
+# Caches packages and roots in SUPALOVE_NEWCOMER_CACHE, else in ~/.cache or /var/cache; downloads damaged ones again.
 set -euo pipefail
 shopt -s nullglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -19,15 +19,15 @@ for part in lib install newcomer/debian newcomer/machine; do
 done
 
 EVERY=(bookworm:root trixie:root bookworm:user trixie:user)
-# A machine takes minutes; a cold build on a loaded one a quarter of an hour.
+# Timeout: a machine takes minutes, a cold build under load a quarter of an hour.
 MACHINE_SECONDS=2400
 
-# What a user's shell knows and root's does not.
+# Variables of the user's shell that root's shell lacks.
 as_caller() {
   check_rust
   export NEWCOMER_RUST NEWCOMER_TARGET NEWCOMER_REGISTRY NEWCOMER_CACHE
   NEWCOMER_RUST=$(rustc --print sysroot)
-  [[ $NEWCOMER_RUST != /usr ]] || die 'this Rust is part of the distribution and cannot be lent to another root' \
+  [[ $NEWCOMER_RUST != /usr ]] || die 'this Rust is part of the distribution and cannot be shared with another root' \
     'install Rust with rustup'
   NEWCOMER_TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
   NEWCOMER_REGISTRY=${CARGO_HOME:-$HOME/.cargo}/registry

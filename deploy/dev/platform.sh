@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# What `make up` does through the API, with the command line as any user would: the first user, the node, the
-# organization, the project. Sourced.
+# The steps of `make up` that use the API through the command line: first user, node, organization, project.
+# Sourced.
 
 OPERATOR_EMAIL=operator@supalove.local
 ORGANIZATION=supalove
 PROJECT=first
 API=127.0.0.1:$PUBLIC_PORT
 
-# The command line with this checkout's session. The same as the .supalove/bin/supalove that users get.
+# Runs the command line with this checkout's session, like .supalove/bin/supalove.
 # shellcheck disable=SC2153  # from lib.sh
 supalove() { SUPALOVE_API=http://$API SUPALOVE_CREDENTIALS=$STATE/credentials.json "$DATA/bin/supalove" "$@"; }
 
@@ -20,7 +20,7 @@ WRAPPER
   chmod 0700 "$STATE/bin/supalove"
 }
 
-# Makes the first user, or signs in as it. At every run there is a fresh access token afterwards.
+# Creates the first user, or signs in as it. Afterwards there is a fresh access token.
 ensure_session() {
   supalove token --fresh >/dev/null 2>&1 && return
   if [[ -e $SECRETS/setup-token ]]; then
@@ -32,7 +32,7 @@ ensure_session() {
     fi
   fi
   supalove login --email "$OPERATOR_EMAIL" --password-stdin <"$SECRETS/operator.password" >/dev/null ||
-    die "could not sign in as $OPERATOR_EMAIL" "see $(log_hint controller)"
+    die "cannot sign in as $OPERATOR_EMAIL" "see $(log_hint controller)"
 }
 
 ensure_node() {
@@ -67,13 +67,13 @@ project_json() {
     jq -c --arg name "$PROJECT" '[.projects[]? | select(.name == $name)][0] // empty'
 }
 
-# Leaves PROJECT_REF. Every way ends with a project that is up, or with the reason why not.
+# Sets PROJECT_REF. Returns with a running project, or dies with the reason.
 ensure_project() {
   local project state
   project=$(project_json)
   if [[ -z $project ]]; then
     say "making the project $PROJECT (release $(cat "$STATE/release"))"
-    # If it fails, its own words end with the failing service's last lines.
+# On failure the command itself prints the last lines of the failed service.
     supalove projects create "$PROJECT" --organization "$ORGANIZATION" --release "$(cat "$STATE/release")" >/dev/null ||
       die "the project $PROJECT is not up" "see $(log_hint agent)"
     project=$(project_json)
@@ -86,7 +86,7 @@ ensure_project() {
   fi
   watch_until_healthy 10m
   GATEWAY=$(supalove projects connection "$PROJECT_REF" --output json | jq -r .apiUrl)
-  # The state may be from before a `make down`; the gateway's own answer is not.
+# The state may be older than a `make down`, so ask the gateway.
   wait_for 120 "project $PROJECT_REF is ACTIVE_HEALTHY and answers" hello || project_failed
   watch_until_healthy 2m
 }
@@ -95,7 +95,7 @@ watch_until_healthy() { # time
   supalove projects watch "$PROJECT_REF" --until ACTIVE_HEALTHY --for "$1" >/dev/null || project_failed
 }
 
-# Ends the run with the reason: what the last failed operation says, and the last lines of what is not healthy now.
+# Dies with the message of the last failed operation and the last log lines of unhealthy services.
 project_failed() {
   local project
   supalove operations list "$PROJECT_REF" --output json | failed_operation >&2 || true
@@ -108,13 +108,13 @@ project_failed() {
     "see $(log_hint agent)"
 }
 
-# The newest failed operation of a list, as text.
+# Prints the newest failed operation of a list.
 failed_operation() {
   jq -r '[.operations[]? | select(.error)][0] // empty
     | "operation \(.id): \(.error.reason): \(.error.message)", (.error.logTail[]? | "  " + .)'
 }
 
-# Name and state of every service of a project that is not healthy.
+# Prints name and state of every unhealthy service of a project.
 unhealthy_services() {
   jq -r '.project.services[]? | select(.state != "SERVICE_STATE_HEALTHY")
     | "\(.name)\t\(.state // "" | ltrimstr("SERVICE_STATE_"))"'
@@ -129,7 +129,7 @@ service_log() { # service
 
 hello() { curl --silent --fail --max-time 5 --output /dev/null "$GATEWAY/functions/v1/hello"; }
 
-# Everything a script or a test needs to go on. Secrets come from files and pipes, not from arguments.
+# Writes everything that later scripts and tests need. Secrets come from files and pipes, not from arguments.
 write_up_json() {
   jq -n --arg api "$API" --arg email "$OPERATOR_EMAIL" --arg organization "$ORGANIZATION" \
     --rawfile password "$SECRETS/operator.password" --rawfile token <(supalove token) \
@@ -142,13 +142,13 @@ write_up_json() {
       services: [$project[0].project.services[]?.name], gateway_url: $connection[0].apiUrl,
       anon_key: $keys[0].anonKey, service_role_key: $keys[0].serviceRoleKey, db_url: $connection[0].dbUrl
     }' | put_secret "$STATE/up.json"
-  # For psql, so that no password stands in a command line.
+# For psql, so that no command line contains the password.
   supalove projects connection "$PROJECT_REF" --reveal --output json |
     jq -r '"[first]\nhost=\(.dbHost)\nport=\(.dbPort)\nuser=\(.dbUser)\npassword=\(.dbPassword)\ndbname=\(.dbName)"' |
     put_secret "$STATE/pg_service.conf"
 }
 
-# What is printed here works when pasted, in this folder.
+# The printed commands work when pasted in this folder.
 print_what_to_try() {
   cat <<TRY
 

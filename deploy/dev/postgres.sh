@@ -1,17 +1,16 @@
 # shellcheck shell=bash
-# PostgreSQL for the controller (own data directory, supervised) and for the tests (thrown away). Sourced.
+# PostgreSQL for the controller (own data directory, supervised) and for the tests (temporary). Sourced.
 
 # shellcheck disable=SC2153  # from lib.sh
 PGDATA_UP=$DATA/postgres
 PGRUN_UP=$DATA/postgres-run
 
-# The releases that are known to do, the newest first. Which of them a distribution has differs: Debian 12 has 15,
-# Debian 13 has 17.
+# Supported releases, newest first. Distributions have different ones: Debian 12 has 15, Debian 13 has 17.
 POSTGRES_RELEASES='18 17 16 15'
 # shellcheck disable=SC2034  # of install.sh
 POSTGRES_PACKAGES=postgresql-${POSTGRES_RELEASES// /|postgresql-}
 
-# Folder of a server's programs: of the release that made a data directory, else of the newest that is here.
+# Folder of a server's programs: of the release that made a data directory, else of the newest installed one.
 postgres_bin() { # data directory, if there is one
   local release
   release=$(postgres_release "${1:-}") && echo "$SYSTEM/usr/lib/postgresql/$release/bin"
@@ -33,7 +32,7 @@ postgres_release() { # data directory, or nothing
 
 has_postgres() { [[ -x $SYSTEM/usr/lib/postgresql/$1/bin/postgres ]]; } # release
 
-# Makes a data directory. In: its path, the socket folder, the port, a file with the superuser's password.
+# Creates a data directory. In: its path, the socket folder, the port, a file with the superuser's password.
 # Only loopback and the socket, passwords (SCRAM) on both.
 init_postgres() {
   local data=$1 sockets=$2 port=$3 password=$4 handed=$2/handed
@@ -80,7 +79,7 @@ ensure_postgres() {
     init_postgres "$PGDATA_UP" "$PGRUN_UP" "$POSTGRES_PORT" "$SECRETS/postgres.password"
   fi
   postgres_bin "$PGDATA_UP" >/dev/null ||
-    die "the server that $PGDATA_UP is of is gone: PostgreSQL $(as_root cat "$PGDATA_UP/PG_VERSION")" \
+    die "the server of $PGDATA_UP is no longer installed: PostgreSQL $(as_root cat "$PGDATA_UP/PG_VERSION")" \
       'install it again; or start anew, without the data: make clean'
   process_start postgres
   wait_for 60 "PostgreSQL answers on port $POSTGRES_PORT" postgres_answers "$POSTGRES_PORT" ||
@@ -88,10 +87,10 @@ ensure_postgres() {
   [[ -e $SECRETS/database-url ]] || make_database
 }
 
-# True if DATABASE_URL was given, now or at an earlier run.
+# True if DATABASE_URL was set, now or in an earlier run.
 database_is_external() { [[ -n ${DATABASE_URL:-} || -e $STATE/database-is-external ]]; }
 
-# A role and a database for the controller, which is no superuser.
+# Creates a role and a database for the controller; the role is not a superuser.
 make_database() {
   local password
   password=$(random_password)
@@ -106,7 +105,7 @@ SQL
     put_secret "$SECRETS/database-url"
 }
 
-# A server that is thrown away. In: a folder of its own, whether it logs statements (all|none).
+# Starts a temporary server. In: its own folder, whether it logs statements (all|none).
 # Out: TEST_POSTGRES_PORT, _PID, _LOG, _PASSWORD.
 start_test_postgres() {
   local folder=$1 statements=$2
@@ -120,7 +119,7 @@ start_test_postgres() {
   init_postgres "$folder/data" "$folder/run" "$TEST_POSTGRES_PORT" "$password"
   printf "log_statement = '%s'\n" "$statements" |
     as_user postgres tee -a "$folder/data/postgresql.conf" >/dev/null
-  # pg_ctl: its server is nobody's child and stops by its pid file.
+# pg_ctl detaches the server from this shell and can stop it by its pid file.
   as_user postgres "$(postgres_bin)/pg_ctl" start --pgdata="$folder/data" --log="$TEST_POSTGRES_LOG" \
     --wait --timeout=60 >/dev/null || die 'the PostgreSQL of the tests does not start' "see $TEST_POSTGRES_LOG"
   as_root chmod 0644 "$TEST_POSTGRES_LOG"

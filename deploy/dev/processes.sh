@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# The processes that keep running: what each is, and how it is started and stopped. systemd where there is one,
-# else supervisord; both bring a killed process back. Sourced.
+# The supervised processes, and how to start and stop them: with systemd where there is one, else with supervisord.
+# Both restart a killed process. Sourced.
 
 PROCESSES=(postgres controller agent)
 
-# What a process is. Sets ARGV, RUN_AS and STOP_SIGNAL. No secret goes into ARGV: every user can read it.
+# Defines a process: sets ARGV, RUN_AS and STOP_SIGNAL. No secrets in ARGV, because every user can read it.
 describe_process() { # name
   RUN_AS=root STOP_SIGNAL=TERM
   case $1 in
@@ -29,7 +29,7 @@ describe_process() { # name
   esac
 }
 
-# The programs run from DATA, so that a build in the checkout does not pull them from under a process.
+# The programs run from DATA, so that a build in the checkout does not replace the file of a running process.
 # True if the file was new.
 install_binary() { # path
   local target
@@ -55,7 +55,7 @@ process_restart() {
   process_start "$1"
 }
 
-# In the reverse order of their needs. The engine is left alone.
+# Stops in reverse order of dependencies. Does not stop the engine.
 stop_processes() {
   local name
   for name in agent controller postgres; do
@@ -106,7 +106,7 @@ systemd_uninstall() {
 quoted() {
   local word line=()
   for word in "$@"; do
-    [[ $word != *[\"\\%\$]* ]] || die "the path $word has characters that the supervisor cannot take" 'move the checkout'
+    [[ $word != *[\"\\%\$]* ]] || die "the path $word has characters that the supervisor does not accept" 'move the checkout'
     line+=("\"$word\"")
   done
   printf '%s' "${line[*]}"
@@ -130,7 +130,7 @@ supervisor_install() {
   as_root install -m 0600 "$draft" "$SUPERVISOR_CONF"
   rm -f "$draft"
   supervisor_up
-  # Stops what has changed; what is wanted is started later.
+# Stops changed processes; `start` starts the needed ones later.
   supervisor_control update >/dev/null
 }
 
@@ -187,8 +187,8 @@ home_of() { getent passwd "$1" | cut -d: -f6; }
 
 supervisor_is_up() { is_alive "$(as_root cat "$SUPERVISOR_PID" 2>/dev/null)" && supervisor_control pid >/dev/null 2>&1; }
 
-# Started with an environment and descriptors of its own: what it inherits, every process below it has. It would hold
-# the lock for ever, and the pipe of a caller that waits for the end of the output.
+# Starts supervisord with a clean environment and clean descriptors, because its children inherit them: they would hold
+# the lock forever, and the output pipe of a caller that waits for its end.
 supervisor_up() {
   supervisor_is_up && return
   as_root rm -f "$SUPERVISOR_PID" "$DATA/supervisor.sock"
@@ -197,7 +197,7 @@ supervisor_up() {
   wait_for 15 'supervisord answers' supervisor_is_up || die 'supervisord does not answer' "see $LOGS/supervisord.log"
 }
 
-# For bash -c: becomes its arguments, with no descriptor but the first three.
+# For bash -c: closes all descriptors except the first three and executes its arguments.
 CLOSE_DESCRIPTORS='for held in /proc/$$/fd/*; do
   held=${held##*/}
   [[ $held -le 2 ]] || eval "exec $held>&-"

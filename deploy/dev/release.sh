@@ -1,19 +1,19 @@
 # shellcheck shell=bash
-# Which stack release the first project runs. Sourced.
+# Chooses the stack release of the first project. Sourced.
 
 STACKS=$ROOT/deploy/stacks
 OFFICIAL=supabase-2025.12
-# The smallest image of the official release: whether it can be pulled decides.
+# The smallest image of the official release. If it can be pulled, that release is chosen.
 PROBE_IMAGE=postgrest/postgrest
 
-# A wrong RELEASE ends the run before anything is done.
+# Dies early if RELEASE is wrong.
 check_release() {
   [[ -z ${RELEASE:-} || -f $STACKS/$RELEASE/stack.yaml ]] || die "there is no release '$RELEASE'" "there are: $(releases)"
 }
 
 releases() { (cd "$STACKS" && for file in */stack.yaml; do printf '%s ' "${file%/stack.yaml}"; done); }
 
-# Leaves the release's name in $STATE/release. It stays what it was unless RELEASE says otherwise.
+# Writes the release's name to $STATE/release. Keeps an earlier choice unless RELEASE is set.
 choose_release() {
   local before release
   before=$(cat "$STATE/release" 2>/dev/null || true)

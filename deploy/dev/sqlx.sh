@@ -2,8 +2,8 @@
 # Regenerates .sqlx (metadata for compile-time query checks) of each room from a database with the current migrations.
 #
 # Usage: sqlx.sh          regenerates .sqlx of the rooms
-#        sqlx.sh --check  says whether they are current; 1 if not
-# In:  SUPALOVE_TEST_DATABASE_URL (optional, a superuser's); without it a PostgreSQL is started and thrown away.
+#        sqlx.sh --check  exits with 1 if one is out of date
+# In:  SUPALOVE_TEST_DATABASE_URL (optional, a superuser's); without it the script starts a temporary PostgreSQL.
 set -euo pipefail
 shopt -s extglob
 here=$(dirname "${BASH_SOURCE[0]}")
@@ -24,10 +24,10 @@ clean_up() {
   as_root rm -rf --one-file-system -- "$scratch"
 }
 
-# SQL from stdin, in a database of the server. In: its name.
+# Runs SQL from stdin in a database of the server. In: its name.
 ask() { in_database "${1:-postgres}" psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --output=/dev/null; }
 
-# Runs a command with libpq's variables set: an address with a password has no place in an argument.
+# Runs a command with libpq's variables, so that no argument contains the password.
 in_database() {
   local name=$1 url=${server#*://}
   shift
@@ -37,7 +37,7 @@ in_database() {
   PGUSER=$user PGPASSWORD=$password PGHOST=${address%%:*} PGPORT=${address##*:} PGDATABASE=$name "$@"
 }
 
-# The migrations in order. Not by the controller: it may not compile before the record is there.
+# Applies the migrations in order. Without the controller, which may not compile before .sqlx is current.
 migrate() {
   ask <<<"create database $database"
   local file
@@ -101,5 +101,5 @@ while read -r name folder; do
   fi
   queries=$((queries + $(find "$scratch/queries/$name" -name 'query-*.json' | wc -l)))
 done < <(rooms)
-[[ $outdated -eq 0 ]] || die '.sqlx is not current' 'run: make sqlx'
+[[ $outdated -eq 0 ]] || die '.sqlx is out of date' 'run: make sqlx'
 say "$queries checked queries"

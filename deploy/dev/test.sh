@@ -7,9 +7,9 @@
 #        TEST=words                 of these, only the tests whose name contains the words
 #        JOBS_AT_ONCE=4             how many system tests may be at work at once; default two per processor
 #
-# Images and clients are made while the compiler works; the tests of a program run side by side, the programs one after
-# another.
-# Out: the output of each step when it has ended; the slowest tests; steps over their budget; the last line is
+# Builds images and clients while the compiler runs. The tests of one program run in parallel, the programs one after
+# the other.
+# Out: the output of each ended step; the slowest tests; steps over their budget; the last line is
 #      "N passed, N failed". Exit code 0 only if nothing failed and everything could be run.
 # For the tests: SUPALOVE_TEST_DATABASE_URL (a superuser's; tests make databases of their own),
 #      SUPALOVE_TEST_POSTGRES_LOG (that server logs every statement), SUPALOVE_TEST_SHIPPED (the programs as `make up`
@@ -23,7 +23,7 @@ for part in lib install dockerd postgres build; do
 done
 
 RUNS=/tmp/supalove-test
-# Test images under the official release's tags, where the engine lacks these.
+# Test images under the official release's tags, where the engine lacks the official ones.
 STAND_INS=$ROOT/controller/tests/standins/build.sh
 FAILED_STEPS=0
 # Programs of the system tests; all but the first need an engine.
@@ -40,9 +40,9 @@ clean_up() {
   local code=$?
   trap - EXIT
   local pid
-  # Steps have process groups of their own, with all that they started.
+# Each step has a process group of its own, with everything that it started.
   for pid in "${!RUNNING[@]}"; do kill -KILL -- "-$pid" 2>/dev/null || true; done
-  # Without a folder this run was refused: all this is of the run at work. The folder is the lock: it goes last.
+# Without a folder another run is active, and all this belongs to it. The folder is the lock, so remove it last.
   if [[ -n ${folder:-} ]]; then
     if [[ -n ${engine_is_used:-} ]] && engine_answers; then
       remove_fleet is_test_fleet || true
@@ -53,32 +53,32 @@ clean_up() {
     as_root rm -rf --one-file-system -- "$folder"
   fi
   stop_test_engine
-  # Whatever happened, the count comes last.
+# The count is always the last line.
   printf '%s\n' "${SUMMARY:-0 passed, 1 failed}"
   exit "$code"
 }
 
-# As the tests name their fleets: volumes are removed with them.
+# Pattern of the tests' fleet names; their volumes are removed too.
 is_test_fleet() { [[ $1 =~ ^test([0-9a-f]{12}|-nginx|-router)$ ]]; }
 
-# What a run that was killed left: its database server and its folder. Two runs at a time would take each other's
-# containers away.
+# Removes the database server and the folder of killed runs. Refuses a second run, because two runs would remove each
+# other's containers.
 remove_old_runs() {
   local old
   for old in "$RUNS".*; do
-    is_alive "$(cat "$old/owner" 2>/dev/null)" && die 'another make test is at work' 'wait for it'
+    is_alive "$(cat "$old/owner" 2>/dev/null)" && die 'another make test is running' 'wait until it ends'
     stop_test_postgres "$old/postgres"
     as_root rm -rf --one-file-system -- "$old"
   done
 }
 
-# Starts a step. Its output is kept for the report and the count.
+# Starts a step and stores its output for the report and the count.
 start() { # name, command...
   local name=$1
   shift
   set -m
   {
-    # In the middle of a step nothing of this script's own is cleaned up.
+# A step must not run this script's clean-up.
     trap - EXIT INT TERM
     began=$SECONDS code=0
     "$@" </dev/null >"$folder/output/$name" 2>&1 || code=$?
@@ -88,14 +88,14 @@ start() { # name, command...
   RUNNING[$!]=$name
 }
 
-# Waits until a step has ended, or all that were started; reports each that ends meanwhile.
+# Waits until a step, or every started step, has ended; reports each one that ends.
 finish() { # name, if only one
   local pid name
   while [[ ${#RUNNING[@]} -gt 0 ]] && [[ $# -eq 0 || " ${RUNNING[*]} " == *" $1 "* ]]; do
-    # The step's own code is in its file.
+# The file has the step's own exit code.
     pid=
     wait -n -p pid "${!RUNNING[@]}" || true
-    # A signal ended the wait, and no step.
+# A signal ended the wait although no step has ended.
     [[ -n ${pid:-} ]] || continue
     name=${RUNNING[$pid]}
     unset "RUNNING[$pid]"
@@ -125,13 +125,13 @@ wants() { # name...
 
 sqlx_is_current() { deploy/dev/sqlx.sh --check; }
 
-# What is built: everything, or what ONLY names. Always as parts of the whole workspace, since packages alone would have
-# their dependencies compiled again for fewer features.
+# Builds everything, or what ONLY names. Always with the features of the whole workspace, because cargo would compile
+# the dependencies again for a smaller set of features.
 cargo_() { # subcommand, arguments...
   cargo "$1" --workspace --locked --features "$FAILPOINTS" "${@:2}"
 }
 
-# Room, program and folder of each test program, into $folder/programs. A room is a program of the system tests or a crate.
+# Writes room, program and folder of each test program to $folder/programs. A room is a program of the system tests or a crate.
 programs() {
   local what=(--tests --examples) name
   if wants failpoints; then
@@ -172,7 +172,7 @@ test_programs() {
 run_tests() { # threads, room...
   local threads=$1 room program dir code=0
   shift
-  # Those that are told to abort need not leave their memory.
+# No core dumps of programs that failpoints abort.
   ulimit -c 0
   while read -r room program dir <&3; do
     [[ " $* " == *" $room "* ]] || continue
@@ -182,7 +182,7 @@ run_tests() { # threads, room...
   return "$code"
 }
 
-# Rooms that have no step of their own.
+# Rooms without a step of their own.
 crates() {
   local room
   awk '{ print $1 }' "$folder/programs" | sort -u | grep -vxF -e agent "${SYSTEM_TESTS[@]/#/-e}" | while read -r room; do
@@ -198,7 +198,7 @@ crate_tests() {
   return "$code"
 }
 
-# The outcome of each failpoint is part of its output.
+# Shows the outcome of each failpoint.
 failpoint_tests() {
   ARGUMENTS+=(--nocapture)
   run_tests 4 failpoints
@@ -214,7 +214,7 @@ script_tests() {
   return "$code"
 }
 
-# The router of the functions image, tested by the Deno that it ships with.
+# Tests the router of the functions image with the image's own Deno.
 router_test() { # file
   local folder
   folder=$(dirname "$1")
@@ -261,10 +261,10 @@ export SUPALOVE_TEST_SHIPPED=$folder/shipped SUPALOVE_TEST_TIMES=$folder/times
 
 ! wants api fleet || start clients deploy/dev/clients.sh
 if [[ ${#ONLY[@]} -eq 0 ]]; then
-  # First: what it builds for `make up`, cold or not, is what the next steps build on.
+# First, because the next steps reuse what it builds for `make up`.
   start newcomer "$here/newcomer.sh"
   finish newcomer
-  # Before the programs: it touches sources, after which cargo compiles them again.
+# Before the programs, because it touches sources, which cargo then compiles again.
   start sqlx sqlx_is_current
   finish sqlx
 fi
@@ -273,7 +273,7 @@ finish
 ! wants releases || SUPALOVE_STAND_IN=$target/debug/examples/stand-in start stand-ins "$STAND_INS"
 finish
 
-# One after another: on two processors all at once make each other late, and the times that tests assert with them.
+# One after the other: on two processors parallel programs would delay each other beyond the times that tests assert.
 [[ -z $(crates) ]] || { start crates crate_tests && finish; }
 for room in api pki fleet agent releases faults; do
   ! wants "$room" || { start "$room" run_tests 8 "$room" && finish; }
@@ -282,6 +282,6 @@ done
 [[ ${#ONLY[@]} -gt 0 ]] || { start scripts script_tests && finish; }
 
 slowest
-for late in "${LATE[@]}"; do warn "over its budget: $late"; done
+for late in "${LATE[@]}"; do warn "step over its budget: $late"; done
 SUMMARY=$("$here/count.sh" "$FAILED_STEPS" "$folder"/output/*)
 [[ $FAILED_STEPS -eq 0 && $SUMMARY == *', 0 failed' ]]

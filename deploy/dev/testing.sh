@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the tests of these scripts share: counting, planted machines, stand-in commands. Sourced.
+# Shared by the tests of these scripts: counting, prepared machines, stand-in commands. Sourced.
 
 passed=0 failed=0
 scratch=$(mktemp -d)
@@ -18,7 +18,7 @@ expect_words() { # what, words, text
   if [[ $3 == *"$2"* ]]; then expect "$1" yes yes; else expect "$1" "… $2 …" "$3"; fi
 }
 code_of() { local code=0; ("$@") >/dev/null 2>&1 || code=$?; echo "$code"; }
-# All that a command says, whether it fails or not.
+# Prints the output of a command, even if it fails.
 words_of() { ("$@") 2>&1 || true; }
 
 end_of_tests() {
@@ -26,7 +26,7 @@ end_of_tests() {
   [[ $failed -eq 0 ]]
 }
 
-# Makes an empty machine and points all paths of the scripts there. The scripts must have been sourced with
+# Creates an empty machine and points all paths of the scripts to it. Source the scripts before with
 # SUPALOVE_TEST_SYSTEM=$scratch/machine.
 plant() {
   rm -rf -- "${scratch:?}"/{machine,bin,calls}
@@ -44,15 +44,15 @@ plant_program() { # path on the machine
   chmod 0755 "$scratch/machine$1"
 }
 
-# A command that takes the place of a real one. Its calls are in $scratch/calls.
+# Replaces a command by a stand-in, which records its calls in $scratch/calls.
 stand_in() { # name, what it does
   printf '#!/bin/bash\necho "%s $*" >>%q\n%s\n' "$1" "$scratch/calls" "${2:-}" >"$scratch/bin/$1"
   chmod 0755 "$scratch/bin/$1"
 }
 
-# Runs a command with the stand-ins before everything else.
+# Runs a command with the stand-ins first in PATH.
 with_stand_ins() { (PATH=$scratch/bin:$PATH; hash -r; "$@"); }
-# Runs it with nothing but them, bash's own and these tools.
+# Runs it with only the stand-ins, bash's builtins and these tools.
 with_only_stand_ins() {
   local tool
   for tool in bash sh cat awk sed sort head tail mktemp rm mkdir env install tee grep dirname basename jq; do

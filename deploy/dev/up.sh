@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make up`: from a fresh machine to a project that answers. Every step looks first whether it is done, so a second
+# `make up`: takes a fresh machine to a running project. Every step first checks whether it is already done, so a second
 # run is quick and changes nothing.
 #
 # In:  RELEASE (optional), DATABASE_URL (optional, instead of an own PostgreSQL).
@@ -15,25 +15,25 @@ done
 make_secrets() {
   local made="$SECRETS/master.key"
   if [[ ! -e $made ]] && as_root test -e "$PGDATA_UP/PG_VERSION"; then
-    die "$PGDATA_UP has data, but the master key in $SECRETS is gone" \
+    die "$PGDATA_UP has data, but the master key in $SECRETS is missing" \
       'bring it back; without it no secret of the platform can be read (or start anew: make clean)'
   fi
   [[ -e $made ]] || random_key | put_secret "$made"
   [[ -e $SECRETS/operator.password ]] || random_password | put_secret "$SECRETS/operator.password"
 }
 
-# A port that somebody else holds is named before anything waits for it.
+# Reports a taken port before anything waits for it.
 check_port() { # process, port
   process_running "$1" && return
   [[ -z $(ss -Hltn "sport = :$2") ]] ||
-    die "port $2 is needed for $1, and another process has it" "find it with: ss -ltnp 'sport = :$2'"
+    die "another process uses port $2, which $1 needs" "find it with: ss -ltnp 'sport = :$2'"
 }
 
 install_programs() {
   local name built
   built=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)/debug
   for name in supalove supalove-controller supalove-agent; do
-    [[ -x $built/$name ]] || die "the build left no $built/$name" 'see the messages of cargo above'
+    [[ -x $built/$name ]] || die "the build did not produce $built/$name" 'see the messages of cargo above'
   done
   install_binary "$built/supalove" || true
   for name in controller agent; do
@@ -59,7 +59,7 @@ if has_systemd; then install_packages; else install_packages supervisord:supervi
 ensure_npm
 make_state
 exec 9>"$STATE/lock"
-flock --nonblock 9 || die 'another make is at work in this checkout' 'wait for it'
+flock --nonblock 9 || die 'another make is running in this checkout' 'wait until it ends'
 install_processes
 ensure_engine
 choose_release

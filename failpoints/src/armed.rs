@@ -1,5 +1,5 @@
-//! Passing a point in a program that was built to be killed. In: the directory that the environment names. Out: a line
-//! for each pass, and the end of the process at the pass that was asked for.
+//! Passes failpoints in a program with the feature `armed`. Input: the directory that the environment names. Output:
+//! a line for each pass, and the death of the process at the armed pass.
 
 use std::{
     fs::{self, OpenOptions},
@@ -12,10 +12,10 @@ use std::{
 use crate::{ARMED, DIRECTORY, FIRED, PASSED};
 
 static DIR: LazyLock<Option<PathBuf>> = LazyLock::new(|| std::env::var_os(DIRECTORY).map(PathBuf::from));
-/// One pass at a time, so that the count is right.
+/// Serializes passes, so that the count is right.
 static PASSING: Mutex<()> = Mutex::new(());
 
-/// Passes a point on behalf of a project ("" = of none). May not return.
+/// Passes a point for a project ("" = for none). Does not return if the point is armed.
 pub fn pass(name: &str, project: &str) {
     let Some(dir) = &*DIR else { return };
     let passing = PASSING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -28,19 +28,19 @@ pub fn pass(name: &str, project: &str) {
             panic!("forced at failpoint {name}");
         }
         Err(error) => {
-            // A test that is told nothing would believe that the point was not passed.
+            // Without this message a test would believe that the process did not pass the point.
             eprintln!("failpoint {name}: {error}");
             process::abort();
         }
     }
 }
 
-/// What ends at a point.
+/// What an armed point ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     /// The process, as `kill -9` would end it.
     Process,
-    /// The task that passes the point: it panics.
+    /// The task that passes the point, by a panic.
     Task,
 }
 
@@ -49,7 +49,7 @@ fn note(dir: &Path, name: &str, project: &str) -> io::Result<()> {
     passed.write_all(format!("{name} {project}\n").as_bytes())
 }
 
-/// Counts the pass; says what has to end now.
+/// Counts the pass and returns what must end now.
 fn fires(dir: &Path, name: &str, project: &str) -> io::Result<Option<End>> {
     let armed = dir.join(ARMED);
     let content = match fs::read_to_string(&armed) {

@@ -1,8 +1,8 @@
 //! Failpoints: named places in controller and agent at which a test can end the process, as `kill -9` would.
 //!
-//! [`POINTS`] lists them all. A program passes one with [`failpoint!`]; a name that is not in the list does not compile,
-//! and a test fails for a name of the list that is nowhere in the program. Without the feature `armed` the macro leaves
-//! nothing in the program, not even the name.
+//! [`POINTS`] lists them all. A program passes one with [`failpoint!`]. A name that is not in the list does not
+//! compile, and a test fails for a listed name that no program passes. Without the feature `armed` the macro compiles
+//! to nothing, not even the name.
 
 #[cfg(feature = "armed")]
 mod armed;
@@ -12,15 +12,15 @@ mod points;
 pub use armed::pass;
 pub use points::{POINTS, Point, Side, is_listed};
 
-/// Environment variable with the directory through which a test and a program talk, see [`ARMED`].
+/// Environment variable with the directory through which a test and a program communicate, see [`ARMED`].
 pub const DIRECTORY: &str = "SUPALOVE_FAILPOINTS";
 /// File in it that names the point to die at: `name count spared`. The process dies when it passes the point for the
-/// count-th time on behalf of any project but the spared one ("-" spares none). With a fourth word, `panic`, not the
-/// process dies but the task that passes the point panics. The file is read again at every point.
+/// count-th time for any project except the spared one ("-" spares none). With a fourth word, `panic`, not the
+/// process dies but the task that passes the point panics. The program reads the file again at every point.
 pub const ARMED: &str = "armed";
-/// What that file is renamed to just before the process dies, so that it does not die again after its restart.
+/// The program renames the file to this just before it dies, so that it does not die again after its restart.
 pub const FIRED: &str = "fired";
-/// File in it that gets a line `name project` for each point that is passed.
+/// File in it to which the program appends a line `name project` for each passed point.
 pub const PASSED: &str = "passed";
 
 /// Marks a place: `failpoint!("agent.network.created", project_ref)`, or without a project where there is none.
@@ -35,7 +35,7 @@ macro_rules! failpoint {
     }};
 }
 
-/// What [`failpoint!`] does at run time.
+/// Run-time part of [`failpoint!`].
 #[cfg(feature = "armed")]
 #[doc(hidden)]
 #[macro_export]
@@ -45,7 +45,7 @@ macro_rules! at {
     };
 }
 
-/// What [`failpoint!`] does at run time: nothing.
+/// Run-time part of [`failpoint!`]: nothing.
 #[cfg(not(feature = "armed"))]
 #[doc(hidden)]
 #[macro_export]

@@ -1,11 +1,11 @@
 //! The list of all failpoints. The test that dies at each of them is `controller/tests/failpoints/`.
 
-/// A place at which a program can be ended.
+/// A place at which a test can kill a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
     /// `<side>.<what>.<moment>`.
     pub name: &'static str,
-    /// What has happened when it is passed, and what has not.
+    /// What has happened when the program passes the point, and what has not.
     pub when: &'static str,
 }
 
@@ -35,7 +35,7 @@ pub const POINTS: &[Point] = &[
     Point::at("controller.create.decided", "validated and rendered, nothing is written"),
     Point::at("controller.create.committed", "the statement that places it is committed, nobody is told"),
     Point::at("controller.place.committed", "a waiting project is placed, the reconciler is not told"),
-    // Any other act, within and after its transaction.
+    // Other acts, within and after their transaction.
     Point::at("controller.act.compute_taken", "cpu and memory are taken in the transaction"),
     Point::at("controller.act.desired_written", "the new generation is written in the transaction"),
     Point::at("controller.act.operation_written", "operation and first event are written in the transaction"),
@@ -64,17 +64,17 @@ pub const POINTS: &[Point] = &[
     Point::at("controller.removal.node_freed", "the node's reservation and slot are free as well"),
     Point::at("controller.removal.placement_gone", "placement and endpoints are gone as well"),
     Point::at("controller.removal.secrets_gone", "secrets and specs are gone as well, nothing is committed"),
-    // What happens by itself.
-    Point::at("controller.janitor.expired", "an operation's time is up, its end is not written"),
-    Point::at("controller.janitor.purged", "an undo window is over and that is committed, nobody is told"),
-    Point::at("controller.janitor.sealed", "audit rows are chained, not committed"),
+    // Background jobs.
+    Point::at("controller.jobs.expired", "an operation's time is up, its end is not written"),
+    Point::at("controller.jobs.purged", "an undo window is over and that is committed, nobody is told"),
+    Point::at("controller.jobs.sealed", "audit rows are chained, not committed"),
     // The agent: its start and its session.
     Point::at("agent.start.loaded", "the records are loaded, nothing is done with them"),
     Point::at("agent.start.closed_in", "every project's rules are loaded, no project is looked after"),
     Point::at("agent.start.resumed", "every project is looked after, nobody was dialled"),
     Point::at("agent.session.greeted", "the controller's Hello is accepted, not answered"),
     Point::at("agent.session.inventory", "the inventory is taken, not answered"),
-    // A generation or a removal is taken.
+    // The agent accepts a generation or a removal.
     Point::at("agent.apply.received", "a generation is validated and newer, nothing is stored"),
     Point::at("agent.removal.received", "a removal is accepted, nothing is stored"),
     Point::at("agent.state.synced", "a sealed file is written beside its place and synced, not renamed"),
@@ -83,7 +83,7 @@ pub const POINTS: &[Point] = &[
     Point::at("agent.removal.stored", "the removal is stored, nobody works on it"),
     Point::at("agent.apply.begun", "the project's task has it, the controller has no answer"),
     Point::at("agent.removal.begun", "the project's task has it, the controller has no answer"),
-    // What is made for a project.
+    // The agent creates the parts of a project.
     Point::at("agent.prepare.closed_in", "the rules close the project in, it has no bridge yet"),
     Point::at("agent.prepare.images", "every image is there"),
     Point::at("agent.prepare.outdated_gone", "containers that do not fit any more are gone"),
@@ -103,7 +103,7 @@ pub const POINTS: &[Point] = &[
     ),
     Point::at("agent.first_start.remade", "its volumes are there again, empty, its container is not"),
     Point::at("agent.first_start.marked", "it is written down that a database was ready, nobody is told"),
-    // What is reported.
+    // The agent reports.
     Point::at("agent.report.sending", "a state is about to be sent"),
     Point::at("agent.report.sent", "a state is handed to the session"),
     // What is taken away.

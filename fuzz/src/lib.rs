@@ -1,38 +1,40 @@
-//! Fuzz targets: a parser of foreign bytes is fed with damaged samples, and must never panic.
+//! Fuzz targets: feed a parser of untrusted bytes mutated samples; it must never panic.
 //!
-//! In: a target's sound samples, words of its format, and a check. Out: a panic with the shortest input found, or one
-//! line with how many inputs were tried. A check asserts what must hold of each input besides not panicking, and says
-//! whether the parser took it: a target whose inputs are all taken, or all refused, tests nothing and fails.
+//! Input: a target's valid samples, words of its format, and a check. Output: a panic with the shortest failing input, or
+//! one line with the number of inputs. The check asserts what must hold for each input, and returns whether the parser
+//! accepted it. A target that accepts all inputs or refuses all inputs fails, because it tests nothing.
 //!
-//! `SUPALOVE_FUZZ_CASES` is how many inputs each target gets, `SUPALOVE_FUZZ_SEED` which ones. Tests of a target stand
-//! in a module `fuzz` beside the parser, so that `make fuzz` finds them by that name.
+//! `SUPALOVE_FUZZ_CASES` is the number of inputs per target, `SUPALOVE_FUZZ_SEED` the seed. The tests of a target are in a
+//! module `fuzz` beside the parser, so that `make fuzz` finds them by that name.
 
 mod mutate;
 
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
 pub use mutate::Samples;
 
-/// Inputs of a target in an ordinary test run.
+/// Number of inputs per target in an ordinary test run.
 const CASES: u32 = 500;
-/// An input that keeps a parser busy for longer is a way to stop the program. Sound ones take less than a hundredth.
+/// Time limit of one input: a slower one could stall the program. Valid inputs take less than a hundredth of it.
 const STALL: Duration = Duration::from_secs(10);
 
-/// What a parser did with an input.
+/// Whether a parser accepted an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was read.
+    /// The parser accepted it.
     Accepted,
-    /// It was refused with an error.
+    /// The parser returned an error.
     Refused,
 }
 
 impl Verdict {
-    /// From a parser's answer.
-    pub fn of<T, E>(result: &Result<T, E>) -> Self {
+    /// Converts a parser's result.
+    pub fn from_result<T, E>(result: &Result<T, E>) -> Self {
         if result.is_ok() { Self::Accepted } else { Self::Refused }
     }
 }
@@ -44,7 +46,8 @@ impl Verdict {
 pub fn bytes(name: &str, samples: &Samples, check: impl Fn(&[u8]) -> Verdict) {
     let runs = Runs::default();
     let started = Instant::now();
-    let (cases, seed) = (setting("SUPALOVE_FUZZ_CASES", CASES), setting("SUPALOVE_FUZZ_SEED", 1));
+    let cases = setting("SUPALOVE_FUZZ_CASES", CASES);
+    let seed = setting("SUPALOVE_FUZZ_SEED", 1);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, rng(seed));
     let result = runner.run(&samples.inputs(), |input| {
@@ -88,7 +91,8 @@ impl Runs {
     }
 
     fn report(&self, name: &str, took: Duration) {
-        let (accepted, refused) = (self.accepted.get(), self.refused.get());
+        let accepted = self.accepted.get();
+        let refused = self.refused.get();
         assert!(
             accepted > 0 && refused > 0,
             "{name}: {accepted} accepted, {refused} refused: it tests nothing"
@@ -120,12 +124,12 @@ mod tests {
     use super::*;
 
     fn numbers() -> Samples {
-        Samples::of(["12345", "7"]).words(["0", "-"])
+        Samples::new(["12345", "7"]).words(["0", "-"])
     }
 
     #[test]
     fn a_sound_parser_passes() {
-        text("numbers", &numbers(), |text| Verdict::of(&text.parse::<u64>()));
+        text("numbers", &numbers(), |text| Verdict::from_result(&text.parse::<u64>()));
     }
 
     #[test]
@@ -134,7 +138,7 @@ mod tests {
         text("numbers", &numbers(), |text| {
             let number = text.parse::<u64>();
             assert!(number.as_ref().is_ok_and(|number| *number < 10) || number.is_err(), "at most one digit");
-            Verdict::of(&number)
+            Verdict::from_result(&number)
         });
     }
 

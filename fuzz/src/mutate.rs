@@ -1,8 +1,7 @@
 //! Where inputs come from: sound samples, changed in a few places by what usually breaks parsers. Every input is a
 //! function of numbers that proptest chooses, so that it can shrink a failing one.
 
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -38,7 +37,7 @@ const COMMON: [&[u8]; 24] = [
     "\u{1f980}".as_bytes(),
 ];
 
-/// Sound inputs of a target, and words of its format.
+/// Valid inputs of a target, and words of its format.
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
     whole: Vec<Vec<u8>>,
@@ -46,8 +45,8 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// From sound inputs, at least one.
-    pub fn of<T: AsRef<[u8]>>(samples: impl IntoIterator<Item = T>) -> Self {
+    /// Creates samples from valid inputs, at least one.
+    pub fn new<T: AsRef<[u8]>>(samples: impl IntoIterator<Item = T>) -> Self {
         let whole = samples.into_iter().map(|one| one.as_ref().to_vec()).collect();
         Self { whole, words: COMMON.iter().map(|word| word.to_vec()).collect() }
     }
@@ -156,7 +155,7 @@ mod tests {
 
     #[test]
     fn every_change_keeps_an_input_in_bounds() {
-        let samples = Samples::of(["", "a", "abcdef"]).words(["xy"]);
+        let samples = Samples::new(["", "a", "abcdef"]).words(["xy"]);
         for kind in 0..12 {
             for number in 0..200 {
                 let changes = [(kind, number, 5, number * 7), (kind, number / 3, 255, number)];

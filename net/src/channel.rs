@@ -1,9 +1,7 @@
-//! gRPC over one given stream. A session is one connection: the client never opens a second one by itself, and client and
+//! gRPC over one given stream. A session is one connection: the client never opens a second one, and client and
 //! server use the same HTTP/2 windows, whichever side dialled.
 
-use std::io;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::{io, sync::Mutex, time::Duration};
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -14,11 +12,11 @@ use tonic::transport::{Channel, Endpoint, Error};
 
 use crate::observed::Observed;
 
-/// Bytes that the peer may send on one stream before they are read.
+/// Bytes that the peer may send on one stream before this side has read them.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
-/// Bytes that the peer may send on a whole connection before they are read.
+/// Bytes that the peer may send on a whole connection before this side has read them.
 pub const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-/// Calls that a server takes at once on one connection.
+/// Maximum number of concurrent calls on one connection.
 pub const CONCURRENT_STREAMS: u32 = 4096;
 
 /// HTTP/2 pings. A dead peer ends the connection within `every` + `timeout`.
@@ -26,21 +24,22 @@ pub const CONCURRENT_STREAMS: u32 = 4096;
 pub struct Pings {
     /// Time without a frame from the peer after which a ping is sent.
     pub every: Duration,
-    /// Time without an answer to a ping after which the connection is given up.
+    /// Time without a reply to a ping after which the connection is closed.
     pub timeout: Duration,
 }
 
-/// A gRPC client's channel over one stream, and whether that stream still stands.
+/// A gRPC client's channel over one stream, and whether that stream is still open.
 #[derive(Debug, Clone)]
 pub struct OneStream {
-    /// For clients. When the stream has ended, every call fails: the connector refuses a second connection.
+    /// Channel for clients. When the stream has ended, every call fails, because the connector refuses a second
+    /// connection.
     pub channel: Channel,
     ended: CancellationToken,
 }
 
 impl OneStream {
-    /// Takes `io` for HTTP/2. `origin` is the authority of the requests, e.g. "http://node.supalove.internal"; nobody
-    /// resolves it.
+    /// Opens an HTTP/2 client on `io`. `origin` is the authority of the requests, e.g.
+    /// "http://node.supalove.internal"; no resolver sees it.
     pub async fn open<IO>(io: IO, origin: &'static str, pings: Option<Pings>) -> Result<Self, Error>
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -63,7 +62,7 @@ impl OneStream {
         Ok(Self { channel: endpoint.connect_with_connector(connector).await?, ended })
     }
 
-    /// True while the stream stands. A channel cannot be asked: it says that it is ready, and then fails the call.
+    /// True while the stream is open. The channel cannot tell: it reports ready, and then fails the call.
     pub fn is_alive(&self) -> bool {
         !self.ended.is_cancelled()
     }
@@ -74,12 +73,12 @@ impl OneStream {
     }
 }
 
-/// A server of one HTTP/2 connection at a time, with the same windows.
+/// Builds a server for single HTTP/2 connections, with the same windows.
 pub fn http2_server(pings: Option<Pings>) -> auto::Builder<TokioExecutor> {
     with_settings(auto::Builder::new(TokioExecutor::new()), pings)
 }
 
-/// The same with an owner: each call is a task of `tasks`. A handler that panics ends its call alone, is logged and counted.
+/// The same, with each call as a task of `tasks`. A panic in a handler ends only its call; `tasks` logs and counts it.
 pub fn owned_http2_server(tasks: &Tasks, pings: Option<Pings>) -> auto::Builder<CallExecutor> {
     with_settings(auto::Builder::new(CallExecutor(tasks.clone())), pings)
 }
@@ -93,7 +92,7 @@ where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     fn execute(&self, call: F) {
-        // A call ends with its connection, which may let it finish while the program stops.
+        // A call ends with its connection, which may let the call finish while the program stops.
         self.0.connection_until("call", |_| call);
     }
 }

@@ -1,7 +1,7 @@
-//! What controller and agent both do to a connection.
+//! Code for connections that controller and agent share.
 //!
 //! - [`channel`]: a gRPC client over one given stream, and the HTTP/2 settings of both sides.
-//! - [`observed`]: one wrapper around a stream that tells what was read, what failed, and that can be cut from outside.
+//! - [`observed`]: a wrapper around a stream that reports reads and errors, and that a token can close.
 //! - [`status`]: gRPC errors with `google.rpc` details, and errors as text.
 //! - [`logs`]: the log filter that keeps libraries from printing secrets.
 

@@ -1,11 +1,11 @@
-//! Logs of a program: to standard error, filtered by `RUST_LOG`, never with what libraries carry.
+//! Logs of a program: to standard error, filtered by `RUST_LOG`, without the data that libraries log.
 
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// Below `info` these libraries print frames, parameters and rows, and so tokens, passwords and specifications.
+/// Libraries that below `info` log frames, parameters and rows, and so tokens, passwords and specifications.
 pub const LOUD_LIBRARIES: [&str; 9] =
     ["bollard", "h2", "hyper", "hyper_util", "rustls", "sqlx", "tokio_postgres", "tonic", "tower"];
 
@@ -22,8 +22,8 @@ pub fn init() {
         .init();
 }
 
-/// What `wanted` (the text of `RUST_LOG`) asks for, `info` if it is empty or cannot be parsed; the libraries that would
-/// print secrets stay at `info` whatever it says, and so do their modules.
+/// Parses `wanted` (the text of `RUST_LOG`); `info` if it is empty or malformed. [`LOUD_LIBRARIES`], which would
+/// log secrets, and their modules always stay at `info`.
 pub fn filter(wanted: &str) -> EnvFilter {
     let allowed: Vec<&str> = wanted.split(',').filter(|directive| !names_loud_library(directive)).collect();
     let allowed = allowed.join(",");

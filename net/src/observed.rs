@@ -1,17 +1,18 @@
-//! A stream that tells what happens on it, and that can be cut from outside.
+//! A stream that reports its reads and errors, and that a token can close.
 //!
-//! - [`Observed::on_read`] is called with the number of bytes of each read that brought some, e.g. to keep [`LastHeard`].
-//! - [`Observed::on_error`] is called with each error of a read or write: what HTTP/2 makes of it is only text.
-//! - [`Observed::cut_by`] ends the stream when a token is cancelled: whoever still holds a channel over it (a tunnel, a
-//!   log) gets an error at once.
-//! - [`Observed::on_end`] cancels a token when the stream is dropped: whoever owned it has given the connection up.
+//! - [`Observed::on_read`] gets the number of bytes of each non-empty read, e.g. to update [`LastHeard`].
+//! - [`Observed::on_error`] gets each error of a read or write, because HTTP/2 reports only its text.
+//! - [`Observed::cut_by`] ends the stream when a token is cancelled: every channel over it that is still in use (a
+//!   tunnel, a log) gets an error at once.
+//! - [`Observed::on_end`] cancels a token when the stream is dropped, because its owner has closed the connection.
 
-use std::fmt;
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::{
+    fmt, io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
@@ -30,26 +31,26 @@ pub struct Observed<IO> {
 }
 
 impl<IO> Observed<IO> {
-    /// A stream that nobody observes yet.
+    /// Wraps a stream, without observers.
     pub fn new(io: IO) -> Self {
         Self { io, on_read: None, on_error: None, cut: None, end: None }
     }
 
-    /// Calls `observe` with the number of bytes of each read that brought some.
+    /// Calls `observe` with the number of bytes of each non-empty read.
     #[must_use]
     pub fn on_read(mut self, observe: impl FnMut(usize) + Send + Sync + 'static) -> Self {
         self.on_read = Some(Box::new(observe));
         self
     }
 
-    /// Calls `observe` with each error of a read or write. A cut is no error of the stream and is not observed.
+    /// Calls `observe` with each error of a read or write, but not for a cut, which is no error of the stream.
     #[must_use]
     pub fn on_error(mut self, observe: impl FnMut(&io::Error) + Send + Sync + 'static) -> Self {
         self.on_error = Some(Box::new(observe));
         self
     }
 
-    /// From the moment `cut` is cancelled, every read and write fails with `ConnectionAborted`; a read that waits is woken.
+    /// Once `cut` is cancelled, every read and write fails with `ConnectionAborted`, including a read in progress.
     #[must_use]
     pub fn cut_by(mut self, cut: CancellationToken) -> Self {
         self.cut = Some(Box::pin(cut.cancelled_owned()));
@@ -63,12 +64,12 @@ impl<IO> Observed<IO> {
         self
     }
 
-    /// The stream itself.
+    /// Returns the wrapped stream.
     pub fn get_ref(&self) -> &IO {
         &self.io
     }
 
-    /// Fails once the stream was cut. Also registers the task, so that a cut wakes it.
+    /// Returns an error once the stream was cut. Also registers the task, so that a cut wakes it.
     fn check_cut(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let Some(cut) = &mut self.cut else { return Ok(()) };
         match cut.as_mut().poll(cx) {
@@ -139,34 +140,34 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Observed<IO> {
         self.observe_error(polled)
     }
 
-    /// Works after a cut, too: the peer should see the end.
+    /// Works after a cut too, so that the peer sees the end of the stream.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
-/// The moment at which the peer was last heard: any byte counts. A connection that is cut stands for as long as its ping
-/// may take; the silence begins with the last byte all the same.
+/// The moment of the last byte from the peer. A dead connection stays open until its ping
+/// times out, but the silence counts from the last byte.
 #[derive(Debug, Clone)]
 pub struct LastHeard(Arc<Mutex<Instant>>);
 
 impl LastHeard {
-    /// Heard now.
+    /// Starts with the current moment.
     pub fn now() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    /// How long the peer has been silent.
+    /// Returns how long the peer has been silent.
     pub fn silence(&self) -> Duration {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    /// Notes that the peer was heard; for [`Observed::on_read`].
+    /// Records that a byte came from the peer; for [`Observed::on_read`].
     pub fn note(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// `io`, with each read noted here.
+    /// Records each read of `io` here.
     pub fn observe<IO>(&self, io: Observed<IO>) -> Observed<IO> {
         let heard = self.clone();
         io.on_read(move |_| heard.note())

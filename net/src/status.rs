@@ -8,22 +8,22 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 /// `google.rpc.ErrorInfo.domain` of every error.
 pub const DOMAIN: &str = "supalove";
 
-/// Details that hold a stable reason, e.g. "STALE_EPOCH".
+/// Creates error details with a stable reason, e.g. "STALE_EPOCH".
 pub fn details(reason: &str) -> ErrorDetails {
     ErrorDetails::with_error_info(reason, DOMAIN, [] as [(String, String); 0])
 }
 
-/// A status with a stable reason.
+/// Creates a status with a stable reason.
 pub fn with_reason(code: Code, reason: &str, message: impl Into<String>) -> Status {
     Status::with_error_details(code, message, details(reason))
 }
 
-/// FAILED_PRECONDITION with a stable reason.
+/// Creates FAILED_PRECONDITION with a stable reason.
 pub fn failed_precondition(reason: &str, message: impl Into<String>) -> Status {
     with_reason(Code::FailedPrecondition, reason, message)
 }
 
-/// INVALID_ARGUMENT that names each wrong field.
+/// Creates INVALID_ARGUMENT with each wrong field.
 pub fn invalid(violations: Vec<FieldViolation>) -> Status {
     let message = violations_text(&violations);
     let mut details = details("INVALID_ARGUMENT");
@@ -31,23 +31,23 @@ pub fn invalid(violations: Vec<FieldViolation>) -> Status {
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
-/// INVALID_ARGUMENT for one wrong field.
+/// Creates INVALID_ARGUMENT for one wrong field.
 pub fn invalid_field(field: impl Into<String>, description: impl Into<String>) -> Status {
     invalid(vec![FieldViolation::new(field, description)])
 }
 
-/// Wrong fields in one line: "name: must not be empty; size: must be above 0".
+/// Formats wrong fields in one line: "name: must not be empty; size: must be above 0".
 pub fn violations_text(violations: &[FieldViolation]) -> String {
     let each: Vec<_> = violations.iter().map(|v| format!("{}: {}", v.field, v.description)).collect();
     each.join("; ")
 }
 
-/// The stable reason of a status that a peer sent; none if it has no `ErrorInfo` or an empty one.
+/// Returns the stable reason of a peer's status; `None` without an `ErrorInfo` or with an empty reason.
 pub fn reason(status: &Status) -> Option<String> {
     status.get_details_error_info().map(|info| info.reason).filter(|reason| !reason.is_empty())
 }
 
-/// An error with its causes, on one line. A cause that the text holds already is not repeated.
+/// Formats an error with its causes on one line. Skips a cause that the text already contains.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -62,7 +62,7 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// The last cause of an error: it says what happened, and what wraps it only says where.
+/// Returns the last cause of an error, which says what happened; its wrappers only say where.
 pub fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let mut cause = error;
     while let Some(next) = cause.source() {

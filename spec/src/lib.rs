@@ -1,11 +1,11 @@
-//! What controller and agent must agree on beside the protos. No I/O, no async, no SQL; times are plain durations.
+//! Rules and limits on which controller and agent must agree, besides the protos. No I/O, no async, no SQL.
 //!
-//! - [`slots`]: how a node's ports and network range are cut into slots.
-//! - [`names`]: forms of the names that a stack's specification may hold.
-//! - [`text`]: texts for people, host names, and text that a peer sent.
-//! - [`tokens`]: `${placement.…}`, values that only the placement knows.
-//! - [`limits`]: how much a specification and a message may hold.
-//! - [`order`]: in which order services start and stop.
+//! - [`slots`]: how a node's ports and network range are divided into slots.
+//! - [`names`]: formats of the names in a specification.
+//! - [`text`]: display texts, host names, and text from a peer.
+//! - [`tokens`]: `${placement.…}`, tokens for values that only the placement determines.
+//! - [`limits`]: maximum sizes of specifications, reports and messages.
+//! - [`order`]: the order in which services start and stop.
 //! - [`times`]: every time that one program relies on in the other.
 
 pub mod limits;

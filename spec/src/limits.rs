@@ -1,5 +1,5 @@
-//! How much a specification, a report and a message may hold. Far above what a release needs, far below what would hurt a
-//! host or a controller.
+//! Maximum sizes of specifications, reports and messages: far above the needs of a release, and far below the sizes
+//! that would harm a host or a controller.
 
 /// Services of a stack.
 pub const SERVICES: usize = 32;
@@ -9,7 +9,7 @@ pub const VOLUMES: usize = 32;
 pub const NAME_CHARS: usize = 32;
 /// Environment variables of a service.
 pub const ENV: usize = 512;
-/// Bytes of one environment value; Linux takes no argument or variable above 128 KiB.
+/// Bytes of one environment value; Linux rejects an argument or variable above 128 KiB.
 pub const ENV_VALUE: usize = 120 * 1024;
 /// Mounts, ports, aliases, tmpfs of a service, each.
 pub const PER_SERVICE: usize = 32;
@@ -19,21 +19,22 @@ pub const FILES: usize = 4096;
 pub const FILE_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of one message between controller and agent, either way: a stack with all its files, and its environment.
 pub const MESSAGE_BYTES: usize = 24 * 1024 * 1024;
-/// Bytes of one message on a join or renewal connection: a certificate request, or a certificate with the fleet's roots.
+/// Bytes of one message on a join or renewal connection: a certificate request, or a certificate with the fleet's
+/// roots.
 pub const SHORT_MESSAGE_BYTES: usize = 64 * 1024;
 /// Violations reported at once.
 pub const VIOLATIONS: usize = 20;
-/// Lines of a log tail in a report that are kept.
+/// Stored lines of a log tail in a report.
 pub const LOG_TAIL_LINES: usize = 50;
-/// Characters of a reported text that are kept.
+/// Stored characters of a reported text.
 pub const REPORT_CHARS: usize = 4096;
-/// Characters of what a node says of itself: boot id, run id, versions.
+/// Characters of each text that a node reports about itself: boot id, run id, versions.
 pub const NODE_TEXT_CHARS: usize = 128;
 /// Characters of the reason of a blocked slot.
 pub const REASON_CHARS: usize = 200;
-/// Characters of a name to show.
+/// Characters of a display name.
 pub const DISPLAY_CHARS: usize = 80;
 
-// Files within their limit can always be sent: a third of the message is left for everything else.
+// A message has space for the maximum of files, and a third of it for everything else.
 const _: () = assert!(FILE_BYTES + MESSAGE_BYTES / 3 <= MESSAGE_BYTES);
 const _: () = assert!(ENV_VALUE < 128 * 1024);

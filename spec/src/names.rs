@@ -1,5 +1,5 @@
-//! Forms of the names that a stack's specification may hold. Everything that becomes part of a path, a container's name
-//! or a packet rule passes through here first.
+//! Formats of the names in a specification. Code must check every text here before it becomes part of a path, a
+//! container's name or a packet rule.
 
 use crate::limits::NAME_CHARS;
 
@@ -35,7 +35,7 @@ pub fn is_env_name(text: &str) -> bool {
     (1..=256).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'=')
 }
 
-/// An absolute path in a container, already in its shortest form, and not the root itself.
+/// An absolute path in a container, normalized, and not the root.
 pub fn is_container_path(text: &str) -> bool {
     text.strip_prefix('/').is_some_and(is_relative_path)
 }

@@ -1,27 +1,27 @@
-//! In which order services start and stop.
+//! The order in which services start and stop.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A service and the services it depends on.
 pub type Edge<'a> = (&'a str, &'a [String]);
 
-/// Dependencies that cannot be followed.
+/// Invalid dependencies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
-    /// A name that no service has.
+    /// A dependency on a service that does not exist.
     #[error("service {service} depends on {missing}, which the stack does not have")]
     Missing {
-        /// Who depends.
+        /// The service that depends.
         service: String,
-        /// On what.
+        /// The missing dependency.
         missing: String,
     },
-    /// A circle.
+    /// A dependency cycle.
     #[error("these services wait for each other: {}", .0.join(", "))]
     Circle(Vec<String>),
 }
 
-/// Waves of services: each depends on earlier waves only.
+/// Returns waves of services: the services of a wave depend only on earlier waves.
 pub fn waves<'a>(edges: &[Edge<'a>]) -> Result<Vec<Vec<&'a str>>, OrderError> {
     if let Some((service, missing)) = missing(edges).next() {
         return Err(OrderError::Missing { service: service.to_owned(), missing: missing.to_owned() });
@@ -33,7 +33,7 @@ pub fn waves<'a>(edges: &[Edge<'a>]) -> Result<Vec<Vec<&'a str>>, OrderError> {
     Err(OrderError::Circle(sorted.circle.into_iter().map(str::to_owned).collect()))
 }
 
-/// Dependencies on services that the stack does not have: who depends, and on what.
+/// Returns dependencies on services that do not exist, as (dependent, dependency).
 pub fn missing<'e, 'a: 'e>(edges: &'e [Edge<'a>]) -> impl Iterator<Item = (&'a str, &'a str)> + 'e {
     let known: BTreeSet<&str> = edges.iter().map(|(service, _)| *service).collect();
     edges.iter().flat_map(move |(service, depends_on)| {
@@ -43,14 +43,14 @@ pub fn missing<'e, 'a: 'e>(edges: &'e [Edge<'a>]) -> impl Iterator<Item = (&'a s
     })
 }
 
-/// Services that wait for each other, and those that wait for them; none if there is an order. Names that no service has
-/// are passed over.
+/// Returns the services of dependency cycles and their dependents; empty if there is an order. Ignores dependencies on
+/// services that do not exist.
 pub fn circle<'a>(edges: &[Edge<'a>]) -> Vec<&'a str> {
     sort(edges).circle
 }
 
-/// The waves in which running services stop: who depends goes first. Services that the spec does not know go first of
-/// all, but for one named "postgres", which others may still need.
+/// Returns the waves in which running services stop: dependents first. Services that are not in the specification stop
+/// before all others, except one named "postgres", which others may still need.
 pub fn stop_waves<'a>(edges: &[Edge<'a>], running: &[&'a str]) -> Vec<Vec<&'a str>> {
     let known = waves(edges).unwrap_or_default();
     let is_known = |name: &str| known.iter().any(|wave| wave.contains(&name));
@@ -66,7 +66,7 @@ pub fn stop_waves<'a>(edges: &[Edge<'a>], running: &[&'a str]) -> Vec<Vec<&'a st
 
 struct Sorted<'a> {
     waves: Vec<Vec<&'a str>>,
-    /// What is left when no service is free to start.
+    /// The remaining services when none is free to start.
     circle: Vec<&'a str>,
 }
 

@@ -1,4 +1,4 @@
-//! How a node's ports and network range are cut into slots. Slot k has the k-th block of [`PORTS_PER_SLOT`] ports from
+//! Divides a node's ports and network range into slots. Slot k has the k-th block of [`PORTS_PER_SLOT`] ports from
 //! the port base, and the k-th network of prefix [`SLOT_PREFIX`] of the network range. One slot holds one project.
 
 use ipnet::Ipv4Net;
@@ -9,11 +9,11 @@ pub const PORTS_PER_SLOT: u16 = 8;
 pub const SLOT_PREFIX: u8 = 27;
 /// Addresses in a slot's network.
 pub const ADDRESSES_PER_SLOT: u32 = 1 << (32 - SLOT_PREFIX);
-/// Lowest port base: ports below are the host's own (privileged ports).
+/// Lowest port base: lower ports are privileged.
 pub const LOWEST_PORT_BASE: u16 = 1024;
 /// Ports of a host.
 const PORTS: u32 = 65_536;
-/// Most slots of any node, by its ports.
+/// Maximum number of slots of any node, limited by its ports.
 pub const MOST_SLOTS: u32 = PORTS / PORTS_PER_SLOT as u32;
 
 /// The slots of one node.
@@ -24,36 +24,36 @@ pub struct SlotLayout {
     slots: u32,
 }
 
-/// Slots that do not fit.
+/// Invalid layout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SlotLayoutError {
-    /// The range is written as an address inside it.
+    /// The range is an address inside a network instead of the network.
     #[error("{given} is not a network; did you mean {network}?")]
     NotANetwork {
         /// As given.
         given: Ipv4Net,
-        /// The network it lies in.
+        /// The network that contains it.
         network: Ipv4Net,
     },
-    /// Ports of the host itself.
+    /// The slots would use privileged ports.
     #[error("port base {0} is below {LOWEST_PORT_BASE}")]
     PortBase(u16),
-    /// More slots than room.
-    #[error("{asked} slots do not fit: from port {port_base} and in {range} there is room for {room}")]
+    /// More slots than ports or networks.
+    #[error("{asked} slots do not fit: from port {port_base} and in {range} there is space for {room}")]
     TooMany {
-        /// How many were asked for.
+        /// Requested number of slots.
         asked: u32,
         /// First port of slot 0.
         port_base: u16,
         /// Network range.
         range: Ipv4Net,
-        /// How many fit.
+        /// Number of slots that fit.
         room: u32,
     },
 }
 
 impl SlotLayout {
-    /// A layout in which every slot has its ports and its network. No slots at all are allowed: such a node takes no
+    /// Creates a layout in which every slot has its ports and its network. Zero slots are allowed: such a node takes no
     /// projects.
     pub fn new(port_base: u16, network_range: Ipv4Net, slots: u32) -> Result<Self, SlotLayoutError> {
         let network = network_range.trunc();
@@ -70,7 +70,7 @@ impl SlotLayout {
         Ok(Self { port_base, network_range, slots })
     }
 
-    /// How many slots the ports from `port_base` and the network range have room for.
+    /// Returns how many slots fit into the ports from `port_base` and into the network range.
     pub fn room(port_base: u16, network_range: Ipv4Net) -> u32 {
         let prefix = network_range.prefix_len();
         let networks = if prefix > SLOT_PREFIX {
@@ -86,7 +86,7 @@ impl SlotLayout {
         self.port_base
     }
 
-    /// Range that the slots' networks are cut from.
+    /// Range that contains the slots' networks.
     pub fn network_range(&self) -> Ipv4Net {
         self.network_range
     }

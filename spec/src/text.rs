@@ -1,18 +1,18 @@
-//! Texts for people, host names, and text that a peer sent. What a peer says goes into rows and onto screens: PostgreSQL
-//! takes no NUL, and a control character steers a terminal.
+//! Display texts, host names, and text from a peer. Text from a peer goes into rows and onto screens: PostgreSQL
+//! rejects NUL, and control characters could control a terminal.
 
 use std::net::IpAddr;
 
 use crate::limits::DISPLAY_CHARS;
 
-/// A name to show: trimmed, 1 to [`DISPLAY_CHARS`] characters, no control characters.
+/// Checks a display name: trimmed, 1 to [`DISPLAY_CHARS`] characters, no control characters.
 pub fn display(text: &str) -> Result<&str, DisplayError> {
     let text = text.trim();
     let valid = !text.is_empty() && is_plain(text, DISPLAY_CHARS);
     if valid { Ok(text) } else { Err(DisplayError) }
 }
 
-/// A text that is no name to show.
+/// The text is not a valid display name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must have 1 to {DISPLAY_CHARS} characters and no control characters")]
 pub struct DisplayError;
@@ -22,18 +22,18 @@ pub fn is_plain(text: &str, most: usize) -> bool {
     text.chars().count() <= most && !text.chars().any(char::is_control)
 }
 
-/// The text without control characters but tabs, and not longer than `most` characters.
+/// Removes control characters except tabs, and truncates the text to `most` characters.
 pub fn printable(text: &str, most: usize) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\t').take(most).collect()
 }
 
-/// The same on one line that nothing can be aligned in: without any control character.
+/// The same, but also removes tabs, for text on one line.
 pub fn single_line(text: &str, most: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(most).collect()
 }
 
-/// A host's name in lower case: labels of RFC 1123 with dots between, and underscores, which some hosts have. None if it
-/// is not one.
+/// Converts a host name to lower case: labels of RFC 1123 with dots between, and underscores, which some hosts have.
+/// `None` if the text is not a host name.
 pub fn host_name(text: &str) -> Option<String> {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -44,7 +44,7 @@ pub fn host_name(text: &str) -> Option<String> {
     valid.then(|| text.to_ascii_lowercase())
 }
 
-/// True for a host's name or address that may stand in a URL.
+/// True for a host name or address that may be part of a URL.
 pub fn is_host(text: &str) -> bool {
     text.parse::<IpAddr>().is_ok()
         || ((1..=253).contains(&text.len())

@@ -1,23 +1,23 @@
-//! Every time that one program relies on in the other, in one place, with one test of their order. What only one program
-//! knows (how often it polls, how long it waits for an engine) stands in that program's own times.
+//! Every time that one program relies on in the other, with one test of their order. Each program defines the times
+//! that only it needs (poll intervals, waits for the engine) in its own times.
 
 use std::time::Duration;
 
-/// The times of the protocol between controller and agent. Tests shorten what they wait for.
+/// The times of the protocol between controller and agent. Tests shorten the times that they wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProtocolTimes {
     // --- Liveness ---
-    /// Both sides: time without a frame from the peer after which an HTTP/2 ping is sent. The controller tells it in Hello.
+    /// Both sides: time without a frame from the peer after which an HTTP/2 ping is sent. `Hello` carries it.
     pub heartbeat: Duration,
-    /// Both sides: time without an answer to a ping after which the connection is given up.
+    /// Both sides: time without a reply to a ping after which the connection is closed.
     pub ping_timeout: Duration,
-    /// Controller: without a sign of life for this long, a node is unhealthy and gets no new projects. Told in Hello.
+    /// Controller: silence after which a node is UNHEALTHY and gets no new projects. `Hello` carries it.
     pub silent_after: Duration,
-    /// Controller: without a sign of life for this long, a node of a shared cluster is lost.
+    /// Controller: silence after which a node of a shared cluster is LOST.
     pub lost_after: Duration,
-    /// Controller: the same for private clusters, whose hosts sit behind worse lines.
+    /// Controller: silence after which a node of a private cluster is LOST; such hosts may have slower links.
     pub lost_after_private: Duration,
-    /// Controller: between two writes of all live sessions' last signs of life.
+    /// Controller: interval at which it writes when each connected node was last heard.
     pub seen_flush: Duration,
 
     // --- Connections ---
@@ -25,36 +25,36 @@ pub struct ProtocolTimes {
     pub dial: Duration,
     /// Controller: one TLS handshake on the node port.
     pub handshake: Duration,
-    /// Agent: a control connection on which the controller does not say Hello for this long is given up.
+    /// Agent: closes a control connection if the controller does not send `Hello` within this time.
     pub hello_within: Duration,
-    /// Agent: first pause before it dials again; pauses double and are fully jittered.
+    /// Agent: first backoff before it dials again; it doubles, with full jitter.
     pub reconnect_first: Duration,
-    /// Agent: longest pause before it dials again. A restarted controller has its agents back within twice this.
+    /// Agent: maximum backoff before it dials again. Agents reconnect to a restarted controller within twice this.
     pub reconnect_cap: Duration,
-    /// Agent: a session that lasted this long since its Hello makes the next pause the first again.
+    /// Agent: a session that lasted this long since its `Hello` resets the backoff.
     pub session_settled: Duration,
-    /// Controller: time for an agent to hear why its connection is closed.
+    /// Controller: timeout of the `Goodbye` call.
     pub goodbye: Duration,
-    /// Controller: how long a revoked node is asked not to dial again. Agent: how long it waits by itself when it is
-    /// refused a certificate because it is revoked.
+    /// Controller: how long it tells a revoked node to wait before it dials again. Agent: how long it waits after a
+    /// controller has refused it a certificate because the node is revoked.
     pub revoked_retry: Duration,
-    /// Controller: while two agents fight for one identity, the newest session is left in peace for this long.
+    /// Controller: while two agents use one identity, how long the newest session is protected from the other agent.
     pub duplicate_hold: Duration,
 
     // --- Calls to the agent ---
     /// Controller: one unary call to an agent.
     pub agent_call: Duration,
-    /// Agent: everything it asks its engine for one `Inventory`, so that the answer comes before the call's deadline.
+    /// Agent: all engine calls for one `Inventory`, so that the response comes before the call's deadline.
     pub inventory_answer: Duration,
-    /// Agent: the look at the host's ports and networks for Hello and `Inventory`.
+    /// Agent: the check of the host's ports and networks for `Hello` and `Inventory`.
     pub host_check: Duration,
 
     // --- Certificates ---
     /// Controller: one join or renewal connection as a whole.
     pub short_connection: Duration,
-    /// Agent: one enrolment, renewal or recovery after the connection stands.
+    /// Agent: one enrolment, renewal or recovery on an open connection.
     pub short_call: Duration,
-    /// Controller: how long a nonce of `Recover` works.
+    /// Controller: lifetime of a nonce of `Recover`.
     pub recovery_nonce: Duration,
 }
 
@@ -84,7 +84,7 @@ impl ProtocolTimes {
         recovery_nonce: Duration::from_mins(1),
     };
 
-    /// The times by which both sides know that the other is there.
+    /// The times by which each side detects a dead peer.
     pub const fn liveness(&self) -> Liveness {
         Liveness { heartbeat: self.heartbeat, ping_timeout: self.ping_timeout }
     }
@@ -96,24 +96,24 @@ impl Default for ProtocolTimes {
     }
 }
 
-/// Shortest heartbeat that an agent takes from a controller: it must not be made to send pings without end.
+/// Minimum heartbeat that an agent accepts, so that no controller can make it flood the network with pings.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(50);
-/// Longest silence that an agent takes from a controller: a dead connection must be noticed by somebody.
+/// Maximum silence that an agent accepts, so that it still detects a dead connection.
 const LONGEST_SILENCE: Duration = Duration::from_mins(10);
 
-/// How a side notices that its peer is gone.
+/// How a side detects a dead peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Liveness {
-    /// Time without a frame after which a ping is sent.
+    /// Time without a frame after which this side sends a ping.
     pub heartbeat: Duration,
-    /// Time without an answer to a ping after which the connection is given up.
+    /// Time without a reply to a ping after which this side closes the connection.
     pub ping_timeout: Duration,
 }
 
 impl Liveness {
-    /// What the controller tells in Hello, in milliseconds. None if a number is missing (an older controller, or a test)
-    /// or if both together make no sense; the agent then keeps its own times. The connection is given up one heartbeat
-    /// before the controller takes the node for silent.
+    /// Reads the times of `Hello`, in milliseconds. `None` if a number is missing (an older controller, or a test) or
+    /// if they are inconsistent; the agent then keeps its own times. The agent closes the connection one heartbeat
+    /// before the controller declares the node silent.
     pub fn from_hello(heartbeat_ms: u32, silent_after_ms: u32) -> Option<Self> {
         let heartbeat = Duration::from_millis(heartbeat_ms.into());
         let silent_after = Duration::from_millis(silent_after_ms.into());
@@ -123,7 +123,7 @@ impl Liveness {
         makes_sense.then_some(Self { heartbeat, ping_timeout })
     }
 
-    /// Silence of the peer after which the connection is given up.
+    /// Silence of the peer after which this side closes the connection.
     pub fn longest_silence(&self) -> Duration {
         self.heartbeat + self.ping_timeout
     }

@@ -1,8 +1,8 @@
-//! `${placement.…}` tokens: values that only the placement knows. A release announces them, the agent replaces them.
+//! `${placement.…}` tokens: placeholders for values that only the placement determines. The agent replaces them.
 
-/// What every token begins with; it ends with `}`.
+/// Prefix of every token; a token ends with `}`.
 pub const OPEN: &str = "${placement.";
-/// Bytes of a name, at most: a token that is longer has no closing brace.
+/// Maximum bytes of a name; a longer token counts as one without a closing brace.
 const LONGEST_NAME: usize = 64;
 
 /// The known tokens.
@@ -18,22 +18,22 @@ pub enum PlacementToken {
     DbPort,
 }
 
-/// A token that cannot be replaced.
+/// An invalid token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not one of the known names.
+    /// The name is unknown.
     #[error("unknown token ${{placement.{0}}}: api_url, api_host, api_port and db_port are known")]
     Unknown(String),
-    /// No closing brace.
+    /// The closing brace is missing.
     #[error("a ${{placement. token has no closing brace")]
     Open,
 }
 
 impl PlacementToken {
-    /// All of them.
+    /// All tokens.
     pub const ALL: [Self; 4] = [Self::ApiUrl, Self::ApiHost, Self::ApiPort, Self::DbPort];
 
-    /// Its name in the token.
+    /// Name inside the braces.
     pub fn name(self) -> &'static str {
         match self {
             Self::ApiUrl => "api_url",
@@ -43,14 +43,14 @@ impl PlacementToken {
         }
     }
 
-    /// The token of a name.
+    /// Returns the token with a name.
     pub fn from_name(name: &[u8]) -> Result<Self, TokenError> {
         let known = Self::ALL.into_iter().find(|token| token.name().as_bytes() == name);
         known.ok_or_else(|| TokenError::Unknown(String::from_utf8_lossy(name).into_owned()))
     }
 }
 
-/// Replaces every token in `content`. Other `${…}` are left as they are.
+/// Replaces every token in `content`. Leaves other `${…}` unchanged.
 pub fn substitute(
     content: &[u8],
     mut value: impl FnMut(PlacementToken) -> String,
@@ -66,7 +66,7 @@ pub fn substitute(
     Ok(out)
 }
 
-/// The tokens of `content`, in order; the first one that cannot be replaced ends the search.
+/// Returns the tokens of `content`, in order; stops with an error at the first invalid one.
 pub fn find_all(content: &[u8]) -> Result<Vec<PlacementToken>, TokenError> {
     let mut found = Vec::new();
     substitute(content, |token| {

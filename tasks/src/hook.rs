@@ -1,4 +1,4 @@
-//! Panics in the log: the name of the task, the place, and what was said.
+//! Logs panics: the name of the task, the place, and the message.
 
 use std::panic;
 
@@ -8,12 +8,12 @@ tokio::task_local! {
     static NAME: Name;
 }
 
-/// Runs a future under its task's name.
+/// Runs a future with its task's name, for the log of a panic.
 pub(super) fn with_name<F: Future>(name: Name, future: F) -> impl Future<Output = F::Output> {
     NAME.scope(name, future)
 }
 
-/// Writes every panic of this process to the log instead of to bare standard error. For a program's `main`, once.
+/// Writes every panic of this process to the log instead of to standard error. A program's `main` calls it once.
 pub fn log_panics() {
     panic::set_hook(Box::new(|info| {
         let task = NAME.try_with(Clone::clone).unwrap_or(Name::Borrowed("none"));

@@ -1,14 +1,14 @@
-//! Named tasks with an owner. Nobody calls `tokio::spawn` bare: a task that panics unseen leaves a program that looks
+//! Named tasks with an owner. Never call `tokio::spawn` directly: an unnoticed panic in a task leaves a program that looks
 //! alive and does nothing.
 //!
-//! - A **job** works as long as the program runs (a poll, a listener, a project's supervisor). One that panics ends the
-//!   process with [`EXIT_CODE`] and its name in the log, so that the supervisor of the process starts it again.
-//! - A **connection** works for one peer (a session, a tunnel, one request). One that panics ends alone: what it holds is
-//!   dropped (guards run), and the panic is logged and counted.
-//! - An **operation** runs to completion though its caller goes away. One that panics is an error to its caller.
+//! - A **job** runs as long as the program (a poll, a listener, a project's supervisor). A panic in it ends the process
+//!   with [`EXIT_CODE`] and its name in the log, so that the process's supervisor restarts it.
+//! - A **connection** serves one peer (a session, a tunnel, one request). A panic ends only this task: it drops what it
+//!   holds (guards run), and the panic is logged and counted.
+//! - An **operation** runs to completion even if its caller is cancelled. Its caller gets a panic as an error.
 //!
-//! All of them have one owner, [`Tasks`]. [`Tasks::stop`] cancels jobs and connections at their next `await`, lets
-//! operations end, and waits for all.
+//! [`Tasks`] owns all of them. [`Tasks::stop`] cancels jobs and connections at their next `await`, lets operations end, and
+//! waits for all.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,14 +37,16 @@
 
 mod hook;
 
-use std::any::Any;
-use std::borrow::Cow;
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{
+    any::Any,
+    borrow::Cow,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::Arc,
+    sync::atomic::{AtomicU64, Ordering},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use futures::FutureExt as _;
 use tokio::sync::watch;
@@ -60,7 +62,7 @@ pub const EXIT_CODE: u8 = 70;
 /// Name of a task, for logs: "fleet.flush_seen", "tunnel".
 pub type Name = Cow<'static, str>;
 
-/// The owner of all tasks of a program; cheap to clone. Tasks go on when it is dropped: only [`Tasks::stop`] ends them.
+/// The owner of all tasks of a program; cheap to clone. Dropping it does not end the tasks: only [`Tasks::stop`] does.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks(Arc<Inner>);
 
@@ -84,17 +86,17 @@ impl Default for Inner {
     }
 }
 
-/// A job panicked: the process has to end.
+/// A job panicked, so the process must end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("job {name} panicked: {message}")]
 pub struct JobPanicked {
-    /// Which job.
+    /// Name of the job.
     pub name: Name,
-    /// What it said.
+    /// Message of the panic.
     pub message: String,
 }
 
-/// Why a task gave no result.
+/// Why a task has no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Ended {
     /// It panicked.
@@ -105,7 +107,7 @@ pub enum Ended {
     Stopped,
 }
 
-/// A task's result, for whoever waits for it. Dropping it lets the task go on.
+/// Handle to await a task's result. Dropping it does not end the task.
 #[derive(Debug)]
 pub struct Task<T>(JoinHandle<Result<T, Ended>>);
 
@@ -115,12 +117,12 @@ impl<T> Task<T> {
         self.0.abort();
     }
 
-    /// True once the task has ended.
+    /// True if the task has ended.
     pub fn is_finished(&self) -> bool {
         self.0.is_finished()
     }
 
-    /// Ends the task when the returned value is dropped: for a task that must not outlive its caller.
+    /// Ends the task when the returned value is dropped, for a task that must not outlive its caller.
     pub fn abort_on_drop(self) -> AbortOnDrop<T> {
         AbortOnDrop(self)
     }
@@ -132,7 +134,7 @@ impl<T> Future for Task<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(match ready!(Pin::new(&mut self.0).poll(cx)) {
             Ok(ended) => ended,
-            // Panics are caught inside the task; what is left is an abort, or a runtime that shuts down.
+            // The task itself catches panics, so this is an abort or the shutdown of the runtime.
             Err(error) if error.is_panic() => Err(Ended::Panicked),
             Err(_) => Err(Ended::Stopped),
         })
@@ -158,7 +160,7 @@ impl<T> Drop for AbortOnDrop<T> {
 }
 
 impl Tasks {
-    /// Starts a job. It is dropped at its next `await` when the program stops. Its panic ends the process.
+    /// Starts a job. It is cancelled at its next `await` when the program stops. A panic in it ends the process.
     pub fn job<F>(&self, name: impl Into<Name>, future: F) -> Task<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
@@ -166,7 +168,7 @@ impl Tasks {
         self.spawn_job(name.into(), until_stopped(self.stopping(), future))
     }
 
-    /// Starts a job that ends by itself when the token that it gets is cancelled; for one that has to say goodbye.
+    /// Starts a job that must return when its token is cancelled, for a job that has to clean up.
     pub fn job_until<F>(
         &self,
         name: impl Into<Name>,
@@ -178,8 +180,8 @@ impl Tasks {
         self.spawn_job(name.into(), start(self.stopping()).map(Ok))
     }
 
-    /// Starts the task of one connection, session, tunnel or request. It is dropped at its next `await` when the program
-    /// stops. Its panic ends nothing else: what it holds is dropped, and the panic is logged and counted.
+    /// Starts the task of one connection, session, tunnel or request. It is cancelled at its next `await` when the program
+    /// stops. A panic ends only this task: it drops what it holds, and the panic is logged and counted.
     pub fn connection<F>(&self, name: impl Into<Name>, future: F) -> Task<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
@@ -187,7 +189,7 @@ impl Tasks {
         self.spawn_connection(name.into(), until_stopped(self.stopping(), future))
     }
 
-    /// Starts the task of a connection that ends by itself when the token that it gets is cancelled.
+    /// Starts the task of a connection that must return when its token is cancelled.
     pub fn connection_until<F>(
         &self,
         name: impl Into<Name>,
@@ -199,7 +201,7 @@ impl Tasks {
         self.spawn_connection(name.into(), start(self.stopping()).map(Ok))
     }
 
-    /// Starts an operation that runs to completion, even if its caller gives up and even while the program stops.
+    /// Starts an operation that runs to completion, even if its caller is cancelled and while the program stops.
     pub fn operation<F>(&self, name: impl Into<Name>, future: F) -> Task<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
@@ -209,32 +211,32 @@ impl Tasks {
         })
     }
 
-    /// Cancelled when the program stops.
+    /// Returns a token that is cancelled when the program stops.
     pub fn stopping(&self) -> CancellationToken {
         self.0.stop.child_token()
     }
 
-    /// Returns when a job has panicked: the process has to end with [`EXIT_CODE`].
+    /// Returns when a job has panicked; the process must then end with [`EXIT_CODE`].
     pub async fn failed(&self) -> JobPanicked {
         let mut failed = self.0.failed.subscribe();
         match failed.wait_for(Option::is_some).await.map(|failed| failed.clone()) {
             Ok(Some(panicked)) => panicked,
-            // The sender lives as long as self.
+            // Cannot happen: `self` owns the sender.
             _ => std::future::pending().await,
         }
     }
 
-    /// How many connection tasks have panicked since the start.
+    /// Returns how many connection tasks have panicked since the start.
     pub fn connection_panics(&self) -> u64 {
         self.0.connection_panics.load(Ordering::Relaxed)
     }
 
-    /// How many tasks run.
+    /// Returns the number of running tasks.
     pub fn running(&self) -> usize {
         self.0.running.len()
     }
 
-    /// Cancels jobs and connections, and waits for all tasks. False if some were left after `limit`.
+    /// Cancels jobs and connections, and waits for all tasks. False if some were still running after `limit`.
     pub async fn stop(&self, limit: Duration) -> bool {
         self.0.stop.cancel();
         self.0.running.close();
@@ -281,8 +283,8 @@ impl Tasks {
     ) -> Task<T> {
         let named = hook::with_name(name.clone(), future);
         Task(self.0.running.spawn(async move {
-            // A task that has panicked is never polled again, and what it holds is dropped: nobody sees a broken state.
-            // What it shares is behind locks that are taken whether poisoned or not.
+            // A task that has panicked is never polled again and drops what it holds, so nobody sees its inconsistent state.
+            // Shared state is behind locks whose users ignore poisoning.
             match AssertUnwindSafe(named).catch_unwind().await {
                 Ok(result) => result,
                 Err(payload) => {
@@ -298,7 +300,7 @@ async fn until_stopped<T>(stop: CancellationToken, future: impl Future<Output = 
     stop.run_until_cancelled_owned(future).await.ok_or(Ended::Stopped)
 }
 
-/// What a panic said: `panic!` with a text gives `&str` or `String`.
+/// Returns the message of a panic: `panic!` with a text gives `&str` or `String`.
 fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
@@ -336,7 +338,7 @@ mod tests {
         assert_eq!(ended, Err::<(), _>(Ended::Panicked));
         let failed = tasks.failed().await;
         assert_eq!(failed.to_string(), "job fleet.flush_seen panicked: no rows");
-        // The first one is what the process ends for, and it is told to everybody who asks.
+        // The first panic ends the process, and every waiter gets it.
         let _: Result<(), _> = tasks.job("second", async { panic!("later") }).await;
         assert_eq!(tasks.failed().await.name, "fleet.flush_seen");
         assert!(!healthy.is_finished());

@@ -21,7 +21,7 @@ fn names_of_all_kinds() {
         "SIGINT",
         "registry.example.org:5000/a_b/c-d:v1.2_3",
     ];
-    let samples = Samples::of(sound).words(["--", "../", "/./", ":latest", "@sha256:", "SIG", "A="]);
+    let samples = Samples::new(sound).words(["--", "../", "/./", ":latest", "@sha256:", "SIG", "A="]);
     text("names", &samples, |input| {
         let checks = [
             names::is_project_ref(input),
@@ -66,7 +66,7 @@ fn placement_tokens() {
         ..Placement::default()
     };
     let sound = ["a=${placement.api_url}/x $host ${OTHER} ${placement.api_port},${placement.db_port}"];
-    let samples = Samples::of(sound).words(["${placement.", "${placement.api_host}", "}", "$", "{"]);
+    let samples = Samples::new(sound).words(["${placement.", "${placement.api_host}", "}", "$", "{"]);
     bytes("placement tokens", &samples, |input| {
         let replaced = substitute(input, &placement);
         if let Ok(replaced) = &replaced {
@@ -74,6 +74,6 @@ fn placement_tokens() {
             assert_eq!(begins(replaced), 0, "a token is left");
             assert_eq!(begins(input) == 0, replaced == input, "only tokens are replaced");
         }
-        Verdict::of(&replaced)
+        Verdict::from_result(&replaced)
     });
 }

@@ -50,7 +50,7 @@ pub(super) async fn due(
     let mut requests = requests.subscribe();
     let held = identity.get();
     // A certificate that cannot be read cannot be used.
-    let Ok(life) = CertificateLife::of_pem(&held.certificate_pem) else {
+    let Ok(life) = CertificateLife::from_pem(&held.certificate_pem) else {
         return Due::Recovery;
     };
     let renewal = life.renewal(moment.for_certificate(&held.certificate_pem));
@@ -77,7 +77,7 @@ pub(super) async fn due(
 
 /// True if even the earliest moment of the certificate's renewal is still to come.
 pub(super) fn is_young(identity: &Identity, now: DateTime<Utc>) -> bool {
-    CertificateLife::of_pem(&identity.certificate_pem).is_ok_and(|life| now < life.renewal(0.0))
+    CertificateLife::from_pem(&identity.certificate_pem).is_ok_and(|life| now < life.renewal(0.0))
 }
 
 /// True if the certificate's issuer is not the current signing root.

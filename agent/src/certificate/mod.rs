@@ -199,7 +199,7 @@ fn with_certificate(identity: &Identity, issued: NodeCertificate) -> Result<Iden
     let mut next = identity.clone();
     next.certificate_pem = issued.certificate_pem;
     next.ca_pem = issued.trusted_ca_pem.concat();
-    let life = CertificateLife::of_pem(&next.certificate_pem).map_err(|error| unusable(&error))?;
+    let life = CertificateLife::from_pem(&next.certificate_pem).map_err(|error| unusable(&error))?;
     next.expire_time = life.ends.to_rfc3339();
     node_client_config(&next.ca_pem, &next.certificate_pem, &next.key_pem, NodeChannel::Control)
         .map_err(|error| unusable(&error))?;

@@ -9,11 +9,8 @@ use super::pull_progress::PullProgress;
 #[test]
 fn log_lines() {
     let long = format!("2026-01-02T03:04:05.000000006Z {}", "é".repeat(LONGEST_LINE));
-    let samples = Samples::of(["2026-01-02T03:04:05.000000006Z hello world\r\n", "no stamp", &long]).words([
-        "2026-01-02T03:04:60Z ",
-        "+262142-12-31T23:59:60+23:59 ",
-        "\r\n",
-    ]);
+    let samples = Samples::new(["2026-01-02T03:04:05.000000006Z hello world\r\n", "no stamp", &long])
+        .words(["2026-01-02T03:04:60Z ", "+262142-12-31T23:59:60+23:59 ", "\r\n"]);
     text("lines of containers", &samples, |input| {
         let line = log_line(LogOutput::StdOut { message: input.to_owned().into() });
         assert!(line.text.len() <= LONGEST_LINE && !line.text.ends_with(['\r', '\n']));
@@ -24,7 +21,7 @@ fn log_lines() {
 
 #[test]
 fn pull_reports() {
-    let samples = Samples::of(["a Downloading 50 100 a Extracting 50 100 b Waiting 0 0 b Complete -1 1"])
+    let samples = Samples::new(["a Downloading 50 100 a Extracting 50 100 b Waiting 0 0 b Complete -1 1"])
         .words(["Downloading ", "Extracting ", "Waiting ", "9223372036854775807 ", "-9223372036854775808 "]);
     text("reports of pulls", &samples, |input| {
         let words: Vec<&str> = input.split(' ').collect();

@@ -120,7 +120,7 @@ mod fuzz {
     fn epochs_in_metadata() {
         let epochs = Epochs::default();
         epochs.raise(7);
-        bytes("epoch metadata", &Samples::of(["7", "07", "6", "123456"]).words(["+", "\t"]), |input| {
+        bytes("epoch metadata", &Samples::new(["7", "07", "6", "123456"]).words(["+", "\t"]), |input| {
             let mut request = Request::new(());
             if let Ok(value) = MetadataValue::try_from(input) {
                 request.metadata_mut().insert(EPOCH_KEY, value);
@@ -130,7 +130,7 @@ mod fuzz {
                 checked.as_ref().is_err() || input.trim_ascii().ends_with(b"7"),
                 "another session's call"
             );
-            Verdict::of(&checked)
+            Verdict::from_result(&checked)
         });
     }
 }

@@ -147,7 +147,7 @@ fn judge(request: &ApplyStackRequest) -> Verdict {
             }
         }
     }
-    Verdict::of(&judged)
+    Verdict::from_result(&judged)
 }
 
 fn check_plan(request: &ApplyStackRequest) {
@@ -180,7 +180,7 @@ fn check_plan(request: &ApplyStackRequest) {
 
 #[test]
 fn apply_stack_requests() {
-    let samples = Samples::of([request().encode_to_vec()])
+    let samples = Samples::new([request().encode_to_vec()])
         .words(["${placement.api_url}", "${placement.", "../", "/state", SECRET])
         .words([&b"\x0a\x00"[..], b"\x10\x00", b"\x80\x80\x80\x80\x10", b"\x12\xff\xff\xff\xff\x0f"]);
     bytes("ApplyStack", &samples, |input| match ApplyStackRequest::decode(input) {
@@ -245,7 +245,7 @@ fn texts_of_apply_stack_requests() {
         "1000:1000",
         "x ${placement.api_url} ${placement.db_port} ${OTHER}",
     ];
-    let samples = Samples::of(sound).words([
+    let samples = Samples::new(sound).words([
         "../",
         "/..",
         "//",
@@ -314,7 +314,7 @@ fn reports() {
     let (half, other_half) = SECRET.split_at(9);
     text(
         "reports of containers",
-        &Samples::of(lines).words([SECRET, half, other_half, "'", "\\", "[redacted]"]),
+        &Samples::new(lines).words([SECRET, half, other_half, "'", "\\", "[redacted]"]),
         |input| {
             let error = redactor.error(StackError {
                 message: input.to_owned(),

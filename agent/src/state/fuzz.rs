@@ -26,17 +26,17 @@ fn sealed_files() {
     let dir = tempfile::tempdir().unwrap();
     let sealer = Sealer::open(&dir.path().join("key")).unwrap();
     let files = [record().encode_to_vec(), Vec::new()].map(|content| sealer.seal(REF, &content).unwrap());
-    bytes("sealed file", &Samples::of(&files), |input| {
+    bytes("sealed file", &Samples::new(&files), |input| {
         let opened = sealer.unseal(REF, input);
         assert_eq!(opened.is_ok(), files.iter().any(|known| known == input), "only what was sealed opens");
         assert!(sealer.unseal("another", input).is_err());
-        Verdict::of(&opened)
+        Verdict::from_result(&opened)
     });
 }
 
 #[test]
 fn records() {
-    let samples = Samples::of([record().encode_to_vec(), tombstones().encode_to_vec()]);
+    let samples = Samples::new([record().encode_to_vec(), tombstones().encode_to_vec()]);
     bytes("record", &samples, |input| {
         let _ = Tombstones::decode(input);
         let read = Record::decode(input);
@@ -44,7 +44,7 @@ fn records() {
             assert_eq!(Record::decode(record.encode_to_vec().as_slice()).as_ref(), Ok(record));
             check_fences(record);
         }
-        Verdict::of(&read)
+        Verdict::from_result(&read)
     });
 }
 

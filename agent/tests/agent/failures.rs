@@ -164,7 +164,8 @@ async fn outsiders_enter_by_published_ports_only_and_rules_outlive_the_agent() {
     }
     // A machine next door that routes to the projects' networks through this host.
     let neighbour = Neighbour::new(4);
-    let (open, shut) = (address(OPEN, "gateway"), address(SHUT, "gateway"));
+    let open = address(OPEN, "gateway");
+    let shut = address(SHUT, "gateway");
     assert!(neighbour.reaches(&neighbour.host, fleet.port_base), "a published port");
     assert!(!neighbour.reaches(&neighbour.host, fleet.port_base + 8), "a port on loopback");
     assert!(!neighbour.reaches(&open, 8000), "a container's own address");

@@ -32,7 +32,8 @@ pub async fn inspect(docker: &Docker, filter: &str, service: &str) -> Result<Con
 pub fn ensure_same(ours: &Containers, theirs: &Containers) -> Result<()> {
     ensure!(ours.keys().eq(theirs.keys()), "services: {:?} and {:?}", ours.keys(), theirs.keys());
     for (service, shown) in ours {
-        let (ours, theirs) = (essence(shown), essence(&theirs[service]));
+        let ours = essence(shown);
+        let theirs = essence(&theirs[service]);
         for (field, value) in ours.as_object().into_iter().flatten() {
             ensure!(*value == theirs[field], "{service}, {field}: {value} and {}", theirs[field]);
         }
@@ -42,7 +43,8 @@ pub fn ensure_same(ours: &Containers, theirs: &Containers) -> Result<()> {
 
 /// What makes a container cheap or costly to create, start and run. Names, addresses and labels are each tool's own.
 fn essence(shown: &Value) -> Value {
-    let (config, host) = (&shown["Config"], &shown["HostConfig"]);
+    let config = &shown["Config"];
+    let host = &shown["HostConfig"];
     let mut aliases = strings(
         &shown["NetworkSettings"]["Networks"]
             .as_object()
@@ -99,7 +101,8 @@ fn list(value: &Value) -> Vec<Value> {
 /// The service of a compose file that makes the same container. Volumes are named after their place; directories of the
 /// agent are replaced by `copies` of them.
 pub fn compose_service(shown: &Value, copies: &BTreeMap<String, String>) -> Value {
-    let (config, host) = (&shown["Config"], &shown["HostConfig"]);
+    let config = &shown["Config"];
+    let host = &shown["HostConfig"];
     let tmpfs = host["Tmpfs"].as_object().into_iter().flatten();
     let ulimits = list(&host["Ulimits"]);
     let mut service = json!({

@@ -50,7 +50,8 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     share(table, "stack down", ordered.iter().map(|round| &round.supalove_down));
     let alone =
         |pick: fn(&Round) -> &Measured| median(unordered.iter().map(|round| pick(round).create_and_start()));
-    let (ours, theirs) = (alone(|round| &round.supalove_up), alone(|round| &round.compose_up));
+    let ours = alone(|round| &round.supalove_up);
+    let theirs = alone(|round| &round.compose_up);
     let name = "create + start alone, nobody waiting for anybody";
     table.note(format!("{name}: Supalove, docker-compose"), both(ours, theirs));
     table.judge(format!("{name}: Supalove ÷ docker-compose"), ours / theirs, "", Aim::AtMost(0.7));

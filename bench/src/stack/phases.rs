@@ -1,5 +1,5 @@
-//! From the engine's calls to phases. Calls of one kind may overlap: a phase is the time during which at least one call of
-//! its kind was under way.
+//! Computes phases from the engine's calls. Calls of one kind may overlap: a phase is the time during which at least one
+//! call of its kind was in progress.
 
 use std::{
     fmt,
@@ -170,7 +170,8 @@ fn kind(call: &EngineCall) -> Option<Kind> {
 /// How long at least one span lasts.
 fn union(mut spans: Vec<(Instant, Instant)>) -> Duration {
     spans.sort_unstable();
-    let (mut total, mut reached) = (Duration::ZERO, None::<Instant>);
+    let mut total = Duration::ZERO;
+    let mut reached = None::<Instant>;
     for (from, to) in spans {
         let from = reached.map_or(from, |reached| from.max(reached));
         total += to.saturating_duration_since(from);

@@ -1,4 +1,4 @@
-//! A socket before the engine that passes every request on and notes when it was sent and answered.
+//! A proxy in front of the engine's socket that records when each request was sent and answered.
 
 use std::{
     path::{Path, PathBuf},
@@ -64,7 +64,8 @@ async fn serve(listener: UnixListener, calls: Calls) {
 }
 
 async fn pass_on(request: Request<Incoming>, calls: Calls) -> Result<Response<Incoming>> {
-    let (method, path) = (request.method().to_string(), without_version(request.uri().path()));
+    let method = request.method().to_string();
+    let path = without_version(request.uri().path());
     let started = Instant::now();
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(UnixStream::connect(SOCKET).await?)).await?;

@@ -90,16 +90,19 @@ fn read(service: &Value) -> Result<Service> {
 /// The agent asks from the host; docker-compose can only run commands in the container: the same login, the same GET.
 fn command(probe: &Value) -> Result<Vec<String>> {
     let text = |value: &Value| value.as_str().map(str::to_owned).context("a field is missing");
-    let (postgres, http) = (&probe["postgres"], &probe["http"]);
+    let postgres = &probe["postgres"];
+    let http = &probe["http"];
     let words: Vec<String> = if !postgres.is_null() {
         let port = postgres["port"].as_u64().context("a field is missing")?.to_string();
         // The password is in PGPASSWORD, which the container has.
-        let (user, database) = (text(&postgres["user"])?, text(&postgres["database"])?);
+        let user = text(&postgres["user"])?;
+        let database = text(&postgres["database"])?;
         let words =
             ["psql", "-h", "127.0.0.1", "-p", &port, "-U", &user, "-d", &database, "-XAtqc", "select 1"];
         words.map(str::to_owned).to_vec()
     } else if !http.is_null() {
-        let (port, path) = (http["port"].as_u64().context("a field is missing")?, text(&http["path"])?);
+        let port = http["port"].as_u64().context("a field is missing")?;
+        let path = text(&http["path"])?;
         // The images have no HTTP client.
         let script = format!(
             "exec 3<>/dev/tcp/127.0.0.1/{port} && printf 'GET {path} HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n\

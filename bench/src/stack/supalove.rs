@@ -32,7 +32,8 @@ impl Supalove {
     /// Up, until the caller knows that the project is healthy. Answers its ref, too.
     pub async fn up(&self, proxy: &Proxy, stack: Stack, name: &str) -> Result<(String, Measured)> {
         proxy.take();
-        let (wish, sent) = (Instant::now(), Utc::now());
+        let wish = Instant::now();
+        let sent = Utc::now();
         let request = CreateProjectRequest {
             organization: self.organization.slug.clone(),
             name: format!("{}-{name}", stack.name()),
@@ -42,7 +43,8 @@ impl Supalove {
         let created = self.controller.api.create(request).await?;
         let project = created.project.context("CreateProject answered without a project")?.r#ref;
         self.controller.api.wait(&created.operation.context("no operation")?.id).await?;
-        let (done, known) = (Instant::now(), Utc::now());
+        let done = Instant::now();
+        let known = Utc::now();
         let mut measured = Measured::new(wish, done, &proxy.take());
         let log = self.agent.log();
         let stored = logged(&log, &project, "desired state stored")?;
@@ -54,10 +56,12 @@ impl Supalove {
     /// Down, until the caller knows that nothing is left.
     pub async fn down(&self, proxy: &Proxy, project: &str) -> Result<Measured> {
         proxy.take();
-        let (wish, sent) = (Instant::now(), Utc::now());
+        let wish = Instant::now();
+        let sent = Utc::now();
         let operation = self.controller.api.delete(project).await?;
         self.controller.api.wait(&operation.id).await?;
-        let (done, known) = (Instant::now(), Utc::now());
+        let done = Instant::now();
+        let known = Utc::now();
         let mut measured = Measured::new(wish, done, &proxy.take());
         let log = self.agent.log();
         let stored = logged(&log, project, "removal stored")?;

@@ -70,7 +70,7 @@ impl CertificateAuthority {
         let certificate = params.self_signed(&key).map_err(CaError::Encode)?;
         Ok(Self {
             certificate_pem: certificate.pem(),
-            fingerprint: CaFingerprint::of(certificate.der()),
+            fingerprint: CaFingerprint::from_certificate(certificate.der()),
             not_after: validity.not_after,
             issuer: Issuer::new(params, key),
             node_lifetime: NODE_LIFETIME,
@@ -86,7 +86,7 @@ impl CertificateAuthority {
         Ok(Self {
             issuer: Issuer::from_ca_cert_der(&certificate, key).map_err(CaError::Encode)?,
             certificate_pem: cert_pem.to_owned(),
-            fingerprint: CaFingerprint::of(&certificate),
+            fingerprint: CaFingerprint::from_certificate(&certificate),
             not_after,
             node_lifetime: NODE_LIFETIME,
             controller_lifetime: CONTROLLER_LIFETIME,

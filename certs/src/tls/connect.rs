@@ -107,7 +107,7 @@ pub fn node_client_config(
     let bundle = TrustBundle::from_pem(ca_pem)?;
     let chain = pem::certificate_chain(cert_pem)?;
     let key = pem::private_key(key_pem)?;
-    let config = tls13_client(ControllerVerifier::of(&bundle)?)?
+    let config = tls13_client(ControllerVerifier::from_bundle(&bundle)?)?
         .with_client_auth_cert(chain, key)
         .map_err(TlsConfigError::Certificate)?;
     Ok(finish(config, channel.alpn(), bundle.fingerprints().first()))
@@ -122,7 +122,7 @@ pub fn join_client_config(ca: &CaFingerprint) -> Result<ClientTls, TlsConfigErro
 /// How a node with an unusable certificate dials: it trusts the roots in `ca_pem` and shows no certificate.
 pub fn recovery_client_config(ca_pem: &str) -> Result<ClientTls, TlsConfigError> {
     let bundle = TrustBundle::from_pem(ca_pem)?;
-    let config = tls13_client(ControllerVerifier::of(&bundle)?)?.with_no_client_auth();
+    let config = tls13_client(ControllerVerifier::from_bundle(&bundle)?)?.with_no_client_auth();
     Ok(finish(config, ALPN_JOIN, bundle.fingerprints().first()))
 }
 

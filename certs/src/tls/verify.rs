@@ -42,7 +42,7 @@ pub(super) struct ControllerVerifier {
 
 impl ControllerVerifier {
     /// Trusts the roots of an enrolled node.
-    pub(super) fn of(bundle: &TrustBundle) -> Result<Self, TlsConfigError> {
+    pub(super) fn from_bundle(bundle: &TrustBundle) -> Result<Self, TlsConfigError> {
         let verifier = trusting(bundle.roots(), provider())?;
         Ok(Self { trust: Trust::Roots(verifier), provider: provider() })
     }
@@ -62,7 +62,7 @@ fn trusting(
 }
 
 fn shown_ca(shown: &[CertificateDer<'_>], pinned: CaFingerprint) -> Result<CertificateDer<'static>, Error> {
-    let found = shown.iter().find(|certificate| CaFingerprint::of(certificate) == pinned);
+    let found = shown.iter().find(|certificate| CaFingerprint::from_certificate(certificate) == pinned);
     found
         .map(|certificate| certificate.clone().into_owned())
         .ok_or_else(|| CertificateError::Other(OtherError(Arc::new(PinnedCaMissing { pinned }))).into())

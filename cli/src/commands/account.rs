@@ -17,7 +17,7 @@ pub struct Setup {
     /// E-mail address of the first user.
     #[arg(long)]
     email: String,
-    /// Name to show; the part of the address before "@" if not given.
+    /// Display name. Default: the part of the address before "@".
     #[arg(long, default_value = "")]
     display_name: String,
     /// File with the one-time token that the controller wrote at its first start; - is stdin.
@@ -42,7 +42,7 @@ pub struct Login {
 /// Arguments of `token`.
 #[derive(Debug, Args)]
 pub struct Token {
-    /// Trade the refresh token first, even if the access token still works.
+    /// Get a new access token, even if the stored one is still valid.
     #[arg(long)]
     fresh: bool,
 }
@@ -82,7 +82,7 @@ pub async fn login(context: &Context, arguments: Login) -> Result<(), Error> {
     store(context, answer.user, answer.tokens).await
 }
 
-/// Ends the session there and here; one that has ended there is forgotten here all the same.
+/// Ends the session on the server and deletes it here, even if the server has already ended it.
 pub async fn logout(context: &Context) -> Result<(), Error> {
     let client = &context.client;
     let ended = client
@@ -117,7 +117,7 @@ pub async fn token(context: &Context, arguments: &Token) -> Result<(), Error> {
     output::line(&token)
 }
 
-/// Keeps the session. The answer that is shown has no tokens: what is printed ends in logs.
+/// Stores the session. The printed response has no tokens, because output often ends up in logs.
 async fn store(context: &Context, user: Option<User>, tokens: Option<SessionTokens>) -> Result<(), Error> {
     let client = &context.client;
     let user = required(user, "user")?;

@@ -15,21 +15,21 @@ pub enum Authorities {
     /// List the roots, newest first.
     #[command(visible_alias = "ls")]
     List,
-    /// Make the next root; every node learns to trust it.
+    /// Create the next root; every node will trust it.
     Create,
-    /// Sign with the next root from now on; nodes renew their certificates by themselves.
+    /// Make the next root the signing root; nodes then renew their certificates.
     Activate {
         /// Its id, or the beginning of it.
         authority: String,
     },
-    /// Trust a root no more and destroy its key.
+    /// End the trust in a root and destroy its key.
     Retire {
         /// Its id, or the beginning of it.
         authority: String,
-        /// Also if nodes still need it; some of them then need a person.
+        /// Retire it even if nodes need it; you must then recover some of them by hand.
         #[arg(long)]
         force: bool,
-        /// Do not ask.
+        /// Skip the confirmation.
         #[arg(long)]
         yes: bool,
     },

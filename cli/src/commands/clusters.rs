@@ -9,7 +9,7 @@ use supalove_proto::v1::{
 use super::{Context, repeat, resolve};
 use crate::{confirm, error::Error, table, table::joined};
 
-/// Most nodes that one page carries.
+/// Page size.
 const PAGE: i32 = 100;
 
 /// The commands about clusters.
@@ -33,10 +33,10 @@ pub enum Nodes {
         /// Cluster id or name.
         #[arg(long, default_value = "default")]
         cluster: String,
-        /// Also revoked ones.
+        /// Include revoked nodes.
         #[arg(long, short)]
         all: bool,
-        /// Show the list again whenever it changes, until Ctrl-C.
+        /// Print the list again after each change, until Ctrl-C.
         #[arg(long, short)]
         watch: bool,
     },
@@ -46,11 +46,11 @@ pub enum Nodes {
         /// Its name, its id, or the beginning of its id.
         node: String,
     },
-    /// Lock a node out for good. Its containers keep running; the host can only join again under another name.
+    /// Revoke a node for good. Its containers keep running; the host can only join again under another name.
     Revoke {
         /// Its name, its id, or the beginning of its id.
         node: String,
-        /// Do not ask.
+        /// Skip the confirmation.
         #[arg(long)]
         yes: bool,
     },
@@ -131,7 +131,7 @@ fn shown(node: Option<&Node>) -> String {
     if notes.is_empty() { text } else { format!("{text}\n{}", notes.join("\n")) }
 }
 
-/// All nodes of a cluster, revoked ones as well.
+/// Returns all nodes of a cluster, including revoked ones.
 pub async fn all_nodes(context: &Context, cluster: &str) -> Result<ListNodesResponse, Error> {
     let mut all = ListNodesResponse::default();
     let mut page_token = String::new();
@@ -167,7 +167,7 @@ async fn list_nodes(context: &Context, cluster: &str, revoked: bool) -> Result<S
     })
 }
 
-/// Nodes as a table, with notes below it.
+/// Formats nodes as a table with notes below it.
 pub fn nodes_text(nodes: &[Node], wide: bool) -> String {
     let header = ["ID", "NAME", "STATE", "PROJECTS", "CPU", "MEMORY", "DISK", "AGENT", "SEEN"];
     let more = ["ADDRESS", "ENGINE", "SLOTS", "CERTIFICATE UNTIL"];
@@ -208,13 +208,13 @@ fn wide_row(node: &Node) -> [String; 4] {
     ]
 }
 
-/// Cores in use of cores there are, to a tenth.
+/// Formats reserved and available cores, to a tenth.
 fn cores(used: &NodeResources, capacity: &NodeResources) -> String {
     let tenths = |millis: u32| format!("{}.{}", millis / 1_000, millis % 1_000 / 100);
     format!("{}/{}", tenths(used.cpu_millis), tenths(capacity.cpu_millis))
 }
 
-/// What an operator should know about a node beyond its row.
+/// Returns notes on problems of a node.
 fn notes(node: &Node) -> Vec<String> {
     let blocked = node.blocked_slots.iter().map(|slot| format!("{}: blocked {slot}", node.name));
     let unexplained = node

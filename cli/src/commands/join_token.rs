@@ -11,25 +11,25 @@ use supalove_proto::v1::{
 use super::{Context, resolve};
 use crate::{error::Error, span, table};
 
-/// Most tokens that one page carries.
+/// Page size.
 const PAGE: i32 = 100;
 
 /// The commands about join tokens.
 #[derive(Debug, Subcommand)]
 pub enum JoinToken {
-    /// Make a token; it is shown this once.
+    /// Create a token. The output of this command is the only place that shows it.
     Create(CreateToken),
-    /// List the tokens with which hosts can join, newest first; their secrets are not kept.
+    /// List the valid tokens, newest first, without their secrets.
     #[command(visible_alias = "ls")]
     List {
         /// Cluster id or name.
         #[arg(long, default_value = "default")]
         cluster: String,
-        /// Also used, expired and revoked ones.
+        /// Include used, expired and revoked tokens.
         #[arg(long, short)]
         all: bool,
     },
-    /// Take a token back: no host joins with it any more. Hosts that have joined stay.
+    /// Revoke a token: no further host can join with it. Hosts that have joined stay.
     #[command(visible_alias = "rm")]
     Revoke {
         /// Its id, or the beginning of it.
@@ -43,7 +43,7 @@ pub struct CreateToken {
     /// Cluster id or name.
     #[arg(long, default_value = "default")]
     cluster: String,
-    /// How long it works, at most 7d.
+    /// Lifetime, at most 7d.
     #[arg(
         long,
         default_value = "1h",
@@ -98,7 +98,7 @@ async fn create(context: &Context, arguments: CreateToken) -> Result<(), Error> 
     })
 }
 
-/// All tokens of a cluster; those with which no host can join only if `ended`.
+/// Returns the tokens of a cluster; invalid ones only if `ended`.
 pub async fn all(context: &Context, cluster: &str, ended: bool) -> Result<ListJoinTokensResponse, Error> {
     let mut all = ListJoinTokensResponse::default();
     let mut page_token = String::new();

@@ -12,7 +12,7 @@ use supalove_proto::v1::{
 use super::{Context, required, resolve};
 use crate::{error::Error, progress, span, table};
 
-/// Most operations that one page carries.
+/// Page size.
 const PAGE: i32 = 100;
 
 /// The commands.
@@ -34,11 +34,11 @@ pub enum Operations {
     Wait {
         /// Its id, "opr_…"; or a project, which means its newest operation.
         operation: String,
-        /// Stop waiting after this time; the operation goes on.
+        /// Stop waiting after this time; the operation continues.
         #[arg(long, value_parser = span::parse_positive, allow_hyphen_values = true, value_name = "TIME")]
         wait_timeout: Option<Duration>,
     },
-    /// Give an operation up; what it has begun is taken back where that is safe.
+    /// Cancel an operation and undo it where that is safe: a create becomes a delete, a start a stop.
     Cancel {
         /// Its id, "opr_…"; or a project, which means its newest operation.
         operation: String,
@@ -125,7 +125,7 @@ fn row(operation: &Operation) -> [String; 6] {
     ]
 }
 
-/// An operation as text, also for commands that start one.
+/// Formats an operation.
 pub fn one(operation: Option<&Operation>) -> String {
     let operation = operation.cloned().unwrap_or_default();
     table::pairs([

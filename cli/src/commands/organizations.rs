@@ -9,18 +9,18 @@ use supalove_proto::v1::{
 use super::{Context, resolve};
 use crate::{args::RequestId, error::Error, table};
 
-/// Most organizations that one page carries.
+/// Page size.
 const PAGE: i32 = 100;
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Organizations {
-    /// Make an organization; the caller becomes its owner.
+    /// Create an organization; you become its owner.
     Create(Create),
     /// Show one organization.
     #[command(visible_alias = "show")]
     Get {
-        /// Its slug or name; the chosen or only one if not given.
+        /// Its slug or name. Default: that of `supalove use`, or the only one.
         organization: Option<String>,
     },
     /// List the caller's organizations.
@@ -31,9 +31,9 @@ pub enum Organizations {
 /// Arguments of `organizations create`.
 #[derive(Debug, Args)]
 pub struct Create {
-    /// Name to show.
+    /// Display name.
     name: String,
-    /// Its id everywhere; made from the name if not given.
+    /// Its readable id. Default: derived from the name.
     #[arg(long, default_value = "")]
     slug: String,
     #[command(flatten)]
@@ -75,7 +75,7 @@ async fn get(context: &Context, organization: String) -> Result<(), Error> {
     context.output.answer("GetOrganizationResponse", &answer, |a| one(a.organization.as_ref()))
 }
 
-/// All organizations of the caller.
+/// Returns all organizations of the caller.
 pub async fn all(context: &Context) -> Result<ListOrganizationsResponse, Error> {
     let mut all = ListOrganizationsResponse::default();
     let mut page_token = String::new();

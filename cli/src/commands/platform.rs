@@ -1,4 +1,4 @@
-//! `status`, `version`, `use`: the platform as a whole, and what commands work on.
+//! `status`, `version`, `use`: the platform as a whole, and the defaults of commands.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::{chosen::Chosen, error::Error, table};
 /// Arguments of `status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Show it again whenever it changes, until Ctrl-C.
+    /// Print it again after each change, until Ctrl-C.
     #[arg(long, short)]
     watch: bool,
 }
@@ -20,7 +20,7 @@ pub struct Status {
 /// Arguments of `use`.
 #[derive(Debug, Args)]
 pub struct Use {
-    /// The organization: its slug or name. Without one, the choice is shown.
+    /// The organization: its slug or name. Without it, the command shows the current choice.
     organization: Option<String>,
     /// The project: its name or ref.
     project: Option<String>,
@@ -33,7 +33,7 @@ pub async fn status(context: &Context, arguments: &Status) -> Result<(), Error> 
     repeat(context, arguments.watch, async || look(context).await).await
 }
 
-/// The platform as text or as a value of its own, since it is no message of the API.
+/// Formats the platform's status. JSON has a form of its own, because the API has no such message.
 async fn look(context: &Context) -> Result<String, Error> {
     let version = context.client.server_version().await?;
     let user = me(context).await?;
@@ -87,7 +87,7 @@ fn shown(chosen: &Chosen) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// The client's version needs no server; one that does not answer is said, and is no error.
+/// Prints both versions. An unreachable server is not an error, because the client's version needs none.
 pub async fn version(context: &Context) -> Result<(), Error> {
     let client = env!("CARGO_PKG_VERSION");
     let server = context.client.server_version().await;
@@ -129,7 +129,7 @@ pub async fn choose(context: &Context, arguments: Use) -> Result<(), Error> {
     context.output.say(&format!("using {}", shown(&chosen)))
 }
 
-/// A project of this organization; asking for it also shows that the organization is there.
+/// Resolves a project of an organization; also checks that the organization exists.
 async fn project_of(context: &Context, organization: &str, given: &str) -> Result<String, Error> {
     let all = projects::all(context, organization, true).await?;
     let chosen = Chosen { organization: Some(organization.to_owned()), project: None };

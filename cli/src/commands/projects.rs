@@ -16,31 +16,31 @@ use supalove_proto::v1::{
 use super::{Context, repeat, required, resolve};
 use crate::{args::RequestId, error::Error, span};
 
-/// Most projects that one page carries.
+/// Page size of projects.
 const PAGE: i32 = 100;
-/// Most events that one page carries.
+/// Page size of events.
 const EVENT_PAGE: i32 = 1_000;
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Projects {
-    /// Make a project.
+    /// Create a project.
     Create(Create),
     /// Show one project.
     #[command(visible_alias = "show")]
     Get {
         #[command(flatten)]
         which: Which,
-        /// Go on with what happens to it, until Ctrl-C.
+        /// Then print its events, until Ctrl-C.
         #[arg(long, short)]
         watch: bool,
     },
     /// List projects, newest first.
     #[command(visible_alias = "ls")]
     List(List),
-    /// Show one project or several, and what happens to them, until Ctrl-C.
+    /// Show one or several projects and their events as they happen, until Ctrl-C.
     Watch(Watch),
-    /// Bring a stopped project up.
+    /// Start a stopped project.
     Start(Change),
     /// Stop a project; its data stays.
     Stop(Change),
@@ -49,20 +49,20 @@ pub enum Projects {
     /// Stop a project and delete its data after the undo window.
     #[command(visible_alias = "rm")]
     Delete(Delete),
-    /// Bring a project back within its undo window.
+    /// Restore a deleted project within its undo window.
     Undelete(ChangeNamed),
     /// Show the API keys: the one for clients, and with --reveal the secret one.
     Keys(connect::Arguments),
-    /// Show where gateway and database are, and with --reveal the database's password.
+    /// Show the addresses of gateway and database, and with --reveal the database's password.
     Connection(connect::Arguments),
-    /// List what happened to a project, oldest first.
+    /// List a project's events, oldest first.
     Events(Which),
 }
 
 /// Which project.
 #[derive(Debug, Args)]
 pub struct Which {
-    /// The project: its name, ORGANIZATION/NAME, its ref or the beginning of it; the chosen one if not given.
+    /// The project: its name, ORGANIZATION/NAME, its ref or the beginning of it. Default: that of `supalove use`.
     project: Option<String>,
 }
 
@@ -101,12 +101,12 @@ impl WhichMany {
 /// Arguments of `projects create`.
 #[derive(Debug, Args)]
 pub struct Create {
-    /// Name to show; unique in the organization.
+    /// Display name; unique in the organization.
     name: String,
-    /// The organization: its slug or name; the chosen or only one if not given.
+    /// The organization: its slug or name. Default: that of `supalove use`, or the only one.
     #[arg(long, short = 'g', value_name = "ORGANIZATION")]
     organization: Option<String>,
-    /// Stack release; the platform's default if not given.
+    /// Stack release. Default: that of the platform.
     #[arg(long, default_value = "")]
     release: String,
     /// Cluster id or name.
@@ -129,7 +129,7 @@ pub struct Change {
     waiting: Waiting,
 }
 
-/// The same for those that must name it.
+/// The same for commands that must name the project.
 #[derive(Debug, Args)]
 pub struct ChangeNamed {
     /// The project: its name, ORGANIZATION/NAME, its ref or the beginning of it.
@@ -145,7 +145,7 @@ pub struct ChangeNamed {
 pub struct Delete {
     #[command(flatten)]
     change: ChangeNamed,
-    /// How long `undelete` stays possible, at most 90d; 0 deletes the data at once.
+    /// How long `undelete` remains possible, at most 90d; 0 deletes the data at once.
     #[arg(
         long,
         default_value = "7d",
@@ -154,7 +154,7 @@ pub struct Delete {
         value_name = "TIME"
     )]
     undo_window: Duration,
-    /// Do not ask.
+    /// Skip the confirmation.
     #[arg(long, short)]
     yes: bool,
 }
@@ -168,7 +168,7 @@ pub struct Waiting {
     /// Return at once; `operations wait` follows the operation.
     #[arg(long)]
     no_wait: bool,
-    /// Stop waiting after this time; the operation goes on.
+    /// Stop waiting after this time; the operation continues.
     #[arg(long, value_parser = span::parse_positive, allow_hyphen_values = true, value_name = "TIME")]
     wait_timeout: Option<Duration>,
 }
@@ -176,16 +176,16 @@ pub struct Waiting {
 /// Arguments of `projects list`.
 #[derive(Debug, Args)]
 pub struct List {
-    /// Only this organization's; the chosen one's if there is one.
+    /// Only projects of this organization. Default: that of `supalove use`, if set.
     #[arg(long, short = 'g', value_name = "ORGANIZATION")]
     organization: Option<String>,
-    /// Of all organizations, also if one is chosen.
+    /// Projects of all organizations, even if `supalove use` has set one.
     #[arg(long, short = 'A', conflicts_with = "organization")]
     all_organizations: bool,
-    /// Also projects that are deleted and can come back.
+    /// Include deleted projects that `undelete` can restore.
     #[arg(long, visible_alias = "all", short_alias = 'a')]
     deleted: bool,
-    /// Show the list again whenever it changes, until Ctrl-C.
+    /// Print the list again after each change, until Ctrl-C.
     #[arg(long, short)]
     watch: bool,
 }
@@ -198,7 +198,7 @@ pub struct Watch {
     /// Also show the events after the one with this number; 0 = all.
     #[arg(long, value_name = "SEQ")]
     after: Option<u64>,
-    /// End when every one of the projects is in this state, e.g. ACTIVE_HEALTHY.
+    /// End when all the projects have reached this state, e.g. ACTIVE_HEALTHY.
     #[arg(long, value_parser = watch::parse_state, value_name = "STATE")]
     until: Option<supalove_proto::v1::ProjectState>,
     /// End after this time; with --until, that is an error.
@@ -247,7 +247,7 @@ async fn get(context: &Context, project: String) -> Result<(), Error> {
     context.output.answer("GetProjectResponse", &answer, |a| show::project(a.project.as_ref()))
 }
 
-/// All projects of an organization, or, without one, of all of the caller's.
+/// Returns all projects of an organization, or without one of all the caller's organizations.
 pub async fn all(context: &Context, organization: &str, deleted: bool) -> Result<Vec<Project>, Error> {
     let mut all = Vec::new();
     let mut page_token = String::new();
@@ -312,7 +312,7 @@ async fn events(context: &Context, project: String) -> Result<(), Error> {
     context.output.answer("ListProjectEventsResponse", &all, |all| show::events(&all.events))
 }
 
-/// The project as it is now, for the last words of a command.
+/// Returns the current project, for the last line of a command.
 async fn now(context: &Context, project_ref: &str) -> Result<Project, Error> {
     required(fetch(context, project_ref).await?.project, "project")
 }

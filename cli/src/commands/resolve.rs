@@ -1,5 +1,5 @@
-//! From what people type to what the API wants: names of projects, nodes and organizations, and beginnings of ids, become
-//! refs, ids and slugs. What the API itself understands goes there as it is.
+//! Resolves names of projects, nodes and organizations, and beginnings of ids, to the refs, ids and slugs of the API.
+//! Passes everything that the API itself understands unchanged.
 
 use supalove_proto::v1::{
     ListOperationsRequest, Node, Organization, Project, operation_service_client::OperationServiceClient,
@@ -8,14 +8,14 @@ use supalove_proto::v1::{
 use super::{Context, authorities, clusters, join_token, organizations, projects};
 use crate::{chosen::Chosen, error::Error};
 
-/// Letters of a project's ref.
+/// Length of a project's ref.
 const REF_LETTERS: usize = 20;
-/// Hexadecimal digits of an id behind its prefix.
+/// Number of hexadecimal digits of an id after its prefix.
 const ID_DIGITS: usize = 32;
-/// Shortest beginning of a ref or id that is looked for.
+/// Minimum length of a prefix of a ref or id.
 const SHORTEST: usize = 4;
 
-/// The ref of a project: a ref, a name, `organization/name`, or the beginning of a ref. Without one, the chosen project.
+/// Resolves a project: a ref, a name, `organization/name`, or the beginning of a ref. Without one, the default project.
 pub async fn project(context: &Context, given: Option<&str>) -> Result<String, Error> {
     let chosen = context.chosen()?;
     let Some(given) = given.map(str::to_owned).or_else(|| chosen.project.clone()) else {
@@ -30,7 +30,7 @@ pub async fn project(context: &Context, given: Option<&str>) -> Result<String, E
     Ok(pick_project(&all, &given, &chosen)?.r#ref.clone())
 }
 
-/// The project of a list that a text means; a whole ref is one as well.
+/// Picks the project that a text names from a list.
 pub fn pick_project<'a>(all: &'a [Project], given: &str, chosen: &Chosen) -> Result<&'a Project, Error> {
     let (organization, name) = match given.split_once('/') {
         Some((organization, name)) => (Some(organization), name),
@@ -39,7 +39,7 @@ pub fn pick_project<'a>(all: &'a [Project], given: &str, chosen: &Chosen) -> Res
     let within = |project: &&Project| organization.is_none_or(|slug| project.organization == slug);
     let mut found: Vec<&Project> = all.iter().filter(within).filter(|p| p.name == name).collect();
     if found.is_empty() {
-        // A name may have a slash of its own.
+        // A name may contain a slash.
         found = all.iter().filter(|p| p.name == given).collect();
     }
     if found.is_empty() && name.len() >= SHORTEST {
@@ -53,7 +53,7 @@ pub fn pick_project<'a>(all: &'a [Project], given: &str, chosen: &Chosen) -> Res
     })
 }
 
-/// The slug of an organization: a slug or a name. Without one, the chosen one, else the only one.
+/// Resolves an organization: a slug or a name. Without one, the default organization, else the only one.
 pub async fn organization(context: &Context, given: Option<&str>) -> Result<String, Error> {
     let given = match given {
         Some(given) => Some(given.to_owned()),
@@ -77,14 +77,14 @@ pub async fn organization(context: &Context, given: Option<&str>) -> Result<Stri
     }
     let found: Vec<&Organization> = all.iter().filter(|one| one.name == given).collect();
     if found.is_empty() && is_slug(&given) {
-        // An operator may name one that is not the operator's own.
+        // The operator may name an organization without being a member.
         return Ok(given);
     }
     let organization = one("organization", &given, "organizations list", &found, |one| one.slug.clone())?;
     Ok(organization.slug.clone())
 }
 
-/// The id of a node: an id, the beginning of one, or the host's name.
+/// Resolves a node: an id, the beginning of one, or the host's name.
 pub async fn node(context: &Context, given: &str) -> Result<String, Error> {
     if is_id(given, "nod_") {
         return Ok(given.to_owned());
@@ -98,7 +98,7 @@ pub async fn node(context: &Context, given: &str) -> Result<String, Error> {
     Ok(node.id.clone())
 }
 
-/// The id of an operation. A project means its newest one.
+/// Resolves an operation. A project means its newest operation.
 pub async fn operation(context: &Context, given: &str) -> Result<String, Error> {
     if given.starts_with("opr_") {
         return Ok(given.to_owned());
@@ -119,7 +119,7 @@ pub async fn operation(context: &Context, given: &str) -> Result<String, Error> 
     })
 }
 
-/// The id of a join token: an id or the beginning of one.
+/// Resolves a join token: an id or the beginning of one.
 pub async fn join_token(context: &Context, given: &str) -> Result<String, Error> {
     if is_id(given, "jtk_") {
         return Ok(given.to_owned());
@@ -129,7 +129,7 @@ pub async fn join_token(context: &Context, given: &str) -> Result<String, Error>
     Ok(one("join token", given, "join-token list --all", &found, |token| token.id.clone())?.id.clone())
 }
 
-/// The id of a root of the fleet's CA: an id or the beginning of one.
+/// Resolves a root of the fleet's CA: an id or the beginning of one.
 pub async fn authority(context: &Context, given: &str) -> Result<String, Error> {
     if is_id(given, "aut_") {
         return Ok(given.to_owned());
@@ -139,7 +139,7 @@ pub async fn authority(context: &Context, given: &str) -> Result<String, Error> 
     Ok(one("authority", given, "authorities list", &found, |root| root.id.clone())?.id.clone())
 }
 
-/// The only one found, or an error that says what to do.
+/// Returns the only match, or an error with the remedy.
 fn one<'a, T>(
     kind: &'static str,
     given: &str,
@@ -167,7 +167,7 @@ fn is_id(text: &str, prefix: &str) -> bool {
         .is_some_and(|digits| digits.len() == ID_DIGITS && digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// The whole id, or a beginning of it that is long enough, with or without the prefix.
+/// True if `given` is the id or a long enough beginning of it, with or without the prefix.
 fn begins(id: &str, given: &str, prefix: &str) -> bool {
     let digits = given.strip_prefix(prefix).unwrap_or(given);
     id == given

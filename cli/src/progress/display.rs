@@ -1,8 +1,8 @@
-//! The display of a running operation: one changing line per service on a terminal, short plain lines elsewhere, or
+//! Displays a running operation: one changing line per service on a terminal, short plain lines elsewhere, or
 //! nothing.
 //!
-//! What happens comes as events; the states of a snapshot would say the same again, and a step late. A status of the
-//! operation is shown only if no event has said it: a wait for room, or trouble.
+//! It shows events, not snapshots, which would repeat them one step later. It shows the status of the
+//! operation only if no event had the same text: a wait for capacity, or trouble.
 
 use std::{
     cell::RefCell,
@@ -19,19 +19,19 @@ use supalove_proto::v1::{
 
 use crate::{output::clean, table};
 
-/// How often a moving line moves.
+/// Interval of the spinner.
 const TICK: Duration = Duration::from_millis(120);
-/// Pulls report often; a plain log shows one line per this many percent.
+/// Pulls report often; plain output shows one line per this many percent.
 const PERCENT_STEP: u32 = 10;
 
-/// Where progress goes. Shared by the tasks of one `select!`, hence the cell.
+/// Output of progress. A cell, because the tasks of one `select!` share it.
 pub struct Display {
     inner: RefCell<Inner>,
 }
 
 struct Inner {
     form: Form,
-    /// Words of events, which an operation's status repeats.
+    /// Texts of shown events, which the operation's status may repeat.
     heard: HashSet<String>,
 }
 
@@ -41,13 +41,13 @@ enum Form {
     Bars(Bars),
 }
 
-/// Plain lines; what was said last per topic is not said again.
+/// Plain lines; skips a text that repeats the last one of its topic.
 struct Lines {
     started: Instant,
     said: HashMap<String, String>,
 }
 
-/// One moving line for the operation and one per service.
+/// One changing line for the operation and one per service.
 struct Bars {
     all: MultiProgress,
     head: ProgressBar,
@@ -56,7 +56,7 @@ struct Bars {
 }
 
 impl Display {
-    /// A display fit for stderr.
+    /// Creates a display that fits stderr.
     pub fn new(quiet: bool) -> Self {
         let form = if quiet {
             Form::Silent
@@ -68,7 +68,7 @@ impl Display {
         Self { inner: RefCell::new(Inner { form, heard: HashSet::new() }) }
     }
 
-    /// Shows where the operation is.
+    /// Shows the operation's status.
     pub fn operation(&self, operation: &Operation) {
         let mut inner = self.inner.borrow_mut();
         let what = table::operation_kind(operation).to_ascii_lowercase().replace('_', " ");
@@ -81,7 +81,7 @@ impl Display {
                     inner.put(None, &what, status);
                 }
             }
-            // The command's last line says how it ended; nothing else has to stay.
+            // The command's last line gives the result, so the progress lines can go.
             OperationState::Succeeded => inner.clear(),
             _ => {
                 inner.title(&format!("{what}: {}", table::operation_state(operation.state()).to_lowercase()));
@@ -102,7 +102,7 @@ impl Display {
         };
         let mut inner = self.inner.borrow_mut();
         inner.heard.insert(event.message.clone());
-        // Of these the operation tells.
+        // `operation` shows these.
         if matches!(
             event.r#type(),
             StateChanged | OperationStarted | OperationSucceeded | OperationFailed | OperationCancelled
@@ -118,7 +118,7 @@ impl Display {
     }
 }
 
-/// An event's words without the service's name, which stands before them.
+/// Returns an event's text without the service's name, which the line already begins with.
 fn words(event: &ProjectEvent) -> String {
     let service = event.service.as_str();
     let message = event.message.as_str();
@@ -135,9 +135,10 @@ fn words(event: &ProjectEvent) -> String {
 }
 
 impl Inner {
-    /// `service` has a line of its own; everything else shares the first.
+    /// Each service has a line of its own; everything else shares the first line.
     fn put(&mut self, service: Option<&str>, topic: &str, text: &str) {
-        let (topic, text) = (clean(topic), clean(text));
+        let topic = clean(topic);
+        let text = clean(text);
         match &mut self.form {
             Form::Silent => {}
             Form::Lines(lines) => lines.put(&topic, text),
@@ -148,14 +149,14 @@ impl Inner {
         }
     }
 
-    /// The first line of a terminal; plain lines need none.
+    /// Sets the first line on a terminal; plain output has none.
     fn title(&mut self, text: &str) {
         if let Form::Bars(bars) = &self.form {
             bars.head.set_message(clean(text));
         }
     }
 
-    /// Takes the moving lines away.
+    /// Removes the changing lines.
     fn clear(&mut self) {
         if let Form::Bars(bars) = &mut self.form {
             bars.clear();
@@ -166,7 +167,7 @@ impl Inner {
         matches!(self.form, Form::Lines(_)) && !percent.is_multiple_of(PERCENT_STEP)
     }
 
-    /// Makes the service's line exist, so that lines keep the order in which services moved first.
+    /// Creates the service's line, so that lines keep the order of the services' first events.
     fn remember(&mut self, service: &str) {
         if let Form::Bars(bars) = &mut self.form {
             bars.service(&clean(service));
@@ -209,7 +210,7 @@ impl Bars {
     }
 }
 
-/// Unless all went well, the lines stay when the display goes, so that the last state can be read.
+/// Keeps the lines on the terminal unless the operation succeeded, so that users can read the last state.
 impl Drop for Bars {
     fn drop(&mut self) {
         if self.cleared {

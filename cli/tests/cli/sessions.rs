@@ -118,7 +118,8 @@ async fn a_given_token_needs_no_stored_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_goes_to_no_other_server() {
-    let (one, other) = (World::signed_in().await, World::new().await);
+    let one = World::signed_in().await;
+    let other = World::new().await;
     let ran = one.command(&["whoami"]).env("SUPALOVE_API", &other.address).output();
     assert_eq!(ran.await.unwrap().status.code(), Some(3));
     assert!(other.fake.state().calls.is_empty());

@@ -1,5 +1,5 @@
-//! Append-only record of who did what. Rows are written with the act, in its statement or transaction; one leased
-//! sealer chains them by hash afterwards, so that the chain is no global lock.
+//! Append-only record of who did what. An act writes its row in its own statement or transaction. One leased job chains
+//! the rows by hash afterwards, so that the chain is not a global lock.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::{PgExecutor, PgPool};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{access::Call, error::Result, leases::Lease};
 
-/// A row to be.
+/// An audit row to write.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// UUIDv7.
@@ -17,18 +17,18 @@ pub struct Entry {
     pub actor: String,
     /// RPC.
     pub method: String,
-    /// On what.
+    /// Object of the act.
     pub target: String,
-    /// OK, or the code of the refusal.
+    /// `OK`, or the gRPC code of the refusal.
     pub outcome: String,
     /// Client address.
     pub client: String,
-    /// Trace of the call.
+    /// Trace id of the call.
     pub trace_id: String,
 }
 
 impl Entry {
-    /// A call that did what was asked.
+    /// Creates the row of a successful call.
     pub fn from_call(call: &Call, target: impl Into<String>) -> Self {
         Self {
             id: Uuid::now_v7(),
@@ -41,12 +41,12 @@ impl Entry {
         }
     }
 
-    /// The same with the code of a refusal.
+    /// Creates the row of a refused call.
     pub fn refused(call: &Call, code: tonic::Code) -> Self {
         Self { outcome: format!("{code:?}"), ..Self::from_call(call, "") }
     }
 
-    /// Something the control plane did by itself.
+    /// Creates the row of a background act of the control plane.
     pub fn system(actor: impl Into<String>, method: &str, target: impl Into<String>) -> Self {
         Self {
             id: Uuid::now_v7(),
@@ -60,7 +60,7 @@ impl Entry {
     }
 }
 
-/// Writes a row, in the transaction of the act.
+/// Writes a row. Pass the transaction of the act.
 pub async fn record(db: impl PgExecutor<'_>, entry: &Entry) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO audit_log (id, actor, method, target, outcome, client, trace_id)
@@ -78,7 +78,7 @@ pub async fn record(db: impl PgExecutor<'_>, entry: &Entry) -> Result<(), sqlx::
     Ok(())
 }
 
-/// Chains the rows that are at least a second old, at most 1,000 of them. Returns how many.
+/// Chains at most 1,000 rows that are at least a second old. Returns their number.
 pub async fn seal(db: &PgPool, lease: &Lease) -> Result<usize, sqlx::Error> {
     let mut tx = db.begin().await?;
     if !lease.guard(&mut tx).await? {
@@ -102,13 +102,13 @@ pub async fn seal(db: &PgPool, lease: &Lease) -> Result<usize, sqlx::Error> {
         sqlx::query!("UPDATE audit_log SET seq = $2, chain_hash = $3 WHERE id = $1", row.id, seq, hash)
             .execute(&mut *tx)
             .await?;
-        failpoint!("controller.janitor.sealed");
+        failpoint!("controller.jobs.sealed");
     }
     tx.commit().await?;
     Ok(rows.len())
 }
 
-/// SHA-256 of the hash before and the row.
+/// SHA-256 over the previous hash and the row.
 fn link(previous: &[u8], row: &[u8]) -> Vec<u8> {
     digest(&SHA256, &[previous, row].concat()).as_ref().to_vec()
 }

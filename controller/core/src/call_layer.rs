@@ -1,7 +1,7 @@
-//! What happens to every call before its handler: trace id, client address, deadline, authorization row,
-//! authentication, and an audit row if a changing call is refused.
+//! Processes every call before its handler: trace id, client address, deadline, authorization rule,
+//! authentication, and an audit row if the layer or the handler refuses a changing call.
 //!
-//! In comes an HTTP request of a gRPC method; out goes the same with a [`Call`] in its extensions, or a status.
+//! Input: an HTTP request of a gRPC method. Output: the same request with a [`Call`] in its extensions, or a status.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -27,21 +27,21 @@ use crate::{
     times::Times,
 };
 
-/// What the layer needs.
+/// Dependencies and settings of the layer.
 pub struct Gate {
     /// For audit rows of refusals.
     pub db: PgPool,
-    /// The rows of all methods.
+    /// Authorization rules of all methods.
     pub rules: Rules,
-    /// Finds out who calls.
+    /// Authenticates callers.
     pub authenticator: Arc<dyn Authenticator>,
-    /// Deadlines.
+    /// Upper bounds of call durations.
     pub times: Arc<Times>,
-    /// Peers whose X-Forwarded-For is believed.
+    /// Networks of proxies whose X-Forwarded-For header the layer trusts.
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// Puts the gate before a service.
+/// Wraps services with the gate.
 #[derive(Clone)]
 pub struct CallLayer(pub Arc<Gate>);
 
@@ -53,7 +53,7 @@ impl<S> Layer<S> for CallLayer {
     }
 }
 
-/// A service behind the gate.
+/// A service wrapped with the gate.
 #[derive(Clone)]
 pub struct CallService<S> {
     gate: Arc<Gate>,
@@ -107,7 +107,7 @@ where
                 let code =
                     Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
                 gate.finish(&call, code, started).await;
-                // `supalove version` reads it; an answer tells it to callers who are not signed in, too.
+                // `supalove version` reads it without signing in.
                 let version = http::HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
                 response.headers_mut().insert("supalove-version", version);
                 if let Ok(value) = trace_id.parse() {
@@ -121,7 +121,7 @@ where
 }
 
 impl Gate {
-    /// Authentication, then the rows that need no object. Objects are decided on in the handler.
+    /// Authenticates, then checks rules without an object. The handler checks the permission on an object.
     async fn admit(&self, call: &mut Call, headers: &HeaderMap) -> Result<(), Status> {
         if call.rule.scope == Scope::Anyone {
             return Ok(());
@@ -140,7 +140,7 @@ impl Gate {
         Ok(())
     }
 
-    /// The caller's deadline, at most ours.
+    /// Returns the caller's timeout, at most the bound of the rule.
     fn time_allowed(&self, rule: &Rule, headers: &HeaderMap) -> Duration {
         let most = match rule.lasts {
             Lasts::Call => self.times.call,
@@ -154,17 +154,18 @@ impl Gate {
             .map_or(most, |asked| asked.min(most))
     }
 
-    /// The socket's peer, or what a trusted proxy says: the last address that is not itself a trusted proxy.
+    /// Returns the socket's peer, or behind a trusted proxy the last forwarded address that is not a trusted proxy.
     fn client(&self, request: &Request<Body>) -> Option<IpAddr> {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0.ip();
         Some(client_address(peer, request.headers(), &self.trusted_proxies))
     }
 
-    /// Logs the call; a refused change is audited as well. What was done has its row from its own transaction.
+    /// Logs the call and audits a refused change. A successful change has written its audit row in its own transaction.
     async fn finish(&self, call: &Call, code: Code, started: Instant) {
         let user = call.principal.as_ref().map(|p| p.user.to_string());
         tracing::info!(code = ?code, user, milliseconds = started.elapsed().as_millis(), "call");
-        // Refusals of strangers are not audited (except sign-in and the like), so that strangers cannot flood the table.
+        // Unauthenticated refusals are not audited (except of public methods), so that strangers cannot flood the
+        // table.
         let known = call.principal.is_some() || call.rule.scope == Scope::Anyone;
         if code != Code::Ok && call.rule.changes && known {
             let entry = audit::Entry::refused(call, code);
@@ -183,7 +184,7 @@ fn too_late(time: Duration) -> Response<Body> {
     Status::from(Error::TooLate(time)).into_http()
 }
 
-/// The bearer token of a call.
+/// Returns the bearer token of a call.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -200,7 +201,7 @@ fn client_address(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) 
     addresses.into_iter().rev().find(|address| !trusted(address)).unwrap_or(peer)
 }
 
-/// From the caller if it is well-formed (W3C traceparent), else a new one.
+/// Returns the caller's trace id if it is well-formed (W3C traceparent), else a new one.
 fn trace_id(headers: &HeaderMap) -> String {
     headers
         .get("traceparent")
@@ -210,7 +211,7 @@ fn trace_id(headers: &HeaderMap) -> String {
         .map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_ascii_lowercase)
 }
 
-/// `grpc-timeout`: at most 8 digits and a unit (gRPC over HTTP/2, "Timeout").
+/// Parses `grpc-timeout`: at most 8 digits and a unit (gRPC over HTTP/2, "Timeout").
 fn parse_grpc_timeout(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {

@@ -9,17 +9,17 @@ use sqlx::{
 
 use crate::error::{Error, Result};
 
-/// Connections of one replica.
+/// Maximum number of connections of one replica.
 const POOL: u32 = 24;
-/// For a connection of the pool to become free.
+/// How long a caller waits for a free connection of the pool.
 const ACQUIRE: Duration = Duration::from_secs(10);
-/// A connection that was used so lately is taken for alive. Asking each one before each statement would double the round
-/// trips; a dead one is replaced after the error of the call that finds it.
+/// A connection that was used within this time is not pinged before reuse. Pings before each statement would double the
+/// round trips; the pool replaces a dead connection after the first error on it.
 const ALIVE: Duration = Duration::from_secs(1);
 /// Key of the advisory lock under which migrations run: "supalove" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7375_7061_6c6f_7665;
 
-/// Whether a statement failed because it violates the constraint of this name.
+/// Returns true if a statement violated the constraint with this name.
 pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
     let violated = error
         .as_database_error()
@@ -28,7 +28,7 @@ pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
     violated == Some(constraint)
 }
 
-/// Connects. Statements have a time limit, so that a call's deadline frees its connection too.
+/// Opens the pool. Statements have a timeout, so that an abandoned call soon frees its connection.
 pub async fn connect(url: &str) -> Result<PgPool> {
     let options = PgConnectOptions::from_str(url)
         .map_err(|_| Error::field("database_url", "must be a postgresql:// URL"))?
@@ -37,7 +37,7 @@ pub async fn connect(url: &str) -> Result<PgPool> {
     let pool = PgPoolOptions::new().max_connections(POOL).acquire_timeout(ACQUIRE).test_before_acquire(false);
     let pool = pool.before_acquire(|connection, used| {
         Box::pin(async move {
-            // An error here closes the connection, and another one is taken.
+            // On an error the pool closes the connection and takes another one.
             if used.idle_for > ALIVE {
                 connection.ping().await?;
             }
@@ -47,10 +47,10 @@ pub async fn connect(url: &str) -> Result<PgPool> {
     Ok(pool.connect_with(options).await?)
 }
 
-/// Brings the schema up to date, one replica at a time.
+/// Applies the migrations, one replica at a time.
 pub async fn migrate(db: &PgPool) -> Result<()> {
     let mut lock = db.acquire().await?;
-    // Another replica may migrate for longer than a statement may take.
+    // Another replica may hold the lock for longer than the statement timeout.
     sqlx::query!("SET statement_timeout = 0").execute(&mut *lock).await?;
     sqlx::query!("SELECT pg_advisory_lock($1)", MIGRATION_LOCK).fetch_one(&mut *lock).await?;
     let migrated = sqlx::migrate!("../migrations").run_direct(None, &mut *lock, false).await;

@@ -1,4 +1,4 @@
-//! What can go wrong in a call, in a dozen words, and the one place that turns it into a gRPC status with
+//! Errors of calls: a dozen variants, and the only place that converts them to a gRPC status with
 //! `google.rpc` details, so that a caller with grpcurl can act on it.
 
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 /// `google.rpc.ErrorInfo.domain` of every error.
 pub const DOMAIN: &str = "supalove";
 
-/// Why a call did not do what was asked.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Fields of the request are wrong.
     #[error("{}", summary(.0))]
     Invalid(Vec<FieldViolation>),
-    /// Nobody, or somebody whose session is over.
+    /// The caller is not signed in, or the session has ended.
     #[error("{message}")]
     Unauthenticated {
         /// Stable reason.
@@ -24,26 +24,26 @@ pub enum Error {
         /// For people.
         message: String,
     },
-    /// The caller's own object, but not this act.
-    #[error("you may not {action}; it takes {needs}")]
+    /// The caller may see the object but not perform this act.
+    #[error("you may not {action}; you need {needs}")]
     PermissionDenied {
-        /// What was tried.
+        /// The act.
         action: String,
-        /// Who may.
+        /// Who may perform it.
         needs: String,
     },
-    /// There is none, or it is someone else's.
+    /// There is no such object, or the caller may not see it.
     #[error("{kind} {name:?} was not found")]
     NotFound {
-        /// What kind of thing.
+        /// Kind of the object.
         kind: &'static str,
-        /// What was asked for.
+        /// Name in the request.
         name: String,
     },
     /// The name is taken.
     #[error("{kind} {name:?} exists already; choose another name")]
     AlreadyExists {
-        /// What kind of thing.
+        /// Kind of the object.
         kind: &'static str,
         /// Its name.
         name: String,
@@ -61,60 +61,60 @@ pub enum Error {
         /// When its undo window ends.
         until: String,
     },
-    /// Not in this state.
+    /// The state of the object does not allow the act.
     #[error("{message}")]
     FailedPrecondition {
         /// Stable reason.
         reason: ErrorReason,
-        /// For people: what to do.
+        /// For people, with the remedy.
         message: String,
     },
-    /// The organization has used what it may.
+    /// The organization has used up its quota.
     #[error("{message}")]
     Quota {
-        /// Whose quota.
+        /// Owner of the quota.
         subject: String,
         /// For people.
         message: String,
     },
-    /// Somebody else was first; the same call may succeed.
+    /// A concurrent change won; the caller can retry.
     #[error("{0}; try again")]
     Aborted(&'static str),
-    /// Turned away, and told so. Never an answer of the public API.
+    /// The controller has refused the peer and told it why. The public API never returns it.
     #[error("{0}")]
     Refused(&'static str),
-    /// Something the call needs is away.
+    /// A dependency of the call is unavailable.
     #[error("{message}")]
     Unavailable {
         /// For people.
         message: String,
-        /// When to try again.
+        /// How long the caller should wait before a retry.
         retry_after: Duration,
     },
-    /// No answer within the call's time.
-    #[error("no answer within {} s; what was begun may go on, look before you try again", .0.as_secs_f32())]
+    /// The call missed its deadline.
+    #[error("no answer within {} s; the work may continue, so read the object before you retry", .0.as_secs_f32())]
     TooLate(Duration),
     /// The path names no RPC.
-    #[error("no such method; see the server's reflection for what there is")]
+    #[error("no such method; list the methods through the server's reflection")]
     NoSuchMethod,
-    /// Too many calls of this kind at the same time.
-    #[error("too many calls at the same time; try again")]
+    /// Too many concurrent calls of this kind.
+    #[error("too many concurrent calls; try again")]
     Busy,
-    /// Our fault. The cause is logged with the trace id, never sent.
+    /// A bug or a fault of the platform. The controller logs the cause with the trace id and never sends it.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// What calls return.
+/// Result of calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// One wrong field.
+    /// Creates an error about one wrong field.
     pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldViolation::new(field, description)])
     }
 
-    /// An internal error from its cause.
+    /// Creates an internal error from its cause.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
     }
@@ -221,8 +221,8 @@ impl From<crate::sql_enum::UnknownText> for Error {
     }
 }
 
-/// The database is stopping, starting, or gone. Codes: PostgreSQL, appendix A: class 08 (connection), 53300 (too many
-/// connections), 57P01 to 57P03 (shut down, crashed, not ready yet).
+/// True if the database is unreachable, starting or stopping. Codes: PostgreSQL, appendix A: class 08 (connection),
+/// 53300 (too many connections), 57P01 to 57P03 (shut down, crashed, not ready yet).
 fn is_away(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => true,
@@ -233,7 +233,7 @@ fn is_away(error: &sqlx::Error) -> bool {
     }
 }
 
-/// An error with its causes, on one line.
+/// Formats an error with its causes on one line.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

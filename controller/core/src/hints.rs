@@ -1,5 +1,5 @@
-//! Hints that something changed. Whoever waits for one thing is woken for that thing only, on this replica at once and on
-//! the others through NOTIFY. A hint may be lost: the truth is the database, which every waiter also polls.
+//! Hints that something changed. A hint has a key and wakes only the listeners of that key: on this replica at once, on
+//! the others through NOTIFY. A hint may be lost, so every listener also polls the database.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,15 +20,15 @@ use crate::{
     ids::{ControllerId, InvalidId, NodeId, OrganizationId, ProjectRef},
 };
 
-/// Channel of NOTIFY.
+/// NOTIFY channel.
 const CHANNEL: &str = "supalove_hints";
-/// Hints of this long travel together: one NOTIFY, and one wake-up for many changes of one thing.
+/// How long hints are collected into one NOTIFY; several hints with one key then cause one wake-up.
 const GATHER: Duration = Duration::from_millis(10);
-/// Between two heartbeats on the channel.
+/// Interval of heartbeats on the channel.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Without a heartbeat for so long, the listening connection is dead.
+/// Silence after which the listening connection counts as dead.
 const SILENT: Duration = Duration::from_secs(15);
-/// Hints in one NOTIFY. PostgreSQL takes less than 8,000 bytes; a hint has at most 45.
+/// Maximum number of hints in one NOTIFY. PostgreSQL limits it to less than 8,000 bytes; a hint has at most 45.
 const BATCH: usize = 150;
 
 /// What changed.
@@ -36,13 +36,13 @@ const BATCH: usize = 150;
 pub enum Hint {
     /// A project's row or events.
     Project(ProjectRef),
-    /// What is desired on a node, or its row.
+    /// The desired state of projects on a node, or the node's row.
     Node(NodeId),
     /// An organization's row or events.
     Organization(OrganizationId),
-    /// Room on some node, or somebody waits for it.
+    /// Some node has more free capacity, or a project waits for capacity.
     Capacity,
-    /// Which sessions may go on: a node was revoked, or has a newer session.
+    /// Sessions that must end: a node was revoked or has a newer session.
     Sessions,
     /// The fleet's roots.
     Roots,
@@ -77,7 +77,7 @@ impl FromStr for Hint {
     }
 }
 
-/// Gives and receives hints. Cheap to clone.
+/// Publishes hints and lets callers listen. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Hints(Arc<Inner>);
 
@@ -89,14 +89,14 @@ struct Inner {
 }
 
 impl Hints {
-    /// Wakes who waits for this, here and on the other replicas.
+    /// Wakes the listeners of this hint, here and on the other replicas.
     pub fn wake(&self, hint: Hint) {
         self.wake_here(&hint);
         lock(&self.0.outgoing).insert(hint);
         self.0.some_outgoing.notify_one();
     }
 
-    /// Listens from now on.
+    /// Starts to listen for a hint.
     pub fn listen(&self, hint: Hint) -> Listener {
         let receiver = lock(&self.0.listeners).entry(hint.clone()).or_default().subscribe();
         Listener { hint, receiver, hints: self.clone() }
@@ -108,14 +108,14 @@ impl Hints {
         }
     }
 
-    /// After hints may have been missed.
+    /// Wakes all listeners of this replica, after hints may have been lost.
     fn wake_all_here(&self) {
         for listeners in lock(&self.0.listeners).values() {
             listeners.send_replace(());
         }
     }
 
-    /// Carries hints between replicas until it fails.
+    /// Exchanges hints with the other replicas. Returns only on an error.
     pub(crate) async fn carry(&self, db: PgPool, controller: ControllerId) -> Result<()> {
         let mut listener = PgListener::connect_with(&db).await?;
         listener.listen(CHANNEL).await?;
@@ -135,7 +135,7 @@ impl Hints {
                 _ = heartbeat.tick() => {
                     if heard.elapsed() > SILENT {
                         return Err(Error::Unavailable {
-                            message: "the connection that listens for hints is silent".to_owned(),
+                            message: "the connection that listens for hints has no heartbeat".to_owned(),
                             retry_after: HEARTBEAT,
                         });
                     }
@@ -145,7 +145,8 @@ impl Hints {
         }
     }
 
-    /// Lines: the sender, then its hints. Our own were given here already.
+    /// Handles a payload: the sender's id, then one hint per line. This replica's own hints have already woken
+    /// listeners.
     fn received(&self, payload: &str, controller: ControllerId) {
         let mut lines = payload.lines();
         if lines.next() == Some(&controller.to_string()) {
@@ -188,10 +189,10 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Returns at a hint that was given since the last return.
+    /// Returns as soon as the hint has been published since the last return.
     pub async fn woken(&mut self) {
         if self.receiver.changed().await.is_err() {
-            // The sender lives in the map for as long as this listener.
+            // Cannot happen: the map keeps the sender while this listener exists.
             std::future::pending::<()>().await;
         }
     }
@@ -207,7 +208,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut listeners = lock(&self.hints.0.listeners);
-        // This one is still counted.
+        // The count still includes this listener.
         if listeners.get(&self.hint).is_some_and(|sender| sender.receiver_count() <= 1) {
             listeners.remove(&self.hint);
         }
@@ -223,7 +224,8 @@ mod tests {
     #[tokio::test]
     async fn only_who_waits_for_the_thing_is_woken_once_for_many_hints() {
         let hints = Hints::default();
-        let (one, other) = (ProjectRef::generate(), ProjectRef::generate());
+        let one = ProjectRef::generate();
+        let other = ProjectRef::generate();
         let mut listener = hints.listen(Hint::Project(one.clone()));
         hints.wake(Hint::Project(other));
         assert!(listener.woken().now_or_never().is_none());

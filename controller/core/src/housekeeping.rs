@@ -1,5 +1,5 @@
-//! The kernel's own jobs: hints are carried between replicas, audit rows are chained, old request keys and what replicas that
-//! are gone have left are deleted.
+//! The jobs of core: exchange hints between replicas, chain audit rows, delete old request keys, stopped controllers and
+//! their job results.
 
 use sqlx::PgPool;
 
@@ -14,7 +14,7 @@ use crate::{
     requests,
 };
 
-/// What the server mounts.
+/// The room that the server mounts.
 pub fn room(core: &Core) -> Room {
     let sealing = core.clone();
     let pruning = core.clone();

@@ -1,15 +1,15 @@
-//! Typed ids: a `ProjectRef` cannot be passed where a `NodeId` is meant. UUIDv7 in SQL, prefixed text on the wire.
+//! Typed ids: the compiler refuses a `ProjectRef` where a `NodeId` is needed. UUIDv7 in SQL, prefixed text on the wire.
 
 use std::{fmt, str::FromStr};
 
 use rand::RngExt as _;
 use uuid::Uuid;
 
-/// A text that is not an id of the wanted kind.
+/// The text is not an id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be {expected}")]
 pub struct InvalidId {
-    /// What an id of the kind looks like.
+    /// Format of an id of this kind.
     pub expected: &'static str,
 }
 
@@ -21,7 +21,7 @@ macro_rules! uuid_ids {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new id, greater than all before it.
+            /// Generates a new id, greater than all ids before it.
             pub fn generate() -> Self {
                 Self(Uuid::now_v7())
             }
@@ -56,7 +56,7 @@ macro_rules! uuid_ids {
 uuid_ids! {
     /// A platform user.
     UserId = "usr";
-    /// A sign-in.
+    /// A session of a user.
     SessionId = "ses";
     /// An organization.
     OrganizationId = "org";
@@ -68,7 +68,7 @@ uuid_ids! {
     JoinTokenId = "jtk";
     /// An operation.
     OperationId = "opr";
-    /// A root of the fleet.
+    /// A root certificate of the fleet.
     AuthorityId = "aut";
     /// A run of a controller.
     ControllerId = "ctl";
@@ -83,13 +83,13 @@ impl ProjectRef {
     /// Length of a ref.
     pub const LENGTH: usize = 20;
 
-    /// A random ref: 94 bits, so that it is unique without asking.
+    /// Generates a random ref. Its 94 bits make it unique without a look-up.
     pub fn generate() -> Self {
         let mut rng = rand::rng();
         Self((0..Self::LENGTH).map(|_| char::from(rng.random_range(b'a'..=b'z'))).collect())
     }
 
-    /// As text.
+    /// Returns the ref as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! What every room is opened with.
+//! [`Core`]: the shared parts with which the server opens every room.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{
     vault::Vault,
 };
 
-/// The parts that all rooms stand on. Cheap to clone.
+/// The shared parts of all rooms. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Core(Arc<Parts>);
 
@@ -19,30 +19,30 @@ pub struct Core(Arc<Parts>);
 pub struct Parts {
     /// The control database.
     pub db: PgPool,
-    /// Seals secrets.
+    /// Seals and opens secrets.
     pub vault: Vault,
-    /// Every time of the control plane.
+    /// All times of the control plane.
     pub times: Arc<Times>,
-    /// This run of this replica.
+    /// Id of this replica, new at each start.
     pub controller: ControllerId,
-    /// Where agents and other replicas reach this replica's node port, host:port.
+    /// Address at which agents and other replicas reach this replica's node port, host:port.
     pub node_address: String,
-    /// Label value of this installation's containers.
+    /// Label value that marks this installation's containers.
     pub fleet_id: String,
-    /// Decides on objects.
+    /// Checks permissions on objects.
     pub access: Access,
-    /// Wakes who waits for a change.
+    /// Publishes changes to listeners.
     pub hints: Hints,
-    /// The jobs of this replica, and how each went last.
+    /// The jobs of this replica with their last results.
     pub jobs: Jobs,
-    /// Owns every task of this replica, and stops them.
+    /// Owns and stops every task of this replica.
     pub tasks: Tasks,
 }
 
 impl Core {
-    /// Makes the parts on a database whose schema is current, and registers this replica.
+    /// Creates the parts on a migrated database, and registers this replica.
     ///
-    /// `fleet_id` is taken at the first start.
+    /// `fleet_id` has an effect only at the first start.
     pub async fn open(
         db: PgPool,
         vault: Vault,

@@ -1,11 +1,11 @@
-//! Work that one replica does at a time: a row with an epoch, renewed by its holder, by the database's clock.
-//! A holder that stalls may still believe; so its writes are guarded by the epoch, in their own transaction.
+//! Leases for jobs that one replica runs at a time: a row with an epoch, which the holder renews, by the database's
+//! clock. A stalled holder may not notice that its lease has expired, so its transactions check the epoch.
 
 use sqlx::{PgConnection, PgPool};
 
 use crate::{ids::ControllerId, times::Times};
 
-/// A lease that was ours when it was asked for.
+/// A lease that this replica held when it took it.
 #[derive(Debug, Clone)]
 pub struct Lease {
     name: &'static str,
@@ -14,7 +14,8 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Locks the lease for the rest of the transaction; false if it is no longer ours, and then nothing may be written.
+    /// Locks the lease for the rest of the transaction. False if this replica no longer holds it; the caller must not
+    /// write then.
     pub async fn guard(&self, tx: &mut PgConnection) -> Result<bool, sqlx::Error> {
         let ours = sqlx::query_scalar!(
             "SELECT true AS \"ours!\" FROM leases WHERE name = $1 AND holder = $2 AND epoch = $3 FOR SHARE",
@@ -28,7 +29,7 @@ impl Lease {
     }
 }
 
-/// Takes or renews a lease; `None` while another replica holds it.
+/// Acquires or renews a lease; `None` while another replica holds it.
 pub async fn take(
     db: &PgPool,
     name: &'static str,

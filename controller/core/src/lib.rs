@@ -1,5 +1,5 @@
-//! What every room of the controller stands on: ids, errors, the control database, secrets at rest, calls and who may
-//! make them, idempotency, audit, leases and times. It knows no room.
+//! The base of every room of the controller: ids, errors, the control database, secrets at rest, calls and
+//! authorization, idempotency, audit, leases and times. It depends on no room.
 
 pub mod access;
 pub mod audit;

@@ -1,8 +1,8 @@
-//! A change as one value: its transaction, its audit row, its request key and the hints it gives.
+//! A change as one value: its transaction, its audit row, its request key and its hints.
 //!
-//! What writes takes `&mut impl` [`Write`], which only a [`Mutation`] (a call) and a [`SystemWrite`] (a job or a session)
-//! are. So each write has somebody who answers for it, and rules can compose several stores in one transaction. The
-//! transaction opens at the first statement, never around hashing or rendering.
+//! Functions that write take `&mut impl` [`Write`]. Only [`Mutation`] (of a call) and [`SystemWrite`] (of a job or
+//! session) implement it. So every write has an actor, and callers can use several stores in one transaction. The
+//! transaction begins at the first statement, so that it does not stay open during hashing or rendering.
 
 use prost::Message;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
@@ -23,13 +23,13 @@ mod sealed {
     impl Sealed for super::SystemWrite {}
 }
 
-/// What may write.
+/// A change that may write to the control database.
 pub trait Write: sealed::Sealed + Send {
-    /// The connection, within the transaction.
+    /// Returns the connection; begins the transaction if it is not open.
     fn connection(&mut self) -> impl Future<Output = Result<&mut PgConnection>> + Send;
 }
 
-/// A change that a caller asked for. Dropped without [`Mutation::commit`], it leaves nothing.
+/// A change of a call. Dropping it without [`Mutation::commit`] rolls it back.
 pub struct Mutation {
     core: Core,
     entry: Entry,
@@ -40,7 +40,7 @@ pub struct Mutation {
 }
 
 impl Core {
-    /// A change for a call. One with a `request_id` goes on with [`Mutation::once`].
+    /// Starts a change for a call. If the request has a `request_id`, call [`Mutation::once`] next.
     pub fn mutation(&self, call: &Call) -> Mutation {
         Mutation {
             core: self.clone(),
@@ -52,22 +52,22 @@ impl Core {
         }
     }
 
-    /// A change that the control plane makes by itself. `actor` is the job's name or the node's id.
+    /// Starts a background change of the control plane. `actor` is the job's name or the node's id.
     pub fn system_write(&self, actor: impl Into<String>) -> SystemWrite {
         SystemWrite { core: self.clone(), actor: actor.into(), entries: Vec::new(), transaction: None }
     }
 }
 
 impl Mutation {
-    /// Makes a repeated call change nothing. See [`Mutation::replayed`].
+    /// Makes the change idempotent by its `request_id`. See [`Mutation::replayed`].
     pub async fn once(mut self, call: &Call, request_id: &str, body: &impl Message) -> Result<Self> {
         self.request = Request::from_call(call, request_id, body)?;
         self.replayed = requests::replayed(&self.core.db, self.request.as_ref()).await?;
         Ok(self)
     }
 
-    /// The same for a change in one statement, which the request key itself refuses if the call was answered before: only
-    /// a change that was refused asks [`Mutation::made_before`].
+    /// The same for a change in one statement. If the controller has answered the call before, the unique request key
+    /// makes the statement fail; only then the caller needs [`Mutation::made_before`].
     pub fn once_in_one_statement(
         mut self,
         call: &Call,
@@ -78,32 +78,33 @@ impl Mutation {
         Ok(self)
     }
 
-    /// What the same call made before, looked up now. An error if its key was used with another body.
+    /// Looks up the result of the same call before. Returns an error if its key was used with another body.
     pub async fn made_before(&self) -> Result<Option<Answered>> {
         requests::replayed(&self.core.db, self.request.as_ref()).await
     }
 
-    /// What the same call made before. Then nothing is to be done.
+    /// The result of the same call before, if any. The caller must then change nothing.
     pub fn replayed(&self) -> Option<&Answered> {
         self.replayed.as_ref()
     }
 
-    /// The user who acts, where the call itself is nobody's: a sign-in.
+    /// Sets the user who acts, for calls without a principal: a sign-in.
     pub fn act_as(&mut self, user: UserId) {
         self.entry.actor = user.to_string();
     }
 
-    /// The operation that the change starts; a repeated call returns it.
+    /// Sets the operation that the change starts; a repeated call returns it.
     pub fn starts(&mut self, operation: OperationId) {
         self.operation = Some(operation);
     }
 
-    /// Undoes what was written so far; the change can begin again.
+    /// Rolls back the writes so far; the caller can start over.
     pub fn roll_back(&mut self) {
         self.transaction = None;
     }
 
-    /// Writes the audit row and the request key, commits, and gives the hints. `target` is what was changed, or made.
+    /// Writes the audit row and the request key, commits, and publishes the hints. `target` names the changed or
+    /// created object.
     pub async fn commit(mut self, target: &str, hints: impl IntoIterator<Item = Hint>) -> Result<()> {
         target.clone_into(&mut self.entry.target);
         self.connection().await?;
@@ -121,7 +122,7 @@ impl Mutation {
         Ok(())
     }
 
-    /// For the hot path: the parts that one statement writes together with the change itself.
+    /// For the hot path: returns the rows that the caller's one statement writes together with the change.
     pub fn in_one_statement(&mut self, target: &str) -> OneStatement<'_> {
         target.clone_into(&mut self.entry.target);
         OneStatement { db: &self.core.db, entry: &self.entry, request: self.request.as_ref() }
@@ -132,7 +133,7 @@ impl Write for Mutation {
     async fn connection(&mut self) -> Result<&mut PgConnection> {
         if self.transaction.is_none() {
             let mut transaction = self.core.db.begin().await?;
-            // First, so that of two same calls at the same time the second waits here and then loses.
+            // First, so that of two concurrent equal calls the second waits here and then fails.
             if let Some(request) = &self.request {
                 requests::begin(&mut *transaction, request).await?;
             }
@@ -152,7 +153,7 @@ pub struct OneStatement<'a> {
     pub request: Option<&'a Request>,
 }
 
-/// A change of a job or a session.
+/// A change by a job or a session.
 pub struct SystemWrite {
     core: Core,
     actor: String,
@@ -161,18 +162,18 @@ pub struct SystemWrite {
 }
 
 impl SystemWrite {
-    /// Audits the change: for changes that a user sees.
+    /// Adds an audit row. For changes that users can see.
     pub fn audit(&mut self, method: &str, target: &str) {
         self.entries.push(Entry::system(self.actor.clone(), method, target));
     }
 
-    /// Audits something bad that happened, with its reason as the outcome.
+    /// Adds an audit row for a fault, with its reason as the outcome.
     pub fn audit_outcome(&mut self, method: &str, target: &str, outcome: &str) {
         let entry = Entry::system(self.actor.clone(), method, target);
         self.entries.push(Entry { outcome: outcome.to_owned(), ..entry });
     }
 
-    /// Writes the audit rows, commits, and gives the hints.
+    /// Writes the audit rows, commits, and publishes the hints.
     pub async fn commit(mut self, hints: impl IntoIterator<Item = Hint>) -> Result<()> {
         for entry in std::mem::take(&mut self.entries) {
             audit::record(self.connection().await?, &entry).await?;

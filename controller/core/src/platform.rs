@@ -1,4 +1,4 @@
-//! What an installation has once: its fleet id and its secrets. Whichever replica is first makes them; the secrets are
+//! Fleet id and secrets of the installation. The first replica generates them; the secrets are
 //! sealed rows, so that every replica can use them.
 
 use sqlx::PgPool;
@@ -9,7 +9,7 @@ use crate::{
     vault::{Scope, Vault},
 };
 
-/// The fleet's id; `wanted` (or a random one) becomes it at the first start.
+/// Returns the fleet's id. The first start sets it to `wanted`, or to a random one.
 pub async fn fleet_id(db: &PgPool, wanted: Option<&str>) -> Result<String> {
     let fresh = wanted.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_owned);
     sqlx::query!("INSERT INTO platform (fleet_id) VALUES ($1) ON CONFLICT DO NOTHING", fresh)
@@ -18,7 +18,8 @@ pub async fn fleet_id(db: &PgPool, wanted: Option<&str>) -> Result<String> {
     Ok(sqlx::query_scalar!("SELECT fleet_id FROM platform").fetch_one(db).await?)
 }
 
-/// A secret of the platform; made and sealed if there is none yet. Of two replicas that make one, both use the first.
+/// Returns a secret of the platform; generates and seals it if there is none. Concurrent replicas all use the first
+/// one.
 pub async fn secret(
     db: &PgPool,
     vault: &Vault,

@@ -1,5 +1,6 @@
-//! Idempotency: a call with a `request_id` is answered once. Its key is written with the act, so a repeated call finds
-//! either all of it or nothing. Only names of what was made are kept, never an answer, so no secret is shown twice.
+//! Idempotency: a call with a `request_id` acts once. The act's transaction stores the key, so a repeated call finds
+//! either the whole act or nothing. The row keeps only names of created objects, never a response, so no secret is
+//! stored.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
@@ -14,7 +15,7 @@ use crate::{
     wire::request_id,
 };
 
-/// The key of a call.
+/// Idempotency key of a call.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Caller.
@@ -28,7 +29,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The key of a call, if it carries one.
+    /// Reads the key of a call, if it has one.
     pub fn from_call(call: &Call, id: &str, body: &impl Message) -> Result<Option<Self>> {
         let Some(id) = request_id(id)? else {
             return Ok(None);
@@ -42,7 +43,7 @@ impl Request {
     }
 }
 
-/// What an answered call made.
+/// Result of an answered call.
 #[derive(Debug, Clone)]
 pub struct Answered {
     /// Project ref or organization slug.
@@ -51,7 +52,7 @@ pub struct Answered {
     pub operation: Option<OperationId>,
 }
 
-/// What the same call made before. The same key with another body is refused.
+/// Looks up the result of the same call before. Returns an error if the key was used with another body.
 pub async fn replayed(db: &PgPool, request: Option<&Request>) -> Result<Option<Answered>> {
     let Some(request) = request else {
         return Ok(None);
@@ -74,8 +75,8 @@ pub async fn replayed(db: &PgPool, request: Option<&Request>) -> Result<Option<A
     Ok(Some(Answered { resource: row.resource, operation: row.operation.map(OperationId) }))
 }
 
-/// Takes the key at the begin of the transaction of the act. If the same call is under way elsewhere, this one waits and
-/// then loses.
+/// Stores the key at the begin of the act's transaction. If the same call runs elsewhere, this one waits for it and
+/// then fails.
 pub async fn begin(db: impl PgExecutor<'_>, request: &Request) -> Result<()> {
     sqlx::query!(
         "INSERT INTO requests (user_id, method, request_id, body_sha256, resource) VALUES ($1, $2, $3, $4, '')",
@@ -90,7 +91,7 @@ pub async fn begin(db: impl PgExecutor<'_>, request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// Writes what the act made, at the end of its transaction.
+/// Stores the result of the act, at the end of its transaction.
 pub async fn complete(
     db: impl PgExecutor<'_>,
     request: &Request,
@@ -110,15 +111,15 @@ pub async fn complete(
     Ok(())
 }
 
-/// A duplicate key means that the same call was answered a moment ago.
+/// Converts a duplicate key: the same call was answered a moment ago.
 pub fn lost_race(error: sqlx::Error) -> Error {
     if violates(&error, "requests_pkey") {
-        return Error::Aborted("the same request is being answered");
+        return Error::Aborted("another call with the same request_id is in progress");
     }
     error.into()
 }
 
-/// Forgets keys older than `age_seconds`.
+/// Deletes keys older than `age_seconds`.
 pub async fn forget(db: &PgPool, age_seconds: f64) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "DELETE FROM requests WHERE created_at < now() - make_interval(secs => $1)",

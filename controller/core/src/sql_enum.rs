@@ -1,7 +1,7 @@
-//! Enums that PostgreSQL keeps as text.
+//! Enums that PostgreSQL stores as text.
 
-/// Defines an enum whose values are texts in SQL: `as_sql`, `ALL`, and sqlx's `Type`, so that a column is read with
-/// `state AS "state: ProjectState"`. A text that is none of them is an error, never a default.
+/// Defines an enum with a text for each value: `as_sql`, `ALL`, and sqlx's `Type`, so that a query can read a column
+/// with `state AS "state: ProjectState"`. An unknown text is an error, never a default.
 #[macro_export]
 macro_rules! sql_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
@@ -12,10 +12,10 @@ macro_rules! sql_enum {
         }
 
         impl $name {
-            /// All of them.
+            /// All values.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// Its text in SQL.
+            /// Returns the text of the value in SQL.
             pub const fn as_sql(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
@@ -51,13 +51,13 @@ macro_rules! sql_enum {
     };
 }
 
-/// A text that is none of an enum's. Columns have CHECKs, so it is a mistake of ours.
+/// A text that no value of the enum has. Columns have CHECKs, so it means a bug.
 #[derive(Debug, thiserror::Error)]
-#[error("{text:?} is no {kind}")]
+#[error("{text:?} is not a {kind}")]
 pub struct UnknownText {
-    /// The enum.
+    /// Name of the enum.
     pub kind: &'static str,
-    /// The text.
+    /// The unknown text.
     pub text: String,
 }
 
@@ -75,6 +75,6 @@ mod tests {
     fn a_text_that_is_unknown_is_an_error() {
         assert_eq!("RED".parse::<Colour>().unwrap(), Colour::Red);
         assert_eq!(Colour::ALL[0].as_sql(), "RED");
-        assert_eq!("red".parse::<Colour>().unwrap_err().to_string(), "\"red\" is no Colour");
+        assert_eq!("red".parse::<Colour>().unwrap_err().to_string(), "\"red\" is not a Colour");
     }
 }

@@ -1,87 +1,87 @@
-//! Every time of the protocol and of the control plane's own loops, in one place, so that their order can be checked.
+//! All times of the protocol and of the control plane's loops, in one place, so that a test can check their order.
 
 use std::time::Duration;
 
-/// The times. One value serves a whole process; tests shorten what they wait for.
+/// The times. A process has one value; tests shorten the times that they wait for.
 #[derive(Debug, Clone)]
 pub struct Times {
-    /// Between HTTP/2 pings on a control session.
+    /// Interval of HTTP/2 pings on a control session.
     pub heartbeat: Duration,
-    /// Without an answer to a ping, the session is dead.
+    /// How long a ping may stay unanswered before the session counts as dead.
     pub ping_timeout: Duration,
-    /// Without a sign of life, a node is unhealthy and gets no new projects.
+    /// Silence after which a node is UNHEALTHY and gets no new projects.
     pub silent_after: Duration,
-    /// Without a sign of life, a node of a shared cluster is lost.
+    /// Silence after which a node of a shared cluster is LOST.
     pub lost_after: Duration,
-    /// The same for private clusters, whose hosts sit behind worse lines.
+    /// Silence after which a node of a private cluster is LOST; such hosts may have slower links.
     pub lost_after_private: Duration,
-    /// Between two writes of all live sessions' `seen_at`.
+    /// Interval at which a replica writes `seen_at` of its live sessions.
     pub seen_flush: Duration,
-    /// Between two looks at whether the control database answers, for health checks.
+    /// Interval at which the health check probes the control database.
     pub health: Duration,
-    /// For the TLS handshake on the node port.
+    /// Timeout of the TLS handshake on the node port.
     pub handshake: Duration,
-    /// Between two looks at what is on a host.
+    /// Interval of inventories of a host.
     pub inventory: Duration,
-    /// For one unary call to an agent.
+    /// Timeout of a unary call to an agent.
     pub agent_call: Duration,
-    /// For a join connection as a whole.
+    /// Timeout of a whole join connection.
     pub enrolment: Duration,
-    /// Between two looks at the database where there is no hint, or where a lost hint may not cost more.
+    /// Poll interval where there is no hint, or where a lost hint must not cost more than this.
     pub poll: Duration,
-    /// Between two looks at the database where a hint comes at each change. The truth behind the hint.
+    /// Poll interval where each change publishes a hint; it makes up for lost hints.
     pub hinted_poll: Duration,
-    /// Between two deletions of rows that nobody asks for any more.
+    /// Interval at which expired rows are deleted.
     pub prune: Duration,
-    /// Without a sign of life, a replica of the controller is gone.
+    /// Silence after which a replica of the controller counts as gone.
     pub replica_gone: Duration,
-    /// How long the job results of a replica that is gone are kept.
+    /// Retention of the job results of a replica that is gone.
     pub replica_forgotten: Duration,
-    /// Between two keep-alives of a watch.
+    /// Interval of keep-alive messages on a watch.
     pub keep_alive: Duration,
-    /// Default and upper bound of a unary public call.
+    /// Default and maximum duration of a unary public call.
     pub call: Duration,
-    /// Longest life of a streaming call; its caller opens another one.
+    /// Maximum duration of a streaming call; the caller then opens a new one.
     pub stream: Duration,
     /// Longest wait of `WaitOperation`.
     pub wait_operation: Duration,
-    /// Life of a lease, and how often its holder renews it.
+    /// How long a lease lasts without renewal.
     pub lease: Duration,
-    /// See [`Times::lease`].
+    /// Interval at which the holder renews its lease.
     pub lease_renew: Duration,
-    /// Longest time an operation may wait for room on a node.
+    /// How long an operation may wait for capacity on a node.
     pub pending: Duration,
-    /// From placement to ACTIVE_HEALTHY, image pulls included.
+    /// Deadline of a create: from placement to ACTIVE_HEALTHY, including image pulls.
     pub create: Duration,
-    /// From the call (or from room on the node) to ACTIVE_HEALTHY.
+    /// Deadline of a start: from the call (or from when the node had capacity) to ACTIVE_HEALTHY.
     pub start: Duration,
-    /// From the call to INACTIVE.
+    /// Deadline of a stop: from the call to INACTIVE.
     pub stop: Duration,
-    /// From the call to nothing left, or to stopped with the data kept.
+    /// Deadline of a delete: from the call to REMOVED, or to stopped with the data kept.
     pub delete: Duration,
-    /// Life of an access token.
+    /// Lifetime of an access token.
     pub access_token: Duration,
-    /// Life of a session without a refresh.
+    /// Lifetime of a session without a refresh.
     pub refresh_token: Duration,
-    /// Undo window of a deleted project, if the caller names none.
+    /// Default undo window of a deleted project.
     pub undo_window: Duration,
-    /// How long a `request_id` is remembered.
+    /// How long the controller keeps a `request_id`.
     pub idempotency: Duration,
-    /// Life of a node's certificate; renewed at a random 50 to 80 % of it.
+    /// Lifetime of a node's certificate; the agent renews it after a random 50 to 80 % of it.
     pub node_certificate: Duration,
-    /// Life of a controller's own certificate; renewed likewise.
+    /// Lifetime of a controller's own certificate; it renews it likewise.
     pub controller_certificate: Duration,
-    /// How long a nonce of `Recover` works.
+    /// Lifetime of a nonce of `Recover`.
     pub recovery_nonce: Duration,
-    /// Age at which every replica surely knows a new root.
+    /// Age of a new root from which every replica must know it.
     pub authority_settled: Duration,
-    /// For an agent to hear why its connection is closed.
+    /// Timeout of the `Goodbye` call.
     pub goodbye: Duration,
-    /// How long a revoked node's agent is asked not to dial again.
+    /// How long the agent of a revoked node must wait before it dials again.
     pub revoked_retry: Duration,
-    /// While two agents fight for one identity, the newest session is left in peace for this long.
+    /// While two agents use one identity, how long the newest session is protected from the other agent.
     pub duplicate_hold: Duration,
-    /// How long after the last fight a node is still guarded, and its alarm shown.
+    /// How long after the last sighting of two agents the protection and the alarm last.
     pub duplicate_alarm: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Small conversions between Rust and wire types, shared by the APIs: times, pages.
+//! Conversions between Rust and wire types that all APIs share: times, pages.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// As a protobuf timestamp.
+/// Converts a time to a protobuf timestamp.
 pub fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: at.timestamp(),
@@ -16,7 +16,7 @@ pub fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
     }
 }
 
-/// A duration as it is sent.
+/// Converts a duration to a protobuf duration.
 pub fn proto_duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
@@ -25,7 +25,7 @@ pub fn proto_duration(duration: Duration) -> prost_types::Duration {
     }
 }
 
-/// A duration field: not negative, at most `max`; `default` if it is not set.
+/// Parses a duration field: not negative, at most `max`; `default` if it is unset.
 pub fn duration(
     field: &str,
     value: Option<prost_types::Duration>,
@@ -40,7 +40,7 @@ pub fn duration(
     if duration > max { Err(wrong()) } else { Ok(duration) }
 }
 
-/// A page size: 0 means `default`; more than `max` is cut to it, as AIP-158 asks.
+/// Parses a page size: 0 means `default`; a larger value means `max`, as AIP-158 asks.
 pub fn page_size(value: i32, default: i64, max: i64) -> Result<i64> {
     match i64::from(value) {
         0 => Ok(default),
@@ -49,8 +49,8 @@ pub fn page_size(value: i32, default: i64, max: i64) -> Result<i64> {
     }
 }
 
-/// A page of rows that were read with `size + 1` as their limit, and the token of the next page (empty on the last one).
-/// `key` is the sort key of a row; the token is opaque to callers.
+/// Splits rows that were read with the limit `size + 1` into a page and the token of the next page (empty on the last
+/// one). `key` is the sort key of a row; the token is opaque to callers.
 pub fn page<T>(mut rows: Vec<T>, size: i64, key: impl Fn(&T) -> String) -> (Vec<T>, String) {
     let size = usize::try_from(size).unwrap_or(0);
     let more = rows.len() > size;
@@ -59,7 +59,7 @@ pub fn page<T>(mut rows: Vec<T>, size: i64, key: impl Fn(&T) -> String) -> (Vec<
     (rows, next.unwrap_or_default())
 }
 
-/// The sort key in a page token; `None` for the first page.
+/// Reads the sort key from a page token; `None` for the first page.
 pub fn parse_page_token(token: &str) -> Result<Option<String>> {
     if token.is_empty() {
         return Ok(None);
@@ -70,17 +70,17 @@ pub fn parse_page_token(token: &str) -> Result<Option<String>> {
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .filter(|key| !key.contains('\0'))
         .map(Some)
-        .ok_or_else(|| Error::field("page_token", "must be the next_page_token of the page before"))
+        .ok_or_else(|| Error::field("page_token", "must be the next_page_token of the previous page"))
 }
 
-/// A page token whose key is an id; `None` for the first page.
+/// Reads a page token whose key is an id; `None` for the first page.
 pub fn parse_page_id(token: &str) -> Result<Option<Uuid>> {
     parse_page_token(token)?
         .map(|key| Uuid::try_parse(&key).map_err(|_| Error::field("page_token", "must be a next_page_token")))
         .transpose()
 }
 
-/// An optional `request_id`.
+/// Parses an optional `request_id`.
 pub fn request_id(text: &str) -> Result<Option<Uuid>> {
     if text.is_empty() {
         return Ok(None);
@@ -88,7 +88,7 @@ pub fn request_id(text: &str) -> Result<Option<Uuid>> {
     Uuid::try_parse(text).map(Some).map_err(|_| Error::field("request_id", "must be a UUID, or empty"))
 }
 
-/// A name to show: 1 to 80 characters, trimmed, no control characters.
+/// Checks a display name: 1 to 80 characters after trimming, no control characters.
 pub fn display_text(field: &str, text: &str) -> Result<String> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 80 || text.chars().any(char::is_control) {

@@ -1,4 +1,4 @@
-//! Opening the room: the first cluster, the first root, and what the server mounts.
+//! Opens the room: creates the first cluster and the first root, and returns what the server mounts.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::{
     sessions::{Fleet, NodePort},
 };
 
-/// Opens the room. Sessions are served only after [`Fleet::handle_sessions`].
+/// Opens the room. Call [`Fleet::handle_sessions`] before the node port serves.
 pub async fn open(core: &Core) -> Result<Fleet> {
     let mut write = core.system_write("fleet.open");
     clusters::store::ensure_default(&mut write).await?;
@@ -60,7 +60,7 @@ impl Fleet {
             }))
     }
 
-    /// The listener that agents dial.
+    /// Creates the node port, which agents dial.
     pub async fn node_port(&self) -> Result<NodePort> {
         let core = self.core();
         let key = platform::secret(&core.db, &core.vault, "recovery-nonce-key", || {
@@ -72,7 +72,7 @@ impl Fleet {
     }
 }
 
-/// A job of each replica on its own sessions.
+/// Creates a job that each replica runs on its own sessions.
 fn job<F>(
     name: &'static str,
     rhythm: Rhythm,

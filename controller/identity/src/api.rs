@@ -22,7 +22,6 @@ use supalove_core::{
 const COOKIE: &str = "supalove_refresh";
 const COOKIE_SCOPE: &str = "Path=/supalove.v1.AuthService/; HttpOnly; SameSite=Strict";
 
-/// The service.
 #[derive(Debug, Clone)]
 pub struct AuthApi {
     core: Core,
@@ -31,7 +30,7 @@ pub struct AuthApi {
 }
 
 impl AuthApi {
-    /// With the platform's signing key.
+    /// Creates the service with the platform's signing key.
     pub fn new(core: Core, signer: Arc<TokenSigner>) -> Self {
         Self { core, signer, passwords: Passwords::default() }
     }
@@ -55,7 +54,7 @@ impl AuthApi {
         })
     }
 
-    /// Trades a refresh token. One that was used before ends its session.
+    /// Exchanges a refresh token for a new pair. A token that was used before ends its session.
     async fn rotate(
         &self,
         call: &Call,
@@ -79,7 +78,7 @@ impl AuthApi {
         })
     }
 
-    /// The answer, with the refresh token in its body or in a cookie.
+    /// Builds the response, with the refresh token in its body or in a cookie.
     fn deliver<T>(&self, answer: T, cookie: Option<(&Opaque, bool)>) -> Result<Response<T>> {
         let mut response = Response::new(answer);
         if let Some((token, secure)) = cookie {
@@ -195,7 +194,7 @@ pub(super) fn display_name(given: &str, email: &str) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// A cookie without `Secure` is sent over plain HTTP; only loopback may do that.
+/// Returns whether the cookie must be `Secure`. Browsers send other cookies over plain HTTP too, so only loopback may.
 fn is_secure(call: &Call) -> bool {
     !call.client.is_some_and(|address| address.is_loopback())
 }

@@ -1,4 +1,4 @@
-//! Fuzz targets of what proves who somebody is: access tokens, the refresh cookie, addresses and names.
+//! Fuzz targets of credentials: access tokens, the refresh cookie, addresses and names.
 
 use chrono::{TimeDelta, Utc};
 use supalove_fuzz::{Samples, Verdict, bytes, text};
@@ -14,27 +14,28 @@ use supalove_core::{
 fn access_tokens() {
     let signer = TokenSigner::from_pkcs8(&TokenSigner::generate_key().unwrap()).unwrap();
     let other = TokenSigner::from_pkcs8(&TokenSigner::generate_key().unwrap()).unwrap();
-    let (session, now) = (SessionId::generate(), Utc::now());
+    let session = SessionId::generate();
+    let now = Utc::now();
     let sign = |by: &TokenSigner, end| by.sign(UserId::generate(), session, now, end).unwrap();
     let good = sign(&signer, now + TimeDelta::days(30));
     let samples =
         [good.clone(), sign(&other, now + TimeDelta::days(30)), sign(&signer, now - TimeDelta::days(1))];
     // {"alg":"none"}, {"alg":"HS256"}
     let words = ["eyJhbGciOiJub25lIn0", "eyJhbGciOiJIUzI1NiJ9", "e30", "AAAA", "=="];
-    text("access token", &Samples::of(samples).words(words), |input| {
+    text("access token", &Samples::new(samples).words(words), |input| {
         let verified = signer.verify(input);
         assert_eq!(verified.is_ok(), input == good, "only what was signed, byte for byte");
         match &verified {
             Ok(found) => assert_eq!(*found, session),
             Err(error) => assert!(matches!(error, Error::Unauthenticated { .. }), "{error:?}"),
         }
-        Verdict::of(&verified)
+        Verdict::from_result(&verified)
     });
 }
 
 #[test]
 fn refresh_cookies() {
-    let samples = Samples::of(["a=b; supalove_refresh=dG9rZW4; c=d", "supalove_refresh=x"]).words([
+    let samples = Samples::new(["a=b; supalove_refresh=dG9rZW4; c=d", "supalove_refresh=x"]).words([
         "supalove_refresh",
         "supalove_refresh=",
         "; ",
@@ -55,7 +56,7 @@ fn refresh_cookies() {
 #[test]
 fn addresses_names_and_passwords() {
     let samples =
-        Samples::of(["Ada@Example.com", "İ@ẞ.com", "correct horse"]).words(["@", ".", "ß", "İ", "\u{2028}"]);
+        Samples::new(["Ada@Example.com", "İ@ẞ.com", "correct horse"]).words(["@", ".", "ß", "İ", "\u{2028}"]);
     text("sign-up texts", &samples, |input| {
         let email = normalize_email(input);
         if let Ok(email) = &email {
@@ -67,6 +68,6 @@ fn addresses_names_and_passwords() {
         if Passwords::check_rules(input).is_ok() {
             assert!(input.len() <= 1024 && input.chars().count() >= 10);
         }
-        Verdict::of(&email)
+        Verdict::from_result(&email)
     });
 }

@@ -1,7 +1,9 @@
-//! Who: users, passwords, sessions and their tokens.
+//! Identity: users, passwords, sessions and their tokens.
 //!
-//! A sign-in makes a session. Its access token is a short JWT that names the session, which is looked up at each call,
-//! so that a sign-out works at once. Its refresh token works once.
+//! A sign-in starts a session. Its access token is a short-lived JWT that names the session. The controller looks the
+//! session up at each call, so a sign-out takes effect at once. Its refresh token works once.
+
+#![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
 pub mod api;
 #[cfg(test)]
@@ -28,22 +30,17 @@ use supalove_core::{
     ids::UserId,
 };
 
-/// A platform user.
 #[derive(Debug, Clone)]
 pub struct User {
-    /// Id.
     pub id: UserId,
-    /// Address, lower case.
     pub email: String,
-    /// Name to show.
     pub display_name: String,
-    /// Runs the platform.
     pub operator: bool,
-    /// When the account was made.
+    /// When the account was created.
     pub created_at: DateTime<Utc>,
 }
 
-/// The session of an access token is over.
+/// The error for an access token whose session has ended.
 pub fn session_ended() -> Error {
     Error::Unauthenticated {
         reason: ErrorReason::SessionEnded,
@@ -51,8 +48,8 @@ pub fn session_ended() -> Error {
     }
 }
 
-/// An e-mail address in the form it is stored: trimmed, lower case. Checked only as far as typing errors go; whether
-/// mail arrives is another question.
+/// Normalizes an e-mail address: trimmed, lower case. Checks only for typing errors, not whether
+/// the address receives mail.
 pub fn normalize_email(text: &str) -> Result<String> {
     let email = text.trim().to_lowercase();
     let valid = email.len() <= 254

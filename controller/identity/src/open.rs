@@ -1,4 +1,4 @@
-//! Opening the room: the signing key, the set-up token, and what the server mounts.
+//! Opens the room: loads the signing key, ensures the setup token, and returns what the server mounts.
 
 use std::{path::Path, sync::Arc};
 
@@ -21,7 +21,8 @@ pub struct Identity {
     signer: Arc<TokenSigner>,
 }
 
-/// Opens the room. While there is no user, a one-time set-up token is written to `setup_token_file`, or shown.
+/// Opens the room. While there is no user, it writes a one-time setup token to `setup_token_file`, or to standard
+/// error.
 pub async fn open(core: &Core, setup_token_file: Option<&Path>) -> Result<Identity> {
     ensure_setup_token(&core.db, setup_token_file).await?;
     let key = platform::secret(&core.db, &core.vault, "token-signing-key", TokenSigner::generate_key).await?;

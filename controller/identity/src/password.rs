@@ -1,5 +1,5 @@
-//! Argon2id with OWASP's parameters (19 MiB, t = 2, p = 1), on a thread of its own and only a few at a time, so that
-//! sign-ins can exhaust neither the runtime nor the memory.
+//! Hashes passwords with Argon2id and OWASP's parameters (19 MiB, t = 2, p = 1), on blocking threads and only a few
+//! at a time, so that sign-ins exhaust neither the runtime nor the memory.
 
 use std::sync::Arc;
 
@@ -12,13 +12,12 @@ use zeroize::Zeroizing;
 
 use supalove_core::error::{Error, Result};
 
-/// Shortest password.
 pub const MIN_PASSWORD_CHARS: usize = 10;
-/// Longest password in bytes: more costs time and adds nothing.
+/// Maximum length of a password in bytes. A longer one costs time and adds no security.
 const MAX_PASSWORD_BYTES: usize = 1024;
-/// Hashes computed at the same time.
+/// Maximum number of concurrent hashes.
 const PARALLEL: usize = 4;
-/// Calls that may wait for one; more are turned away, so that a flood does not make everyone wait for ever.
+/// Maximum number of waiting calls. Further calls are refused, so that a flood does not delay everybody.
 const WAITING: usize = 64;
 
 /// Hashes and checks passwords.
@@ -35,7 +34,7 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// Refuses a password that is too short or too long, naming the field.
+    /// Rejects a password that is too short or too long; the error names the field.
     pub fn check_rules(password: &str) -> Result<()> {
         if password.chars().count() < MIN_PASSWORD_CHARS {
             return Err(Error::field(
@@ -49,7 +48,7 @@ impl Passwords {
         Ok(())
     }
 
-    /// The PHC string of a password.
+    /// Hashes a password; returns the PHC string.
     pub async fn hash(&self, password: String) -> Result<String> {
         let password = Zeroizing::new(password);
         self.run(move || {
@@ -61,8 +60,8 @@ impl Passwords {
         .await
     }
 
-    /// Whether a password fits its hash. Without a hash it takes the same time and says no, so that the time does not
-    /// tell which addresses have accounts.
+    /// Returns whether a password matches its hash. Without a hash it takes the same time and returns false, so that
+    /// the time does not reveal which addresses have accounts.
     pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool> {
         let password = Zeroizing::new(password);
         if password.len() > MAX_PASSWORD_BYTES {

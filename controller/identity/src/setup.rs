@@ -1,4 +1,4 @@
-//! The one-time set-up token: made at each start while there is no user, printed and written to a file once.
+//! The one-time setup token: each start generates one while there is no user, and shows it once.
 
 use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use super::Opaque;
 use supalove_core::error::{Error, Result};
 
-/// Makes the token if there is no user yet.
+/// Generates the token if there is no user yet.
 pub async fn ensure_setup_token(db: &PgPool, file: Option<&Path>) -> Result<()> {
     let mut tx = db.begin().await?;
     let needed = sqlx::query_scalar!(
@@ -25,7 +25,7 @@ pub async fn ensure_setup_token(db: &PgPool, file: Option<&Path>) -> Result<()> 
     Ok(())
 }
 
-/// To the file if there is one, else to standard error; never to the log, which is kept and shipped.
+/// Writes the token to the file if there is one, else to standard error. Never to the log, which others store and read.
 fn show(token: &Opaque, file: Option<&Path>) -> Result<()> {
     let Some(path) = file else {
         eprintln!("one-time setup token (for AuthService.SetUp): {}", token.reveal());

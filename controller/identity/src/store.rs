@@ -12,35 +12,31 @@ use supalove_core::{
     ids::{SessionId, UserId},
 };
 
-/// What a sign-in is checked against.
+/// A user with the password hash.
 pub struct Credentials {
-    /// The user.
     pub user: User,
     /// Argon2id.
     pub password_hash: String,
 }
 
-/// A session to be.
+/// A session to store.
 pub struct NewSession {
-    /// Id.
     pub id: SessionId,
-    /// Refresh token.
     pub refresh: Opaque,
-    /// Deliver it as a cookie.
+    /// True to deliver the refresh token as a cookie.
     pub in_cookie: bool,
-    /// End.
     pub expires_at: DateTime<Utc>,
 }
 
 fn wrong_setup_token() -> Error {
     Error::Unauthenticated {
         reason: ErrorReason::SetupTokenInvalid,
-        message: "the setup token is wrong or was used; the controller makes one at its start while there is no user"
+        message: "the setup token is wrong or was used; the controller generates one at each start while there is no user"
             .to_owned(),
     }
 }
 
-/// Refuses a wrong setup token before anything costly is done for it.
+/// Rejects a wrong setup token before the costly password hash.
 pub async fn check_setup_token(db: &PgPool, token: &Opaque) -> Result<()> {
     let right = sqlx::query_scalar!(
         "SELECT true AS \"right!\" FROM platform WHERE setup_token_hash = $1",
@@ -51,7 +47,7 @@ pub async fn check_setup_token(db: &PgPool, token: &Opaque) -> Result<()> {
     right.map(|_: bool| ()).ok_or_else(wrong_setup_token)
 }
 
-/// Makes the first user if the token is right and there is none.
+/// Creates the first user if the token is right and there is no user.
 pub async fn insert_first_user(
     write: &mut impl Write,
     token: &Opaque,
@@ -82,7 +78,7 @@ pub async fn insert_first_user(
     Ok(())
 }
 
-/// The user with this address.
+/// Returns the user with this address.
 pub async fn credentials(db: &PgPool, email: &str) -> Result<Option<Credentials>> {
     let row = sqlx::query!(
         "SELECT id AS \"id: UserId\", email, display_name, password_hash, operator, created_at FROM users WHERE email = $1",
@@ -102,7 +98,7 @@ pub async fn credentials(db: &PgPool, email: &str) -> Result<Option<Credentials>
     }))
 }
 
-/// The user with this id.
+/// Returns the user with this id.
 pub async fn user(db: &PgPool, id: UserId) -> Result<User> {
     let user = sqlx::query_as!(
         User,
@@ -112,7 +108,6 @@ pub async fn user(db: &PgPool, id: UserId) -> Result<User> {
     Ok(user.fetch_one(db).await?)
 }
 
-/// Starts a session.
 pub async fn insert_session(write: &mut impl Write, user: UserId, session: &NewSession) -> Result<()> {
     sqlx::query!(
         "INSERT INTO user_sessions (id, user_id, refresh_hash, in_cookie, expires_at) VALUES ($1, $2, $3, $4, $5)",
@@ -127,17 +122,15 @@ pub async fn insert_session(write: &mut impl Write, user: UserId, session: &NewS
     Ok(())
 }
 
-/// What a refresh gave.
+/// Result of a refresh.
 pub struct Refreshed {
-    /// Session.
     pub session: SessionId,
-    /// User.
     pub user: UserId,
-    /// Deliver the new token as a cookie.
+    /// True to deliver the new token as a cookie.
     pub in_cookie: bool,
 }
 
-/// Trades a refresh token for the next one; `None` if it is not the token of a live session.
+/// Replaces a refresh token by the next one; `None` if it is not the token of a live session.
 pub async fn rotate(
     write: &mut impl Write,
     old: &Opaque,
@@ -158,8 +151,8 @@ pub async fn rotate(
     Ok(row)
 }
 
-/// Ends the session whose token was traded before: either the caller or a thief has an old copy, and only the caller can
-/// sign in again.
+/// Ends the session whose refresh token is used a second time: either the caller or a thief has an old copy, and only
+/// the caller can sign in again.
 pub async fn end_reused(write: &mut impl Write, old: &Opaque) -> Result<Option<SessionId>> {
     let session = sqlx::query_scalar!(
         "UPDATE user_sessions SET ended_at = now() WHERE previous_hash = $1 AND ended_at IS NULL
@@ -171,7 +164,7 @@ pub async fn end_reused(write: &mut impl Write, old: &Opaque) -> Result<Option<S
     Ok(session)
 }
 
-/// The principal of a live session.
+/// Returns the principal of a live session.
 pub async fn principal(db: &PgPool, session: SessionId) -> Result<Option<Principal>> {
     let row = sqlx::query!(
         "SELECT u.id AS \"id: UserId\", u.operator FROM user_sessions s JOIN users u ON u.id = s.user_id
@@ -183,7 +176,6 @@ pub async fn principal(db: &PgPool, session: SessionId) -> Result<Option<Princip
     Ok(row.map(|r| Principal { user: r.id, session, operator: r.operator }))
 }
 
-/// Ends a session.
 pub async fn end_session(write: &mut impl Write, session: SessionId) -> Result<()> {
     sqlx::query!("UPDATE user_sessions SET ended_at = now() WHERE id = $1 AND ended_at IS NULL", session.0)
         .execute(write.connection().await?)
@@ -191,7 +183,7 @@ pub async fn end_session(write: &mut impl Write, session: SessionId) -> Result<(
     Ok(())
 }
 
-/// Deletes sessions that ended long ago.
+/// Deletes sessions that ended more than 30 days ago.
 pub async fn prune(write: &mut impl Write) -> Result<()> {
     sqlx::query!(
         "DELETE FROM user_sessions WHERE greatest(expires_at, ended_at) < now() - interval '30 days'"

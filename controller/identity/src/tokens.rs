@@ -1,4 +1,4 @@
-//! Access tokens (JWT, Ed25519) and opaque tokens (refresh, set-up), which are stored only as hashes.
+//! Access tokens (JWT, Ed25519) and opaque tokens (refresh, setup); the database stores only hashes of opaque tokens.
 
 use std::fmt;
 
@@ -43,14 +43,14 @@ impl fmt::Debug for TokenSigner {
 }
 
 impl TokenSigner {
-    /// A new key, PKCS#8.
+    /// Generates a key, PKCS#8.
     pub fn generate_key() -> Result<Zeroizing<Vec<u8>>> {
         let key = Ed25519KeyPair::generate().map_err(Error::internal)?;
         let document = key.to_pkcs8v1().map_err(Error::internal)?;
         Ok(Zeroizing::new(document.as_ref().to_vec()))
     }
 
-    /// From a PKCS#8 key.
+    /// Uses a PKCS#8 key.
     pub fn from_pkcs8(der: &[u8]) -> Result<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(der).map_err(|e| Error::internal(e.to_string()))?;
         let mut validation = Validation::new(Algorithm::EdDSA);
@@ -64,7 +64,7 @@ impl TokenSigner {
         })
     }
 
-    /// An access token of a session.
+    /// Signs an access token of a session.
     pub fn sign(
         &self,
         user: UserId,
@@ -82,7 +82,7 @@ impl TokenSigner {
         jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &self.encoding).map_err(Error::internal)
     }
 
-    /// The session an access token names.
+    /// Verifies an access token and returns its session.
     pub fn verify(&self, token: &str) -> Result<SessionId> {
         let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|e| {
             let (reason, message) = match e.kind() {
@@ -101,29 +101,28 @@ impl TokenSigner {
     }
 }
 
-/// A random token with 256 bits; shown once, stored as its hash.
+/// A random token with 256 bits. The caller sees it once; the database stores its hash.
 #[derive(Clone)]
 pub struct Opaque(Zeroizing<String>);
 
 impl Opaque {
-    /// A new token.
     pub fn generate() -> Result<Self> {
         let mut bytes = Zeroizing::new([0u8; 32]);
         aws_lc_rs::rand::fill(bytes.as_mut()).map_err(Error::internal)?;
         Ok(Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()))))
     }
 
-    /// One that a caller sent.
+    /// Wraps a token that a caller sent.
     pub fn received(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
 
-    /// What is stored. A plain SHA-256 is enough for 256 random bits.
+    /// Returns the hash to store. A plain SHA-256 is enough for 256 random bits.
     pub fn hash(&self) -> Vec<u8> {
         digest(&SHA256, self.0.as_bytes()).as_ref().to_vec()
     }
 
-    /// The token itself, to show it.
+    /// Returns the token in clear text, to show it once.
     pub fn reveal(&self) -> String {
         self.0.to_string()
     }
@@ -147,7 +146,9 @@ mod tests {
 
     #[test]
     fn a_token_names_its_session_until_it_ends() {
-        let (signer, session, now) = (signer(), SessionId::generate(), Utc::now());
+        let signer = signer();
+        let session = SessionId::generate();
+        let now = Utc::now();
         let token = signer.sign(UserId::generate(), session, now, now + TimeDelta::minutes(1)).unwrap();
         assert_eq!(signer.verify(&token).unwrap(), session);
         let old = signer.sign(UserId::generate(), session, now, now - TimeDelta::minutes(1)).unwrap();

@@ -15,7 +15,6 @@ use supalove_core::{
     wire::{display_text, page, page_size, parse_page_token, timestamp},
 };
 
-/// The service.
 #[derive(Debug, Clone)]
 pub struct OrganizationApi {
     core: Core,

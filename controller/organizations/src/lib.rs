@@ -1,5 +1,7 @@
 //! Organizations: the owners of projects.
 
+#![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
+
 pub mod api;
 mod object;
 mod rules;
@@ -30,25 +32,20 @@ pub fn room(core: &Core) -> Room {
 /// An organization, with the caller's role in it.
 #[derive(Debug, Clone)]
 pub struct Organization {
-    /// Id.
     pub id: OrganizationId,
-    /// Id that people use.
+    /// Readable id, unique.
     pub slug: String,
-    /// Name to show.
     pub name: String,
-    /// The caller's role.
     pub role: Option<Role>,
-    /// Projects it has.
     pub projects_used: i32,
-    /// Projects it may have.
+    /// Maximum number of projects.
     pub projects_limit: i32,
-    /// Etag.
     pub revision: i64,
-    /// When it was made.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
 }
 
-/// The slug a caller chose, or one made from the name.
+/// Returns the slug that the caller chose, or derives one from the name.
 pub fn slug(given: &str, name: &str) -> Result<String> {
     let slug = if given.is_empty() { slug_of(name) } else { given.to_owned() };
     let mut chars = slug.chars();

@@ -1,4 +1,4 @@
-//! An organization as what requests name.
+//! An organization that a request names.
 
 use sqlx::PgPool;
 use supalove_core::{
@@ -7,12 +7,10 @@ use supalove_core::{
     ids::{OrganizationId, UserId},
 };
 
-/// An organization that the caller may work with.
+/// An organization on which the caller has the permission.
 #[derive(Debug, Clone)]
 pub struct OrganizationKey {
-    /// Its id.
     pub id: OrganizationId,
-    /// Its slug.
     pub slug: String,
 }
 

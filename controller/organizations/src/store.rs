@@ -13,7 +13,7 @@ use supalove_core::{
     ids::{OrganizationId, UserId},
 };
 
-/// Makes an organization with its owner.
+/// Stores an organization with its owner.
 pub async fn insert(write: &mut impl Write, slug: &str, name: &str, owner: UserId) -> Result<()> {
     let id = OrganizationId::generate();
     sqlx::query!(
@@ -43,7 +43,7 @@ fn name_taken(error: sqlx::Error, slug: &str) -> Error {
     error.into()
 }
 
-/// One organization, as `viewer` sees it.
+/// Returns an organization, with the role of `viewer`.
 pub async fn get(db: &PgPool, slug: &str, viewer: UserId) -> Result<Organization> {
     let found = sqlx::query_as!(
         Organization,
@@ -56,7 +56,7 @@ pub async fn get(db: &PgPool, slug: &str, viewer: UserId) -> Result<Organization
     Ok(found.fetch_one(db).await?)
 }
 
-/// The organizations of a member, by slug.
+/// Lists the organizations of a member, ordered by slug.
 pub async fn list(db: &PgPool, member: UserId, after: Option<&str>, limit: i64) -> Result<Vec<Organization>> {
     let found = sqlx::query_as!(
         Organization,

@@ -1,5 +1,7 @@
-//! What organizations may use. The counters of quotas are written only by SQL functions that this room owns
-//! (`plan_take_project`, `plan_give_back_project`), which the placing statement of the projects calls too.
+//! Quotas of organizations. Only SQL functions of this room write the counters
+//! (`plan_take_project`, `plan_give_back_project`); the placing statement of the projects room calls them too.
+
+#![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
 use supalove_core::{
     Write,
@@ -7,10 +9,10 @@ use supalove_core::{
     ids::OrganizationId,
 };
 
-/// Projects an organization may have, until plans say otherwise.
+/// Maximum number of projects of an organization, until there are plans.
 pub const DEFAULT_PROJECTS_LIMIT: i32 = 100;
 
-/// Counts one project of an organization less.
+/// Decrements an organization's number of projects.
 pub async fn give_back_project(write: &mut impl Write, organization: OrganizationId) -> Result<()> {
     sqlx::query!("SELECT plan_give_back_project($1)", organization.0)
         .fetch_one(write.connection().await?)
@@ -18,12 +20,12 @@ pub async fn give_back_project(write: &mut impl Write, organization: Organizatio
     Ok(())
 }
 
-/// The organization has all the projects it may have.
+/// The error for an organization that has used up its quota of projects.
 pub fn projects_exceeded() -> Error {
     Error::Quota {
         subject: "organization:projects".to_owned(),
         message:
-            "the organization has all the projects it may have; delete one, or ask the operator for more"
+            "the organization has used up its quota of projects; delete one, or ask the operator for more"
                 .to_owned(),
     }
 }

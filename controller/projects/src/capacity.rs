@@ -1,5 +1,5 @@
-//! What nodes have room for: the only file that touches the counters of `node_capacity` and of placements' compute. The
-//! counters themselves are moved by SQL functions (`node_reserve`, `node_reserve_compute`, `node_release`), which the
+//! Capacity of nodes: the only file that changes the counters of `node_capacity` and `placements.holds_compute`. SQL
+//! functions change the counters (`node_reserve`, `node_reserve_compute`, `node_release`), because the
 //! placing statements call too.
 
 use ipnet::IpNet;
@@ -15,7 +15,7 @@ use supalove_proto::{node::v1::BlockedSlot, v1::ErrorReason};
 
 use crate::{store::snapshot::Snapshot, verdict::NodeRecord};
 
-/// Stores what a node says that it has room for. Capacity is multiplied by the cluster's overcommit.
+/// Stores the capacity that a node reports, multiplied by the cluster's overcommit.
 pub async fn save_hello(write: &mut impl Write, node: NodeId, hello: &HelloValues) -> Result<()> {
     refuse_moved_slots(write.connection().await?, node, hello).await?;
     sqlx::query!(
@@ -42,7 +42,7 @@ pub async fn save_hello(write: &mut impl Write, node: NodeId, hello: &HelloValue
     Ok(())
 }
 
-/// Placements have their ports and networks for good, so a host that has some must keep the settings they come from.
+/// A placement keeps its ports and network for good, so a host with placements must keep the settings that define them.
 async fn refuse_moved_slots(db: impl PgExecutor<'_>, node: NodeId, hello: &HelloValues) -> Result<()> {
     let kept = sqlx::query!(
         "SELECT a.port_base, a.network_range::text AS \"network_range!\", p.highest AS \"highest!\"
@@ -73,7 +73,7 @@ fn network(net: IpNet) -> IpNetwork {
     IpNetwork::new(net.addr(), net.prefix_len()).unwrap_or(IpNetwork::from(net.addr()))
 }
 
-/// Stores which slots others hold now.
+/// Stores the currently blocked slots.
 pub async fn save_blocked(write: &mut impl Write, node: NodeId, blocked: &[BlockedSlot]) -> Result<()> {
     let (ranges, reasons) = blocked_ranges(blocked, i32::MAX);
     sqlx::query!(
@@ -88,7 +88,7 @@ pub async fn save_blocked(write: &mut impl Write, node: NodeId, blocked: &[Block
     Ok(())
 }
 
-/// Reserves cpu and memory again for a project that has its slot; false if the node lacks them or is not connected.
+/// Reserves cpu and memory for a project that has its slot; false if the node lacks them or is not connected.
 pub async fn reserve_compute(core: &Core, write: &mut impl Write, project: &Snapshot) -> Result<bool> {
     let Some(placement) = project.placement else {
         return Ok(false);
@@ -120,7 +120,7 @@ pub async fn reserve_compute(core: &Core, write: &mut impl Write, project: &Snap
     }
 }
 
-/// Gives cpu and memory back; the slot and the disk stay. Nothing if the project holds none.
+/// Releases cpu and memory and keeps slot and disk. Does nothing if the project holds none.
 pub async fn release_compute(write: &mut impl Write, project: &Snapshot) -> Result<()> {
     let Some(placement) = project.placement else {
         return Ok(());
@@ -146,12 +146,13 @@ pub async fn release_compute(write: &mut impl Write, project: &Snapshot) -> Resu
     Ok(())
 }
 
-/// Gives all that a project holds on its node back.
+/// Releases everything that a project holds on its node.
 pub async fn release_all(write: &mut impl Write, project: &Snapshot) -> Result<()> {
     let Some(placement) = project.placement else {
         return Ok(());
     };
-    let (mut cpu, mut memory) = (0, 0);
+    let mut cpu = 0;
+    let mut memory = 0;
     if placement.holds_compute {
         cpu = project.needs.cpu_millis;
         memory = project.needs.memory_mib;
@@ -169,7 +170,7 @@ pub async fn release_all(write: &mut impl Write, project: &Snapshot) -> Result<(
     Ok(())
 }
 
-/// Counts a start for or against a node.
+/// Counts a successful or failed start of a node.
 pub async fn record_start(write: &mut impl Write, node: NodeId, record: NodeRecord) -> Result<()> {
     match record {
         NodeRecord::Started => {

@@ -1,4 +1,4 @@
-//! Read a project, decide, write; again if it changed in between.
+//! Reads a project, decides and writes; retries if the project changed meanwhile.
 
 use supalove_core::{
     Core,
@@ -25,7 +25,7 @@ pub async fn decide(
     decide_from(core, actor, None, project, judge).await
 }
 
-/// The same for a report of a node's session: nothing is written once a newer session has begun.
+/// The same for a report of a node's session: writes nothing if the node has a newer session.
 pub async fn decide_from(
     core: &Core,
     actor: &str,

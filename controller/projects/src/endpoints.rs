@@ -1,13 +1,11 @@
-//! What a stack publishes, and under which address.
+//! The ports that a stack publishes, and their addresses.
 
 use supalove_proto::node::v1::{Exposure, NamedPort, StackSpec};
 
 /// A published port of a service, before it has a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceEndpoint {
-    /// Service.
     pub service: String,
-    /// http or postgresql.
     pub scheme: &'static str,
     /// Added to the first port of the slot.
     pub port_offset: i32,
@@ -15,7 +13,7 @@ pub struct ServiceEndpoint {
     pub loopback: bool,
 }
 
-/// What a spec publishes.
+/// Returns the ports that a specification publishes.
 pub fn published(spec: &StackSpec) -> Vec<ServiceEndpoint> {
     let ports =
         spec.services.iter().flat_map(|service| service.ports.iter().map(move |port| (service, port)));

@@ -94,7 +94,7 @@ fn reports_of_agents() {
         StackPhase::Removed,
         StackPhase::Failed,
     ];
-    let samples = Samples::of(phases.map(|phase| report(phase).encode_to_vec())).words([
+    let samples = Samples::new(phases.map(|phase| report(phase).encode_to_vec())).words([
         &b"\x1a\x00"[..],
         b"\x22\x00",
         b"\x10\x03",
@@ -115,7 +115,7 @@ fn reports_of_agents() {
     });
 }
 
-/// What an agent says moves a project only where it was sent, and is fit for rows and screens.
+/// A report changes only the project that it names, and its texts are fit for rows and screens.
 fn check(project: &Snapshot, report: &ObservedStack, decision: &Decision) {
     if report.generation != 3 {
         assert!(decision.is_nothing(), "a report on another generation");
@@ -143,7 +143,7 @@ fn check(project: &Snapshot, report: &ObservedStack, decision: &Decision) {
     }
 }
 
-/// Whoever sent it can tell what to put right.
+/// The error names the wrong field.
 fn named(error: &Error) {
     match error {
         Error::Invalid(fields) => {
@@ -160,9 +160,10 @@ fn id<T: std::str::FromStr<Err = supalove_core::ids::InvalidId>>(field: &str, te
     text.parse().map_err(|error: supalove_core::ids::InvalidId| Error::field(field, error.to_string()))
 }
 
-/// What the handlers make of a request before they ask the database.
+/// Runs the checks of the handlers that precede the database.
 fn convert(which: u8, body: &[u8]) -> Option<Result<()>> {
-    let (day, window) = (Duration::from_hours(24), Duration::from_hours(90 * 24));
+    let day = Duration::from_hours(24);
+    let window = Duration::from_hours(90 * 24);
     Some(match which % 8 {
         0 => {
             let r = pb::CreateProjectRequest::decode(body).ok()?;
@@ -260,19 +261,19 @@ fn public_requests() {
             pb::SignInRequest { email: "ada@example.com".into(), ..Default::default() }.encode_to_vec()
         }),
     ];
-    // A duration whose parts are at their ends.
+    // A duration with extreme parts.
     let words: [&[u8]; 3] = [
         b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
         b"\x10\x80\x80\x80\x80\xf8\xff\xff\xff\xff\x01",
         b"\x1a\x00",
     ];
-    bytes("public requests", &Samples::of(samples).words(words), |input| {
+    bytes("public requests", &Samples::new(samples).words(words), |input| {
         let Some((which, body)) = input.split_first() else { return Verdict::Refused };
         let Some(converted) = convert(*which, body) else { return Verdict::Refused };
         if let Err(error) = &converted {
             named(error);
         }
-        Verdict::of(&converted)
+        Verdict::from_result(&converted)
     });
 }
 
@@ -286,7 +287,7 @@ fn ids_tokens_and_names() {
         token,
         "Shop".into(),
     ];
-    let samples = Samples::of(sound)
+    let samples = Samples::new(sound)
         .words(["usr_", "ses_", "org_", "clu_", "jtk_", "opr_", "nod_", "ctl_", "MTcw", "/"]);
     text("ids, page tokens, names", &samples, |input| {
         let one_spelling = |shown: Option<String>| {

@@ -1,5 +1,5 @@
-//! What happens by itself: operations past their deadline fail, undo windows close, silent nodes' projects become
-//! UNKNOWN, deleted ones of revoked nodes end, old request keys are forgotten, audit rows are chained. One replica at a
+//! Background jobs: fail operations past their deadline, close undo windows, mark projects of silent nodes as
+//! ACTIVE_UNHEALTHY or UNKNOWN, and end deleted projects on revoked nodes. One replica at a
 //! time, by lease.
 
 use std::time::Duration;
@@ -27,10 +27,10 @@ const EXPIRE: &str = "projects.expire_operations";
 const PURGE: &str = "projects.close_undo_windows";
 const SILENT: &str = "projects.mark_silent";
 const ABANDON: &str = "projects.abandon_revoked";
-/// Projects or operations of one round; the rest follows in the next.
+/// Maximum number of projects or operations of one run; the rest follows in the next.
 const BATCH: i64 = 100;
 
-/// An operation whose time is up.
+/// An operation past its deadline.
 struct Expired {
     id: OperationId,
     project: ProjectRef,
@@ -40,8 +40,8 @@ struct Expired {
     trouble: Option<Failure>,
 }
 
-/// Runs the room's jobs. Every decision of them is guarded by what it was made on, so that two replicas that run a job at
-/// the same time do no harm; the lease saves work.
+/// Runs the room's jobs. Each decision checks that its snapshot is still current, so two replicas that run a job at
+/// the same time do no harm; the lease only saves work.
 #[derive(Clone)]
 pub struct Housekeeper {
     core: Core,
@@ -53,7 +53,6 @@ impl Housekeeper {
         Self { core: core.clone() }
     }
 
-    /// The jobs.
     pub fn jobs(&self) -> Vec<Job> {
         vec![
             self.job(EXPIRE, |keeper, _| async move { keeper.fail_expired().await }),
@@ -74,8 +73,8 @@ impl Housekeeper {
     async fn fail_expired(&self) -> Result<()> {
         for expired in self.expired().await? {
             let failure = expired.failure();
-            tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "operation did not end in time: it fails");
-            failpoint!("controller.janitor.expired", expired.project.as_str());
+            tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "operation missed its deadline: it fails");
+            failpoint!("controller.jobs.expired", expired.project.as_str());
             let done =
                 decide(&self.core, EXPIRE, &expired.project, |found| expire(found, &expired, &failure)).await;
             log_failure(&expired.project, done);
@@ -116,8 +115,8 @@ impl Housekeeper {
         let mut write = self.core.system_write(PURGE);
         let purged = acts::purge_due(&mut write).await?;
         for (project, _) in &purged {
-            failpoint!("controller.janitor.purged", project.as_str());
-            tracing::info!(%project, "undo window is over: deleting the project's data");
+            failpoint!("controller.jobs.purged", project.as_str());
+            tracing::info!(%project, "undo window has ended: deleting the project's data");
         }
         let hints = purged.into_iter().flat_map(|(project, node)| {
             [Some(Hint::Project(project)), node.map(Hint::Node)].into_iter().flatten()
@@ -125,7 +124,7 @@ impl Housekeeper {
         write.commit(hints).await
     }
 
-    /// Deleted projects on revoked nodes. Nobody will ever report that they are gone.
+    /// Ends deleted projects on revoked nodes, whose agents will never report the removal.
     async fn abandon_revoked(&self) -> Result<()> {
         let rows = sqlx::query!(
             "SELECT p.ref AS \"project: ProjectRef\", n.id AS \"node: NodeId\", n.name FROM nodes n JOIN placements l ON l.node_id = n.id JOIN projects p ON p.ref = l.project_ref
@@ -136,7 +135,7 @@ impl Housekeeper {
         .await?;
         for row in rows {
             let project = row.project;
-            tracing::warn!(%project, node = row.name, "deleted project is on a revoked node: its remains on that host are given up");
+            tracing::warn!(%project, node = row.name, "deleted project is on a revoked node: its containers and volumes stay on that host");
             let done =
                 decide(&self.core, ABANDON, &project, |found| abandoned(found, row.node, &row.name)).await;
             log_failure(&project, done);
@@ -144,8 +143,9 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Projects of silent nodes, and of lost ones. After a start, and after the database was away, everyone gets a full
-    /// window. Nothing but the state changes: the containers may well be running, and data does not move by itself.
+    /// Changes the state of projects on silent and lost nodes. After a start and after an outage of the database
+    /// every node gets the full time again. Only the state changes: the containers may still run, and nothing moves
+    /// the data.
     async fn mark_silent(&self, up: Duration) -> Result<()> {
         let times = &self.core.times;
         if up < times.silent_after {
@@ -186,19 +186,19 @@ impl Housekeeper {
     }
 }
 
-/// The remains on the host are nobody's any more: the project's end does not wait for a node that never comes back.
+/// Removes the project although its containers and volumes stay on the host, because the node never comes back.
 fn abandoned(found: &Snapshot, node: NodeId, name: &str) -> Verdict {
     let there = found.placement.is_some_and(|placement| placement.node == node);
     if found.desired != Desired::Removed || !there {
         return Verdict::default();
     }
     let message = format!(
-        "node {name} was revoked: containers and volumes of the project stay on that host and have to be removed there"
+        "node {name} was revoked: containers and volumes of the project stay on that host; remove them there"
     );
     Verdict { events: vec![NewEvent::new(EventType::ProjectAbandoned, message)], ..judge::removed(found) }
 }
 
-/// The project may have gone another way since it was listed, and its node may have been heard again.
+/// Decides again, because the project may have changed since the query, or its node may have been heard.
 fn silent(found: &Snapshot, least: Duration, state: ProjectState, reason: &str) -> Verdict {
     let up = matches!(found.state, ProjectState::ActiveHealthy | ProjectState::ActiveUnhealthy);
     if !up || found.node_silence < least {
@@ -214,21 +214,21 @@ fn log_failure(project: &ProjectRef, done: Result<()>) {
 }
 
 impl Expired {
-    /// The last trouble if there was any, else that it took too long.
+    /// Returns the last trouble if there was any, else a timeout.
     fn failure(&self) -> Failure {
         if self.state == OperationState::Pending {
             return Failure::new(
                 ErrorReason::NoRoom,
-                format!("no room on a node within the time: {}", self.status),
+                format!("no node had capacity before the deadline: {}", self.status),
             );
         }
         match &self.trouble {
             Some(trouble) => {
-                Failure { message: format!("not done in time: {}", trouble.message), ..trouble.clone() }
+                Failure { message: format!("deadline exceeded: {}", trouble.message), ..trouble.clone() }
             }
             None => Failure::new(
                 ErrorReason::DeadlineExceeded,
-                format!("not done in time; last: {}", self.status),
+                format!("deadline exceeded; last status: {}", self.status),
             ),
         }
     }

@@ -1,8 +1,10 @@
 //! Projects: their life cycle, desired state, secrets, events, and the reconciler that brings nodes to it.
 //!
-//! Callers change what is desired through [`acts`]; the [`placer`] finds room for it; the [`reconciler`] carries it to the
-//! agents and judges what they report; [`jobs`] does what happens by itself. All of them decide on a
+//! Callers change the desired state through [`acts`]; the [`placer`] finds a node for it; the [`reconciler`] applies it
+//! through the agents and judges their reports; [`jobs`] run in the background. All of them decide on a
 //! [`store::snapshot`] of a project and write a [`verdict`], or a new generation, guarded by the project's revision.
+
+#![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
 mod acts;
 mod api;
@@ -70,7 +72,7 @@ impl Projects {
         room
     }
 
-    /// Works with the sessions of nodes.
+    /// Returns the handler of nodes' sessions.
     pub fn session_handler(&self) -> Arc<dyn SessionHandler> {
         Arc::new(Reconciler::new(&self.core))
     }

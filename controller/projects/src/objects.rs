@@ -1,4 +1,4 @@
-//! Projects and operations as what requests name.
+//! Projects and operations that requests name.
 
 use sqlx::PgPool;
 use supalove_core::{
@@ -7,10 +7,9 @@ use supalove_core::{
     ids::{OperationId, ProjectRef, UserId},
 };
 
-/// A project that the caller may work with.
+/// A project on which the caller has the permission.
 #[derive(Debug, Clone)]
 pub struct ProjectKey {
-    /// Its ref.
     pub project: ProjectRef,
 }
 
@@ -33,12 +32,10 @@ impl Object for ProjectKey {
     }
 }
 
-/// An operation that the caller may work with.
+/// An operation on which the caller has the permission.
 #[derive(Debug, Clone)]
 pub struct OperationKey {
-    /// Its id.
     pub operation: OperationId,
-    /// Its project.
     pub project: ProjectRef,
 }
 

@@ -1,140 +1,114 @@
-//! The words of a project's life, as SQL and the wire spell them.
+//! Enums of projects and operations, with their texts in SQL and on the wire.
 
 use supalove_proto::v1 as pb;
 
 use supalove_core::sql_enum;
 
 sql_enum! {
-    /// State as clients know it.
+    /// State of a project, as clients see it.
     ProjectState {
-        /// Being created or started, or waiting for room.
+        /// Being created or started, or waiting for capacity.
         ComingUp = "COMING_UP",
         /// All services of the current generation are ready.
         ActiveHealthy = "ACTIVE_HEALTHY",
         /// Up, but a service is not ready.
         ActiveUnhealthy = "ACTIVE_UNHEALTHY",
-        /// Being stopped.
         Pausing = "PAUSING",
-        /// Stopped.
         Inactive = "INACTIVE",
-        /// Being restarted.
         Restarting = "RESTARTING",
-        /// Getting other resources.
         Resizing = "RESIZING",
-        /// Being restored.
         Restoring = "RESTORING",
         /// Moving to another release.
         Upgrading = "UPGRADING",
         /// Being deleted, or deleted with its undo window open.
         GoingDown = "GOING_DOWN",
-        /// Gone.
         Removed = "REMOVED",
-        /// The create failed.
         InitFailed = "INIT_FAILED",
-        /// The stop failed.
         PauseFailed = "PAUSE_FAILED",
-        /// The restore failed.
         RestoreFailed = "RESTORE_FAILED",
-        /// Its node is silent.
+        /// Its node is lost.
         Unknown = "UNKNOWN",
     }
 }
 
 sql_enum! {
-    /// What should be.
+    /// Desired state of a project.
     Desired {
-        /// All services run.
         Running = "RUNNING",
-        /// None runs; data stays.
+        /// No service runs; the data stays.
         Stopped = "STOPPED",
-        /// Nothing is left.
         Removed = "REMOVED",
     }
 }
 
 sql_enum! {
-    /// What kind of work.
+    /// Call that started an operation.
     OperationKind {
-        /// CreateProject.
         Create = "CREATE_PROJECT",
-        /// StartProject.
         Start = "START_PROJECT",
-        /// StopProject.
         Stop = "STOP_PROJECT",
-        /// RestartProject.
         Restart = "RESTART_PROJECT",
-        /// DeleteProject.
         Delete = "DELETE_PROJECT",
-        /// UndeleteProject.
         Undelete = "UNDELETE_PROJECT",
     }
 }
 
 sql_enum! {
-    /// Where work is.
+    /// State of an operation.
     OperationState {
-        /// Waits for room on a node.
+        /// Waits for capacity on a node.
         Pending = "PENDING",
-        /// Under way.
         Running = "RUNNING",
-        /// Done.
         Succeeded = "SUCCEEDED",
-        /// Ended without success.
         Failed = "FAILED",
-        /// Given up or overtaken.
+        /// Cancelled by a caller, or replaced by a later operation.
         Cancelled = "CANCELLED",
     }
 }
 
 sql_enum! {
-    /// What happened to a project.
+    /// Kind of an event.
     EventType {
-        /// It was made.
         ProjectCreated = "project.created",
-        /// It got a place on a node.
+        /// The placer placed it on a node.
         ProjectPlaced = "project.placed",
-        /// It waits for room.
+        /// It waits for capacity.
         ProjectPending = "project.pending",
-        /// Network, volumes and files are being prepared.
+        /// The agent prepares network, volumes and files.
         ProjectPreparing = "project.preparing",
-        /// Its node was revoked before the project was removed from it.
+        /// The operator revoked the node before its agent had removed the project.
         ProjectAbandoned = "project.abandoned",
-        /// Its state changed.
         StateChanged = "state.changed",
-        /// A service's image is being pulled.
+        /// The agent pulls a service's image.
         ServicePulling = "service.pulling",
-        /// A service's container was made.
+        /// The agent created a service's container.
         ServiceCreated = "service.created",
-        /// A service's container was started.
+        /// The agent started a service's container.
         ServiceStarted = "service.started",
         /// A service is ready.
         ServiceReady = "service.ready",
-        /// A service is not ready any more, or its container ended.
+        /// A service is no longer ready, or its container exited.
         ServiceFailed = "service.failed",
-        /// A service is being stopped.
+        /// The agent stops a service.
         ServiceStopping = "service.stopping",
-        /// A service's container was removed.
+        /// The agent removed a service's container.
         ServiceRemoved = "service.removed",
-        /// An operation began.
         OperationStarted = "operation.started",
-        /// An operation succeeded.
         OperationSucceeded = "operation.succeeded",
-        /// An operation failed.
         OperationFailed = "operation.failed",
-        /// An operation was cancelled, or overtaken by a later one.
+        /// A caller cancelled an operation, or a later one replaced it.
         OperationCancelled = "operation.cancelled",
     }
 }
 
 impl OperationState {
-    /// It has ended.
     pub fn ended(self) -> bool {
         !matches!(self, Self::Pending | Self::Running)
     }
 }
 
 impl OperationKind {
-    /// How long it may take once it runs.
+    /// Returns the deadline of an operation, from when it runs.
     pub fn time(self, times: &supalove_core::times::Times) -> std::time::Duration {
         match self {
             Self::Create => times.create,
@@ -144,7 +118,7 @@ impl OperationKind {
         }
     }
 
-    /// State of the project while it runs.
+    /// Returns the state of the project while the operation runs.
     pub fn state(self) -> ProjectState {
         match self {
             Self::Create | Self::Start | Self::Undelete => ProjectState::ComingUp,
@@ -154,7 +128,7 @@ impl OperationKind {
         }
     }
 
-    /// State of the project when it has failed.
+    /// Returns the state of the project after the operation has failed.
     pub fn failed_state(self) -> ProjectState {
         match self {
             Self::Create => ProjectState::InitFailed,

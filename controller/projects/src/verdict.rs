@@ -1,5 +1,5 @@
-//! A decision about a project, and its writing: one transaction in the lock order organization, node, project, guarded
-//! by the revision the decision was made on.
+//! A decision about a project, and the transaction that writes it: in the lock order organization, node, project, and
+//! only if the project still has the revision on which the decision was made.
 
 use sqlx::types::Json;
 use supalove_failpoints::failpoint;
@@ -21,53 +21,45 @@ use supalove_core::{
     ids::{NodeId, OperationId},
 };
 
-/// What is to be written. The default changes nothing.
+/// The changes to write. The default changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// New state and its reason.
     pub state: Option<(ProjectState, String)>,
-    /// New services.
     pub services: Option<Vec<ServiceStatus>>,
-    /// The open operation ends.
+    /// End of the open operation.
     pub end: Option<Ended>,
-    /// What the open operation is doing.
+    /// New status of the open operation.
     pub status: Option<String>,
-    /// What went wrong so far, kept for the operation's end.
+    /// Last trouble, which becomes the error if the operation misses its deadline.
     pub trouble: Option<Failure>,
-    /// Events.
     pub events: Vec<NewEvent>,
-    /// Cpu and memory become free.
+    /// Release cpu and memory.
     pub free_compute: bool,
-    /// Nothing is left of the project.
+    /// Remove the project: its agent has removed everything.
     pub remove: bool,
-    /// Counts for or against the node.
+    /// Count a successful or failed start of the node.
     pub node: Option<NodeRecord>,
 }
 
-/// An operation's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// Which.
     pub id: OperationId,
-    /// What.
     pub kind: OperationKind,
-    /// How.
     pub state: OperationState,
-    /// Why.
     pub failure: Option<Failure>,
 }
 
-/// What a start says about a node.
+/// Result of a start, for the record of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeRecord {
-    /// It works.
     Started,
-    /// It may not.
+    /// The start failed, perhaps because of the node.
     Failed,
 }
 
 impl Verdict {
-    /// The operation fails, and with it what it wanted of the project. What is desired stays.
+    /// Fails the operation and sets the project's failed state. The desired state stays.
     pub fn failed(id: OperationId, kind: OperationKind, failure: Failure) -> Self {
         Self {
             state: Some((kind.failed_state(), failure.message.clone())),
@@ -76,7 +68,7 @@ impl Verdict {
         }
     }
 
-    /// It changes nothing.
+    /// True if the verdict changes nothing.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -101,17 +93,16 @@ impl Verdict {
     }
 }
 
-/// The session that a report came on.
+/// The session of a report.
 #[derive(Debug, Clone, Copy)]
 pub struct Source {
-    /// Node.
     pub node: NodeId,
-    /// Number of the session.
+    /// Epoch of the session.
     pub epoch: i64,
 }
 
 impl Source {
-    /// Whether it is still the node's newest session: what an older one reports late is not written, on any replica.
+    /// True if it is still the node's newest session. No replica stores late reports of an older session.
     pub async fn is_newest(self, db: impl sqlx::PgExecutor<'_>) -> Result<bool> {
         let newest = sqlx::query_scalar!(
             "SELECT true AS \"newest!\" FROM nodes WHERE id = $1 AND greeted_epoch = $2",
@@ -122,8 +113,8 @@ impl Source {
     }
 }
 
-/// Writes a verdict; false if the project changed meanwhile, or the report's session is not the newest any more, and then
-/// nothing was written.
+/// Writes a verdict. False, with nothing written, if the project changed meanwhile or the report's session is no
+/// longer the newest.
 pub async fn write(
     core: &Core,
     actor: &str,
@@ -137,7 +128,7 @@ pub async fn write(
     }
     let mut write = core.system_write(actor);
     let written = write_in(&mut write, project, &verdict).await?;
-    // Last, when the project's row is locked: whoever takes over from here on finds the row as it is left.
+    // Last, while the project's row is locked: a newer session reads the row only after this transaction.
     let newest = match source {
         Some(source) => source.is_newest(write.connection().await?).await?,
         None => true,
@@ -226,9 +217,11 @@ fn end_event(ended: &Ended) -> NewEvent {
         (OperationState::Cancelled, Some(why)) => {
             NewEvent::new(EventType::OperationCancelled, format!("{what}: {}", why.message))
         }
-        (_, Some(why)) => {
-            NewEvent::of_service(EventType::OperationFailed, &why.service, format!("{what}: {}", why.message))
-        }
+        (_, Some(why)) => NewEvent::for_service(
+            EventType::OperationFailed,
+            &why.service,
+            format!("{what}: {}", why.message),
+        ),
         (_, None) => NewEvent::new(EventType::OperationFailed, what),
     }
 }

@@ -1,4 +1,4 @@
-//! Projects, events and operations on the wire.
+//! Converts projects, events and operations to messages.
 
 use supalove_proto::v1 as pb;
 
@@ -40,7 +40,7 @@ impl From<ServiceStatus> for pb::ProjectServiceStatus {
     }
 }
 
-/// Addresses of a project, and on which host one of a loopback address is reached.
+/// Converts the addresses of a project, and adds the node to loopback addresses.
 fn endpoints(endpoints: Vec<Endpoint>, node: &str) -> Vec<pb::Endpoint> {
     let encoded = |e: Endpoint| {
         let host_only = e.host_only();
@@ -80,7 +80,7 @@ impl From<Event> for pb::ProjectEvent {
 
 impl From<Operation> for pb::Operation {
     fn from(o: Operation) -> Self {
-        // While it runs, the row keeps the last trouble for its end; that is no result yet.
+        // While it runs, the row stores the last trouble, which is not a result yet.
         let shown = matches!(o.state, OperationState::Failed | OperationState::Cancelled);
         Self {
             id: o.id.to_string(),

@@ -1,13 +1,12 @@
-//! Why a project fits nowhere, in one sentence: "0 of 3 nodes fit: 2 lack 512 MiB memory, 1 is draining".
+//! Explains in one sentence why a project fits on no node: "0 of 3 nodes fit: 2 lack 512 MiB memory, 1 is draining".
 
 use std::collections::BTreeMap;
 
 use super::{Candidate, Misfit, Resources, misfit};
 
-/// The sentence.
 pub fn explain(candidates: &[Candidate], needs: Resources) -> String {
     if candidates.is_empty() {
-        return "the cluster has no nodes; make a join token and run the agent on a host".to_owned();
+        return "the cluster has no nodes; create a join token and run the agent on a host".to_owned();
     }
     let mut by_misfit: BTreeMap<Misfit, Vec<&str>> = BTreeMap::new();
     let mut fits = 0;
@@ -22,7 +21,7 @@ pub fn explain(candidates: &[Candidate], needs: Resources) -> String {
     format!("{fits} of {} {noun}: {}", candidates.len(), reasons.join(", "))
 }
 
-/// Names are given while they are few.
+/// Formats one reason, with the names of the nodes if they are few.
 fn phrase(reason: Misfit, names: &[&str]) -> String {
     let who = if names.len() <= 3 { names.join(" and ") } else { names.len().to_string() };
     let one = names.len() == 1;

@@ -1,8 +1,10 @@
-//! Where a project goes: pure decisions over candidates, without I/O.
+//! Chooses the node of a project: pure decisions over candidates, without I/O.
 //!
-//! In come the candidates of one cluster and what a project needs; out goes a node, or the reason per node why none fits.
-//! The control database has the last word: the placing statement checks the same conditions on the node's row, see
-//! [`supalove_projects::placement`].
+//! Input: the candidates of one cluster and the resources that a project needs. Output: a node, or per node the
+//! reason why it does not fit. The control database decides: the placing statement checks the same conditions on the
+//! node's row, see `controller/projects/src/placer/placement.rs`.
+
+#![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
 mod explain;
 mod view;
@@ -16,16 +18,15 @@ pub use view::View;
 
 use supalove_core::ids::{NodeId, OrganizationId};
 
-/// Shared or private.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// Shared clusters: fill nodes up, so that large projects still find room.
+    /// For shared clusters: fill nodes up, so that other nodes keep capacity for large projects.
     BestFit,
-    /// Private clusters: spread, so that one host's end hurts least.
+    /// For private clusters: spread projects, so that the loss of one host affects the fewest.
     Spread,
 }
 
-/// What a placement reserves.
+/// Resources that a placement reserves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resources {
     /// Thousandths of a core.
@@ -36,24 +37,22 @@ pub struct Resources {
     pub disk_mib: i64,
 }
 
-/// A node as the scheduler sees it.
+/// A node that may take a project.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// Node.
     pub node: NodeId,
     /// Its name, for reasons.
     pub name: String,
-    /// New projects may come.
+    /// True if the node accepts new projects.
     pub schedulable: bool,
-    /// It has a session and is not silent.
+    /// True if the node has a session and is not silent.
     pub connected: bool,
-    /// What may be reserved, overcommit included.
+    /// Resources that projects may reserve, including overcommit.
     pub capacity: Resources,
-    /// What is reserved.
     pub used: Resources,
     /// Slots that are neither taken nor blocked.
     pub free_slots: i32,
-    /// Starts that failed there within [`FAILURE_MEMORY`], since the last success.
+    /// Failed starts on the node since its last success, within [`FAILURE_MEMORY`].
     pub recent_failures: i32,
 }
 
@@ -63,17 +62,15 @@ pub const FAILURE_MEMORY: Duration = Duration::from_mins(10);
 /// A condition that a candidate does not meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Misfit {
-    /// No live session.
     NotConnected,
-    /// Draining.
     Draining,
-    /// Thousandths of a core that are missing.
+    /// Missing thousandths of a core.
     Cpu(i32),
-    /// MiB that are missing.
+    /// Missing MiB.
     Memory(i32),
-    /// MiB that are missing.
+    /// Missing MiB.
     Disk(i64),
-    /// No free slot: ports and network.
+    /// No free slot (ports and network).
     Slots,
 }
 
@@ -82,13 +79,14 @@ pub enum Misfit {
 struct Score {
     recent_failures: i32,
     same_organization: u32,
-    /// Thousandths of the scarcest resource: left over (best fit) or used (spread) with the project.
+    /// Thousandths of the scarcest resource that are free (best fit) or used (spread) with the project.
     fill: i64,
 }
 
-/// Why a candidate cannot take the project; `None` if it can. The one condition that Rust and SQL share.
+/// Why a candidate cannot take the project; `None` if it can. The SQL function `node_reserve` has the same conditions.
 pub fn misfit(candidate: &Candidate, needs: Resources) -> Option<Misfit> {
-    let (capacity, used) = (candidate.capacity, candidate.used);
+    let capacity = candidate.capacity;
+    let used = candidate.used;
     let cpu = used.cpu_millis.saturating_add(needs.cpu_millis).saturating_sub(capacity.cpu_millis);
     let memory = used.memory_mib.saturating_add(needs.memory_mib).saturating_sub(capacity.memory_mib);
     let disk = used.disk_mib.saturating_add(needs.disk_mib).saturating_sub(capacity.disk_mib);
@@ -109,10 +107,10 @@ pub fn misfit(candidate: &Candidate, needs: Resources) -> Option<Misfit> {
     }
 }
 
-/// The node for a project; `None` if it fits nowhere.
+/// Picks the node for a project; `None` if it fits nowhere.
 ///
-/// Among candidates whose failures and spread equal the best's and whose fill is within 5 %, one is drawn, so that
-/// simultaneous creates do not all meet on one row.
+/// Draws one of the candidates whose failures and spread equal the best's and whose fill is within 5 %, so that
+/// concurrent creates do not all wait for one row.
 pub fn pick(
     view: &View,
     needs: Resources,
@@ -121,7 +119,7 @@ pub fn pick(
     rng: &mut impl Rng,
 ) -> Option<NodeId> {
     let mut best: Option<Score> = None;
-    // What was near the best when it was met; the best may have become better since.
+    // Candidates that were near the best so far; the filter below drops those that are not near the final best.
     let mut near: Vec<(Score, NodeId)> = Vec::new();
     for (candidate, scale, same_organization) in view.with_projects_of(organization) {
         let rank = (candidate.recent_failures, same_organization);
@@ -151,12 +149,12 @@ pub fn pick(
 }
 
 impl Score {
-    /// What outranks the fill.
+    /// The fields that precede the fill.
     fn rank(&self) -> (i32, u32) {
         (self.recent_failures, self.same_organization)
     }
 
-    /// Better, or as good but for 5 % of the fill.
+    /// True if it is better than the best, or equal except for up to 5 % of the fill.
     fn is_near(&self, best: &Self) -> bool {
         self.rank() < best.rank() || (self.rank() == best.rank() && self.fill <= best.fill + 50)
     }

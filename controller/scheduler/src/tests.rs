@@ -50,7 +50,8 @@ fn failures_outrank_spread_and_spread_outranks_fill() {
     let mut failing = candidate("failing");
     failing.recent_failures = 1;
     failing.used.memory_mib = 4096;
-    let (same, same_less) = (candidate("same"), candidate("same_less"));
+    let same = candidate("same");
+    let same_less = candidate("same_less");
     let placed = [(same_less.node, organization, 1), (same.node, organization, 2)];
     let view = View::new(vec![failing, same, same_less.clone()], placed);
     let picked = pick(&view, NEEDS, organization, Policy::BestFit, &mut SmallRng::seed_from_u64(1));
@@ -78,7 +79,8 @@ fn a_reservation_counts_at_once() {
 #[test]
 fn equal_nodes_share_the_load() {
     let nodes: Vec<_> = (0..10).map(|i| candidate(&format!("n{i}"))).collect();
-    let (view, mut rng) = (View::new(nodes, []), SmallRng::seed_from_u64(7));
+    let view = View::new(nodes, []);
+    let mut rng = SmallRng::seed_from_u64(7);
     let mut hits: HashMap<NodeId, u32> = HashMap::new();
     for _ in 0..1000 {
         let node = pick(&view, NEEDS, OrganizationId::generate(), Policy::BestFit, &mut rng).unwrap();
@@ -108,7 +110,8 @@ proptest! {
         spread: bool,
         seed: u64,
     ) {
-        let (mine, other) = (OrganizationId::generate(), OrganizationId::generate());
+        let mine = OrganizationId::generate();
+        let other = OrganizationId::generate();
         let nodes: Vec<_> = drawn.iter().map(|(node, ..)| node.clone()).collect();
         let placed = drawn.iter().flat_map(|(node, mine_here, others_here)| {
             [(node.node, mine, *mine_here), (node.node, other, *others_here)]
@@ -141,8 +144,8 @@ fn node_and_placements() -> impl Strategy<Value = (Candidate, u32, u32)> {
     })
 }
 
-/// Of the nodes that fit those with the fewest failures, of these those with the fewest projects of the organization, and
-/// of these those whose fill is within 5 % of the best.
+/// Of the nodes that fit those with the fewest failures, of these those with the fewest projects of the organization,
+/// and of these those whose fill is within 5 % of the best.
 fn best_by_definition(drawn: &[(Candidate, u32, u32)], policy: Policy) -> Vec<NodeId> {
     let mut left: Vec<_> = drawn.iter().filter(|(node, ..)| misfit(node, NEEDS).is_none()).collect();
     let fewest = left.iter().map(|(node, ..)| node.recent_failures).min();
@@ -156,7 +159,8 @@ fn best_by_definition(drawn: &[(Candidate, u32, u32)], policy: Policy) -> Vec<No
 
 /// Thousandths, in whole numbers.
 fn plain_fill(node: &Candidate, policy: Policy) -> i64 {
-    let (used, capacity) = (node.used, node.capacity);
+    let used = node.used;
+    let capacity = node.capacity;
     let cpu = i64::from(used.cpu_millis + NEEDS.cpu_millis) * 1000 / i64::from(capacity.cpu_millis);
     let memory = i64::from(used.memory_mib + NEEDS.memory_mib) * 1000 / i64::from(capacity.memory_mib);
     let disk = (used.disk_mib + NEEDS.disk_mib) * 1000 / capacity.disk_mib;

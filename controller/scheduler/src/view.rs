@@ -1,14 +1,15 @@
-//! The candidates of one cluster, and where each organization's projects lie among them.
+//! The candidates of one cluster, and how many projects each organization has on them.
 //!
-//! By organization and not by candidate, so that a decision looks one organization up and then walks both lists side by
-//! side: a look-up per candidate was most of a decision's time.
+//! The counts are grouped by organization, so that a decision looks up one organization and then walks both lists in
+//! parallel: a look-up per candidate took most of a decision's time.
 
 use std::collections::HashMap;
 
 use super::{Candidate, Resources};
 use supalove_core::ids::{NodeId, OrganizationId};
 
-/// Thousandths of a candidate's capacity that one unit of a resource is: the divisions of a decision, made before it.
+/// Share of a candidate's capacity in thousandths per unit of a resource. Precomputed, so that a decision needs no
+/// division.
 #[derive(Debug, Clone)]
 pub(super) struct Scale {
     cpu: f64,
@@ -17,7 +18,7 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    fn of(capacity: Resources) -> Self {
+    fn from_capacity(capacity: Resources) -> Self {
         let thousandths = |capacity: f64| 1000.0 / capacity.max(1.0);
         Self {
             cpu: thousandths(capacity.cpu_millis.into()),
@@ -26,23 +27,20 @@ impl Scale {
         }
     }
 
-    /// The scarcest resource's share in use, with the project, in whole thousandths.
+    /// Returns the used share of the scarcest resource with the project, in whole thousandths.
     pub(super) fn share(&self, used: Resources, needs: Resources) -> i64 {
         let cpu = (f64::from(used.cpu_millis) + f64::from(needs.cpu_millis)) * self.cpu;
         let memory = (f64::from(used.memory_mib) + f64::from(needs.memory_mib)) * self.memory;
         let disk = (mib(used.disk_mib) + mib(needs.disk_mib)) * self.disk;
-        // What is a whole number must not be cut down for the last bit of its scale.
+        // Epsilon, so that rounding does not truncate 3.999… to 3.
         let share = larger(larger(cpu, memory), disk) + 1e-6;
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "thousandths; what exceeds the type is cut off at its end"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "thousandths; the cast saturates")]
         let share = share as i64;
         share
     }
 }
 
-/// Neither is NaN, which `f64::max` would look for.
+/// Faster than `f64::max`, because neither value is NaN.
 fn larger(a: f64, b: f64) -> f64 {
     if a > b { a } else { b }
 }
@@ -52,18 +50,18 @@ fn mib(value: i64) -> f64 {
     value as f64
 }
 
-/// A cluster as the scheduler sees it.
+/// The scheduler's view of a cluster.
 #[derive(Debug, Clone, Default)]
 pub struct View {
     candidates: Vec<Candidate>,
-    /// Of each candidate, in the same order.
+    /// Scale of each candidate, in the same order.
     scales: Vec<Scale>,
-    /// Index of a candidate and the organization's projects there, ascending by index.
+    /// Index of a candidate and the organization's number of projects there, ascending by index.
     spread: HashMap<OrganizationId, Vec<(usize, u32)>>,
 }
 
 impl View {
-    /// In: the candidates, and how many projects of an organization lie on a node.
+    /// Creates a view from the candidates and the number of projects per node and organization.
     pub fn new(
         candidates: Vec<Candidate>,
         placed: impl IntoIterator<Item = (NodeId, OrganizationId, u32)>,
@@ -79,16 +77,15 @@ impl View {
         for places in spread.values_mut() {
             places.sort_unstable();
         }
-        let scales = candidates.iter().map(|candidate| Scale::of(candidate.capacity)).collect();
+        let scales = candidates.iter().map(|candidate| Scale::from_capacity(candidate.capacity)).collect();
         Self { candidates, scales, spread }
     }
 
-    /// The candidates.
     pub fn candidates(&self) -> &[Candidate] {
         &self.candidates
     }
 
-    /// Each candidate with its scale and the number of the organization's projects on it.
+    /// Iterates over the candidates, each with its scale and the organization's number of projects on it.
     pub(super) fn with_projects_of(
         &self,
         organization: OrganizationId,
@@ -100,7 +97,7 @@ impl View {
         })
     }
 
-    /// Counts a placement that was made since.
+    /// Adds a placement that was made after the view was read.
     pub fn reserve(&mut self, node: NodeId, needs: Resources, organization: OrganizationId) {
         let Some(index) = self.candidates.iter().position(|candidate| candidate.node == node) else { return };
         let candidate = &mut self.candidates[index];

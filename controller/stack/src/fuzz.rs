@@ -1,7 +1,6 @@
-//! Fuzz targets of stack releases: `stack.yaml`, its templates, and the settings that go into them.
+//! Fuzz targets of stack releases: `stack.yaml`, its templates, and the settings in them.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use prost::Message as _;
 use supalove_fuzz::{Samples, Verdict, bytes, text};
@@ -78,7 +77,7 @@ fn stack_yaml() {
         "0777",
         "image_user",
     ];
-    bytes("stack.yaml", &Samples::of([TINY.to_owned(), rich()]).words(words), |manifest| {
+    bytes("stack.yaml", &Samples::new([TINY.to_owned(), rich()]).words(words), |manifest| {
         let loaded = load(manifest, "key {{ secrets.anon_key }}");
         match &loaded {
             Ok(release) => check_rendered(release, &input, manifest.len()),
@@ -91,11 +90,11 @@ fn stack_yaml() {
             }
             Err(error) => assert!(error.to_string().contains("tiny/stack.yaml"), "{error}"),
         }
-        Verdict::of(&loaded)
+        Verdict::from_result(&loaded)
     });
 }
 
-/// A release that loads renders the same each time, or says where it does not; it is no larger than its file allows.
+/// A release that loads renders deterministically or fails with a place; its size is bounded by its file's.
 fn check_rendered(release: &Release, input: &ProjectInput<'_>, length: usize) {
     assert_eq!(release.name(), "tiny");
     assert!(release.manifest.services.len() <= 32);
@@ -146,18 +145,18 @@ fn templates() {
         "|",
         "nonsense",
     ];
-    text("templates", &Samples::of(samples).words(words), |template| {
+    text("templates", &Samples::new(samples).words(words), |template| {
         let loaded = load(TINY.as_bytes(), template);
         let Ok(release) = &loaded else { return Verdict::Refused };
         let rendered = render(release, &input);
         if let Err(error) = &rendered {
             assert!(!error.to_string().contains(secrets.anon_key()), "an error shows a value");
         }
-        Verdict::of(&rendered)
+        Verdict::from_result(&rendered)
     });
 }
 
-/// What a project's owner sets is a value, whatever it looks like.
+/// A setting stays a value, even if it looks like a template.
 #[test]
 fn settings_in_templates() {
     let secrets = ProjectSecrets::generate(REF).unwrap();
@@ -165,7 +164,7 @@ fn settings_in_templates() {
         "{\"name\":{{ project.name | tojson }},\"secrets\":{{ settings.function_secrets | tojson }}}";
     let release = load(TINY.as_bytes(), template).unwrap();
     let samples =
-        Samples::of(["sk_live_\"quoted\"'\\", "{{ secrets.postgres_password }}", "${placement.api_url}"])
+        Samples::new(["sk_live_\"quoted\"'\\", "{{ secrets.postgres_password }}", "${placement.api_url}"])
             .words(["{{", "{%", "\"", "\\", "</script>", "\u{2028}", "secrets"]);
     text("settings in templates", &samples, |value| {
         let settings = ProjectSettings {
@@ -187,7 +186,7 @@ fn settings_in_templates() {
     });
 }
 
-/// Files that are small and releases that would not be.
+/// Small files that would expand to large releases.
 #[test]
 fn a_small_file_cannot_become_a_large_release() {
     let refused = |manifest: &str| {
@@ -198,7 +197,8 @@ fn a_small_file_cannot_become_a_large_release() {
     };
     let mut laughs = "a: &a lol\n".to_owned();
     for name in b'b'..=b'z' {
-        let (name, before) = (char::from(name), char::from(name - 1));
+        let before = char::from(name - 1);
+        let name = char::from(name);
         let eight = vec![format!("*{before}"); 8].join(",");
         writeln!(laughs, "{name}: &{name} [{eight}]").unwrap();
     }
@@ -214,7 +214,7 @@ fn a_small_file_cannot_become_a_large_release() {
     let names: Vec<String> = (0..30_000).map(|number| format!("v{number}")).collect();
     let many = TINY.replace("volumes: [data]", &format!("volumes: [{}]", names.join(",")));
     assert!(refused(&many).contains("volumes: has 30000, at most 32"));
-    // Neither is an anchor that is referred to.
+    // Anchors with references are refused too.
     for harmless in ["a & b * c", "&x *y"] {
         assert!(
             load(TINY.replace("one container", harmless).as_bytes(), "").is_err()

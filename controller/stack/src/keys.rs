@@ -1,7 +1,7 @@
-//! The secrets of one project: made once, stored sealed by the vault, handed to the templates.
+//! The secrets of one project: generated once, sealed by the vault, and passed to the templates.
 //!
 //! Formats follow the official generator where services depend on them: passwords are hex, because they
-//! go unescaped into URLs and SQL; the JWT secret is used as the text it is and never decoded.
+//! go unescaped into URLs and SQL; services use the JWT secret as text, without decoding it.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -12,12 +12,12 @@ use serde::Serialize;
 use supalove_certs::BACK_DATED;
 use zeroize::Zeroizing;
 
-/// Life of the API keys, as on the hosted platform.
+/// Lifetime of the API keys, as on the hosted platform.
 const KEY_MONTHS: Months = Months::new(120);
 
 /// Internal database password: `supabase_admin` and the service roles.
 const POSTGRES_PASSWORD: &str = "postgres_password";
-/// The tenant's own, for the role `postgres`.
+/// Password of the tenant's role `postgres`.
 const TENANT_DB_PASSWORD: &str = "tenant_db_password";
 /// Signs the project's tokens.
 const JWT_SECRET: &str = "jwt_secret";
@@ -29,7 +29,6 @@ const SERVICE_ROLE_KEY: &str = "service_role_key";
 const SECRET_KEY_BASE: &str = "secret_key_base";
 /// Realtime's AES-128 key: exactly 16 ASCII characters.
 const DB_ENC_KEY: &str = "db_enc_key";
-/// Realtime's metrics endpoint.
 const METRICS_JWT_SECRET: &str = "metrics_jwt_secret";
 /// The storage service's S3 endpoint.
 const S3_ACCESS_KEY_ID: &str = "s3_access_key_id";
@@ -49,7 +48,7 @@ const NAMES: [&str; 10] = [
     S3_SECRET_ACCESS_KEY,
 ];
 
-/// Why secrets cannot be made or put together.
+/// Why secrets cannot be generated or assembled.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
     /// The operating system gave no random bytes.
@@ -61,12 +60,12 @@ pub enum SecretsError {
     /// A stored secret is missing.
     #[error("the project has no secret '{0}'")]
     Missing(&'static str),
-    /// A stored secret has a name that is none.
+    /// A stored secret has an unknown name.
     #[error("there is no project secret named '{0}'")]
     Unknown(String),
 }
 
-/// All secrets of a project by name. Wiped on drop; `Debug` shows no value.
+/// All secrets of a project by name. Zeroized on drop; `Debug` shows no value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProjectSecrets {
     values: BTreeMap<&'static str, Zeroizing<String>>,
@@ -79,8 +78,8 @@ impl fmt::Debug for ProjectSecrets {
 }
 
 impl ProjectSecrets {
-    /// New secrets. The API keys carry the ref and live for ten years. They are back-dated as certificates are: services
-    /// refuse keys from the future, and a host's clock may be behind ours.
+    /// Generates new secrets. The API keys contain the ref and are valid for ten years. Like certificates they are
+    /// back-dated: services refuse keys from the future, and a host's clock may be behind the controller's.
     pub fn generate(project_ref: &str) -> Result<Self, SecretsError> {
         Self::generate_at(project_ref, Utc::now() - BACK_DATED)
     }
@@ -104,12 +103,12 @@ impl ProjectSecrets {
         Ok(Self { values })
     }
 
-    /// All pairs of name and value, sorted by name: what the vault stores.
+    /// Iterates over all pairs of name and value, sorted by name, for the vault.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.values.iter().map(|(name, value)| (*name, value.as_str()))
     }
 
-    /// The secrets again, from the pairs that `iter` gave.
+    /// Restores the secrets from the pairs of `iter`.
     pub fn from_pairs<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Self, SecretsError>
     where
         N: AsRef<str>,
@@ -143,7 +142,7 @@ impl ProjectSecrets {
         self.get(TENANT_DB_PASSWORD)
     }
 
-    /// Both constructors put every name in, so the fallback is never seen.
+    /// Both constructors set every name, so the fallback never occurs.
     fn get(&self, name: &str) -> &str {
         self.values.get(name).map_or("", |value| value.as_str())
     }
@@ -257,7 +256,8 @@ mod tests {
 
     #[test]
     fn two_projects_share_nothing() {
-        let (one, two) = (ProjectSecrets::generate(REF).unwrap(), ProjectSecrets::generate(REF).unwrap());
+        let one = ProjectSecrets::generate(REF).unwrap();
+        let two = ProjectSecrets::generate(REF).unwrap();
         assert!(one.iter().zip(two.iter()).all(|(a, b)| a.1 != b.1));
     }
 }

@@ -1,12 +1,14 @@
-//! A project's settings → the exact `StackSpec` an agent gets.
+//! Renders a project's settings to the exact `StackSpec` that an agent gets.
 //!
-//! In: stack releases (`deploy/stacks`, embedded in the binary, and an operator's own directory), a
-//! project's ref, secrets and settings. Out: one `node::v1::StackSpec`, always the same for the same
-//! input. Nothing here does I/O after the releases are loaded, and nothing knows nodes, slots or ports:
+//! Input: stack releases (`deploy/stacks`, embedded in the binary, and an operator's own directory), a
+//! project's ref, secrets and settings. Output: one `node::v1::StackSpec`, always the same for the same
+//! input. No I/O happens after the releases are loaded. Nothing here depends on nodes, slots or ports:
 //! values that depend on the placement stay tokens (`${placement.…}`) that the agent replaces.
 //!
-//! `manifest` is the schema of `stack.yaml`, `validate` what serde cannot check, `release` loading,
-//! `render` templates → spec, `keys` the secrets of one project.
+//! `manifest` is the schema of `stack.yaml`, `validate` checks what serde cannot, `release` loads releases,
+//! `render` turns templates into a specification, `keys` has the secrets of one project.
+
+#![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
 #[cfg(test)]
 mod fuzz;

@@ -1,4 +1,4 @@
-//! The schema of `stack.yaml`. Unknown fields are errors; what types cannot say is in `validate`.
+//! The schema of `stack.yaml`. Unknown fields are errors; `validate` checks what types cannot express.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,9 @@ pub(super) struct Manifest {
     pub description: String,
     /// Named volumes of a project.
     pub volumes: Vec<String>,
-    /// The containers.
     pub services: Vec<Service>,
 }
 
-/// One container.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Service {
@@ -45,7 +43,7 @@ pub(super) struct Service {
     pub stop: Stop,
 }
 
-/// What the container runs.
+/// The command of the container.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Launch {
@@ -88,7 +86,7 @@ impl EnvValue {
     }
 }
 
-/// A port published on the host.
+/// A container port that the agent publishes on the host.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Port {
@@ -97,7 +95,7 @@ pub(super) struct Port {
     pub exposure: Exposure,
 }
 
-/// Which of the slot's ports.
+/// Named port of the slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum PortName {
@@ -124,7 +122,7 @@ impl From<PortName> for node::NamedPort {
     }
 }
 
-/// Where a published port can be reached.
+/// Who can reach a published port.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Exposure {
@@ -161,7 +159,7 @@ pub(super) struct ConfigMount {
     pub files: Vec<ConfigFile>,
 }
 
-/// One file: `copy` is taken as it is, `template` is rendered. Both are paths below `templates/`.
+/// One file: `copy` is copied unchanged, `template` is rendered. Both are paths below `templates/`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ConfigFile {
@@ -183,13 +181,13 @@ pub(super) struct Probe {
     pub http: Option<HttpProbe>,
     pub postgres: Option<PostgresProbe>,
     pub tcp: Option<TcpProbe>,
-    /// Milliseconds between tries of a ready service.
+    /// Milliseconds between attempts once the service is ready.
     pub interval_ms: u32,
-    /// Milliseconds one try may take.
+    /// Milliseconds after which one attempt fails.
     pub timeout_ms: u32,
     /// Seconds from start to the first success.
     pub ready_within_seconds: u32,
-    /// Failed tries in a row until a ready service counts as unhealthy.
+    /// Consecutive failures after which a ready service counts as unhealthy.
     pub failures: u32,
 }
 
@@ -221,7 +219,7 @@ pub(super) struct TcpProbe {
     pub port: u16,
 }
 
-/// Upper bounds of the container.
+/// Resource limits of the container.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limits {
@@ -233,7 +231,7 @@ pub(super) struct Limits {
     pub open_files: u32,
 }
 
-/// What the scheduler counts: thousandths of a core, MiB of memory, MiB of disk.
+/// Resources that the scheduler reserves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
@@ -293,7 +291,7 @@ pub(super) struct Tmpfs {
     pub gid: u32,
 }
 
-/// A right beyond the strict default, and why the service cannot do without.
+/// A right beyond the strict default, and why the service needs it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Exception {
@@ -301,13 +299,12 @@ pub(super) struct Exception {
     pub reason: String,
 }
 
-/// The rights that can be given.
+/// The rights that an exception can grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Allow {
     /// The root file system is writable.
     WritableRoot,
-    /// Setuid programs work.
     NewPrivileges,
     /// The image chooses the user, which may be root.
     ImageUser,
@@ -321,7 +318,7 @@ pub(super) enum Allow {
 }
 
 impl Allow {
-    /// The capability it stands for, if it is one.
+    /// Returns the capability, if the right is one.
     pub fn capability(self) -> Option<node::Capability> {
         use node::Capability;
         match self {

@@ -1,6 +1,6 @@
 //! Stack releases: the embedded ones of `deploy/stacks` and those of an operator's directory.
 //!
-//! A release is checked when it is loaded, so that rendering one can only fail for the project's input.
+//! Loading checks a release completely, so that rendering can fail only because of the project's input.
 
 use std::{
     collections::BTreeMap,
@@ -28,24 +28,14 @@ const SHARED: &str = "shared";
 pub enum ReleaseError {
     /// A file or directory cannot be read.
     #[error("cannot read {path}")]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A `stack.yaml` does not fit the schema; the source names the field and line.
+    Read { path: PathBuf, source: io::Error },
+    /// A `stack.yaml` violates the schema; the source names the field and line.
     #[error("{file}: {source}")]
-    Schema {
-        /// Which file.
-        file: String,
-        /// What and where.
-        source: serde_yaml_ng::Error,
-    },
-    /// A release is not sound.
+    Schema { file: String, source: serde_yaml_ng::Error },
+    /// A release is invalid.
     #[error("{}", join(.0))]
     Invalid(Vec<Problem>),
-    /// Two releases have one name. A published release never changes, so none replaces another.
+    /// Two releases have one name. A published release never changes, so neither may replace the other.
     #[error("there are two stack releases named '{0}'")]
     Duplicate(String),
 }
@@ -55,7 +45,7 @@ fn join(problems: &[Problem]) -> String {
     lines.join("; ")
 }
 
-/// A sound stack release.
+/// A valid stack release.
 #[derive(Debug, Clone)]
 pub struct Release {
     pub(super) manifest: Manifest,
@@ -63,7 +53,6 @@ pub struct Release {
 }
 
 impl Release {
-    /// Name, e.g. "core".
     pub fn name(&self) -> &str {
         &self.manifest.name
     }
@@ -78,13 +67,13 @@ impl Release {
         self.manifest.services.iter().map(|one| one.name.as_str())
     }
 
-    /// The images it runs, by service.
+    /// Its images, by service.
     pub fn images(&self) -> impl Iterator<Item = (&str, &str)> {
         let services = self.manifest.services.iter();
         services.map(|one| (one.name.as_str(), one.image.as_str()))
     }
 
-    /// What the scheduler counts for a project of it.
+    /// Resources that the scheduler reserves for a project of it.
     pub fn resources(&self) -> Resources {
         self.manifest.services.iter().map(|one| one.reserve).sum()
     }
@@ -103,14 +92,14 @@ impl Release {
     }
 }
 
-/// All releases this controller knows.
+/// All releases of this controller.
 #[derive(Debug, Clone, Default)]
 pub struct Releases {
     by_name: BTreeMap<String, Release>,
 }
 
 impl Releases {
-    /// The releases in the binary.
+    /// Loads the releases that are embedded in the binary.
     pub fn embedded() -> Result<Self, ReleaseError> {
         let mut releases = Self::default();
         for directory in EMBEDDED.dirs() {
@@ -124,7 +113,7 @@ impl Releases {
         Ok(releases)
     }
 
-    /// These, and each sub-directory of `path` that has a `stack.yaml`.
+    /// Adds each sub-directory of `path` that has a `stack.yaml`.
     pub fn with_dir(mut self, path: &Path) -> Result<Self, ReleaseError> {
         for directory in sub_directories(path)? {
             let manifest_path = directory.join(MANIFEST);
@@ -143,12 +132,11 @@ impl Releases {
         Ok(self)
     }
 
-    /// The release of this name.
+    /// Returns the release with this name.
     pub fn get(&self, name: &str) -> Option<&Release> {
         self.by_name.get(name)
     }
 
-    /// All names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
     }
@@ -162,12 +150,12 @@ impl Releases {
     }
 }
 
-/// The shared templates, by the names that manifests use.
+/// Returns the shared templates, by the names that manifests use.
 fn shared_files() -> Files {
     EMBEDDED.get_dir(SHARED).map(|shared| embedded_files(shared, Path::new(""))).unwrap_or_default()
 }
 
-/// All files below an embedded directory, by their path relative to `root`.
+/// Returns all files below an embedded directory, by their path relative to `root`.
 fn embedded_files(directory: &Dir<'_>, root: &Path) -> Files {
     let mut files = Files::new();
     for inner in directory.dirs() {

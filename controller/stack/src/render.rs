@@ -1,6 +1,6 @@
-//! Release + project → `StackSpec`.
+//! Renders a release and a project to a `StackSpec`.
 //!
-//! Templates are strict: an undefined variable is an error, never an empty string. The result depends on
+//! Templates are strict: an undefined variable is an error, not an empty string. The result depends on
 //! the input alone; everything iterates in a fixed order.
 
 use std::{collections::BTreeMap, fmt};
@@ -18,35 +18,35 @@ use super::{
     validate,
 };
 
-/// Steps that one template may take; the longest one of the embedded releases takes a few thousand.
+/// Maximum number of steps of one template; the longest one of the embedded releases takes a few thousand.
 const FUEL: u64 = 100_000;
 
-/// What begins a tag.
+/// The openings of tags.
 const TAGS: [&str; 3] = ["{{", "{%", "{#"];
 
-/// What a project's owner can set, as far as a stack needs it.
+/// The settings of a project that a stack needs.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProjectSettings {
-    /// Life of user tokens in seconds.
+    /// Lifetime of user tokens in seconds.
     pub jwt_exp_seconds: u32,
-    /// Where users are sent after signing in, unless the application says otherwise.
+    /// URL to which auth redirects users after sign-in by default.
     pub site_url: String,
-    /// Where else an application may send them: URLs, with globs.
+    /// Further URLs, with globs, to which an application may redirect.
     pub redirect_urls: Vec<String>,
-    /// Nobody new can sign up.
+    /// True if nobody new can sign up.
     pub signup_disabled: bool,
-    /// Schemas that the REST API shows; the first is the default.
+    /// Schemas that the REST API exposes; the first is the default.
     pub db_schemas: Vec<String>,
-    /// Rows that one REST answer holds at most.
+    /// Maximum number of rows in one REST response.
     pub db_max_rows: u32,
-    /// Largest file that storage takes, in bytes.
+    /// Maximum size of a file in storage, in bytes.
     pub upload_limit_bytes: u64,
     /// Environment of the project's functions. Names of the platform (`SUPABASE_…`) have no effect.
     pub function_secrets: BTreeMap<String, String>,
 }
 
 impl Default for ProjectSettings {
-    /// Those of the official stack: the compose file's `.env`.
+    /// The settings of the official stack: the compose file's `.env`.
     fn default() -> Self {
         Self {
             jwt_exp_seconds: 3600,
@@ -71,32 +71,27 @@ impl fmt::Debug for ProjectSettings {
     }
 }
 
-/// All that a spec depends on, besides the release.
+/// Everything besides the release on which a specification depends.
 #[derive(Debug, Clone, Copy)]
 pub struct ProjectInput<'a> {
-    /// The project's id.
     pub project_ref: &'a str,
     /// Its name for people.
     pub project_name: &'a str,
-    /// Its secrets.
     pub secrets: &'a ProjectSecrets,
-    /// Its settings.
     pub settings: &'a ProjectSettings,
 }
 
-/// A template that does not render. The message names variables, never values.
+/// A template that failed to render. The message names variables, never values.
 #[derive(Debug, thiserror::Error)]
 #[error("stack release '{release}': {place}: {message}")]
 pub struct RenderError {
-    /// Release.
     pub release: String,
     /// Service and field or file.
     pub place: String,
-    /// What went wrong.
     pub message: String,
 }
 
-/// The spec of one project.
+/// Renders the specification of one project.
 pub fn render(release: &Release, input: &ProjectInput<'_>) -> Result<node::StackSpec, RenderError> {
     let renderer =
         Renderer { release, environment: environment(), context: template_context(release, input) };
@@ -112,14 +107,14 @@ fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    // Its errors would carry the values of variables.
+    // In debug mode errors would contain the values of variables.
     environment.set_debug(false);
     environment.set_fuel(Some(FUEL));
     environment.add_filter("regex_escape", regex_escape);
     environment
 }
 
-/// The text as a regular expression that matches it alone.
+/// Escapes a text to a regular expression that matches only this text.
 fn regex_escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + 8);
     for character in text.chars() {
@@ -216,7 +211,8 @@ impl Renderer<'_> {
             }
             (None, None) => return Err(self.failed(place(), &"has neither copy nor template")),
         };
-        let mode = parse_mode(&file.mode).ok_or_else(|| self.failed(place(), &"has no octal mode"))?;
+        let mode =
+            parse_mode(&file.mode).ok_or_else(|| self.failed(place(), &"has a mode that is not octal"))?;
         Ok(node::ConfigFile {
             path: file.path.clone(),
             content,
@@ -274,7 +270,8 @@ impl Renderer<'_> {
     }
 }
 
-/// A template without tags renders to itself, but for this: most values of a release are such, and need no parsing.
+/// Renders a template without tags, without parsing: minijinja only removes the last line end. Most values have no
+/// tags.
 fn without_last_line_end(text: &str) -> &str {
     let text = text.strip_suffix('\n').unwrap_or(text);
     text.strip_suffix('\r').unwrap_or(text)
@@ -316,7 +313,7 @@ fn security(security: &Security) -> node::Security {
     }
 }
 
-/// The mode was checked when the release was loaded; 0 would make the mount useless, not unsafe.
+/// Loading has checked the mode; the fallback 0 would make the mount useless, not unsafe.
 fn tmpfs(tmpfs: &Tmpfs) -> node::Tmpfs {
     node::Tmpfs {
         path: tmpfs.path.clone(),

@@ -106,7 +106,8 @@ fn refusal(from: &str, to: &str) -> String {
 #[test]
 fn every_embedded_release_renders_whole() {
     let secrets = secrets();
-    let (core, official) = (render_core(&secrets), render_official(&secrets));
+    let core = render_core(&secrets);
+    let official = render_official(&secrets);
     let seven = ["postgres", "auth", "api", "realtime", "storage", "functions", "gateway"];
     assert_eq!(
         core.services.iter().map(|one| &one.name).collect::<Vec<_>>(),

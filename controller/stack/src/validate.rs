@@ -1,4 +1,4 @@
-//! What a `stack.yaml` must keep besides its schema. Every problem names the file and the field.
+//! The rules of a `stack.yaml` beyond its schema. Every problem names the file and the field.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,17 +10,16 @@ use super::{
     render,
 };
 
-/// Shortest reason for a security exception that can mean something, in characters.
+/// Minimum length of the reason for a security exception, in characters.
 const SHORTEST_REASON: usize = 15;
 
-/// One thing that is wrong in a release.
+/// One problem of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Path of the file, with the release's name in it.
     pub file: String,
     /// Path of the field, e.g. `services.auth.limits.pids`.
     pub field: String,
-    /// What is wrong.
     pub what: String,
 }
 
@@ -33,15 +32,15 @@ impl fmt::Display for Problem {
 /// Templates and files of a release by their path below `templates/`, and the shared ones as `shared/…`.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
-/// Longest `stack.yaml` in bytes: many times what seven services need.
+/// Maximum size of a `stack.yaml` in bytes: many times the needs of seven services.
 const LONGEST: usize = 256 * 1024;
-/// Brackets that it may open: the parser's time grows with the square of how deep they are.
+/// Maximum number of opening brackets: the parser's time grows with the square of their depth.
 const MOST_OPEN: usize = 4096;
-/// Services and volumes of a release, each; agents take no more.
+/// Maximum number of services, and of volumes, of a release; agents accept no more.
 const MOST: usize = 32;
 
-/// What must hold before the file is parsed, so that a small one cannot become a large release. A reference takes an
-/// anchor's content again wherever it stands, and that again inside of another anchor; nobody needs them.
+/// Checks the text before parsing, so that a small file cannot become a large release. A reference copies an
+/// anchor's content, also inside another anchor, so nested references grow exponentially; no release needs them.
 pub(super) fn text(file: &str, manifest: &[u8]) -> Result<(), Problem> {
     let problem = |what: String| Problem { file: file.to_owned(), field: "the file".to_owned(), what };
     if manifest.len() > LONGEST {
@@ -61,8 +60,8 @@ pub(super) fn text(file: &str, manifest: &[u8]) -> Result<(), Problem> {
     }
 }
 
-/// Everything that could be the name of a YAML anchor (`&`) or of a reference to one (`*`). It may find more than
-/// there are, never fewer.
+/// Finds every text that could be the name of a YAML anchor (`&`) or of a reference to one (`*`). It may find more than
+/// exist, never fewer.
 fn names_after(text: &[u8], mark: u8) -> BTreeSet<&[u8]> {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let begins = text.iter().enumerate().filter(|(_, byte)| **byte == mark).map(|(at, _)| &text[at + 1..]);
@@ -70,7 +69,7 @@ fn names_after(text: &[u8], mark: u8) -> BTreeSet<&[u8]> {
     names.filter(|name| !name.is_empty()).collect()
 }
 
-/// All problems of a release; none is what one wants.
+/// Returns all problems of a release.
 pub(super) fn problems(file: &str, directory: &str, manifest: &Manifest, files: &Files) -> Vec<Problem> {
     let mut check = Check { file, files, found: Vec::new() };
     check.release(directory, manifest);
@@ -140,7 +139,7 @@ impl Check<'_> {
                 .iter()
                 .flat_map(|service| &service.volumes)
                 .any(|mount| &mount.volume == volume);
-            self.require(mounted, "volumes", format!("'{volume}' is mounted nowhere"));
+            self.require(mounted, "volumes", format!("no service mounts '{volume}'"));
             self.require(
                 is_label(volume, "_"),
                 "volumes",
@@ -166,7 +165,7 @@ impl Check<'_> {
         }
         for (name, value) in &service.env {
             let field = at(&format!("env.{name}"));
-            self.require(is_env_name(name), field.as_str(), "is no name of a variable");
+            self.require(is_env_name(name), field.as_str(), "is not a name of an environment variable");
             self.template(&field, value.template(), value.bind_placement());
         }
         for mount in &service.config {
@@ -222,10 +221,10 @@ impl Check<'_> {
         }
     }
 
-    /// The template parses, and its placement tokens are known and announced.
+    /// Checks that the template parses, and that its placement tokens are known and declared.
     fn template(&mut self, at: &str, template: &str, bind_placement: bool) {
         if let Err(error) = render::parse(template) {
-            self.require(false, at, format!("is no valid template: {error}"));
+            self.require(false, at, format!("is not a valid template: {error}"));
         }
         self.tokens(at, template, bind_placement);
     }
@@ -276,7 +275,8 @@ impl Check<'_> {
     }
 
     fn bounds(&mut self, at: &str, service: &Service) {
-        let (limits, reserve) = (&service.limits, &service.reserve);
+        let limits = &service.limits;
+        let reserve = &service.reserve;
         for (field, limit, reserved) in [
             ("cpu_millis", limits.cpu_millis, reserve.cpu_millis),
             ("memory_mib", limits.memory_mib, reserve.memory_mib),
@@ -297,7 +297,7 @@ impl Check<'_> {
             self.require(
                 exception.reason.trim().chars().count() >= SHORTEST_REASON,
                 format!("{at}.exceptions.{:?}.reason", exception.allow),
-                "says nothing; every exception needs its reason",
+                "is too short; every exception needs a reason",
             );
         }
         match &security.user {
@@ -326,7 +326,7 @@ impl Check<'_> {
         self.require(good, at, format!("'{path}' must be absolute and without '..'"));
     }
 
-    /// Dependencies exist and have no cycle.
+    /// Checks that dependencies exist and have no cycle.
     fn order(&mut self, manifest: &Manifest) {
         let mut waiting: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for service in &manifest.services {
@@ -359,12 +359,12 @@ impl Check<'_> {
     }
 }
 
-/// Where a template lies, for people.
+/// Returns the path of a template, for people.
 pub(super) fn place(source: &str) -> String {
     if source.starts_with("shared/") { source.to_owned() } else { format!("templates/{source}") }
 }
 
-/// What may stand in `${placement.…}`; the agent knows the same names.
+/// Names of `${placement.…}` tokens; the agent has the same list.
 const PLACEMENT_NAMES: [&str; 4] = ["api_url", "api_host", "api_port", "db_port"];
 
 fn placement_tokens(text: &str) -> impl Iterator<Item = &str> {

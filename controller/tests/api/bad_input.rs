@@ -1,4 +1,4 @@
-//! What callers get wrong is answered with the field, the reason and the remedy.
+//! Errors of callers return the field, the reason and the remedy.
 
 use std::process::Output;
 
@@ -11,7 +11,7 @@ use supalove_system_tests::{Api, Controller, join};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// The one field that a status complains about.
+/// Returns the one wrong field of a status.
 fn field(status: &Status) -> String {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     let violations = status.get_details_bad_request().unwrap().field_violations;
@@ -140,7 +140,8 @@ async fn a_project_that_fits_nowhere_waits_with_the_reason_and_can_be_cancelled(
     let controller = Controller::start().await;
     let api = controller.operator().await;
     let created = api.create("waiting", "").await;
-    let (project, operation) = (created.project.unwrap(), created.operation.unwrap());
+    let project = created.project.unwrap();
+    let operation = created.operation.unwrap();
     assert_eq!(operation.state(), OperationState::Pending);
     assert!(project.state_reason.contains("no nodes"), "{}", project.state_reason);
     let cancel = supalove_proto::v1::CancelOperationRequest { operation_id: operation.id.clone() };
@@ -159,7 +160,8 @@ fn message(output: &Output) -> String {
 
 #[tokio::test]
 async fn a_join_token_that_is_used_expired_foreign_or_malformed_says_so() {
-    let (controller, other) = (Controller::start().await, Controller::start().await);
+    let controller = Controller::start().await;
+    let other = Controller::start().await;
     let api = controller.operator().await;
     let state = || tempfile::tempdir().unwrap();
     let try_join = |token: &str, name: &str| join(state().path(), &controller.node_address, token, name, &[]);

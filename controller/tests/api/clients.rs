@@ -1,5 +1,5 @@
-//! Clients that are not ours, and the SDKs: how they go on after an ended token, a wrong password, a lost answer, a flood
-//! and a killed controller. `deploy/dev/clients.sh` makes ready what is run here.
+//! Foreign clients, and the SDKs: how they continue after an expired token, a wrong password, a lost response, a
+//! flood and a killed controller. `deploy/dev/clients.sh` installs the clients.
 
 use std::{
     path::Path,
@@ -21,10 +21,10 @@ use supalove_system_tests::{
 use tokio::{process::Command, sync::mpsc, task::JoinHandle};
 use tonic::{Code, Request, Response, Status};
 
-/// For the next line of a client.
+/// Timeout of the next line of a client.
 const LINE: Duration = Duration::from_mins(1);
 
-/// The Rust SDK, saying what the scripts of the others say.
+/// Drives the Rust SDK and prints the same lines as the scripts of the other clients.
 fn lines_in_rust(address: String, lossy: String, refresh_token: String) -> Lines {
     let (sender, lines) = mpsc::unbounded_channel();
     let say = move |line: String| sender.send(line).unwrap();
@@ -37,7 +37,7 @@ fn lines_in_rust(address: String, lossy: String, refresh_token: String) -> Lines
             request_id: uuid::Uuid::new_v4().to_string(),
             ..Default::default()
         };
-        // Both find the token ended; it must be traded once.
+        // Both calls find the token expired; the SDK must exchange the refresh token only once.
         let twice = [client.create_project(request.clone()), client.create_project(request.clone())];
         let made = futures::future::join_all(twice).await;
         let first = made.into_iter().find_map(Result::ok).unwrap().project.unwrap().r#ref;
@@ -68,7 +68,7 @@ fn lines_in_rust(address: String, lossy: String, refresh_token: String) -> Lines
     lines
 }
 
-/// The project's events out of a watch that follows its organization, too; then why they ended.
+/// Returns the project's events from a watch that also follows its organization, then the reason of its end.
 async fn watched_with_others(client: Client, project_ref: String) -> String {
     let mut seen = Vec::new();
     let acme = WatchSubscription { stream: Some(Stream::Organization("acme".into())), after_seq: None };
@@ -90,7 +90,7 @@ async fn watched_with_others(client: Client, project_ref: String) -> String {
     panic!("the organization is still there")
 }
 
-/// What RetryInfo says when more sign in than the server takes.
+/// Returns the RetryInfo when more callers sign in than the server accepts.
 async fn flooded(address: &str) -> Duration {
     let stranger = Client::connect(address).unwrap();
     let calls = (0..100).map(|_| stranger.sign_in("nobody@example.com", "a wrong password"));
@@ -99,7 +99,7 @@ async fn flooded(address: &str) -> Duration {
     problems.find(|problem| problem.reason == "BUSY").unwrap().retry_after.unwrap()
 }
 
-/// Lines up to the first that starts so.
+/// Reads lines up to the first one with this prefix.
 async fn until(lines: &mut Lines, start: &str) -> Vec<String> {
     let mut heard = Vec::new();
     loop {
@@ -179,7 +179,7 @@ async fn an_sdk_goes_on_after_an_ended_token_a_lost_answer_a_flood_and_a_killed_
 
 type Call = JoinHandle<Result<Response<GetMeResponse>, Status>>;
 
-/// A call whose token has ended, and what keeps the trade for a new one from ending.
+/// A call with an expired token, while a lock blocks the exchange of the refresh token.
 async fn call_under_a_trade(rows: &Rows, client: &Client) -> (Call, Transaction<'static, Postgres>) {
     let lock = rows.lock_user_sessions().await;
     let mut auth = client.auth();

@@ -1,4 +1,4 @@
-//! The API as callers meet it. Needs PostgreSQL and no engine: what is asked here is answered without a host.
+//! The API as callers use it. Needs PostgreSQL and no engine, because these calls need no host.
 
 mod audit;
 mod authorization;

@@ -1,11 +1,11 @@
-//! Placement under contention: nodes are rows here, without agents, so that only the scheduler and the statement count.
+//! Placement under contention. The nodes are rows without agents, so that only the scheduler and the statement matter.
 
 use std::collections::BTreeSet;
 
 use supalove_proto::v1::{CreateProjectRequest, OperationState};
 use supalove_system_tests::{Api, Controller};
 
-/// Creates so many projects at the same time; answers how many were placed at once.
+/// Creates this many projects concurrently; returns how many were placed at once.
 async fn create_all(api: &Api, count: usize) -> usize {
     let calls = (0..count).map(|i| {
         let api = api.clone();

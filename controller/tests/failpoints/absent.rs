@@ -1,13 +1,13 @@
-//! Programs that are shipped cannot be told to die: nothing of a failpoint is in them.
+//! Shipped programs contain no failpoints, so nobody can make them die.
 
 use std::{collections::BTreeSet, path::PathBuf};
 
 use supalove_failpoints::{DIRECTORY, POINTS};
 use supalove_system_tests::texts_in;
 
-/// In every program of ours, so that it is known that something was looked at.
+/// A text that every program contains, to prove that the search works.
 const CONTROL: &str = "supalove.node.v1";
-/// The folder with the programs as `make up` builds them.
+/// Folder with the programs as `make up` builds them.
 const SHIPPED: &str = "SUPALOVE_TEST_SHIPPED";
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a user does with a project, as calls that are repeated until they are answered.
+//! Acts of a user on a project, as calls that the test retries until it gets a response.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 
 use super::rows::Scene;
 
-/// How long a call may go unanswered.
+/// Timeout of a call.
 const LIMIT: Duration = Duration::from_mins(3);
 
 /// What a user asks for.
@@ -118,7 +118,7 @@ impl Request {
         if matches!(self.scene, Scene::Database | Scene::DatabaseDies) { &CORE } else { &STEPS }
     }
 
-    /// Calls until there is an answer: a client cannot know whether a call that broke off was carried out.
+    /// Retries until there is a response, because a client cannot know whether a broken call took effect.
     pub async fn insist(&self, api: &Api) -> Operation {
         let until = Instant::now() + LIMIT;
         loop {
@@ -134,7 +134,8 @@ impl Request {
     }
 
     async fn call(&self, api: &Api) -> Result<Operation, Status> {
-        let (project_ref, request_id) = (self.project.clone(), self.id.clone());
+        let project_ref = self.project.clone();
+        let request_id = self.id.clone();
         let mut projects = api.projects();
         let operation = match self.act {
             Act::Create => {

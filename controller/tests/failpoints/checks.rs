@@ -1,4 +1,4 @@
-//! What must be so after an act, whoever died in the middle of it.
+//! Checks that must hold after an act, whichever process died in the middle of it.
 
 use std::{
     collections::BTreeSet,
@@ -43,7 +43,7 @@ fn marked_volume(project: &str, release: &Release) -> PathBuf {
     docker(None, &["volume", "inspect", "--format", "{{.Mountpoint}}", &volume]).into()
 }
 
-/// All that is not as it should be; nothing is what one wants. What is slow to look at comes last.
+/// Returns everything that is wrong. The slow checks come last.
 pub async fn wrong(pair: &Pair, expected: &Expected<'_>) -> Vec<String> {
     let mut wrong = outcome(pair, expected).await;
     if wrong.is_empty() {
@@ -61,7 +61,8 @@ async fn outcome(pair: &Pair, expected: &Expected<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     let found = pair.rows.standing(expected.project).await;
     let act = expected.act;
-    let (is_there, runs) = (i64::from(act != Act::Remove), i64::from(act.runs()));
+    let is_there = i64::from(act != Act::Remove);
+    let runs = i64::from(act.runs());
     if found.projects != expected.projects {
         wrong.push(format!("there are {} projects", found.projects));
     }
@@ -83,7 +84,8 @@ async fn conditions(pair: &Pair, expected: &Expected<'_>) -> Vec<String> {
 }
 
 fn on_the_engine(expected: &Expected<'_>) -> Vec<String> {
-    let (project, act) = (expected.project, expected.act);
+    let project = expected.project;
+    let act = expected.act;
     let named =
         |names: &[&str]| names.iter().map(|name| format!("supalove_{project}_{name}")).collect::<Vec<_>>();
     let mut wanted = BTreeSet::new();
@@ -116,7 +118,8 @@ fn on_the_engine(expected: &Expected<'_>) -> Vec<String> {
 
 /// Its records, its files and its rules.
 fn at_the_agent(pair: &Pair, expected: &Expected<'_>) -> Vec<String> {
-    let (project, act) = (expected.project, expected.act);
+    let project = expected.project;
+    let act = expected.act;
     let mut wrong = Vec::new();
     let files = files(pair.fleet.agent.state.path());
     let of_project = files.iter().filter(|path| path.to_string_lossy().contains(project)).count();
@@ -133,7 +136,7 @@ fn at_the_agent(pair: &Pair, expected: &Expected<'_>) -> Vec<String> {
     wrong
 }
 
-/// Everything below a directory. What goes while this looks is not there.
+/// Lists everything below a directory; skips files that vanish meanwhile.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     let paths = entries.flatten().map(|entry| entry.path());

@@ -1,5 +1,5 @@
-//! `kill -9` at every step: each failpoint ends its process in the middle of an act on a project; the process is started
-//! again, and the act must end as it was asked, with nothing done twice and nobody else touched.
+//! `kill -9` at every step: each failpoint kills its process in the middle of an act on a project. The test restarts the
+//! process; the act must complete, with nothing done twice and no other project affected.
 //!
 //! Needs programs that were built with the feature `failpoints`: `deploy/dev/test.sh` does that.
 
@@ -28,7 +28,7 @@ use self::{
     rows::{Done, Rows},
 };
 
-/// Controllers with an agent each that work at the same time.
+/// Number of concurrent pairs of a controller and an agent.
 const PAIRS: usize = 3;
 
 #[test]
@@ -50,7 +50,7 @@ fn a_process_that_dies_at_any_step_finishes_what_was_asked() {
     report(&rows, &passed);
 }
 
-/// Works off rows until there are none; answers how often each point was passed.
+/// Runs rows until none is left; returns how often each point was passed.
 async fn work(rows: Rows) -> BTreeMap<String, usize> {
     let mut passed = BTreeMap::new();
     while rows.are_left() {
@@ -61,7 +61,7 @@ async fn work(rows: Rows) -> BTreeMap<String, usize> {
     passed
 }
 
-/// Whole lives of projects, until no row is left or one has failed: after that nothing can be relied on.
+/// Runs whole lives of projects until no row is left or one has failed; after a failure the state is undefined.
 async fn lives(pair: &mut Pair, rows: &Rows) {
     while rows.are_left() {
         for stage in LIFE {
@@ -75,7 +75,7 @@ async fn lives(pair: &mut Pair, rows: &Rows) {
                     (Some(row), Ok(took)) => rows.put(Done::new(row, Some(took))),
                     (Some(row), Err(_)) => return rows.put(Done::new(row, None)),
                     (None, Ok(_)) => {}
-                    // Nobody died, and yet it went wrong: then no row tells anything.
+                    // The act failed although no process died, so the rows prove nothing.
                     (None, Err(panic)) => resume_unwind(panic),
                 }
             }

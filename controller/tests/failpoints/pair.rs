@@ -1,4 +1,4 @@
-//! A controller and an agent, a project whose life is gone through, and a healthy neighbour that nobody may touch.
+//! A controller and an agent, a project under test, and a healthy neighbour that nothing may affect.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,9 +21,9 @@ use super::{
     rows::{Row, Scene},
 };
 
-/// For a point to be passed: the longest way there leads through the end of a janitor's lease.
+/// Timeout until a process passes a point; the slowest case waits for a job's lease to expire.
 const DEATH: Duration = Duration::from_mins(3);
-/// From a restart until all is as asked.
+/// Timeout from a restart until every check passes.
 const CONVERGED: Duration = Duration::from_mins(3);
 /// `SIGABRT`: how a process dies at a failpoint. Nothing is unwound or flushed, as with SIGKILL.
 const ABORTED: i32 = 6;
@@ -57,7 +57,8 @@ pub struct Pair {
 impl Pair {
     /// Starts both and the neighbour.
     pub async fn start() -> Self {
-        let (points, releases) = (TempDir::new().unwrap(), steps_releases());
+        let points = TempDir::new().unwrap();
+        let releases = steps_releases();
         let options = Options {
             arguments: vec!["--releases-dir".into(), releases.path().display().to_string()],
             environment: environment(points.path(), Side::Controller),
@@ -90,8 +91,8 @@ impl Pair {
         pair
     }
 
-    /// Does an act; with a row, one process dies in the middle. Answers how long it took from there to the end, when
-    /// all is as asked; panics if that does not come about.
+    /// Performs an act; with a row, one process dies in the middle. Returns the time from the death until every check
+    /// passes; panics if they do not pass.
     pub async fn run(&mut self, act: Act, row: Option<&Row>) -> Duration {
         let scene = row.map_or(Scene::Usual, |row| row.scene);
         if act == Act::Create {
@@ -251,7 +252,7 @@ impl Pair {
         assert_eq!(events, self.neighbour_events, "something was told about the neighbour");
     }
 
-    /// What an act had made before the death is what there is afterwards: not made again, not started again.
+    /// Checks that containers from before the death were neither recreated nor restarted.
     fn check_survivors(&self, act: Act, before: &Containers, survivors: &Containers) {
         if !act.runs() {
             return;

@@ -1,4 +1,4 @@
-//! A task that panics: a job ends the process, so that its supervisor starts it again; a session ends alone.
+//! Panics of tasks: a panic in a job ends the process, so that its supervisor restarts it; one in a session ends only it.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use supalove_proto::v1::{JobState, ListJobsRequest, ListJobsResponse};
 use supalove_system_tests::{Agent, Api, Controller, Holder, Options, SLACK, wait_for};
 use tempfile::TempDir;
 
-/// Within this time after its end a controller answers again.
+/// Maximum time after its end until the controller answers again.
 pub const BACK: Duration = Duration::from_secs(5);
 
 async fn controller(points: &TempDir) -> Controller {
@@ -34,7 +34,7 @@ async fn jobs(api: &Api) -> ListJobsResponse {
 async fn a_job_that_panics_ends_the_process_with_its_name_in_the_log_and_a_restart_brings_it_back() {
     let points = tempfile::tempdir().unwrap();
     let mut controller = controller(&points).await;
-    arm(points.path(), "controller.janitor.sealed");
+    arm(points.path(), "controller.jobs.sealed");
     // The set-up is audited, and the row is sealed.
     let api = controller.operator().await;
     let until = Instant::now() + Duration::from_secs(10) * SLACK;
@@ -75,8 +75,8 @@ async fn a_session_that_panics_ends_alone_and_its_node_comes_back_five_times_in_
     let other = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(2).await;
     let rows = controller.database.rows().await;
-    let node = Holder::of(&agent.identity()).uuid();
-    let neighbour = Holder::of(&other.identity()).uuid();
+    let node = Holder::from_identity(&agent.identity()).uuid();
+    let neighbour = Holder::from_identity(&other.identity()).uuid();
     let neighbours_session = rows.greeted_epoch_of(neighbour).await;
     for panics in 1..=5 {
         let before = rows.greeted_epoch_of(node).await;

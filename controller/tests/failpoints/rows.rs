@@ -1,4 +1,4 @@
-//! What is tried: at which point which process dies in the middle of which act.
+//! The rows of the test: which act, and the point at which a process dies in the middle of it.
 
 use std::{
     fmt,
@@ -8,7 +8,7 @@ use std::{
 
 use super::acts::Act::{self, Create, Delete, Remove, Restart, Start, Stop, Undelete};
 
-/// What is different when the act is asked for.
+/// Circumstances of the act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scene {
     /// Nothing: both run, there is room.
@@ -64,7 +64,7 @@ const GROUPS: &[Group] = &[
             ("controller.report.operation_ended", ONCE),
             ("controller.report.written", ONCE),
             ("controller.report.committed", ONCE),
-            ("controller.janitor.sealed", ONCE),
+            ("controller.jobs.sealed", ONCE),
             ("agent.apply.received", ONCE),
             ("agent.state.synced", ONCE),
             ("agent.state.renamed", ONCE),
@@ -101,7 +101,7 @@ const GROUPS: &[Group] = &[
     (Create, Scene::Database, &[("agent.first_start.marked", ONCE)]),
     (Create, Scene::DatabaseDies, &[("agent.first_start.removed", ONCE), ("agent.first_start.remade", ONCE)]),
     (Create, Scene::NoRoom, &[("controller.place.committed", ONCE)]),
-    (Create, Scene::TimeUp, &[("controller.janitor.expired", ONCE)]),
+    (Create, Scene::TimeUp, &[("controller.jobs.expired", ONCE)]),
     (
         Stop,
         Scene::Usual,
@@ -240,10 +240,10 @@ const GROUPS: &[Group] = &[
         ],
     ),
     (Remove, Scene::AgentAway, &[("agent.start.resumed", ONCE)]),
-    (Remove, Scene::ShortWindow, &[("controller.janitor.purged", ONCE)]),
+    (Remove, Scene::ShortWindow, &[("controller.jobs.purged", ONCE)]),
 ];
 
-/// Names the rows that a developer wants to try: what their act and point begin with.
+/// Environment variable that selects rows: the text with which their act and point begin.
 const ONLY: &str = "SUPALOVE_FAILPOINT_ONLY";
 
 /// The rows that are left and those that are done, shared by all workers.
@@ -254,7 +254,8 @@ impl Default for Rows {
     fn default() -> Self {
         let only = std::env::var(ONLY).unwrap_or_default();
         let of_group = |(act, scene, points): &Group| -> Vec<Row> {
-            let (act, scene) = (*act, *scene);
+            let act = *act;
+            let scene = *scene;
             let passes = |(point, passes): &(&'static str, &'static [u32])| -> Vec<Row> {
                 passes.iter().map(|pass| Row { act, scene, point, pass: *pass }).collect()
             };

@@ -1,5 +1,5 @@
-//! Faults between the control plane and its nodes: the database goes away, the line is cut, a clock jumps. Projects do
-//! not notice.
+//! Faults between the control plane and its nodes: the database is unreachable, the connection is cut, a clock jumps.
+//! Projects keep running.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ use supalove_system_tests::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// A node is unhealthy after this silence (`silent_after` of the controller's times), and it takes two writes and a look
-/// to know of it.
+/// A node is unhealthy after this silence (`silent_after` of the controller's times), and it takes two writes and a
+/// look to know of it.
 const SHOWN: Duration = Duration::from_secs(20 + 5 + 1);
 /// A session that was lost is back: an agent dials again after at most 5 s, and a dial into nothing takes 10 s.
 const BACK: Duration = Duration::from_secs(15);
@@ -43,7 +43,7 @@ async fn nodes(api: &Api) -> Result<usize, Status> {
     Ok(answer.into_inner().nodes.len())
 }
 
-/// Every answer while the database is away says so, and when to try again.
+/// While the database is unreachable, every response says so and carries a retry time.
 async fn assert_unavailable(api: &Api, limit: Duration) {
     let until = Instant::now() + limit;
     let mut asked = 0;
@@ -153,7 +153,8 @@ const JUMPS: [i64; 3] = [1, -1, 0];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_jumps_by_an_hour_ends_no_session_no_operation_and_no_container() {
-    let (ours, hosts) = (Clock::start(), Clock::start());
+    let ours = Clock::start();
+    let hosts = Clock::start();
     let mut controller = Controller::start_with(Options { under: ours.under(), ..Options::default() }).await;
     let mut api = controller.operator().await;
     let token = api.join_token().await;

@@ -26,7 +26,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// nginx' first question then goes to the dead one's port, fails after 3 s (`resolver_timeout` of core's gateway) and
 /// is asked again after 5 s (fixed in nginx). Seen in 40 crashes: at once, or after 3 s, once after 6 s.
 const BACK: Duration = Duration::from_secs(8);
-/// Probes of the gateway until it counts as unhealthy: 3 times 5 s, and 2 s for an answer (`probe` in core's stack.yaml).
+/// Probes of the gateway until it counts as unhealthy: 3 times 5 s, and 2 s for an answer (`probe` in core's
+/// stack.yaml).
 const NOTICED: Duration = Duration::from_secs(17);
 /// Between two looks of the controller at what is on a host (`inventory` of its times).
 const LOOKED: Duration = Duration::from_mins(1);
@@ -140,7 +141,8 @@ impl Site {
     }
 
     async fn wait_for_answer(&self, when: &str, limit: Duration) {
-        let (started, mut last) = (Instant::now(), String::new());
+        let started = Instant::now();
+        let mut last = String::new();
         while let Err(error) = self.answers().await {
             last = error;
             assert!(started.elapsed() < limit, "{when}: no answer from outside, but: {last}");
@@ -163,11 +165,14 @@ struct Visitor {
 }
 
 impl Visitor {
-    fn of(site: &Site) -> Self {
+    fn start(site: &Site) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, url) = (stop.clone(), site.url.replace("functions/v1/hello", "health"));
+        let stopped = stop.clone();
+        let url = site.url.replace("functions/v1/hello", "health");
         let asking = tokio::spawn(async move {
-            let (started, mut served, mut failed) = (Instant::now(), 0, Vec::new());
+            let started = Instant::now();
+            let mut served = 0;
+            let mut failed = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 match answers(&url).await {
                     Ok(()) => served += 1,
@@ -216,7 +221,7 @@ async fn an_engine_that_dies_or_is_restarted_takes_no_project_along() {
     for (when, ends) in
         [("kill -9", DockerHost::kill_engine as fn(&DockerHost)), ("a restart", DockerHost::stop_engine)]
     {
-        let visitor = Visitor::of(&site);
+        let visitor = Visitor::start(&site);
         ends(&scene.host);
         // The kernel knows the way to the gateway. Names of services cannot be looked up now: see BACK.
         tokio::time::sleep(Duration::from_secs(8)).await;
@@ -320,7 +325,8 @@ fn assert_in_order(scene: &Scene, site: &Site) {
         .filter_map(|line| line.split(' ').next())
         .find(|time| *time > since.as_str())
         .unwrap_or_else(|| panic!("not ready since {since}: {log}"));
-    let (functions, gateway) = (started("functions"), started("gateway"));
+    let functions = started("functions");
+    let gateway = started("gateway");
     assert!(ready < functions.as_str(), "postgres was ready at {ready}, functions started at {functions}");
     assert!(functions < gateway, "functions started at {functions}, gateway at {gateway}");
 }

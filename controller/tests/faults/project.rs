@@ -1,4 +1,4 @@
-//! Faults inside one project: what goes wrong there is mended or told, and stays there.
+//! Faults inside one project: the agent repairs or reports them, and other projects are not affected.
 
 use std::{
     path::{Path, PathBuf},
@@ -92,8 +92,10 @@ async fn a_first_database_start_that_dies_is_started_over_but_a_volume_that_was_
 /// A database that was ready loses its control file, and even gets the mark of a first start that did not end.
 async fn once_ready_is_kept(fleet: &Fleet, project_ref: &str) {
     sql(project_ref, "create table dear (x int); insert into dear values (42)");
-    let (data, config) = (volume(project_ref, "db_data"), volume(project_ref, "db_config"));
-    let (control, away) = (data.join("global/pg_control"), data.join("global/pg_control.away"));
+    let data = volume(project_ref, "db_data");
+    let config = volume(project_ref, "db_config");
+    let control = data.join("global/pg_control");
+    let away = data.join("global/pg_control.away");
     let mark = config.join("first-start-unfinished");
     std::fs::rename(&control, &away).unwrap();
     docker(None, &["kill", &container(project_ref, "postgres")]);
@@ -180,7 +182,8 @@ async fn a_service_that_ends_again_and_again_is_started_ever_more_slowly_and_hur
         fleet.api.create_healthy("looping", "fragile"),
         fleet.api.create_healthy("other", "fragile")
     );
-    let (looping, other) = (looping.r#ref, other.r#ref);
+    let looping = looping.r#ref;
+    let other = other.r#ref;
     let untouched = || {
         let own = ["postgres", "gateway"].map(|service| started_at(&looping, service));
         let others = ["postgres", "functions", "gateway"].map(|service| started_at(&other, service));
@@ -215,7 +218,8 @@ async fn a_service_that_ends_again_and_again_is_started_ever_more_slowly_and_hur
     assert_eq!(untouched(), before, "nothing else was started again");
 }
 
-/// A fake registry: says that it is one, and then never again anything. Engines take registries on loopback without TLS.
+/// A fake registry: says that it is one, and then never again anything. Engines take registries on loopback without
+/// TLS.
 async fn silent_registry() -> u16 {
     let hello = || async { ([("docker-distribution-api-version", "registry/2.0")], "{}") };
     let router = Router::new().route("/v2/", get(hello)).fallback(std::future::pending::<StatusCode>);

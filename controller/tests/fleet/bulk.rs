@@ -25,7 +25,8 @@ async fn controller(dir: &std::path::Path, fleet: &str) -> server::Controller {
     std::fs::write(dir.join("key"), STANDARD.encode([7u8; 32])).unwrap();
     std::fs::write(dir.join("url"), &database.url).unwrap();
     let file = |name: &str| dir.join(name).display().to_string();
-    let (public, node) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let public = format!("127.0.0.1:{}", free_port());
+    let node = format!("127.0.0.1:{}", free_port());
     let arguments = [
         ["supalove-controller", "run"],
         ["--public-listen", &public],

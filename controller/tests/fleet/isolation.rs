@@ -119,7 +119,8 @@ impl Scene {
 
     /// What `from` must not reach of `to` and of the host, and would reach if nobody hindered it.
     fn forbidden(&self, from: &Placed, to: &Placed) -> Vec<Target> {
-        let (far, default_bridge) = (&self.host.far, &self.default_bridge());
+        let far = &self.host.far;
+        let default_bridge = &self.default_bridge();
         vec![
             Target::tcp("gateway", &to.gateway, 8000),
             Target::tcp("database", &to.postgres, 5432),
@@ -161,7 +162,8 @@ impl Scene {
     /// An engine without a proxy process rewrites published ports before the packets are filtered. So does this.
     fn rewrite_ports(&self) {
         for project in &self.projects {
-            let (from, to) = (project.rewritten_port.to_string(), format!("{}:8000", project.gateway));
+            let from = project.rewritten_port.to_string();
+            let to = format!("{}:8000", project.gateway);
             let rule = ["-p", "tcp", "-d", &self.host.far, "--dport", &from, "-j", "DNAT", "--to", &to];
             self.host.run("iptables", &[&["-t", "nat", "-A", "PREROUTING"], &rule[..]].concat());
         }
@@ -216,7 +218,9 @@ impl Scene {
     }
 
     fn assert_from(&self, when: &str, from: &Placed, to: &Placed, open: bool) {
-        let (forbidden, never, own) = (self.forbidden(from, to), self.never(from, to), from.own());
+        let forbidden = self.forbidden(from, to);
+        let never = self.never(from, to);
+        let own = from.own();
         let all: Vec<Target> =
             forbidden.iter().chain(&never).chain(own.iter().map(|(target, _)| target)).cloned().collect();
         let outcomes = probe(&self.host.engine, &from.container("functions"), &all);

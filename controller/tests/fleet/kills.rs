@@ -23,7 +23,8 @@ async fn a_controller_killed_in_the_middle_of_a_create_finishes_it_after_its_res
     // At once after the answer, and when the first container is there: before and after the agent has the generation.
     for (name, wait) in [("at-once", false), ("half-way", true)] {
         let created = api.create(name, "core").await;
-        let (project, operation) = (created.project.unwrap(), created.operation.unwrap());
+        let project = created.project.unwrap();
+        let operation = created.operation.unwrap();
         if wait {
             wait_for("a first container", Duration::from_secs(30), async || {
                 (!containers(&project.r#ref).is_empty()).then_some(())

@@ -257,7 +257,8 @@ async fn a_project_that_fits_nowhere_is_placed_when_a_node_appears() {
     let controller = Controller::start().await;
     let api = controller.operator().await;
     let created = api.create("patient", "core").await;
-    let (project, operation) = (created.project.unwrap(), created.operation.unwrap());
+    let project = created.project.unwrap();
+    let operation = created.operation.unwrap();
     assert_eq!(operation.state(), OperationState::Pending);
     let options = supalove_system_tests::AgentOptions {
         arguments: ["--memory-mib", "64"].map(str::to_owned).to_vec(),

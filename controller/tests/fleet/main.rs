@@ -1,4 +1,4 @@
-//! Projects on a real host: their lives, their database, their gateway, their walls, and what a killed process costs.
+//! Projects on a real host: life cycle, database, gateway, isolation, and crashes of processes.
 
 mod bulk;
 mod database;

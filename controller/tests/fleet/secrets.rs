@@ -1,5 +1,5 @@
-//! Secrets are searched for where they must not be: in the control database, in logs, in process arguments. The same
-//! search is shown to find a planted one in each of those places.
+//! Searches for secrets where they must not be: in the control database, in logs, in process arguments. The test also
+//! proves that the search finds a planted secret in each of those places.
 
 use std::{fs, process::Command};
 

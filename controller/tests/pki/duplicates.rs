@@ -1,11 +1,11 @@
-//! Two agents with one identity: the newest is served, the other waits, and the operator is told.
+//! Two agents with one identity: the controller serves the newest, the other waits, and the operator sees an alarm.
 
 use std::time::{Duration, Instant};
 
 use supalove_proto::{node::v1::GoodbyeReason, v1::NodeAlarmReason};
 use supalove_system_tests::{Agent, AgentOptions, Controller, Heard, Holder, Options, SLACK, Stub, wait_for};
 
-/// How long the newest is left in peace.
+/// How long the newest session is protected.
 const HOLD: Duration = Duration::from_secs(3);
 
 #[tokio::test]
@@ -34,11 +34,12 @@ async fn a_copied_identity_raises_an_alarm_and_does_not_flap() {
     assert!(alarm.message.contains("11111111-2222-3333-4444-555555555555"), "{}", alarm.message);
     assert!(alarm.message.contains(own_boot.trim()), "{}", alarm.message);
 
-    // Each change of sides is a greeted session; sides change at most once in the time that the newest is left in peace.
+    // Each change of sides is a greeted session; sides change at most once in the time that the newest is left in
+    // peace.
     let rows = controller.database.rows().await;
     let greeted = async || -> i64 { rows.greeted_epoch().await };
     // The controller itself keeps whoever dials from the newest, not only the agent's patience.
-    let node = Holder::of(&agent.identity());
+    let node = Holder::from_identity(&agent.identity());
     let last = greeted().await;
     let newest = wait_for("a change of sides", 4 * HOLD * SLACK, async || {
         let now = greeted().await;
@@ -48,7 +49,8 @@ async fn a_copied_identity_raises_an_alarm_and_does_not_flap() {
     let mut third = Stub::dial(&node, &controller.node_address).await;
     assert_eq!(third.hears().await, Heard::Goodbye(GoodbyeReason::DuplicateIdentity));
     assert_eq!(greeted().await, newest, "the newest was left in peace");
-    let (started, before) = (Instant::now(), greeted().await);
+    let started = Instant::now();
+    let before = greeted().await;
     tokio::time::sleep(2 * HOLD + Duration::from_millis(500)).await;
     let changes = greeted().await - before;
     let most = i64::try_from(started.elapsed().as_millis() / HOLD.as_millis()).unwrap() + 1;
@@ -71,7 +73,7 @@ async fn the_newest_is_left_in_peace_only_while_it_lives() {
     api.wait_ready_nodes(1).await;
     let rows = controller.database.rows().await;
     rows.mark_duplicates().await;
-    let node = Holder::of(&agent.identity());
+    let node = Holder::from_identity(&agent.identity());
     let epochs = async || (rows.session_epoch().await, rows.greeted_epoch().await);
     let before = epochs().await;
     let mut other = Stub::dial(&node, &controller.node_address).await;

@@ -1,4 +1,4 @@
-//! A host that was off until long after the end of its certificate comes back by itself, and nobody else in its name.
+//! A host that was off until long after its certificate expired recovers without help, and nobody else can use its name.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn reason<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> String {
 /// The identity file with a certificate as it was issued so many days ago.
 async fn aged(controller: &Controller, agent: &Agent, days: i64) -> serde_json::Value {
     let mut identity = agent.identity();
-    let held = Holder::of(&identity);
+    let held = Holder::from_identity(&identity);
     let cluster = identity["cluster_id"].as_str().unwrap().strip_prefix("clu_").unwrap().parse().unwrap();
     let who = NodeIdentity { cluster_id: cluster, node_id: held.uuid() };
     let authority = authorities(controller).await.remove(0);
@@ -64,8 +64,9 @@ async fn a_recovery_is_proven_once_by_the_enrolled_key_on_any_replica() {
     let mut agent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(1).await;
     agent.process.kill();
-    let node = Holder::of(&agent.identity());
-    let (here, there) = (&controller.node_address, &replica.node_address);
+    let node = Holder::from_identity(&agent.identity());
+    let here = &controller.node_address;
+    let there = &replica.node_address;
 
     // Asked here, used there, and used up on both.
     let proof = node.proof(&node.nonce(here).await);

@@ -23,7 +23,8 @@ async fn certificates_are_renewed_without_losing_the_session() {
     let agent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(1).await;
     let rows = controller.database.rows().await;
-    let (first, began) = (Holder::of(&agent.identity()), rows.session_epoch().await);
+    let first = Holder::from_identity(&agent.identity());
+    let began = rows.session_epoch().await;
     let ca = authorities(&controller).await[0].fingerprint();
     let mut before = Vec::new();
     for address in [&controller.node_address, &replica.node_address] {
@@ -44,7 +45,7 @@ async fn certificates_are_renewed_without_losing_the_session() {
     }
 
     wait_for("the renewed certificate on disk", LIFE, async || {
-        let now = Holder::of(&agent.identity());
+        let now = Holder::from_identity(&agent.identity());
         assert_eq!(now.key_pem, first.key_pem, "the key stays");
         (now.certificate_pem != first.certificate_pem).then_some(())
     })
@@ -56,13 +57,13 @@ async fn certificates_are_renewed_without_losing_the_session() {
     assert_eq!(agent.status()["session"]["state"], "connected");
 
     // A certificate is for the enrolled key only, whoever asks with it.
-    let now = Holder::of(&agent.identity());
+    let now = Holder::from_identity(&agent.identity());
     let other = NodeKey::generate().unwrap().csr_pem().unwrap();
     let refused = now.renew_for(&replica.node_address, other).await.unwrap_err();
     assert_eq!(refused.get_details_error_info().unwrap().reason, "KEY_MISMATCH");
 
     // The old certificate was good until its own end, by the second.
-    let ends = CertificateLife::of_pem(&first.certificate_pem).unwrap().ends + TimeDelta::seconds(2);
+    let ends = CertificateLife::from_pem(&first.certificate_pem).unwrap().ends + TimeDelta::seconds(2);
     tokio::time::sleep((ends - Utc::now()).to_std().unwrap_or_default()).await;
     let mut refused = first.dial(&controller.node_address, NodeChannel::Renewal).await;
     let error = refused.read(&mut [0; 1]).await.expect_err("a certificate past its end is of use");

@@ -1,4 +1,4 @@
-//! A revoked node is out on every replica, at once and for good, and its agent knows why.
+//! Every replica locks out a revoked node at once and for good, and its agent knows why.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ async fn a_revoked_node_is_out_everywhere_and_says_so() {
     let replica = controller.replica().await;
     let mut agent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(1).await;
-    let node = Holder::of(&agent.identity());
+    let node = Holder::from_identity(&agent.identity());
     let node_id = node.node_id.clone();
     // The bulk connection is accepted beside the session, and stays.
     let bulk = node.dial(&controller.node_address, NodeChannel::Bulk).await;
@@ -93,7 +93,7 @@ async fn a_revocation_between_epoch_and_hello_is_kept_on_another_replica() {
     let mut agent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(1).await;
     agent.process.kill();
-    let node = Holder::of(&agent.identity());
+    let node = Holder::from_identity(&agent.identity());
     let mut stub = Stub::dial(&node, &controller.node_address).await;
     assert_eq!(stub.hears().await, Heard::Hello);
 
@@ -116,7 +116,7 @@ async fn a_project_on_a_revoked_node_can_be_deleted() {
     let created = api.create("left-behind", "core").await;
     assert_eq!(created.operation.unwrap().state(), OperationState::Running, "placed");
     let project = created.project.unwrap().r#ref;
-    let node_id = Holder::of(&agent.identity()).node_id.clone();
+    let node_id = Holder::from_identity(&agent.identity()).node_id.clone();
     api.clusters().revoke_node(RevokeNodeRequest { node_id }).await.unwrap();
 
     let deleted = api.delete(&project, 0).await;

@@ -1,5 +1,5 @@
-//! The fleet's CA is replaced while it runs: connected nodes notice nothing, those that were off come back by themselves or
-//! are told what to do.
+//! The operator replaces the fleet's CA at run time: connected nodes keep their sessions, nodes that were off recover
+//! without help or log what to do.
 
 use std::time::Duration;
 
@@ -57,7 +57,8 @@ async fn the_fleet_gets_a_new_ca_without_losing_a_node() {
     let replica = controller.replica().await;
     let first = roots(&api).await.remove(0);
     assert_eq!(first.state(), AuthorityState::Signing);
-    let (early_token, late_token) = (api.join_token().await, api.join_token().await);
+    let early_token = api.join_token().await;
+    let late_token = api.join_token().await;
     let steady = Agent::start(&controller, &api.join_token().await);
     // Off from before the next root was made; off since it was made, but before it signed.
     let mut stranger = Agent::start(&controller, &api.join_token().await);
@@ -65,7 +66,8 @@ async fn the_fleet_gets_a_new_ca_without_losing_a_node() {
     api.wait_ready_nodes(3).await;
     stranger.process.kill();
     let rows = controller.database.rows().await;
-    let steady_epoch = async || -> i64 { rows.greeted_epoch_of(Holder::of(&steady.identity()).uuid()).await };
+    let steady_epoch =
+        async || -> i64 { rows.greeted_epoch_of(Holder::from_identity(&steady.identity()).uuid()).await };
     let epoch = steady_epoch().await;
 
     let next = api.authorities().create_authority(CreateAuthorityRequest {}).await.unwrap().into_inner();
@@ -153,7 +155,7 @@ async fn a_renewal_anywhere_knows_the_roots_of_now() {
     let replica = controller.replica().await;
     let agent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(1).await;
-    let node = Holder::of(&agent.identity());
+    let node = Holder::from_identity(&agent.identity());
     // At once after each act, on the replica that it was not done on.
     let renewed = async || node.renew(&replica.node_address).await.unwrap().certificate.unwrap();
 

@@ -1,5 +1,5 @@
-//! The wall clock of one process, and of what it starts: libfaketime tells it another time. The monotonic clock stays the
-//! machine's.
+//! The wall clock of one process, and of what it starts: libfaketime tells it another time. The monotonic clock stays
+//! the machine's.
 
 use std::path::PathBuf;
 

@@ -79,9 +79,11 @@ impl Controller {
         for file in ["master.key", "database-url"] {
             std::fs::copy(self.dir.path().join(file), dir.path().join(file)).unwrap();
         }
-        let (public_port, node_address) = (free_port(), format!("127.0.0.1:{}", free_port()));
+        let public_port = free_port();
+        let node_address = format!("127.0.0.1:{}", free_port());
         let process = spawn(dir.path(), public_port, &node_address, &self.fleet, &self.options);
-        let (database, fleet) = (self.database.clone(), self.fleet.clone());
+        let database = self.database.clone();
+        let fleet = self.fleet.clone();
         let options = self.options.clone();
         let mut replica = Self { process, database, dir, public_port, node_address, fleet, options };
         replica.wait_until_up().await;

@@ -14,7 +14,8 @@ pub fn try_docker(host: Option<&str>, arguments: &[&str]) -> Result<String, Stri
         command.args(["--host", host]);
     }
     let output = command.args(arguments).output().unwrap();
-    let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let out = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
     if output.status.success() { Ok(out.trim_end().to_owned()) } else { Err(error.into_owned()) }
 }
 

@@ -98,7 +98,8 @@ impl DockerHost {
     /// Fills the disk of its engine; returns how many MiB that took.
     pub fn fill_disk(&self) -> usize {
         let mut filling = File::create(self.filling()).unwrap();
-        let (mut full, zeros) = (0, vec![0; 1 << 20]);
+        let mut full = 0;
+        let zeros = vec![0; 1 << 20];
         // Whole pages at last, so that really nothing is left.
         for step in [1 << 20, 4096] {
             while filling.write_all(&zeros[..step]).is_ok() {

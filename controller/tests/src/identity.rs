@@ -34,7 +34,7 @@ pub struct Holder {
 
 impl Holder {
     /// From an agent's file.
-    pub fn of(identity: &serde_json::Value) -> Self {
+    pub fn from_identity(identity: &serde_json::Value) -> Self {
         let text = |name: &str| identity[name].as_str().unwrap().to_owned();
         Self {
             node_id: text("node_id"),
@@ -81,9 +81,12 @@ impl Holder {
 
     /// A proof for a nonce.
     pub fn proof(&self, nonce: &[u8]) -> RecoverRequest {
-        let (key, csr_pem) = (NodeKey::from_pem(&self.key_pem).unwrap(), self.csr_pem());
+        let key = NodeKey::from_pem(&self.key_pem).unwrap();
+        let csr_pem = self.csr_pem();
         let signature = key.sign_recovery(self.uuid(), nonce, &csr_pem).unwrap();
-        let (node_id, nonce, agent_version) = (self.node_id.clone(), nonce.to_vec(), "test".into());
+        let node_id = self.node_id.clone();
+        let nonce = nonce.to_vec();
+        let agent_version = "test".into();
         RecoverRequest { node_id, nonce, csr_pem, signature, agent_version }
     }
 

@@ -1,4 +1,4 @@
-//! A line on which one answer is lost: the request arrives and is done, and the connection breaks instead of answering.
+//! A proxy that loses one response: the server performs the request, and then the connection breaks.
 
 use std::{
     net::SocketAddr,
@@ -50,8 +50,10 @@ async fn serve(listener: TcpListener, target: SocketAddr, word: &'static str, lo
 
 /// Ends, and the connection with it, when a side ends or the answer is lost.
 async fn pass(mut near: TcpStream, mut far: TcpStream, word: &str, lost: Arc<AtomicBool>) {
-    let (mut from_near, mut from_far) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
-    let (mut asked, mut answered) = (Vec::new(), Vec::new());
+    let mut from_near = vec![0; 64 * 1024];
+    let mut from_far = vec![0; 64 * 1024];
+    let mut asked = Vec::new();
+    let mut answered = Vec::new();
     loop {
         tokio::select! {
             read = near.read(&mut from_near) => {

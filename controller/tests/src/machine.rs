@@ -1,5 +1,5 @@
-//! What tests on one machine must not share: numbers, each for a range of ports and a network, and single ports. Whoever
-//! holds the lock of a file has what it stands for; a process that ends, however it ends, gives it back.
+//! Resources that tests on one machine must not share: numbers, each for a range of ports and a network, and single ports.
+//! A process owns a resource while it holds the lock of its file; the kernel releases the lock when the process ends.
 
 use std::{
     fs::{self, File},
@@ -25,7 +25,8 @@ pub fn take(kind: &str, range: Range<u16>) -> Option<Taken> {
     let folder = Path::new(LOCKS).join(kind);
     fs::create_dir_all(&folder).unwrap();
     // Not always from the start: what was used a moment ago may still be on its way out of the kernel.
-    let (start, count) = (std::process::id() * 7, u32::from(range.end - range.start));
+    let start = std::process::id() * 7;
+    let count = u32::from(range.end - range.start);
     (0..count).find_map(|step| {
         let number = range.start + u16::try_from((start + step) % count).unwrap();
         let lock = File::options().create(true).append(true).open(folder.join(number.to_string())).unwrap();

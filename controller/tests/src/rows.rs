@@ -1,5 +1,5 @@
-//! What the tests look up or change in the control database, behind the API. All SQL on the product's tables is here: a
-//! change of the schema is followed in one place.
+//! Reads and changes of the control database behind the API. All SQL on the product's tables is here, so that a change
+//! of the schema affects only this file.
 
 use std::time::Duration;
 

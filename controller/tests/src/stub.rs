@@ -1,5 +1,5 @@
-//! The agent's end of a control connection in the test's own hands: hears what the controller says, and answers Hello when
-//! the test says so.
+//! A stub of the agent's end of a control connection: it records the controller's calls, and answers Hello
+//! when the test tells it to.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! A cable between agent and controller that can be cut. A cut one loses what is sent: nobody is told, as with a
-//! firewall that drops.
+//! A proxy between agent and controller that a test can cut. A cut proxy silently drops all bytes, like a
+//! firewall that drops packets.
 
 use std::net::SocketAddr;
 

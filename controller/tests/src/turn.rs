@@ -1,7 +1,7 @@
-//! How many tests are at work on this machine at once, whichever program they are in; and how long each took.
+//! Limits the number of concurrent tests on this machine, across programs, and records how long each took.
 //!
-//! libtest gives each test a thread with the test's name. What a test begins with (a controller, a host, a server) asks
-//! here for the thread's turn, which it has until it ends.
+//! libtest gives each test a thread with the test's name. The first resource of a test (a controller, a host, a server)
+//! takes the thread's turn here; the thread holds it until it ends.
 
 use std::{
     cell::OnceCell,

@@ -11,7 +11,8 @@ const TRIES: u32 = 20;
 pub async fn own_name(name: &str) -> Option<String> {
     let hostname = std::env::var("HOSTNAME").unwrap_or_default();
     for _ in 0..TRIES {
-        let (own, named) = (addresses(&hostname).await, addresses(name).await);
+        let own = addresses(&hostname).await;
+        let named = addresses(name).await;
         if own.intersection(&named).next().is_some() {
             return None;
         }

@@ -136,7 +136,8 @@ pub async fn run(variables: &Variables) -> Result<(), End> {
 }
 
 fn router(secret: String, tenant: String) -> Router {
-    let (secret, tenant) = (Arc::new(secret), Arc::new(tenant));
+    let secret = Arc::new(secret);
+    let tenant = Arc::new(tenant);
     let known = (secret.clone(), tenant.clone());
     let health = |Path(asked): Path<String>, headers: HeaderMap| async move {
         let (secret, tenant) = known;

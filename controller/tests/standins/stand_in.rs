@@ -50,7 +50,7 @@ async fn main() -> ExitCode {
     let called = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
     // By its first argument, or by the name of the official program.
     let which = arguments.next().unwrap_or(called);
-    let variables = Variables::of_process();
+    let variables = Variables::from_process();
     // All on one stream: the engine does not keep the order of two.
     eprintln!("stand-in {which}: starting");
     let end = match which.as_str() {

@@ -120,7 +120,8 @@ fn each_variable_that_is_missing_is_named() {
 #[test]
 fn values_that_do_not_fit_are_named_without_being_shown() {
     let [auth, api, realtime, storage] = services();
-    let (anon, foreign) = (key(SECRET, "anon"), key(FOREIGN, "service_role"));
+    let anon = key(SECRET, "anon");
+    let foreign = key(FOREIGN, "service_role");
     for ((good, judge), name, wrong, expected) in [
         (&auth, "GOTRUE_DB_DATABASE_URL", &*url("postgres"), "must be supabase_auth_admin"),
         (

@@ -11,7 +11,7 @@ pub struct Variables(BTreeMap<String, String>);
 
 impl Variables {
     /// This process's.
-    pub fn of_process() -> Self {
+    pub fn from_process() -> Self {
         Self(std::env::vars_os().map(|(n, v)| (lossy(&n), lossy(&v))).collect())
     }
 

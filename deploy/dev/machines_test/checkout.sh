@@ -82,7 +82,7 @@ plant
 process_running() { false; }
 for port in 8000 8001 54329; do
   plant_listener "$port"
-  expect_words "port $port taken: it is named" "port $port is needed for" "$(with_stand_ins words_of ports)"
+  expect_words "port $port taken: it is named" "uses port $port" "$(with_stand_ins words_of ports)"
 done
 for port in 5432 5500; do
   plant_listener "$port"

@@ -33,10 +33,10 @@ found() { with_only_stand_ins node_found; }
 plant
 expect 'no Node.js is not enough' 1 "$(code_of node_there)"
 version_of node v18.20.4
-expect_words 'a Node.js without npm' 'node v18.20.4 is here without npm' "$(found)"
+expect_words 'a Node.js without npm' 'node v18.20.4 is installed without npm' "$(found)"
 version_of npm 9.2.0
 expect 'an old one is not enough' 1 "$(code_of node_there)"
-expect_words 'and is named' 'node here is v18.20.4, 20 or newer is needed' "$(found)"
+expect_words 'and is named' 'the installed node is v18.20.4, 20 or newer is needed' "$(found)"
 stand_in node 'exit 1'
 expect 'one that does not run is not enough' 1 "$(code_of node_there)"
 version_of node v20.0.0

@@ -1,16 +1,16 @@
 # shellcheck shell=bash
-# The Debian roots that newcomers begin with, and the packages that they have fetched before. Sourced.
+# The Debian roots of newcomer machines, and the cache of their packages. Sourced.
 
 # shellcheck source=deploy/images/sources.sh disable=SC2153  # ROOT is of lib.sh
 . "$ROOT/deploy/images/sources.sh"
 
-# What the README asks for beside Rust; git alone brings no certificates of the authorities.
+# The README's requirements besides Rust; git alone does not install CA certificates.
 README_PACKAGES=ca-certificates,git,make
-# An older root is made anew, with the packages of today.
+# Age in days after which a root is rebuilt with current packages.
 ROOT_DAYS=7
 
-# Makes the cache and throws out of it what is not as it was put there. apt looks at the size of a package that it has
-# already, not at its checksum.
+# Creates the cache and deletes damaged files from it, because apt checks only the size of a cached package, not its
+# checksum.
 prepare_cache() {
   local sums folder
   install -d -m 0755 "$NEWCOMER_CACHE"
@@ -19,7 +19,7 @@ prepare_cache() {
   find "$NEWCOMER_CACHE" -maxdepth 1 -name '*.tar' -mtime "+$ROOT_DAYS" -delete
   for folder in "$NEWCOMER_CACHE"/*-packages; do
     sums=$folder.sums
-    # Without the list nothing is known about the files.
+# Without the list nobody knows which files are intact.
     [[ -s $sums ]] || { rm -rf -- "$folder"; continue; }
     drop_damaged "$folder" "$sums"
   done
@@ -34,7 +34,7 @@ drop_damaged() { # folder, list of sha256sum
   done
 }
 
-# Writes down what the cache of a suite holds now.
+# Records the contents of a suite's cache.
 seal_packages() { # suite
   local folder=$NEWCOMER_CACHE/$1-packages
   local debs=("$folder"/*.deb)
@@ -42,17 +42,17 @@ seal_packages() { # suite
   (cd "$folder" && rm -rf partial lock && sha256sum -- *.deb >"$folder.sums.new" && mv "$folder.sums.new" "$folder.sums") || true
 }
 
-# Sees to it that there is a sound root, packed. In: suite, who will use it. Leaves its path in ROOT_TAR.
+# Ensures that there is an intact root archive. In: suite, who will use it. Sets ROOT_TAR.
 ensure_root() {
   local packages=$README_PACKAGES
-  # As root without sudo: no script may take it for granted.
+# Root's machine has no sudo, because no script may depend on it.
   [[ $2 == root ]] || packages+=,sudo
   ROOT_TAR=$NEWCOMER_CACHE/$1-$2.tar
   if [[ -s $ROOT_TAR && -s $ROOT_TAR.sum ]]; then
     [[ $(sha256sum <"$ROOT_TAR") != "$(cat "$ROOT_TAR.sum")" ]] || return 0
     warn "newcomer: $ROOT_TAR is damaged"
   fi
-  say "newcomer: making a root of $1"
+  say "newcomer: building a root of $1"
   make_root "$1" "$packages" "$ROOT_TAR"
 }
 
@@ -65,14 +65,14 @@ make_root() { # suite, packages, tar
   rm -rf -- "$3" "$3.sum" "$draft"
   if ! mmdebstrap_ --variant=minbase --include="$2" --aptopt="$settings" "$1" "$draft" "$sources" >"$log" 2>&1; then
     tail -n 20 "$log" >&2
-    die "no root of $1 could be made" 'the last words of mmdebstrap are above'
+    die "cannot build a root of $1" 'the last messages of mmdebstrap are above'
   fi
   sha256sum <"$draft" >"$3.sum"
   mv "$draft" "$3"
   rm -f "$sources" "$settings" "$log"
 }
 
-# How apt gets out of this site: proxies, and what it shall not check.
+# apt's settings for this site: proxies, and checks to skip.
 site_apt_settings() {
   apt-config dump 2>/dev/null | grep -E '^Acquire::(https?::|Check-)' || true
 }

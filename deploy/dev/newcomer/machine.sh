@@ -1,18 +1,18 @@
 # shellcheck shell=bash
-# A machine as new: how it is furnished, started and taken away again. Sourced by root.
+# A fresh machine: how it is prepared, started and removed. Sourced by root.
 #
-# All that it has lies in one folder and below one process: with that process its mounts, its processes and its network
-# go. Nothing is set up on this machine's side: slirp4netns, a program, carries the packets out.
+# All its files are in one folder, and all its processes are below one process: when that ends, its mounts, processes and
+# network end too. This machine needs no set-up: the program slirp4netns forwards the packets.
 
 # shellcheck disable=SC2153,SC2154  # from lib.sh, and of the script that sources this
 
 # Short: sockets lie below.
 MACHINES=/var/tmp/supalove-newcomer
-# Who walks, where there is sudo.
+# User of the walk on machines with sudo.
 # shellcheck disable=SC2034  # of room.sh
 NEWCOMER_USER=ada
 
-# A process is known by its pid and when it started: pids come again.
+# Identifies a process by its pid and start time, because the kernel reuses pids.
 started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
 write_down() { echo "$2 $(started "$2")" >"$1"; } # file, pid
 still_runs() { # file
@@ -36,7 +36,7 @@ new_machine() {
   echo "$dir"
 }
 
-# Those of runs that were killed.
+# Removes the machines of killed runs.
 remove_left_machines() {
   local dir
   for dir in "$MACHINES".*/; do
@@ -50,7 +50,7 @@ remove_left_machines() {
 snapshot() {
   local tree
   tree=$(mktemp -d)
-  # The file list of git leaves out what was built; files that were deleted are listed all the same.
+# git's list excludes build results, but includes deleted files.
   (cd "$ROOT" && git -c safe.directory="$ROOT" ls-files -z --cached --others --exclude-standard |
     tar --create --null --files-from=- --ignore-failed-read 2>/dev/null) | tar --extract --directory "$tree"
   (
@@ -67,7 +67,7 @@ snapshot() {
 # Runs the walk. In: machine, seconds. Its exit code is the walk's.
 run_machine() {
   local dir=$1 pid slirp code=0
-  # Each process goes with the one that started it, even if that one is killed.
+# Each process ends with its parent, even if the parent is killed.
   setsid setpriv --pdeathsig KILL timeout --kill-after=10 "$2" setpriv --pdeathsig KILL \
     unshare --mount --pid --net --ipc --uts --propagation private --fork --kill-child=KILL \
     "$here/newcomer/room.sh" "$dir" </dev/null > >(without_noise) 2>&1 8>&- &
@@ -80,7 +80,7 @@ run_machine() {
   write_down "$dir/slirp.pid" "$slirp"
   wait "$pid" || code=$?
   kill "$slirp" 2>/dev/null || true
-  [[ $code -ne 124 ]] || warn "newcomer: not at its end after $2 s"
+  [[ $code -ne 124 ]] || warn "newcomer: the walk did not end within $2 s"
   return "$code"
 }
 
@@ -91,7 +91,7 @@ wait_for_file() { # file, pid that makes it
   done
 }
 
-# The compiler's hundreds of lines say nothing.
+# Drops the compiler's hundreds of progress lines.
 without_noise() { grep --line-buffered -vE '^ +(Compiling|Downloaded|Downloading|Adding|Updating|Locking) ' || true; }
 
 remove_machine() { # dir
@@ -107,15 +107,15 @@ remove_machine() { # dir
       sleep 0.1
     done
   done
-  # Also of a run that failed: what was fetched is whole.
+# Also after a failed run, because the downloaded packages are complete.
   seal_packages "$(cat "$dir/suite")"
   remove_cgroups "$dir/containers"
-  rm -rf --one-file-system -- "$dir" || warn "newcomer: $dir could not be removed"
+  rm -rf --one-file-system -- "$dir" || warn "newcomer: cannot remove $dir"
 }
 
 list_containers() { ls "$1/var/lib/docker/containers" 2>/dev/null || true; } # root
 
-# Containers that were killed leave their control groups behind.
+# Killed containers leave their control groups.
 remove_cgroups() { # file with ids
   local container group
   [[ -s $1 ]] || return 0

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The first process of a newcomer's machine: makes and furnishes the root, makes it its own and lets the walk begin.
-# With its end everything in the machine ends.
+# The first process of a newcomer's machine: unpacks and prepares the root, changes into it and starts the walk.
+# When it ends, everything in the machine ends.
 # In: the machine's folder. Runs as root in new mount, process and network namespaces.
 set -euo pipefail
 shopt -s nullglob
@@ -20,7 +20,7 @@ lend() { # source, place in the root, option
 
 mount_all() {
   mount -t proc proc "$root/proc"
-  # A new one: it shows the network of the namespace.
+# A new sysfs, which shows the network of the namespace.
   mount -t sysfs sysfs "$root/sys"
   mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"
   mount --rbind /dev "$root/dev"

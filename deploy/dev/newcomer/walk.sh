@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Walks through the README as a reader would: pastes its blocks into one shell, one command after another, and looks
-# whether comes of it what it says. Runs inside a newcomer's machine, and sources nothing: nothing is there yet.
+# Walks through the README as a reader would: pastes its blocks into one shell, one command after the other, and compares
+# the output with the README. Runs inside a newcomer's machine and sources no other file, because the checkout does not
+# exist yet.
 #
-# In:  the folder to begin in.
+# In:  the folder in which to begin.
 # Read from the README:
 #   ```sh      commands. `#=> words`: the command's output has these words, in this order.
 #   ```text    how the output of the last command before it ends. Refs may be others.
-#   <!-- needs: what (who runs it) -->   above a block: not run here, for want of that.
-# Every command must end with 0.
+#   <!-- needs: what (who runs it) -->   above a block: not run here, because the machine lacks it.
+# Every command must exit with 0.
 set -uo pipefail
 
 README=${NEWCOMER_README:-/srv/README.md}
@@ -15,7 +16,7 @@ ADDRESS=/srv/supalove.git
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 OUTPUT=$WORK/output
-# A second `make up` has nothing to do.
+# Maximum duration of a second `make up`, which has nothing to do.
 QUICK_SECONDS=120
 FAILURES=0 COMMANDS=0 BLOCKS=0
 
@@ -26,7 +27,7 @@ fail() { # what, details
   [[ $# -eq 0 ]] || printf '  %s\n' "$@"
 }
 
-# --- What the README says, beyond what stands in its blocks ---
+# --- Statements of the README outside its blocks ---
 
 rooted() { if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi; }
 containers() { rooted docker ps --quiet --no-trunc | sort; }
@@ -96,7 +97,7 @@ run() { # command
   before_command "$1"
   eval "$1" > >(tee "$OUTPUT") 2>&1 </dev/null 7<&- 8<&-
   code=$?
-  # Until nobody writes there any more: what has ended must not leave a process behind that holds a pipe open.
+# Waits until the pipe is closed: an ended command must not leave a process that holds it open.
   wait $!
   COMMANDS=$((COMMANDS + 1))
   if [[ $code -ne 0 ]]; then
@@ -131,7 +132,7 @@ without_refs() { sed -E 's/\b[a-z]{20}\b/REF/g; s/[[:space:]]+$//'; }
 
 is_whole() { [[ $1 != *\\ ]] && bash -n <<<"$1" 2>/dev/null; }
 
-# A block, command by command. A command goes on while the shell would ask for more.
+# Runs a block, command by command. A command continues while the shell would ask for more input.
 run_block() { # file, its first line in the README
   local line command='' number=$2
   BLOCKS=$((BLOCKS + 1))
@@ -142,7 +143,7 @@ run_block() { # file, its first line in the README
     is_whole "$command" || continue
     README_LINE=$number
     CURRENT=$command
-    # What comes after a failed command would fail because of it.
+# Skip the rest of the block, which would fail too.
     run "$command" || return 1
     command=
   done 7<"$1"
@@ -192,7 +193,7 @@ mkdir -p "$1"
 cd "$1" || exit 1
 # As in a shell at a terminal.
 set +u
-# Nothing may end it early without a word.
+# The walk must not end early without a message.
 walk || [[ $FAILURES -gt 0 ]] || fail "the walk broke off after: $CURRENT"
 printf 'walked: %d blocks, %d commands, %d failures\n' "$BLOCKS" "$COMMANDS" "$FAILURES"
 [[ $FAILURES -eq 0 && $COMMANDS -gt 0 ]]

@@ -21,24 +21,24 @@ use crate::{
     watch::{Watch, WatchMany},
 };
 
-/// For the connection.
+/// Timeout of the connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// HTTP/2 pings, so that a dead connection under a silent stream is noticed.
+/// Interval of HTTP/2 pings, which detect a dead connection under a silent stream.
 const PING_PERIOD: Duration = Duration::from_secs(20);
-/// Wait before the first, second … repetition of a create whose answer did not arrive.
+/// Backoff before the first, second … retry of a create whose response did not arrive.
 const BACK_OFF: [Duration; 3] =
     [Duration::from_millis(200), Duration::from_millis(600), Duration::from_millis(1_500)];
-/// Longest wait that a server's RetryInfo may ask for in a repetition.
+/// Maximum delay of a server's RetryInfo before a retry.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
 
-/// Supalove's API as one user sees it. Clones share the connection and the session.
+/// Client of Supalove's API for one user. Clones share the connection and the session.
 #[derive(Debug, Clone)]
 pub struct Client {
     session: Session,
 }
 
 impl Client {
-    /// Takes `http://host:port`; connects at the first call.
+    /// Creates a client for `http://host:port`, which connects at the first call.
     pub fn connect(address: &str) -> Result<Self, Error> {
         let bad = |why| Error::Address { address: address.to_owned(), why };
         let endpoint = Endpoint::from_shared(address.to_owned())
@@ -54,7 +54,7 @@ impl Client {
         Ok(Self::with_channel(endpoint.connect_lazy()))
     }
 
-    /// Uses a channel of the caller's, e.g. one with TLS.
+    /// Creates a client on a channel of the caller, e.g. one with TLS.
     pub fn with_channel(channel: Channel) -> Self {
         Self { session: Session::new(channel) }
     }
@@ -66,16 +66,16 @@ impl Client {
         self
     }
 
-    /// The tokens as they are now, to be kept for a later client.
+    /// Returns the current tokens, to store them for a later client.
     pub fn tokens(&self) -> Tokens {
         self.session.tokens()
     }
 
-    /// Starts a session; calls carry it from now on.
+    /// Signs in and starts a session; later calls use it.
     pub async fn sign_in(&self, email: &str, password: &str) -> Result<User, Error> {
         let request =
             SignInRequest { email: email.to_owned(), password: password.to_owned(), ..Default::default() };
-        // Without the present session: a wrong password is no reason to trade its tokens.
+        // Without the present session, so that a wrong password does not exchange its tokens.
         let answer = AuthServiceClient::new(self.session.bare()).sign_in(request).await?.into_inner();
         self.session.keep(answer.tokens.unwrap_or_default().into());
         Ok(answer.user.unwrap_or_default())
@@ -128,8 +128,8 @@ impl Client {
         WatchServiceClient::new(self.session.clone())
     }
 
-    /// Makes a project, once: without a `request_id` it gets one, and a lost answer is asked for again. With one of
-    /// your own the same create can go on after a failure, or in another process.
+    /// Creates a project exactly once: sets a `request_id` if there is none, and retries if the response is lost.
+    /// With a key of your own you can continue the same create after a failure, or in another process.
     pub async fn create_project(
         &self,
         mut request: CreateProjectRequest,
@@ -151,8 +151,8 @@ impl Client {
         }
     }
 
-    /// The project, then each event after `after_seq` once (`Some(0)` = all, `None` = only new ones), over broken
-    /// connections and restarts, until the project is removed.
+    /// Watches a project: its state, then each event after `after_seq` once (`Some(0)` = all, `None` = only new
+    /// ones), across broken connections and restarts, until the project is removed.
     pub fn watch_project(&self, project_ref: &str, after_seq: Option<u64>) -> Watch {
         Watch::new(self.clone(), project_ref, after_seq)
     }
@@ -164,8 +164,8 @@ impl Client {
     }
 }
 
-/// True if the create may have been done, or may succeed now. A connection that breaks under a call is `Unknown`, and
-/// `Cancelled` if the call had not been sent.
+/// True if the create may have succeeded, or may succeed on a retry. A connection that breaks during a call gives
+/// `Unknown`, or `Cancelled` if the call had not been sent.
 fn is_repeatable(status: &Status) -> bool {
     matches!(
         status.code(),

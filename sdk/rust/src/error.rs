@@ -1,22 +1,22 @@
-//! What a call can fail with: a status, and the `google.rpc` details in it.
+//! Errors of calls: a status, and its decoded `google.rpc` details.
 
 use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// Why something was not done.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address cannot be used.
+    /// The address is malformed or unsupported.
     #[error("{address:?}: {why}")]
     Address {
-        /// As it was given.
+        /// The given address.
         address: String,
-        /// What is wrong with it.
+        /// What is wrong with the address.
         why: &'static str,
     },
-    /// The server refused, or could not be reached.
+    /// The server refused the call, or is unreachable.
     #[error("{}", .0.message)]
     Call(Box<Problem>),
 }
@@ -24,31 +24,31 @@ pub enum Error {
 /// A failed call, decoded.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    /// What kind of failure.
+    /// gRPC code.
     pub code: Code,
-    /// For people.
+    /// Message for people.
     pub message: String,
-    /// Stable reason, for programs; empty if the server did not get to answer.
+    /// Stable reason, for programs; empty if the server did not answer.
     pub reason: String,
     /// The wrong fields of an `InvalidArgument`.
     pub field_violations: Vec<FieldViolation>,
-    /// Time after which the same call may succeed.
+    /// How long to wait before a retry.
     pub retry_after: Option<Duration>,
-    /// The status as it came, for its other details (`tonic_types::StatusExt`).
+    /// The original status, for its other details (`tonic_types::StatusExt`).
     pub status: Status,
 }
 
-/// A field of the request that is wrong, and why.
+/// A wrong field of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
     /// Its name in the proto.
     pub field: String,
-    /// For people.
+    /// Message for people.
     pub description: String,
 }
 
 impl Error {
-    /// What the server said, if a call failed.
+    /// Returns the details of a failed call.
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::Call(problem) => Some(problem),

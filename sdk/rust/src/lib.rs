@@ -1,5 +1,5 @@
-//! Supalove's public API for Rust: a [`Client`] that keeps its session, an [`Error`] with the server's details, and a
-//! [`Watch`] (or [`WatchMany`]) that goes on after a broken connection. The messages are generated from the protos: [`v1`].
+//! Supalove's public API for Rust: a [`Client`] that refreshes its session, an [`Error`] with the server's details,
+//! and a [`Watch`] (or [`WatchMany`]) that continues after a broken connection. [`v1`] has the generated messages.
 
 mod client;
 mod error;

@@ -1,5 +1,5 @@
-//! The channel that generated clients call through: every call carries the access token. When the server says that it
-//! has ended, the refresh token is traded once and the call made again.
+//! The channel of the generated clients: it adds the access token to every call. When the server reports that the token
+//! has expired, the channel exchanges the refresh token once and repeats the call.
 
 use std::{
     error::Error,
@@ -23,12 +23,12 @@ use tonic::{
 };
 use tower::{Service, ServiceExt as _};
 
-/// For the beginning of an answer, if the caller names no other time (`Request::set_timeout`).
+/// Default timeout for the beginning of a response (`Request::set_timeout` overrides it).
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// Ends when its request says; the time for it is the longest that the server grants, and some for the answer.
+/// Its request sets its duration, so its timeout is the maximum that the server allows, plus time for the response.
 const WAIT: &str = "/supalove.v1.OperationService/WaitOperation";
 const WAIT_TIMEOUT: Duration = Duration::from_secs(600 + 30);
-/// Lasts; the server is told no time.
+/// A long-running stream, without a timeout.
 const WATCH: &str = "/supalove.v1.ProjectService/WatchProject";
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
@@ -39,7 +39,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 pub struct Tokens {
     /// Bearer token of calls.
     pub access_token: String,
-    /// Trades for the next pair, once.
+    /// Refresh token, valid once.
     pub refresh_token: String,
 }
 
@@ -65,7 +65,7 @@ pub struct Session {
 #[derive(Debug, Default)]
 struct Shared {
     tokens: Mutex<Tokens>,
-    /// Held while the refresh token is traded: it works once.
+    /// Held during the exchange of the refresh token, which works once.
     refreshing: tokio::sync::Mutex<()>,
 }
 
@@ -74,7 +74,7 @@ impl Session {
         Self { channel, shared: Arc::default() }
     }
 
-    /// The same channel without tokens: what fails there is not made again.
+    /// Returns the same channel without tokens; it never repeats a call.
     pub(crate) fn bare(&self) -> Self {
         Self::new(self.channel.clone())
     }
@@ -87,13 +87,13 @@ impl Session {
         *self.lock() = tokens;
     }
 
-    /// A string pair cannot be left half-written, so a poisoned lock is as good as any.
+    /// Ignores a poisoned lock, because no panic can leave a pair of strings half-written.
     fn lock(&self) -> MutexGuard<'_, Tokens> {
         self.shared.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A token instead of the refused one; none if the session has ended. In a task of its own: the server takes a
-    /// refresh token once, so its answer must be kept even if the call that asked for it is given up.
+    /// Returns a new token for the refused one; `None` if the session has ended. Runs in a task of its own: the
+    /// server accepts a refresh token once, so the response must be stored even if the caller cancels the call.
     async fn refresh(&self, refused: String) -> Result<Option<String>, Status> {
         let session = self.clone();
         let traded = tokio::spawn(async move { session.trade(&refused).await }).await;
@@ -116,14 +116,14 @@ impl Session {
             Err(status) => return Err(status),
         };
         let mut kept = self.lock();
-        // Else a sign-in or sign-out came in between, and its tokens stay.
+        // Otherwise a sign-in or sign-out came in between, whose tokens must stay.
         if kept.refresh_token == tokens.refresh_token {
             *kept = next;
         }
         Ok(Some(kept.access_token.clone()).filter(|token| !token.is_empty()))
     }
 
-    /// No call of the API streams to the server, so a request is one message and can be sent twice.
+    /// Sends a request, if needed twice. No call of the API streams to the server, so a request is one message.
     async fn send(self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
         let (parts, body) = request.into_parts();
         let message = body.collect().await?.to_bytes();
@@ -162,7 +162,7 @@ impl Session {
     }
 }
 
-/// The channel keeps to `grpc-timeout` itself; tonic would make `Cancelled` of it.
+/// Converts a timeout of the channel to `DeadlineExceeded`; tonic would report `Cancelled`.
 fn failure(error: transport::Error) -> BoxError {
     let mut causes = iter::successors(Some(&error as &(dyn Error + 'static)), |&cause| cause.source());
     if causes.any(<dyn Error>::is::<TimeoutExpired>) {
@@ -171,7 +171,7 @@ fn failure(error: transport::Error) -> BoxError {
     error.into()
 }
 
-/// The status of an answer that has nothing else.
+/// Returns the code of a response that consists only of a status.
 fn code(answer: &Response<Body>) -> Option<Code> {
     Status::from_header_map(answer.headers()).map(|status| status.code())
 }
@@ -181,7 +181,7 @@ impl Service<Request<Body>> for Session {
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
 
-    /// Always: each attempt waits for the channel itself.
+    /// Always ready, because each attempt waits for the channel.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }

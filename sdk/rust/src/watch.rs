@@ -1,4 +1,4 @@
-//! Watches that survive a broken stream: they open the next one after the last event they have given.
+//! Watches that survive a broken stream: they open a new stream after the last event that they have returned.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,11 +11,11 @@ use tonic::{Code, Status, Streaming};
 
 use crate::{client::Client, error::Error};
 
-/// The server sends something every 15 s; a stream silent for three times that is dead.
+/// Silence after which a stream counts as dead: three times the server's keep-alive interval of 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
-/// Pause before a broken stream is opened again.
+/// Pause before reopening a broken stream.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Time from the first failure after which a stream that breaks again is given up. A message ends it.
+/// How long the watch retries from the first failure on. A message resets it.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A watch of one project.
@@ -34,7 +34,7 @@ impl Watch {
         Self { client, request, stream: None, limits: Limits::default(), removed: false }
     }
 
-    /// Limits the whole watch; at its end the error is `DeadlineExceeded`.
+    /// Limits the duration of the whole watch; after it the watch returns `DeadlineExceeded`.
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
         self.limits.end = Some(Instant::now() + limit);

@@ -78,8 +78,10 @@ impl Controller {
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (tls, control, bulk, enrolment) =
-                    (tls.clone(), control_in.clone(), bulk_in.clone(), enrolment.clone());
+                let tls = tls.clone();
+                let control = control_in.clone();
+                let bulk = bulk_in.clone();
+                let enrolment = enrolment.clone();
                 tokio::spawn(async move {
                     match tls.accept(stream).await {
                         Ok(Accepted::Node(_, stream)) => drop(control.send(stream).await),
@@ -298,7 +300,8 @@ impl Fleet {
             unreachable!()
         };
         let stop = CancellationToken::new();
-        let (times, stopped) = (*times, stop.clone());
+        let times = *times;
+        let stopped = stop.clone();
         tokio::spawn(async move { supalove_agent::run::run(&options, times, stopped).await.unwrap() });
         stop
     }

@@ -15,8 +15,10 @@ impl Neighbour {
     /// `number` keeps tests apart.
     pub fn new(number: u8) -> Self {
         let name = format!("supalove-next{number}");
-        let (host, address) = (format!("10.215.{number}.1"), format!("10.215.{number}.2"));
-        let (here, there) = (format!("nexthost{number}"), format!("nextdoor{number}"));
+        let host = format!("10.215.{number}.1");
+        let address = format!("10.215.{number}.2");
+        let here = format!("nexthost{number}");
+        let there = format!("nextdoor{number}");
         // What a test that was killed left behind.
         let _ = Command::new("ip").args(["netns", "del", &name]).stderr(Stdio::null()).status();
         let neighbour = Self { name: name.clone(), host, address };

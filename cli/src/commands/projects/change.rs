@@ -1,5 +1,5 @@
-//! The commands that change a project. Each starts an operation and, unless told otherwise, waits for it. The last line
-//! says the state that the project is in then, and the next step.
+//! The commands that change a project. Each starts an operation and waits for it, unless told otherwise. The last line
+//! gives the project's new state and the next step.
 
 use supalove_proto::v1::{
     CreateProjectRequest, DeleteProjectRequest, DeleteProjectResponse, Operation, Project, ProjectState,
@@ -141,7 +141,7 @@ pub async fn undelete(context: &Context, arguments: ChangeNamed) -> Result<(), E
     context.output.answer("UndeleteProjectResponse", &answer, |_| last)
 }
 
-/// The operation at its end, or as it is if the caller does not wait.
+/// Returns the ended operation, or the current one if the caller does not wait.
 async fn wait(
     context: &Context,
     operation: Option<Operation>,
@@ -154,7 +154,7 @@ async fn wait(
     progress::follow(&context.client, &operation, context.quiet, waiting.wait_timeout).await
 }
 
-/// What a command about an existing project says at its end. Programs have the answer and need no further call.
+/// Prints the last line of a command on an existing project. JSON output needs no further call.
 async fn ended(
     context: &Context,
     project_ref: &str,
@@ -168,7 +168,7 @@ async fn ended(
     Ok(last_words(project.as_ref(), Some(operation)))
 }
 
-/// The end state in a sentence, with the next step. Without a project, or with one that still moves: the operation.
+/// Formats the end state with the next step. Without a project, or while its state still changes: the operation.
 fn last_words(project: Option<&Project>, operation: Option<&Operation>) -> String {
     let Some(project) = project else {
         return going_on(operation);
@@ -190,7 +190,7 @@ fn last_words(project: Option<&Project>, operation: Option<&Operation>) -> Strin
     words.lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
-/// An operation that has not ended, and how to follow it.
+/// Formats an operation that has not ended, and how to follow it.
 fn going_on(operation: Option<&Operation>) -> String {
     let shown = operations::one(operation);
     match operation {
@@ -201,7 +201,7 @@ fn going_on(operation: Option<&Operation>) -> String {
     }
 }
 
-/// How a command names the project: by its name if a shell takes it as one word, else by its ref.
+/// Returns the project's name for a command line if it is one shell word, else its ref.
 fn handle(project: &Project) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let name = &project.name;

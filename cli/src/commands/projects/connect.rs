@@ -1,5 +1,5 @@
-//! `projects keys|connection`: what a client needs to reach a project. Secrets only with `--reveal`, by a call of its own
-//! that is audited.
+//! `projects keys|connection`: keys and addresses for clients of a project. Secrets only with `--reveal`, by a separate
+//! call, which the controller audits.
 
 use std::{fs, sync::LazyLock};
 
@@ -18,7 +18,7 @@ use crate::{commands::Context, error::Error, output, table};
 pub struct Arguments {
     #[command(flatten)]
     which: Which,
-    /// Also the secrets. The call is audited.
+    /// Also show the secrets. The controller audits this call.
     #[arg(long)]
     reveal: bool,
 }
@@ -75,7 +75,7 @@ async fn reveal(context: &Context, project_ref: String) -> Result<RevealProjectS
         .await
 }
 
-/// One object of the public part and the secrets; those replace what stands there without its secret.
+/// Merges the public part and the secrets; a secret value replaces the public one of the same name.
 fn merged(public: Value, secret: Value) -> Value {
     match (public, secret) {
         (Value::Object(mut all), Value::Object(secrets)) => {
@@ -92,7 +92,7 @@ static HERE: LazyLock<String> = LazyLock::new(|| {
     name.trim().to_lowercase()
 });
 
-/// A loopback address of another host means something else here, so no URL is shown that would lead to it.
+/// Formats the addresses. Shows no URL for a loopback address of another host, because here it would mean this host.
 fn shown(
     connection: &GetProjectConnectionResponse,
     secrets: &RevealProjectSecretsResponse,

@@ -4,7 +4,7 @@ use supalove_proto::v1::{Endpoint, EndpointScheme, Project, ProjectEvent, Projec
 
 use crate::{output::clean, table};
 
-/// A list of projects.
+/// Formats a list of projects.
 pub fn projects(projects: &[Project], wide: bool) -> String {
     let header = ["REF", "NAME", "ORGANIZATION", "STATE", "RELEASE", "CREATED"];
     if !wide {
@@ -15,14 +15,14 @@ pub fn projects(projects: &[Project], wide: bool) -> String {
     table::rows::<10>(table::joined(header, more), rows, "no projects")
 }
 
-/// The gateway's address, if the project has one.
+/// Returns the gateway's address, if the project has one.
 pub fn api_address(project: &Project) -> Option<String> {
     let http =
         |endpoint: &&Endpoint| matches!(endpoint.scheme(), EndpointScheme::Http | EndpointScheme::Https);
     project.endpoints.iter().find(http).map(url)
 }
 
-/// One project with its services.
+/// Formats one project with its services.
 pub fn project(project: Option<&Project>) -> String {
     let project = project.cloned().unwrap_or_default();
     let endpoints: Vec<String> = project.endpoints.iter().map(address).collect();
@@ -45,7 +45,7 @@ pub fn project(project: Option<&Project>) -> String {
     format!("{head}\n\n{}", table::rows(["SERVICE", "STATE", "MESSAGE"], services, ""))
 }
 
-/// A list of events.
+/// Formats a list of events.
 pub fn events(events: &[ProjectEvent]) -> String {
     let rows = events
         .iter()
@@ -62,7 +62,7 @@ pub fn events(events: &[ProjectEvent]) -> String {
     table::rows(["SEQ", "TIME", "TYPE", "SERVICE", "MESSAGE"], rows, "no events")
 }
 
-/// One event as a line.
+/// Formats one event as a line.
 pub fn event(event: &ProjectEvent) -> String {
     let service = match event.service.as_str() {
         "" => String::new(),
@@ -72,7 +72,7 @@ pub fn event(event: &ProjectEvent) -> String {
     clean(&format!("{time} #{} {} {service}{}", event.seq, table::event_type(event), message(event)))
 }
 
-/// A project's state as a line.
+/// Formats a project's state as a line.
 pub fn state(project: &Project) -> String {
     let services: Vec<String> =
         project.services.iter().map(|s| format!("{} {}", s.name, table::service_state(s))).collect();

@@ -107,7 +107,7 @@ fn all_reached(arguments: &Watch, states: &[ProjectState], project: &Project) ->
     Ok(states.iter().all(|state| *state == wanted))
 }
 
-/// States that no waiting leads out of.
+/// Returns an error if the project can no longer reach another state.
 fn check_possible(project: &Project) -> Result<(), Error> {
     match project.state() {
         ProjectState::Removed

@@ -13,47 +13,47 @@ use crate::{
     ids::{SessionId, UserId},
 };
 
-/// Who calls: a user, by a sign-in.
+/// A signed-in user.
 #[derive(Debug, Clone)]
 pub struct Principal {
     /// The user.
     pub user: UserId,
     /// The sign-in.
     pub session: SessionId,
-    /// The user runs the platform.
+    /// True for the operator of the platform.
     pub operator: bool,
 }
 
-/// Finds out who calls. The room that keeps users and sessions implements it.
+/// Authenticates callers. The identity room implements it.
 pub trait Authenticator: Send + Sync + 'static {
-    /// The principal of a bearer token.
+    /// Returns the principal of a bearer token.
     fn authenticate<'a>(&'a self, bearer: &'a str) -> BoxFuture<'a, Result<Principal>>;
 
-    /// An error if the principal's session has ended since.
+    /// Returns an error if the principal's session has ended meanwhile.
     fn confirm<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, Result<()>>;
 }
 
-/// What a handler knows of its call. The call layer puts it into the request.
+/// The context of a call. The call layer adds it to the request.
 #[derive(Clone)]
 pub struct Call {
     /// `/package.Service/Method`.
     pub method: &'static str,
-    /// The method's row.
+    /// Authorization rule of the method.
     pub rule: &'static Rule,
     /// `None` for methods that anyone may call.
     pub principal: Option<Principal>,
-    /// The client's address: the socket's, or what a trusted proxy says.
+    /// The client's address: that of the socket, or the one that a trusted proxy reports.
     pub client: Option<IpAddr>,
     /// 32 hex digits.
     pub trace_id: String,
-    /// When the caller stops waiting.
+    /// When the caller stops waiting for the response.
     pub deadline: Instant,
-    /// Asked again by calls that last.
+    /// Lets a long-running call check its session again.
     pub authenticator: Arc<dyn Authenticator>,
 }
 
 impl Call {
-    /// The call of a request. It is missing only if a service was mounted outside the call layer.
+    /// Reads the call from a request. An error means that a service was mounted outside the call layer.
     pub fn from_request<T>(request: &Request<T>) -> Result<Self> {
         Self::from_extensions(request.extensions())
     }
@@ -70,7 +70,7 @@ impl Call {
         self.principal.as_ref().ok_or_else(unauthenticated)
     }
 
-    /// An error if the caller's session has ended since the call began.
+    /// Returns an error if the caller's session has ended since the call began.
     pub async fn confirm(&self) -> Result<()> {
         self.authenticator.confirm(self.principal()?).await
     }
@@ -91,7 +91,7 @@ impl fmt::Debug for Call {
     }
 }
 
-/// Nobody is signed in.
+/// The error for a call without a signed-in caller.
 pub fn unauthenticated() -> Error {
     Error::Unauthenticated {
         reason: ErrorReason::NotSignedIn,

@@ -1,9 +1,9 @@
-//! Who may do what: the caller of a request ([`Principal`], [`Call`]), the row of each method ([`Rule`]), and the objects
-//! that callers have rights to ([`Object`]).
+//! Authorization: the caller of a request ([`Principal`], [`Call`]), the rule of each method ([`Rule`]), and the
+//! objects on which callers have permissions ([`Object`]).
 //!
-//! Every room brings the rows of its own methods. The call layer looks a method up among them, so a method without a row
-//! is refused. Handlers ask for the object they work on through [`Access`]: someone else's object is NOT_FOUND, one's
-//! own without the right is PERMISSION_DENIED.
+//! Every room has the rules of its own methods. The call layer refuses a method without a rule. Handlers get the
+//! object of a request through [`Access`]: for a caller who may not see it the object is NOT_FOUND, for a caller who
+//! may see it but lacks the permission it is PERMISSION_DENIED.
 
 mod call;
 mod object;

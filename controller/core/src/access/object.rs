@@ -1,4 +1,4 @@
-//! From the name in a request to the object the caller may work on. The only way a handler gets an object.
+//! Turns the name in a request into an object on which the caller has the permission. Handlers get objects only here.
 
 use sqlx::PgPool;
 
@@ -8,9 +8,9 @@ use crate::{
     ids::UserId,
 };
 
-/// Something that requests name and that belongs to an organization or to the platform. Its room implements it.
+/// An object of an organization or of the platform that requests can name. Its room implements the trait.
 pub trait Object: Sized + Send {
-    /// What it is, in errors and in [`Scope::On`].
+    /// Kind of the object, for errors and for [`Scope::On`].
     const KIND: &'static str;
 
     /// Looks an object up by its name in a request, with the role that `user` has in its organization. `None` if there
@@ -22,7 +22,7 @@ pub trait Object: Sized + Send {
     ) -> impl Future<Output = Result<Option<Found<Self>>>> + Send;
 }
 
-/// An object, and what the caller is in its organization.
+/// An object, and the caller's role in its organization.
 #[derive(Debug)]
 pub struct Found<T> {
     /// The object.
@@ -31,19 +31,19 @@ pub struct Found<T> {
     pub role: Option<Role>,
 }
 
-/// Decides on objects. Cheap to clone.
+/// Checks permissions on objects. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Access {
     db: PgPool,
 }
 
 impl Access {
-    /// On the control database.
+    /// Creates the checker for the control database.
     pub fn new(db: PgPool) -> Self {
         Self { db }
     }
 
-    /// The object that a request names, if the caller has the permission of the call's row on it.
+    /// Returns the object that a request names, if the caller has the permission of the call's rule on it.
     pub async fn allow<T: Object>(&self, call: &Call, name: &str) -> Result<T> {
         self.allow_item(call, name, call.rule.permission).await
     }
@@ -67,8 +67,8 @@ fn not_found(kind: &'static str, name: &str) -> Error {
     Error::NotFound { kind, name: name.to_owned() }
 }
 
-/// A handler that asks for another kind of object than its row says is our mistake, not the caller's. A list of the
-/// caller's own things may be narrowed to one object.
+/// A handler that asks for another kind of object than its rule names is a bug, not the caller's mistake. A list of the
+/// caller's own objects may be narrowed to one object.
 fn expect_scope(rule: &Rule, kind: &'static str) -> Result<()> {
     if matches!(rule.scope, Scope::On(expected) if expected == kind) || rule.scope == Scope::AnySignedIn {
         return Ok(());

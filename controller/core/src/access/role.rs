@@ -3,15 +3,15 @@
 use crate::sql_enum;
 
 sql_enum! {
-    /// What a member is in an organization, strongest first.
+    /// Role of a member in an organization, strongest first.
     Role {
-        /// May do everything, also delete the organization.
+        /// May do everything, including deleting the organization.
         Owner = "OWNER",
-        /// May do everything but what concerns owners.
+        /// May do everything except acts on owners.
         Administrator = "ADMINISTRATOR",
-        /// Works with projects and their secrets.
+        /// May manage projects and read their secrets.
         Developer = "DEVELOPER",
-        /// Sees everything but secrets.
+        /// May read everything except secrets.
         ReadOnly = "READ_ONLY",
     }
 }

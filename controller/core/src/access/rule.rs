@@ -1,46 +1,46 @@
-//! Rows of the authorization table: what a method works on, and which permission it takes. Each room holds the rows of its
-//! own methods; a test walks all of them.
+//! Rules of the authorization table: on which object a method acts, and which permission it needs. Each room has the
+//! rules of its own methods; a test walks all of them.
 
 use std::collections::HashMap;
 
 use super::Role;
 
-/// What a method works on, and so how it is decided who may call it.
+/// The object on which a method acts. It determines who checks the permission, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Nobody needs to be signed in.
+    /// No object; callers need not be signed in.
     Anyone,
-    /// Any signed-in user; what they see is filtered by membership.
+    /// No single object; any signed-in user may call it, and the handler filters the result by membership.
     AnySignedIn,
     /// The object of this kind ([`Object::KIND`](super::Object::KIND)) that the request names.
     On(&'static str),
-    /// The platform's operator.
+    /// The platform; only the operator may call it.
     OperatorOnly,
 }
 
-/// What a caller may do. Roles have permissions; a method takes one.
+/// A permission. Roles have several; a method needs one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permission {
-    /// Signing in and the like, health and reflection.
+    /// Call methods that everybody may call: sign-in, health, reflection.
     Public,
-    /// The caller's own account.
+    /// Read the caller's own account.
     ReadSelf,
-    /// See an organization.
+    /// Read an organization.
     ReadOrganization,
-    /// See projects, their events and operations.
+    /// Read projects, their events and operations.
     ReadProjects,
     /// Create, start, stop, delete projects.
     OperateProjects,
-    /// See keys and passwords.
+    /// Read keys and passwords.
     ReadProjectSecrets,
-    /// Clusters, nodes, join tokens, the fleet's roots.
+    /// Manage clusters, nodes, join tokens and the fleet's roots.
     ManageFleet,
-    /// The jobs of the control plane and their results.
+    /// Read the jobs of the control plane and their results.
     OperatePlatform,
 }
 
 impl Permission {
-    /// Roles of an organization that have it, strongest first.
+    /// Returns the roles of an organization that have the permission, strongest first.
     pub fn roles(self) -> &'static [Role] {
         match self {
             Self::Public | Self::ReadSelf | Self::ManageFleet | Self::OperatePlatform => &[],
@@ -51,62 +51,62 @@ impl Permission {
         }
     }
 
-    /// The operator has it on everybody's objects. The operator runs the platform but does not read tenants' secrets.
+    /// True if the operator has the permission on all objects. The operator may not read tenants' secrets.
     pub fn operator(self) -> bool {
         !matches!(self, Self::ReadProjectSecrets)
     }
 }
 
-/// How long a call may take at most.
+/// Upper bound of a call's duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lasts {
-    /// As long as any unary call.
+    /// [`Times::call`](crate::times::Times::call), as for most unary calls.
     Call,
-    /// As long as the longest wait.
+    /// [`Times::wait_operation`](crate::times::Times::wait_operation).
     Wait,
-    /// A stream: as long as the caller likes.
+    /// A stream, which the caller ends.
     Stream,
 }
 
-/// One row.
+/// Authorization rule of one method.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
     /// `/package.Service/Method`.
     pub method: &'static str,
-    /// What it works on.
+    /// The object on which it acts.
     pub scope: Scope,
-    /// What it takes.
+    /// The permission that it needs.
     pub permission: Permission,
-    /// It changes something, so that a refusal is audited too.
+    /// True if it changes something or reveals a secret; the call layer then audits refusals too.
     pub changes: bool,
-    /// How long it may take.
+    /// Upper bound of its duration.
     pub lasts: Lasts,
 }
 
 impl Rule {
-    /// A method that only reads.
+    /// Creates the rule of a method that only reads.
     pub const fn read(method: &'static str, scope: Scope, permission: Permission) -> Self {
         Self { method, scope, permission, changes: false, lasts: Lasts::Call }
     }
 
-    /// A method that changes something, or shows a secret.
+    /// Creates the rule of a method that changes something or reveals a secret.
     pub const fn write(method: &'static str, scope: Scope, permission: Permission) -> Self {
         Self { method, scope, permission, changes: true, lasts: Lasts::Call }
     }
 
-    /// The same with another longest time.
+    /// Sets another upper bound of the duration.
     #[must_use]
     pub const fn lasting(self, lasts: Lasts) -> Self {
         Self { lasts, ..self }
     }
 }
 
-/// The rows of all rooms.
+/// The rules of all rooms.
 #[derive(Debug)]
 pub struct Rules(HashMap<&'static str, &'static Rule>);
 
 impl Rules {
-    /// From the rows of the rooms. A method belongs to one room.
+    /// Joins the rules of the rooms. Panics if a method has two rules.
     pub fn new(rooms: impl IntoIterator<Item = &'static [Rule]>) -> Self {
         let mut rules = HashMap::new();
         for rule in rooms.into_iter().flatten() {
@@ -116,12 +116,12 @@ impl Rules {
         Self(rules)
     }
 
-    /// The row of a method, if it has one.
+    /// Returns the rule of a method, if it has one.
     pub fn find(&self, method: &str) -> Option<&'static Rule> {
         self.0.get(method).copied()
     }
 
-    /// All rows, in no order.
+    /// Iterates over all rules, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &'static Rule> + '_ {
         self.0.values().copied()
     }

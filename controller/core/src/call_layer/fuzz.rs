@@ -1,11 +1,11 @@
-//! Fuzz target of what stands before a call: its headers.
+//! Fuzz target of the headers of a call.
 
 use http::{HeaderName, HeaderValue};
 use supalove_fuzz::{Samples, Verdict, bytes};
 
 use super::*;
 
-/// Lines of "name: value", as far as they can be headers.
+/// Parses lines of "name: value" and skips those that cannot be headers.
 fn headers(input: &[u8]) -> HeaderMap {
     let lines = input.split(|byte| *byte == b'\n').filter_map(|line| {
         let colon = line.iter().position(|byte| *byte == b':')?;
@@ -35,7 +35,7 @@ fn headers_of_calls() {
         "-",
     ];
     let proxies: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
-    bytes("headers of calls", &Samples::of([sample]).words(words), |input| {
+    bytes("headers of calls", &Samples::new([sample]).words(words), |input| {
         let headers = headers(input);
         let id = trace_id(&headers);
         assert!(id.len() == 32 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{id:?}");

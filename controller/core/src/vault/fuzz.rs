@@ -1,4 +1,4 @@
-//! Fuzz target of sealed values: rows that were changed never open.
+//! Fuzz target of sealed values: the vault never opens a changed row.
 
 use supalove_fuzz::{Samples, Verdict, bytes, text};
 
@@ -9,19 +9,19 @@ fn sealed_values() {
     let vault = Vault::from_base64(&STANDARD.encode([7; 32])).unwrap();
     let scope = Scope { kind: "project", id: "a", name: "jwt", version: 1 };
     let sealed = [&b"secret"[..], b""].map(|value| vault.seal(scope, value).unwrap());
-    bytes("sealed value", &Samples::of(&sealed), |input| {
+    bytes("sealed value", &Samples::new(&sealed), |input| {
         let opened = vault.open(scope, input);
         assert_eq!(opened.is_ok(), sealed.iter().any(|known| known == input), "only what was sealed opens");
         assert!(vault.open(Scope { version: 2, ..scope }, input).is_err());
-        Verdict::of(&opened)
+        Verdict::from_result(&opened)
     });
 }
 
 #[test]
 fn master_keys() {
-    text("master key", &Samples::of([STANDARD.encode([7; 32])]).words(["=", "A"]), |input| {
+    text("master key", &Samples::new([STANDARD.encode([7; 32])]).words(["=", "A"]), |input| {
         let vault = Vault::from_base64(input);
         assert!(vault.is_err() || input.len() == 44, "32 bytes have one length");
-        Verdict::of(&vault)
+        Verdict::from_result(&vault)
     });
 }

@@ -1,8 +1,8 @@
 //! Envelope encryption of secrets at rest.
 //!
-//! Each value is sealed with a random data key of its own (AES-256-GCM); the data key is wrapped by the master key,
-//! which lives outside the database. The associated data of both names the place the value belongs to, so that a
-//! sealed value copied to another row does not open.
+//! The vault seals each value with a random data key of its own (AES-256-GCM) and wraps the data key with the master
+//! key, which is outside the database. The associated data of both names the place of the value, so that nobody can
+//! open a sealed value that was copied to another row.
 //!
 //! Sealed form: `version (1) | nonce (12) | wrapped data key (32 + 16) | nonce (12) | ciphertext + tag (16)`.
 
@@ -17,15 +17,15 @@ const KEY_LEN: usize = 32;
 const TAG_LEN: usize = 16;
 const WRAPPED_LEN: usize = NONCE_LEN + KEY_LEN + TAG_LEN;
 
-/// Why the vault refused.
+/// Errors of the vault.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     /// The key file cannot be read.
-    #[error("cannot read the master key file {path}; make one with: head -c 32 /dev/urandom | base64")]
+    #[error("cannot read the master key file {path}; create one with: head -c 32 /dev/urandom | base64")]
     Unreadable {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Cause.
         #[source]
         source: std::io::Error,
     },
@@ -33,28 +33,28 @@ pub enum VaultError {
     #[error("the master key must be 32 bytes in base64")]
     BadKey,
     /// Wrong key, wrong place, or changed bytes.
-    #[error("a sealed value of {0} does not open: wrong master key or damaged data")]
+    #[error("cannot open a sealed value of {0}: wrong master key or damaged data")]
     DoesNotOpen(String),
-    /// The provider refused to seal.
+    /// The cryptographic provider failed.
     #[error("sealing failed")]
     Seal,
 }
 
-/// The place a sealed value belongs to.
+/// The place of a sealed value.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope<'a> {
-    /// What kind of owner: "platform", "project".
+    /// Kind of the owner, e.g. "platform" or "project".
     pub kind: &'a str,
-    /// Which owner.
+    /// Id of the owner.
     pub id: &'a str,
     /// Name of the value.
     pub name: &'a str,
-    /// Its version.
+    /// Version of the value.
     pub version: u64,
 }
 
 impl Scope<'_> {
-    /// Length-prefixed, so that no two scopes share their bytes.
+    /// Encodes the scope with length prefixes, so that no two scopes have equal bytes.
     fn associated_data(&self) -> Vec<u8> {
         let mut data = Vec::new();
         for part in [self.kind, self.id, self.name] {
@@ -66,7 +66,7 @@ impl Scope<'_> {
     }
 }
 
-/// Seals and opens under one master key.
+/// Seals and opens values under one master key.
 #[derive(Clone)]
 pub struct Vault {
     master: Zeroizing<[u8; KEY_LEN]>,
@@ -79,7 +79,7 @@ impl fmt::Debug for Vault {
 }
 
 impl Vault {
-    /// With the key of a file: 32 bytes in base64.
+    /// Reads the master key from a file: 32 bytes in base64.
     pub fn from_file(path: &Path) -> Result<Self, VaultError> {
         let text = fs::read_to_string(path)
             .map(Zeroizing::new)
@@ -87,14 +87,14 @@ impl Vault {
         Self::from_base64(text.trim())
     }
 
-    /// With a key given in base64.
+    /// Creates a vault from a master key in base64.
     pub fn from_base64(text: &str) -> Result<Self, VaultError> {
         let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| VaultError::BadKey)?);
         let master = <[u8; KEY_LEN]>::try_from(bytes.as_slice()).map_err(|_| VaultError::BadKey)?;
         Ok(Self { master: Zeroizing::new(master) })
     }
 
-    /// Seals a value for its place.
+    /// Seals a value for a place.
     pub fn seal(&self, scope: Scope<'_>, plaintext: &[u8]) -> Result<Vec<u8>, VaultError> {
         let aad = scope.associated_data();
         let mut data_key = Zeroizing::new([0u8; KEY_LEN]);
@@ -106,7 +106,7 @@ impl Vault {
         Ok(sealed)
     }
 
-    /// Opens a value sealed for this place.
+    /// Opens a value that was sealed for this place.
     pub fn open(&self, scope: Scope<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         let refused = || VaultError::DoesNotOpen(format!("{} {}", scope.kind, scope.name));
         let aad = scope.associated_data();

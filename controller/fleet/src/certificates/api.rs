@@ -1,4 +1,4 @@
-//! `supalove.v1.AuthorityService`. For the operator: the call layer has let nobody else through.
+//! `supalove.v1.AuthorityService`. The call layer admits only the operator.
 
 use chrono::Utc;
 use supalove_certs::CertificateAuthority;
@@ -19,7 +19,6 @@ use supalove_core::{
     wire::timestamp,
 };
 
-/// The service.
 #[derive(Clone)]
 pub struct AuthorityApi {
     core: Core,
@@ -32,7 +31,7 @@ impl AuthorityApi {
         Self { core, pki }
     }
 
-    /// After a change: this replica at once, the others at their next poll.
+    /// Applies a change on this replica at once; the others apply it at their next poll.
     async fn changed(&self, id: AuthorityId) -> Result<Authority> {
         self.pki.refresh().await?;
         let found = store::list(&self.core.db).await?.into_iter().find(|root| root.id == id);
@@ -58,7 +57,8 @@ impl AuthorityService for AuthorityApi {
         &self,
         request: Request<CreateAuthorityRequest>,
     ) -> Result<Response<CreateAuthorityResponse>, Status> {
-        let (call, id) = (Call::from_request(&request)?, AuthorityId::generate());
+        let call = Call::from_request(&request)?;
+        let id = AuthorityId::generate();
         let root = CertificateAuthority::create(&self.core.fleet_id, Utc::now()).map_err(Error::internal)?;
         let mut mutation = self.core.mutation(&call);
         store::add_next(&mut mutation, &self.core.vault, &root, id).await?;
@@ -70,7 +70,8 @@ impl AuthorityService for AuthorityApi {
         &self,
         request: Request<ActivateAuthorityRequest>,
     ) -> Result<Response<ActivateAuthorityResponse>, Status> {
-        let (call, id) = (Call::from_request(&request)?, parse(&request.get_ref().authority_id)?);
+        let call = Call::from_request(&request)?;
+        let id = parse(&request.get_ref().authority_id)?;
         let mut mutation = self.core.mutation(&call);
         store::activate(&mut mutation, id, &self.core.times).await?;
         mutation.commit(&id.to_string(), [Hint::Roots]).await?;
@@ -81,9 +82,10 @@ impl AuthorityService for AuthorityApi {
         &self,
         request: Request<RetireAuthorityRequest>,
     ) -> Result<Response<RetireAuthorityResponse>, Status> {
-        let (call, id) = (Call::from_request(&request)?, parse(&request.get_ref().authority_id)?);
+        let call = Call::from_request(&request)?;
+        let id = parse(&request.get_ref().authority_id)?;
         let mut mutation = self.core.mutation(&call);
-        // A root that is retired already stays as it is, and nothing is audited.
+        // Retiring a retired root changes nothing, so there is nothing to audit.
         if store::retire(&mut mutation, id, request.get_ref().force).await? {
             mutation.commit(&id.to_string(), [Hint::Roots]).await?;
         }

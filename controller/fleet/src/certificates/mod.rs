@@ -1,8 +1,8 @@
-//! The fleet's roots as this replica knows them, and the certificates it shows.
+//! This replica's view of the fleet's roots, and the certificates that it presents.
 //!
-//! In: the rows of `authorities`, looked at every poll, and the time. Out: the roots to sign with and to trust, and a TLS
-//! configuration that is replaced while connections live on. A root is replaced in three steps, each one an operator's
-//! act: NEXT (trusted), SIGNING (the one before becomes OLD, still trusted), RETIRED.
+//! Input: the rows of `authorities`, polled, and the time. Output: the signing root, the roots to trust, and a TLS
+//! configuration for new connections; existing connections stay open. The operator replaces a root in three steps:
+//! NEXT (trusted), SIGNING (the previous one becomes OLD, still trusted), RETIRED.
 
 pub mod api;
 #[cfg(test)]
@@ -33,29 +33,25 @@ use supalove_core::{
     wire::timestamp,
 };
 
-/// Left of the signing root's life when its end begins to be an error in the log.
+/// Remaining lifetime of the signing root from which the controller logs an error.
 const ROOT_ENDS_SOON: TimeDelta = TimeDelta::days(365);
-/// When there is nothing to show, it is looked again after this.
+/// Retry interval while every root has expired, so that there is no certificate to present.
 const NOTHING_SHOWN: TimeDelta = TimeDelta::minutes(10);
 
 sql_enum! {
-    /// What a root is used for.
+    /// Whether a root is trusted, and whether it signs.
     AuthorityState {
         /// Trusted; signs nothing yet.
         Next = "NEXT",
-        /// Trusted; signs.
         Signing = "SIGNING",
-        /// Trusted; signs nothing any more.
+        /// Trusted; no longer signs.
         Old = "OLD",
-        /// Not trusted.
         Retired = "RETIRED",
     }
 }
 
-/// A trusted root.
 #[derive(Debug)]
 pub struct Root {
-    /// Which.
     pub id: AuthorityId,
     /// SIGNING, NEXT or OLD.
     pub state: AuthorityState,
@@ -68,7 +64,7 @@ pub struct Root {
 pub struct Roots(Vec<Root>);
 
 impl Roots {
-    /// Signing first. An installation without a signing root is damaged.
+    /// Sorts the signing root first. Returns an error if no root signs.
     pub fn new(mut roots: Vec<Root>) -> Result<Self> {
         roots.sort_by_key(|root| root.state != AuthorityState::Signing);
         match roots.first() {
@@ -77,28 +73,28 @@ impl Roots {
         }
     }
 
-    /// The root that signs.
+    /// Returns the signing root.
     pub fn signing(&self) -> &CertificateAuthority {
         &self.0[0].authority
     }
 
-    /// Names of all trusted roots.
+    /// Returns the fingerprints of all trusted roots.
     pub fn fingerprints(&self) -> Vec<CaFingerprint> {
         self.0.iter().map(|root| root.authority.fingerprint()).collect()
     }
 
-    /// All trusted roots, PEM.
+    /// Returns the certificates of all trusted roots, PEM.
     pub fn trusted_pem(&self) -> Vec<String> {
         self.0.iter().map(|root| root.authority.cert_pem().to_owned()).collect()
     }
 
-    /// What nodes are told.
+    /// Returns the roots as `SetTrust` and `Hello` send them.
     pub fn trust(&self) -> Trust {
         let signing_ca_sha256 = self.signing().fingerprint().to_string();
         Trust { trusted_ca_pem: self.trusted_pem(), signing_ca_sha256 }
     }
 
-    /// A node's certificate as it is sent.
+    /// Converts a node's certificate to its message.
     pub fn answer(&self, issued: &IssuedCertificate) -> NodeCertificate {
         NodeCertificate {
             certificate_pem: issued.cert_pem.clone(),
@@ -120,11 +116,11 @@ struct Inner {
     core: Core,
     roots: watch::Sender<Arc<Roots>>,
     tls: watch::Sender<Arc<NodePortTls>>,
-    /// Until when the certificates shown are good; also keeps two changes from crossing.
+    /// When the presented certificates are due for renewal. The lock also serializes refreshes.
     shown: Mutex<Shown>,
 }
 
-/// Since when certificates are shown, and when others are due.
+/// When this replica issued its certificates, and when it must renew them.
 #[derive(Debug, Clone, Copy)]
 struct Shown {
     issued: DateTime<Utc>,
@@ -132,14 +128,14 @@ struct Shown {
 }
 
 impl Shown {
-    /// A clock that was set back makes certificates of the future, which nobody accepts.
+    /// Also due if the clock was set back: peers refuse certificates that are not valid yet.
     fn is_due(self, now: DateTime<Utc>) -> bool {
         now < self.issued || now >= self.due
     }
 }
 
 impl Pki {
-    /// Reads the roots and makes this replica's certificates.
+    /// Reads the roots and issues this replica's certificates.
     pub async fn load(core: &Core) -> Result<Self> {
         let roots = read(core).await?;
         let (tls, shown) = certify(&roots, core.controller, &core.times, Utc::now())?;
@@ -151,23 +147,23 @@ impl Pki {
         })))
     }
 
-    /// The roots now.
+    /// Returns the current roots.
     pub fn roots(&self) -> Arc<Roots> {
         self.0.roots.borrow().clone()
     }
 
-    /// The roots, and each change of them.
+    /// Subscribes to the roots and their changes.
     pub fn watch(&self) -> watch::Receiver<Arc<Roots>> {
         self.0.roots.subscribe()
     }
 
-    /// The TLS configuration for the next connection.
+    /// Returns the TLS configuration for the next connection.
     pub fn tls(&self) -> Arc<NodePortTls> {
         self.0.tls.borrow().clone()
     }
 
-    /// Signs with the signing root, if this replica's roots are those of the transaction; they then stay so until its end.
-    /// None if they are not: roll it back, [`Pki::refresh`], and try again.
+    /// Signs with the signing root if this replica's roots are those of the transaction, which then holds them until
+    /// its end. Returns `None` if they are not: roll back, call [`Pki::refresh`], and retry.
     pub async fn sign(
         &self,
         write: &mut impl Write,
@@ -186,7 +182,7 @@ impl Pki {
         Ok(Some((roots, issued)))
     }
 
-    /// Takes up what has changed. Connections that stand are not touched.
+    /// Loads changed roots and renews this replica's certificates if due. Existing connections stay open.
     pub async fn refresh(&self) -> Result<()> {
         let mut shown = self.0.shown.lock().await;
         let changed = store::trusted(&self.0.core.db).await? != sorted(self.roots().states());
@@ -214,7 +210,8 @@ fn sorted(mut states: Vec<(AuthorityId, AuthorityState)>) -> Vec<(AuthorityId, A
 
 async fn read(core: &Core) -> Result<Roots> {
     let life = |d: Duration| TimeDelta::from_std(d).map_err(Error::internal);
-    let (node, controller) = (life(core.times.node_certificate)?, life(core.times.controller_certificate)?);
+    let node = life(core.times.node_certificate)?;
+    let controller = life(core.times.controller_certificate)?;
     let roots = store::open(&core.db, &core.vault)
         .await?
         .into_iter()
@@ -222,8 +219,8 @@ async fn read(core: &Core) -> Result<Roots> {
     Roots::new(roots.collect())
 }
 
-/// A fresh certificate of each root, the signing one's first, and when to renew them. A root whose life is over is shown
-/// no more. If that leaves none, agents cannot connect, but an operator can still make another root.
+/// Issues a certificate from each root, the signing root's first, and returns when to renew them. It skips expired
+/// roots. If all have expired, agents cannot connect, but the operator can still create another root.
 fn certify(
     roots: &Roots,
     controller: ControllerId,
@@ -246,9 +243,10 @@ fn certify(
     Ok((tls, Shown { issued: now, due }))
 }
 
-/// Nodes that do not learn the next root before the signing one ends have to be recovered by hand.
+/// Nodes that do not learn the next root before the signing root expires must be recovered by hand.
 fn warn_of_the_end(signing: &CertificateAuthority, now: DateTime<Utc>) {
-    let (root, ends) = (signing.fingerprint(), signing.not_after());
+    let root = signing.fingerprint();
+    let ends = signing.not_after();
     if ends <= now {
         tracing::error!(%root, %ends, "signing root has expired and signs nothing: create and activate another");
     } else if ends - now < ROOT_ENDS_SOON {
@@ -277,7 +275,9 @@ mod tests {
 
     #[test]
     fn a_controller_starts_with_an_ended_signing_root() {
-        let (times, id, now) = (Times::default(), ControllerId::generate(), Utc::now());
+        let times = Times::default();
+        let id = ControllerId::generate();
+        let now = Utc::now();
         let ended = Roots::new(vec![root(AuthorityState::Signing, 3651)]).unwrap();
         let (_, shown) = certify(&ended, id, &times, now).unwrap();
         assert_eq!(shown.due, now + NOTHING_SHOWN);

@@ -1,5 +1,5 @@
-//! Nonces of `Recover`. A caller without any proof gets one, so none is stored: it carries its own end and a MAC of the
-//! fleet's, which every replica can check. Only its use, by a proven node, is written down.
+//! Nonces of `Recover`. Unauthenticated callers get them, so the controller does not store them: a nonce carries its
+//! expiry time and a MAC that every replica can check. The controller stores a nonce only when a proven node uses it.
 //!
 //! `random (16) | end, Unix milliseconds (8) | HMAC-SHA256 over both and the node's id (32)`
 
@@ -14,24 +14,24 @@ use supalove_core::{
 const RANDOM: usize = 16;
 const CLEAR: usize = RANDOM + 8;
 
-/// Makes and checks them.
+/// Makes and checks nonces.
 #[derive(Debug)]
 pub struct Nonces(hmac::Key);
 
 impl Nonces {
-    /// A key for the first start.
+    /// Generates the fleet's key, at the first start.
     pub fn generate_key() -> Result<Vec<u8>> {
         let mut key = vec![0; digest::SHA256_OUTPUT_LEN];
         aws_lc_rs::rand::fill(&mut key).map_err(|_| Error::internal("no random bytes"))?;
         Ok(key)
     }
 
-    /// With the fleet's key.
+    /// Uses the fleet's key.
     pub fn new(key: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// A nonce for this node that works until `ends`.
+    /// Makes a nonce for a node that is valid until `ends`.
     pub fn make(&self, node: NodeId, ends: DateTime<Utc>) -> Result<Vec<u8>> {
         let mut nonce = vec![0; RANDOM];
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| Error::internal("no random bytes"))?;
@@ -41,7 +41,7 @@ impl Nonces {
         Ok(nonce)
     }
 
-    /// When a nonce ends that this fleet made for this node; `None` if it did not.
+    /// Returns when a nonce expires; `None` if this fleet did not make it for this node.
     pub fn end_of(&self, node: NodeId, nonce: &[u8]) -> Option<DateTime<Utc>> {
         let (clear, mac) = nonce.split_at_checked(CLEAR)?;
         hmac::verify(&self.0, &covered(clear, node), mac).ok()?;
@@ -61,7 +61,8 @@ mod tests {
     #[test]
     fn a_nonce_is_of_one_fleet_and_one_node_and_cannot_be_prolonged() {
         let nonces = Nonces::new(&Nonces::generate_key().unwrap());
-        let (node, ends) = (NodeId::generate(), DateTime::from_timestamp_millis(1_800_000_000_123).unwrap());
+        let node = NodeId::generate();
+        let ends = DateTime::from_timestamp_millis(1_800_000_000_123).unwrap();
         let nonce = nonces.make(node, ends).unwrap();
         assert_eq!(nonces.end_of(node, &nonce), Some(ends));
         assert_ne!(nonces.make(node, ends).unwrap(), nonce);

@@ -1,4 +1,4 @@
-//! Roots in PostgreSQL, their keys sealed, so that every replica can use them.
+//! Roots in PostgreSQL. Their keys are sealed, so that every replica can use them.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -15,36 +15,33 @@ use supalove_core::{
     vault::{Scope, Vault},
 };
 
-/// Most names that `needed_by` lists.
+/// Maximum number of names in `needed_by`.
 const NAMES: i64 = 20;
 
-/// A root as callers see it.
+/// A root with its use by nodes.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// Id.
     pub id: AuthorityId,
     /// SHA-256 of the certificate, hex.
     pub sha256: String,
-    /// What it is used for.
+    /// Whether it is trusted, and whether it signs.
     pub state: AuthorityState,
-    /// The certificate.
     pub certificate_pem: String,
-    /// End of its life.
     pub expires_at: DateTime<Utc>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// Nodes that trust it.
+    /// Number of nodes that trust it.
     pub trusting: i64,
-    /// Nodes whose newest certificate it signed.
+    /// Number of nodes whose newest certificate it signed.
     pub certified: i64,
-    /// Names of nodes that could not come back without it.
+    /// Names of nodes that could not reconnect without it.
     pub needed_by: Vec<String>,
 }
 
-/// At the first start: the first root. Rows of certificates that name no root are of this one.
+/// Creates the first root at the first start. Certificate rows without a root belong to it.
 pub async fn ensure_first(core: &Core) -> Result<()> {
     let mut write = core.system_write("fleet.open");
-    // Of two replicas that start for the first time, one makes the root.
+    // If two replicas start for the first time, only one creates the root.
     lock(&mut write).await?;
     let any = sqlx::query_scalar!("SELECT true AS \"any!\" FROM authorities LIMIT 1")
         .fetch_optional(write.connection().await?)
@@ -68,7 +65,7 @@ pub async fn ensure_first(core: &Core) -> Result<()> {
     write.commit([]).await
 }
 
-/// Installations from before there could be several roots have theirs among the platform's secrets.
+/// Old installations, which could have one root only, store it among the platform's secrets.
 async fn legacy_root(write: &mut impl Write, vault: &Vault) -> Result<Option<CertificateAuthority>> {
     let sealed = sqlx::query_scalar!("DELETE FROM platform_secrets WHERE name = 'fleet-ca' RETURNING sealed")
         .fetch_optional(write.connection().await?)
@@ -110,7 +107,7 @@ fn scope(id: &str) -> Scope<'_> {
     Scope { kind: "authority", id, name: "key", version: 1 }
 }
 
-/// Which roots are trusted, by id.
+/// Returns the trusted roots, ordered by id.
 pub async fn trusted(db: impl sqlx::PgExecutor<'_>) -> Result<Vec<(AuthorityId, AuthorityState)>> {
     let rows = sqlx::query!(
         "SELECT id AS \"id: AuthorityId\", state AS \"state: AuthorityState\" FROM authorities WHERE state <> 'RETIRED' ORDER BY id"
@@ -120,8 +117,9 @@ pub async fn trusted(db: impl sqlx::PgExecutor<'_>) -> Result<Vec<(AuthorityId, 
     Ok(rows.into_iter().map(|row| (row.id, row.state)).collect())
 }
 
-/// The same within a transaction, until whose end there is no act on the roots: the mode conflicts with that of [`lock`]
-/// and not with itself. Rows are not locked, since an activation would lock the same two in another order.
+/// The same within a transaction, and blocks changes of the roots until its end: the lock mode conflicts with that of
+/// [`lock`] and not with itself. Row locks could deadlock, because an activation locks the same two rows in another
+/// order.
 pub async fn hold_trusted(write: &mut impl Write) -> Result<Vec<(AuthorityId, AuthorityState)>> {
     sqlx::query!("LOCK TABLE authorities IN ROW EXCLUSIVE MODE").execute(write.connection().await?).await?;
     trusted(write.connection().await?).await
@@ -145,7 +143,7 @@ pub async fn open(db: &PgPool, vault: &Vault) -> Result<Vec<Root>> {
         .collect()
 }
 
-/// All roots, newest first.
+/// Returns all roots, newest first.
 pub async fn list(db: impl sqlx::PgExecutor<'_>) -> Result<Vec<Listed>> {
     let rows = sqlx::query!(
         r#"WITH held AS (
@@ -181,7 +179,7 @@ pub async fn list(db: impl sqlx::PgExecutor<'_>) -> Result<Vec<Listed>> {
         .collect())
 }
 
-/// Stores the next root; an error if there are two already.
+/// Stores the next root; returns an error if there are already two trusted roots.
 pub async fn add_next(
     write: &mut impl Write,
     vault: &Vault,
@@ -196,14 +194,14 @@ pub async fn add_next(
         return Err(Error::FailedPrecondition {
             reason: ErrorReason::RotationUnderWay,
             message: format!(
-                "a rotation is under way: there is a root in state {other}; activate or retire it first"
+                "a replacement of the CA is under way: a root is in state {other}; activate or retire it first"
             ),
         });
     }
     insert(write, vault, id, authority, "NEXT").await
 }
 
-/// The next root signs, the signing one becomes old.
+/// Makes the next root the signing root, and the signing root old.
 pub async fn activate(write: &mut impl Write, id: AuthorityId, times: &Times) -> Result<()> {
     lock(write).await?;
     let row = sqlx::query!(
@@ -215,15 +213,15 @@ pub async fn activate(write: &mut impl Write, id: AuthorityId, times: &Times) ->
     .await?
     .ok_or_else(|| not_found(id))?;
     if row.state != "NEXT" {
-        return Err(wrong_state(&row.state, "only a root in state NEXT can be activated"));
+        return Err(wrong_state(&row.state, "only a root in state NEXT can become the signing root"));
     }
     if !row.settled {
         return Err(Error::Unavailable {
-            message: "not every controller has taken up this root yet; try again in a moment".to_owned(),
+            message: "not every controller has loaded this root yet; try again in a few seconds".to_owned(),
             retry_after: times.authority_settled,
         });
     }
-    // In one statement, at whose end the constraints of the table are checked.
+    // One statement, because PostgreSQL checks the table's deferrable constraints at its end.
     sqlx::query!(
         "UPDATE authorities SET state = CASE WHEN id = $1 THEN 'SIGNING' ELSE 'OLD' END WHERE id = $1 OR state = 'SIGNING'",
         id.0
@@ -233,7 +231,7 @@ pub async fn activate(write: &mut impl Write, id: AuthorityId, times: &Times) ->
     Ok(())
 }
 
-/// Ends the trust in a root and destroys its key; false if that was done before.
+/// Ends the trust in a root and destroys its key; false if the root was already retired.
 pub async fn retire(write: &mut impl Write, id: AuthorityId, force: bool) -> Result<bool> {
     lock(write).await?;
     let found = list(write.connection().await?)
@@ -268,7 +266,7 @@ pub async fn retire(write: &mut impl Write, id: AuthorityId, force: bool) -> Res
     Ok(true)
 }
 
-/// One act on the roots at a time, and none while a certificate is signed; readers are not kept waiting.
+/// Serializes changes of the roots, also with the signing of certificates. Readers do not wait.
 async fn lock(write: &mut impl Write) -> Result<()> {
     sqlx::query!("LOCK TABLE authorities IN SHARE ROW EXCLUSIVE MODE")
         .execute(write.connection().await?)

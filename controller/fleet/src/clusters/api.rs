@@ -1,4 +1,4 @@
-//! `supalove.v1.ClusterService`. For the operator: the call layer has let nobody else through.
+//! `supalove.v1.ClusterService`. The call layer admits only the operator.
 
 use std::time::Duration;
 
@@ -29,7 +29,6 @@ const DEFAULT_TTL: Duration = Duration::from_hours(1);
 const MAX_TTL: Duration = Duration::from_hours(7 * 24);
 const MAX_USES: u32 = 1000;
 
-/// The service.
 #[derive(Clone)]
 pub struct ClusterApi {
     core: Core,
@@ -37,7 +36,6 @@ pub struct ClusterApi {
 }
 
 impl ClusterApi {
-    /// On the fleet.
     pub fn new(fleet: Fleet) -> Self {
         Self { core: fleet.core().clone(), fleet }
     }
@@ -82,7 +80,8 @@ impl ClusterService for ClusterApi {
         &self,
         request: Request<RevokeNodeRequest>,
     ) -> Result<Response<RevokeNodeResponse>, Status> {
-        let (call, id) = (Call::from_request(&request)?, parse_node(&request.get_ref().node_id)?);
+        let call = Call::from_request(&request)?;
+        let id = parse_node(&request.get_ref().node_id)?;
         let mut mutation = self.core.mutation(&call);
         let node = store::revoke(&mut mutation, id, &self.core.times).await?;
         mutation.commit(&id.to_string(), [Hint::Sessions, Hint::Node(id)]).await?;

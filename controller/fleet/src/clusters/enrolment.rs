@@ -1,5 +1,6 @@
-//! `supalove.node.v1.EnrollmentService`, on join connections: a token and a public key become a node, and a node whose
-//! certificate is of no use any more gets another. `RenewalService`, on renewal connections: the next certificate.
+//! `supalove.node.v1.EnrollmentService`, on join connections: enrols a host with a token and a public key as a node,
+//! and recovers a node whose certificate is unusable. `RenewalService`, on renewal connections: issues the next
+//! certificate.
 
 use std::sync::Arc;
 
@@ -29,7 +30,6 @@ use supalove_core::{
 /// Attempts to sign a certificate when the fleet's roots change meanwhile.
 const TRIES: usize = 5;
 
-/// The service.
 #[derive(Clone)]
 pub struct EnrolmentApi {
     core: Core,
@@ -37,7 +37,7 @@ pub struct EnrolmentApi {
     nonces: Arc<Nonces>,
 }
 
-/// A known node that asks for a certificate with its enrolled key.
+/// A node that requests a certificate for its enrolled key.
 struct Holder {
     identity: NodeIdentity,
     key_sha256: [u8; 32],
@@ -52,17 +52,17 @@ pub struct Renewal {
 }
 
 impl EnrolmentApi {
-    /// With the fleet's roots and nonces.
+    /// Creates the service with the fleet's roots and nonces.
     pub fn new(core: Core, pki: Pki, nonces: Arc<Nonces>) -> Self {
         Self { core, pki, nonces }
     }
 
-    /// For a renewal connection of this node.
+    /// Creates the service for a renewal connection of a node.
     pub fn renewal_of(&self, identity: NodeIdentity) -> Renewal {
         Renewal { enrolment: self.clone(), identity }
     }
 
-    /// One transaction: the token's use, the node and its certificate are written together or not at all.
+    /// Counts the use of the token, creates the node and issues its certificate, in one transaction.
     async fn enroll(&self, body: &EnrollRequest) -> Result<EnrollResponse> {
         let (hostname, token) = checked(body)?;
         for _ in 0..TRIES {
@@ -74,7 +74,7 @@ impl EnrolmentApi {
         Err(ROOTS_CHANGE)
     }
 
-    /// None if this replica's roots are not those of the fleet any more.
+    /// Returns `None` if this replica's roots are out of date.
     async fn try_enroll(
         &self,
         body: &EnrollRequest,
@@ -100,10 +100,7 @@ impl EnrolmentApi {
             return Err(refused(ErrorReason::JoinTokenExpired, "the join token has expired"));
         }
         if !stored.usable {
-            return Err(refused(
-                ErrorReason::JoinTokenUsed,
-                "the join token has been used as often as it may be",
-            ));
+            return Err(refused(ErrorReason::JoinTokenUsed, "the join token has no uses left"));
         }
         let identity = NodeIdentity { cluster_id: stored.cluster.0, node_id: node.0 };
         let Some((roots, issued)) = self.pki.sign(&mut write, &body.csr_pem, &identity).await? else {
@@ -134,8 +131,8 @@ impl EnrolmentApi {
         }))
     }
 
-    /// A certificate for a node's enrolled key. `nonce` is used up with it. The key stays the same for a node's life: a
-    /// crash on either side then never leaves a node whose key the controller does not know, and `Recover` always works.
+    /// Issues a certificate for a node's enrolled key and uses up `nonce`. A node keeps its key for life, so that
+    /// a crash on either side never leaves a node whose key the controller does not know, and `Recover` always works.
     async fn certify(
         &self,
         holder: Holder,
@@ -143,12 +140,12 @@ impl EnrolmentApi {
         nonce: Option<(&[u8], DateTime<Utc>)>,
     ) -> Result<NodeCertificate> {
         let node = NodeId(holder.identity.node_id);
-        // Before anything is locked: strangers come this far.
+        // Before any lock, because unauthenticated callers get here.
         let enrolled = store::enrolled_key(&self.core.db, node).await?;
         if enrolled.ok_or_else(|| unproven(ErrorReason::NodeUnknown, "no such node"))? != holder.key_sha256 {
             return Err(unproven(
                 ErrorReason::KeyMismatch,
-                "the request is not of the key that the node enrolled with",
+                "the request does not have the key with which the node enrolled",
             ));
         }
         for _ in 0..TRIES {
@@ -160,7 +157,7 @@ impl EnrolmentApi {
         Err(ROOTS_CHANGE)
     }
 
-    /// None if this replica's roots are not those of the fleet any more.
+    /// Returns `None` if this replica's roots are out of date.
     async fn try_certify(
         &self,
         holder: &Holder,
@@ -169,7 +166,7 @@ impl EnrolmentApi {
     ) -> Result<Option<NodeCertificate>> {
         let node = NodeId(holder.identity.node_id);
         let mut write = self.core.system_write(node.to_string());
-        // The row stays locked, so that a revocation comes before or after.
+        // The row stays locked, so that a revocation is ordered before or after this.
         let stored = store::lock_node(&mut write, node)
             .await?
             .ok_or_else(|| unproven(ErrorReason::NodeUnknown, "no such node"))?;
@@ -192,7 +189,8 @@ impl EnrolmentApi {
         store::insert_certificate(&mut write, node, &issued, roots.signing().fingerprint()).await?;
         write.audit(holder.method, &node.to_string());
         write.commit([]).await?;
-        let (version, ends) = (&holder.agent_version, issued.not_after);
+        let version = &holder.agent_version;
+        let ends = issued.not_after;
         tracing::info!(%node, method = holder.method, version, serial = issued.serial_hex, %ends, "certificate issued");
         Ok(Some(roots.answer(&issued)))
     }
@@ -212,7 +210,7 @@ impl EnrolmentApi {
             },
         )?;
         let holder = Holder {
-            // The cluster is the stored one's.
+            // `try_certify` uses the stored cluster.
             identity: NodeIdentity { cluster_id: uuid::Uuid::nil(), node_id: node.0 },
             key_sha256,
             agent_version: body.agent_version,
@@ -249,7 +247,7 @@ impl EnrollmentService for EnrolmentApi {
         Ok(Response::new(answer?))
     }
 
-    /// Whoever asks gets one: it is worth nothing without the node's key, and says nothing about the node.
+    /// Returns a nonce to every caller: without the node's key it is useless, and it reveals nothing about the node.
     async fn get_recovery_nonce(
         &self,
         request: Request<GetRecoveryNonceRequest>,
@@ -281,13 +279,13 @@ impl RenewalService for Renewal {
     }
 }
 
-const ROOTS_CHANGE: Error = Error::Aborted("the fleet's roots are being changed");
+const ROOTS_CHANGE: Error = Error::Aborted("the fleet's roots are changing");
 
 fn parse_node(id: &str) -> Result<NodeId> {
     id.parse().map_err(|e: supalove_core::ids::InvalidId| Error::field("node_id", e.to_string()))
 }
 
-/// It goes into rows and logs.
+/// Checks the agent's version, which goes into rows and logs.
 fn check_version(text: &str) -> Result<()> {
     if is_plain(text, NODE_TEXT_CHARS) {
         Ok(())
@@ -296,12 +294,12 @@ fn check_version(text: &str) -> Result<()> {
     }
 }
 
-/// Somebody who has not shown to be the node.
+/// The error for a caller that has not proved to be the node.
 fn unproven(reason: ErrorReason, what: &str) -> Error {
     Error::Unauthenticated { reason, message: what.to_owned() }
 }
 
-/// What can be said of a request without the database: the host's name and the token.
+/// Checks a request without the database: host name and token.
 pub(super) fn checked(body: &EnrollRequest) -> Result<(String, JoinToken)> {
     let hostname = hostname(&body.hostname)?;
     check_version(&body.agent_version)?;
@@ -309,11 +307,11 @@ pub(super) fn checked(body: &EnrollRequest) -> Result<(String, JoinToken)> {
     Ok((hostname, token.map_err(|e: TokenError| Error::field("join_token", e.to_string()))?))
 }
 
-/// One sentence for people; what to do is the same each time.
+/// The error for a refused join token, with the common remedy.
 fn refused(reason: ErrorReason, what: &str) -> Error {
     Error::Unauthenticated {
         reason,
-        message: format!("{what}; make a new one with: supalove join-token create"),
+        message: format!("{what}; create a new one with: supalove join-token create"),
     }
 }
 

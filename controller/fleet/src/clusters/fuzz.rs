@@ -1,4 +1,4 @@
-//! Fuzz targets of what hosts say: the request to join, and Hello.
+//! Fuzz targets of messages from hosts: the request to join, and the response to Hello.
 
 use prost::Message as _;
 use supalove_certs::{CaFingerprint, JoinToken};
@@ -22,7 +22,7 @@ fn enrolment_requests() {
     };
     bytes(
         "Enroll",
-        &Samples::of([sample.encode_to_vec()]).words(["slj1.", "-", ".", "\u{1b}[2J"]),
+        &Samples::new([sample.encode_to_vec()]).words(["slj1.", "-", ".", "\u{1b}[2J"]),
         |input| {
             let Ok(request) = EnrollRequest::decode(input) else { return Verdict::Refused };
             let checked = enrolment::checked(&request);
@@ -40,7 +40,7 @@ fn enrolment_requests() {
                 Err(Error::Invalid(fields)) => assert!(fields.iter().all(|field| !field.field.is_empty())),
                 Err(error) => panic!("not the caller's fault? {error:?}"),
             }
-            Verdict::of(&checked)
+            Verdict::from_result(&checked)
         },
     );
 }
@@ -62,14 +62,14 @@ fn hellos() {
         ..HelloResponse::default()
     };
     let words = ["10.0.0.0/8", "10.213.0.1/16", "0.0.0.0/0", "::1", "/27"];
-    bytes("Hello", &Samples::of([sample.encode_to_vec()]).words(words), |input| {
+    bytes("Hello", &Samples::new([sample.encode_to_vec()]).words(words), |input| {
         let Ok(hello) = HelloResponse::decode(input) else { return Verdict::Refused };
         let values = hello_values(&hello);
         match &values {
             Ok(values) => check_hello(values),
             Err(why) => assert!(!why.is_empty()),
         }
-        Verdict::of(&values)
+        Verdict::from_result(&values)
     });
 }
 

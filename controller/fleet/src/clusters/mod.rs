@@ -1,4 +1,4 @@
-//! Clusters, their nodes and how hosts join them.
+//! Clusters, their nodes, and how hosts join them.
 
 pub mod api;
 pub mod enrolment;
@@ -16,21 +16,21 @@ pub use watch::NodeStreams;
 
 use supalove_core::{ids::ClusterId, sql_enum, times::Times};
 
-/// Name of the cluster that every installation starts with.
+/// Name of the first cluster of every installation.
 pub const DEFAULT_CLUSTER: &str = "default";
 
 sql_enum! {
     /// Who may use a cluster.
     ClusterKind {
-        /// Projects of many organizations.
+        /// Runs projects of many organizations.
         Shared = "SHARED",
-        /// One organization's own hosts.
+        /// Consists of one organization's own hosts.
         Private = "PRIVATE",
     }
 }
 
 impl ClusterKind {
-    /// Silence after which its nodes are lost.
+    /// Silence after which the cluster's nodes are LOST.
     pub fn lost_after(self, times: &Times) -> std::time::Duration {
         match self {
             Self::Shared => times.lost_after,
@@ -39,10 +39,9 @@ impl ClusterKind {
     }
 }
 
-/// What placing needs of a cluster.
+/// The properties of a cluster that the placer needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// Id.
     pub id: ClusterId,
     /// Who may use it.
     pub kind: ClusterKind,
@@ -51,17 +50,14 @@ pub struct Target {
 /// A set of nodes.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    /// Id.
     pub id: ClusterId,
-    /// Unique name.
     pub name: String,
     /// Who may use it.
     pub kind: ClusterKind,
-    /// Nodes.
     pub nodes: i64,
-    /// Nodes with a live session.
+    /// Number of nodes with a live session.
     pub nodes_connected: i64,
-    /// Projects placed on it.
+    /// Number of projects placed on it.
     pub projects: i64,
     /// When it was made.
     pub created_at: DateTime<Utc>,

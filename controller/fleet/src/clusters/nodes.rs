@@ -1,4 +1,4 @@
-//! A node: what it says of itself at Hello, and how it is.
+//! A node: its state, and the properties that its agent reports at Hello.
 
 use std::ops::Range;
 
@@ -19,23 +19,21 @@ use supalove_spec::{
     text::{is_host, is_plain, single_line},
 };
 
-/// How a node is, by its last sign of life.
+/// State of a node, derived from when its agent was last heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeState {
-    /// Never connected.
     Enrolled,
-    /// Connected.
     Ready,
     /// Silent for `silent_after`.
     Unhealthy,
     /// Silent for `lost_after`.
     Lost,
-    /// Locked out, whatever its signs of life.
+    /// Revoked, even if its agent was heard since.
     Revoked,
 }
 
 impl NodeState {
-    /// From the last sign of life.
+    /// Derives the state from when the agent was last heard.
     pub fn derive(
         seen_at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
@@ -56,48 +54,44 @@ impl NodeState {
     }
 }
 
-/// A node as callers see it.
+/// A node with its capacity, certificate and alarms.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Id.
     pub id: NodeId,
-    /// Its cluster.
     pub cluster: ClusterId,
-    /// Host name.
+    /// Name of the host.
     pub name: String,
-    /// How it is.
     pub state: NodeState,
-    /// What it has.
+    /// What projects may reserve on it.
     pub capacity: NodeAmounts,
-    /// What is reserved on it.
+    /// What projects have reserved on it.
     pub used: NodeAmounts,
-    /// Projects placed on it.
+    /// Number of projects placed on it.
     pub projects: i64,
     /// Version of the agent.
     pub agent_version: String,
     /// Version of the engine.
     pub engine_version: String,
-    /// Where published ports are reached.
+    /// Address at which users reach published ports.
     pub advertise_address: String,
-    /// Last sign of life.
+    /// When the agent was last heard.
     pub seen_at: Option<DateTime<Utc>>,
-    /// Blocked slots with who holds what.
+    /// Blocked slots, each with the holder of its port or network.
     pub blocked: Vec<String>,
-    /// Projects found that no placement explains.
+    /// Projects that run on the host although no placement puts them there.
     pub unexplained: Vec<String>,
-    /// When it joined.
     pub created_at: DateTime<Utc>,
-    /// When it was locked out.
+    /// When the operator revoked it.
     pub revoked_at: Option<DateTime<Utc>>,
-    /// End of its newest certificate.
+    /// When its newest certificate expires.
     pub certificate_ends: Option<DateTime<Utc>>,
     /// Root that signed its newest certificate, hex.
     pub certificate_ca: String,
-    /// When two agents were last seen with its identity, and which.
+    /// When two agents with its identity were last seen, and their boot ids.
     pub duplicate: Option<(DateTime<Utc>, String)>,
 }
 
-/// Amounts of a node.
+/// Amounts of a node's resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeAmounts {
     /// Cpu millis.
@@ -106,11 +100,10 @@ pub struct NodeAmounts {
     pub memory_mib: i32,
     /// Disk MiB.
     pub disk_mib: i64,
-    /// Slots.
     pub slots: i32,
 }
 
-/// What Hello says, checked and in the database's types.
+/// The agent's response to Hello, checked and in the database's types.
 #[derive(Debug, Clone)]
 pub struct HelloValues {
     /// Cpu millis of the host.
@@ -123,30 +116,29 @@ pub struct HelloValues {
     pub port_base: i32,
     /// Range of the slots' networks.
     pub network_range: Ipv4Net,
-    /// Number of slots.
     pub slots: i32,
     /// Blocked slots as ranges.
     pub blocked: Vec<PgRange<i32>>,
-    /// Who holds what.
+    /// Holder of the port or network of each range.
     pub blocked_reasons: Vec<String>,
     /// Identity of this boot.
     pub boot_id: String,
-    /// Run of the agent.
+    /// Run id of the agent.
     pub run_id: String,
-    /// Roots that it trusts, hex.
+    /// SHA-256 of the roots that it trusts, hex.
     pub trusted_ca: Vec<String>,
     /// Version of the agent.
     pub agent_version: String,
     /// Version of the engine.
     pub engine_version: String,
-    /// Where published ports are reached.
+    /// Address at which users reach published ports.
     pub advertise_address: String,
 }
 
-/// Largest factor by which a cluster may offer more than its hosts have.
+/// Maximum overcommit factor of a cluster.
 const MOST_OVERCOMMIT: i32 = 64;
 
-/// Checks what an agent says of its host; the error names what is wrong.
+/// Checks an agent's response to Hello; the error names the wrong field.
 pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
     let capacity = hello.capacity.ok_or("no capacity")?;
     let texts = [&hello.boot_id, &hello.agent_run_id, &hello.agent_version, &hello.engine_version];
@@ -157,10 +149,10 @@ pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
     }
     let network_range: Ipv4Net =
         hello.network_range.parse().map_err(|_| "network_range is not an IPv4 network")?;
-    let port_base = u16::try_from(hello.port_base).map_err(|_| "port_base is no port")?;
+    let port_base = u16::try_from(hello.port_base).map_err(|_| "port_base is not a port")?;
     let layout = SlotLayout::new(port_base, network_range, hello.slots).map_err(|error| error.to_string())?;
     if !is_host(&hello.advertise_address) {
-        return Err("advertise_address is neither a host name nor an address".to_owned());
+        return Err("advertise_address is neither a host name nor an IP address".to_owned());
     }
     let slots = i32::try_from(layout.slots()).map_err(|_| "too many slots")?;
     let (blocked, blocked_reasons) = blocked_ranges(&hello.blocked_slots, slots);
@@ -182,18 +174,18 @@ pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
     })
 }
 
-/// A capacity that can still be multiplied by a cluster's overcommit.
+/// Converts a capacity that does not overflow when multiplied by the maximum overcommit.
 fn bounded(value: u32) -> Option<i32> {
     i32::try_from(value).ok().filter(|value| *value <= i32::MAX / MOST_OVERCOMMIT)
 }
 
-/// Of what an agent says it trusts: names of roots only, and not more than a bundle holds.
+/// Filters the roots that an agent reports as trusted: well-formed hashes only, and not more than a bundle holds.
 pub fn named_roots(said: &[String]) -> Vec<String> {
     let named = |text: &&String| text.parse::<CaFingerprint>().is_ok();
     said.iter().filter(named).take(MAX_ROOTS).cloned().collect()
 }
 
-/// Blocked slots as ranges and as sentences, neighbours with the same reason as one.
+/// Converts blocked slots to ranges and sentences; merges neighbours with the same reason.
 pub fn blocked_ranges(blocked: &[BlockedSlot], slots: i32) -> (Vec<PgRange<i32>>, Vec<String>) {
     let mut runs: Vec<(Range<i32>, &str)> = Vec::new();
     for BlockedSlot { slot, reason } in blocked {
@@ -239,7 +231,8 @@ mod tests {
 
     #[test]
     fn silence_makes_a_node_unhealthy_then_lost_later_in_private_clusters() {
-        let (times, now) = (Times::default(), Utc::now());
+        let times = Times::default();
+        let now = Utc::now();
         let state =
             |seconds, kind| NodeState::derive(Some(now - TimeDelta::seconds(seconds)), now, kind, &times);
         assert_eq!(state(19, ClusterKind::Shared), NodeState::Ready);

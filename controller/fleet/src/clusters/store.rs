@@ -16,7 +16,7 @@ use supalove_core::{
     times::Times,
 };
 
-/// Makes the first cluster, once.
+/// Creates the first cluster if it does not exist.
 pub async fn ensure_default(write: &mut impl Write) -> Result<()> {
     sqlx::query!(
         "INSERT INTO clusters (id, name, kind) VALUES ($1, $2, 'SHARED') ON CONFLICT (name) DO NOTHING",
@@ -28,7 +28,7 @@ pub async fn ensure_default(write: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// The cluster with this id or name; empty = the default one.
+/// Returns the cluster with this id or name; empty = the default cluster.
 pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluster> {
     let (id, name) = parse(id_or_name)?;
     let row = sqlx::query!(
@@ -56,7 +56,7 @@ pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluste
     })
 }
 
-/// The same as far as placing needs it: counting nodes and placements would cost each create more than all the rest.
+/// The same for the placer, without counts: counting nodes and placements would dominate the cost of each create.
 pub async fn target(db: &PgPool, id_or_name: &str) -> Result<Target> {
     let (id, name) = parse(id_or_name)?;
     let row = sqlx::query!(
@@ -78,18 +78,15 @@ fn parse(id_or_name: &str) -> Result<(Option<Uuid>, &str)> {
     Ok((name.parse::<ClusterId>().ok().map(|id| id.0), name))
 }
 
-/// Which nodes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted<'a> {
-    /// Of this cluster.
+    /// Only of this cluster.
     pub cluster: Option<ClusterId>,
-    /// With names after this one.
+    /// Only with names after this one.
     pub after: Option<&'a str>,
-    /// This one.
     pub node: Option<NodeId>,
 }
 
-/// Nodes, by name.
 pub async fn nodes(
     db: impl sqlx::PgExecutor<'_>,
     wanted: Wanted<'_>,
@@ -158,13 +155,12 @@ pub async fn nodes(
         .collect())
 }
 
-/// The node.
 pub async fn node(db: impl sqlx::PgExecutor<'_>, id: NodeId, times: &Times) -> Result<Node> {
     let found = nodes(db, Wanted { node: Some(id), ..Wanted::default() }, 1, times).await?;
     found.into_iter().next().ok_or_else(|| Error::NotFound { kind: "node", name: id.to_string() })
 }
 
-/// Locks a node out. The epoch moves on, so that what its sessions still report is not written.
+/// Revokes a node. Raises the greeted epoch, so that late reports of its sessions are refused.
 pub async fn revoke(write: &mut impl Write, id: NodeId, times: &Times) -> Result<Node> {
     sqlx::query!(
         "UPDATE nodes SET revoked_at = now(), schedulable = false, session_epoch = session_epoch + 1,
@@ -177,17 +173,15 @@ pub async fn revoke(write: &mut impl Write, id: NodeId, times: &Times) -> Result
     node(write.connection().await?, id, times).await
 }
 
-/// A join token to be.
+/// A join token to store.
 pub struct NewJoinToken<'a> {
-    /// Its id.
     pub id: JoinTokenId,
-    /// Cluster that it lets hosts into.
+    /// Cluster that hosts join with it.
     pub cluster: ClusterId,
     /// SHA-256 of its secret.
     pub secret_hash: &'a [u8],
-    /// How many hosts may use it.
+    /// How many hosts may join with it.
     pub max_uses: i32,
-    /// How long it works.
     pub ttl: Duration,
 }
 
@@ -207,37 +201,33 @@ pub async fn insert_join_token(write: &mut impl Write, new: &NewJoinToken<'_>) -
     Ok(expires_at)
 }
 
-/// A join token as operators see it.
+/// A join token without its secret.
 #[derive(Debug, Clone)]
 pub struct JoinToken {
-    /// Id.
     pub id: JoinTokenId,
-    /// Cluster that it lets hosts into.
+    /// Cluster that hosts join with it.
     pub cluster: ClusterId,
     /// Hosts that have joined with it.
     pub uses: i32,
-    /// How many may.
+    /// How many hosts may join with it.
     pub max_uses: i32,
     /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// When it stops working.
     pub expires_at: DateTime<Utc>,
-    /// That time has come.
+    /// True if it has expired, by the database's clock.
     pub expired: bool,
     /// When it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
-/// Which join tokens.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WantedTokens {
-    /// Of this cluster.
+    /// Only of this cluster.
     pub cluster: Option<ClusterId>,
-    /// Made before this one.
+    /// Only created before this one.
     pub before: Option<Uuid>,
-    /// This one.
     pub id: Option<JoinTokenId>,
-    /// Also those with which no host can join any more.
+    /// Include tokens with which no host can join any more.
     pub ended: bool,
 }
 
@@ -264,7 +254,7 @@ pub async fn join_tokens(
     Ok(found.fetch_all(db).await?)
 }
 
-/// Revokes a join token. A join that has its row locked ends first.
+/// Revokes a join token. Waits for a join that has locked the row.
 pub async fn revoke_join_token(write: &mut impl Write, id: JoinTokenId) -> Result<JoinToken> {
     sqlx::query!("UPDATE join_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL", id.0)
         .execute(write.connection().await?)
@@ -276,13 +266,12 @@ pub async fn revoke_join_token(write: &mut impl Write, id: JoinTokenId) -> Resul
 
 /// A stored join token, its row locked.
 pub struct StoredToken {
-    /// Cluster that it lets hosts into.
+    /// Cluster that hosts join with it.
     pub cluster: ClusterId,
     /// SHA-256 of its secret.
     pub secret_hash: Vec<u8>,
-    /// It has expired.
     pub expired: bool,
-    /// It has uses left.
+    /// True if it has uses left.
     pub usable: bool,
     /// An operator revoked it.
     pub revoked: bool,
@@ -307,7 +296,6 @@ pub async fn lock_join_token(write: &mut impl Write, id: Uuid) -> Result<Option<
     }))
 }
 
-/// Counts a use.
 pub async fn use_join_token(write: &mut impl Write, id: Uuid) -> Result<()> {
     sqlx::query!("UPDATE join_tokens SET uses = uses + 1 WHERE id = $1", id)
         .execute(write.connection().await?)
@@ -315,23 +303,19 @@ pub async fn use_join_token(write: &mut impl Write, id: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// A node to be.
+/// A node to store.
 pub struct NewNode<'a> {
-    /// Its id.
     pub id: NodeId,
-    /// Its cluster.
     pub cluster: ClusterId,
-    /// Host name.
     pub name: &'a str,
     /// Version of its agent.
     pub agent_version: &'a str,
     /// SHA-256 of its public key.
     pub key_sha256: &'a [u8],
-    /// Roots that it is told to trust, hex.
+    /// SHA-256 of the roots in its bundle, hex.
     pub trusted_ca: Vec<String>,
 }
 
-/// Makes a node.
 pub async fn insert_node(write: &mut impl Write, new: &NewNode<'_>) -> Result<()> {
     let made = sqlx::query!(
         "INSERT INTO nodes (id, cluster_id, name, key_sha256, agent_version, trusted_ca) VALUES ($1, $2, $3, $4, $5, $6)
@@ -373,15 +357,14 @@ pub async fn insert_certificate(
     Ok(())
 }
 
-/// What a certificate for a node is decided on.
+/// The properties of a node on which the issue of a certificate depends.
 pub struct LockedNode {
-    /// Its cluster.
     pub cluster: ClusterId,
     /// It was locked out.
     pub revoked: bool,
 }
 
-/// SHA-256 of the key that a node enrolled with; none if there is no such node. It never changes.
+/// Returns the SHA-256 of the key with which a node enrolled; `None` if there is no such node. It never changes.
 pub async fn enrolled_key(db: &PgPool, node: NodeId) -> Result<Option<Vec<u8>>> {
     let key = sqlx::query_scalar!("SELECT key_sha256 FROM nodes WHERE id = $1", node.0);
     Ok(key.fetch_optional(db).await?)
@@ -398,14 +381,14 @@ pub async fn lock_node(write: &mut impl Write, node: NodeId) -> Result<Option<Lo
     Ok(row.map(|r| LockedNode { cluster: r.cluster, revoked: r.revoked }))
 }
 
-/// When a nonce made now ends.
+/// Returns when a nonce that is made now expires, by the database's clock.
 pub async fn nonce_end(db: &PgPool, life: Duration) -> Result<DateTime<Utc>> {
     let ends =
         sqlx::query_scalar!("SELECT now() + make_interval(secs => $1) AS \"ends!\"", life.as_secs_f64());
     Ok(ends.fetch_one(db).await?)
 }
 
-/// Uses a nonce up; false if it was used before or has ended.
+/// Uses up a nonce; false if it was used before or has expired.
 pub async fn use_nonce(write: &mut impl Write, nonce: &[u8], ends: DateTime<Utc>) -> Result<bool> {
     let done = sqlx::query!(
         "INSERT INTO used_recovery_nonces (nonce_sha256, expires_at) SELECT sha256($1), $2 WHERE $2 > now()
@@ -418,7 +401,7 @@ pub async fn use_nonce(write: &mut impl Write, nonce: &[u8], ends: DateTime<Utc>
     Ok(done.rows_affected() == 1)
 }
 
-/// Deletes used nonces that have long expired.
+/// Deletes used nonces that expired more than a day ago.
 pub async fn prune_nonces(write: &mut impl Write) -> Result<()> {
     sqlx::query!("DELETE FROM used_recovery_nonces WHERE expires_at < now() - interval '1 day'")
         .execute(write.connection().await?)
@@ -426,7 +409,7 @@ pub async fn prune_nonces(write: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// Stores which roots a node says it trusts. Nothing said, nothing changed.
+/// Stores the roots that a node reports as trusted. An empty report changes nothing.
 pub async fn save_trusted(
     write: &mut impl Write,
     node: NodeId,
@@ -444,7 +427,7 @@ pub async fn save_trusted(
     Ok(())
 }
 
-/// Stores what a node said of itself at Hello. What it has room for is stored by whoever places projects.
+/// Stores a node's response to Hello, without its capacity, which the projects room stores.
 ///
 /// Returns false if a newer session has begun meanwhile.
 pub async fn save_hello(
@@ -472,7 +455,7 @@ pub async fn save_hello(
     Ok(done.rows_affected() == 1)
 }
 
-/// Stores what an inventory found that no placement explains.
+/// Stores the projects that an inventory found and no placement explains.
 pub async fn save_unexplained(write: &mut impl Write, node: NodeId, refs: &[String]) -> Result<()> {
     sqlx::query!("UPDATE nodes SET unexplained = $2 WHERE id = $1 AND unexplained <> $2", node.0, refs)
         .execute(write.connection().await?)

@@ -1,4 +1,5 @@
-//! Bulk connections: logs and tunnels, apart from control. Dialled by the agent when asked, one per node, kept while it lives.
+//! Bulk connections: logs and tunnels, apart from control. The agent dials one per node when asked, and callers share
+//! it.
 
 use std::{
     collections::HashMap,
@@ -24,10 +25,10 @@ use supalove_core::{
 /// A gRPC client of an agent's bulk service.
 pub type BulkClient = NodeBulkServiceClient<Channel>;
 
-/// A bulk connection; cancelling the token cuts it, whoever holds the channel.
+/// A bulk connection; cancelling the token closes it, even while callers hold the channel.
 type Connection = (OneStream, CancellationToken);
 
-/// By node: the newest bulk connection, and whoever waits for it.
+/// By node: the newest bulk connection, and the callers that wait for it.
 #[derive(Debug, Default)]
 pub struct BulkConnections(Mutex<HashMap<NodeId, watch::Sender<Option<Connection>>>>);
 
@@ -37,7 +38,7 @@ impl BulkConnections {
         all.entry(node).or_insert_with(|| watch::Sender::new(None)).subscribe()
     }
 
-    /// The connection before it is cut: a node asks for a second only if the first is of no use.
+    /// Publishes a connection and closes the previous one: an agent dials a second one only if the first is unusable.
     fn publish(&self, node: NodeId, connection: Option<Connection>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.entry(node).or_insert_with(|| watch::Sender::new(None)).send_replace(connection);
@@ -46,15 +47,15 @@ impl BulkConnections {
         }
     }
 
-    /// Cuts a node's connection.
+    /// Closes a node's connection.
     pub fn cut(&self, node: NodeId) {
         self.publish(node, None);
     }
 }
 
 impl Fleet {
-    /// Takes a bulk connection that an agent dialled. Without a session here nobody has asked for it, and nobody has
-    /// looked whether the node may still come in.
+    /// Serves a bulk connection that an agent dialled. Refuses it without a session on this replica: nobody has asked
+    /// for it, and nobody has checked whether the node is revoked.
     pub async fn serve_bulk<IO>(&self, node: NodeId, io: IO)
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -71,7 +72,7 @@ impl Fleet {
         }
     }
 
-    /// A session that ends cuts what is published: nothing is for one that has ended meanwhile.
+    /// Publishes a bulk connection unless its session has ended meanwhile, because the end of a session closes it.
     fn publish_bulk(&self, session: &Session, stream: OneStream, cut: CancellationToken) {
         let sessions = self.lock();
         if sessions.get(&session.node).is_some_and(|live| live.epoch == session.epoch) {
@@ -81,7 +82,7 @@ impl Fleet {
         }
     }
 
-    /// The bulk service of a connected node; asks the agent to dial if there is no live connection.
+    /// Returns the bulk service of a connected node; asks the agent to dial if there is no live connection.
     pub async fn bulk(&self, node: NodeId) -> Result<BulkClient> {
         let mut session = self.session(node)?;
         let mut connection = self.0.bulk.subscribe(node);

@@ -1,5 +1,5 @@
-//! Ending a session from the controller's side: the agent is told why, then the connection is cut. Each replica polls the
-//! database for sessions to close, so that any replica's decision is enforced on all of them.
+//! Ends a session from the controller's side: tells the agent why, then closes the connection. Each replica polls the
+//! database for sessions to close, so that a decision of any replica is enforced on all of them.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use supalove_core::{
     wire,
 };
 
-/// Why a session ends, as the agent hears it.
+/// Why the controller ends a session, as the agent gets it.
 #[derive(Debug, Clone)]
 pub struct Dismissal {
     reason: GoodbyeReason,
@@ -25,7 +25,7 @@ pub struct Dismissal {
 }
 
 impl Dismissal {
-    /// Locked out.
+    /// The operator revoked the node.
     pub fn revoked(times: &Times) -> Self {
         Self {
             reason: GoodbyeReason::Revoked,
@@ -35,7 +35,7 @@ impl Dismissal {
         }
     }
 
-    /// Another process uses the identity.
+    /// Another agent uses the same identity.
     pub fn duplicate(retry_after: Duration) -> Self {
         Self {
             reason: GoodbyeReason::DuplicateIdentity,
@@ -57,7 +57,7 @@ impl Dismissal {
     }
 }
 
-/// Tells the agent; true if it is alive to hear it. One that does not know the call is alive as well.
+/// Sends the Goodbye; true if the agent answers. An old agent that does not know the call answers too.
 pub async fn tell(channel: Channel, dismissal: &Dismissal, times: &Times) -> bool {
     let request = GoodbyeRequest {
         reason: dismissal.reason.into(),
@@ -73,7 +73,7 @@ pub async fn tell(channel: Channel, dismissal: &Dismissal, times: &Times) -> boo
 }
 
 impl Fleet {
-    /// Ends a session: nothing more is done in it, the agent is told, the connection is cut. True if the agent heard.
+    /// Ends a session: stops its work, tells the agent, closes the connection. True if the agent answered.
     async fn dismiss(&self, session: Session, dismissal: &Dismissal) -> bool {
         self.forget(session.node, session.epoch);
         session.ended.cancel();
@@ -85,16 +85,17 @@ impl Fleet {
         heard
     }
 
-    /// A newer session of the node has begun, here or on another replica. If the older one is another process that still
-    /// lives, the identity is in two places.
+    /// Ends a session because the node has a newer one, here or on another replica. If another agent process still
+    /// answers on the older one, two agents have the identity.
     pub(super) async fn supersede(&self, older: Session, run_id: &str, boot_id: &str) {
         if older.run_id == run_id {
             self.dismiss(older, &Dismissal::superseded()).await;
             return;
         }
-        let (node, dismissal) = (older.node, Dismissal::duplicate(self.0.core.times.duplicate_hold));
+        let node = older.node;
+        let dismissal = Dismissal::duplicate(self.0.core.times.duplicate_hold);
         let detail = format!(
-            "two agents have this identity: run {} on boot {}, and run {run_id} on boot {boot_id}; the newest is served",
+            "two agents have this identity: run {} on boot {}, and run {run_id} on boot {boot_id}; the controller serves the newest",
             older.run_id, older.boot_id
         );
         if !self.dismiss(older, &dismissal).await {
@@ -112,7 +113,7 @@ impl Fleet {
         write.commit([]).await
     }
 
-    /// One look at the sessions of this replica.
+    /// Checks the sessions of this replica once.
     pub async fn judge(&self) -> Result<()> {
         let held: Vec<Session> = self.lock().values().cloned().collect();
         let trusted = self.0.pki.roots().fingerprints();
@@ -139,15 +140,15 @@ impl Fleet {
         Ok(())
     }
 
-    /// Agents that do not answer must not keep the others waiting.
+    /// Ends a session in a task of its own, so that agents that do not answer do not delay the others.
     fn spawn_dismissal(&self, session: Session, dismissal: Dismissal) {
-        // Once: the next look does not find it any more.
+        // So that the next check does not end it again.
         self.forget(session.node, session.epoch);
         let fleet = self.clone();
         self.0.core.tasks.connection("goodbye", async move { fleet.dismiss(session, &dismissal).await });
     }
 
-    /// Takes a session out of those that callers find, and cuts its bulk connection.
+    /// Hides a session from callers and closes its bulk connection.
     pub(super) fn forget(&self, node: NodeId, epoch: i64) {
         let mut sessions = self.lock();
         if sessions.get(&node).is_some_and(|live| live.epoch == epoch) {

@@ -1,6 +1,6 @@
-//! Live agents: the sessions this replica holds.
+//! The sessions of connected agents on this replica.
 //!
-//! In comes an authenticated connection that an agent dialled; out goes a [`Session`] to whoever reconciles its projects.
+//! Input: an authenticated connection that an agent dialled. Output: a [`Session`] for the [`SessionHandler`]s.
 //! The HTTP/2 roles are swapped: this side is the gRPC client. The newest session of a node wins.
 
 mod bulk;
@@ -71,40 +71,36 @@ impl Interceptor for Epoch {
 /// One live connection of an agent.
 #[derive(Debug, Clone)]
 pub struct Session {
-    /// Whose.
     pub node: NodeId,
-    /// Number of the session, from the database.
+    /// Epoch of the session, from the database.
     pub epoch: i64,
-    /// Calls the agent.
+    /// Client of the agent.
     pub client: AgentClient,
-    /// When the agent was last heard.
+    /// When a frame last came from the agent.
     heard: LastHeard,
-    /// Cancelled when a newer session takes over, the node is locked out, or the controller stops.
+    /// Cancelled when a newer session takes over, the operator revokes the node, or the controller stops.
     pub ended: CancellationToken,
-    /// Run of the agent.
+    /// Run id of the agent.
     run_id: String,
-    /// Boot of its host.
+    /// Boot id of its host.
     boot_id: String,
     /// Root that signed the certificate of the connection.
     issuer: Option<CaFingerprint>,
-    /// The connection.
     channel: Channel,
-    /// Cuts the connection.
     cut: CancellationToken,
 }
 
-/// Who has dialled, by the certificate.
+/// The peer of a connection, from its certificate.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
-    /// The node.
     pub identity: NodeIdentity,
     /// Root that signed the certificate.
     pub issuer: Option<CaFingerprint>,
 }
 
-/// Whoever works with sessions. Returns when the session is of no more use.
+/// Uses sessions, for example to reconcile a node's projects.
 pub trait SessionHandler: Send + Sync + 'static {
-    /// Stores what a node says of its host at Hello; an error refuses the session.
+    /// Stores a node's response to Hello; an error refuses the session.
     fn greet<'a>(
         &'a self,
         write: &'a mut SystemWrite,
@@ -112,7 +108,7 @@ pub trait SessionHandler: Send + Sync + 'static {
         hello: &'a HelloValues,
     ) -> BoxFuture<'a, Result<()>>;
 
-    /// Works with a session until it ends.
+    /// Uses a session. Returns when the session has ended or failed.
     fn run(&self, session: Session) -> BoxFuture<'static, ()>;
 }
 
@@ -129,7 +125,6 @@ struct Inner {
 }
 
 impl Fleet {
-    /// No sessions yet.
     pub fn new(core: Core, pki: Pki) -> Self {
         Self(Arc::new(Inner {
             core,
@@ -140,32 +135,30 @@ impl Fleet {
         }))
     }
 
-    /// The parts that all rooms stand on.
+    /// The shared parts of all rooms.
     pub fn core(&self) -> &Core {
         &self.0.core
     }
 
-    /// The fleet's roots.
     pub fn pki(&self) -> &Pki {
         &self.0.pki
     }
 
-    /// Whoever works with sessions, in the order in which each session is given to them. Called once, before the node port
-    /// opens.
+    /// Sets the handlers of sessions. Call it once, before the node port opens.
     pub fn handle_sessions(&self, handlers: Vec<Arc<dyn SessionHandler>>) {
         let first = self.0.handlers.set(handlers).is_ok();
         assert!(first, "session handlers were set twice");
     }
 
-    /// Calls the agent of a node, on its control connection.
+    /// Returns a client of a node's agent, on the control connection.
     ///
-    /// It reaches the nodes with a session on this replica. Of others it says that they are not connected, until replicas
-    /// call each other (`supalove-peer/1`).
+    /// Reaches nodes that have their session on this replica; fails for other nodes, until replicas can call each other
+    /// (`supalove-peer/1`).
     pub fn agent(&self, node: NodeId) -> Result<AgentClient> {
         Ok(self.session(node)?.client)
     }
 
-    /// The live session of a node on this replica.
+    /// Returns the live session of a node on this replica.
     pub fn session(&self, node: NodeId) -> Result<Session> {
         self.lock().get(&node).cloned().ok_or_else(|| Error::Unavailable {
             message: format!("node {node} is not connected"),
@@ -179,7 +172,7 @@ impl Fleet {
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let node = NodeId(peer.identity.node_id);
-        // From before Hello, so that no change of the roots is missed.
+        // Subscribes before Hello, so that no change of the roots is lost.
         let mut roots = self.0.pki.watch();
         match self.open_session(peer, io, &mut roots).await {
             Ok(session) => {
@@ -208,8 +201,9 @@ impl Fleet {
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (node, cut) = (NodeId(peer.identity.node_id), CancellationToken::new());
-        // A connection that becomes no session is not left to whoever holds its other end.
+        let node = NodeId(peer.identity.node_id);
+        let cut = CancellationToken::new();
+        // Closes the connection if it does not become a session.
         let abandoned = cut.clone().drop_guard();
         let heard = LastHeard::now();
         let io = heard.observe(Observed::new(io).cut_by(cut.clone()));
@@ -226,20 +220,23 @@ impl Fleet {
         let told = roots.borrow_and_update().clone();
         let hello = self.hello(&mut client, epoch, told.trust()).await?;
         let values = hello_values(&hello)
-            .map_err(|what| Error::internal(format!("the agent's Hello makes no sense: {what}")))?;
+            .map_err(|what| Error::internal(format!("the agent's response to Hello is invalid: {what}")))?;
         self.greet(node, epoch, &values).await?;
         failpoint!("controller.session.greeted");
         if !trusts(&values.trusted_ca, &told) {
-            // They are told once more, by a call that is repeated until it is done.
+            // The agent does not have these roots yet: `keep_trust` sends them and retries.
             roots.mark_changed();
         }
-        let (run_id, boot_id) = (hello.agent_run_id, hello.boot_id);
-        let (issuer, ended) = (peer.issuer, self.0.core.tasks.stopping());
+        let run_id = hello.agent_run_id;
+        let boot_id = hello.boot_id;
+        let issuer = peer.issuer;
+        let ended = self.0.core.tasks.stopping();
         let session = Session { node, epoch, client, heard, ended, run_id, boot_id, issuer, channel, cut };
         let older = self.hold(&session)?;
         abandoned.disarm();
         if let Some(older) = older {
-            let (fleet, session) = (self.clone(), session.clone());
+            let fleet = self.clone();
+            let session = session.clone();
             self.0.core.tasks.connection("goodbye", async move {
                 fleet.supersede(older, &session.run_id, &session.boot_id).await;
             });
@@ -247,7 +244,7 @@ impl Fleet {
         Ok(session)
     }
 
-    /// Writes what the agent said of its host, in one transaction with what the handlers make of it.
+    /// Stores the agent's response to Hello, in one transaction with the handlers' writes.
     async fn greet(&self, node: NodeId, epoch: i64, hello: &HelloValues) -> Result<()> {
         let mut write = self.0.core.system_write(node.to_string());
         if !clusters::store::save_hello(&mut write, node, epoch, hello).await? {
@@ -256,7 +253,7 @@ impl Fleet {
         for handler in self.handlers() {
             handler.greet(&mut write, node, hello).await?;
         }
-        // A session on another replica has to end, and what waits for room may find it here.
+        // A session on another replica must end, and pending projects may fit on this node.
         write.commit([Hint::Sessions, Hint::Capacity, Hint::Node(node)]).await
     }
 
@@ -264,7 +261,7 @@ impl Fleet {
         self.0.handlers.get().map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// From here on callers find the session. Returns the session that it replaces. An error if a newer session is there.
+    /// Makes the session visible to callers. Returns the session that it replaces; an error if there is a newer one.
     fn hold(&self, session: &Session) -> Result<Option<Session>> {
         let mut sessions = self.lock();
         if sessions.get(&session.node).is_some_and(|held| held.epoch > session.epoch) {
@@ -278,7 +275,7 @@ impl Fleet {
         Ok(older)
     }
 
-    /// The session's epoch. A node that gets none is told why.
+    /// Returns the session's epoch. If the node gets none, tells the agent why.
     async fn begin(&self, node: NodeId, channel: &Channel) -> Result<i64> {
         let times = &self.0.core.times;
         let mut write = self.0.core.system_write(node.to_string());
@@ -288,9 +285,10 @@ impl Fleet {
             SessionStart::Epoch(epoch) => return Ok(epoch),
             SessionStart::Unknown => return Err(Error::NotFound { kind: "node", name: node.to_string() }),
             SessionStart::Revoked => (Dismissal::revoked(times), "the node was revoked"),
-            SessionStart::Held(left) => {
-                (Dismissal::duplicate(left), "two agents fight for the identity, and the other is served")
-            }
+            SessionStart::Held(left) => (
+                Dismissal::duplicate(left),
+                "two agents use the identity, and the controller serves the other one",
+            ),
         };
         dismissal::tell(channel.clone(), &dismissal, times).await;
         Err(Error::Refused(error))
@@ -302,7 +300,7 @@ impl Fleet {
             let mut pause = self.0.core.times.poll;
             while !self.tell_trust(&session, &mut roots).await {
                 tracing::warn!(node = %session.node, ?pause, "agent did not confirm the fleet's roots; trying again");
-                // News of the roots are told at once.
+                // A new change of the roots ends the pause.
                 let _ = tokio::time::timeout(pause, roots.changed()).await;
                 pause = (pause * 2).min(self.0.core.times.inventory);
             }
@@ -310,17 +308,19 @@ impl Fleet {
         std::future::pending::<()>().await;
     }
 
-    /// Tells the agent the roots of now; true if there is nothing more to do until they change.
+    /// Sends the current roots to the agent; true if nothing is to be done until they change.
     async fn tell_trust(&self, session: &Session, roots: &mut watch::Receiver<Arc<Roots>>) -> bool {
-        let (told, mut client) = (roots.borrow_and_update().clone(), session.client.clone());
+        let told = roots.borrow_and_update().clone();
+        let mut client = session.client.clone();
         let call = client.set_trust(SetTrustRequest { trust: Some(told.trust()) });
         let known = match tokio::time::timeout(self.0.core.times.agent_call, call).await {
             Ok(Ok(answer)) => named_roots(&answer.into_inner().trusted_ca_sha256),
-            // An older agent knows one root for good.
+            // An old agent trusts one root for good.
             Ok(Err(status)) if status.code() == Code::Unimplemented => return true,
             _ => return false,
         };
-        let (node, epoch) = (session.node, session.epoch);
+        let node = session.node;
+        let epoch = session.epoch;
         if let Err(error) = self.save_trusted(node, epoch, &known).await {
             tracing::warn!(%node, error = chain(&error), "cannot record which roots a node trusts");
             return false;
@@ -375,7 +375,7 @@ impl Fleet {
         write.commit([]).await
     }
 
-    /// Writes `seen_at` of all live sessions: one statement for the whole replica.
+    /// Writes `seen_at` of all live sessions, in one statement.
     pub(crate) async fn flush_seen(&self) -> Result<()> {
         let heard =
             self.lock().values().map(|live| (live.node.0, live.heard.silence().as_secs_f64())).unzip();
@@ -384,7 +384,7 @@ impl Fleet {
         write.commit([]).await
     }
 
-    /// Gives the session to all handlers; returns when one of them has no more use for it.
+    /// Runs all handlers on the session; returns when one of them returns.
     async fn work(&self, session: &Session) {
         let work = self.handlers().iter().map(|handler| handler.run(session.clone()));
         futures::future::select_all(work.chain([Box::pin(std::future::pending()) as BoxFuture<'_, ()>]))
@@ -396,7 +396,8 @@ impl Fleet {
     }
 }
 
-/// If the task of a session panics, callers find the session no more and the agent dials again at once.
+/// If the task of a session panics, hides the session from callers and closes the connection, so that the agent
+/// redials.
 struct ReleaseOnPanic {
     fleet: Fleet,
     session: Session,
@@ -412,15 +413,15 @@ impl Drop for ReleaseOnPanic {
     }
 }
 
-/// Authority of the calls to an agent; nobody resolves it.
+/// Authority of the calls to an agent; no resolver sees it.
 const ORIGIN: &str = "http://node.supalove.internal";
 
-/// Pings that keep a connection honest: a dead peer ends it within heartbeat + ping timeout.
+/// Pings that detect a dead peer within heartbeat + ping timeout.
 fn pings(times: &Times) -> Pings {
     Pings { every: times.heartbeat, timeout: times.ping_timeout }
 }
 
-/// Whether an agent that names these roots has stored what it was told: all of them, and none that has been retired.
+/// True if an agent that reports these roots has stored the current ones: all of them, and no retired one.
 fn trusts(known: &[String], told: &Roots) -> bool {
     let told = told.fingerprints();
     told.len() == known.len() && told.iter().all(|root| known.contains(&root.to_string()))

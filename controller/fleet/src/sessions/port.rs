@@ -1,4 +1,4 @@
-//! The node port: accepts connections, and by their ALPN makes them control sessions, bulk connections, enrolments or
+//! The node port: accepts connections and by their ALPN serves control sessions, bulk connections, enrolments or
 //! renewals.
 
 use std::{net::SocketAddr, sync::Arc};
@@ -23,17 +23,17 @@ use super::{Fleet, Peer};
 use crate::clusters::enrolment::EnrolmentApi;
 use supalove_core::ids::NodeId;
 
-/// Handshakes and enrolments at the same time; more wait in the listen queue.
+/// Maximum number of concurrent handshakes and enrolments; more wait in the listen queue.
 const UNAUTHENTICATED: usize = 256;
 /// Largest message on a join or renewal connection.
 const MAX_SHORT_BYTES: usize = 64 * 1024;
 
-/// The node port, and who works with its connections.
+/// The node port, and the services behind it.
 #[derive(Clone)]
 pub struct NodePort {
     /// Control and bulk connections.
     pub fleet: Fleet,
-    /// Joining, recovering and renewing nodes.
+    /// Join, recovery and renewal.
     pub enrolment: EnrolmentApi,
 }
 
@@ -48,7 +48,7 @@ impl NodePort {
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file descriptors, most likely: let some connections end.
+                    // Probably out of file descriptors: wait until some connections have closed.
                     tracing::warn!(%error, "node port cannot accept a connection");
                     tokio::time::sleep(self.fleet.core().times.poll).await;
                     continue;
@@ -63,7 +63,7 @@ impl NodePort {
         }
     }
 
-    /// `permit` is held while nothing is known about the peer, and by short connections to their end.
+    /// Serves a connection. It holds `permit` until the peer is authenticated; short connections hold it to their end.
     async fn connection(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
         let tls = self.fleet.pki().tls();
         let Some(accepted) = handshake(&tls, stream, peer).await else {
@@ -90,7 +90,7 @@ impl NodePort {
         }
     }
 
-    /// A connection for one or two calls, here the controller is the server.
+    /// Serves a connection for one or two calls; on it the controller is the gRPC server.
     async fn serve_short<IO>(&self, io: IO, routes: Routes)
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -108,7 +108,7 @@ impl NodePort {
 
 async fn handshake(tls: &NodePortTls, stream: TcpStream, peer: SocketAddr) -> Option<Accepted<TcpStream>> {
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "no TCP_NODELAY");
+        tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
     match tls.accept(stream).await {
         Ok(accepted) => Some(accepted),

@@ -12,27 +12,28 @@ use supalove_core::{
     times::Times,
 };
 
-/// What a node that wants a session gets.
+/// Result of the request for a session.
 pub enum SessionStart {
-    /// The session's epoch.
+    /// The session has begun, with this epoch.
     Epoch(i64),
-    /// No such node.
+    /// There is no such node.
     Unknown,
-    /// It was locked out.
+    /// The operator revoked the node.
     Revoked,
-    /// Two agents fight for the identity, and the other one's session is left in peace while it lives, for so long at most.
+    /// Another live agent holds this identity; retry after at most this time.
     Held(Duration),
 }
 
-/// Begins a session: the next epoch, and this replica as its holder.
+/// Begins a session: takes the next epoch and records this replica as its holder.
 pub async fn begin(
     write: &mut impl Write,
     node: NodeId,
     controller: ControllerId,
     times: &Times,
 ) -> Result<SessionStart> {
-    let (hold, alarm) = (times.duplicate_hold.as_secs_f64(), times.duplicate_alarm.as_secs_f64());
-    // A controller that has not been heard for longer is gone, and its sessions with it.
+    let hold = times.duplicate_hold.as_secs_f64();
+    let alarm = times.duplicate_alarm.as_secs_f64();
+    // A controller without a heartbeat for longer than this has stopped, and its sessions have ended.
     let fresh = (times.seen_flush + times.poll * 2).as_secs_f64();
     let epoch = sqlx::query_scalar!(
         "WITH next AS (UPDATE nodes SET session_epoch = session_epoch + 1
@@ -77,19 +78,18 @@ pub async fn begin(
     })
 }
 
-/// A session of this replica that has to end.
+/// A session of this replica that must end.
 pub struct EndedSession {
-    /// Whose.
     pub node: NodeId,
-    /// The node was locked out. Else a newer session has been greeted.
+    /// True if the operator revoked the node; false if the node has a newer session.
     pub revoked: bool,
-    /// Run of the agent that has the newer session.
+    /// Run id of the agent with the newer session.
     pub run_id: String,
-    /// Its boot.
+    /// Boot id of that agent's host.
     pub boot_id: String,
 }
 
-/// Which of these sessions have to end.
+/// Returns which of these sessions must end.
 pub async fn to_end(db: &PgPool, nodes: &[Uuid], epochs: &[i64]) -> Result<Vec<EndedSession>> {
     let rows = sqlx::query!(
         "SELECT n.id AS \"id: NodeId\", n.revoked_at IS NOT NULL AS \"revoked!\", n.agent_run_id, n.boot_id
@@ -109,7 +109,7 @@ pub async fn to_end(db: &PgPool, nodes: &[Uuid], epochs: &[i64]) -> Result<Vec<E
     Ok(found.collect())
 }
 
-/// Notes that two living agents have this identity. The first time in a while it is audited too.
+/// Records that two live agents have this identity. Audits it unless it was already known.
 pub async fn duplicate(write: &mut SystemWrite, node: NodeId, detail: &str, times: &Times) -> Result<()> {
     let news = sqlx::query_scalar!(
         "WITH before AS (SELECT duplicate_at FROM nodes WHERE id = $1 FOR UPDATE)
@@ -146,7 +146,7 @@ pub async fn end_session(
     Ok(())
 }
 
-/// Signs of life of this replica and of the nodes it holds: how many seconds ago each was heard.
+/// Writes the heartbeat of this replica, and for each of its nodes how many seconds ago the agent was heard.
 pub async fn seen(
     write: &mut impl Write,
     controller: ControllerId,

@@ -1,4 +1,4 @@
-//! CreateProject: validate, render, pick a node, write it all in one statement. Nothing slow happens here.
+//! CreateProject: validates, renders, picks a node and writes everything in one statement. Slow work comes later.
 
 use supalove_failpoints::failpoint;
 use supalove_proto::v1::CreateProjectRequest;
@@ -27,14 +27,12 @@ use supalove_organizations::OrganizationKey;
 use supalove_scheduler::Resources;
 use supalove_stack::{ProjectInput, ProjectSecrets, ProjectSettings, Release};
 
-/// Host of a port that only programs on the node reach; the placing statement writes the same.
+/// Host of a port that only programs on the node reach. The placing statement has the same literal.
 const LOOPBACK: &str = "127.0.0.1";
 
-/// What a create made, now or at the first call with the same request id.
+/// Result of a create, or of the first call with the same request id.
 pub struct Created {
-    /// The project.
     pub project: Project,
-    /// The operation.
     pub operation: Operation,
 }
 
@@ -51,7 +49,7 @@ impl Acts {
             Err(refused) => refused,
             created => return created,
         };
-        // Whatever refuses a repeated call, it is answered with what it made.
+        // A repeated call returns the first result, whatever made this attempt fail.
         let Some(done) = mutation.made_before().await? else { return Err(refused) };
         let operation = done.operation.ok_or_else(|| Error::internal("a create without an operation"))?;
         let project = done.resource.parse().map_err(Error::internal)?;
@@ -118,7 +116,7 @@ impl Acts {
         }
     }
 
-    /// Why a name is taken: by a deleted project perhaps, which no list shows unless asked.
+    /// Returns a better error if a deleted project holds the name, because lists do not show it by default.
     async fn name_taken(&self, organization: OrganizationId, name: &str, taken: Error) -> Result<Error> {
         let holder = projects::deleted_holder(&self.core.db, organization, name).await?;
         Ok(holder.map_or(taken, |(project, until)| Error::NameHeld {
@@ -142,7 +140,7 @@ impl Acts {
     }
 }
 
-/// The rows as they were written, without reading them again.
+/// Builds the result from the written values, without reading the rows again.
 fn created(new: &NewProject<'_>, organization: &str, written: Written) -> Created {
     let Written { at, deadline, place, pending_reason } = written;
     let project = Project {
@@ -178,7 +176,7 @@ fn created(new: &NewProject<'_>, organization: &str, written: Written) -> Create
     Created { project, operation }
 }
 
-/// Addresses at a place, in the order in which they are read.
+/// Returns the addresses at a place, in the order of the read query.
 fn addresses(published: &[ServiceEndpoint], place: &Place) -> Vec<Endpoint> {
     let address = |endpoint: &ServiceEndpoint| Endpoint {
         service: endpoint.service.clone(),

@@ -1,5 +1,5 @@
-//! Start, stop, restart, delete, undelete and cancel: a caller's act becomes a new generation of the desired state and an
-//! operation, in one transaction.
+//! Start, stop, restart, delete, undelete and cancel: a caller's act becomes a new generation of the desired state
+//! and an operation, in one transaction.
 
 use std::time::Duration;
 
@@ -29,13 +29,13 @@ use supalove_core::{
 /// Attempts before ABORTED when concurrent writers keep changing the project.
 const TRIES: usize = 5;
 
-/// What an act makes of a project.
+/// The change of a project that an act causes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Plan {
     kind: OperationKind,
     desired: Desired,
     desired_before_delete: Option<Desired>,
-    /// Keep the data so long; `None` while the project is not deleted.
+    /// How long to keep the data; `None` if the project is not deleted.
     undo_window: Option<Duration>,
     new_restart_token: bool,
 }
@@ -45,7 +45,7 @@ impl Plan {
         Self { kind, desired, desired_before_delete: None, undo_window: None, new_restart_token: false }
     }
 
-    /// What `act` makes of a project in this state, or why it may not.
+    /// Plans an act on a project, or returns why its state does not allow it.
     fn new(act: Act, project: &Snapshot) -> Result<Self> {
         act.check(project.state, project.operation.as_ref().map(|open| open.kind))?;
         let unplaced = project.placement.is_none();
@@ -53,7 +53,8 @@ impl Plan {
             Act::Start => Ok(Self::simple(OperationKind::Start, Desired::Running)),
             Act::Stop | Act::Restart if unplaced => Err(Error::FailedPrecondition {
                 reason: ErrorReason::NotPlaced,
-                message: "the project waits for room on a node; cancel its operation or delete it".to_owned(),
+                message: "the project waits for capacity on a node; cancel its operation or delete it"
+                    .to_owned(),
             }),
             Act::Stop => Ok(Self::simple(OperationKind::Stop, Desired::Stopped)),
             Act::Restart => {
@@ -68,7 +69,7 @@ impl Plan {
         if project.desired == Desired::Removed {
             return Err(Error::FailedPrecondition {
                 reason: ErrorReason::WrongState,
-                message: "the project's data is being deleted already".to_owned(),
+                message: "the project's data is already being deleted".to_owned(),
             });
         }
         let desired = if undo_window.is_zero() { Desired::Removed } else { Desired::Stopped };
@@ -85,7 +86,7 @@ impl Plan {
         let before =
             project.desired_before_delete.filter(|_| open).ok_or_else(|| Error::FailedPrecondition {
                 reason: ErrorReason::UndoWindowClosed,
-                message: "the undo window is over and the data is gone; create a new project".to_owned(),
+                message: "the undo window has ended and the data is deleted; create a new project".to_owned(),
             })?;
         Ok(Self::simple(OperationKind::Undelete, before))
     }
@@ -100,7 +101,7 @@ impl Plan {
 }
 
 impl Acts {
-    /// Does an act; returns its operation. A repeated call returns the first one's.
+    /// Performs an act and returns its operation. A repeated call returns the operation of the first one.
     pub async fn act(
         &self,
         call: &Call,
@@ -123,7 +124,8 @@ impl Acts {
         Err(Error::Aborted("the project changed at the same time"))
     }
 
-    /// Decides on a snapshot and writes; gives the mutation back, without what it wrote, if the project changed meanwhile.
+    /// Decides on a snapshot and writes. If the project changed meanwhile, rolls back and returns the mutation for a
+    /// retry.
     async fn try_act(
         &self,
         mut mutation: Mutation,
@@ -142,7 +144,7 @@ impl Acts {
         Ok(Ok(operation))
     }
 
-    /// Writes a plan; `None` if the project changed meanwhile.
+    /// Writes a plan; returns `None` if the project changed meanwhile.
     async fn carry_out(
         &self,
         write: &mut impl Write,
@@ -187,7 +189,7 @@ impl Acts {
         Ok(Some(operation))
     }
 
-    /// Reserves cpu and memory for a project that starts again. Returns why it must wait, if it must.
+    /// Reserves cpu and memory for a project that starts again. Returns the reason if it must wait.
     async fn take_compute(
         &self,
         write: &mut impl Write,
@@ -198,7 +200,7 @@ impl Acts {
             return Ok(None);
         }
         match project.placement {
-            None => Ok(Some("waits for room on a node".to_owned())),
+            None => Ok(Some("waits for capacity on a node".to_owned())),
             Some(placement) if placement.holds_compute => Ok(None),
             Some(_) if capacity::reserve_compute(&self.core, write, project).await? => Ok(None),
             Some(placement) => Ok(Some(format!(
@@ -208,7 +210,7 @@ impl Acts {
         }
     }
 
-    /// Gives an operation up. A create becomes a delete, a start a stop.
+    /// Cancels an operation. A create becomes a delete, a start a stop.
     pub async fn cancel(&self, call: &Call, id: OperationId) -> Result<()> {
         let operation = operations::get(&self.core.db, id).await?;
         let mut mutation = self.core.mutation(call);
@@ -228,7 +230,7 @@ impl Acts {
                 (OperationKind::Start, _) => Act::Stop,
                 _ => {
                     return Err(not_cancellable(
-                        "this kind of operation cannot be taken back; wait for its end",
+                        "operations of this kind cannot be cancelled; wait until it ends",
                     ));
                 }
             };
@@ -240,7 +242,7 @@ impl Acts {
         Err(Error::Aborted("the project changed at the same time"))
     }
 
-    /// A start that still waits for room: nothing has begun, so nothing is to be stopped.
+    /// Cancels a start that still waits for capacity. Nothing runs yet, so there is nothing to stop.
     async fn give_up_pending_start(
         &self,
         write: &mut impl Write,
@@ -266,7 +268,7 @@ impl Acts {
     }
 }
 
-/// Who has to look after a change of the project's desired state.
+/// Hints to publish after a change of the project's desired state.
 fn hints(project: &Snapshot) -> [Hint; 2] {
     let next = project.placement.map_or(Hint::Capacity, |placement| Hint::Node(placement.node));
     [Hint::Project(project.project.clone()), next]
@@ -285,7 +287,7 @@ fn cancelled(id: OperationId, kind: OperationKind, why: &str) -> Ended {
     }
 }
 
-/// First in the lock order, for acts that end in a removal.
+/// Locks the organization, which is first in the lock order, for acts that end in a removal.
 async fn lock_organization(write: &mut impl Write, project: &Snapshot) -> Result<()> {
     sqlx::query!("SELECT id FROM organizations WHERE id = $1 FOR UPDATE", project.organization.0)
         .fetch_one(write.connection().await?)
@@ -293,7 +295,7 @@ async fn lock_organization(write: &mut impl Write, project: &Snapshot) -> Result
     Ok(())
 }
 
-/// The new desired state; false if the project changed meanwhile.
+/// Writes the new desired state; false if the project changed meanwhile.
 async fn write_desired(
     write: &mut impl Write,
     project: &Snapshot,
@@ -321,21 +323,21 @@ async fn write_desired(
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends the open operation in favour of the new one.
+/// Cancels the open operation because a new one replaces it.
 async fn overtake(write: &mut impl Write, project: &Snapshot, by: OperationKind) -> Result<()> {
     let Some(open) = &project.operation else {
         return Ok(());
     };
     let why = Failure::new(
         ErrorReason::Overtaken,
-        format!("overtaken by {}", by.as_sql().to_lowercase().replace('_', " ")),
+        format!("replaced by {}", by.as_sql().to_lowercase().replace('_', " ")),
     );
     operations::end(write, open.id, OperationState::Cancelled, Some(&why)).await?;
     let event = NewEvent::new(EventType::OperationCancelled, why.message.clone());
     events::append(write, &project.project, &event, Some(open.id)).await
 }
 
-/// A project that never had a node is gone at once.
+/// Removes a project that never had a node, at once.
 async fn remove_unplaced(write: &mut impl Write, project: &ProjectRef, operation: OperationId) -> Result<()> {
     let found = snapshot::expect(write.connection().await?, project).await?;
     let verdict = Verdict {
@@ -356,7 +358,7 @@ async fn remove_unplaced(write: &mut impl Write, project: &ProjectRef, operation
     }
 }
 
-/// Projects whose undo window is over get the tombstone. Returns which, and where they lie.
+/// Marks projects for removal whose undo window has ended. Returns them with their nodes.
 pub async fn purge_due(write: &mut impl Write) -> Result<Vec<(ProjectRef, Option<NodeId>)>> {
     let rows = sqlx::query!(
         "UPDATE projects p SET desired = 'REMOVED', generation = generation + 1, revision = revision + 1,

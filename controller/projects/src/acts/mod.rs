@@ -1,4 +1,4 @@
-//! What callers do to projects: create, start, stop, restart, delete, undelete, cancel.
+//! Acts of callers on projects: create, start, stop, restart, delete, undelete, cancel.
 
 mod create;
 mod lifecycle;
@@ -17,19 +17,19 @@ pub use transitions::Act;
 
 use crate::placer::Placer;
 
-/// Does what callers ask. Cheap to clone.
+/// Performs the acts of callers. Cheap to clone.
 #[derive(Clone)]
 pub struct Acts {
     core: Core,
     placer: Placer,
     releases: Arc<Releases>,
     default_release: Arc<str>,
-    /// Of projects that name no cluster; it is never replaced.
+    /// Cluster of projects that name none. Cached, because it never changes.
     default_cluster: Arc<OnceCell<Target>>,
 }
 
 impl Acts {
-    /// With the stack releases that projects may have.
+    /// Creates the acts with the available stack releases.
     pub fn new(core: &Core, placer: &Placer, releases: Releases, default_release: &str) -> Self {
         Self {
             core: core.clone(),

@@ -1,4 +1,4 @@
-//! The legal transitions: state × act → go, or what to do instead.
+//! The legal transitions: from state and act to a permission, or to an error with the remedy.
 
 use std::time::Duration;
 
@@ -13,26 +13,21 @@ use crate::types::{
 };
 use supalove_core::error::{Error, Result};
 
-/// What a caller can do to a project that exists.
+/// An act of a caller on an existing project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// StartProject.
     Start,
-    /// StopProject.
     Stop,
-    /// RestartProject.
     Restart,
-    /// DeleteProject.
     Delete {
-        /// How long the data is kept.
+        /// How long to keep the data.
         undo_window: Duration,
     },
-    /// UndeleteProject.
     Undelete,
 }
 
 impl Act {
-    /// States from which it is legal.
+    /// Returns the states from which the act is legal.
     fn legal_states(self) -> &'static [ProjectState] {
         match self {
             Self::Start => &[Inactive, InitFailed, PauseFailed, RestoreFailed, ActiveUnhealthy],
@@ -76,7 +71,7 @@ impl Act {
         }
     }
 
-    /// Go, or FAILED_PRECONDITION with the remedy. `open` is the project's open operation.
+    /// Returns FAILED_PRECONDITION with the remedy if the act is not legal. `open` is the project's open operation.
     pub fn check(self, state: ProjectState, open: Option<OperationKind>) -> Result<()> {
         if self.legal_states().contains(&state) {
             return Ok(());
@@ -94,7 +89,7 @@ impl Act {
 fn remedy(state: ProjectState, open: Option<OperationKind>) -> &'static str {
     match state {
         ComingUp | Pausing | Restarting | Resizing | Restoring | Upgrading => match open {
-            // Only these can be taken back: see `Projects::cancel`.
+            // Callers can cancel only these: see `Acts::cancel`.
             Some(OperationKind::Create | OperationKind::Start) => {
                 "wait for its operation to end, or cancel it"
             }
@@ -105,8 +100,8 @@ fn remedy(state: ProjectState, open: Option<OperationKind>) -> &'static str {
             "see its state_reason; stop, start or delete it"
         }
         Inactive => "start it first",
-        GoingDown => "undelete it while its undo window is open",
-        Removed => "it is gone; create a new one",
+        GoingDown => "undelete it within its undo window",
+        Removed => "it has been removed; create a new one",
     }
 }
 

@@ -25,10 +25,9 @@ use supalove_core::{
 };
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
-/// Left of the call's deadline for the answer itself.
+/// Part of the call's deadline that remains for sending the response.
 const MARGIN: Duration = Duration::from_millis(200);
 
-/// The service.
 #[derive(Clone)]
 pub struct OperationApi {
     core: Core,
@@ -41,7 +40,7 @@ impl OperationApi {
         Self { core: core.clone(), acts: acts.clone() }
     }
 
-    /// The operation when it has ended, or as it is when the time is up.
+    /// Returns the operation when it has ended or at `until`, whichever comes first.
     async fn wait_operation(&self, id: OperationId, until: Instant) -> Result<Operation> {
         let mut operation = operations::get(&self.core.db, id).await?;
         let mut changed = self.core.hints.listen(Hint::Project(operation.project.clone()));

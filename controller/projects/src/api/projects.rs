@@ -38,7 +38,6 @@ use supalove_core::{
 const LAST_MICROS: i64 = 253_402_300_800_000_000;
 const MAX_UNDO_WINDOW: Duration = Duration::from_hours(90 * 24);
 
-/// The service.
 #[derive(Clone)]
 pub struct ProjectApi {
     core: Core,
@@ -58,7 +57,7 @@ impl ProjectApi {
         }
     }
 
-    /// One act on one project, answered with its operation.
+    /// Performs an act on a project and returns its operation.
     async fn act(
         &self,
         call: &Call,
@@ -200,7 +199,7 @@ impl ProjectService for ProjectApi {
         let size = page_size(body.page_size, 100, 1000)?;
         let after = parse_page_token(&body.page_token)?.map_or(Ok(0), |key| key.parse::<i64>());
         let after = after
-            .map_err(|_| Error::field("page_token", "must be the next_page_token of the page before"))?;
+            .map_err(|_| Error::field("page_token", "must be the next_page_token of the previous page"))?;
         let grant = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
         let found = events::after(&self.core.db, &grant.project, after, size + 1).await?;
         let (found, next) = page(found, size, |e| e.seq.to_string());
@@ -235,7 +234,7 @@ impl ProjectService for ProjectApi {
         let call = Call::from_request(&request)?;
         let grant = self.core.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
         let project = projects::get(&self.core.db, &grant.project).await?;
-        // The row comes first: nothing is revealed without it.
+        // Audit first, so that no secret is revealed without an audit row.
         self.core.mutation(&call).commit(grant.project.as_str(), []).await?;
         let db_password = secrets::reveal(&self.core, &grant.project, "tenant_db_password").await?;
         let db = find(&project, "postgresql");
@@ -255,7 +254,7 @@ fn db_url(endpoint: &projects::Endpoint, user: &str) -> String {
     format!("postgresql://{user}@{}:{}/postgres", endpoint.host, endpoint.port)
 }
 
-/// Empty addresses while the project waits for room, or for what its release does not publish.
+/// Addresses are empty while the project waits for capacity, and for ports that its release does not publish.
 fn connection(project: &projects::Project) -> GetProjectConnectionResponse {
     let api = find(project, "http");
     let db = find(project, "postgresql");
@@ -277,7 +276,7 @@ fn key(project: &projects::Project) -> String {
     format!("{}/{}", project.created_at.timestamp_micros(), project.project)
 }
 
-/// A time that PostgreSQL does not know would be its error, not the caller's.
+/// Rejects times that PostgreSQL cannot store, which would otherwise be an internal error.
 pub fn parse_key(key: &str) -> Result<(DateTime<chrono::Utc>, String)> {
     key.split_once('/')
         .and_then(|(micros, project)| {
@@ -285,5 +284,5 @@ pub fn parse_key(key: &str) -> Result<(DateTime<chrono::Utc>, String)> {
             let project: ProjectRef = project.parse().ok()?;
             Some((DateTime::from_timestamp_micros(micros)?, project.to_string()))
         })
-        .ok_or_else(|| Error::field("page_token", "must be the next_page_token of the page before"))
+        .ok_or_else(|| Error::field("page_token", "must be the next_page_token of the previous page"))
 }

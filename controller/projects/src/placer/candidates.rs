@@ -1,7 +1,7 @@
-//! The scheduler's view of the fleet, kept in memory so that a create asks the database nothing before it places.
+//! The scheduler's view of the fleet, cached in memory so that a create needs no query before its placing statement.
 //!
-//! Read again every poll and after a placement was refused; in between, this replica's own placements are added. It may
-//! be stale, and then the placing statement refuses and the next candidate is tried.
+//! The placer reloads it at every poll and after a refused placement; in between it adds this replica's own placements.
+//! If the view is stale, the placing statement refuses the node and the placer tries the next candidate.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -17,7 +17,6 @@ use supalove_scheduler::{Candidate, FAILURE_MEMORY, Resources, View};
 
 type ByCluster = HashMap<ClusterId, View>;
 
-/// The view.
 #[derive(Debug, Clone)]
 pub struct Candidates {
     db: PgPool,
@@ -26,12 +25,11 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// An empty view.
     pub fn new(db: PgPool, times: Arc<Times>) -> Self {
         Self { db, times, view: Arc::default() }
     }
 
-    /// Runs `decide` on a cluster.
+    /// Runs `decide` on the view of a cluster.
     pub async fn with_view<T>(&self, cluster: ClusterId, decide: impl FnOnce(&View) -> T) -> T {
         match self.view.read().await.get(&cluster) {
             Some(view) => decide(view),
@@ -52,7 +50,6 @@ impl Candidates {
         }
     }
 
-    /// Reads the view again.
     pub async fn refresh(&self) -> Result<()> {
         let fresh = self.load().await?;
         *self.view.write().await = fresh;
@@ -96,7 +93,7 @@ impl Candidates {
         }
         let mut placed: HashMap<ClusterId, Vec<_>> = HashMap::new();
         for row in spread {
-            // A node that joined in between is seen next time.
+            // The next refresh includes a node that joined between the two queries.
             if let Some(cluster) = cluster_of.get(&row.node) {
                 let count = u32::try_from(row.count).unwrap_or(u32::MAX);
                 placed.entry(*cluster).or_default().push((row.node, row.organization, count));

@@ -1,4 +1,4 @@
-//! Finds room for what waits for it: oldest first, at a wake-up and at every poll.
+//! Places projects: new ones, and pending ones oldest first, at each hint and at every poll.
 
 mod candidates;
 mod placement;
@@ -34,11 +34,11 @@ use supalove_core::{
 use supalove_fleet::clusters::{self, ClusterKind, Target};
 use supalove_scheduler::{Policy, Resources};
 
-/// Name of the job, and actor of what it writes.
+/// Name of the job, and actor of its writes.
 const JOB: &str = "projects.place_pending";
-/// Nodes tried before the project is written as pending. The view is read again before the last try.
+/// Nodes to try before storing the project as pending. The placer reloads the view before the last try.
 const TRIES: usize = 4;
-/// Looked at in one round.
+/// Maximum number of pending operations of one run.
 const BATCH: i64 = 5000;
 
 /// Finds nodes for projects. Cheap to clone.
@@ -49,12 +49,12 @@ pub struct Placer {
 }
 
 impl Placer {
-    /// With an empty view of the fleet; the first placement reads it.
+    /// Creates a placer with an empty view of the fleet; the first placement loads it.
     pub fn new(core: &Core) -> Self {
         Self { candidates: Candidates::new(core.db.clone(), core.times.clone()), core: core.clone() }
     }
 
-    /// Looks for room for what waits. Every replica may: the statements decide who was first.
+    /// Places pending projects. Every replica may run it; the statements prevent double placement.
     pub fn job(&self) -> Job {
         let placer = self.clone();
         Job::on_each(JOB, Woken(Hint::Capacity, self.core.times.hinted_poll), move |_| {
@@ -63,7 +63,7 @@ impl Placer {
         })
     }
 
-    /// Tries the best nodes, then writes the project as pending.
+    /// Tries the best nodes, then stores the project as pending.
     pub async fn place(&self, one: &OneStatement<'_>, new: &NewProject<'_>) -> Result<Written> {
         for attempt in 1..=TRIES {
             if attempt > 1 {
@@ -80,7 +80,9 @@ impl Placer {
                     self.candidates.reserve(new.cluster.id, node, new.needs, new.organization).await;
                     return Ok(written);
                 }
-                Outcome::NodeRefused => tracing::debug!(%node, "node has no room any more; trying another"),
+                Outcome::NodeRefused => {
+                    tracing::debug!(%node, "node no longer has the capacity; trying another");
+                }
                 Outcome::QuotaExceeded => return Err(supalove_plans::projects_exceeded()),
             }
         }
@@ -106,7 +108,7 @@ impl Placer {
         placement::insert_project(one, new, node, reason, times.silent_after, times.create).await
     }
 
-    /// The scheduler's choice from the view in memory.
+    /// Asks the scheduler for a node, with the view in memory.
     async fn pick(&self, cluster: &Target, needs: Resources, organization: OrganizationId) -> Option<NodeId> {
         let mut rng: SmallRng = rand::make_rng();
         self.candidates
@@ -136,7 +138,7 @@ impl Placer {
         }
     }
 
-    /// A project without a node.
+    /// Places a project without a node.
     async fn place_one(&self, project: &Snapshot, operation: OperationId) -> Result<()> {
         let cluster = clusters::store::target(&self.core.db, &project.cluster.to_string()).await?;
         let Some(node) = self.pick(&cluster, project.needs, project.organization).await else {
@@ -152,7 +154,8 @@ impl Placer {
         let endpoints = published(&spec);
         let waiting =
             Waiting { project: &project.project, operation, needs: project.needs, endpoints: &endpoints };
-        let (silent, time) = (self.core.times.silent_after, self.core.times.create);
+        let silent = self.core.times.silent_after;
+        let time = self.core.times.create;
         let outcome = placement::place_pending(&self.core.db, &waiting, node, silent, time).await?;
         if matches!(outcome, Outcome::Done(())) {
             failpoint!("controller.place.committed", project.project.as_str());
@@ -163,7 +166,7 @@ impl Placer {
         Ok(())
     }
 
-    /// A stopped project that waits for cpu and memory on its own node.
+    /// Starts a stopped project that waits for cpu and memory on its own node.
     async fn bring_back(&self, project: &Snapshot, operation: OperationId) -> Result<()> {
         let Some(open) = project.operation.as_ref().filter(|o| o.id == operation) else {
             return Ok(());
@@ -233,7 +236,7 @@ async fn pending(db: &PgPool) -> Result<Vec<(OperationId, ProjectRef)>> {
     Ok(rows.into_iter().map(|row| (row.id, row.project)).collect())
 }
 
-/// How the scheduler fills a cluster.
+/// Returns the scheduling policy of a cluster.
 fn policy(kind: ClusterKind) -> Policy {
     match kind {
         ClusterKind::Shared => Policy::BestFit,

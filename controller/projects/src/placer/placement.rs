@@ -1,9 +1,9 @@
 //! The statement that makes a project durable: quota, node, project, placement, secrets, sealed spec, operation, first
 //! events, request key and audit row, all or nothing, in one round trip.
 //!
-//! Lock order everywhere: organization, node, project. The node's row guards what is reserved on it, and gives the slot
-//! in the same UPDATE: a sibling CTE would see the statement's snapshot and collide. If a part is missing, the function
-//! `placement_conflict` ends the statement, so nothing of it stays.
+//! Lock order everywhere: organization, node, project. The node's row counts its reservations, and its UPDATE also
+//! takes the slot: a sibling CTE would see the statement's snapshot and collide. If something does not fit, the
+//! function `placement_conflict` raises, and PostgreSQL undoes the whole statement.
 
 use std::time::Duration;
 
@@ -27,29 +27,23 @@ use supalove_scheduler::Resources;
 /// SQLSTATE of `placement_conflict`.
 const CONFLICT: &str = "SL001";
 
-/// A project to be.
+/// A project to create.
 pub struct NewProject<'a> {
-    /// Ref.
     pub project: &'a ProjectRef,
-    /// Organization.
     pub organization: OrganizationId,
-    /// Cluster.
     pub cluster: &'a Target,
-    /// Name to show.
     pub name: &'a str,
-    /// Release.
     pub release: &'a str,
-    /// What it reserves.
+    /// Resources that it reserves.
     pub needs: Resources,
     /// Operation that creates it.
     pub operation: OperationId,
-    /// Who asked.
+    /// Caller who creates it.
     pub by: UserId,
-    /// Secrets.
     pub secrets: &'a SealedSecrets,
     /// Spec of generation 1.
     pub spec: &'a [u8],
-    /// What the release publishes.
+    /// Ports that the release publishes.
     pub endpoints: &'a [ServiceEndpoint],
 }
 
@@ -72,27 +66,24 @@ impl EndpointColumns {
     }
 }
 
-/// What the statement wrote, as far as its caller did not know it.
+/// The values that the statement chose.
 #[derive(Debug)]
 pub struct Written {
-    /// When.
     pub at: DateTime<Utc>,
-    /// When the operation fails; `None` while it waits for room.
+    /// Deadline of the operation; `None` while it waits for capacity.
     pub deadline: Option<DateTime<Utc>>,
-    /// Where the project lies.
+    /// Place of the project; `None` while it is pending.
     pub place: Option<Place>,
-    /// Why it lies nowhere yet.
+    /// Why it is pending.
     pub pending_reason: String,
 }
 
 /// A place on a node.
 #[derive(Debug)]
 pub struct Place {
-    /// Node.
     pub node: NodeId,
-    /// Its name.
     pub node_name: String,
-    /// Where published ports are reached.
+    /// Address at which users reach published ports.
     pub host: String,
     /// First port of the slot.
     pub first_port: i32,
@@ -101,15 +92,14 @@ pub struct Place {
 /// How a placing statement ended.
 #[derive(Debug)]
 pub enum Outcome<T> {
-    /// All is written.
     Done(T),
-    /// The node does not fit any more.
+    /// The node no longer has the capacity.
     NodeRefused,
-    /// The organization has all the projects it may have.
+    /// The organization has used up its quota of projects.
     QuotaExceeded,
 }
 
-/// Places a project on `node`, or, without one, writes it as pending with the reason.
+/// Places a project on `node`, or without a node stores it as pending with the reason.
 pub async fn insert_project(
     one: &OneStatement<'_>,
     new: &NewProject<'_>,
@@ -217,19 +207,17 @@ pub async fn insert_project(
     Ok(Outcome::Done(Written { at: row.at, deadline: row.deadline, place, pending_reason }))
 }
 
-/// A project that waits for room.
+/// A project that waits for capacity.
 pub struct Waiting<'a> {
-    /// Ref.
     pub project: &'a ProjectRef,
-    /// Its open operation.
     pub operation: OperationId,
-    /// What it reserves.
+    /// Resources that it reserves.
     pub needs: Resources,
-    /// What its spec publishes.
+    /// Ports that its specification publishes.
     pub endpoints: &'a [ServiceEndpoint],
 }
 
-/// Places a pending project: node, placement, endpoints, and the operation's clock starts.
+/// Places a pending project: writes node, placement and endpoints, and starts the operation's deadline.
 pub async fn place_pending(
     db: &PgPool,
     waiting: &Waiting<'_>,
@@ -290,7 +278,7 @@ pub async fn place_pending(
     }
 }
 
-/// What a failed placing statement means.
+/// Converts the error of a placing statement.
 fn refused<T>(error: sqlx::Error, name: &str) -> Result<Outcome<T>> {
     let Some(database) = error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>())
     else {

@@ -1,4 +1,4 @@
-//! What a node has not stored yet, in PostgreSQL.
+//! Generations that a node's agent has not stored yet, in PostgreSQL.
 
 use sqlx::PgPool;
 use supalove_proto::node::v1::InventoryResponse;
@@ -10,31 +10,26 @@ use supalove_core::{
     ids::{NodeId, ProjectRef},
 };
 
-/// Projects looked at in one round; the rest follows in the next.
+/// Maximum number of projects of one round; the rest follows in the next.
 const BATCH: i64 = 4096;
 
 /// A generation that the agent has not stored.
 #[derive(Debug)]
 pub struct Due {
-    /// Project.
     pub project: ProjectRef,
-    /// Generation.
     pub generation: i64,
-    /// What should be.
     pub desired: Desired,
-    /// Changes when a restart is wanted.
+    /// A new value makes the agent restart the containers once.
     pub restart_token: String,
-    /// Slot.
     pub slot: i32,
     /// First port of the slot.
     pub port_base: i32,
-    /// The slot's network.
     pub subnet: String,
-    /// Where published ports are reached.
+    /// Address at which users reach published ports.
     pub host: String,
 }
 
-/// What is due on a node. What waits for cpu and memory is not due.
+/// Returns the due generations of a node. Projects that wait for cpu and memory are not due.
 pub async fn list(db: &PgPool, node: NodeId) -> Result<Vec<Due>> {
     let due = sqlx::query_as!(
         Due,
@@ -50,7 +45,7 @@ pub async fn list(db: &PgPool, node: NodeId) -> Result<Vec<Due>> {
     Ok(due.fetch_all(db).await?)
 }
 
-/// The agent has stored a generation. What an older session learns late does not count: the newer one has asked again.
+/// Records that the agent has stored a generation. Ignores late results of an older session: the newer one asks again.
 pub async fn applied(
     write: &mut impl Write,
     source: Source,
@@ -71,7 +66,7 @@ pub async fn applied(
     Ok(())
 }
 
-/// At the beginning of a session the inventory replaces what was known of the agent.
+/// Replaces the record of the agent's generations by its inventory, at the beginning of a session.
 pub async fn forget_applied(
     write: &mut impl Write,
     node: NodeId,
@@ -93,7 +88,7 @@ pub async fn forget_applied(
     Ok(())
 }
 
-/// Projects with remains on the node that no placement explains.
+/// Returns projects that run or have remains on the node although no placement puts them there.
 pub async fn unexplained(db: &PgPool, node: NodeId, inventory: &InventoryResponse) -> Result<Vec<String>> {
     let with_remains: Vec<String> = inventory
         .projects

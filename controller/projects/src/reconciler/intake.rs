@@ -1,4 +1,4 @@
-//! What agents report, written down: observed states through a verdict, progress as events.
+//! Stores reports of agents: observed states through a verdict, progress as events.
 
 use supalove_failpoints::failpoint;
 use supalove_proto::{
@@ -44,7 +44,7 @@ impl Reconciler {
         decide_from(&self.core, &source.node.to_string(), Some(source), &project, judged).await
     }
 
-    /// Writes a step as an event, and as the open operation's status.
+    /// Stores a step as an event, and as the open operation's status.
     pub(crate) async fn progress(&self, source: Source, step: &Progress) -> Result<()> {
         let Ok(project) = step.project_ref.parse::<ProjectRef>() else {
             return Ok(());
@@ -68,7 +68,7 @@ impl Reconciler {
         Ok(())
     }
 
-    /// The agent will not take this generation: the open operation fails with its words.
+    /// Fails the open operation with the agent's message, because the agent refuses this generation.
     pub(crate) async fn refused(
         &self,
         node: NodeId,
@@ -88,7 +88,7 @@ impl Reconciler {
 }
 
 async fn write_step(write: &mut impl Write, project: &Snapshot, step: &Progress) -> Result<()> {
-    // "Ready" comes with the observed state, which also says which generation is ready.
+    // The observed state reports "ready", together with the generation.
     let (kind, what) = match step.step() {
         ProgressStep::Pulling => (EventType::ServicePulling, "pulling its image"),
         ProgressStep::Preparing => (EventType::ProjectPreparing, "preparing network, volumes and files"),
@@ -98,7 +98,8 @@ async fn write_step(write: &mut impl Write, project: &Snapshot, step: &Progress)
         ProgressStep::Removed => (EventType::ServiceRemoved, "removed"),
         ProgressStep::Ready | ProgressStep::Unspecified => return Ok(()),
     };
-    let (service, said) = (printable(&step.service), printable(&step.message));
+    let service = printable(&step.service);
+    let said = printable(&step.message);
     let message = match (service.as_str(), said.as_str()) {
         ("", "") => what.to_owned(),
         (service, "") => format!("{service}: {what}"),
@@ -107,7 +108,7 @@ async fn write_step(write: &mut impl Write, project: &Snapshot, step: &Progress)
     };
     let event = NewEvent {
         percent: i32::try_from(step.percent).unwrap_or(100).min(100),
-        ..NewEvent::of_service(kind, &service, message.clone())
+        ..NewEvent::for_service(kind, &service, message.clone())
     };
     let operation = project.operation.as_ref().map(|o| o.id);
     events::append(write, &project.project, &event, operation).await?;

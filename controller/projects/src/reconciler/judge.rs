@@ -1,4 +1,4 @@
-//! What a report of an agent means for a project: a pure function from the project's row and the report to a verdict.
+//! Judges a report of an agent: a pure function from the project's row and the report to a verdict.
 
 use supalove_proto::{
     node::v1::{ObservedService, ObservedStack, ServiceState, StackError, StackPhase},
@@ -14,7 +14,7 @@ use crate::{
     verdict::{Ended, NodeRecord, Verdict},
 };
 
-/// Judges a report. A report on another generation than the project's says nothing about it.
+/// Judges a report. Ignores a report on another generation than the project's.
 pub fn judge(project: &Snapshot, observed: &ObservedStack) -> Verdict {
     if i64::try_from(observed.generation) != Ok(project.generation) || project.state == ProjectState::Removed
     {
@@ -58,7 +58,7 @@ fn not_ready(project: &Snapshot, observed: &ObservedStack) -> Verdict {
     }
 }
 
-/// The agent works towards a generation that was healthy before, after a reboot for example.
+/// The agent converges to a generation that was healthy before, for example after a reboot.
 fn converging(project: &Snapshot, observed: &ObservedStack) -> Verdict {
     let down = |service: &ObservedService| {
         use ServiceState::{Created, Exited, Starting, Stopped, Unhealthy};
@@ -92,7 +92,7 @@ pub(crate) fn removed(project: &Snapshot) -> Verdict {
     }
 }
 
-/// A failed try. The agent goes on trying, so the operation goes on too, unless trying cannot help.
+/// A failed attempt. The agent retries, so the operation stays open unless the failure is permanent.
 fn failed(project: &Snapshot, observed: &ObservedStack) -> Verdict {
     let failure = failure(observed.error.as_ref());
     let permanent = observed.error.as_ref().is_some_and(|e| e.permanent);
@@ -108,11 +108,11 @@ fn failed(project: &Snapshot, observed: &ObservedStack) -> Verdict {
     }
 }
 
-/// Log lines in the reason of a state, and characters of each: it is part of every listing.
+/// Log lines in the reason of a state, and characters of each. Small, because every listing contains the reason.
 const REASON_LINES: usize = 3;
 const REASON_LINE_CHARS: usize = 200;
 
-/// A failure as the reason of a state: with the container's last words, since no operation keeps them.
+/// Formats a failure as the reason of a state, with the last log lines, because no operation stores them.
 fn told(failure: Failure) -> String {
     let last = failure.log_tail.len().saturating_sub(REASON_LINES);
     match &failure.log_tail[last..] {
@@ -125,7 +125,7 @@ fn told(failure: Failure) -> String {
     }
 }
 
-/// The operation fails; what is desired stays, so a later success still counts.
+/// Fails the operation and keeps the desired state, so that a later success still counts.
 fn give_up(operation: &OpenOperation, failure: Failure) -> Verdict {
     let node = (!failure.reason.starts_with("IMAGE_")).then_some(NodeRecord::Failed);
     Verdict { node, ..Verdict::failed(operation.id, operation.kind, failure) }
@@ -135,19 +135,19 @@ fn is_up(state: ProjectState) -> bool {
     matches!(state, ProjectState::ActiveHealthy | ProjectState::ActiveUnhealthy | ProjectState::Unknown)
 }
 
-/// Services of a report that are looked at; a stack has no more.
+/// Maximum number of services of a report; a stack has no more.
 const SERVICES: usize = 32;
-/// Lines of a log tail that are kept.
+/// Maximum number of stored lines of a log tail.
 const LOG_LINES: usize = 50;
-/// Characters of a reported text that are kept.
+/// Maximum number of stored characters of a reported text.
 const TEXT_CHARS: usize = 4096;
 
-/// What an agent sends goes into rows and onto screens: no control characters (PostgreSQL takes no NUL), no novels.
+/// Makes an agent's text fit for rows and screens: no control characters (PostgreSQL rejects NUL), bounded length.
 pub fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || *c == '\t').take(TEXT_CHARS).collect()
 }
 
-/// The agent's error as an operation's.
+/// Converts the agent's error to an operation's.
 pub fn failure(error: Option<&StackError>) -> Failure {
     let Some(error) = error else {
         return Failure::new(ErrorReason::Unknown, "the agent gave no reason");
@@ -160,7 +160,7 @@ pub fn failure(error: Option<&StackError>) -> Failure {
     }
 }
 
-/// What is wrong, in one line: the error, else each service that is not ready.
+/// Describes the problem in one line: the error, else each service that is not ready.
 fn why(observed: &ObservedStack) -> String {
     if observed.error.is_some() {
         return told(failure(observed.error.as_ref()));
@@ -195,8 +195,8 @@ fn statuses(observed: &ObservedStack) -> Vec<ServiceStatus> {
     all
 }
 
-/// An agent that has just started has not looked at every service yet, and calls the rest pending. While nothing is to be
-/// done to the project, that is no news about a service that is known.
+/// An agent that has just started reports services as PENDING that it has not probed yet. While no operation is open,
+/// keep the known state of such a service.
 fn known(project: &Snapshot, now: ServiceStatus) -> ServiceStatus {
     if now.state != "PENDING" || project.operation.is_some() {
         return now;
@@ -204,7 +204,7 @@ fn known(project: &Snapshot, now: ServiceStatus) -> ServiceStatus {
     project.services.iter().find(|before| before.name == now.name).cloned().unwrap_or(now)
 }
 
-/// Services that became ready or stopped being so are events.
+/// Adds events for services that became ready or unready.
 fn compare_services(project: &Snapshot, observed: &ObservedStack, verdict: &mut Verdict) {
     let now: Vec<_> = statuses(observed).into_iter().map(|status| known(project, status)).collect();
     if now == project.services {
@@ -216,14 +216,14 @@ fn compare_services(project: &Snapshot, observed: &ObservedStack, verdict: &mut 
             continue;
         }
         let event = match service.state.as_str() {
-            "HEALTHY" => NewEvent::of_service(
+            "HEALTHY" => NewEvent::for_service(
                 EventType::ServiceReady,
                 &service.name,
                 format!("{} is ready", service.name),
             ),
             "UNHEALTHY" | "EXITED" => {
                 let message = format!("{} is {}: {}", service.name, service.state, service.message);
-                NewEvent::of_service(EventType::ServiceFailed, &service.name, message)
+                NewEvent::for_service(EventType::ServiceFailed, &service.name, message)
             }
             _ => continue,
         };

@@ -1,7 +1,7 @@
-//! Brings a connected node to the desired state, for as long as its session lasts.
+//! Reconciles a connected node with the desired state while its session lasts.
 //!
-//! First an inventory, so that it is known what the agent has; then two loops: what is desired and not yet stored by the
-//! agent is applied, what the agent observes is judged. Repeating a call is always safe, so nothing is remembered but the
+//! First it takes an inventory to learn what the agent has. Then it runs two loops: one applies generations that the
+//! agent has not stored, the other judges the agent's reports. Calls are idempotent, so it remembers only the
 //! generation that the agent has stored.
 
 mod due;
@@ -32,12 +32,12 @@ use supalove_fleet::{
     clusters::{self, HelloValues},
 };
 
-/// Calls under way at the same time on one node.
+/// Maximum number of concurrent calls to one node.
 const PARALLEL: usize = 16;
-/// Before a call that the agent refused or did not answer is repeated.
+/// Pause before the retry of a call that the agent refused or did not answer.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Works with the sessions of nodes. Cheap to clone.
+/// Handles the sessions of nodes. Cheap to clone.
 #[derive(Clone)]
 pub struct Reconciler {
     core: Core,
@@ -60,7 +60,7 @@ impl SessionHandler for Reconciler {
             let ended = session.ended.clone();
             let work = Box::pin(reconciler.reconcile(session));
             if let Some(Err(error)) = ended.run_until_cancelled(work).await {
-                tracing::warn!(%node, error = chain(&error), "reconciling a node stopped");
+                tracing::warn!(%node, error = chain(&error), "reconciler of a node stopped");
             }
         })
     }
@@ -81,8 +81,8 @@ impl Reconciler {
         }
     }
 
-    /// Nothing is applied before it is known what the agent has. An engine that is away is waited for, so that the
-    /// session, and the node's other news, need not end.
+    /// Takes the inventory that must precede every apply. If the engine is unreachable it retries, so that the
+    /// session, and with it the node's other reports, can stay open.
     async fn first_inventory(&self, session: &Session) -> Result<()> {
         let mut client = session.client.clone();
         loop {
@@ -93,7 +93,7 @@ impl Reconciler {
                     return self.take_inventory(session.node, &inventory).await;
                 }
                 Err(status) if status.code() == Code::Unavailable => {
-                    tracing::warn!(node = %session.node, message = status.message(), "agent cannot give its first inventory yet; trying again");
+                    tracing::warn!(node = %session.node, message = status.message(), "agent cannot take its first inventory yet; retrying");
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Err(status) => return Err(Error::internal(status)),
@@ -101,7 +101,7 @@ impl Reconciler {
         }
     }
 
-    /// Slots become blocked or free, and remains appear, while a session lasts.
+    /// Repeats the inventory, because slots become blocked or free and remains appear while a session lasts.
     async fn look_again(&self, session: &Session) -> Result<()> {
         let mut client = session.client.clone();
         loop {
@@ -109,13 +109,13 @@ impl Reconciler {
             match self.call(client.inventory(InventoryRequest {})).await {
                 Ok(inventory) => self.take_inventory(session.node, &inventory).await?,
                 Err(status) => {
-                    tracing::warn!(node = %session.node, message = status.message(), "agent did not give its inventory; trying again");
+                    tracing::warn!(node = %session.node, message = status.message(), "agent did not return its inventory; retrying");
                 }
             }
         }
     }
 
-    /// A unary call with the protocol's deadline.
+    /// Makes a unary call with the protocol's timeout.
     async fn call<T>(
         &self,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
@@ -126,7 +126,7 @@ impl Reconciler {
         }
     }
 
-    /// What no placement explains raises an alarm and keeps running.
+    /// Stores an inventory. Containers that no placement explains raise an alarm and keep running.
     async fn take_inventory(&self, node: NodeId, inventory: &InventoryResponse) -> Result<()> {
         let mut write = self.core.system_write(node.to_string());
         capacity::save_blocked(&mut write, node, &inventory.blocked_slots).await?;
@@ -153,7 +153,8 @@ impl Reconciler {
 
     /// Judges reports until the stream ends.
     async fn watch_state(&self, session: &Session) -> Result<()> {
-        let (node, mut client) = (session.node, session.client.clone());
+        let node = session.node;
+        let mut client = session.client.clone();
         let source = Source { node, epoch: session.epoch };
         let mut reports =
             client.watch_state(WatchStateRequest {}).await.map_err(Error::internal)?.into_inner();
@@ -165,9 +166,9 @@ impl Reconciler {
             };
             match result {
                 Ok(()) => {}
-                // The report is lost; a new session begins with all of them.
+                // The report is lost, so end the session: a new one starts with all reports.
                 Err(error @ (Error::Unavailable { .. } | Error::Aborted(_))) => return Err(error),
-                // One report that cannot be written must not cost the node its session.
+                // One report that cannot be stored must not end the session.
                 Err(error) => {
                     tracing::warn!(%node, error = chain(&error), "cannot record a report of the agent");
                 }
@@ -176,7 +177,7 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Applies what is due, at a wake-up and at every poll. Returns only if the database is away.
+    /// Applies due generations at each hint and at every poll. Returns only if the database is unreachable.
     async fn drive(&self, session: &Session) -> Result<()> {
         let Session { node, epoch, ref client, .. } = *session;
         let source = Source { node, epoch };
@@ -198,19 +199,20 @@ impl Reconciler {
     }
 }
 
-/// How a call on a project ended.
+/// Result of a call for a project.
 type Done = (ProjectRef, i64, Result<(), Status>);
 
-/// Calls under way, and projects whose last one failed.
+/// Calls in progress, and projects whose last call failed.
 #[derive(Default)]
 struct Calls {
     running: JoinSet<Done>,
-    /// Not before this time; far away while a call is under way.
+    /// Time of the next allowed call; `None` while a call is in progress.
     not_before: HashMap<ProjectRef, (i64, Option<Instant>)>,
 }
 
 impl Calls {
-    /// Starts a call unless one is under way, the last failed just now, or there are too many.
+    /// Starts a call unless one is in progress for the project, its last one has just failed, or too many are in
+    /// progress.
     fn start(&mut self, reconciler: &Reconciler, client: &AgentClient, due: Due) {
         let blocked = self.not_before.get(&due.project).is_some_and(|(generation, until)| match until {
             None => true,
@@ -228,7 +230,7 @@ impl Calls {
         });
     }
 
-    /// How long until a failed call may be repeated.
+    /// Returns how long until the next failed call may be retried.
     fn next_retry(&self) -> Option<Duration> {
         let now = Instant::now();
         self.not_before

@@ -1,4 +1,4 @@
-//! What happened to a project: numbered from its row, gap-free, so that a watch can resume.
+//! Events of a project. A counter in its row numbers them without gaps, so that a watch can resume.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -10,53 +10,47 @@ use supalove_core::{
     ids::{OperationId, ProjectRef},
 };
 
-/// An event to be.
+/// An event to append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
-    /// What happened.
     pub kind: EventType,
-    /// For people.
     pub message: String,
-    /// Service it is about.
+    /// Service that it concerns; empty if none.
     pub service: String,
-    /// Of a pull.
+    /// Progress of an image pull, 0 to 100.
     pub percent: i32,
 }
 
 impl NewEvent {
-    /// About the project as a whole.
+    /// Creates an event that concerns the whole project.
     pub fn new(kind: EventType, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), service: String::new(), percent: 0 }
     }
 
-    /// About a service.
-    pub fn of_service(kind: EventType, service: &str, message: impl Into<String>) -> Self {
+    /// Creates an event that concerns a service.
+    pub fn for_service(kind: EventType, service: &str, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), service: service.to_owned(), percent: 0 }
     }
 }
 
-/// An event.
 #[derive(Debug, Clone)]
 pub struct Event {
     /// From 1.
     pub seq: i64,
-    /// When.
     pub at: DateTime<Utc>,
-    /// What happened.
     pub kind: EventType,
-    /// For people.
     pub message: String,
-    /// Service it is about.
+    /// Service that it concerns; empty if none.
     pub service: String,
-    /// Of a pull.
+    /// Progress of an image pull, 0 to 100.
     pub percent: i32,
-    /// State after it.
+    /// State of the project after the event.
     pub state: ProjectState,
     /// Operation it belongs to.
     pub operation: Option<OperationId>,
 }
 
-/// Adds an event with the next number.
+/// Appends an event with the next sequence number.
 pub async fn append(
     write: &mut impl Write,
     project: &ProjectRef,
@@ -77,7 +71,7 @@ pub async fn append(
     Ok(())
 }
 
-/// Events after a number, oldest first.
+/// Returns the events after a sequence number, oldest first.
 pub async fn after(db: &PgPool, project: &ProjectRef, seq: i64, limit: i64) -> Result<Vec<Event>> {
     let found = sqlx::query_as!(
         Event,

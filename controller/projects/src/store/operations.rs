@@ -1,4 +1,4 @@
-//! Operations.
+//! Operations in PostgreSQL.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
@@ -12,44 +12,36 @@ use supalove_core::{
     ids::{OperationId, ProjectRef, UserId},
 };
 
-/// A piece of work.
+/// An operation on a project.
 #[derive(Debug, Clone)]
 pub struct Operation {
-    /// Id.
     pub id: OperationId,
-    /// On what.
     pub project: ProjectRef,
-    /// What.
     pub kind: OperationKind,
-    /// Where it is.
     pub state: OperationState,
-    /// What it is doing.
+    /// Current step or the reason for waiting, for people.
     pub status_message: String,
-    /// Why it did not succeed.
+    /// Why it failed or was cancelled.
     pub error: Option<Failure>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// When it fails.
+    /// When it fails; `None` while it is pending.
     pub deadline: Option<DateTime<Utc>>,
-    /// When it ended.
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-/// Why an operation did not succeed.
+/// Why an operation failed or was cancelled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Stable reason.
     pub reason: String,
-    /// For people.
     pub message: String,
-    /// Service.
     pub service: String,
-    /// The container's last lines.
+    /// Last log lines of the container.
     pub log_tail: Vec<String>,
 }
 
 impl Failure {
-    /// Without a service.
+    /// Creates a failure that concerns no service.
     pub fn new(reason: ErrorReason, message: impl Into<String>) -> Self {
         Self {
             reason: reason.text().to_owned(),
@@ -97,7 +89,6 @@ impl From<Row> for Operation {
     }
 }
 
-/// One operation.
 pub async fn get(db: &PgPool, id: OperationId) -> Result<Operation> {
     let found = query(db, Wanted { id: Some(id), ..Wanted::default() }, 1).await?.into_iter().next();
     found.ok_or_else(|| Error::NotFound { kind: "operation", name: id.to_string() })
@@ -113,7 +104,6 @@ pub async fn list(
     query(db, Wanted { project: Some(project), before, ..Wanted::default() }, limit).await
 }
 
-/// Which operations.
 #[derive(Default)]
 struct Wanted<'a> {
     id: Option<OperationId>,
@@ -141,25 +131,22 @@ async fn query(db: &PgPool, wanted: Wanted<'_>, limit: i64) -> Result<Vec<Operat
     Ok(rows.into_iter().map(Operation::from).collect())
 }
 
-/// An operation to be.
+/// An operation to store.
 pub struct NewOperation<'a> {
-    /// Id.
     pub id: OperationId,
-    /// On what.
     pub project: &'a ProjectRef,
-    /// What.
     pub kind: OperationKind,
-    /// Generation whose arrival ends it.
+    /// The operation succeeds when the agent reports this generation as done.
     pub generation: i64,
-    /// Who asked.
+    /// Caller who started it.
     pub by: UserId,
-    /// How long it may take; `None` while it waits for room.
+    /// How long it may take; `None` while it waits for capacity.
     pub time: Option<std::time::Duration>,
-    /// What it is doing.
+    /// Current step or the reason for waiting, for people.
     pub status_message: &'a str,
 }
 
-/// A new operation on a project whose open one, if any, was ended before.
+/// Stores an operation. The caller must have ended the project's open operation.
 pub async fn insert(write: &mut impl Write, new: &NewOperation<'_>) -> Result<()> {
     let state = if new.time.is_some() { OperationState::Running } else { OperationState::Pending };
     sqlx::query!(
@@ -179,7 +166,7 @@ pub async fn insert(write: &mut impl Write, new: &NewOperation<'_>) -> Result<()
     Ok(())
 }
 
-/// A pending operation begins: its clock starts.
+/// Makes a pending operation running and sets its deadline.
 pub async fn begin(
     write: &mut impl Write,
     id: OperationId,
@@ -198,7 +185,7 @@ pub async fn begin(
     Ok(())
 }
 
-/// Ends an open operation; false if it had ended. One that succeeded tells the end state, not its last step.
+/// Ends an open operation; false if it had already ended. On success the status names the end state, not the last step.
 pub async fn end(
     write: &mut impl Write,
     id: OperationId,
@@ -223,7 +210,7 @@ pub async fn end(
     Ok(done.rows_affected() == 1)
 }
 
-/// What an open operation is doing.
+/// Sets the status of an open operation.
 pub async fn set_status(write: &mut impl Write, id: OperationId, message: &str) -> Result<()> {
     sqlx::query!(
         "UPDATE operations SET status_message = $2 WHERE id = $1 AND state IN ('PENDING', 'RUNNING')",
@@ -235,7 +222,7 @@ pub async fn set_status(write: &mut impl Write, id: OperationId, message: &str) 
     Ok(())
 }
 
-/// What went wrong so far; shown with the end, if the operation fails for lack of time.
+/// Stores the last trouble, which becomes the error if the operation misses its deadline.
 pub async fn set_trouble(write: &mut impl Write, id: OperationId, failure: &Failure) -> Result<()> {
     sqlx::query!(
         "UPDATE operations SET error_reason = $2, error_message = $3, error_service = $4, error_log = $5

@@ -1,4 +1,4 @@
-//! Projects as callers see them, in PostgreSQL.
+//! Projects with their addresses, in PostgreSQL, for reads of callers.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,6 @@ use supalove_core::{
 /// State of a service, as stored with its project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceStatus {
-    /// Name.
     pub name: String,
     /// PENDING, PULLING, CREATED, STARTING, HEALTHY, UNHEALTHY, EXITED, STOPPED.
     pub state: String,
@@ -23,63 +22,48 @@ pub struct ServiceStatus {
     pub message: String,
 }
 
-/// An address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// Service behind it.
     pub service: String,
     /// http, https or postgresql.
     pub scheme: String,
-    /// Host.
     pub host: String,
-    /// Port.
     pub port: i32,
-    /// node_port or domain.
     pub kind: String,
 }
 
 impl Endpoint {
-    /// Only programs on the project's node reach a loopback address.
+    /// True if only programs on the project's node reach it: a loopback address.
     pub fn host_only(&self) -> bool {
         self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 }
 
-/// A project.
 #[allow(clippy::struct_field_names, reason = "`project` is the ref, as everywhere")]
 #[derive(Debug, Clone)]
 pub struct Project {
-    /// Ref.
     pub project: ProjectRef,
-    /// Name to show.
     pub name: String,
     /// Slug of its organization.
     pub organization: String,
-    /// State.
     pub state: ProjectState,
-    /// Why.
+    /// Why it is in that state, for people.
     pub state_reason: String,
-    /// Release.
     pub release: String,
-    /// Cluster.
     pub cluster: ClusterId,
-    /// Node, once placed.
     pub node: Option<NodeId>,
     /// Name of that node.
     pub node_name: Option<String>,
     /// Version of the desired state.
     pub generation: i64,
-    /// Services.
     pub services: Vec<ServiceStatus>,
-    /// Addresses.
     pub endpoints: Vec<Endpoint>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it was deleted.
     pub deleted_at: Option<DateTime<Utc>>,
-    /// When its data goes.
+    /// When its data is deleted.
     pub purge_at: Option<DateTime<Utc>>,
-    /// Etag.
     pub revision: i64,
     /// Number of its newest event.
     pub event_seq: i64,
@@ -130,13 +114,12 @@ impl From<Row> for Project {
     }
 }
 
-/// One project.
 pub async fn get(db: &PgPool, project: &ProjectRef) -> Result<Project> {
     let found = query(db, Wanted { project: Some(project), limit: 1, ..Wanted::default() }).await?;
     found.into_iter().next().ok_or_else(|| Error::NotFound { kind: "project", name: project.to_string() })
 }
 
-/// The deleted project that holds a name until its undo window ends, and that time.
+/// Returns the deleted project that holds a name, and the end of its undo window.
 pub async fn deleted_holder(
     db: &PgPool,
     organization: OrganizationId,
@@ -153,21 +136,19 @@ pub async fn deleted_holder(
     Ok(row.map(|row| (row.project, row.purge_at)))
 }
 
-/// What a list shows.
+/// Filter and page of a list.
 pub struct Filter {
-    /// Projects of this user's organizations.
+    /// Only projects of this user's organizations.
     pub member: UserId,
-    /// Only of this one; then the right to see it was checked.
+    /// Only projects of this organization; the caller must have checked the permission.
     pub organization: Option<OrganizationId>,
-    /// Also deleted ones.
     pub show_deleted: bool,
-    /// Made before this one.
+    /// Only projects created before this one.
     pub before: Option<(DateTime<Utc>, String)>,
-    /// How many.
+    /// Maximum number of rows.
     pub limit: i64,
 }
 
-/// Projects, newest first.
 pub async fn list(db: &PgPool, filter: &Filter) -> Result<Vec<Project>> {
     let wanted = Wanted {
         project: None,
@@ -180,7 +161,7 @@ pub async fn list(db: &PgPool, filter: &Filter) -> Result<Vec<Project>> {
     query(db, wanted).await
 }
 
-/// Which projects; everything that is set narrows.
+/// Conditions of the query; all that are set apply.
 #[derive(Default)]
 struct Wanted<'a> {
     project: Option<&'a ProjectRef>,
@@ -191,7 +172,7 @@ struct Wanted<'a> {
     limit: i64,
 }
 
-/// A project that was named is found even if it is removed; lists leave removed ones out.
+/// Returns a named project even if it is removed; lists exclude removed projects.
 async fn query(db: &PgPool, wanted: Wanted<'_>) -> Result<Vec<Project>> {
     let (before_at, before_ref) = wanted.before.unzip();
     let rows = sqlx::query_as!(

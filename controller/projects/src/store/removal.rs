@@ -1,12 +1,13 @@
-//! The end of a project: all it held becomes free, all that was secret is gone. Its row stays, so that its ref is never
-//! used again.
+//! The end of a project: releases everything that it held and deletes its secrets. Its row stays, so that its ref is
+//! never used again.
 
 use supalove_core::{Write, error::Result};
 use supalove_failpoints::failpoint;
 
 use crate::{capacity, store::snapshot::Snapshot};
 
-/// Frees quota, node, slot, ports and secrets, in the lock order. The project's row is the caller's to update.
+/// Releases quota, capacity, slot and ports and deletes the secrets, in the lock order. The caller updates the
+/// project's row.
 pub async fn release(write: &mut impl Write, project: &Snapshot) -> Result<()> {
     let project_ref = project.project.as_str();
     supalove_plans::give_back_project(write, project.organization).await?;

@@ -1,4 +1,4 @@
-//! A project's secrets and specs, in and out of the vault.
+//! Seals and opens a project's secrets and specifications.
 
 use prost::Message as _;
 use sqlx::PgPool;
@@ -13,16 +13,17 @@ use supalove_core::{
 use supalove_stack::ProjectSecrets;
 use zeroize::Zeroizing;
 
-/// Name of the sealed spec in its associated data.
+/// Name of the sealed specification in its associated data.
 const SPEC: &str = "stack-spec";
 /// Version of secrets that were never rotated.
 const FIRST_VERSION: i32 = 1;
-/// What a spec begins with that was compressed before it was sealed: zstd follows. Specs of before are sealed as encoded;
-/// those cannot begin with this byte, since no field of a message has the number 0.
+/// First byte of a specification that was compressed before sealing; zstd data follows. Older ones were sealed
+/// uncompressed; they cannot begin with this byte, because no field of a message has the number 0.
 const COMPRESSED: u8 = 1;
-/// The fastest level: most of a spec are files of the release, which even this one makes a third of.
+/// The fastest level. A specification is mostly files of the release, which even this level compresses to a third.
 const LEVEL: i32 = 1;
-/// Largest spec that is opened, so that a damaged length takes no memory: gRPC carries no larger one to an agent.
+/// Maximum size of an opened specification, so that a damaged length allocates no memory. gRPC cannot carry a larger
+/// one.
 const LARGEST_SPEC: usize = 4 * 1024 * 1024;
 
 fn scope<'a>(project: &'a ProjectRef, name: &'a str, version: u64) -> Scope<'a> {
@@ -31,9 +32,7 @@ fn scope<'a>(project: &'a ProjectRef, name: &'a str, version: u64) -> Scope<'a> 
 
 /// Sealed secrets, in two columns for `unnest`.
 pub struct SealedSecrets {
-    /// Names.
     pub names: Vec<String>,
-    /// Values.
     pub values: Vec<Vec<u8>>,
 }
 
@@ -50,7 +49,7 @@ pub fn seal_secrets(vault: &Vault, project: &ProjectRef, secrets: &ProjectSecret
     Ok(sealed)
 }
 
-/// Seals a rendered spec, compressed. How long the sealed value is says nothing to anyone but who reads the database.
+/// Compresses and seals a rendered specification. Only a reader of the database learns the compressed length.
 pub fn seal_spec(vault: &Vault, project: &ProjectRef, generation: i64, spec: &StackSpec) -> Result<Vec<u8>> {
     let encoded = Zeroizing::new(spec.encode_to_vec());
     let mut packed = Zeroizing::new(vec![0; 1 + zstd::zstd_safe::compress_bound(encoded.len())]);
@@ -60,7 +59,7 @@ pub fn seal_spec(vault: &Vault, project: &ProjectRef, generation: i64, spec: &St
     vault.seal(scope(project, SPEC, generation.unsigned_abs()), &packed[..=length]).map_err(Error::internal)
 }
 
-/// Opens a spec.
+/// Opens a sealed specification.
 pub fn open_spec(vault: &Vault, project: &ProjectRef, generation: i64, sealed: &[u8]) -> Result<StackSpec> {
     let bytes =
         vault.open(scope(project, SPEC, generation.unsigned_abs()), sealed).map_err(Error::internal)?;
@@ -76,16 +75,16 @@ pub fn open_spec(vault: &Vault, project: &ProjectRef, generation: i64, sealed: &
     spec.map_err(Error::internal)
 }
 
-/// The length that a compressed spec says of itself: the buffer that is wiped afterwards is not larger.
+/// Returns the length in the zstd header, so that the buffer that is wiped afterwards has the exact size.
 fn unpacked_length(packed: &[u8]) -> Result<usize> {
     let length = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
     let length = length.and_then(|length| usize::try_from(length).ok());
     length
         .filter(|length| *length <= LARGEST_SPEC)
-        .ok_or_else(|| Error::internal("a spec of no known length"))
+        .ok_or_else(|| Error::internal("a sealed specification has no length"))
 }
 
-/// The sealed spec of a generation, with the generation it was rendered with.
+/// Returns the sealed specification of a generation, and the generation with which it was rendered.
 pub async fn newest_spec(db: &PgPool, project: &ProjectRef, generation: i64) -> Result<(i64, Vec<u8>)> {
     let row = sqlx::query!(
         "SELECT generation, sealed FROM project_specs WHERE project_ref = $1 AND generation <= $2
@@ -98,11 +97,11 @@ pub async fn newest_spec(db: &PgPool, project: &ProjectRef, generation: i64) -> 
     Ok((row.generation, row.sealed))
 }
 
-/// One secret of a project, newest version.
+/// Returns the newest version of a project's secret.
 pub async fn reveal(core: &Core, project: &ProjectRef, name: &str) -> Result<String> {
     let (version, sealed) = newest(&core.db, project, name).await?;
     let opened = core.vault.open(scope(project, name, version), &sealed).map_err(Error::internal)?;
-    String::from_utf8(opened.to_vec()).map_err(|_| Error::internal(format!("secret {name} is no text")))
+    String::from_utf8(opened.to_vec()).map_err(|_| Error::internal(format!("secret {name} is not text")))
 }
 
 async fn newest(db: &PgPool, project: &ProjectRef, name: &str) -> Result<(u64, Vec<u8>)> {
@@ -115,7 +114,7 @@ async fn newest(db: &PgPool, project: &ProjectRef, name: &str) -> Result<(u64, V
     .await?;
     let row = row.ok_or_else(|| Error::FailedPrecondition {
         reason: ErrorReason::ProjectRemoved,
-        message: "the project is gone, and its secrets with it".to_owned(),
+        message: "the project and its secrets have been removed".to_owned(),
     })?;
     Ok((row.version.unsigned_abs().into(), row.sealed))
 }
@@ -130,7 +129,8 @@ mod tests {
 
     fn spec() -> StackSpec {
         let releases = Releases::embedded().unwrap();
-        let (secrets, settings) = (ProjectSecrets::generate(REF).unwrap(), ProjectSettings::default());
+        let secrets = ProjectSecrets::generate(REF).unwrap();
+        let settings = ProjectSettings::default();
         let input =
             ProjectInput { project_ref: REF, project_name: "one", secrets: &secrets, settings: &settings };
         render(releases.get("core").unwrap(), &input).unwrap()
@@ -142,7 +142,9 @@ mod tests {
 
     #[test]
     fn a_spec_is_sealed_small_and_opens_again() {
-        let (vault, project, spec) = (vault(), REF.parse().unwrap(), spec());
+        let vault = vault();
+        let project = REF.parse().unwrap();
+        let spec = spec();
         let sealed = seal_spec(&vault, &project, 1, &spec).unwrap();
         let encoded = spec.encoded_len();
         assert!(sealed.len() < encoded / 2, "{} bytes of {encoded}", sealed.len());
@@ -152,14 +154,17 @@ mod tests {
 
     #[test]
     fn a_spec_that_was_sealed_uncompressed_opens() {
-        let (vault, project, spec) = (vault(), REF.parse().unwrap(), spec());
+        let vault = vault();
+        let project = REF.parse().unwrap();
+        let spec = spec();
         let sealed = vault.seal(scope(&project, SPEC, 1), &spec.encode_to_vec()).unwrap();
         assert_eq!(open_spec(&vault, &project, 1, &sealed).unwrap(), spec);
     }
 
     #[test]
     fn a_damaged_spec_is_an_error() {
-        let (vault, project) = (vault(), REF.parse().unwrap());
+        let vault = vault();
+        let project = REF.parse().unwrap();
         let sealed = vault.seal(scope(&project, SPEC, 1), &[COMPRESSED, 9, 9, 9]).unwrap();
         assert!(open_spec(&vault, &project, 1, &sealed).is_err());
     }

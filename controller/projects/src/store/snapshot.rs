@@ -1,5 +1,5 @@
-//! A project's row with its placement and open operation: what decisions are made on. Read without a lock; whoever
-//! writes afterwards guards the write with the revision, and reads again if another writer was first.
+//! A project's row with its placement and open operation, the input of decisions. Reads take no lock; a write
+//! checks the revision, and its caller reads again if another writer was first.
 
 use std::time::Duration;
 
@@ -18,67 +18,54 @@ use supalove_scheduler::Resources;
 
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Ref.
     pub project: ProjectRef,
-    /// Organization.
     pub organization: OrganizationId,
-    /// Cluster.
     pub cluster: ClusterId,
-    /// State.
     pub state: ProjectState,
-    /// Why.
     pub state_reason: String,
-    /// What should be.
     pub desired: Desired,
-    /// What UndeleteProject goes back to.
+    /// Desired state that UndeleteProject restores.
     pub desired_before_delete: Option<Desired>,
-    /// Version of it.
+    /// Version of the desired state.
     pub generation: i64,
-    /// Guards writes.
+    /// Revision that a write must still find.
     pub revision: i64,
-    /// What a placement reserves.
+    /// Resources that its placement reserves.
     pub needs: Resources,
-    /// Observed services.
     pub services: Vec<ServiceStatus>,
-    /// When its data goes; set while deleted.
+    /// When its data is deleted; set while the project is deleted.
     pub purge_at: Option<DateTime<Utc>>,
-    /// The undo window is over.
+    /// True if the undo window has ended.
     pub purge_due: bool,
-    /// For how long its node has been silent.
+    /// How long its node has been silent.
     pub node_silence: Duration,
-    /// Where it lies.
+    /// Its placement, if any.
     pub placement: Option<PlacementRow>,
-    /// Open operation.
     pub operation: Option<OpenOperation>,
 }
 
-/// Where a project lies.
+/// Placement of a project.
 #[derive(Debug, Clone, Copy)]
 pub struct PlacementRow {
-    /// Node.
     pub node: NodeId,
-    /// Slot.
     pub slot: i32,
-    /// Cpu and memory are reserved.
+    /// True if it reserves cpu and memory.
     pub holds_compute: bool,
 }
 
 /// An operation that has not ended.
 #[derive(Debug, Clone)]
 pub struct OpenOperation {
-    /// Id.
     pub id: OperationId,
-    /// What.
     pub kind: OperationKind,
-    /// PENDING or RUNNING.
     pub state: OperationState,
-    /// Generation whose arrival ends it.
+    /// The operation succeeds when the agent reports this generation as done.
     pub generation: i64,
-    /// What it is doing.
+    /// Current step or the reason for waiting, for people.
     pub status_message: String,
 }
 
-/// Reads it; `None` if there is no such project.
+/// Reads a project; `None` if it does not exist.
 pub async fn read(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<Snapshot>> {
     let row = sqlx::query!(
         r#"SELECT p.organization_id AS "organization: OrganizationId", p.cluster_id AS "cluster: ClusterId",
@@ -132,7 +119,7 @@ pub async fn read(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<
     }))
 }
 
-/// Reads a project that must be there.
+/// Reads a project that must exist.
 pub async fn expect(db: &mut PgConnection, project: &ProjectRef) -> Result<Snapshot> {
     read(db, project).await?.ok_or_else(|| Error::NotFound { kind: "project", name: project.to_string() })
 }

@@ -80,7 +80,8 @@ fn no_file_of_the_database_and_no_setting_of_it_holds_a_secret() {
 
 #[test]
 fn two_projects_share_no_secret() {
-    let (one, other) = (Project::render(), Project::render());
+    let one = Project::render();
+    let other = Project::render();
     for (name, secret) in &one.secrets {
         assert_ne!(secret, &other.secrets[name], "{name}");
         assert!(secret.len() >= 16, "{name}");

@@ -45,7 +45,8 @@ impl Container {
     fn mounts(&self) -> Value {
         let describe = |mount: &Value| {
             let name = mount["Name"].as_str().unwrap_or_default();
-            let (kind, path) = (mount["Type"].as_str().unwrap(), mount["Destination"].as_str().unwrap());
+            let kind = mount["Type"].as_str().unwrap();
+            let path = mount["Destination"].as_str().unwrap();
             json!(format!("{kind} {name} {path} {}", if mount["RW"] == true { "rw" } else { "ro" }))
         };
         sorted(self.inspected["Mounts"].as_array().unwrap().iter().map(describe).collect())

@@ -15,8 +15,8 @@ const MIB: u64 = 1024 * 1024;
 /// The release, rendered for nobody: secrets are not compared.
 static SPEC: LazyLock<StackSpec> = LazyLock::new(|| {
     let releases = Releases::embedded().unwrap();
-    let (secrets, settings) =
-        (ProjectSecrets::generate("abcdefghijklmnopqrst").unwrap(), ProjectSettings::default());
+    let secrets = ProjectSecrets::generate("abcdefghijklmnopqrst").unwrap();
+    let settings = ProjectSettings::default();
     let input = ProjectInput {
         project_ref: "abcdefghijklmnopqrst",
         project_name: "Any",

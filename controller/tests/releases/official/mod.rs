@@ -1,5 +1,5 @@
-//! The release `supabase-2025.12` on a real engine. Here is what its tests share: the engine's images, its containers, what
-//! they should be, and releases that are broken on purpose.
+//! The release `supabase-2025.12` on a real engine. Here is what its tests share: the engine's images, its
+//! containers, what they should be, and releases that are broken on purpose.
 
 mod breaks;
 mod containers;

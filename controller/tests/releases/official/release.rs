@@ -30,7 +30,8 @@ async fn a_project_of_the_official_release_lives_as_its_contract_says() {
     super::require_images();
     let fleet = Fleet::start(Options::default()).await;
     let project = fleet.project("official", RELEASE).await;
-    let (api, project_ref) = (&fleet.api, project.project_ref.as_str());
+    let api = &fleet.api;
+    let project_ref = project.project_ref.as_str();
 
     every_container_is_what_the_release_says(&fleet, &project).await;
     the_database_was_ready_before(&CLIENTS, project_ref);

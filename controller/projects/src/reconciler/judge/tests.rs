@@ -127,7 +127,7 @@ fn what_an_agent_has_not_looked_at_again_is_as_it_was() {
     let mut up = project(ProjectState::ActiveHealthy, Desired::Running, None);
     up.services = vec![known_as("gateway", "HEALTHY"), known_as("postgres", "HEALTHY")];
     assert!(judge(&up, &looking).is_nothing());
-    // A new generation begins with services that nobody has looked at.
+    // A new generation begins with services that the agent has not probed.
     let mut restarting = project(ProjectState::Restarting, Desired::Running, Some(OperationKind::Restart));
     restarting.services.clone_from(&up.services);
     let now = judge(&restarting, &looking).services.unwrap();
