@@ -7,8 +7,7 @@ use supalove_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
-/// `google.rpc.ErrorInfo.domain` of every error.
-pub const DOMAIN: &str = "supalove";
+pub use supalove_net::status::{DOMAIN, chain};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -231,21 +230,6 @@ fn is_away(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
-}
-
-/// Formats an error with its causes on one line.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use supalove_spec::ProtocolTimes;
+
 /// The times. A process has one value; tests shorten the times that they wait for.
 #[derive(Debug, Clone)]
 pub struct Times {
@@ -89,18 +91,19 @@ impl Default for Times {
     fn default() -> Self {
         const HOUR: u64 = 3600;
         let s = Duration::from_secs;
+        let protocol = ProtocolTimes::DEFAULT;
         Self {
-            heartbeat: s(5),
-            ping_timeout: s(10),
-            silent_after: s(20),
-            lost_after: s(90),
-            lost_after_private: s(300),
-            seen_flush: s(5),
+            heartbeat: protocol.heartbeat,
+            ping_timeout: protocol.ping_timeout,
+            silent_after: protocol.silent_after,
+            lost_after: protocol.lost_after,
+            lost_after_private: protocol.lost_after_private,
+            seen_flush: protocol.seen_flush,
             health: s(5),
-            handshake: s(10),
+            handshake: protocol.handshake,
             inventory: s(60),
-            agent_call: s(10),
-            enrolment: s(30),
+            agent_call: protocol.agent_call,
+            enrolment: protocol.short_connection,
             poll: s(1),
             hinted_poll: s(10),
             prune: s(60),
@@ -123,11 +126,11 @@ impl Default for Times {
             idempotency: s(24 * HOUR),
             node_certificate: s(30 * 24 * HOUR),
             controller_certificate: s(90 * 24 * HOUR),
-            recovery_nonce: s(60),
+            recovery_nonce: protocol.recovery_nonce,
             authority_settled: s(3),
-            goodbye: s(1),
-            revoked_retry: s(600),
-            duplicate_hold: s(30),
+            goodbye: protocol.goodbye,
+            revoked_retry: protocol.revoked_retry,
+            duplicate_hold: protocol.duplicate_hold,
             duplicate_alarm: s(HOUR),
         }
     }

@@ -5,6 +5,8 @@ use std::{
     fmt,
 };
 
+use supalove_spec::{limits, tokens};
+
 use super::{
     manifest::{Allow, ConfigFile, ConfigMount, Manifest, Probe, Service, parse_mode},
     render,
@@ -36,9 +38,6 @@ pub(super) type Files = BTreeMap<String, Vec<u8>>;
 const LONGEST: usize = 256 * 1024;
 /// Maximum number of opening brackets: the parser's time grows with the square of their depth.
 const MOST_OPEN: usize = 4096;
-/// Maximum number of services, and of volumes, of a release; agents accept no more.
-const MOST: usize = 32;
-
 /// Checks the text before parsing, so that a small file cannot become a large release. A reference copies an
 /// anchor's content, also inside another anchor, so nested references grow exponentially; no release needs them.
 pub(super) fn text(file: &str, manifest: &[u8]) -> Result<(), Problem> {
@@ -97,10 +96,14 @@ impl Check<'_> {
         );
         self.require(is_label(&manifest.name, "-."), "name", "must be 1 to 32 of a-z 0-9 - .");
         self.require(!manifest.services.is_empty(), "services", "is empty");
-        for (list, length) in [("services", manifest.services.len()), ("volumes", manifest.volumes.len())] {
-            self.require(length <= MOST, list, format!("has {length}, at most {MOST} are allowed"));
+        let lists = [
+            ("services", manifest.services.len(), limits::SERVICES),
+            ("volumes", manifest.volumes.len(), limits::VOLUMES),
+        ];
+        for (list, length, most) in lists {
+            self.require(length <= most, list, format!("has {length}, at most {most} are allowed"));
         }
-        if manifest.services.len().max(manifest.volumes.len()) > MOST {
+        if lists.iter().any(|(_, length, most)| length > most) {
             return;
         }
         self.unique("services", manifest.services.iter().map(|service| service.name.as_str()));
@@ -230,7 +233,10 @@ impl Check<'_> {
     }
 
     fn tokens(&mut self, at: &str, text: &str, bind_placement: bool) {
-        let tokens: Vec<&str> = placement_tokens(text).collect();
+        let tokens = match tokens::find_all(text.as_bytes()) {
+            Ok(tokens) => tokens,
+            Err(error) => return self.require(false, at, error.to_string()),
+        };
         self.require(
             tokens.is_empty() || bind_placement,
             at,
@@ -241,13 +247,6 @@ impl Check<'_> {
             at,
             "has bind_placement: true but no ${placement.…} token",
         );
-        for token in tokens {
-            self.require(
-                PLACEMENT_NAMES.contains(&token),
-                at,
-                format!("${{placement.{token}}} is not known"),
-            );
-        }
     }
 
     fn probe(&mut self, at: &str, probe: &Probe) {
@@ -362,13 +361,6 @@ impl Check<'_> {
 /// Returns the path of a template, for people.
 pub(super) fn place(source: &str) -> String {
     if source.starts_with("shared/") { source.to_owned() } else { format!("templates/{source}") }
-}
-
-/// Names of `${placement.…}` tokens; the agent has the same list.
-const PLACEMENT_NAMES: [&str; 4] = ["api_url", "api_host", "api_port", "db_port"];
-
-fn placement_tokens(text: &str) -> impl Iterator<Item = &str> {
-    text.split("${placement.").skip(1).map(|rest| rest.split('}').next().unwrap_or(rest))
 }
 
 fn is_label(text: &str, extra: &str) -> bool {

@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(at(1, Some("away")), Line::Failed);
         assert_eq!(at(2, Some("away")), Line::Nothing);
         assert_eq!(at(60, Some("away")), Line::Nothing);
-        assert_eq!(at(61, Some("away")), Line::StillFails { runs: 4, lasting: Duration::from_secs(60) });
+        assert_eq!(at(61, Some("away")), Line::StillFails { runs: 4, lasting: Duration::from_mins(1) });
         assert_eq!(at(62, Some("away")), Line::Nothing);
         assert_eq!(at(63, Some("refused")), Line::Failed);
         assert_eq!(at(64, None), Line::WorksAgain { runs: 6, lasting: Duration::from_secs(63) });

@@ -12,6 +12,7 @@ use supalove_certs::tls::{Accepted, NodePortTls};
 use supalove_proto::node::v1::{
     enrollment_service_server::EnrollmentServiceServer, renewal_service_server::RenewalServiceServer,
 };
+use supalove_spec::limits::SHORT_MESSAGE_BYTES;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -25,8 +26,6 @@ use supalove_core::ids::NodeId;
 
 /// Maximum number of concurrent handshakes and enrolments; more wait in the listen queue.
 const UNAUTHENTICATED: usize = 256;
-/// Largest message on a join or renewal connection.
-const MAX_SHORT_BYTES: usize = 64 * 1024;
 
 /// The node port, and the services behind it.
 #[derive(Clone)]
@@ -81,11 +80,13 @@ impl NodePort {
             }
             Accepted::Renew(identity, io) => {
                 let service = RenewalServiceServer::new(self.enrolment.renewal_of(identity));
-                self.serve_short(io, Routes::new(service.max_decoding_message_size(MAX_SHORT_BYTES))).await;
+                self.serve_short(io, Routes::new(service.max_decoding_message_size(SHORT_MESSAGE_BYTES)))
+                    .await;
             }
             Accepted::Join(io) => {
                 let service = EnrollmentServiceServer::new(self.enrolment.clone());
-                self.serve_short(io, Routes::new(service.max_decoding_message_size(MAX_SHORT_BYTES))).await;
+                self.serve_short(io, Routes::new(service.max_decoding_message_size(SHORT_MESSAGE_BYTES)))
+                    .await;
             }
         }
     }

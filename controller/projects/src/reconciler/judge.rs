@@ -4,6 +4,7 @@ use supalove_proto::{
     node::v1::{ObservedService, ObservedStack, ServiceState, StackError, StackPhase},
     v1::ErrorReason,
 };
+use supalove_spec::limits;
 
 use crate::{
     store::events::NewEvent,
@@ -135,16 +136,9 @@ fn is_up(state: ProjectState) -> bool {
     matches!(state, ProjectState::ActiveHealthy | ProjectState::ActiveUnhealthy | ProjectState::Unknown)
 }
 
-/// Maximum number of services of a report; a stack has no more.
-const SERVICES: usize = 32;
-/// Maximum number of stored lines of a log tail.
-const LOG_LINES: usize = 50;
-/// Maximum number of stored characters of a reported text.
-const TEXT_CHARS: usize = 4096;
-
 /// Makes an agent's text fit for rows and screens: no control characters (PostgreSQL rejects NUL), bounded length.
 pub fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || *c == '\t').take(TEXT_CHARS).collect()
+    text.chars().filter(|c| !c.is_control() || *c == '\t').take(limits::REPORT_CHARS).collect()
 }
 
 /// Converts the agent's error to an operation's.
@@ -156,7 +150,7 @@ pub fn failure(error: Option<&StackError>) -> Failure {
         reason: printable(&error.reason),
         message: printable(&error.message),
         service: printable(&error.service),
-        log_tail: error.log_tail.iter().take(LOG_LINES).map(|line| printable(line)).collect(),
+        log_tail: error.log_tail.iter().take(limits::LOG_TAIL_LINES).map(|line| printable(line)).collect(),
     }
 }
 
@@ -183,7 +177,7 @@ fn statuses(observed: &ObservedStack) -> Vec<ServiceStatus> {
     let mut all: Vec<_> = observed
         .services
         .iter()
-        .take(SERVICES)
+        .take(limits::SERVICES)
         .map(|s| ServiceStatus {
             name: printable(&s.name),
             state: s.state().as_str_name().trim_start_matches("SERVICE_STATE_").to_owned(),
