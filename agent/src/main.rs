@@ -1,4 +1,4 @@
-//! The agent's program: arguments → one of `join`, `run`, `status` → exit code.
+//! The agent's program: arguments → one of `join`, `run`, `status`, `recover` → exit code.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -204,8 +204,8 @@ impl Authenticator for NoDoor {
         Box::pin(async { Err(unauthenticated()) })
     }
 
-    fn confirm<'a>(&'a self, _: &'a Principal) -> BoxFuture<'a, CoreResult<()>> {
-        Box::pin(async { Ok(()) })
+    fn confirm<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, CoreResult<Principal>> {
+        Box::pin(async { Ok(principal.clone()) })
     }
 }
 

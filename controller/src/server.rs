@@ -93,7 +93,7 @@ fn releases(config: &Config) -> anyhow::Result<Releases> {
     }
     anyhow::ensure!(
         releases.get(&config.default_release).is_some(),
-        "default release {:?} is not known; known are {}",
+        "--default-release {:?} is not known; known are {}",
         config.default_release,
         releases.names().collect::<Vec<_>>().join(", ")
     );

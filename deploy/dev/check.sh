@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `make check`: all checks of the sources that do not run them.
 #
-# Usage: check.sh [name]   with a name (format, protos, scripts, dependencies, clippy) only that check
+# Usage: check.sh [name]   with a name (format, protos, scripts, crates, dependencies, clippy) only that check
 set -euo pipefail
 shopt -s extglob
 here=$(dirname "${BASH_SOURCE[0]}")

@@ -131,7 +131,7 @@ hello() { curl --silent --fail --max-time 5 --output /dev/null "$GATEWAY/functio
 
 # Writes everything that later scripts and tests need. Secrets come from files and pipes, not from arguments.
 write_up_json() {
-  jq -n --arg api "$API" --arg email "$OPERATOR_EMAIL" --arg organization "$ORGANIZATION" \
+  jq -n --arg api "http://$API" --arg email "$OPERATOR_EMAIL" --arg organization "$ORGANIZATION" \
     --rawfile password "$SECRETS/operator.password" --rawfile token <(supalove token) \
     --slurpfile project <(supalove projects get "$PROJECT_REF" --output json) \
     --slurpfile keys <(supalove projects keys "$PROJECT_REF" --reveal --output json) \

@@ -36,18 +36,28 @@ pub fn pick_project<'a>(all: &'a [Project], given: &str, chosen: &Chosen) -> Res
         Some((organization, name)) => (Some(organization), name),
         None => (None, given),
     };
-    let within = |project: &&Project| organization.is_none_or(|slug| project.organization == slug);
-    let mut found: Vec<&Project> = all.iter().filter(within).filter(|p| p.name == name).collect();
+    // A chosen organization bounds what is found: `delete shop` must not mean the shop of another one.
+    let chosen = chosen.organization.as_deref();
+    let is = |slug: Option<&str>, p: &&Project| slug.is_none_or(|slug| p.organization == slug);
+    let bound = organization.or(chosen);
+    let mut found: Vec<&Project> = all.iter().filter(|p| is(bound, p) && p.name == name).collect();
     if found.is_empty() {
         // A name may contain a slash.
-        found = all.iter().filter(|p| p.name == given).collect();
+        found = all.iter().filter(|p| is(chosen, p) && p.name == given).collect();
     }
     if found.is_empty() && name.len() >= SHORTEST {
-        found = all.iter().filter(within).filter(|p| p.r#ref.starts_with(name)).collect();
+        found = all.iter().filter(|p| is(bound, p) && p.r#ref.starts_with(name)).collect();
     }
-    let preferred: Vec<&Project> =
-        found.iter().copied().filter(|p| Some(&p.organization) == chosen.organization.as_ref()).collect();
-    let found = if preferred.is_empty() { found } else { preferred };
+    if found.is_empty()
+        && organization.is_none()
+        && let Some(chosen) = chosen
+        && let Some(other) = all.iter().find(|p| p.name == name || p.r#ref == name)
+    {
+        return Err(Error::Usage(format!(
+            "{chosen}, which is chosen, has no project {given:?}. If you mean that of another organization, write {}/{}",
+            other.organization, other.name
+        )));
+    }
     one("project", given, "projects list --deleted", &found, |p| {
         format!("{}  {}/{}", p.r#ref, p.organization, p.name)
     })
@@ -205,6 +215,10 @@ mod tests {
         assert_eq!(picked("acme/shop", &nothing).unwrap(), all[0].r#ref);
         assert_eq!(picked("shop", &acme).unwrap(), all[0].r#ref);
         assert_eq!(picked("a/b", &nothing).unwrap(), all[2].r#ref);
+        let elsewhere = picked("a/b", &acme).unwrap_err().to_string();
+        assert!(elsewhere.contains("acme, which is chosen"), "{elsewhere}");
+        assert!(elsewhere.contains("write other/a/b"), "{elsewhere}");
+        assert_eq!(picked("other/a/b", &acme).unwrap(), all[2].r#ref);
         assert_eq!(picked("aaaax", &nothing).unwrap(), all[1].r#ref);
         for ambiguous in ["shop", "aaaa"] {
             let error = picked(ambiguous, &nothing).unwrap_err().to_string();

@@ -116,7 +116,7 @@ impl Hints {
     }
 
     /// Exchanges hints with the other replicas. Returns only on an error.
-    pub(crate) async fn carry(&self, db: PgPool, controller: ControllerId) -> Result<()> {
+    pub(crate) async fn carry(&self, db: PgPool, controller: ControllerId, at_work: &Notify) -> Result<()> {
         let mut listener = PgListener::connect_with(&db).await?;
         listener.listen(CHANNEL).await?;
         self.wake_all_here();
@@ -124,9 +124,15 @@ impl Hints {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
             tokio::select! {
-                message = listener.recv() => {
+                message = listener.try_recv() => {
+                    let Some(message) = message? else {
+                        // The connection was lost and made again; hints in between did not arrive.
+                        self.wake_all_here();
+                        continue;
+                    };
                     heard = Instant::now();
-                    self.received(message?.payload(), controller);
+                    at_work.notify_one();
+                    self.received(message.payload(), controller);
                 }
                 () = self.0.some_outgoing.notified() => {
                     tokio::time::sleep(GATHER).await;
@@ -165,7 +171,11 @@ impl Hints {
                 payload.push('\n');
                 payload.push_str(&hint.to_string());
             }
-            notify(db, &payload).await?;
+            if let Err(error) = notify(db, &payload).await {
+                // The next run sends them; one that is sent twice wakes once more.
+                lock(&self.0.outgoing).extend(outgoing.iter().cloned());
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -208,8 +218,9 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut listeners = lock(&self.hints.0.listeners);
-        // The count still includes this listener.
-        if listeners.get(&self.hint).is_some_and(|sender| sender.receiver_count() <= 1) {
+        // Ends within the lock: of two listeners that are dropped at once, the later sees that it is the last.
+        self.receiver = watch::channel(()).1;
+        if listeners.get(&self.hint).is_some_and(|sender| sender.receiver_count() == 0) {
             listeners.remove(&self.hint);
         }
     }

@@ -7,7 +7,10 @@ mod state;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::{
+    sync::Notify,
+    time::{Instant, Interval, MissedTickBehavior},
+};
 
 use crate::{
     error::{Error, Result, chain},
@@ -48,6 +51,8 @@ pub struct Run {
     pub lease: Option<Lease>,
     /// How long the control database has answered this job without a break.
     pub database_up: Duration,
+    /// A job that runs until it fails notifies this each time its work has done something. Its silence is shown.
+    pub at_work: Arc<Notify>,
 }
 
 type Work = Arc<dyn Fn(Run) -> BoxFuture<'static, Result<()>> + Send + Sync>;
@@ -107,14 +112,15 @@ impl Job {
         let mut lease = LeaseKeeper::default();
         let mut results = Results::default();
         let mut failures = Failures::default();
+        let at_work = Arc::new(Notify::new());
         loop {
             turns.next().await;
             let result = match self.rhythm {
                 Rhythm::Always => tokio::select! {
-                    result = self.run_once(&core, &mut lease, up_since.elapsed()) => result,
-                    never = self.show_at_work(&core, &mut results) => never,
+                    result = self.run_once(&core, &mut lease, up_since.elapsed(), &at_work) => result,
+                    never = self.show_at_work(&core, &mut results, &at_work) => never,
                 },
-                _ => self.run_once(&core, &mut lease, up_since.elapsed()).await,
+                _ => self.run_once(&core, &mut lease, up_since.elapsed(), &at_work).await,
             };
             if matches!(result, Err(Error::Unavailable { .. })) {
                 up_since = Instant::now();
@@ -131,9 +137,9 @@ impl Job {
     }
 
     /// A job that goes on until it fails has no end that would be its success: that it is still at work is one.
-    async fn show_at_work(&self, core: &Core, results: &mut Results) -> Result<Option<()>> {
+    async fn show_at_work(&self, core: &Core, results: &mut Results, at_work: &Notify) -> Result<Option<()>> {
         loop {
-            tokio::time::sleep(REWRITE).await;
+            at_work.notified().await;
             results.keep(core, self.name, Ok(())).await;
         }
     }
@@ -144,6 +150,7 @@ impl Job {
         core: &Core,
         keeper: &mut LeaseKeeper,
         database_up: Duration,
+        at_work: &Arc<Notify>,
     ) -> Result<Option<()>> {
         let lease = match self.replicas {
             Replicas::Each => None,
@@ -152,7 +159,7 @@ impl Job {
                 None => return Ok(None),
             },
         };
-        (self.work)(Run { lease, database_up }).await.map(Some)
+        (self.work)(Run { lease, database_up, at_work: at_work.clone() }).await.map(Some)
     }
 }
 

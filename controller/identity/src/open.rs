@@ -47,10 +47,9 @@ impl Authenticator for Identity {
         })
     }
 
-    fn confirm<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, Result<()>> {
+    fn confirm<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, Result<Principal>> {
         Box::pin(async move {
-            let found = store::principal(&self.core.db, principal.session).await?;
-            found.map(|_| ()).ok_or_else(session_ended)
+            store::principal(&self.core.db, principal.session).await?.ok_or_else(session_ended)
         })
     }
 }

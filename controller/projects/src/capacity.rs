@@ -1,6 +1,5 @@
-//! Capacity of nodes: the only file that changes the counters of `node_capacity` and `placements.holds_compute`. SQL
-//! functions change the counters (`node_reserve`, `node_reserve_compute`, `node_release`), because the
-//! placing statements call too.
+//! Capacity of nodes. The SQL functions `node_reserve`, `node_reserve_compute` and `node_release` (migration 0005) change
+//! the counters of `node_capacity`; this file calls them, and `placer/placement.rs` within its statements.
 
 use ipnet::IpNet;
 use sqlx::{PgExecutor, postgres::types::PgRange, types::ipnetwork::IpNetwork};
@@ -74,9 +73,9 @@ fn network(net: IpNet) -> IpNetwork {
 }
 
 /// Stores the currently blocked slots.
-pub async fn save_blocked(write: &mut impl Write, node: NodeId, blocked: &[BlockedSlot]) -> Result<()> {
+pub async fn save_blocked(write: &mut impl Write, node: NodeId, blocked: &[BlockedSlot]) -> Result<bool> {
     let (ranges, reasons) = blocked_ranges(blocked, i32::MAX);
-    sqlx::query!(
+    let done = sqlx::query!(
         "UPDATE node_capacity SET blocked_slots = range_agg_or_empty($2), blocked_reasons = $3
          WHERE node_id = $1 AND blocked_reasons <> $3",
         node.0,
@@ -85,7 +84,7 @@ pub async fn save_blocked(write: &mut impl Write, node: NodeId, blocked: &[Block
     )
     .execute(write.connection().await?)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// Reserves cpu and memory for a project that has its slot; false if the node lacks them or is not connected.

@@ -10,6 +10,7 @@ use supalove_proto::v1::ErrorReason;
 use crate::{
     acts,
     decide::decide,
+    first_failure::FirstFailure,
     reconciler::judge,
     store::{events::NewEvent, operations::Failure, snapshot::Snapshot},
     types::{Desired, EventType, OperationKind, OperationState, ProjectState},
@@ -17,7 +18,7 @@ use crate::{
 };
 use supalove_core::{
     Core,
-    error::{Result, chain},
+    error::Result,
     hints::Hint,
     ids::{NodeId, OperationId, ProjectRef},
     jobs::{Job, Rhythm::Every, Run},
@@ -71,15 +72,16 @@ impl Housekeeper {
     }
 
     async fn fail_expired(&self) -> Result<()> {
+        let mut failed = FirstFailure::default();
         for expired in self.expired().await? {
             let failure = expired.failure();
             tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "operation missed its deadline: it fails");
             failpoint!("controller.jobs.expired", expired.project.as_str());
             let done =
                 decide(&self.core, EXPIRE, &expired.project, |found| expire(found, &expired, &failure)).await;
-            log_failure(&expired.project, done);
+            failed.note(&expired.project, done);
         }
-        Ok(())
+        failed.result()
     }
 
     async fn expired(&self) -> Result<Vec<Expired>> {
@@ -87,7 +89,7 @@ impl Housekeeper {
             "SELECT id AS \"id: OperationId\", project_ref AS \"project: ProjectRef\", kind AS \"kind: OperationKind\",
                  state AS \"state: OperationState\", status_message, error_reason, error_message, error_service, error_log
              FROM operations WHERE (state = 'RUNNING' AND deadline < now())
-                 OR (state = 'PENDING' AND created_at < now() - make_interval(secs => $1)) LIMIT $2",
+                 OR (state = 'PENDING' AND created_at < now() - make_interval(secs => $1)) ORDER BY random() LIMIT $2",
             self.core.times.pending.as_secs_f64(),
             BATCH,
         )
@@ -128,19 +130,20 @@ impl Housekeeper {
     async fn abandon_revoked(&self) -> Result<()> {
         let rows = sqlx::query!(
             "SELECT p.ref AS \"project: ProjectRef\", n.id AS \"node: NodeId\", n.name FROM nodes n JOIN placements l ON l.node_id = n.id JOIN projects p ON p.ref = l.project_ref
-             WHERE n.revoked_at IS NOT NULL AND p.desired = 'REMOVED' AND p.removed_at IS NULL LIMIT $1",
+             WHERE n.revoked_at IS NOT NULL AND p.desired = 'REMOVED' AND p.removed_at IS NULL ORDER BY random() LIMIT $1",
             BATCH,
         )
         .fetch_all(&self.core.db)
         .await?;
+        let mut failed = FirstFailure::default();
         for row in rows {
             let project = row.project;
             tracing::warn!(%project, node = row.name, "deleted project is on a revoked node: its containers and volumes stay on that host");
             let done =
                 decide(&self.core, ABANDON, &project, |found| abandoned(found, row.node, &row.name)).await;
-            log_failure(&project, done);
+            failed.note(&project, done);
         }
-        Ok(())
+        failed.result()
     }
 
     /// Changes the state of projects on silent and lost nodes. After a start and after an outage of the database
@@ -161,7 +164,7 @@ impl Housekeeper {
              JOIN projects p ON p.ref = l.project_ref
              WHERE p.state IN ('ACTIVE_HEALTHY', 'ACTIVE_UNHEALTHY')
                  AND n.seen_at < now() - make_interval(secs => $1))
-             SELECT project_ref AS \"project: ProjectRef\", name, since, lost AS \"lost!\" FROM silent WHERE lost OR state = 'ACTIVE_HEALTHY' LIMIT $4",
+             SELECT project_ref AS \"project: ProjectRef\", name, since, lost AS \"lost!\" FROM silent WHERE lost OR state = 'ACTIVE_HEALTHY' ORDER BY random() LIMIT $4",
             times.silent_after.as_secs_f64(),
             lost_after(times.lost_after_private).as_secs_f64(),
             lost_after(times.lost_after).as_secs_f64(),
@@ -169,6 +172,7 @@ impl Housekeeper {
         )
         .fetch_all(&self.core.db)
         .await?;
+        let mut failed = FirstFailure::default();
         for row in rows {
             let project = row.project;
             let reason =
@@ -180,9 +184,9 @@ impl Housekeeper {
             };
             let done =
                 decide(&self.core, SILENT, &project, |found| silent(found, least, state, &reason)).await;
-            log_failure(&project, done);
+            failed.note(&project, done);
         }
-        Ok(())
+        failed.result()
     }
 }
 
@@ -205,12 +209,6 @@ fn silent(found: &Snapshot, least: Duration, state: ProjectState, reason: &str) 
         return Verdict::default();
     }
     Verdict { state: Some((state, reason.to_owned())), ..Verdict::default() }
-}
-
-fn log_failure(project: &ProjectRef, done: Result<()>) {
-    if let Err(error) = done {
-        tracing::warn!(%project, error = chain(&error), "cannot write a decision about a project; trying again");
-    }
 }
 
 impl Expired {

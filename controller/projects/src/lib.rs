@@ -11,6 +11,7 @@ mod api;
 mod capacity;
 mod decide;
 mod endpoints;
+mod first_failure;
 #[cfg(test)]
 mod fuzz;
 mod jobs;

@@ -2,7 +2,7 @@
 //!
 //! Input: the candidates of one cluster and the resources that a project needs. Output: a node, or per node the
 //! reason why it does not fit. The control database decides: the placing statement checks the same conditions on the
-//! node's row, see `controller/projects/src/placer/placement.rs`.
+//! node's row, see `node_reserve` in `controller/migrations/0005_node_capacity.sql`.
 
 #![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 

@@ -189,9 +189,18 @@ async fn a_watch_is_refused_whole_and_the_subscription_is_named() {
     let own = organization("own");
     watch(&stranger, vec![own.clone()]).await.unwrap();
     for foreign in [project(&theirs, None), organization("acme"), node(&node_id)] {
-        let refused = watch(&stranger, vec![own.clone(), foreign.clone()]).await.unwrap_err();
-        assert_eq!(refused.code(), Code::NotFound, "{foreign:?}");
-        watch(&api, vec![foreign]).await.unwrap();
+        // It ends at once, and that of the caller's own goes on.
+        let mut messages = watch(&stranger, vec![own.clone(), foreign.clone()]).await.unwrap();
+        let first = messages.message().await.unwrap().unwrap();
+        assert_eq!(first.subscription, 1);
+        let Some(Message::End(end)) = first.message else { panic!("{foreign:?}: {first:?}") };
+        assert_eq!(end.reason(), ErrorReason::NotFound, "{foreign:?}");
+        let second = messages.message().await.unwrap().unwrap();
+        assert!(matches!(&second.message, Some(Message::Snapshot(_))), "{foreign:?}: {second:?}");
+        assert_eq!(second.subscription, 0);
+        let mut messages = watch(&api, vec![foreign.clone()]).await.unwrap();
+        let shown = messages.message().await.unwrap().unwrap().message;
+        assert!(matches!(shown, Some(Message::Snapshot(_))), "{foreign:?}: {shown:?}");
     }
     let nobody = watch(&controller.api(), vec![own.clone()]).await.unwrap_err();
     assert_eq!(nobody.code(), Code::Unauthenticated);

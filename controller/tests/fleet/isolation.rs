@@ -27,7 +27,7 @@ const NEIGHBOUR: &str = "198.51.100.7";
 /// How often the agent compares the rules (`rules_check` of its times).
 const RULES_CHECK: Duration = Duration::from_secs(30);
 /// For a published gateway to answer with what a service says. After a crash of the engine it may take 8 s, see
-/// `BACK` in `faults_host.rs`.
+/// `BACK` in `controller/tests/faults/host.rs`.
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// Everything, in the order in which it must go.

@@ -22,7 +22,7 @@ pub async fn run(context: &Context, arguments: &Watch) -> Result<(), Error> {
     let project_refs = arguments.projects.resolve(context).await?;
     let mut states = vec![ProjectState::Unspecified; project_refs.len()];
     tokio::select! {
-        ended = follow(context, &project_refs, arguments, &mut states) => return ended,
+        ended = follow(context, &project_refs, arguments, &mut states) => ended?,
         signal = tokio::signal::ctrl_c() => return Ok(signal?),
         () = sleep(arguments.limit) => {}
     }

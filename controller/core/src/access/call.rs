@@ -29,8 +29,8 @@ pub trait Authenticator: Send + Sync + 'static {
     /// Returns the principal of a bearer token.
     fn authenticate<'a>(&'a self, bearer: &'a str) -> BoxFuture<'a, Result<Principal>>;
 
-    /// Returns an error if the principal's session has ended meanwhile.
-    fn confirm<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, Result<()>>;
+    /// Returns the principal as it is now; an error if its session has ended meanwhile.
+    fn confirm<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, Result<Principal>>;
 }
 
 /// The context of a call. The call layer adds it to the request.
@@ -70,9 +70,11 @@ impl Call {
         self.principal.as_ref().ok_or_else(unauthenticated)
     }
 
-    /// Returns an error if the caller's session has ended since the call began.
-    pub async fn confirm(&self) -> Result<()> {
-        self.authenticator.confirm(self.principal()?).await
+    /// Returns an error if the caller's session has ended since the call began. Rights that the user has lost are lost
+    /// for the call.
+    pub async fn confirm(&mut self) -> Result<()> {
+        self.principal = Some(self.authenticator.confirm(self.principal()?).await?);
+        Ok(())
     }
 
     /// The method's name without its service.

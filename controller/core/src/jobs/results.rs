@@ -82,11 +82,12 @@ pub struct LastResults {
 pub async fn list(core: &Core) -> Result<Vec<JobStatus>> {
     let rows = sqlx::query_as!(
         Row,
-        "SELECT c.id AS \"controller: ControllerId\", c.started_at, c.seen_at, now() AS \"now!\", r.job AS \"job?\",
+        "SELECT c.id AS \"controller: ControllerId\", c.version = $2 AS \"same_version!\", c.started_at, c.seen_at, now() AS \"now!\", r.job AS \"job?\",
              r.succeeded_at AS \"success?\", r.failed_at AS \"failure?\", r.error AS \"error?\"
          FROM controllers c LEFT JOIN job_results r ON r.controller_id = c.id
          WHERE r.job IS NOT NULL OR c.seen_at > now() - make_interval(secs => $1) ORDER BY c.started_at, c.id",
         core.times.replica_gone.as_secs_f64(),
+        env!("CARGO_PKG_VERSION"),
     )
     .fetch_all(&core.db)
     .await?;
@@ -96,6 +97,8 @@ pub async fn list(core: &Core) -> Result<Vec<JobStatus>> {
 /// A replica, and perhaps a job's results there.
 struct Row {
     controller: ControllerId,
+    /// It has the jobs that this replica has.
+    same_version: bool,
     started_at: DateTime<Utc>,
     seen_at: DateTime<Utc>,
     now: DateTime<Utc>,
@@ -121,6 +124,7 @@ struct Replica {
     id: ControllerId,
     started: DateTime<Utc>,
     gone: bool,
+    same_version: bool,
 }
 
 fn replicas(rows: &[Row], gone_after: Duration) -> Vec<Replica> {
@@ -129,7 +133,12 @@ fn replicas(rows: &[Row], gone_after: Duration) -> Vec<Replica> {
         let gone = row.seen().is_none_or(|seen| age(row.now, seen) > gone_after);
         match replicas.last_mut().filter(|last| last.id == row.controller) {
             Some(last) => last.gone &= gone,
-            None => replicas.push(Replica { id: row.controller, started: row.started_at, gone }),
+            None => replicas.push(Replica {
+                id: row.controller,
+                started: row.started_at,
+                gone,
+                same_version: row.same_version,
+            }),
         }
     }
     replicas
@@ -157,7 +166,7 @@ fn combine(
         for replica in &replicas {
             let row = of_job.iter().find(|row| row.controller == replica.id);
             // Another version need not have the job, and one that is gone will not run it.
-            if row.is_some() || (schedule.is_some() && !replica.gone) {
+            if row.is_some() || (schedule.is_some() && replica.same_version && !replica.gone) {
                 let last = row.map(|row| row.last()).unwrap_or_default();
                 jobs.push(on_replica(name, schedule, last, replica, now));
             }
@@ -257,6 +266,7 @@ mod tests {
         let at = |ago| now - TimeDelta::seconds(ago);
         Row {
             controller,
+            same_version: true,
             started_at: at(started),
             seen_at: at(seen),
             now,
@@ -316,6 +326,13 @@ mod tests {
         // Only its heartbeat does not work.
         let alive = [with(row(one, 900, 300), EACH, Some(3), None)];
         assert!(seen(&alive).contains(&(EACH.to_owned(), Some(one), State::Ok, false)));
+    }
+
+    #[test]
+    fn a_replica_of_another_version_does_not_owe_this_versions_jobs() {
+        let one = ControllerId::generate();
+        let old = Row { same_version: false, ..row(one, 900, 1) };
+        assert!(!seen(&[old]).iter().any(|(name, ..)| name == EACH));
     }
 
     #[test]

@@ -39,22 +39,25 @@ impl WatchService for WatchApi {
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let call = Call::from_request(&request)?;
-        let streams = open(&self.sources, &call, request.into_inner().subscriptions).await?;
-        let messages = self.engine.follow(call, streams);
+        let (streams, refused) = open(&self.sources, &call, request.into_inner().subscriptions).await?;
+        let refused = futures::stream::iter(refused.into_iter().map(Ok));
+        let messages = refused.chain(self.engine.follow(call, streams));
         Ok(Response::new(Box::pin(messages.map(|message| Ok(message?.into())))))
     }
 }
 
-/// The streams of the subscriptions; one that is refused refuses all.
+/// Opens the streams of the subscriptions. One whose object is not there, or not for this caller, ends at once; the others
+/// go on, as they do when it is lost later.
 pub(super) async fn open(
     sources: &[Box<dyn StreamSource>],
     call: &Call,
     subscriptions: Vec<WatchSubscription>,
-) -> Result<Vec<Followed>> {
+) -> Result<(Vec<Followed>, Vec<Message>)> {
     if subscriptions.is_empty() || subscriptions.len() > MOST {
         return Err(Error::field("subscriptions", format!("must be 1 to {MOST}, each for another stream")));
     }
     let mut streams = Vec::with_capacity(subscriptions.len());
+    let mut refused = Vec::new();
     let mut known = HashMap::new();
     for (index, subscription) in subscriptions.into_iter().enumerate() {
         let (kind, name) = named(subscription.stream).ok_or_else(|| {
@@ -62,7 +65,15 @@ pub(super) async fn open(
         })?;
         let source = sources.iter().find(|source| source.kind() == kind);
         let source = source.ok_or_else(|| Error::internal(format!("no room has streams of {kind:?}")))?;
-        let stream = source.open(call, &name).await.map_err(|error| within(index, error))?;
+        let stream = match source.open(call, &name).await {
+            Ok(stream) => stream,
+            Err(error @ (Error::NotFound { .. } | Error::PermissionDenied { .. })) => {
+                let resume_seq = subscription.after_seq.unwrap_or_default();
+                refused.push(Message { stream: index, resume_seq, body: Body::End(End::Refused(error)) });
+                continue;
+            }
+            Err(error) => return Err(within(index, error)),
+        };
         // The same stream under another spelling is found too.
         if let Some(first) = known.insert(stream.hint(), index) {
             return Err(Error::field(
@@ -70,9 +81,9 @@ pub(super) async fn open(
                 format!("names the same stream as subscriptions[{first}]"),
             ));
         }
-        streams.push(Followed { stream, after: subscription.after_seq });
+        streams.push(Followed { number: index, stream, after: subscription.after_seq });
     }
-    Ok(streams)
+    Ok((streams, refused))
 }
 
 fn named(stream: Option<watch_subscription::Stream>) -> Option<(Kind, String)> {

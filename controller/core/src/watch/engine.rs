@@ -35,6 +35,8 @@ pub struct Engine {
 
 /// A stream to follow, and from where.
 pub struct Followed {
+    /// Its number in the call.
+    pub number: usize,
     /// The stream.
     pub stream: Arc<dyn Watched>,
     /// The last event that the caller has seen; `None` = only new ones.
@@ -51,8 +53,8 @@ impl Engine {
     pub fn follow(&self, call: Call, streams: Vec<Followed>) -> ReceiverStream<Result<Message>> {
         let (sender, receiver) = mpsc::channel(BUFFER);
         let times = self.times.clone();
-        let positions = streams.into_iter().enumerate().map(|(number, followed)| Position {
-            number,
+        let positions = streams.into_iter().map(|followed| Position {
+            number: followed.number,
             listener: self.hints.listen(followed.stream.hint()),
             stream: followed.stream,
             seq: followed.after,
@@ -63,7 +65,7 @@ impl Engine {
         let streams = positions.collect();
         self.tasks.connection_until("watch", |stop| async move {
             let now = Instant::now();
-            let out = Outlet { sender, stop, last_sent: now };
+            let out = Outlet { sender, stop, deadline: call.deadline, last_sent: now };
             let next_check = now + times.keep_alive;
             Watch { call, streams, out, times, next_check }.run().await;
         });
@@ -95,7 +97,9 @@ impl Position {
         // A hint that comes from here on means another reading.
         self.listener.take();
         let now = self.stream.now(call).await?;
-        let seq = *self.seq.get_or_insert(now.last_seq);
+        // A number beyond the newest event is from another database, or wrong: events are shown from now on.
+        let seq = self.seq.unwrap_or(now.last_seq).min(now.last_seq);
+        self.seq = Some(seq);
         let mut messages = Vec::new();
         if self.shown.as_ref() != Some(&now.version) {
             self.shown = Some(now.version);
@@ -166,6 +170,9 @@ impl Watch {
             }
             self.streams.retain(|stream| !stream.ended);
             let next_keep_alive = self.out.last_sent + self.times.keep_alive;
+            if Instant::now() >= self.out.deadline {
+                return Err(lasted().into());
+            }
             if Instant::now() >= next_keep_alive {
                 self.out.send(Message { stream: 0, resume_seq: 0, body: Body::KeepAlive }).await?;
                 continue;
@@ -173,7 +180,7 @@ impl Watch {
             if self.streams.is_empty() || self.streams.iter().any(|stream| stream.due) {
                 continue;
             }
-            let next = next_poll.min(next_keep_alive).min(self.next_check);
+            let next = next_poll.min(next_keep_alive).min(self.next_check).min(self.out.deadline);
             tokio::select! {
                 () = self.out.stop.cancelled() => return Err(stopping().into()),
                 () = self.out.sender.closed() => return Err(Over::ReaderGone),
@@ -237,6 +244,8 @@ async fn hinted(streams: &mut [Position]) {
 struct Outlet {
     sender: mpsc::Sender<Result<Message>>,
     stop: CancellationToken,
+    /// Longest life of the watch.
+    deadline: Instant,
     last_sent: Instant,
 }
 
@@ -246,6 +255,7 @@ impl Outlet {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => return Err(stopping().into()),
+            () = tokio::time::sleep_until(self.deadline) => return Err(lasted().into()),
             sent = self.sender.send(Ok(message)) => sent.map_err(|_| Over::ReaderGone)?,
         }
         self.last_sent = Instant::now();
@@ -262,6 +272,14 @@ impl Outlet {
             _ = self.sender.send(Err(error)) => {}
             () = given_up => {}
         }
+    }
+}
+
+/// The watch has lasted as long as a call may; its caller opens another one.
+fn lasted() -> Error {
+    Error::Unavailable {
+        message: "the watch has lasted its longest time; watch again from the last seq".to_owned(),
+        retry_after: Duration::from_secs(1),
     }
 }
 

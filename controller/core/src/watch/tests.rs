@@ -101,12 +101,12 @@ impl Authenticator for Sessions {
         async { Err(Error::internal("a watch is signed in already")) }.boxed()
     }
 
-    fn confirm<'a>(&'a self, _principal: &'a Principal) -> BoxFuture<'a, Result<()>> {
+    fn confirm<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, Result<Principal>> {
         let ended = Error::Unauthenticated {
             reason: ErrorReason::SessionEnded,
             message: "the session has ended".into(),
         };
-        let answer = if *self.0.lock().unwrap() { Ok(()) } else { Err(ended) };
+        let answer = if *self.0.lock().unwrap() { Ok(principal.clone()) } else { Err(ended) };
         async { answer }.boxed()
     }
 }
@@ -131,17 +131,18 @@ impl Bench {
             principal: Some(Principal { user, session, operator: false }),
             client: None,
             trace_id: String::new(),
-            deadline: Instant::now(),
+            deadline: Instant::now() + self.engine.times.stream,
             authenticator: self.sessions.clone(),
         }
     }
 
     fn follow(&self, streams: &[(&Arc<Memory>, Option<u64>)]) -> ReceiverStream<Result<Message>> {
-        let followed = |(stream, after): &(&Arc<Memory>, Option<u64>)| Followed {
+        let followed = |(number, (stream, after)): (usize, &(&Arc<Memory>, Option<u64>))| Followed {
+            number,
             stream: (*stream).clone(),
             after: *after,
         };
-        self.engine.follow(self.call(), streams.iter().map(followed).collect())
+        self.engine.follow(self.call(), streams.iter().enumerate().map(followed).collect())
     }
 
     /// Something happened to a stream.
@@ -393,7 +394,40 @@ async fn a_request_is_refused_with_the_field_of_the_subscription() {
         assert_eq!(violations[0].field, field);
     }
     let unknown = project(ProjectRef::generate().as_str());
-    let refused = api::open(&sources, &call, vec![one.clone(), unknown]).await.err().unwrap();
-    assert_eq!(refused.reason(), ErrorReason::NotFound, "one that is refused refuses all");
-    assert_eq!(api::open(&sources, &call, vec![one]).await.unwrap().len(), 1);
+    let (streams, refused) = api::open(&sources, &call, vec![unknown, one]).await.unwrap();
+    assert_eq!(streams.iter().map(|followed| followed.number).collect::<Vec<_>>(), [1]);
+    let [Message { stream: 0, body: Body::End(End::Refused(error)), .. }] = refused.as_slice() else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(error.reason(), ErrorReason::NotFound, "the others go on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_from_beyond_the_newest_event_hides_nothing_that_comes() {
+    let bench = Bench::new();
+    let stream = Memory::new(2);
+    let mut messages = bench.follow(&[(&stream, Some(900))]);
+    assert_eq!(word(&mut messages).await, "0 snapshot @2");
+    stream.state().events = 3;
+    bench.wake(&stream);
+    assert_eq!(word(&mut messages).await, "0 event 3 @3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_at_its_longest_life_whether_it_is_read_or_not() {
+    for read in [true, false] {
+        let bench = Bench::new();
+        let stream = Memory::new(500);
+        let mut messages = bench.follow(&[(&stream, Some(0))]);
+        if !read {
+            tokio::time::sleep(bench.engine.times.stream + Duration::from_secs(1)).await;
+        }
+        let end = loop {
+            match messages.next().await {
+                Some(Ok(_)) => {}
+                end => break end,
+            }
+        };
+        assert!(matches!(end, Some(Err(Error::Unavailable { .. }))), "{end:?}");
+    }
 }

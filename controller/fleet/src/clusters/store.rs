@@ -455,10 +455,11 @@ pub async fn save_hello(
     Ok(done.rows_affected() == 1)
 }
 
-/// Stores the projects that an inventory found and no placement explains.
-pub async fn save_unexplained(write: &mut impl Write, node: NodeId, refs: &[String]) -> Result<()> {
-    sqlx::query!("UPDATE nodes SET unexplained = $2 WHERE id = $1 AND unexplained <> $2", node.0, refs)
-        .execute(write.connection().await?)
-        .await?;
-    Ok(())
+/// Stores the projects that an inventory found and no placement explains. True if they differ from before.
+pub async fn save_unexplained(write: &mut impl Write, node: NodeId, refs: &[String]) -> Result<bool> {
+    let done =
+        sqlx::query!("UPDATE nodes SET unexplained = $2 WHERE id = $1 AND unexplained <> $2", node.0, refs)
+            .execute(write.connection().await?)
+            .await?;
+    Ok(done.rows_affected() == 1)
 }

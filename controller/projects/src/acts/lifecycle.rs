@@ -269,9 +269,10 @@ impl Acts {
 }
 
 /// Hints to publish after a change of the project's desired state.
-fn hints(project: &Snapshot) -> [Hint; 2] {
+fn hints(project: &Snapshot) -> [Hint; 3] {
     let next = project.placement.map_or(Hint::Capacity, |placement| Hint::Node(placement.node));
-    [Hint::Project(project.project.clone()), next]
+    // The organization counts a project less if this one is removed at once.
+    [Hint::Project(project.project.clone()), next, Hint::Organization(project.organization)]
 }
 
 fn not_cancellable(why: &str) -> Error {

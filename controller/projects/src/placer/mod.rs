@@ -15,6 +15,7 @@ use crate::{
     capacity,
     decide::decide,
     endpoints::published,
+    first_failure::FirstFailure,
     store::{
         events::{self, NewEvent},
         operations, secrets,
@@ -25,7 +26,7 @@ use crate::{
 };
 use supalove_core::{
     Core, Write,
-    error::{Error, Result, chain},
+    error::{Error, Result},
     hints::Hint,
     ids::{NodeId, OperationId, OrganizationId, ProjectRef},
     jobs::{Job, Rhythm::Woken},
@@ -120,12 +121,11 @@ impl Placer {
 
     async fn place_all(&self) -> Result<()> {
         self.candidates.refresh().await?;
+        let mut failed = FirstFailure::default();
         for (operation, project) in pending(&self.core.db).await? {
-            if let Err(error) = self.find_room(&project, operation).await {
-                tracing::warn!(%project, error = chain(&error), "cannot place a pending project; trying again");
-            }
+            failed.note(&project, self.find_room(&project, operation).await);
         }
-        Ok(())
+        failed.result()
     }
 
     async fn find_room(&self, project: &ProjectRef, operation: OperationId) -> Result<()> {

@@ -88,19 +88,25 @@ pub async fn forget_applied(
     Ok(())
 }
 
-/// Returns projects that run or have remains on the node although no placement puts them there.
+/// Maximum number of unexplained projects that are kept of an inventory: a node could name millions.
+const UNEXPLAINED: usize = 100;
+
+/// Returns projects that run or have remains on the node although no placement puts them there; at most
+/// [`UNEXPLAINED`], and only well-formed refs.
 pub async fn unexplained(db: &PgPool, node: NodeId, inventory: &InventoryResponse) -> Result<Vec<String>> {
     let with_remains: Vec<String> = inventory
         .projects
         .iter()
         .filter(|p| !(p.containers.is_empty() && p.networks.is_empty() && p.volumes.is_empty()))
+        .filter(|p| p.project_ref.parse::<ProjectRef>().is_ok())
         .map(|p| p.project_ref.clone())
         .collect();
     let unexplained = sqlx::query_scalar!(
         r#"SELECT i.ref AS "ref!" FROM unnest($2::text[]) AS i (ref)
-           WHERE NOT EXISTS (SELECT 1 FROM placements l WHERE l.node_id = $1 AND l.project_ref = i.ref) ORDER BY 1"#,
+           WHERE NOT EXISTS (SELECT 1 FROM placements l WHERE l.node_id = $1 AND l.project_ref = i.ref) ORDER BY 1 LIMIT $3"#,
         node.0,
         &with_remains,
+        i64::try_from(UNEXPLAINED).unwrap_or(i64::MAX),
     )
     .fetch_all(db)
     .await?;

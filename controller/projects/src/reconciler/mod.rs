@@ -128,14 +128,17 @@ impl Reconciler {
 
     /// Stores an inventory. Containers that no placement explains raise an alarm and keep running.
     async fn take_inventory(&self, node: NodeId, inventory: &InventoryResponse) -> Result<()> {
-        let mut write = self.core.system_write(node.to_string());
-        capacity::save_blocked(&mut write, node, &inventory.blocked_slots).await?;
+        // Read before the transaction opens: one connection at a time, or many nodes at once wait for each other.
         let unexplained = due::unexplained(&self.core.db, node, inventory).await?;
-        for project in &unexplained {
-            tracing::error!(%node, project, "node has containers that no placement explains; they keep running");
+        let mut write = self.core.system_write(node.to_string());
+        let blocked = capacity::save_blocked(&mut write, node, &inventory.blocked_slots).await?;
+        let changed = clusters::store::save_unexplained(&mut write, node, &unexplained).await?;
+        if changed && !unexplained.is_empty() {
+            let projects = unexplained.join(" ");
+            tracing::error!(%node, projects, "node has containers that no placement explains; they keep running");
         }
-        clusters::store::save_unexplained(&mut write, node, &unexplained).await?;
-        write.commit([]).await
+        let hints = [(blocked, Hint::Capacity), (blocked || changed, Hint::Node(node))];
+        write.commit(hints.into_iter().filter_map(|(given, hint)| given.then_some(hint))).await
     }
 
     /// At the beginning of a session the inventory replaces what was known of the agent.
