@@ -49,9 +49,8 @@ pub fn pick_project<'a>(all: &'a [Project], given: &str, chosen: &Chosen) -> Res
         found = all.iter().filter(|p| is(bound, p) && p.r#ref.starts_with(name)).collect();
     }
     if found.is_empty()
-        && organization.is_none()
         && let Some(chosen) = chosen
-        && let Some(other) = all.iter().find(|p| p.name == name || p.r#ref == name)
+        && let Some(other) = all.iter().find(|p| p.name == given)
     {
         return Err(Error::Usage(format!(
             "{chosen}, which is chosen, has no project {given:?}. If you mean that of another organization, write {}/{}",

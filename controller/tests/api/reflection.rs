@@ -1,7 +1,9 @@
 //! Reflection, as grpcurl uses it: what the port serves, in both versions, and the error details.
 
+use std::time::Duration;
+
 use futures::{StreamExt as _, stream};
-use supalove_system_tests::{Api, Controller};
+use supalove_system_tests::{Api, Controller, SLACK, wait_for};
 use tonic_reflection::pb::{v1, v1alpha};
 
 /// The services that reflection v1 lists.
@@ -62,7 +64,11 @@ async fn a_browser_and_a_json_post_are_told_what_listens_here() {
     let lost = http.get(&method).send().await.unwrap();
     assert_eq!(lost.status(), 404);
     assert!(lost.text().await.unwrap().contains("GET /"));
-    assert_eq!(http.get(format!("{address}/healthz")).send().await.unwrap().text().await.unwrap(), "ok\n");
+    wait_for("health", Duration::from_secs(5) * SLACK, async || {
+        let health = http.get(format!("{address}/healthz")).send().await.unwrap();
+        (health.text().await.unwrap() == "ok\n").then_some(())
+    })
+    .await;
 
     let call = http.post(&method).header("content-type", "application/grpc-web+proto").body(vec![0; 5]);
     let answer = call.send().await.unwrap();

@@ -57,7 +57,7 @@ async fn the_supervisor_brings_back_a_controller_that_a_job_ended_by_its_panic()
     };
     let before = replica().await.unwrap();
 
-    arm(points.path(), "controller.janitor.sealed");
+    arm(points.path(), "controller.jobs.sealed");
     // It is audited, and the row is sealed.
     api.create_organization("audited").await;
     let limit = Duration::from_secs(10) * SLACK;
