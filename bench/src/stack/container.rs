@@ -51,8 +51,11 @@ fn essence(shown: &Value) -> Value {
             .and_then(|all| all.values().next())
             .map_or(Value::Null, |one| one["Aliases"].clone()),
     );
-    // The engine adds the container's own short id.
-    aliases.retain(|alias| !shown["Id"].as_str().is_some_and(|id| id.starts_with(alias.as_str())));
+    // The engine adds the container's own short id, Compose its name and the service's name once more.
+    let name = shown["Name"].as_str().unwrap_or_default().trim_start_matches('/');
+    let id = shown["Id"].as_str().unwrap_or_default();
+    aliases.retain(|alias| alias != name && !id.starts_with(alias.as_str()));
+    aliases.dedup();
     let mut mounts: Vec<String> = (shown["Mounts"].as_array().into_iter().flatten())
         .map(|mount| format!("{} {} {}", mount["Type"], mount["Destination"], mount["RW"]))
         .collect();
