@@ -1,4 +1,4 @@
--- Splits a node into two tables: nodes (of the fleet room: identity and sessions) and node_capacity (of the projects room).
+-- A node in two tables: nodes (the fleet's: what it is, when it was seen) and node_capacity (the projects': what fits on it).
 
 CREATE TABLE node_capacity (
     node_id         uuid PRIMARY KEY REFERENCES nodes ON DELETE CASCADE,
@@ -18,23 +18,23 @@ CREATE TABLE node_capacity (
     start_failures  integer NOT NULL DEFAULT 0,
     last_failure_at timestamptz
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE node_capacity IS 'Capacity of a node, from its first Hello on. The row counts the reservations on the host. Locked after the organization, before the project. Half of each page stays free, so that the many updates of a row stay on its page (HOT).';
-COMMENT ON COLUMN node_capacity.node_id IS 'Node that the row describes.';
+COMMENT ON TABLE node_capacity IS 'What a node has room for; a row from its first Hello on. The row guards what is reserved on the host. Locked after the organization, before the project. Half of each page is free, so that the many updates of a row stay on its page.';
+COMMENT ON COLUMN node_capacity.node_id IS 'The node.';
 COMMENT ON COLUMN node_capacity.port_base IS 'First port of slot 0.';
-COMMENT ON COLUMN node_capacity.network_range IS 'Range that contains the slots'' /27 networks.';
-COMMENT ON COLUMN node_capacity.cpu_cap IS 'Millicores that projects may reserve, including overcommit.';
-COMMENT ON COLUMN node_capacity.cpu_used IS 'Millicores that placements have reserved.';
-COMMENT ON COLUMN node_capacity.memory_cap IS 'MiB of memory that projects may reserve, including overcommit.';
-COMMENT ON COLUMN node_capacity.memory_used IS 'MiB of memory that placements have reserved.';
-COMMENT ON COLUMN node_capacity.disk_cap IS 'MiB of disk that projects may reserve.';
-COMMENT ON COLUMN node_capacity.disk_used IS 'MiB of disk that placements have reserved.';
+COMMENT ON COLUMN node_capacity.network_range IS 'Range that the slots'' /27 networks are cut from.';
+COMMENT ON COLUMN node_capacity.cpu_cap IS 'Millis that may be reserved, overcommit included.';
+COMMENT ON COLUMN node_capacity.cpu_used IS 'Millis reserved.';
+COMMENT ON COLUMN node_capacity.memory_cap IS 'MiB that may be reserved, overcommit included.';
+COMMENT ON COLUMN node_capacity.memory_used IS 'MiB reserved.';
+COMMENT ON COLUMN node_capacity.disk_cap IS 'MiB that may be reserved.';
+COMMENT ON COLUMN node_capacity.disk_used IS 'MiB reserved.';
 COMMENT ON COLUMN node_capacity.slots IS 'Number of slots.';
-COMMENT ON COLUMN node_capacity.taken_slots IS 'Slots that placements hold.';
-COMMENT ON COLUMN node_capacity.blocked_slots IS 'Slots that cannot be used, because another program holds a port or network.';
-COMMENT ON COLUMN node_capacity.blocked_reasons IS 'Holder of the port or network of each blocked slot.';
-COMMENT ON COLUMN node_capacity.last_slot IS 'Slot of the newest placement, so that node_reserve can return it.';
-COMMENT ON COLUMN node_capacity.start_failures IS 'Consecutive failed starts on the node.';
-COMMENT ON COLUMN node_capacity.last_failure_at IS 'When the newest start failed.';
+COMMENT ON COLUMN node_capacity.taken_slots IS 'Slots of placements.';
+COMMENT ON COLUMN node_capacity.blocked_slots IS 'Slots whose ports or network others hold.';
+COMMENT ON COLUMN node_capacity.blocked_reasons IS 'Who holds what.';
+COMMENT ON COLUMN node_capacity.last_slot IS 'Slot taken by the newest placement; lets node_reserve return it.';
+COMMENT ON COLUMN node_capacity.start_failures IS 'Failed starts since the last success.';
+COMMENT ON COLUMN node_capacity.last_failure_at IS 'Newest failed start.';
 
 INSERT INTO node_capacity
 SELECT id, port_base, network_range, cpu_cap, cpu_used, memory_cap, memory_used, disk_cap, disk_used, slots, taken_slots,
@@ -46,9 +46,9 @@ ALTER TABLE nodes
     DROP COLUMN memory_used, DROP COLUMN disk_cap, DROP COLUMN disk_used, DROP COLUMN slots, DROP COLUMN taken_slots,
     DROP COLUMN blocked_slots, DROP COLUMN blocked_reasons, DROP COLUMN last_slot, DROP COLUMN start_failures,
     DROP COLUMN last_failure_at;
-COMMENT ON TABLE nodes IS 'Docker hosts: identity, versions, sessions and alarms.';
+COMMENT ON TABLE nodes IS 'Docker hosts: what they are, and when they were seen.';
 
--- plpgsql, because it plans its statements once per connection.
+-- plpgsql, since its statements are planned once per connection.
 CREATE FUNCTION node_reserve(p_node uuid, p_cpu integer, p_memory integer, p_disk bigint, p_silent_after double precision)
 RETURNS TABLE (node_name text, host text, slot integer, first_port integer, subnet inet) LANGUAGE plpgsql AS $$
 BEGIN
@@ -66,7 +66,7 @@ BEGIN
     RETURNING n.name, n.advertise_address, c.last_slot, c.port_base + 8 * c.last_slot, slot_network(c.network_range, c.last_slot);
 END
 $$;
-COMMENT ON FUNCTION node_reserve IS 'Reserves cpu (millicores), memory and disk (MiB) and the lowest free slot on a connected, schedulable node. Returns no row if something does not fit.';
+COMMENT ON FUNCTION node_reserve IS 'Reserves cpu (millis), memory and disk (MiB) and the lowest free slot on a node that is connected and takes projects. No row if something does not fit.';
 
 CREATE FUNCTION node_reserve_compute(p_node uuid, p_cpu integer, p_memory integer, p_silent_after double precision)
 RETURNS boolean LANGUAGE plpgsql AS $$
@@ -78,7 +78,7 @@ BEGIN
     RETURN FOUND;
 END
 $$;
-COMMENT ON FUNCTION node_reserve_compute IS 'Reserves cpu (millicores) and memory (MiB) for a project that already has its slot on the node. Returns false if they do not fit.';
+COMMENT ON FUNCTION node_reserve_compute IS 'Reserves cpu (millis) and memory (MiB) for a project that has its slot on the node. False if it does not fit.';
 
 CREATE FUNCTION node_release(p_node uuid, p_cpu integer, p_memory integer, p_disk bigint, p_slot integer)
 RETURNS void LANGUAGE plpgsql AS $$
@@ -88,7 +88,7 @@ BEGIN
     WHERE node_id = p_node;
 END
 $$;
-COMMENT ON FUNCTION node_release IS 'Returns what node_reserve reserved; with a null slot the project keeps its slot.';
+COMMENT ON FUNCTION node_release IS 'Gives back what node_reserve took; a null slot is kept.';
 
 CREATE FUNCTION plan_take_project(p_organization uuid) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
@@ -97,11 +97,11 @@ BEGIN
     RETURN FOUND;
 END
 $$;
-COMMENT ON FUNCTION plan_take_project IS 'Counts one more project of an organization. Returns false if the quota is used up.';
+COMMENT ON FUNCTION plan_take_project IS 'Counts one more project of an organization. False if it has all that it may have.';
 
 CREATE FUNCTION plan_give_back_project(p_organization uuid) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE organizations SET projects_used = projects_used - 1, revision = revision + 1 WHERE id = p_organization;
 END
 $$;
-COMMENT ON FUNCTION plan_give_back_project IS 'Counts one project less of an organization.';
+COMMENT ON FUNCTION plan_give_back_project IS 'Counts one project of an organization less.';
