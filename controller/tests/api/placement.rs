@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use supalove_proto::v1::{CreateProjectRequest, OperationState};
-use supalove_system_tests::{Api, Controller};
+use supalove_system_tests::{Api, CORE, Controller};
 
 /// Creates this many projects concurrently; returns how many were placed at once.
 async fn create_all(api: &Api, count: usize) -> usize {
@@ -48,10 +48,10 @@ async fn blocked_slots_are_not_given_and_the_lowest_free_one_is() {
     rows.add_node("a", 10, 6).await;
     rows.block_slots("{[0,2),[3,4)}").await;
     for (name, slot) in [("x", 2), ("y", 4), ("z", 5)] {
-        let project = api.create(name, "core").await.project.unwrap();
+        let project = api.create(name, CORE).await.project.unwrap();
         let given = rows.placement(&project.r#ref).await;
         assert_eq!(given, (slot, 5500 + 8 * slot, format!("10.213.0.{}/27", 32 * slot)));
     }
-    let full = api.create("full", "core").await;
+    let full = api.create("full", CORE).await;
     assert!(full.project.unwrap().state_reason.contains("has no free slot"));
 }

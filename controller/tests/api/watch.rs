@@ -7,7 +7,7 @@ use supalove_proto::v1::{
     WatchRequest, WatchResponse, WatchSubscription, watch_event::Event, watch_response::Message,
     watch_snapshot::Object, watch_subscription::Stream,
 };
-use supalove_system_tests::{Api, Controller, SLACK};
+use supalove_system_tests::{Api, CORE, Controller, SLACK};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
@@ -67,8 +67,8 @@ async fn one_call_shows_projects_an_organization_and_a_node_and_what_happens_to_
     let controller = Controller::start().await;
     let api = controller.operator().await;
     let node_id = bare_node(&controller).await;
-    let first = api.create("first", "core").await.project.unwrap().r#ref;
-    let second = api.create("second", "core").await.project.unwrap().r#ref;
+    let first = api.create("first", CORE).await.project.unwrap().r#ref;
+    let second = api.create("second", CORE).await.project.unwrap().r#ref;
     let subscriptions =
         vec![project(&first, Some(0)), project(&second, None), organization("acme"), node(&node_id)];
     let mut messages = watch(&api, subscriptions).await.unwrap();
@@ -106,7 +106,7 @@ async fn one_call_shows_projects_an_organization_and_a_node_and_what_happens_to_
         },
         _ => None,
     };
-    api.create("third", "core").await;
+    api.create("third", CORE).await;
     assert_eq!(next(&mut messages, AT_ONCE, used).await, 3);
     api.delete(&first, 0).await;
     let end = next(&mut messages, AT_ONCE, |stream, message| match message {
@@ -142,7 +142,7 @@ async fn one_call_shows_projects_an_organization_and_a_node_and_what_happens_to_
 async fn a_watch_goes_on_at_its_resume_point_and_shows_each_event_once() {
     let controller = Controller::start().await;
     let api = controller.operator().await;
-    let refs = [api.create("one", "core").await, api.create("two", "core").await];
+    let refs = [api.create("one", CORE).await, api.create("two", CORE).await];
     let refs = refs.map(|created| created.project.unwrap().r#ref);
     let mut resume = [Some(0), Some(0)];
     let mut seen = [Vec::new(), Vec::new()];
@@ -180,7 +180,7 @@ async fn a_watch_is_refused_whole_and_the_subscription_is_named() {
     let controller = Controller::start().await;
     let api = controller.operator().await;
     let node_id = bare_node(&controller).await;
-    let theirs = api.create("theirs", "core").await.project.unwrap().r#ref;
+    let theirs = api.create("theirs", CORE).await.project.unwrap().r#ref;
     controller.database.rows().await.add_user("stranger@example.com").await;
     let stranger = signed_in(&controller, "stranger@example.com").await;
     let request = CreateOrganizationRequest { name: "own".into(), ..Default::default() };
@@ -225,7 +225,7 @@ async fn a_watch_is_refused_whole_and_the_subscription_is_named() {
 async fn a_member_who_is_removed_sees_nothing_more_and_an_ended_session_ends_the_watch() {
     let controller = Controller::start().await;
     let api = controller.operator().await;
-    let shared = api.create("shared", "core").await.project.unwrap().r#ref;
+    let shared = api.create("shared", CORE).await.project.unwrap().r#ref;
     let rows = controller.database.rows().await;
     let email = "member@example.com";
     rows.add_user(email).await;

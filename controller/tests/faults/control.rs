@@ -9,8 +9,8 @@ use supalove_proto::v1::{
     GetMeRequest, ListNodesRequest, NodeState, OperationState, ProjectState, RefreshRequest, SignInRequest,
 };
 use supalove_system_tests::{
-    Agent, AgentOptions, Api, Clock, Controller, Fleet, Options, PASSWORD, Postgres, SLACK, TcpProxy, docker,
-    wait_for,
+    Agent, AgentOptions, Api, CORE, Clock, Controller, Fleet, Options, PASSWORD, Postgres, SLACK, TcpProxy,
+    docker, wait_for,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -60,7 +60,7 @@ async fn assert_unavailable(api: &Api, limit: Duration) {
 }
 
 async fn created(api: &Api, name: &str) -> (String, String) {
-    let created = api.create(name, "core").await;
+    let created = api.create(name, CORE).await;
     (created.project.unwrap().r#ref, created.operation.unwrap().id)
 }
 
@@ -74,7 +74,7 @@ async fn a_control_database_that_crashes_costs_no_session_no_operation_and_no_co
     let database = Postgres::start();
     let options = Options { database_server: Some(database.url.clone()), ..Options::default() };
     let mut fleet = Fleet::start(options).await;
-    let steady = fleet.api.create_healthy("steady", "core").await.r#ref;
+    let steady = fleet.api.create_healthy("steady", CORE).await.r#ref;
     let before = starts(&steady);
 
     // At once back, in the middle of a create.
@@ -110,7 +110,7 @@ async fn a_cut_line_is_shown_and_comes_back_without_a_restart() {
     let token = api.join_token().await;
     let agent = Agent::start_at(&cable.address, &controller.fleet, &token, AgentOptions::default());
     api.wait_ready_nodes(1).await;
-    let project = api.create_healthy("steady", "core").await.r#ref;
+    let project = api.create_healthy("steady", CORE).await.r#ref;
     let before = starts(&project);
     let node = api.nodes().await.remove(0);
 
@@ -161,7 +161,7 @@ async fn a_clock_that_jumps_by_an_hour_ends_no_session_no_operation_and_no_conta
     let options = AgentOptions { under: hosts.under(), ..AgentOptions::default() };
     let mut agent = Agent::start_with(&controller, &token, options);
     api.wait_ready_nodes(1).await;
-    let project = api.create_healthy("steady", "core").await.r#ref;
+    let project = api.create_healthy("steady", CORE).await.r#ref;
     let before = starts(&project);
     let epoch =
         async |controller: &Controller| -> i64 { controller.database.rows().await.session_epoch().await };

@@ -9,7 +9,7 @@ use axum::{Router, http::StatusCode, routing::get};
 use supalove_proto::v1::{
     CancelOperationRequest, GetOperationRequest, Operation, OperationState, ProjectEventType, ProjectState,
 };
-use supalove_system_tests::{Fleet, Options, SLACK, copy_core, docker, labelled, wait_for};
+use supalove_system_tests::{CORE, Fleet, Options, SLACK, copy_core, docker, labelled, wait_for};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -39,7 +39,7 @@ const UP: Duration = Duration::from_mins(1);
 /// Creates a project and comes back in the middle of its database's first start; answers ref and operation. A file
 /// named witness lies in its volumes.
 async fn half_way(fleet: &Fleet, name: &str) -> (String, String) {
-    let created = fleet.api.create(name, "core").await;
+    let created = fleet.api.create(name, CORE).await;
     let project_ref = created.project.unwrap().r#ref;
     let postgres = container(&project_ref, "postgres");
     wait_for("the middle of the first start", UP, async || {
@@ -256,7 +256,7 @@ async fn a_pull_that_hangs_holds_nobody_else_up_and_ends_with_its_reason() {
 
     // Meanwhile everything else goes on.
     let began = Instant::now();
-    fleet.api.create_healthy("other", "core").await;
+    fleet.api.create_healthy("other", CORE).await;
     let request = CancelOperationRequest { operation_id: cancel.clone() };
     fleet.api.operations().cancel_operation(request).await.unwrap();
     assert_eq!(fleet.api.delete(deleted, 0).await.state(), OperationState::Succeeded);

@@ -15,7 +15,7 @@ use supalove_proto::{
     node::v1::{TailLogsRequest, TunnelOpen},
     v1::Project,
 };
-use supalove_system_tests::{Agent, AgentOptions, Api, Database, free_port, wait_for};
+use supalove_system_tests::{Agent, AgentOptions, Api, CORE, Database, free_port, wait_for};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A controller in this process, so that its fleet can be asked; the agent is the real program.
@@ -73,7 +73,7 @@ async fn logs_and_tunnels_reach_a_service_and_only_services_of_the_project() {
     let token = api.join_token().await;
     let _agent = Agent::start_at(&controller.node.to_string(), &fleet, &token, AgentOptions::default());
     api.wait_ready_nodes(1).await;
-    let project = api.create_healthy("bulk", "core").await;
+    let project = api.create_healthy("bulk", CORE).await;
     let node = project.node_id.parse().unwrap();
 
     let mut bulk = controller.fleet.bulk(node).await.unwrap();

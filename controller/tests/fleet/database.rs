@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use supalove_system_tests::{Fleet, Options, Tenant, docker};
+use supalove_system_tests::{CORE, Fleet, Options, Tenant, docker};
 use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 
 const OWNER: &str = "11111111-1111-4111-8111-111111111111";
@@ -11,7 +11,7 @@ const STRANGER: &str = "22222222-2222-4222-8222-222222222222";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_logs_in_as_postgres_and_never_becomes_superuser() {
     let fleet = Fleet::start(Options::default()).await;
-    let tenant = fleet.project("first", "core").await;
+    let tenant = fleet.project("first", CORE).await;
     the_url_logs_in_as_postgres_who_is_no_superuser(&tenant).await;
     the_tenants_password_opens_no_other_role(&tenant).await;
     no_statement_makes_the_tenant_a_superuser(&tenant).await;
@@ -21,7 +21,7 @@ async fn a_tenant_logs_in_as_postgres_and_never_becomes_superuser() {
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_and_schemas_are_those_of_supabase_and_policies_hold() {
     let fleet = Fleet::start(Options::default()).await;
-    let tenant = fleet.project("first", "core").await;
+    let tenant = fleet.project("first", CORE).await;
     every_role_is_there_with_its_attributes(&tenant).await;
     every_schema_is_there(&tenant).await;
     row_level_security_holds_for_each_kind_of_request(&tenant).await;
@@ -32,8 +32,8 @@ async fn roles_and_schemas_are_those_of_supabase_and_policies_hold() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_password_or_key_of_one_project_opens_another() {
     let fleet = Fleet::start(Options::default()).await;
-    let tenant = fleet.project("first", "core").await;
-    let other = fleet.project("second", "core").await;
+    let tenant = fleet.project("first", CORE).await;
+    let other = fleet.project("second", CORE).await;
     all_secrets_differ(&tenant, &other);
     secrets_of_another_project_are_refused(&tenant, &other).await;
     let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'";

@@ -9,7 +9,7 @@ use std::{
 
 use supalove_proto::v1::{CreateProjectRequest, CreateProjectResponse, OperationState, ProjectState};
 use supalove_system_tests::{
-    Agent, AgentOptions, Api, Controller, DockerHost, Held, Options, SLACK, Target, probe, wait_for,
+    Agent, AgentOptions, Api, CORE, Controller, DockerHost, Held, Options, SLACK, Target, probe, wait_for,
 };
 
 /// What runs on the host beside the projects.
@@ -328,7 +328,7 @@ async fn create(api: &Api, organization: &str) -> CreateProjectResponse {
     let request = CreateProjectRequest {
         organization: organization.into(),
         name: "shop".into(),
-        release: "core".into(),
+        release: CORE.into(),
         ..Default::default()
     };
     api.projects().create_project(request).await.unwrap().into_inner()

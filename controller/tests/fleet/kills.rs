@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use supalove_proto::v1::{OperationState, ProjectState};
-use supalove_system_tests::{Agent, Controller, SLACK, docker, labelled, wait_for};
+use supalove_system_tests::{Agent, CORE, Controller, SLACK, docker, labelled, wait_for};
 
 /// Container names and ids of a project.
 fn containers(project_ref: &str) -> Vec<String> {
@@ -22,7 +22,7 @@ async fn a_controller_killed_in_the_middle_of_a_create_finishes_it_after_its_res
     api.wait_ready_nodes(1).await;
     // At once after the answer, and when the first container is there: before and after the agent has the generation.
     for (name, wait) in [("at-once", false), ("half-way", true)] {
-        let created = api.create(name, "core").await;
+        let created = api.create(name, CORE).await;
         let project = created.project.unwrap();
         let operation = created.operation.unwrap();
         if wait {
@@ -50,7 +50,7 @@ async fn a_killed_agent_leaves_containers_running_and_is_back_within_ten_seconds
     let api = controller.operator().await;
     let mut agent = Agent::start(&controller, &api.join_token().await);
     api.wait_ready_nodes(1).await;
-    let project = api.create_healthy("steady", "core").await;
+    let project = api.create_healthy("steady", CORE).await;
     let before = containers(&project.r#ref);
     let started = || {
         let ids: Vec<String> = before.iter().map(|c| c.rsplit(' ').next().unwrap().to_owned()).collect();

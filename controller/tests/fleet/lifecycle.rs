@@ -8,7 +8,7 @@ use supalove_proto::v1::{
     ServiceState, StartProjectRequest, StopProjectRequest, UndeleteProjectRequest, WatchProjectRequest,
     watch_project_response::Message,
 };
-use supalove_system_tests::{Agent, Api, Controller, docker, labelled};
+use supalove_system_tests::{Agent, Api, CORE, Controller, docker, labelled};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -43,7 +43,7 @@ async fn succeed(api: &Api, operation: Option<supalove_proto::v1::Operation>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_project_is_created_answers_stops_starts_and_restarts() {
     let (controller, api, _agent) = fleet().await;
-    let project = api.create_healthy("first", "core").await;
+    let project = api.create_healthy("first", CORE).await;
     let project_ref = project.r#ref.as_str();
     assert!(project.services.iter().all(|s| s.state() == ServiceState::Healthy), "{:?}", project.services);
 
@@ -98,7 +98,7 @@ fn container(filter: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_without_a_window_leaves_nothing_and_one_with_a_window_can_be_undone() {
     let (controller, api, agent) = fleet().await;
-    let project = api.create_healthy("kept", "core").await;
+    let project = api.create_healthy("kept", CORE).await;
     let project_ref = project.r#ref.as_str();
     let secrets = api.secrets(project_ref).await;
     let database = tenant(&secrets.db_url).await;
@@ -161,7 +161,7 @@ async fn a_delete_without_a_window_leaves_nothing_and_one_with_a_window_can_be_u
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_on_a_full_node_waits_for_room_and_can_be_cancelled() {
     let (controller, api, _agent) = fleet().await;
-    let project = api.create_healthy("waiting", "core").await;
+    let project = api.create_healthy("waiting", CORE).await;
     let project_ref = project.r#ref.as_str();
     succeed(&api, api.projects().stop_project(stop(project_ref)).await.unwrap().into_inner().operation).await;
     let rows = controller.database.rows().await;
@@ -196,7 +196,7 @@ async fn a_start_on_a_full_node_waits_for_room_and_can_be_cancelled() {
 async fn a_watch_ends_with_its_callers_session() {
     let controller = Controller::start().await;
     let api = controller.operator().await;
-    let project_ref = api.create("watched", "core").await.project.unwrap().r#ref;
+    let project_ref = api.create("watched", CORE).await.project.unwrap().r#ref;
     let mut other = controller.api();
     other.sign_in("operator@example.com").await;
     let request = WatchProjectRequest { project_ref, after_seq: None };
@@ -217,7 +217,7 @@ async fn a_watch_ends_with_its_callers_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undo_window_that_is_over_takes_the_data() {
     let (_controller, api, _agent) = fleet().await;
-    let project = api.create_healthy("short", "core").await;
+    let project = api.create_healthy("short", CORE).await;
     assert_eq!(api.delete(&project.r#ref, 2).await.state(), OperationState::Succeeded);
     api.wait_state(&project.r#ref, ProjectState::Removed, Duration::from_mins(1)).await;
     assert_eq!(labelled(None, &format!("supalove.project={}", project.r#ref)), Vec::<String>::new());
@@ -226,7 +226,7 @@ async fn an_undo_window_that_is_over_takes_the_data() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_shows_every_event_once_and_resumes_where_it_was() {
     let (_controller, api, _agent) = fleet().await;
-    let created = api.create("watched", "core").await;
+    let created = api.create("watched", CORE).await;
     let project_ref = created.project.unwrap().r#ref;
     let mut seen = Vec::new();
     // The first watch is dropped after three events; the second goes on from there.
@@ -256,7 +256,7 @@ async fn a_watch_shows_every_event_once_and_resumes_where_it_was() {
 async fn a_project_that_fits_nowhere_is_placed_when_a_node_appears() {
     let controller = Controller::start().await;
     let api = controller.operator().await;
-    let created = api.create("patient", "core").await;
+    let created = api.create("patient", CORE).await;
     let project = created.project.unwrap();
     let operation = created.operation.unwrap();
     assert_eq!(operation.state(), OperationState::Pending);

@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use supalove_proto::v1::{RefreshTokenDelivery, SignInRequest};
-use supalove_system_tests::{Agent, Api, Controller, Database, Options, docker};
+use supalove_system_tests::{Agent, Api, CORE, Controller, Database, Options, docker};
 
 const PASSWORD: &str = "correct-horse-battery";
 
@@ -61,7 +61,7 @@ async fn secrets(controller: &Controller, api: &Api, join_token: String) -> Vec<
     };
     let tokens = api.auth().sign_in(request).await.unwrap().into_inner().tokens.unwrap();
     let file = |name: &str| fs::read_to_string(controller.dir.path().join(name)).unwrap().trim().to_owned();
-    let project_ref = api.create_healthy("canary-project", "core").await.r#ref;
+    let project_ref = api.create_healthy("canary-project", CORE).await.r#ref;
     let revealed = api.secrets(&project_ref).await;
     let mut all = vec![
         ("password".to_owned(), PASSWORD.to_owned()),
@@ -119,7 +119,7 @@ async fn the_search_finds_a_planted_secret_in_each_place() {
     let api = controller.operator().await;
     let canary = format!("canary-{}", uuid::Uuid::new_v4().simple());
     // A name is no secret: it goes through the API into the database, and so into the statement log.
-    api.create(&canary, "core").await;
+    api.create(&canary, CORE).await;
     let mut child = Command::new("sleep").arg0_canary(&canary).spawn().unwrap();
     let planted = [dump(&controller.database), postgres_log(), arguments()];
     let places = found(&planted, &canary);

@@ -6,7 +6,9 @@ use supalove_certs::tls::NodeChannel;
 use supalove_proto::v1::{
     GetNodeRequest, NodeState, OperationState, ProjectEventType, ProjectState, RevokeNodeRequest,
 };
-use supalove_system_tests::{Agent, Audited, Controller, Heard, Holder, SLACK, STUB_RUN, Stub, wait_for};
+use supalove_system_tests::{
+    Agent, Audited, CORE, Controller, Heard, Holder, SLACK, STUB_RUN, Stub, wait_for,
+};
 use tokio::io::AsyncReadExt as _;
 use tonic_types::StatusExt as _;
 
@@ -113,7 +115,7 @@ async fn a_project_on_a_revoked_node_can_be_deleted() {
     api.wait_ready_nodes(1).await;
     // Nothing is needed on the host: nobody will look at it again.
     agent.process.kill();
-    let created = api.create("left-behind", "core").await;
+    let created = api.create("left-behind", CORE).await;
     assert_eq!(created.operation.unwrap().state(), OperationState::Running, "placed");
     let project = created.project.unwrap().r#ref;
     let node_id = Holder::from_identity(&agent.identity()).node_id.clone();

@@ -7,6 +7,9 @@ use tempfile::TempDir;
 
 use super::root;
 
+/// The release that the controller uses by default and that needs no registry: most tests' projects are of it.
+pub const CORE: &str = "core";
+
 /// A directory with the release "echo": the gateway of an embedded release before services that answer with what
 /// arrived. All run on core's images, which are there on every machine.
 pub fn echo_releases(gateway_of: &str) -> TempDir {
@@ -15,7 +18,7 @@ pub fn echo_releases(gateway_of: &str) -> TempDir {
     let source = root().join("controller/tests/stacks/echo");
     copy_tree(&source.join("templates"), &release.join("templates"));
     let mut manifest = read_yaml(&source.join("stack.yaml"));
-    let core = manifest_of("core");
+    let core = manifest_of(CORE);
     let services = manifest["services"].as_sequence_mut().unwrap();
     for service in services.iter_mut() {
         service["image"] = service_of(&core, "functions")["image"].clone();
@@ -46,7 +49,7 @@ fn manifest_of(release: &str) -> Value {
 
 /// Core's image of this service.
 pub fn core_image(service: &str) -> String {
-    service_of(&manifest_of("core"), service)["image"].as_str().unwrap().to_owned()
+    service_of(&manifest_of(CORE), service)["image"].as_str().unwrap().to_owned()
 }
 
 fn read_yaml(path: &Path) -> Value {
