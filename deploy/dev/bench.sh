@@ -36,18 +36,6 @@ clean_up() {
 # Pattern of the bench's fleet names; their volumes are removed too.
 is_bench_fleet() { [[ $1 =~ ^bench[0-9a-f]{12}$ ]]; }
 
-# A folder that the user postgres can reach, if possible on the disk of this checkout.
-find_place() {
-  local place
-  for place in /var/tmp /var/lib /tmp; do
-    if [[ $(stat -c %d "$place") == "$(stat -c %d "$ROOT")" ]]; then
-      echo "$place"
-      return
-    fi
-  done
-  echo /var/tmp
-}
-
 # A file system in memory is not durable, even with fsync.
 need_disk() { # place
   case $(df --output=fstype "$1" | tail -n 1) in
@@ -62,10 +50,10 @@ describe_disk() { # folder
 }
 
 # Removes what killed runs left.
-remove_old_runs() { # place
+remove_old_runs() {
   local old
-  for old in "$1"/supalove-bench.*; do
-    is_alive "$(cat "$old/owner" 2>/dev/null)" && die 'another make bench is running' 'wait until it ends'
+  for old in $(old_runs bench); do
+    is_alive "$(as_root cat "$old/owner" 2>/dev/null)" && die 'another make bench is running' 'wait until it ends'
     remove_run "$old"
   done
 }
@@ -121,10 +109,11 @@ ensure_compose
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-place=$(find_place)
-need_disk "$place"
-remove_old_runs "$place"
-folder=$(as_root mktemp -d "$place/supalove-bench.XXXXXX")
+ensure_runs
+need_disk "$RUNS"
+remove_old_runs
+folder=$(new_run bench)
+# PostgreSQL, as another user, passes through.
 as_root chmod 0711 "$folder"
 as_root install -d -m 0700 "$folder/state"
 echo $$ | as_root tee "$folder/owner" >/dev/null

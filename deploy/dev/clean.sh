@@ -24,5 +24,6 @@ fi
 stop_processes
 if remove_own_fleet; then stop_engine; fi
 if has_systemd; then systemd_uninstall; fi
+remove_controller_user
 remove_data
 say 'removed: processes, containers, images, data; installed packages stay'

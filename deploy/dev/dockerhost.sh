@@ -16,7 +16,7 @@ shopt -s nullglob
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # Short, because a socket's path has at most 107 bytes, and the engine's sockets are below.
-HOSTS=/var/tmp/supalove-dockerhost
+HOSTS=$RUNS/host
 # Lock for the choice and the sweep of hosts, so that no two hosts get one network.
 LOCK=/run/supalove-dockerhost.lock
 # Cables are 10.77.64.0/30 to 10.77.255.252/30.
@@ -104,10 +104,11 @@ copy_images() { # directory, image...
 up() { # owner's pid, image...
   local owner=$1 dir
   shift
+  ensure_runs
   exec 9>"$LOCK"
   flock 9
   remove_left_behind
-  dir=$(mktemp -d "$HOSTS.XXXX")
+  dir=$(mktemp -d "$HOSTS.XXXXXX")
 # Removes an unfinished host.
   # shellcheck disable=SC2064  # the directory of now
   trap "down '$dir'" EXIT
@@ -133,8 +134,7 @@ sweep() {
 
 remove_left_behind() {
   local dir pid start
-  for dir in "$HOSTS".*/; do
-    dir=${dir%/}
+  for dir in $(old_runs host); do
     # Whoever makes a host holds the lock until its owner is written down.
     pid='' start=''
     [[ ! -s $dir/owner ]] || read -r pid start <"$dir/owner"
@@ -160,10 +160,13 @@ kill_all() { # directory
 warn "cannot end these processes of $1: $left"
 }
 
+# Only root can have made it: all that is done to a host is done as root.
+is_host() { is_roots "$RUNS" && [[ $1 =~ ^"$HOSTS".[A-Za-z0-9]+$ ]] && is_roots "$1"; } # directory
+
 # Removes processes, mounts, network and control groups, which a machine has only while it runs. The disk stays mounted.
 end_all() { # directory
   local dir=$1 mount
-  [[ $dir == "$HOSTS".* && -d $dir ]] || die "$dir is not a test host"
+  is_host "$dir" || die "$dir is not a test host"
   kill_all "$dir"
   { grep -oE " $dir/[^ ]+" /proc/self/mounts || true; } | sort -r | while read -r mount; do
     [[ $mount == "$dir/data" ]] || umount -l "$mount" 2>/dev/null || true
@@ -189,7 +192,7 @@ down() { # directory
   'run it as root or with sudo'
 case ${1:-} in
   up) up "${@:2}" ;;
-  start) start_engine "${2:?which directory}" ;;
+  start) is_host "${2:?which directory}" || die "$2 is not a test host"; start_engine "$2" ;;
   sweep) sweep ;;
   poweroff) poweroff "${2:?which directory}" ;;
   down) down "${2:?which directory}" ;;

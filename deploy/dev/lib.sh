@@ -14,6 +14,9 @@ SECRETS=$STATE/secrets
 LOGS=$STATE/log
 # Files of this machine that other users (postgres) or only root must reach.
 DATA=$SYSTEM/var/lib/supalove
+# What runs of the tests, of the bench and of `make newcomer` need, each in a folder below. As root, the scripts end
+# processes, unmount and delete what they find there, so nobody but root may make entries: not in /tmp or /var/tmp.
+RUNS=$SYSTEM/var/lib/supalove-runs
 # Contains the path of the checkout that made DATA; without it the scripts do not touch DATA.
 MARKER=$DATA/made-by
 
@@ -73,6 +76,28 @@ need_rights() {
   has sudo || die 'this needs root or sudo' 'run it as root, or install sudo and allow it for this user'
 # `sudo -v` asks for a password if any rule does, so first try without it.
   sudo -n true 2>/dev/null || sudo -v || die 'sudo refused the command' 'run this as root'
+}
+
+# True if the path is a folder of root's, no link to one, where nobody else can make entries.
+is_roots() { # path
+  [[ $(as_root env LC_ALL=C stat --format '%F %u %a' -- "$1" 2>/dev/null) =~ ^directory\ 0\ [0-7]?[0-7][0145][0145]$ ]]
+}
+
+# Makes a folder for a run. In: kind of the run. Out: its path.
+new_run() {
+  ensure_runs
+  as_root mktemp -d "$RUNS/$1.XXXXXX"
+}
+
+ensure_runs() {
+  as_root mkdir -m 0711 -- "$RUNS" 2>/dev/null || true
+  is_roots "$RUNS" || die "$RUNS is not a folder that only root can change" 'see what is in it, and move it away'
+}
+
+# Folders that runs of this kind left, one per line. None if the parent is not root's.
+old_runs() { # kind
+  is_roots "$RUNS" || return 0
+  as_root find "$RUNS" -mindepth 1 -maxdepth 1 -type d -name "$1.*"
 }
 
 # Runs docker with the privileges that it needs.

@@ -23,11 +23,12 @@ WRAPPER
 # Creates the first user, or signs in as it. Afterwards there is a fresh access token.
 ensure_session() {
   supalove token --fresh >/dev/null 2>&1 && return
-  if [[ -e $SECRETS/setup-token ]]; then
+  if as_root test -e "$CONTROLLER_HOME/setup-token"; then
     say "making the first user, $OPERATOR_EMAIL"
+    as_root cat "$CONTROLLER_HOME/setup-token" | put_secret "$SECRETS/setup-token"
     if supalove setup --quiet --email "$OPERATOR_EMAIL" --display-name Operator --password-stdin \
       --setup-token-file "$SECRETS/setup-token" <"$SECRETS/operator.password" >/dev/null; then
-      rm -f "$SECRETS/setup-token"
+      as_root rm -f "$CONTROLLER_HOME/setup-token" "$SECRETS/setup-token"
       return
     fi
   fi

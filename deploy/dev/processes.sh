@@ -3,6 +3,10 @@
 # Both restart a killed process. Sourced.
 
 PROCESSES=(postgres controller agent)
+# User of the controller: it has no right to the engine's socket, and nobody logs in as it.
+CONTROLLER_USER=supalove
+# Its home: copies of the secrets that it reads, and the set-up token that it writes.
+CONTROLLER_HOME=$DATA/controller
 
 # Defines a process: sets ARGV, RUN_AS and STOP_SIGNAL. No secrets in ARGV, because every user can read it.
 describe_process() { # name
@@ -15,18 +19,42 @@ describe_process() { # name
       RUN_AS=postgres STOP_SIGNAL=INT
       ;;
     controller)
-      RUN_AS=$(id -un)
+      RUN_AS=$CONTROLLER_USER
       ARGV=("$DATA/bin/supalove-controller" run
         --public-listen "127.0.0.1:$PUBLIC_PORT" --node-listen "127.0.0.1:$NODE_PORT"
         --node-address "127.0.0.1:$NODE_PORT"
-        --database-url-file "$SECRETS/database-url" --master-key-file "$SECRETS/master.key"
-        --setup-token-file "$SECRETS/setup-token" --default-release "$(chosen_release)")
+        --database-url-file "$CONTROLLER_HOME/database-url" --master-key-file "$CONTROLLER_HOME/master.key"
+        --setup-token-file "$CONTROLLER_HOME/setup-token" --default-release "$(chosen_release)")
       ;;
     agent)
       ARGV=("$DATA/bin/supalove-agent" run --state-dir "$DATA/agent"
         --publish-address 127.0.0.1 --advertise-address 127.0.0.1)
       ;;
   esac
+}
+
+# Creates the controller's user and home. Refuses a user of that name that somebody else made.
+ensure_controller_user() {
+  local home
+  home=$(home_of "$CONTROLLER_USER")
+  if [[ -z $home ]]; then
+    as_root useradd --system --user-group --no-create-home --home-dir "$CONTROLLER_HOME" --shell /usr/sbin/nologin \
+      --comment 'Supalove controller' "$CONTROLLER_USER"
+  elif [[ $home != "$CONTROLLER_HOME" ]]; then
+    die "this machine has another user named $CONTROLLER_USER, with the home $home" 'rename it, or use another machine'
+  fi
+  as_root install -d -o "$CONTROLLER_USER" -g "$CONTROLLER_USER" -m 0700 "$CONTROLLER_HOME"
+}
+
+remove_controller_user() {
+  [[ $(home_of "$CONTROLLER_USER") == "$CONTROLLER_HOME" ]] || return 0
+  as_root userdel "$CONTROLLER_USER"
+}
+
+# Gives the controller a copy of a secret of this checkout, if its own is another.
+hand_over() { # name
+  as_root cmp -s "$SECRETS/$1" "$CONTROLLER_HOME/$1" ||
+    as_root install -o "$CONTROLLER_USER" -g "$CONTROLLER_USER" -m 0400 "$SECRETS/$1" "$CONTROLLER_HOME/$1"
 }
 
 # The programs run from DATA, so that a build in the checkout does not replace the file of a running process.
@@ -86,7 +114,35 @@ systemd_unit() {
   printf '[Unit]\nDescription=Supalove: %s\nAfter=network.target docker.service\nStartLimitIntervalSec=0\n\n' "$1"
   printf '[Service]\nExecStart=%s\nUser=%s\n' "$(quoted "${ARGV[@]}")" "$RUN_AS"
   printf 'Restart=always\nRestartSec=1\nKillMode=mixed\nKillSignal=SIG%s\nTimeoutStopSec=60\n' "$STOP_SIGNAL"
-  printf 'LimitNOFILE=65536\n\n[Install]\nWantedBy=multi-user.target\n'
+  printf 'LimitNOFILE=65536\n'
+  hardening "$1" | tr ' ' '\n'
+  printf '\n[Install]\nWantedBy=multi-user.target\n'
+}
+
+# What a unit takes from its process (systemd.exec(5)). `systemd-analyze security` scores it; machines_test prints the scores.
+hardening() { # name
+  # For every process: no new privileges, no other architecture, no odd kinds of sockets.
+  echo NoNewPrivileges=yes LockPersonality=yes RestrictRealtime=yes SystemCallArchitectures=native ProtectHostname=yes
+  case $1 in
+    controller | postgres)
+      # They need files of their own, loopback and the network, nothing of the machine.
+      echo CapabilityBoundingSet= AmbientCapabilities= UMask=0077 ProtectSystem=strict ProtectHome=yes PrivateTmp=yes \
+        PrivateDevices=yes ProtectClock=yes ProtectKernelTunables=yes ProtectKernelModules=yes ProtectKernelLogs=yes \
+        ProtectControlGroups=yes ProtectProc=invisible RestrictNamespaces=yes RestrictSUIDSGID=yes RemoveIPC=yes \
+        RestrictAddressFamilies=AF_UNIX RestrictAddressFamilies=AF_INET RestrictAddressFamilies=AF_INET6 \
+        SystemCallFilter=@system-service SystemCallFilter=~@privileged
+      ;;&
+    controller) echo MemoryDenyWriteExecute=yes "ReadWritePaths=$CONTROLLER_HOME" ;;
+    postgres) echo "ReadWritePaths=$PGDATA_UP" "ReadWritePaths=$PGRUN_UP" ;;
+    agent)
+      # It is root with the engine's socket; it mounts volumes where the engine sees them, so it has no mounts of its own.
+      printf 'CapabilityBoundingSet=CAP_%s\n' CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL NET_ADMIN SYS_ADMIN
+      echo MemoryDenyWriteExecute=yes RestrictSUIDSGID=yes SystemCallFilter=~@debug SystemCallFilter=~@obsolete \
+        SystemCallFilter=~@raw-io SystemCallFilter=~@reboot SystemCallFilter=~@swap SystemCallFilter=~@cpu-emulation \
+        RestrictAddressFamilies=AF_UNIX RestrictAddressFamilies=AF_INET RestrictAddressFamilies=AF_INET6 \
+        RestrictAddressFamilies=AF_NETLINK
+      ;;
+  esac
 }
 
 systemd_running() { systemctl is-active --quiet "supalove-$1.service"; }
@@ -183,7 +239,7 @@ stdout_logfile_backups = 3
 CONF
 }
 
-home_of() { getent passwd "$1" | cut -d: -f6; }
+home_of() { getent passwd "$1" | cut -d: -f6 || true; }
 
 supervisor_is_up() { is_alive "$(as_root cat "$SUPERVISOR_PID" 2>/dev/null)" && supervisor_control pid >/dev/null 2>&1; }
 

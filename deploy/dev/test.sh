@@ -22,7 +22,6 @@ for part in lib install dockerd postgres build; do
   . "$here/$part.sh"
 done
 
-RUNS=/tmp/supalove-test
 # Test images under the official release's tags, where the engine lacks the official ones.
 STAND_INS=$ROOT/controller/tests/standins/build.sh
 FAILED_STEPS=0
@@ -65,7 +64,7 @@ is_test_fleet() { [[ $1 =~ ^test([0-9a-f]{12}|-nginx|-router)$ ]]; }
 # other's containers.
 remove_old_runs() {
   local old
-  for old in "$RUNS".*; do
+  for old in $(old_runs test); do
     is_alive "$(cat "$old/owner" 2>/dev/null)" && die 'another make test is running' 'wait until it ends'
     stop_test_postgres "$old/postgres"
     as_root rm -rf --one-file-system -- "$old"
@@ -244,7 +243,9 @@ check_toolchains
 install_packages faketime:faketime supervisord:supervisor
 target=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)
 remove_old_runs
-folder=$(mktemp -d "$RUNS.XXXXXX")
+folder=$(new_run test)
+# The tests run as the caller; PostgreSQL, as another user, passes through.
+as_root chown "$(id -u):$(id -g)" "$folder"
 chmod 0711 "$folder"
 mkdir "$folder/output" "$folder/ended"
 echo $$ >"$folder/owner"

@@ -47,6 +47,8 @@ install_programs() {
 controller_answers() { curl --silent --fail --max-time 2 --output /dev/null "http://$API/healthz"; }
 
 start_controller() {
+  hand_over database-url
+  hand_over master.key
   process_start controller
   wait_for 60 "the controller answers at $API" controller_answers ||
     die 'the controller does not answer' "see $(log_hint controller)"
@@ -58,6 +60,7 @@ check_rust
 if has_systemd; then install_packages; else install_packages supervisord:supervisor; fi
 ensure_npm
 make_state
+ensure_controller_user
 exec 9>"$STATE/lock"
 flock --nonblock 9 || die 'another make is running in this checkout' 'wait until it ends'
 install_processes

@@ -2,9 +2,10 @@
 //! A process owns a resource while it holds the lock of its file; the kernel releases the lock when the process ends.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     net::TcpListener,
     ops::Range,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::Path,
     sync::Mutex,
 };
@@ -22,6 +23,11 @@ pub struct Taken {
 
 /// The first number of a range that nobody has.
 pub fn take(kind: &str, range: Range<u16>) -> Option<Taken> {
+    // Nobody else may have put links there: an existing folder is used only if it is this user's.
+    let made = DirBuilder::new().mode(0o700).create(LOCKS);
+    let found = fs::symlink_metadata(LOCKS).unwrap();
+    let own = fs::metadata("/proc/self").unwrap().uid();
+    assert!(found.is_dir() && found.uid() == own, "{LOCKS} is another user's ({made:?}): remove it");
     let folder = Path::new(LOCKS).join(kind);
     fs::create_dir_all(&folder).unwrap();
     // Not always from the start: what was used a moment ago may still be on its way out of the kernel.

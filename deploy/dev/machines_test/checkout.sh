@@ -49,7 +49,7 @@ expect 'nor the secrets themselves' 600 \
 expect 'a path with a space is known again' 0 "$(code_of in_checkout "$masked" 'own_data')"
 expect_words 'in the supervisor'"'"'s configuration it is one word' \
   "command = \"$masked/deploy/dev/dockerd-run.sh\"" "$(in_checkout "$masked" 'supervisor_program dockerd')"
-expect_words 'in a unit too' "\"$masked/.supalove/secrets/master.key\"" "$(in_checkout "$masked" 'systemd_unit controller')"
+expect_words 'in a unit too' "\"$masked/deploy/dev/dockerd-run.sh\"" "$(in_checkout "$masked" 'systemd_unit dockerd')"
 mkdir -p "$DATA/bin"
 printf '#!/bin/sh\necho "$SUPALOVE_CREDENTIALS"' >"$DATA/bin/supalove"
 chmod 0755 "$DATA/bin/supalove"

@@ -7,7 +7,7 @@
 # shellcheck disable=SC2153,SC2154  # from lib.sh, and of the script that sources this
 
 # Short: sockets lie below.
-MACHINES=/var/tmp/supalove-newcomer
+MACHINES=$RUNS/newcomer
 # User of the walk on machines with sudo.
 # shellcheck disable=SC2034  # of room.sh
 NEWCOMER_USER=ada
@@ -24,7 +24,7 @@ still_runs() { # file
 # Makes the folder of a machine. In: suite, who walks there. Out: its path.
 new_machine() {
   local dir
-  dir=$(mktemp -d "$MACHINES.XXXXXX")
+  dir=$(new_run newcomer)
   chmod 0755 "$dir"
   mkdir "$dir/root"
   write_down "$dir/owner" $$
@@ -39,10 +39,10 @@ new_machine() {
 # Removes the machines of killed runs.
 remove_left_machines() {
   local dir
-  for dir in "$MACHINES".*/; do
+  for dir in $(old_runs newcomer); do
     still_runs "$dir/owner" >/dev/null && continue
-    say "newcomer: removing ${dir%/}, which a killed run left"
-    remove_machine "${dir%/}"
+    say "newcomer: removing $dir, which a killed run left"
+    remove_machine "$dir"
   done
 }
 
@@ -96,7 +96,7 @@ without_noise() { grep --line-buffered -vE '^ +(Compiling|Downloaded|Downloading
 
 remove_machine() { # dir
   local dir=$1 pid file
-  [[ $dir == "$MACHINES".* && -d $dir ]] || return 0
+  is_roots "$RUNS" && [[ $dir == "$MACHINES".* && -d $dir && ! -L $dir ]] || return 0
   if pid=$(still_runs "$dir/init.pid"); then list_containers "/proc/$pid/root" >>"$dir/containers"; fi
   for file in timeout init slirp; do
     if pid=$(still_runs "$dir/$file.pid"); then kill -KILL "$pid" 2>/dev/null || true; fi

@@ -56,6 +56,7 @@ after_command() { # command
 after_up() {
   if [[ -z ${REF:-} ]]; then
     grep -qE '^\[ *[0-9]+s\] joining this host with a join token$' "$OUTPUT" || fail 'no such progress line'
+    [[ $(stat -c %U "/proc/$(ps_of '[a-z/]*supalove-controller' | cut -d' ' -f1)") == supalove ]] || fail 'the controller does not run as its own user'
     first 'create table walked (steps int); insert into walked values (42)' || fail 'the first project keeps nothing'
     return
   fi
@@ -71,6 +72,7 @@ after_clean() {
   for left in /var/lib/supalove .supalove /etc/docker/daemon.json; do
     [[ ! -e $left ]] || fail "make clean left $left"
   done
+  ! getent passwd supalove >/dev/null || fail 'make clean left the user supalove'
   left=$(rooted nft list tables | grep supalove)
   [[ -z $left ]] || fail 'make clean left packet filter rules' "$left"
   left=$(rooted ls /var/lib/docker/volumes /var/lib/docker/containers 2>/dev/null | grep -E '^(supalove_|[0-9a-f]{64})')
