@@ -92,6 +92,19 @@ pub fn has_tag_or_digest(image: &str) -> bool {
     image.contains('@') || image.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/'))
 }
 
+/// Registry of the local image set. The top-level domain is reserved for private use (ICANN, 2024): no public registry
+/// can have the name.
+pub const LOCAL_REGISTRY: &str = "images.supalove.internal";
+
+/// True for an image of the local set, which each host builds or loads and no engine may pull: under [`LOCAL_REGISTRY`], or
+/// as the releases before it name them, `supalove/…`, which a registry of strangers would be asked for.
+pub fn is_local_image(image: &str) -> bool {
+    const PUBLIC: [&str; 3] = ["docker.io/", "index.docker.io/", "registry-1.docker.io/"];
+    let path = PUBLIC.iter().find_map(|host| image.strip_prefix(host)).unwrap_or(image);
+    path.starts_with("supalove/")
+        || image.strip_prefix(LOCAL_REGISTRY).is_some_and(|rest| rest.starts_with(['/', ':']))
+}
+
 fn is_image_name(name: &str) -> bool {
     let mut parts: Vec<&str> = name.split('/').collect();
     if parts.len() > 1 && is_registry(parts[0]) {
@@ -138,6 +151,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn local_images_are_known_under_each_name() {
+        for local in [
+            "supalove/postgres:15-1",
+            "docker.io/supalove/postgres:15-1",
+            "index.docker.io/supalove/gateway@sha256:00",
+            "images.supalove.internal/postgres:15-2",
+            "images.supalove.internal:443/postgres:15-2",
+        ] {
+            assert!(is_local_image(local), "{local}");
+        }
+        for other in [
+            "supabase/postgres:15.8.1.085",
+            "supalove",
+            "registry.example/supalove/postgres:15-1",
+            "images.supalove.internal.example/postgres:1",
+        ] {
+            assert!(!is_local_image(other), "{other}");
+        }
+    }
 
     #[test]
     fn image_references() {

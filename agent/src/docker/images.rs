@@ -16,6 +16,13 @@ pub enum PullError {
     /// The registry does not have the image, or does not show it to us.
     #[error("{0}")]
     NotFound(String),
+    /// An image of the local set that this host does not have. It is never pulled: whoever had its name on a public
+    /// registry would get the project's secrets.
+    #[error(
+        "image {0} is not on this host, and it is never pulled: build the local image set here \
+         (deploy/images/build.sh), or load it from a host that has it (docker save, docker load)"
+    )]
+    Local(String),
     /// Another failure, in the engine's words.
     #[error("{0}")]
     Failed(String),
@@ -39,6 +46,9 @@ impl Engine {
 
     /// Pulls an image; `on_progress` gets percentages.
     pub async fn pull(&self, image: &str, mut on_progress: impl FnMut(u32)) -> Result<(), PullError> {
+        if names::is_local_image(image) {
+            return Err(PullError::Local(image.to_owned()));
+        }
         let limit = self.times.pull_total;
         let docker = self.with_timeout(limit);
         // Without a tag the engine would pull every tag.

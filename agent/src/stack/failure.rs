@@ -49,7 +49,9 @@ impl From<EngineError> for StepFailure {
 impl From<PullError> for StepFailure {
     fn from(error: PullError) -> Self {
         match error {
-            PullError::NotFound(message) => Self::new("IMAGE_NOT_FOUND", message).permanent(),
+            error @ (PullError::NotFound(_) | PullError::Local(_)) => {
+                Self::new("IMAGE_NOT_FOUND", error.to_string()).permanent()
+            }
             other => Self::new("IMAGE_PULL_FAILED", other.to_string()),
         }
     }

@@ -9,7 +9,7 @@ use axum::{Router, http::StatusCode, routing::get};
 use supalove_proto::v1::{
     CancelOperationRequest, GetOperationRequest, Operation, OperationState, ProjectEventType, ProjectState,
 };
-use supalove_system_tests::{CORE, Fleet, Options, SLACK, copy_core, docker, labelled, wait_for};
+use supalove_system_tests::{CORE, Fleet, Options, SLACK, copy_core, core_image, docker, labelled, wait_for};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -241,7 +241,7 @@ async fn operation(fleet: &Fleet, id: &str) -> Operation {
 async fn a_pull_that_hangs_holds_nobody_else_up_and_ends_with_its_reason() {
     let port = silent_registry().await;
     let image = format!("127.0.0.1:{port}/silent:1");
-    let edit = |yaml: String| yaml.replace("image: supalove/functions:2-1", &format!("image: {image}"));
+    let edit = |yaml: String| yaml.replacen(&core_image("functions"), &image, 1);
     let (fleet, _releases) = fleet_with("silent", None, edit).await;
     let mut hanging = Vec::new();
     for name in ["waits", "cancelled", "deleted"] {

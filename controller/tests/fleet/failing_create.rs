@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{Router, http::StatusCode, routing::get};
 use supalove_proto::v1::{OperationState, ProjectState};
-use supalove_system_tests::{Agent, Api, Controller, Options, copy_core};
+use supalove_system_tests::{Agent, Api, Controller, Options, copy_core, core_image};
 
 /// A fake registry: speaks enough of the distribution API to say that it has no image. Engines take registries on
 /// loopback without TLS.
@@ -41,9 +41,22 @@ async fn fleet(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_the_local_set_is_never_pulled() {
+    let image = "supalove/absent:1";
+    let edit = |yaml: String| yaml.replacen(&core_image("functions"), image, 1);
+    let (_controller, api, _agent, _releases) = fleet("local", edit).await;
+    let created = api.create("local", "local").await;
+    let operation = api.wait(&created.operation.unwrap().id).await;
+    assert_eq!(operation.state(), OperationState::Failed, "{operation:#?}");
+    let error = operation.error.unwrap();
+    assert_eq!((error.reason.as_str(), error.service.as_str()), ("IMAGE_NOT_FOUND", "functions"));
+    assert!(error.message.contains("is never pulled"), "{}", error.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_does_not_exist_fails_the_operation_with_the_engines_message() {
     let image = format!("127.0.0.1:{}/absent:1", fake_registry_without_images().await);
-    let edit = |yaml: String| yaml.replace("image: supalove/functions:2-1", &format!("image: {image}"));
+    let edit = |yaml: String| yaml.replacen(&core_image("functions"), &image, 1);
     let (_controller, api, _agent, _releases) = fleet("absent", edit).await;
     let created = api.create("absent", "absent").await;
     let operation = api.wait(&created.operation.unwrap().id).await;
