@@ -8,5 +8,6 @@ mod placement;
 mod platform;
 mod reflection;
 mod sessions;
+mod storm;
 mod tables;
 mod watch;

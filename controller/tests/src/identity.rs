@@ -1,14 +1,14 @@
 //! A node's identity in the test's own hands: dials, renews and recovers as an agent would, or as a thief.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use supalove_certs::{
-    CaFingerprint, CertificateAuthority, NodeKey,
+    CaFingerprint, CertificateAuthority, JoinToken, NodeKey,
     tls::{ClientTls, ClientTlsStream, NodeChannel, connect, join_client_config, node_client_config},
 };
 use supalove_core::vault::{Scope, Vault};
 use supalove_proto::node::v1::{
-    GetRecoveryNonceRequest, RecoverRequest, RecoverResponse, RenewRequest, RenewResponse,
+    EnrollRequest, GetRecoveryNonceRequest, RecoverRequest, RecoverResponse, RenewRequest, RenewResponse,
     enrollment_service_client::EnrollmentServiceClient, renewal_service_client::RenewalServiceClient,
 };
 use tokio::net::TcpStream;
@@ -44,6 +44,26 @@ impl Holder {
         }
     }
 
+    /// Enrols a new node, as an agent's `join` does.
+    pub async fn enroll(address: &str, token: &str, hostname: &str) -> Self {
+        let ca = token.parse::<JoinToken>().unwrap().ca();
+        let key = NodeKey::generate().unwrap();
+        let request = EnrollRequest {
+            join_token: token.into(),
+            csr_pem: key.csr_pem().unwrap(),
+            hostname: hostname.into(),
+            agent_version: "test".into(),
+        };
+        let channel = over(open(address, join_client_config(&ca).unwrap()).await).await.unwrap();
+        let enrolled = EnrollmentServiceClient::new(channel).enroll(request).await.unwrap().into_inner();
+        Self {
+            node_id: enrolled.node_id,
+            ca_pem: enrolled.ca_pem,
+            certificate_pem: enrolled.certificate_pem,
+            key_pem: key.to_pem().to_string(),
+        }
+    }
+
     /// The node's id without its prefix.
     pub fn uuid(&self) -> uuid::Uuid {
         self.node_id.strip_prefix("nod_").unwrap().parse().unwrap()
@@ -53,6 +73,18 @@ impl Holder {
     pub async fn dial(&self, address: &str, channel: NodeChannel) -> ClientTlsStream<TcpStream> {
         let tls = node_client_config(&self.ca_pem, &self.certificate_pem, &self.key_pem, channel).unwrap();
         open(address, tls).await
+    }
+
+    /// The same for a controller that may be away.
+    pub async fn try_dial(
+        &self,
+        address: &str,
+        channel: NodeChannel,
+    ) -> io::Result<ClientTlsStream<TcpStream>> {
+        let tls = node_client_config(&self.ca_pem, &self.certificate_pem, &self.key_pem, channel).unwrap();
+        let connecting =
+            async { connect(TcpStream::connect(address).await?, tls).await.map_err(io::Error::other) };
+        tokio::time::timeout(Duration::from_secs(10), connecting).await.map_err(io::Error::other)?
     }
 
     /// RenewalService.Renew.

@@ -430,8 +430,18 @@ impl Rows {
             let query = sqlx::query_scalar(*query).bind(project_ref).bind(acts);
             note(what, query.fetch_one(&self.0).await.unwrap());
         }
+        broken.extend(self.broken_of_all().await);
+        broken
+    }
+
+    /// What does not hold of all rows together, in words.
+    pub async fn broken_of_all(&self) -> Vec<&'static str> {
+        let mut broken = Vec::new();
         for (what, query) in OF_ALL {
-            note(what, sqlx::query_scalar(*query).fetch_one(&self.0).await.unwrap());
+            let holds: Option<bool> = sqlx::query_scalar(*query).fetch_one(&self.0).await.unwrap();
+            if holds != Some(true) {
+                broken.push(*what);
+            }
         }
         broken
     }
