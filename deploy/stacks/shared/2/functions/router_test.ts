@@ -365,9 +365,10 @@ test("a WebSocket is refused like any call, and what the function says instead a
   const next = listen(socket);
   assertEquals(await next(), "open chat");
   assertEquals(code(await upgrade("/chat")), ["503", "TOO_MANY_SOCKETS"]);
-  // A worker's end is an open socket's end.
+  // A worker's end is an open socket's end. Deno's client has no code where no close frame came.
   workers.stop();
-  assertEquals(String(await next()).startsWith("closed 1006") || "still open", true);
+  assertEquals(await next(), "closed 0 ");
+  while (workers.count > 0) await new Promise((done) => setTimeout(done, 10));
   assertEquals((await call("/chat")).status, 200);
   workers.stop();
 });
@@ -376,7 +377,7 @@ test("a function that only computes is ended, with all its calls, while others a
   const { call, workers } = await setup({
     loop: `Deno.serve(async (r) => {
       if (r.url.endsWith("/wait")) return await new Promise(() => {});
-      if (r.url.endsWith("/loop")) for (;;);
+      if (r.url.endsWith("/spin")) for (;;);
       return new Response("fresh");
     })`,
     other: "Deno.serve(() => new Response('here'))",
@@ -387,7 +388,7 @@ test("a function that only computes is ended, with all its calls, while others a
   // A function that waits is none that computes.
   await workers.watch();
   assertEquals(workers.count, 2);
-  const looping = call("/loop/loop");
+  const looping = call("/loop/spin");
   const watch = setInterval(() => workers.watch(), 100);
   assertEquals(await (await call("/other")).text(), "here");
   for (const answer of [await looping, await waiting]) {
@@ -402,13 +403,13 @@ test("a function that only computes is ended, with all its calls, while others a
 test("a function that fills its heap is ended and says why, while others answer", async () => {
   const { call, workers } = await setup({
     grow: `Deno.serve((r) => {
-      if (!r.url.endsWith("/grow")) return new Response("fresh");
+      if (!r.url.endsWith("/fill")) return new Response("fresh");
       const all = [];
       for (;;) all.push(new Array(10_000).fill(Math.random()));
     })`,
     other: "Deno.serve(() => new Response('here'))",
   }, { ...open("grow"), ...open("other") });
-  const growing = call("/grow/grow");
+  const growing = call("/grow/fill");
   assertEquals(await (await call("/other")).text(), "here");
   const answer = await growing;
   assertEquals([answer.status, await answer.json()], [546, {
