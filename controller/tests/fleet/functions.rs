@@ -27,7 +27,7 @@ const EDITS: [(&str, &str, &str); 4] = [
 /// Longer than all of these.
 const SILENCE_MS: &str = "6500";
 /// More than the gateway has connections, and than its predecessor had.
-const FLOOD: &str = "8300";
+const FLOOD: &str = "9000";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn functions_decide_about_cors_and_speak_websocket_and_take_nothing_from_others() {
@@ -60,7 +60,8 @@ async fn functions_decide_about_cors_and_speak_websocket_and_take_nothing_from_o
     let events = fleet.api.events(&tenant.project_ref).await;
     assert!(!events.iter().any(|event| format!("{event:?}").contains(unhealthy)), "{events:?}");
     for service in ["functions", "gateway"] {
-        let inspected = docker(None, &["inspect", "--format", "{{.RestartCount}}", &container(&tenant, service)]);
+        let inspected =
+            docker(None, &["inspect", "--format", "{{.RestartCount}}", &container(&tenant, service)]);
         assert_eq!(inspected, "0", "{service} was restarted");
     }
 }
@@ -97,7 +98,11 @@ fn a_function_decides_about_cors(tenant: &Tenant) {
     ];
     assert_headers(&tenant.gateway.get("/functions/v1/cors", &other), &own, "own headers");
     let exposed = [("access-control-allow-origin", "*"), ("access-control-expose-headers", "x-mine")];
-    assert_headers(&tenant.gateway.get("/functions/v1/plain/expose", &other), &exposed, "only exposed headers");
+    assert_headers(
+        &tenant.gateway.get("/functions/v1/plain/expose", &other),
+        &exposed,
+        "only exposed headers",
+    );
     let answer = tenant.gateway.get("/functions/v1/plain", &other);
     let default = [("access-control-allow-origin", "*"), ("access-control-allow-credentials", "")];
     assert_headers(&answer, &default, "none of its own");
@@ -145,7 +150,13 @@ fn assert_default_preflight(tenant: &Tenant, path: &str) {
 fn the_routers_health_is_no_function(tenant: &Tenant) {
     let unknown = tenant.gateway.get("/functions/v1/unknown", &[]);
     assert_eq!(unknown.status, 404);
-    for path in ["_internal/health", "_internal/health?x=1", "%5Finternal/health", "_internal%2Fhealth", "_INTERNAL/health"] {
+    for path in [
+        "_internal/health",
+        "_internal/health?x=1",
+        "%5Finternal/health",
+        "_internal%2Fhealth",
+        "_INTERNAL/health",
+    ] {
         let answer = tenant.gateway.get(&format!("/functions/v1/{path}"), &[]);
         assert_eq!((answer.status, answer.json()), (404, unknown.json()), "{path}");
     }
@@ -238,7 +249,15 @@ impl Flood {
     /// Returns when all have been tried.
     fn start(container: &str) -> Self {
         let mut child = Command::new("docker")
-            .args(["exec", "--interactive", container, "deno", "eval", include_str!("functions/flood.js"), FLOOD])
+            .args([
+                "exec",
+                "--interactive",
+                container,
+                "deno",
+                "eval",
+                include_str!("functions/flood.js"),
+                FLOOD,
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
