@@ -128,7 +128,8 @@ if (import.meta.main) {
   const config = await loadConfig();
   const workers = new Workers(config);
   const enter = await entrance(config, workers);
-  await workers.guardDisk();
+  // The cache outlives a router; nobody waits for it.
+  workers.guardDisk();
   setInterval(() => workers.sweep(), SWEEP_MS);
   setInterval(() => workers.watch(), WATCH_MS);
   setInterval(() => workers.count > 0 && workers.guardDisk(), SWEEP_MS);

@@ -35,11 +35,11 @@ async function readHead(from: Deno.Conn): Promise<Head | null> {
   const buffer = new Uint8Array(HEAD_BYTES);
   let length = 0;
   let text = "";
-  const decoder = new TextDecoder("latin1");
   while (length < buffer.length) {
     const count = await from.read(buffer.subarray(length));
     if (count === null) return null;
-    text += decoder.decode(buffer.subarray(length, length + count), { stream: true });
+    // A character is a byte, as in headers; TextDecoder's latin1 is another character set.
+    for (const byte of buffer.subarray(length, length + count)) text += String.fromCharCode(byte);
     length += count;
     const end = text.indexOf("\r\n\r\n");
     if (end < 0) continue;

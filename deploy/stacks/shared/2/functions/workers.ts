@@ -186,6 +186,9 @@ export class Workers {
       if (!JSON.parse(new TextDecoder().decode(stdout)).cacheRemoved) return;
       // They may hold removed files open, whose room is free only when they end.
       for (const worker of this.#alive) this.retire(worker);
+    } catch (error) {
+      // Too many processes, say. The next look may succeed.
+      console.error(`functions: what they wrote to disk could not be looked at: ${error}`);
     } finally {
       this.#guarding = false;
     }
