@@ -19,8 +19,8 @@ Deno.serve(async (request) => {
   const all: Uint8Array[] = [];
   while (pathname === "/plain/fill") {
     // Outside of the heap of JavaScript, whose limit would end it first.
-    all.push(new Uint8Array(8 << 20).fill(1));
-    await new Promise((done) => setTimeout(done, 5));
+    all.push(new Uint8Array(32 << 20).fill(1));
+    await new Promise((done) => setTimeout(done, 1));
   }
   return Response.json({ here: true });
 });

@@ -26,6 +26,8 @@ export interface Config {
   maxWorkers: number;
   /** MiB of JavaScript heap per worker. */
   heapMib: number;
+  /** MiB of memory per worker, buffers outside the heap too. */
+  memoryMib: number;
 }
 
 /** How one function runs; `functions/manifest.json` holds them by name. */
@@ -79,6 +81,7 @@ export async function loadConfig(): Promise<Config> {
     idleMs: 300_000,
     maxWorkers: 8,
     heapMib: 150,
+    memoryMib: 300,
   };
 }
 

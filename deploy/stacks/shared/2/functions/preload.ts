@@ -34,6 +34,15 @@ alive.unref();
   }
 })();
 
+// Ends before the whole service is short of memory: then the kernel would slow everybody down for long before it ends one.
+const memoryMib = Number(Deno.env.get("SUPALOVE_MEMORY_MIB"));
+Deno.env.delete("SUPALOVE_MEMORY_MIB");
+const { exit, memoryUsage } = Deno;
+Deno.unrefTimer(setInterval(() => {
+  // The code is known to workers.ts.
+  if (memoryUsage().rss > memoryMib * 1024 * 1024) exit(99);
+}, 100));
+
 // Background work simply goes on: a worker lives until it is idle.
 Object.defineProperty(globalThis, "EdgeRuntime", {
   value: { waitUntil: (work: Promise<unknown>) => void Promise.resolve(work).catch(console.error) },

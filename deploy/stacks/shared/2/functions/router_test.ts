@@ -56,6 +56,7 @@ async function setup(functions: Record<string, string>, manifest: object, limits
     idleMs: 60_000,
     maxWorkers: 2,
     heapMib: 64,
+    memoryMib: 300,
     ...limits,
   };
   const workers = new Workers(config);
@@ -414,7 +415,7 @@ test("a function that fills its heap is ended and says why, while others answer"
   const answer = await growing;
   assertEquals([answer.status, await answer.json()], [546, {
     code: "WORKER_LIMIT",
-    message: "The function was ended: it used more than 64 MiB of memory",
+    message: "The function was ended: it used more than 64 MiB of JavaScript heap",
   }]);
   assertEquals(await (await call("/grow")).text(), "fresh");
   workers.stop();

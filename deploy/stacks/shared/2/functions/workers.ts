@@ -39,6 +39,8 @@ function freePort(): number {
 
 /** How V8 ends a process whose heap is full. */
 const V8_ENDS = ["SIGTRAP", "SIGABRT", "SIGILL"];
+/** How preload.ts ends a worker that has too much memory. */
+const MEMORY_EXIT = 99;
 /** Until it is known that a worker ended that has dropped a connection. */
 const ENDED_MS = 1000;
 const GUARD_MS = 30_000;
@@ -230,10 +232,12 @@ export class Workers {
     worker.exited = true;
     this.#alive.delete(worker);
     if (worker.killed) return;
-    if (status.signal === "SIGKILL") {
+    if (status.code === MEMORY_EXIT) {
+      worker.endedBecause = `it used more than ${this.#config.memoryMib} MiB of memory`;
+    } else if (status.signal === "SIGKILL") {
       worker.endedBecause = "the memory of the functions was used up";
     } else if (status.signal !== null && V8_ENDS.includes(status.signal)) {
-      worker.endedBecause = `it used more than ${this.#config.heapMib} MiB of memory`;
+      worker.endedBecause = `it used more than ${this.#config.heapMib} MiB of JavaScript heap`;
     }
     console.error(`function ${worker.name}: worker ended (code ${status.code}) ${worker.endedBecause}`.trim());
   }
@@ -264,6 +268,7 @@ export class Workers {
         DENO_SERVE_ADDRESS: `tcp:127.0.0.1:${port}`,
         // Read and taken away by preload.ts.
         SUPALOVE_ALIVE_PORT: String(alivePort),
+        SUPALOVE_MEMORY_MIB: String(this.#config.memoryMib),
       },
       cwd: "/tmp",
       stdin: "null",
