@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -42,14 +42,12 @@ async fn functions_decide_about_cors_and_speak_websocket_and_take_nothing_from_o
     preflights_reach_the_function_and_have_a_default(&tenant);
     the_routers_health_is_no_function(&tenant);
     every_status_of_the_gateway_is_json_that_a_browser_may_read(&tenant);
-    let socket = thread::spawn({
-        let container = container(&tenant, "functions");
-        move || docker(None, &["exec", &container, "deno", "eval", SOCKET_CLIENT, SILENCE_MS])
-    });
+    let functions = container(&tenant, "functions");
+    let mut socket = Inside::start(&functions, SOCKET_CLIENT, SILENCE_MS, "silent");
     a_frozen_service_is_said_to_be_late(&tenant);
     warm(&tenant, "/functions/v1/plain");
     a_function_that_fills_tmp_leaves_room_for_others(&tenant);
-    let arrived: serde_json::Value = serde_json::from_str(&socket.join().unwrap()).unwrap();
+    let arrived: serde_json::Value = serde_json::from_str(&socket.line()).unwrap();
     assert_eq!(arrived, json!(["open chat", "text", "200000 bytes", "closed 4001 bye"]));
     assert_eq!(tenant.gateway.get("/functions/v1/chat", &[]).json(), json!(["4001 bye"]));
     a_function_that_takes_all_memory_is_ended_alone(&tenant);
@@ -66,6 +64,7 @@ async fn functions_decide_about_cors_and_speak_websocket_and_take_nothing_from_o
 }
 
 const SOCKET_CLIENT: &str = include_str!("functions/socket_client.js");
+const FLOODER: &str = include_str!("functions/flood.js");
 
 fn container(tenant: &Tenant, service: &str) -> String {
     format!("supalove_{}_{service}", tenant.project_ref)
@@ -241,45 +240,48 @@ fn assert_logged(tenant: &Tenant, text: &str) {
     assert!(log.contains(text), "not in the log: {text:?}: {log}");
 }
 
-/// A client whose connections never become requests; ended when dropped.
-struct Flood(Child);
+/// A program in a project's container, which says when it has begun; ended when dropped.
+struct Inside {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
 
-impl Flood {
-    /// Returns when all have been tried.
-    fn start(container: &str) -> Self {
+impl Inside {
+    /// Returns when it has said `begun`.
+    fn start(container: &str, code: &str, argument: &str, begun: &str) -> Self {
         let mut child = Command::new("docker")
-            .args([
-                "exec",
-                "--interactive",
-                container,
-                "deno",
-                "eval",
-                include_str!("functions/flood.js"),
-                FLOOD,
-            ])
+            .args(["exec", "--interactive", container, "deno", "eval", code, argument])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "full\n", "the flood ended before it began");
-        Self(child)
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line.trim_end(), begun, "what it says first");
+        Self { child, out }
+    }
+
+    /// The next line that it says.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        line
     }
 }
 
-impl Drop for Flood {
+impl Drop for Inside {
     fn drop(&mut self) {
         // It ends with its stdin, in the container too.
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
     }
 }
 
 /// One address of the project's network opens more than the gateway holds. Others get answers, and so does the probe,
 /// which looks each second and gives up after three: the caller asks for the project's state afterwards.
 fn unfinished_headers_take_nothing_from_others(tenant: &Tenant) {
-    let _flood = Flood::start(&container(tenant, "functions"));
+    let _flood = Inside::start(&container(tenant, "functions"), FLOODER, FLOOD, "full");
     let deadline = Instant::now() + Duration::from_secs(6);
     while Instant::now() < deadline {
         let answer = tenant.gateway.get("/functions/v1/cors", &[]);

@@ -1,4 +1,5 @@
-// Runs in a project's container, speaks with the function "chat" through the gateway. Out: a JSON list of what came.
+// Runs in a project's container, speaks with the function "chat" through the gateway. Out: "silent" when it begins to
+// say nothing, and a JSON list of what came.
 const socket = new WebSocket("ws://kong:8000/functions/v1/chat?apikey=none", ["other", "chat"]);
 socket.binaryType = "arraybuffer";
 const arrived = [];
@@ -18,6 +19,7 @@ const until = async (count) => {
 await until(1);
 socket.send("text");
 await until(2);
+console.log("silent");
 // Longer than the test's limits for answers, idle workers and the gateway's silence.
 await new Promise((done) => setTimeout(done, Number(Deno.args[0])));
 socket.send(new Uint8Array(200000));
