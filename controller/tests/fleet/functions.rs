@@ -80,7 +80,7 @@ fn warm(tenant: &Tenant, path: &str) {
 
 fn assert_headers(answer: &Answer, expected: &[(&str, &str)], what: &str) {
     for (name, value) in expected {
-        let value: &[&str] = if value.is_empty() { &[] } else { &[value] };
+        let value: &[&str] = if value.is_empty() { &[] } else { &[*value] };
         assert_eq!(answer.header(name), value, "{what}: {name}: {answer:?}");
     }
 }

@@ -50,6 +50,7 @@ pub fn web_releases(functions: &[(&str, &str)], edits: &[(&str, &str, &str)]) ->
             service["probe"]["interval_ms"] = 1000.into();
         }
         for mount in service["config"].as_sequence_mut().unwrap() {
+            let is_functions = mount["path"] == "/functions";
             let files = mount["files"].as_sequence_mut().unwrap();
             for file in files.iter_mut() {
                 let kind = if file["copy"].is_null() { "template" } else { "copy" };
@@ -68,7 +69,7 @@ pub fn web_releases(functions: &[(&str, &str)], edits: &[(&str, &str, &str)]) ->
                 fs::write(templates.join(&name), text).unwrap();
                 file[kind] = name.into();
             }
-            if mount["path"] != "/functions" {
+            if !is_functions {
                 continue;
             }
             files.retain(|file| file["path"] != "manifest.json");
