@@ -18,9 +18,10 @@ BASE_TAG=supalove/base:12-1
 declare -A TAGS=(
   [postgres]=supalove/postgres:15-1
   [gateway]=supalove/gateway:1-1
+  [gateway-2]=supalove/gateway:1-2
   [functions]=supalove/functions:2-1
 )
-ORDER=(postgres gateway functions)
+ORDER=(postgres gateway gateway-2 functions)
 LABEL=dev.supalove.inputs
 
 force=no

@@ -4,6 +4,7 @@ mod bulk;
 mod database;
 mod examples;
 mod failing_create;
+mod functions;
 mod gateway;
 mod isolation;
 mod kills;

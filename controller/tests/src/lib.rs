@@ -48,7 +48,7 @@ pub use process::{Process, texts_in};
 pub use programs::{example, program, root};
 pub use raw_http::{Answer, Server};
 pub use release::copy_core;
-pub use releases::{CORE, core_image, echo_releases, steps_releases};
+pub use releases::{CORE, NEWEST, core_image, echo_releases, steps_releases, web_releases};
 pub use rows::{Audited, Rows, Standing};
 pub use stub::{Heard, STUB_RUN, Stub};
 pub use tcp_proxy::TcpProxy;

@@ -10,6 +10,9 @@ use super::root;
 /// The release that the controller uses by default and that needs no registry: most tests' projects are of it.
 pub const CORE: &str = "core";
 
+/// The newest release on the local image set: its images and its gateway are what tests of the gateway use.
+pub const NEWEST: &str = "core-2";
+
 /// A directory with the release "echo": the gateway of an embedded release before services that answer with what
 /// arrived. All run on core's images, which are there on every machine.
 pub fn echo_releases(gateway_of: &str) -> TempDir {
@@ -18,7 +21,7 @@ pub fn echo_releases(gateway_of: &str) -> TempDir {
     let source = root().join("controller/tests/stacks/echo");
     copy_tree(&source.join("templates"), &release.join("templates"));
     let mut manifest = read_yaml(&source.join("stack.yaml"));
-    let core = manifest_of(CORE);
+    let core = manifest_of(NEWEST);
     let services = manifest["services"].as_sequence_mut().unwrap();
     for service in services.iter_mut() {
         service["image"] = service_of(&core, "functions")["image"].clone();
@@ -28,6 +31,71 @@ pub fn echo_releases(gateway_of: &str) -> TempDir {
     services.push(gateway);
     fs::write(release.join("stack.yaml"), serde_yaml_ng::to_string(&manifest).unwrap()).unwrap();
     dir
+}
+
+/// A directory with the release "web": the newest gateway and router before functions of the test. Texts of the release's
+/// files are replaced, so that a test need not wait for its times; (file, old, new).
+pub fn web_releases(functions: &[(&str, &str)], edits: &[(&str, &str, &str)]) -> TempDir {
+    let dir = tempfile::Builder::new().prefix("supalove-test-releases-").tempdir().unwrap();
+    let release = dir.path().join("web");
+    let templates = release.join("templates");
+    let mut manifest = manifest_of(NEWEST);
+    manifest["name"] = "web".into();
+    manifest["volumes"] = vec![Value::from("functions_cache")].into();
+    let services = manifest["services"].as_sequence_mut().unwrap();
+    services.retain(|service| service["name"] != "postgres");
+    for service in services {
+        // The gateway's probe would soon tell of a client that took its place. Functions are frozen for a while.
+        if service["name"] == "gateway" {
+            service["probe"]["interval_ms"] = 1000.into();
+        }
+        for mount in service["config"].as_sequence_mut().unwrap() {
+            let is_functions = mount["path"] == "/functions";
+            let files = mount["files"].as_sequence_mut().unwrap();
+            for file in files.iter_mut() {
+                let kind = if file["copy"].is_null() { "template" } else { "copy" };
+                let source = file[kind].as_str().unwrap().to_owned();
+                let mut text = fs::read_to_string(root().join("deploy/stacks").join(&source)).unwrap();
+                let name = Path::new(&source).file_name().unwrap().to_str().unwrap().to_owned();
+                let edits: Vec<_> = edits.iter().filter(|(file, ..)| *file == name).collect();
+                if edits.is_empty() {
+                    continue;
+                }
+                for (_, old, new) in edits {
+                    assert!(text.contains(old), "{name} has no {old:?}");
+                    text = text.replace(old, new);
+                }
+                fs::create_dir_all(&templates).unwrap();
+                fs::write(templates.join(&name), text).unwrap();
+                file[kind] = name.into();
+            }
+            if !is_functions {
+                continue;
+            }
+            files.retain(|file| file["path"] != "manifest.json");
+            let mut settings = String::from("{");
+            for (number, (name, code)) in functions.iter().enumerate() {
+                write_file(&templates.join(format!("{name}.ts")), code);
+                settings +=
+                    &format!("{}\"{name}\":{{\"verify_jwt\":false}}", if number > 0 { "," } else { "" });
+                files.push(function_file(&format!("{name}/index.ts"), &format!("{name}.ts")));
+            }
+            write_file(&templates.join("functions.json"), &(settings + "}"));
+            files.push(function_file("manifest.json", "functions.json"));
+        }
+    }
+    fs::write(release.join("stack.yaml"), serde_yaml_ng::to_string(&manifest).unwrap()).unwrap();
+    dir
+}
+
+fn write_file(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn function_file(path: &str, copy: &str) -> Value {
+    let text = format!("{{ path: {path}, copy: {copy}, uid: 1993, gid: 1993, mode: \"0400\" }}");
+    serde_yaml_ng::from_str(&text).unwrap()
 }
 
 /// A directory with the release "steps": two small services, one waiting for the other.
@@ -49,7 +117,7 @@ fn manifest_of(release: &str) -> Value {
 
 /// Core's image of this service.
 pub fn core_image(service: &str) -> String {
-    service_of(&manifest_of(CORE), service)["image"].as_str().unwrap().to_owned()
+    service_of(&manifest_of(NEWEST), service)["image"].as_str().unwrap().to_owned()
 }
 
 fn read_yaml(path: &Path) -> Value {

@@ -59,7 +59,7 @@ copy_libraries() { # folder
 
 inputs_of() { # service
   {
-    docker_ image inspect --format '{{.Id}}' "$BASE" supalove/postgres:15-1 supalove/functions:2-1 supalove/gateway:1-1
+    docker_ image inspect --format '{{.Id}}' "$BASE" supalove/postgres:15-1 supalove/functions:2-1 supalove/gateway:1-2
     [[ $1 != @(auth|api|realtime|storage) ]] || cat "$scratch/stand-in"
     find "$here/images/$1" -type f -print0 | sort -z | xargs -0 cat
   } | sha256sum | cut -d' ' -f1

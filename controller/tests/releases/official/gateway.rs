@@ -1,4 +1,4 @@
-//! The gateway of the release supabase-2025.12 against the contract's tables: every route, key, forwarded header, path
+//! The gateway of the release supabase-2025.12-2 against the contract's tables: every route, key, forwarded header, path
 //! encoding, limit and closed address, with services behind it that answer with what arrived.
 
 use std::{fs, path::Path};
@@ -8,6 +8,9 @@ use supalove_stack::{ProjectInput, ProjectSecrets, ProjectSettings, Releases, re
 use supalove_system_tests::{Answer, Fleet, Options, Tenant, core_image, docker, echo_releases};
 
 use super::RELEASE;
+
+/// The newest one: its gateway is the one that is called.
+const NEWEST: &str = "supabase-2025.12-2";
 
 /// Who may pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,7 +76,7 @@ const ROUTES: [(u8, &str, Check, End); 34] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_of_the_contract_leads_where_it_should_and_no_further() {
-    let releases = echo_releases(RELEASE);
+    let releases = echo_releases(NEWEST);
     let arguments = vec!["--releases-dir".to_owned(), releases.path().display().to_string()];
     let fleet = Fleet::start(Options { arguments, ..Options::default() }).await;
     let tenant = fleet.project("echo", "echo").await;
@@ -81,6 +84,7 @@ async fn every_route_of_the_contract_leads_where_it_should_and_no_further() {
     every_service_is_told_what_the_public_side_sees(&tenant);
     keys_and_tokens_are_passed_on_as_the_contract_says(&tenant);
     a_websocket_reaches_the_tenant_of_realtime(&tenant);
+    a_websocket_reaches_the_routers_port_for_them(&tenant);
     the_tenants_of_realtime_are_closed_in_six_spellings_and_to_every_method(&tenant);
     ten_encodings_arrive_as_they_were_sent(&tenant);
     bodies_are_limited_where_the_service_does_not_do_it(&tenant);
@@ -88,9 +92,11 @@ async fn every_route_of_the_contract_leads_where_it_should_and_no_further() {
     no_route_leads_to_an_admin_port(&tenant);
 }
 
-/// What a service is told about a request, or a readable refusal; with exactly one CORS header either way.
+/// What a service is told about a request, or a readable refusal; with exactly one CORS header either way: a function's
+/// own if there is one.
 fn assert_end(answer: &Answer, end: End, what: &str) {
-    assert_eq!(answer.header("access-control-allow-origin"), ["*"], "{what}: {answer:?}");
+    let origin = if matches!(end, At("functions", ..)) { "http://upstream" } else { "*" };
+    assert_eq!(answer.header("access-control-allow-origin"), [origin], "{what}: {answer:?}");
     match end {
         At(service, port, path) => {
             assert_eq!(answer.status, 200, "{what}: {answer:?}");
@@ -263,6 +269,25 @@ fn a_websocket_reaches_the_tenant_of_realtime(tenant: &Tenant) {
     assert_eq!((&plain["upgrade"], &plain["connection"]), (&Value::Null, &Value::Null));
 }
 
+/// The router takes connections there that it hands on byte by byte.
+fn a_websocket_reaches_the_routers_port_for_them(tenant: &Tenant) {
+    for (upgrade, port) in [("websocket", 9001), ("WebSocket", 9001), ("h2c", 9000)] {
+        let sent = [("Upgrade", upgrade), ("Connection", "Upgrade"), ("Sec-WebSocket-Key", "x")];
+        let path = format!("/functions/v1/a%2Fb/c?x=1&apikey={}", tenant.anon_key);
+        let answer = tenant.gateway.get(&path, &sent);
+        assert_end(&answer, At("functions", port, "/a%2Fb/c?x=1"), upgrade);
+        let headers = &answer.json()["headers"];
+        assert_eq!((&headers["upgrade"], &headers["connection"]), (&json!(upgrade), &json!("upgrade")));
+        assert_eq!(headers["sec-websocket-key"], "x");
+        assert_eq!(headers["x-forwarded-prefix"], "/functions/v1");
+    }
+    let upgrade = [("Upgrade", "websocket"), ("Connection", "Upgrade")];
+    let dots = tenant.gateway.get("/functions/v1/a/../b", &upgrade);
+    assert_end(&dots, Refused(400, "bad_path"), "an upgrade with dot segments");
+    let internal = tenant.gateway.get("/.functions-websocket", &upgrade);
+    assert_end(&internal, Refused(404, "no_route"), "the gateway's own address");
+}
+
 /// §10.6: nginx matches the normalised path, so no spelling gets around the block.
 fn the_tenants_of_realtime_are_closed_in_six_spellings_and_to_every_method(tenant: &Tenant) {
     for path in [
@@ -359,6 +384,12 @@ fn preflights_are_answered_on_every_route(tenant: &Tenant) {
     for (row, path, ..) in ROUTES {
         let answer = tenant.gateway.send("OPTIONS", path, &preflight, &[]);
         let what = format!("row {row}: {path}: {answer:?}");
+        if path.starts_with("/functions/") {
+            // It reached the function, which answers it.
+            assert_end(&answer, At("functions", 9000, path.strip_prefix("/functions/v1").unwrap()), &what);
+            assert!(answer.header("access-control-allow-methods").is_empty(), "{what}");
+            continue;
+        }
         assert!((200..300).contains(&answer.status), "{what}");
         assert_eq!(answer.header("access-control-allow-origin"), ["*"], "{what}");
         assert_eq!(answer.header("access-control-allow-headers"), [asked], "{what}");
@@ -406,7 +437,13 @@ fn no_route_leads_to_an_admin_port(tenant: &Tenant) {
 /// The whole rendered configuration, in the frame that the release puts around it, read by a real nginx that is as
 /// closed as the release's container.
 #[test]
-fn nginx_accepts_the_configuration_of_the_official_release() {
+fn nginx_accepts_the_configuration_of_the_official_releases() {
+    for release in [RELEASE, NEWEST] {
+        nginx_accepts(release);
+    }
+}
+
+fn nginx_accepts(release: &str) {
     let reference = "abcdefghijklmnopqrst";
     let secrets = ProjectSecrets::generate(reference).unwrap();
     let settings = ProjectSettings::default();
@@ -417,7 +454,7 @@ fn nginx_accepts_the_configuration_of_the_official_release() {
         secrets: &secrets,
         settings: &settings,
     };
-    let spec = render(releases.get(RELEASE).unwrap(), &input).unwrap();
+    let spec = render(releases.get(release).unwrap(), &input).unwrap();
     let gateway = spec.services.iter().find(|service| service.name == "gateway").unwrap();
 
     let dir = tempfile::Builder::new().prefix("supalove-test-nginx-").tempdir().unwrap();

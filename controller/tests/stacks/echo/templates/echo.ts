@@ -3,9 +3,9 @@
 // In:  HTTP/1.1 on every port that the gateway knows, read from the bare socket, since a server library
 //      would normalise the path.
 // Out: JSON {service, port, line, headers, bytes, checksum}; a character of `line` is a byte. With CORS
-//      headers that the gateway must replace.
+//      headers that the gateway must replace, except those of functions.
 
-const PORTS = [3000, 4000, 5000, 9000, 9999];
+const PORTS = [3000, 4000, 5000, 9000, 9001, 9999];
 const CHUNK_BYTES = 65_536;
 
 /** The stream's next bytes; null at its end. */
