@@ -16,10 +16,13 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # <upstream major>-<our revision>. Raise the revision when a published release must not see a change.
 BASE_TAG=supalove/base:12-1
 declare -A TAGS=(
-  [postgres]=supalove/postgres:15-1
+  [postgres]=supalove/postgres:15-2
+  # Frozen: releases that projects exist on name it.
+  [postgres-15-1]=supalove/postgres:15-1
   [gateway]=supalove/gateway:1-1
   [functions]=supalove/functions:2-1
 )
+# What a run without names builds.
 ORDER=(postgres gateway functions)
 LABEL=dev.supalove.inputs
 
@@ -30,7 +33,7 @@ for argument in "$@"; do
     --force) force=yes ;;
     -h | --help) sed -n '2,12p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 0 ;;
     *)
-      [[ -n ${TAGS[$argument]:-} ]] || { echo "build.sh: no image named '$argument' (known: ${ORDER[*]})" >&2; exit 2; }
+      [[ -n ${TAGS[$argument]:-} ]] || { echo "build.sh: no image named '$argument' (known: ${!TAGS[*]})" >&2; exit 2; }
       wanted+=("$argument")
       ;;
   esac
