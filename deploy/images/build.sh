@@ -17,13 +17,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 BASE_TAG=supalove/base:12-1
 declare -A TAGS=(
   [postgres]=supalove/postgres:15-2
-  # Frozen: releases that projects exist on name it.
+  # Frozen: projects exist on releases that name it. Its costly layer is the one of its successor.
   [postgres-15-1]=supalove/postgres:15-1
   [gateway]=supalove/gateway:1-1
   [functions]=supalove/functions:2-1
 )
-# What a run without names builds.
-ORDER=(postgres gateway functions)
+ORDER=(postgres postgres-15-1 gateway functions)
 LABEL=dev.supalove.inputs
 
 force=no
@@ -33,7 +32,7 @@ for argument in "$@"; do
     --force) force=yes ;;
     -h | --help) sed -n '2,12p' "${BASH_SOURCE[0]}" | sed 's/^# \{0,1\}//'; exit 0 ;;
     *)
-      [[ -n ${TAGS[$argument]:-} ]] || { echo "build.sh: no image named '$argument' (known: ${!TAGS[*]})" >&2; exit 2; }
+      [[ -n ${TAGS[$argument]:-} ]] || { echo "build.sh: no image named '$argument' (known: ${ORDER[*]})" >&2; exit 2; }
       wanted+=("$argument")
       ;;
   esac

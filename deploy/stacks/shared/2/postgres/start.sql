@@ -300,11 +300,28 @@ do $$
   end
 $$;
 
--- Tables, views and sequences of superusers: read where granted, written only as listed.
+-- Tables, views and sequences of superusers: those in the tenant's schemas become the tenant's; the platform's are read
+-- where granted and written only as listed.
 do $$
   declare
     item record;
   begin
+    for item in
+      select n.nspname, c.relname
+      from pg_class as c
+      join pg_namespace as n on n.oid = c.relnamespace
+      join pg_roles as o on o.oid = c.relowner
+      where o.rolsuper and c.oid >= 16384 and c.relkind in ('r', 'p', 'v', 'm', 'S', 'f')
+        and n.nspname !~ '^pg_' and n.nspname not in ('information_schema', 'extensions', 'auth', 'storage', 'realtime',
+          '_realtime', 'supabase_functions', 'supabase_migrations', 'pgbouncer', 'cron', 'net', 'graphql',
+          'graphql_public', 'vault', 'pgsodium', 'pgsodium_masks', 'pgtle', 'supalove')
+        and not exists (
+          select from pg_depend as d
+          where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype in ('e', 'a', 'i'))
+    loop
+      execute format('alter table %I.%I owner to postgres', item.nspname, item.relname);
+      raise warning 'table %.% was a superuser''s and is the tenant''s now', item.nspname, item.relname;
+    end loop;
     for item in
       select n.nspname, c.relname, c.relkind, g.rolname, a.privilege_type, a.is_grantable
       from pg_class as c
