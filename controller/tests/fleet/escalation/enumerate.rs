@@ -84,9 +84,7 @@ const DATABASE_SETTINGS: [&str; 19] = [
 ];
 
 /// Functions of the server that not everybody may call, and it may: statistics and monitoring.
-const SYSTEM_FUNCTIONS: [&str; 20] = [
-    "pg_current_logfile()",
-    "pg_current_logfile(text)",
+const SYSTEM_FUNCTIONS: [&str; 10] = [
     "pg_get_backend_memory_contexts()",
     "pg_get_shmem_allocations()",
     "pg_ls_archive_statusdir()",
@@ -97,14 +95,6 @@ const SYSTEM_FUNCTIONS: [&str; 20] = [
     "pg_ls_tmpdir()",
     "pg_ls_tmpdir(oid)",
     "pg_ls_waldir()",
-    "pg_show_all_file_settings()",
-    "pg_show_replication_origin_status()",
-    "pg_stat_get_wal_receiver()",
-    "pg_stat_statements(boolean)",
-    "pg_logical_emit_message(boolean,text,text)",
-    "pg_backend_memory_contexts()",
-    "pg_get_wal_resource_managers()",
-    "pg_stat_statements_info()",
 ];
 
 /// What was tried, by kind, and what worked though it should not.

@@ -48,8 +48,9 @@ async fn nothing_that_a_tenant_can_try_reaches_beyond_its_own_and_a_planted_hole
     each_planted_hole_is_found(&server).await;
 }
 
-/// What each plant opens, and words of the edge by which it must be found.
-const PLANTS: [(&str, &str); 7] = [
+/// Holes of each kind, and how the edge begins by which it must be found. An extension that should not be there and trust
+/// on loopback are in the old release, on which the other test finds them.
+const PLANTS: [(&str, &str); 6] = [
     (
         "CREATE ROLE hidden SUPERUSER; CREATE ROLE between; GRANT hidden TO between",
         "become: hidden",
@@ -63,7 +64,6 @@ const PLANTS: [(&str, &str); 7] = [
         "ALTER ROLE supabase_admin SET search_path = public, pg_catalog",
         "search path: role supabase_admin looks into public",
     ),
-    ("CREATE EXTENSION bloom; ALTER EXTENSION bloom OWNER TO nobody", ""),
     (
         "ALTER TABLE cron.job DISABLE TRIGGER supalove_check_job; GRANT INSERT ON cron.job TO postgres;
          GRANT USAGE ON SEQUENCE cron.jobid_seq TO postgres",
@@ -74,11 +74,11 @@ const PLANTS: [(&str, &str); 7] = [
 ];
 
 async fn each_planted_hole_is_found(server: &Server) {
-    for (plant, _) in PLANTS.iter().filter(|(_, found)| !found.is_empty()) {
+    for (plant, _) in PLANTS {
         server.as_superuser(plant).unwrap();
     }
     let report = try_everything(server, "with holes planted").await;
-    for (plant, found) in PLANTS.iter().filter(|(_, found)| !found.is_empty()) {
+    for (plant, found) in PLANTS {
         assert!(
             report.reached.iter().any(|edge| edge.starts_with(found)),
             "{plant}: not among {:#?}",

@@ -23,7 +23,7 @@ set log_min_duration_statement = -1;
 
 begin;
 -- One at a time: a first start and an agent, or two agents, do not meet in the middle.
-select pg_advisory_xact_lock(7165042531);
+select pg_advisory_xact_lock(7165042531) \g /dev/null
 
 -- The lists.
 create temporary table rules_roles (name text primary key, attributes text not null) on commit drop;
@@ -126,7 +126,7 @@ do $$
     end loop;
     for membership in
       select role, member from rules_members
-      where not pg_has_role(member::regrole, role::regrole, 'member')
+      where not pg_has_role(to_regrole(member), to_regrole(role), 'member')
     loop
       execute format('grant %I to %I', membership.role, membership.member);
     end loop;
@@ -169,6 +169,7 @@ do $$
   end
 $$;
 create schema if not exists supalove authorization supabase_admin;
+alter schema supalove owner to supabase_admin;
 revoke all on schema supalove from public;
 -- pg_cron writes jobs as the extension's owner, after it has checked that a role which is no superuser names itself. Who
 -- else writes the table, by whatever grant, names itself too.

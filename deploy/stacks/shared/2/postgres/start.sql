@@ -25,7 +25,7 @@ set log_min_duration_statement = -1;
 
 begin;
 -- One at a time: a first start and an agent, or two agents, do not meet in the middle.
-select pg_advisory_xact_lock(7165042531);
+select pg_advisory_xact_lock(7165042531) \g /dev/null
 
 -- Event triggers run with the rights of who makes the change, here a superuser's. Those of the platform come back below;
 -- a tenant has none, so any other is a superuser's that was left behind.
@@ -157,7 +157,7 @@ do $$
     end loop;
     for membership in
       select role, member from rules_members
-      where not pg_has_role(member::regrole, role::regrole, 'member')
+      where not pg_has_role(to_regrole(member), to_regrole(role), 'member')
     loop
       execute format('grant %I to %I', membership.role, membership.member);
     end loop;
@@ -272,8 +272,16 @@ create schema if not exists realtime authorization supabase_admin;
 create schema if not exists _realtime authorization supabase_admin;
 create schema if not exists supabase_functions authorization supabase_functions_admin;
 create schema if not exists pgbouncer authorization pgbouncer;
-grant usage on schema public, extensions, auth, storage, realtime, supabase_functions
+grant usage on schema extensions, auth, storage, realtime, supabase_functions
   to postgres, anon, authenticated, service_role;
+do $$
+  begin
+    -- A tenant may drop it.
+    if to_regnamespace('public') is not null then
+      grant usage on schema public to postgres, anon, authenticated, service_role;
+    end if;
+  end
+$$;
 grant all on schema auth to supabase_auth_admin;
 grant all on schema storage to supabase_storage_admin;
 -- No schema of a superuser takes objects of others, except the services' own.
@@ -414,7 +422,13 @@ revoke all on function pgbouncer.get_auth(text) from public, postgres, anon, aut
 grant usage on schema pgbouncer to pgbouncer;
 grant execute on function pgbouncer.get_auth(text) to pgbouncer;
 
-create or replace function extensions.pgrst_ddl_watch() returns event_trigger language plpgsql set search_path = '' as $$
+-- The schema is the tenant's, who may have dropped these and made others of the same names.
+drop event trigger if exists pgrst_ddl_watch;
+drop event trigger if exists pgrst_drop_watch;
+drop event trigger if exists issue_pg_net_access;
+drop routine if exists extensions.pgrst_ddl_watch(), extensions.pgrst_drop_watch(), extensions.grant_pg_net_access()
+  cascade;
+create function extensions.pgrst_ddl_watch() returns event_trigger language plpgsql set search_path = '' as $$
   begin
     if exists (
       select from pg_catalog.pg_event_trigger_ddl_commands() as c
@@ -424,14 +438,14 @@ create or replace function extensions.pgrst_ddl_watch() returns event_trigger la
     end if;
   end
 $$;
-create or replace function extensions.pgrst_drop_watch() returns event_trigger language plpgsql set search_path = '' as $$
+create function extensions.pgrst_drop_watch() returns event_trigger language plpgsql set search_path = '' as $$
   begin
     if exists (select from pg_catalog.pg_event_trigger_dropped_objects() as o where not o.is_temporary) then
       notify pgrst, 'reload schema';
     end if;
   end
 $$;
-create or replace function extensions.grant_pg_net_access() returns event_trigger
+create function extensions.grant_pg_net_access() returns event_trigger
   language plpgsql security definer set search_path = '' as $$
   begin
     if exists (
@@ -445,12 +459,6 @@ create or replace function extensions.grant_pg_net_access() returns event_trigge
     end if;
   end
 $$;
-alter function extensions.pgrst_ddl_watch() owner to supabase_admin;
-alter function extensions.pgrst_drop_watch() owner to supabase_admin;
-alter function extensions.grant_pg_net_access() owner to supabase_admin;
-drop event trigger if exists pgrst_ddl_watch;
-drop event trigger if exists pgrst_drop_watch;
-drop event trigger if exists issue_pg_net_access;
 
 -- Jobs: each runs as the role that made it, which is no superuser and none of the platform's, in this database.
 do $$
@@ -475,7 +483,19 @@ do $$
   end
 $$;
 create schema if not exists supalove authorization supabase_admin;
+alter schema supalove owner to supabase_admin;
 revoke all on schema supalove from public;
+do $$
+  begin
+    -- In an older database a tenant could make a schema of this name.
+    if exists (
+      select from pg_proc where oid = to_regprocedure('supalove.check_job()') and prorettype <> 'trigger'::regtype)
+    then
+      drop routine supalove.check_job() cascade;
+    end if;
+  end
+$$;
+revoke all on schema supalove from postgres, anon, authenticated, service_role;
 -- pg_cron writes jobs as the extension's owner, after it has checked that a role which is no superuser names itself. Who
 -- else writes the table, by whatever grant, names itself too.
 create or replace function supalove.check_job() returns trigger language plpgsql set search_path = '' as $$
@@ -500,10 +520,21 @@ create or replace function supalove.check_job() returns trigger language plpgsql
 $$;
 alter function supalove.check_job() owner to supabase_admin;
 revoke all on function supalove.check_job() from public;
-drop trigger if exists supalove_check_job on cron.job;
-create constraint trigger supalove_check_job after insert or update on cron.job
-  not deferrable for each row execute function supalove.check_job();
-alter table cron.job enable always trigger supalove_check_job;
+do $$
+  begin
+    -- Only if it is not there: this waits for every transaction that has looked at the jobs.
+    if not exists (
+      select from pg_trigger
+      where tgrelid = 'cron.job'::regclass and tgname = 'supalove_check_job' and tgenabled = 'A'
+        and tgfoid = 'supalove.check_job()'::regprocedure)
+    then
+      drop trigger if exists supalove_check_job on cron.job;
+      create constraint trigger supalove_check_job after insert or update on cron.job
+        not deferrable for each row execute function supalove.check_job();
+      alter table cron.job enable always trigger supalove_check_job;
+    end if;
+  end
+$$;
 do $$
   declare
     trigger record;
