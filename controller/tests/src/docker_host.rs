@@ -33,7 +33,7 @@ pub struct DockerHost {
 }
 
 impl DockerHost {
-    /// Makes one that has the images of the release `core`.
+    /// Makes one that has the images of the release `core-2`.
     pub fn up() -> Self {
         Self::with_disk("4g")
     }

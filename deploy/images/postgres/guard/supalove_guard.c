@@ -149,7 +149,7 @@ check_membership(GrantRoleStmt *statement)
 		{
 			char	   *member = role_of(lfirst_node(RoleSpec, grantee));
 
-			if (member && is_reserved(role) && is_reserved(member))
+			if (member && is_reserved(role) && is_reserved(member) && !on_list(tenant_roles, member))
 				refuse("its memberships in the platform's roles cannot be revoked", member);
 		}
 	}
