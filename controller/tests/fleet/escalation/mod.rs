@@ -70,7 +70,7 @@ const PLANTS: [(&str, &str); 6] = [
          GRANT USAGE ON SEQUENCE cron.jobid_seq TO postgres",
         "job: supabase_admin: INSERT INTO",
     ),
-    ("GRANT SELECT ON pg_authid TO postgres; GRANT UPDATE ON extensions.pg_stat_statements TO postgres", "relation: UPDATE extensions.pg_stat_statements"),
+    ("GRANT UPDATE ON cron.job_run_details TO postgres", "relation: UPDATE cron.job_run_details"),
     ("GRANT SET ON PARAMETER log_statement TO postgres", "parameter: SET LOCAL \"log_statement\""),
 ];
 

@@ -49,7 +49,10 @@ impl Server {
         turn();
         let volume = format!("supalove-test-escalation-{}", uuid::Uuid::now_v7().simple());
         docker(None, &["volume", "create", &volume]);
-        Self::run(release, ProjectSecrets::generate(REF).unwrap(), volume).await
+        let server = Self::run(release, ProjectSecrets::generate(REF).unwrap(), volume);
+        let ready = || async { server.try_tenant().await.ok() };
+        wait_for("the database answers", Duration::from_secs(60), ready).await;
+        server
     }
 
     /// The same data as a database of another release.
@@ -58,13 +61,14 @@ impl Server {
         let volume = std::mem::take(&mut self.volume);
         let secrets = self.secrets.clone();
         drop(self);
-        let server = Self::run(release, secrets, volume).await;
-        // What the agent does at each start.
-        server.run_start_sql().unwrap();
+        let server = Self::run(release, secrets, volume);
+        // What the agent does at each start. Before, a tenant that is a superuser cannot even log in.
+        let ready = || async { server.run_start_sql().map_err(|error| println!("{error}")).ok() };
+        wait_for("the rules", Duration::from_secs(60), ready).await;
         server
     }
 
-    async fn run(release: &str, secrets: ProjectSecrets, volume: String) -> Self {
+    fn run(release: &str, secrets: ProjectSecrets, volume: String) -> Self {
         let service = postgres_of(spec_of(release, &secrets));
         let files = tempfile::Builder::new().prefix("supalove-test-escalation-").tempdir().unwrap();
         fs::set_permissions(files.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -107,12 +111,7 @@ impl Server {
         let published = docker(None, &["port", &name, "5432/tcp"]);
         let port = published.lines().next().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
         let trusts_loopback = release == "core";
-        let server = Self { name, secrets, port, _files: files, volume, trusts_loopback };
-        wait_for("the database answers", Duration::from_secs(60), || async {
-            server.try_tenant().await.ok()
-        })
-        .await;
-        server
+        Self { name, secrets, port, _files: files, volume, trusts_loopback }
     }
 
     fn secret(&self, name: &str) -> String {

@@ -23,6 +23,16 @@ set log_statement = 'none';
 set log_min_error_statement = panic;
 set log_min_duration_statement = -1;
 
+-- A superuser's sessions that were open before know the old rules. There is none but this one and the server's own.
+do $$
+  begin
+    perform pg_terminate_backend(a.pid)
+    from pg_stat_activity as a join pg_roles as r on r.oid = a.usesysid
+    where r.rolsuper and a.pid <> pg_backend_pid()
+      and a.backend_type !~ '(launcher|autovacuum worker)$';
+  end
+$$;
+
 begin;
 -- One at a time: a first start and an agent, or two agents, do not meet in the middle.
 select pg_advisory_xact_lock(7165042531) \g /dev/null
@@ -555,3 +565,13 @@ create event trigger issue_pg_net_access on ddl_command_end when tag in ('CREATE
   execute function extensions.grant_pg_net_access();
 notify pgrst, 'reload schema';
 commit;
+
+-- Jobs that began in between.
+do $$
+  begin
+    perform pg_terminate_backend(a.pid)
+    from pg_stat_activity as a join pg_roles as r on r.oid = a.usesysid
+    where r.rolsuper and a.pid <> pg_backend_pid()
+      and a.backend_type !~ '(launcher|autovacuum worker)$';
+  end
+$$;
