@@ -52,7 +52,7 @@ pull_images() { # stack.yaml
 get_images() {
   local release
   release=$(cat "$STATE/release")
-  if [[ $release == core ]]; then build_image_set; else pull_images "$STACKS/$release/stack.yaml"; fi
+  if [[ $release == core || $release == core-* ]]; then build_image_set; else pull_images "$STACKS/$release/stack.yaml"; fi
 }
 
 # Pulling uses the network while the compiler uses the processor. The first failure ends both.
@@ -79,5 +79,5 @@ images_failed() { # pid of the compiler, if it is at work
   [[ -z ${1:-} ]] || end_process "$1" 5
   tail -n 30 "$LOGS/images.log" >&2
   die "the images of $(cat "$STATE/release") are not available" \
-    "the last words are above; all of them: $LOGS/images.log" 'the release core needs no image registry: make up RELEASE=core'
+    "the last words are above; all of them: $LOGS/images.log" "the release $LOCAL needs no image registry: make up RELEASE=$LOCAL"
 }

@@ -2,7 +2,9 @@
 # Chooses the stack release of the first project. Sourced.
 
 STACKS=$ROOT/deploy/stacks
-OFFICIAL=supabase-2025.12
+OFFICIAL=supabase-2025.12-2
+# The release of the local image set.
+LOCAL=core-2
 # The smallest image of the official release. If it can be pulled, that release is chosen.
 PROBE_IMAGE=postgrest/postgrest
 
@@ -22,18 +24,18 @@ choose_release() {
   [[ $release == "$before" ]] || echo "$release" >"$STATE/release"
 }
 
-chosen_release() { cat "$STATE/release" 2>/dev/null || echo core; }
+chosen_release() { cat "$STATE/release" 2>/dev/null || echo "$LOCAL"; }
 
 best_release() {
   if [[ ! -f $STACKS/$OFFICIAL/stack.yaml ]]; then
-    say "release: core, with the local image set" >&2
-    echo core
+    say "release: $LOCAL, with the local image set" >&2
+    echo "$LOCAL"
   elif official_images_can_be_pulled; then
     say "release: $OFFICIAL, whose images can be pulled here" >&2
     echo "$OFFICIAL"
   else
-    say "release: core, with the local image set: no image could be pulled within 10 s" >&2
-    echo core
+    say "release: $LOCAL, with the local image set: no image could be pulled within 10 s" >&2
+    echo "$LOCAL"
   fi
 }
 

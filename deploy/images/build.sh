@@ -16,12 +16,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # <upstream major>-<our revision>. Raise the revision when a published release must not see a change.
 BASE_TAG=supalove/base:12-1
 declare -A TAGS=(
-  [postgres]=supalove/postgres:15-1
-  [gateway]=supalove/gateway:1-1
-  [gateway-2]=supalove/gateway:1-2
+  [postgres]=supalove/postgres:15-2
+  [gateway]=supalove/gateway:1-2
   [functions]=supalove/functions:2-1
+  # Frozen: projects exist on releases that name them. Their costly layers are those of their successors.
+  [postgres-15-1]=supalove/postgres:15-1
+  [gateway-1-1]=supalove/gateway:1-1
 )
-ORDER=(postgres gateway gateway-2 functions)
+ORDER=(postgres gateway functions postgres-15-1 gateway-1-1)
 LABEL=dev.supalove.inputs
 
 force=no

@@ -89,7 +89,7 @@ pub const STEPS: Release =
     Release { name: "steps", services: &["storage", "gateway"], volumes: &["files", "cache"] };
 /// With PostgreSQL.
 pub const CORE: Release = Release {
-    name: "core",
+    name: supalove_system_tests::CORE,
     services: &["postgres", "functions", "gateway"],
     volumes: &["db_data", "db_config", "functions_cache"],
 };

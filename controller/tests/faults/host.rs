@@ -111,7 +111,7 @@ impl Scene {
     }
 
     fn sql(&self, site: &Site, statement: &str) -> String {
-        let psql = ["psql", "-h", "127.0.0.1", "-U", "supabase_admin", "-d", "postgres", "-Atc", statement];
+        let psql = ["psql", "-U", "supabase_admin", "-d", "postgres", "-Atc", statement];
         self.host.docker(&[&["exec", &site.container("postgres")][..], &psql].concat())
     }
 
@@ -362,7 +362,7 @@ async fn a_full_disk_is_told_takes_no_new_project_and_is_over_when_there_is_room
     let write =
         "select pg_logical_emit_message(false, 'x', repeat('x', 1000000)) from generate_series(1, 100)";
     let postgres = site.container("postgres");
-    let psql = ["psql", "-h", "127.0.0.1", "-U", "supabase_admin", "-d", "postgres", "-c", write];
+    let psql = ["psql", "-U", "supabase_admin", "-d", "postgres", "-c", write];
     let docker = [&["--host", &scene.host.engine, "exec", &postgres][..], &psql].concat();
     let outcome = std::process::Command::new("docker").args(docker).output().unwrap();
     assert!(!outcome.status.success(), "there was room");

@@ -29,7 +29,7 @@ fn started_at(project_ref: &str, service: &str) -> String {
 }
 
 fn sql(project_ref: &str, statement: &str) -> String {
-    let psql = ["psql", "-h", "127.0.0.1", "-U", "supabase_admin", "-d", "postgres", "-Atc", statement];
+    let psql = ["psql", "-U", "supabase_admin", "-d", "postgres", "-Atc", statement];
     docker(None, &[&["exec", &container(project_ref, "postgres")][..], &psql].concat())
 }
 

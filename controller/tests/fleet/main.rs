@@ -2,6 +2,7 @@
 
 mod bulk;
 mod database;
+mod escalation;
 mod examples;
 mod failing_create;
 mod functions;

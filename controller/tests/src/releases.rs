@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::root;
 
 /// The release that the controller uses by default and that needs no registry: most tests' projects are of it.
-pub const CORE: &str = "core";
+pub const CORE: &str = "core-2";
 
 /// The newest release on the local image set: its images and its gateway are what tests of the gateway use.
 pub const NEWEST: &str = "core-2";

@@ -7,6 +7,9 @@ if [[ ${1:-} == -* ]]; then
 fi
 if [[ ${1:-} == postgres && " $* " != *' --help '* && " $* " != *' --version '* && " $* " != *' -V '* ]]; then
   first-start.sh "$@"
+  # ALTER SYSTEM is a superuser's; a tenant that was one in an older image may have left settings in this file that run
+  # programs or turn supalove_guard off. The platform's own settings are in postgresql.conf.
+  : >"$PGDATA/postgresql.auto.conf"
   # Only the first start needs them; backends must not inherit them.
   unset POSTGRES_PASSWORD PGPASSWORD SUPALOVE_TENANT_PASSWORD JWT_SECRET
 fi

@@ -74,6 +74,12 @@ SQL
 
 run_folder supabase_admin migrations
 
+# The release's start.sql, which the agent runs at each later start, ends the first one too: one text has the rules.
+if [[ -f /etc/supalove/start/start.sql ]]; then
+  say '/etc/supalove/start/start.sql'
+  run -U supabase_admin -f /etc/supalove/start/start.sql >/dev/null
+fi
+
 if [[ -f /etc/postgresql.schema.sql ]]; then
   say '/etc/postgresql.schema.sql'
   run -U supabase_admin -f /etc/postgresql.schema.sql >/dev/null
