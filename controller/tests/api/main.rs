@@ -9,4 +9,5 @@ mod platform;
 mod reflection;
 mod sessions;
 mod tables;
+mod upgrade;
 mod watch;

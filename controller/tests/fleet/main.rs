@@ -9,3 +9,4 @@ mod isolation;
 mod kills;
 mod lifecycle;
 mod secrets;
+mod upgrade;

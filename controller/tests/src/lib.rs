@@ -45,7 +45,7 @@ pub use probe::{Held, Target, probe};
 pub use process::{Process, texts_in};
 pub use programs::{example, program, root};
 pub use raw_http::{Answer, Server};
-pub use release::copy_core;
+pub use release::{accepts_upgrades_from, copy_core, runs_at_each_start};
 pub use releases::{CORE, core_image, echo_releases, steps_releases};
 pub use rows::{Audited, Rows, Standing};
 pub use stub::{Heard, STUB_RUN, Stub};

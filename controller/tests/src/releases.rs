@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_yaml_ng::Value;
 use tempfile::TempDir;
 
-use super::root;
+use super::{copy_core, root, runs_at_each_start};
 
 /// The release that the controller uses by default and that needs no registry: most tests' projects are of it.
 pub const CORE: &str = "core";
@@ -30,16 +30,24 @@ pub fn echo_releases(gateway_of: &str) -> TempDir {
     dir
 }
 
-/// A directory with the release "steps": two small services, one waiting for the other.
+/// A directory with the release "steps": two small services, one waiting for the other; the release "more-steps", which
+/// differs in its environment, and each accepts an upgrade from the other; and "database": core with SQL at each start.
 pub fn steps_releases() -> TempDir {
     let dir = tempfile::Builder::new().prefix("supalove-test-releases-").tempdir().unwrap();
-    let release = dir.path().join("steps");
-    copy_tree(&root().join("controller/tests/stacks/steps"), &release);
-    let mut manifest = read_yaml(&release.join("stack.yaml"));
-    for service in manifest["services"].as_sequence_mut().unwrap() {
-        service["image"] = core_image("gateway").into();
+    for (name, other) in [("steps", "more-steps"), ("more-steps", "steps")] {
+        let release = dir.path().join(name);
+        copy_tree(&root().join("controller/tests/stacks/steps"), &release);
+        let mut manifest = read_yaml(&release.join("stack.yaml"));
+        manifest["name"] = name.into();
+        manifest["upgrades_from"] = vec![Value::from(other)].into();
+        for service in manifest["services"].as_sequence_mut().unwrap() {
+            service["image"] = core_image("gateway").into();
+            service["env"]["RELEASE"] = name.into();
+        }
+        fs::write(release.join("stack.yaml"), serde_yaml_ng::to_string(&manifest).unwrap()).unwrap();
     }
-    fs::write(release.join("stack.yaml"), serde_yaml_ng::to_string(&manifest).unwrap()).unwrap();
+    let folder = dir.path().join("database");
+    copy_core(dir.path(), "database", |yaml| runs_at_each_start(&yaml, &folder, "SELECT 1;\n"));
     dir
 }
 
