@@ -68,6 +68,10 @@ pub struct Times {
     pub probe_medium_for: Duration,
     /// Probe interval from then until the service is ready.
     pub probe_slow: Duration,
+    /// One file of start SQL may take this long.
+    pub start_sql: Duration,
+    /// A probe that finds a spoilt role this long after a start says so, instead of waiting until the service is late.
+    pub role_spoilt: Duration,
     /// A tunnel's dial to a container.
     pub tunnel_dial: Duration,
     /// First pause before a renewal is tried again; pauses double.
@@ -103,6 +107,8 @@ impl Times {
         probe_medium: Duration::from_millis(250),
         probe_medium_for: Duration::from_secs(10),
         probe_slow: Duration::from_secs(1),
+        start_sql: Duration::from_mins(1),
+        role_spoilt: Duration::from_secs(5),
         tunnel_dial: Duration::from_secs(5),
         renew_retry_first: Duration::from_secs(1),
         renew_retry_cap: Duration::from_mins(5),
@@ -144,6 +150,7 @@ mod tests {
         assert!(t.probe_fast < t.probe_medium && t.probe_medium < t.probe_slow);
         assert!(t.probe_fast_for < t.probe_medium_for);
         assert!(t.probe_slow < t.unhealthy_restart);
+        assert!(t.probe_slow < t.role_spoilt && t.role_spoilt < t.start_sql);
         assert!(t.renew_retry_first < t.renew_retry_cap && t.renew_retry_cap < protocol.revoked_retry);
         assert!(protocol.reconnect_cap <= t.renew_spread && t.renew_spread < t.renew_retry_cap);
     }

@@ -7,6 +7,7 @@ pub mod jobs;
 pub mod join_token;
 pub mod operations;
 pub mod organizations;
+mod outdated;
 pub mod platform;
 pub mod projects;
 mod resolve;

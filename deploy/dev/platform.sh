@@ -150,6 +150,16 @@ write_up_json() {
 }
 
 # The printed commands work when pasted in this folder.
+# Names the projects whose release has known holes, and the command that closes them.
+print_outdated() {
+  local outdated
+  outdated=$(supalove platform outdated --output json |
+    jq -r '.projects[]? | "  \(.name) (\(.projectRef), release \(.release)): " + ([.knownHoles[].id] | join(", ")) +
+      (if .upgradeTo then "; close them with: .supalove/bin/supalove projects upgrade \(.projectRef)" else "" end)')
+  [[ -n $outdated ]] || return 0
+  printf '\nThese projects run releases with known holes:\n%s\n' "$outdated"
+}
+
 print_what_to_try() {
   cat <<TRY
 

@@ -82,4 +82,5 @@ ensure_node
 ensure_organization
 ensure_project
 write_up_json
+print_outdated
 print_what_to_try

@@ -38,6 +38,10 @@ pub const POINTS: &[Point] = &[
     // Other acts, within and after their transaction.
     Point::at("controller.act.compute_taken", "cpu and memory are taken in the transaction"),
     Point::at("controller.act.desired_written", "the new generation is written in the transaction"),
+    Point::at(
+        "controller.upgrade.written",
+        "secrets, specification and the way back are written in the transaction",
+    ),
     Point::at("controller.act.operation_written", "operation and first event are written in the transaction"),
     Point::at("controller.act.written", "request key and audit row are written, nothing is committed"),
     Point::at("controller.act.committed", "it is committed, neither reconciler nor caller are told"),
@@ -57,6 +61,7 @@ pub const POINTS: &[Point] = &[
     Point::at("controller.report.compute_freed", "cpu and memory are free in the transaction"),
     Point::at("controller.report.project_written", "the project's row is written in the transaction"),
     Point::at("controller.report.operation_ended", "the operation's end is written, its event is not"),
+    Point::at("controller.upgrade.returned", "the old content is a newer generation in the transaction"),
     Point::at("controller.report.written", "all is written, nothing is committed"),
     Point::at("controller.report.committed", "it is committed, watchers are not told"),
     // The end of a project.
@@ -96,6 +101,10 @@ pub const POINTS: &[Point] = &[
     Point::at("agent.prepare.done", "all is made, no service is looked after"),
     Point::at("agent.service.starting", "what a service depends on is ready, it is about to start"),
     Point::at("agent.service.started", "a container is started"),
+    Point::at(
+        "agent.start_sql.running",
+        "a database takes connections, a file of its start SQL is about to run",
+    ),
     Point::at("agent.service.ready", "a service has answered its probe, nobody is told"),
     Point::at(
         "agent.first_start.removed",

@@ -13,6 +13,8 @@ pub const ENV: usize = 512;
 pub const ENV_VALUE: usize = 120 * 1024;
 /// Mounts, ports, aliases, tmpfs of a service, each.
 pub const PER_SERVICE: usize = 32;
+/// SQL files that a service runs at each start.
+pub const START_SQL: usize = 8;
 /// Files of a stack.
 pub const FILES: usize = 4096;
 /// Bytes of all files of a stack.

@@ -36,6 +36,7 @@ pub(super) fn check(
     check_env(service, field, placement, found);
     check_ports(service, field, found);
     check_mounts(service, field, volumes, placement, found);
+    check_start_sql(service, field, found);
     match &service.probe {
         Some(probe) => check_probe(probe, &at("probe"), found),
         None => found.add(at("probe"), "is missing"),
@@ -119,6 +120,31 @@ fn check_mounts(
         found.check((1..=65_536).contains(&tmpfs.size_mib), at("size_mib"), "must be 1 to 65536");
         found.check(tmpfs.mode <= 0o1777, at("mode"), "must be permission bits up to 01777");
     }
+}
+
+/// Start SQL runs as a superuser of the database, so it must be a file that the agent itself wrote and mounted read-only.
+fn check_start_sql(service: &ServiceSpec, field: &str, found: &mut Violations) {
+    let at = format!("{field}.start_sql");
+    found.check(
+        service.start_sql.is_empty() || service.launch() == Launch::Postgres,
+        &at,
+        "is only for a service with the launch POSTGRES",
+    );
+    let files: BTreeSet<String> = service.config_mounts.iter().flat_map(config_paths).collect();
+    let mut seen = BTreeSet::new();
+    for (index, path) in service.start_sql.iter().enumerate() {
+        let at = format!("{at}[{index}]");
+        found.check(files.contains(path), &at, "must be the path of a file of config_mounts");
+        found.check(seen.insert(path), &at, "is given twice");
+    }
+}
+
+/// Paths of a mount's files in the container.
+fn config_paths(mount: &ConfigMount) -> impl Iterator<Item = String> {
+    mount.files.iter().map(|file| match mount.single_file {
+        true => mount.path.clone(),
+        false => format!("{}/{}", mount.path.trim_end_matches('/'), file.path),
+    })
 }
 
 fn check_files(mount: &ConfigMount, field: &str, placement: Option<&Placement>, found: &mut Violations) {

@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn each_wrong_field_is_named() {
         type Change = fn(&mut ApplyStackRequest, &mut ServiceSpec);
-        let cases: [(&str, Change); 33] = [
+        let cases: [(&str, Change); 37] = [
             ("project_ref", |r, _| r.project_ref = "../../etc".into()),
             ("generation", |r, _| r.generation = 0),
             ("run_state", |r, _| r.run_state = 9),
@@ -233,6 +233,19 @@ mod tests {
                 let file = ConfigFile { path: "a".into(), mode: 0o444, ..ConfigFile::default() };
                 s.config_mounts[0].files.push(file);
             }),
+            ("spec.services[0].start_sql", |_, s| s.start_sql = vec!["/etc/x/a/b.conf".into()]),
+            ("spec.services[0].start_sql[0]", |_, s| {
+                s.launch = Launch::Postgres.into();
+                s.start_sql = vec!["/var/lib/postgresql/data/tenant.sql".into()];
+            }),
+            ("spec.services[0].start_sql[1]", |_, s| {
+                s.launch = Launch::Postgres.into();
+                s.start_sql = vec!["/etc/x/a/b.conf".into(), "/etc/x/a/b.conf".into()];
+            }),
+            ("spec.services[0].start_sql", |_, s| {
+                s.launch = Launch::Postgres.into();
+                s.start_sql = (0..9).map(|number| format!("/etc/x/{number}")).collect();
+            }),
             ("spec.services[0].probe", |_, s| s.probe = None),
             ("spec.services[0].limits.memory_mib", |_, s| s.limits.as_mut().unwrap().memory_mib = 0),
             ("spec.services[0].security.add_capabilities", |_, s| {
@@ -253,6 +266,20 @@ mod tests {
             }
             assert!(fields(&wrong).contains(&field.to_owned()), "{field}: {:?}", fields(&wrong));
         }
+    }
+
+    #[test]
+    fn start_sql_of_mounted_files_passes() {
+        let mut sound = request();
+        let gateway = &mut sound.spec.as_mut().unwrap().services[0];
+        gateway.launch = Launch::Postgres.into();
+        gateway.config_mounts.push(ConfigMount {
+            path: "/etc/one.sql".into(),
+            single_file: true,
+            files: vec![ConfigFile { path: "one.sql".into(), mode: 0o444, ..ConfigFile::default() }],
+        });
+        gateway.start_sql = vec!["/etc/x/a/b.conf".into(), "/etc/one.sql".into()];
+        assert!(fields(&sound).is_empty(), "{:?}", fields(&sound));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct Container {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
     pub running: bool,
+    /// When it was started last, in the engine's words.
+    pub started_at: String,
     /// Exit code of the last run.
     pub exit_code: i64,
     /// The kernel killed it because it used more memory than its limit.
@@ -145,6 +147,7 @@ fn inspected(found: ContainerInspectResponse) -> Inspected {
     let endpoint = networks.into_values().next().unwrap_or_default();
     Inspected {
         running: state.running.unwrap_or_default(),
+        started_at: state.started_at.map(|at| at.to_string()).unwrap_or_default(),
         exit_code: state.exit_code.unwrap_or_default(),
         oom_killed: state.oom_killed.unwrap_or_default(),
         error: state.error.unwrap_or_default(),

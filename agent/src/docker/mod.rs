@@ -5,6 +5,7 @@ mod containers;
 mod create;
 mod error;
 mod events;
+mod exec;
 #[cfg(test)]
 mod fuzz;
 mod images;
@@ -25,6 +26,7 @@ pub use self::containers::{Container, Inspected};
 pub use self::create::{ContainerPlan, MountPlan, PortPlan};
 pub use self::error::EngineError;
 pub use self::events::Hint;
+pub use self::exec::Ended;
 pub use self::images::PullError;
 pub use self::logs::LogLine;
 pub use self::networks::{HostNetwork, NetworkPlan, ProjectNetwork};

@@ -28,6 +28,18 @@ pub enum NotReady {
     /// The service answers, but not as the probe expects.
     #[error("{0}")]
     Answer(String),
+    /// The database server answers, but does not let the probe's role log in.
+    #[error(
+        "the database server is up, but the role {role} cannot log in to the database {database}: {reason}"
+    )]
+    RoleSpoilt {
+        /// The probe's role.
+        role: String,
+        /// The probe's database.
+        database: String,
+        /// What the server said.
+        reason: String,
+    },
     /// The service answers in its container, but its published port does not.
     #[error("published port {address} does not answer: {reason}")]
     Published {
@@ -42,6 +54,11 @@ impl NotReady {
     /// True if other services of the project still reach it.
     pub fn is_outside_only(&self) -> bool {
         matches!(self, Self::Published { .. })
+    }
+
+    /// True if the server is up, but a role or database of the platform was changed or dropped.
+    pub fn is_role_spoilt(&self) -> bool {
+        matches!(self, Self::RoleSpoilt { .. })
     }
 }
 

@@ -33,7 +33,9 @@ impl StepFailure {
         self
     }
 
-    fn permanent(mut self) -> Self {
+    /// A retry will not mend it: whoever waits for it need not wait longer.
+    #[must_use]
+    pub fn permanent(mut self) -> Self {
         self.0.permanent = true;
         self
     }

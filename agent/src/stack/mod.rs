@@ -16,6 +16,7 @@ mod prepare;
 mod project;
 mod redact;
 mod service;
+mod start_sql;
 mod supervisor;
 mod teardown;
 mod view;

@@ -15,6 +15,7 @@ use super::diff::Existing;
 use super::failure::{LOG_LINES, StepFailure};
 use super::first_start::{self, Unfinished};
 use super::plan::{self, ServicePlan};
+use super::start_sql;
 use crate::admission::is_database;
 use crate::backoff::Backoff;
 use crate::config::Times;
@@ -39,6 +40,8 @@ pub struct Service<'a> {
     address: Option<Ipv4Addr>,
     /// The host's address on its network.
     bridge: Option<Ipv4Addr>,
+    /// When the container was started, in the engine's words.
+    started_at: String,
     events: ContainerWatch,
     backoff: Backoff,
     /// Starts that did not become ready in time, in a row.
@@ -48,6 +51,9 @@ pub struct Service<'a> {
     /// It ran when it was found, and no probe has failed since: nothing is reported until one does.
     adopted: bool,
 }
+
+/// Failed attempts of the start SQL in a row after which an operation need not wait longer.
+const START_SQL_TRIES: u32 = 3;
 
 /// How an attempt to become or stay ready ended.
 enum End {
@@ -77,6 +83,7 @@ impl<'a> Service<'a> {
             healthy,
             address: None,
             bridge: None,
+            started_at: String::new(),
             late: 0,
             started_before: false,
             adopted: container.running,
@@ -145,6 +152,7 @@ impl<'a> Service<'a> {
             Ok(Some(started)) => {
                 self.address = started.address;
                 self.bridge = started.gateway;
+                self.started_at = started.started_at;
                 Ok(true)
             }
             Ok(None) => Err(Gone),
@@ -183,12 +191,16 @@ impl<'a> Service<'a> {
         Ok(engine.inspect(&self.container).await?)
     }
 
-    /// Probes fast at first, then slower, until ready, ended, or too late. A database that is late is waited for.
+    /// Probes fast at first, then slower, until ready, ended, or too late. A database that is late is waited for. As soon as
+    /// its server answers a login, even with a refusal, its start SQL runs: that is what sets a spoilt role right.
     async fn become_ready(&mut self) -> Result<End, Gone> {
         let started = Instant::now();
         let limit = self.ready_within();
         let mut reported = false;
         let mut looked = started;
+        let mut sql_due = self.start_sql_is_due().await;
+        let mut sql_backoff = Backoff::new(self.times().restart_first, self.times().restart_cap);
+        let mut sql_failures = 0;
         loop {
             // Events may be lost, and a program that exits at its start must be noticed.
             if looked.elapsed() >= self.times().probe_slow {
@@ -198,12 +210,36 @@ impl<'a> Service<'a> {
             if let Some(inspected) = self.ended().await? {
                 return Ok(End::Exited(inspected));
             }
-            let reason = match self.probe().await {
+            let answered = self.probe().await;
+            if sql_due && answered.as_ref().err().is_none_or(NotReady::is_role_spoilt) {
+                let Err(failure) = start_sql::run(self.project, self.plan, &self.container).await else {
+                    sql_due = false;
+                    start_sql::remember(self.project, self.plan, &self.container, &self.started_at).await;
+                    continue;
+                };
+                // A server that ended took its psql with it.
+                self.events.suspect();
+                if let Some(inspected) = self.ended().await? {
+                    return Ok(End::Exited(inspected));
+                }
+                sql_failures += 1;
+                let enough = sql_failures >= START_SQL_TRIES;
+                self.adopted = false;
+                let failure = if enough { failure.permanent() } else { failure };
+                self.project.view.fail_service(self.name(), ServiceState::Unhealthy, failure);
+                self.pause(sql_backoff.next_pause()).await;
+                continue;
+            }
+            let reason = match answered {
                 Ok(()) => return Ok(End::Ready),
                 Err(reason) => reason,
             };
             if std::mem::take(&mut self.adopted) {
                 self.project.view.set(self.name(), ServiceState::Starting, "");
+            }
+            if reason.is_role_spoilt() && started.elapsed() >= self.times().role_spoilt && !reported {
+                self.report_spoilt(&reason).await;
+                reported = true;
             }
             if started.elapsed() >= limit && !reported {
                 if !is_database(&self.plan.spec) {
@@ -214,6 +250,11 @@ impl<'a> Service<'a> {
             }
             self.pause(self.times().start_probe_pause(started.elapsed())).await;
         }
+    }
+
+    async fn start_sql_is_due(&self) -> bool {
+        !self.plan.spec.start_sql.is_empty()
+            && !start_sql::has_run(self.project, self.plan, &self.container, &self.started_at).await
     }
 
     /// A start after a late one gets more time, so that a slow host can become ready at all.
@@ -247,8 +288,9 @@ impl<'a> Service<'a> {
                         self.tell_dependants(reason.is_outside_only());
                         if unhealthy_since.is_none() {
                             unhealthy_since = Some(Instant::now());
-                            let said = reason.to_string();
-                            self.report(ServiceState::Unhealthy, "SERVICE_UNHEALTHY", said).await;
+                            let code =
+                                if reason.is_role_spoilt() { "ROLE_SPOILT" } else { "SERVICE_UNHEALTHY" };
+                            self.report(ServiceState::Unhealthy, code, reason.to_string()).await;
                         }
                     }
                 }
@@ -415,6 +457,13 @@ impl<'a> Service<'a> {
         self.report(ServiceState::Unhealthy, "SERVICE_NOT_READY", message).await;
     }
 
+    /// No wait mends a role of the platform, so an operation ends now. The probe goes on: somebody may mend it.
+    async fn report_spoilt(&self, reason: &NotReady) {
+        let lines = self.project.engine().log_tail(&self.container, LOG_LINES).await;
+        let failure = StepFailure::new("ROLE_SPOILT", reason.to_string()).with_log(lines).permanent();
+        self.project.view.fail_service(self.name(), ServiceState::Unhealthy, failure);
+    }
+
     async fn report(&self, state: ServiceState, reason: &str, message: String) {
         let lines = self.project.engine().log_tail(&self.container, LOG_LINES).await;
         let failure = StepFailure::new(reason, message).with_log(lines);
@@ -488,6 +537,7 @@ mod tests {
     fn an_exit_is_told_with_its_cause() {
         let mut inspected = Inspected {
             running: false,
+            started_at: String::new(),
             exit_code: 137,
             oom_killed: true,
             error: String::new(),

@@ -1,4 +1,4 @@
-//! `platform jobs`: what the control plane's background jobs last did, for the operator.
+//! `platform …`, and its command `jobs`: what the control plane's background jobs last did, for the operator.
 
 use clap::Subcommand;
 use supalove_proto::v1::{
@@ -6,7 +6,7 @@ use supalove_proto::v1::{
     platform_service_client::PlatformServiceClient,
 };
 
-use super::{Context, repeat};
+use super::{Context, outdated, repeat};
 use crate::{error::Error, table};
 
 /// The commands about the control plane itself.
@@ -18,11 +18,15 @@ pub enum Platform {
         #[arg(long, short)]
         watch: bool,
     },
+    /// List the projects whose release has known holes, and the release that closes them.
+    Outdated,
 }
 
 pub async fn run(context: &Context, command: Platform) -> Result<(), Error> {
-    let Platform::Jobs { watch } = command;
-    repeat(context, watch, async || list(context).await).await
+    match command {
+        Platform::Jobs { watch } => repeat(context, watch, async || list(context).await).await,
+        Platform::Outdated => outdated::list(context).await,
+    }
 }
 
 async fn list(context: &Context) -> Result<String, Error> {

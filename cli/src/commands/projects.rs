@@ -46,6 +46,8 @@ pub enum Projects {
     Stop(Change),
     /// Stop and start a project's containers once.
     Restart(Change),
+    /// Move a project to another stack release, with its data; a failure returns to the old release.
+    Upgrade(Upgrade),
     /// Stop a project and delete its data after the undo window.
     #[command(visible_alias = "rm")]
     Delete(Delete),
@@ -140,6 +142,16 @@ pub struct ChangeNamed {
     waiting: Waiting,
 }
 
+/// Arguments of `projects upgrade`.
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    #[command(flatten)]
+    change: ChangeNamed,
+    /// Stack release. Default: the newest one that accepts an upgrade from the project's.
+    #[arg(long, default_value = "")]
+    release: String,
+}
+
 /// Arguments of `projects delete`.
 #[derive(Debug, Args)]
 pub struct Delete {
@@ -224,6 +236,7 @@ pub async fn run(context: &Context, command: Projects) -> Result<(), Error> {
         Projects::Start(arguments) => change::start(context, arguments).await,
         Projects::Stop(arguments) => change::stop(context, arguments).await,
         Projects::Restart(arguments) => change::restart(context, arguments).await,
+        Projects::Upgrade(arguments) => change::upgrade(context, arguments).await,
         Projects::Delete(arguments) => change::delete(context, arguments).await,
         Projects::Undelete(arguments) => change::undelete(context, arguments).await,
         Projects::Keys(arguments) => connect::keys(context, &arguments).await,

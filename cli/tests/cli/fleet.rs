@@ -94,6 +94,18 @@ async fn the_jobs_of_the_control_plane_are_listed_with_their_last_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn projects_on_releases_with_known_holes_are_listed_from_every_page() {
+    let world = World::signed_in().await;
+    let listed = world.run(&["platform", "outdated"]).await;
+    assert_eq!(listed.code, 0, "{listed:?}");
+    let lines: Vec<Vec<&str>> =
+        listed.stdout.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    let line = ["abcdefghijklmnopqrst", "first", "acme", "ACTIVE_HEALTHY", "core", "core-2", "one,", "two"];
+    assert_eq!(lines, [line, line]);
+    assert_eq!(world.fake.calls_of("ListOutdatedProjects"), ["", "second"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_no_operator_is_refused_the_jobs() {
     let world = World::signed_in().await;
     world.fake.state().failures.push_back(tonic::Status::permission_denied("needs the platform's operator"));

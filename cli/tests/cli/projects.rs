@@ -61,6 +61,25 @@ async fn a_failed_operation_is_exit_code_1_with_the_cause() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_ends_with_both_releases() {
+    let world = World::signed_in().await;
+    world.fake.state().ended = Some(ended(OperationState::Succeeded));
+    world.fake.state().shown = Some(Project {
+        r#ref: PROJECT.into(),
+        name: "first".into(),
+        state: ProjectState::ActiveHealthy.into(),
+        release: "core".into(),
+        ..Default::default()
+    });
+    let ran = world.run(&["projects", "upgrade", PROJECT, "--release", "core-2"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.stdout.contains("was upgraded from core to core-2"), "{}", ran.stdout);
+    assert_eq!(world.fake.calls_of("UpgradeProject"), ["core-2"]);
+    world.run(&["projects", "upgrade", PROJECT, "--no-wait"]).await;
+    assert_eq!(world.fake.calls_of("UpgradeProject"), ["core-2", ""]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_repeated_after_an_outage_keeps_its_request_id() {
     let world = World::signed_in().await;
     let away = || Status::unavailable("restarting");

@@ -11,8 +11,11 @@ use supalove_core::{
 use supalove_failpoints::failpoint;
 use supalove_fleet::clusters::{HelloValues, blocked_ranges};
 use supalove_proto::{node::v1::BlockedSlot, v1::ErrorReason};
+use supalove_scheduler::Resources;
 
 use crate::{store::snapshot::Snapshot, verdict::NodeRecord};
+
+const NOTHING: Resources = Resources { cpu_millis: 0, memory_mib: 0, disk_mib: 0 };
 
 /// Stores the capacity that a node reports, multiplied by the cluster's overcommit.
 pub async fn save_hello(write: &mut impl Write, node: NodeId, hello: &HelloValues) -> Result<()> {
@@ -143,6 +146,58 @@ pub async fn release_compute(write: &mut impl Write, project: &Snapshot) -> Resu
     }
     failpoint!("controller.report.compute_freed", project.project.as_str());
     Ok(())
+}
+
+/// Reserves what a placed project needs more than it has; false if its node lacks it.
+pub async fn grow(write: &mut impl Write, project: &Snapshot, needs: Resources) -> Result<bool> {
+    let Some(placement) = project.placement else {
+        return Ok(false);
+    };
+    let more = difference(project, needs, placement.holds_compute);
+    if more == NOTHING {
+        return Ok(true);
+    }
+    let reserved = sqlx::query_scalar!(
+        "SELECT node_grow($1, $2, $3, $4) AS \"reserved!\"",
+        placement.node.0,
+        more.cpu_millis,
+        more.memory_mib,
+        more.disk_mib,
+    )
+    .fetch_one(write.connection().await?)
+    .await?;
+    Ok(reserved)
+}
+
+/// Gives back what a placed project has more than it needs.
+pub async fn shrink(write: &mut impl Write, project: &Snapshot, needs: Resources) -> Result<()> {
+    let Some(placement) = project.placement else {
+        return Ok(());
+    };
+    let more = difference(project, needs, placement.holds_compute);
+    if more == NOTHING {
+        return Ok(());
+    }
+    sqlx::query!(
+        "SELECT node_release($1, $2, $3, $4, NULL)",
+        placement.node.0,
+        -more.cpu_millis,
+        -more.memory_mib,
+        -more.disk_mib,
+    )
+    .fetch_one(write.connection().await?)
+    .await?;
+    Ok(())
+}
+
+/// What a project needs more than it has; cpu and memory count only while it holds them.
+fn difference(project: &Snapshot, needs: Resources, holds_compute: bool) -> Resources {
+    let held = i32::from(holds_compute);
+    Resources {
+        cpu_millis: held * (needs.cpu_millis - project.needs.cpu_millis),
+        memory_mib: held * (needs.memory_mib - project.needs.memory_mib),
+        disk_mib: needs.disk_mib - project.needs.disk_mib,
+    }
 }
 
 /// Releases everything that a project holds on its node.

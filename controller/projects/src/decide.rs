@@ -42,10 +42,14 @@ pub async fn decide_from(
         let verdict = judge(&found);
         let frees = verdict.free_compute || verdict.remove;
         let removes = verdict.remove;
+        let returns = verdict.returns();
         if verdict::write(core, actor, &found, verdict, source).await? {
             core.hints.wake(Hint::Project(project.clone()));
             if frees {
                 core.hints.wake(Hint::Capacity);
+            }
+            if let (true, Some(placement)) = (returns, found.placement) {
+                core.hints.wake(Hint::Node(placement.node));
             }
             if removes {
                 core.hints.wake(Hint::Organization(found.organization));

@@ -84,6 +84,7 @@ fn reports_of_agents() {
         project(ProjectState::ComingUp, Desired::Running, Some(OperationKind::Create)),
         project(ProjectState::ActiveHealthy, Desired::Running, None),
         project(ProjectState::Pausing, Desired::Stopped, Some(OperationKind::Stop)),
+        project(ProjectState::Upgrading, Desired::Running, Some(OperationKind::Upgrade)),
         project(ProjectState::GoingDown, Desired::Removed, Some(OperationKind::Delete)),
     ];
     let phases = [
@@ -164,7 +165,7 @@ fn id<T: std::str::FromStr<Err = supalove_core::ids::InvalidId>>(field: &str, te
 fn convert(which: u8, body: &[u8]) -> Option<Result<()>> {
     let day = Duration::from_hours(24);
     let window = Duration::from_hours(90 * 24);
-    Some(match which % 8 {
+    Some(match which % 10 {
         0 => {
             let r = pb::CreateProjectRequest::decode(body).ok()?;
             request_id(&r.request_id).and_then(|_| display_text("name", &r.name)).map(|name| {
@@ -210,6 +211,16 @@ fn convert(which: u8, body: &[u8]) -> Option<Result<()>> {
         6 => {
             let r = pb::CreateJoinTokenRequest::decode(body).ok()?;
             duration("ttl", r.ttl, day, window).map(|_| ())
+        }
+        7 => {
+            let r = pb::UpgradeProjectRequest::decode(body).ok()?;
+            request_id(&r.request_id)
+                .and_then(|_| id::<ProjectRef>("project_ref", &r.project_ref))
+                .map(|_| ())
+        }
+        8 => {
+            let r = pb::ListOutdatedProjectsRequest::decode(body).ok()?;
+            page_size(r.page_size, 50, 100).and_then(|_| parse_page_token(&r.page_token)).map(|_| ())
         }
         _ => {
             let r = pb::SignInRequest::decode(body).ok()?;
@@ -258,6 +269,18 @@ fn public_requests() {
             pb::CreateJoinTokenRequest { ttl: span, max_uses: 3, ..Default::default() }.encode_to_vec()
         }),
         with(7, &|| {
+            let request = pb::UpgradeProjectRequest {
+                project_ref: REF.into(),
+                release: "core-2".into(),
+                request_id: "0197a1b2-0000-7000-8000-000000000000".into(),
+            };
+            request.encode_to_vec()
+        }),
+        with(8, &|| {
+            let (_, token) = supalove_core::wire::page(vec![0, 1], 1, |_| REF.to_owned());
+            pb::ListOutdatedProjectsRequest { page_size: 7, page_token: token }.encode_to_vec()
+        }),
+        with(9, &|| {
             pb::SignInRequest { email: "ada@example.com".into(), ..Default::default() }.encode_to_vec()
         }),
     ];

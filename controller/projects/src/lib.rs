@@ -67,7 +67,7 @@ impl Projects {
         let mut room = Room::new("projects", RULES)
             .service(ProjectServiceServer::new(ProjectApi::new(&self.core, &self.acts)))
             .service(OperationServiceServer::new(OperationApi::new(&self.core, &self.acts)))
-            .stream(ProjectStreams::new(&self.core));
+            .stream(ProjectStreams::new(&self.core, self.acts.releases()));
         room.jobs = Housekeeper::new(&self.core).jobs();
         room.jobs.push(self.placer.job());
         room

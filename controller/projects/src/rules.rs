@@ -3,9 +3,9 @@
 use supalove_core::access::{
     Lasts::{Stream, Wait},
     Object as _,
-    Permission::{OperateProjects, ReadProjectSecrets, ReadProjects},
+    Permission::{OperatePlatform, OperateProjects, ReadProjectSecrets, ReadProjects},
     Rule, Scope,
-    Scope::{AnySignedIn, On},
+    Scope::{AnySignedIn, On, OperatorOnly},
 };
 use supalove_organizations::OrganizationKey;
 
@@ -23,6 +23,8 @@ pub const RULES: &[Rule] = &[
     Rule::write("/supalove.v1.ProjectService/StartProject", PROJECT, OperateProjects),
     Rule::write("/supalove.v1.ProjectService/StopProject", PROJECT, OperateProjects),
     Rule::write("/supalove.v1.ProjectService/RestartProject", PROJECT, OperateProjects),
+    Rule::write("/supalove.v1.ProjectService/UpgradeProject", PROJECT, OperateProjects),
+    Rule::read("/supalove.v1.ProjectService/ListOutdatedProjects", OperatorOnly, OperatePlatform),
     Rule::write("/supalove.v1.ProjectService/DeleteProject", PROJECT, OperateProjects),
     Rule::write("/supalove.v1.ProjectService/UndeleteProject", PROJECT, OperateProjects),
     Rule::read("/supalove.v1.ProjectService/WatchProject", PROJECT, ReadProjects).lasting(Stream),

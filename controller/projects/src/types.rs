@@ -50,6 +50,7 @@ sql_enum! {
         Restart = "RESTART_PROJECT",
         Delete = "DELETE_PROJECT",
         Undelete = "UNDELETE_PROJECT",
+        Upgrade = "UPGRADE_PROJECT",
     }
 }
 
@@ -78,6 +79,8 @@ sql_enum! {
         ProjectPreparing = "project.preparing",
         /// The operator revoked the node before its agent had removed the project.
         ProjectAbandoned = "project.abandoned",
+        /// An upgrade failed; the old release is desired again.
+        ProjectReturned = "project.returned",
         StateChanged = "state.changed",
         /// The agent pulls a service's image.
         ServicePulling = "service.pulling",
@@ -111,7 +114,7 @@ impl OperationKind {
     /// Returns the deadline of an operation, from when it runs.
     pub fn time(self, times: &supalove_core::times::Times) -> std::time::Duration {
         match self {
-            Self::Create => times.create,
+            Self::Create | Self::Upgrade => times.create,
             Self::Start | Self::Restart | Self::Undelete => times.start,
             Self::Stop => times.stop,
             Self::Delete => times.delete,
@@ -125,6 +128,7 @@ impl OperationKind {
             Self::Stop => ProjectState::Pausing,
             Self::Restart => ProjectState::Restarting,
             Self::Delete => ProjectState::GoingDown,
+            Self::Upgrade => ProjectState::Upgrading,
         }
     }
 
@@ -132,7 +136,8 @@ impl OperationKind {
     pub fn failed_state(self) -> ProjectState {
         match self {
             Self::Create => ProjectState::InitFailed,
-            Self::Start | Self::Restart | Self::Undelete => ProjectState::ActiveUnhealthy,
+            // An upgrade returns to a state that its row knows; see `store::upgrades`.
+            Self::Start | Self::Restart | Self::Undelete | Self::Upgrade => ProjectState::ActiveUnhealthy,
             Self::Stop => ProjectState::PauseFailed,
             Self::Delete => ProjectState::GoingDown,
         }

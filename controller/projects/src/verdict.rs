@@ -12,6 +12,7 @@ use crate::{
         projects::ServiceStatus,
         removal,
         snapshot::Snapshot,
+        upgrades,
     },
     types::{EventType, OperationKind, OperationState, ProjectState},
 };
@@ -66,6 +67,13 @@ impl Verdict {
             end: Some(Ended { id, kind, state: OperationState::Failed, failure: Some(failure) }),
             ..Self::default()
         }
+    }
+
+    /// True if the verdict makes a new generation: a failed upgrade returns to the old release.
+    pub fn returns(&self) -> bool {
+        self.end
+            .as_ref()
+            .is_some_and(|end| end.kind == OperationKind::Upgrade && end.state != OperationState::Succeeded)
     }
 
     /// True if the verdict changes nothing.
@@ -143,6 +151,9 @@ pub async fn write(
 
 /// The same within a transaction.
 pub async fn write_in(write: &mut impl Write, project: &Snapshot, verdict: &Verdict) -> Result<bool> {
+    let mut verdict = verdict.clone();
+    let upgrade = upgrades::begin_end(write, project, &mut verdict).await?;
+    let verdict = &verdict;
     if verdict.remove {
         removal::release(write, project).await?;
     } else if verdict.free_compute {
@@ -156,6 +167,9 @@ pub async fn write_in(write: &mut impl Write, project: &Snapshot, verdict: &Verd
     }
     failpoint!("controller.report.project_written", project.project.as_str());
     write_operation(write, project, verdict).await?;
+    if let Some(upgrade) = upgrade {
+        upgrade.complete(write, project).await?;
+    }
     for event in &verdict.events {
         events::append(write, &project.project, event, project.operation.as_ref().map(|o| o.id)).await?;
     }

@@ -12,23 +12,26 @@ use supalove_core::{
     watch::{Body, End, Event, Kind, Message, Now, Object, StreamSource, Watched},
 };
 use supalove_proto::v1::{ErrorReason, KeepAlive, WatchProjectResponse, watch_project_response};
+use supalove_stack::Releases;
 
 use crate::{
     ProjectKey,
     store::{events, projects},
     types::ProjectState,
+    wire,
 };
 
 /// The streams of projects.
 #[derive(Clone)]
 pub struct ProjectStreams {
     core: Core,
+    releases: Arc<Releases>,
 }
 
 impl ProjectStreams {
     /// On the control database.
-    pub fn new(core: &Core) -> Self {
-        Self { core: core.clone() }
+    pub fn new(core: &Core, releases: &Arc<Releases>) -> Self {
+        Self { core: core.clone(), releases: releases.clone() }
     }
 }
 
@@ -40,7 +43,9 @@ impl StreamSource for ProjectStreams {
     fn open<'a>(&'a self, call: &'a Call, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Watched>>> {
         async move {
             let ProjectKey { project } = self.core.access.allow_item(call, name, ReadProjects).await?;
-            Ok(Arc::new(ProjectStream { core: self.core.clone(), project }) as Arc<dyn Watched>)
+            let core = self.core.clone();
+            let releases = self.releases.clone();
+            Ok(Arc::new(ProjectStream { core, releases, project }) as Arc<dyn Watched>)
         }
         .boxed()
     }
@@ -48,6 +53,7 @@ impl StreamSource for ProjectStreams {
 
 struct ProjectStream {
     core: Core,
+    releases: Arc<Releases>,
     project: ProjectRef,
 }
 
@@ -71,7 +77,7 @@ impl Watched for ProjectStream {
                 version: project.revision.to_be_bytes().to_vec(),
                 last_seq: project.event_seq.unsigned_abs(),
                 gone: (project.state == ProjectState::Removed).then_some(ErrorReason::ProjectRemoved),
-                object: Object::Project(project.into()),
+                object: Object::Project(wire::project(&self.releases, project)),
             })
         }
         .boxed()

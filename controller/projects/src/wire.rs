@@ -5,31 +5,60 @@ use supalove_proto::v1 as pb;
 use crate::{
     store::events::Event,
     store::operations::{Failure, Operation},
-    store::projects::{Endpoint, Project, ServiceStatus},
+    store::projects::{Endpoint, Outdated, Project, ServiceStatus},
     types::OperationState,
 };
 use supalove_core::wire::timestamp;
+use supalove_stack::{KnownHole, Releases};
 
-impl From<Project> for pb::Project {
-    fn from(p: Project) -> Self {
-        Self {
-            r#ref: p.project.to_string(),
-            name: p.name,
-            organization: p.organization,
-            state: pb::ProjectState::from(p.state).into(),
-            state_reason: p.state_reason,
-            release: p.release,
-            cluster_id: p.cluster.to_string(),
-            node_id: p.node.map(|n| n.to_string()).unwrap_or_default(),
-            node_name: p.node_name.clone().unwrap_or_default(),
-            generation: p.generation.unsigned_abs(),
-            services: p.services.into_iter().map(Into::into).collect(),
-            endpoints: endpoints(p.endpoints, p.node_name.as_deref().unwrap_or_default()),
-            create_time: Some(timestamp(p.created_at)),
-            delete_time: p.deleted_at.map(timestamp),
-            purge_time: p.purge_at.map(timestamp),
-            etag: p.revision.to_string(),
-        }
+/// Converts a project, with what the controller knows of its release.
+pub fn project(releases: &Releases, p: Project) -> pb::Project {
+    pb::Project {
+        known_holes: known_holes(releases, &p.release),
+        upgrade_to: upgrade_to(releases, &p.release),
+        r#ref: p.project.to_string(),
+        name: p.name,
+        organization: p.organization,
+        state: pb::ProjectState::from(p.state).into(),
+        state_reason: p.state_reason,
+        release: p.release,
+        cluster_id: p.cluster.to_string(),
+        node_id: p.node.map(|n| n.to_string()).unwrap_or_default(),
+        node_name: p.node_name.clone().unwrap_or_default(),
+        generation: p.generation.unsigned_abs(),
+        services: p.services.into_iter().map(Into::into).collect(),
+        endpoints: endpoints(p.endpoints, p.node_name.as_deref().unwrap_or_default()),
+        create_time: Some(timestamp(p.created_at)),
+        delete_time: p.deleted_at.map(timestamp),
+        purge_time: p.purge_at.map(timestamp),
+        etag: p.revision.to_string(),
+    }
+}
+
+/// Known holes of a release.
+fn known_holes(releases: &Releases, release: &str) -> Vec<pb::KnownHole> {
+    let hole = |hole: &KnownHole| pb::KnownHole {
+        id: hole.id.clone(),
+        text: hole.text.clone(),
+        fixed_in: hole.fixed_in.clone(),
+    };
+    releases.known_holes(release).iter().map(hole).collect()
+}
+
+fn upgrade_to(releases: &Releases, release: &str) -> String {
+    releases.newest_successor(release).map(|one| one.name().to_owned()).unwrap_or_default()
+}
+
+/// Converts a project whose release has known holes.
+pub fn outdated(releases: &Releases, p: Outdated) -> pb::OutdatedProject {
+    pb::OutdatedProject {
+        project_ref: p.project.to_string(),
+        name: p.name,
+        organization: p.organization,
+        state: pb::ProjectState::from(p.state).into(),
+        upgrade_to: upgrade_to(releases, &p.release),
+        known_holes: known_holes(releases, &p.release),
+        release: p.release,
     }
 }
 

@@ -127,6 +127,34 @@ impl ProjectSecrets {
         }
     }
 
+    /// Restores stored secrets and generates those that the project has not got yet, because an earlier version did not
+    /// know them. Returns the names of the new ones, too. The API keys are never new: they belong to the stored JWT secret.
+    pub fn completed<V>(
+        project_ref: &str,
+        pairs: impl IntoIterator<Item = (String, V)>,
+    ) -> Result<(Self, Vec<&'static str>), SecretsError>
+    where
+        V: Into<Zeroizing<String>>,
+    {
+        let mut stored: BTreeMap<String, Zeroizing<String>> =
+            pairs.into_iter().map(|(name, value)| (name, value.into())).collect();
+        let mut all = Self::generate(project_ref)?;
+        let mut new = Vec::new();
+        for (name, value) in &mut all.values {
+            match stored.remove(*name) {
+                Some(known) => *value = known,
+                None if [JWT_SECRET, ANON_KEY, SERVICE_ROLE_KEY].contains(name) => {
+                    return Err(SecretsError::Missing(name));
+                }
+                None => new.push(*name),
+            }
+        }
+        match stored.into_keys().next() {
+            Some(unknown) => Err(SecretsError::Unknown(unknown)),
+            None => Ok((all, new)),
+        }
+    }
+
     /// API key with the role anon; public by design.
     pub fn anon_key(&self) -> &str {
         self.get(ANON_KEY)
@@ -245,6 +273,22 @@ mod tests {
         let with = pairs().chain([("nonsense", String::new())]);
         let error = ProjectSecrets::from_pairs(with).unwrap_err();
         assert!(matches!(error, SecretsError::Unknown(_)));
+    }
+
+    #[test]
+    fn a_secret_that_an_earlier_version_did_not_know_is_generated_and_the_others_stay() {
+        let old = ProjectSecrets::generate(REF).unwrap();
+        let stored = || old.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let without = stored().filter(|(name, _)| name != METRICS_JWT_SECRET);
+        let (all, new) = ProjectSecrets::completed(REF, without).unwrap();
+        assert_eq!(new, [METRICS_JWT_SECRET]);
+        for (name, value) in old.iter().filter(|(name, _)| *name != METRICS_JWT_SECRET) {
+            assert_eq!(all.get(name), value);
+        }
+        assert_eq!(all.get(METRICS_JWT_SECRET).len(), 64);
+        assert_eq!(ProjectSecrets::completed(REF, stored()).unwrap(), (old.clone(), Vec::new()));
+        let without_key = stored().filter(|(name, _)| name != ANON_KEY);
+        assert!(matches!(ProjectSecrets::completed(REF, without_key), Err(SecretsError::Missing(ANON_KEY))));
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod validate;
 
 pub use keys::{ProjectSecrets, SecretsError};
 pub use manifest::Resources;
-pub use release::{Release, ReleaseError, Releases};
+pub use release::{KnownHole, Release, ReleaseError, Releases};
 pub use render::{ProjectInput, ProjectSettings, RenderError, render};
 pub use validate::Problem;
 

@@ -13,6 +13,9 @@ pub(super) struct Manifest {
     pub name: String,
     /// One line for people.
     pub description: String,
+    /// Releases from which a project can be upgraded to this one, with its data.
+    #[serde(default)]
+    pub upgrades_from: Vec<String>,
     /// Named volumes of a project.
     pub volumes: Vec<String>,
     pub services: Vec<Service>,
@@ -34,6 +37,9 @@ pub(super) struct Service {
     pub volumes: Vec<Mount>,
     #[serde(default)]
     pub config: Vec<ConfigMount>,
+    /// SQL files, by their path in the container, that the agent runs at each start.
+    #[serde(default)]
+    pub start_sql: Vec<String>,
     pub probe: Probe,
     #[serde(default)]
     pub depends_on: Vec<String>,
@@ -44,7 +50,7 @@ pub(super) struct Service {
 }
 
 /// The command of the container.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Launch {
     ImageDefault,

@@ -9,6 +9,7 @@ use std::{
 };
 
 use include_dir::{Dir, include_dir};
+use serde::Deserialize;
 
 use super::{
     manifest::{Manifest, Resources},
@@ -22,6 +23,8 @@ const TEMPLATES: &str = "templates";
 /// Folder beside the embedded releases, without a `stack.yaml`: templates that several releases name, as
 /// `shared/…`. Operators' releases may name them too.
 const SHARED: &str = "shared";
+/// File beside the releases with the known holes of published ones, which themselves never change.
+const KNOWN_HOLES: &str = "known-holes.yaml";
 
 /// Why releases cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,21 @@ pub enum ReleaseError {
     /// Two releases have one name. A published release never changes, so neither may replace the other.
     #[error("there are two stack releases named '{0}'")]
     Duplicate(String),
+    /// The list of known holes names a release that does not exist.
+    #[error("{file}: there is no stack release named '{release}'")]
+    Holes { file: String, release: String },
+}
+
+/// A weakness of a published release.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownHole {
+    /// Stable name.
+    pub id: String,
+    /// What somebody can do through it, for people.
+    pub text: String,
+    /// First release without it.
+    pub fixed_in: String,
 }
 
 fn join(problems: &[Problem]) -> String {
@@ -60,6 +78,11 @@ impl Release {
     /// One line for people.
     pub fn description(&self) -> &str {
         &self.manifest.description
+    }
+
+    /// True if a project of release `from` can be upgraded to this one.
+    pub fn accepts(&self, from: &str) -> bool {
+        self.manifest.upgrades_from.iter().any(|one| one == from)
     }
 
     /// Names of its services.
@@ -96,6 +119,7 @@ impl Release {
 #[derive(Debug, Clone, Default)]
 pub struct Releases {
     by_name: BTreeMap<String, Release>,
+    holes: BTreeMap<String, Vec<KnownHole>>,
 }
 
 impl Releases {
@@ -109,6 +133,9 @@ impl Releases {
             };
             let files = embedded_files(directory, &directory.path().join(TEMPLATES));
             releases.add(Release::load(&name, manifest.contents(), files)?)?;
+        }
+        if let Some(holes) = EMBEDDED.get_file(KNOWN_HOLES) {
+            releases.add_holes(KNOWN_HOLES, holes.contents())?;
         }
         Ok(releases)
     }
@@ -129,6 +156,10 @@ impl Releases {
             }
             self.add(Release::load(&name, &manifest, files)?)?;
         }
+        let holes = path.join(KNOWN_HOLES);
+        if holes.is_file() {
+            self.add_holes(&holes.display().to_string(), &read(&holes)?)?;
+        }
         Ok(self)
     }
 
@@ -137,8 +168,44 @@ impl Releases {
         self.by_name.get(name)
     }
 
+    /// Known holes of a release.
+    pub fn known_holes(&self, release: &str) -> &[KnownHole] {
+        self.holes.get(release).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Names of the releases that have known holes.
+    pub fn with_known_holes(&self) -> impl Iterator<Item = &str> {
+        self.holes.iter().filter(|(_, holes)| !holes.is_empty()).map(|(name, _)| name.as_str())
+    }
+
+    /// Releases to which a project of release `from` can be upgraded in one step.
+    pub fn successors(&self, from: &str) -> impl Iterator<Item = &Release> {
+        self.by_name.values().filter(move |release| release.accepts(from))
+    }
+
+    /// The newest of these: the one that accepts most of the others; of equals the last by name.
+    pub fn newest_successor(&self, from: &str) -> Option<&Release> {
+        let accepts =
+            |release: &Release| self.successors(from).filter(|one| release.accepts(one.name())).count();
+        self.successors(from).max_by_key(|release| accepts(release))
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
+    }
+
+    fn add_holes(&mut self, file: &str, text: &[u8]) -> Result<(), ReleaseError> {
+        validate::text(file, text).map_err(|problem| ReleaseError::Invalid(vec![problem]))?;
+        let holes: BTreeMap<String, Vec<KnownHole>> = serde_yaml_ng::from_slice(text)
+            .map_err(|source| ReleaseError::Schema { file: file.to_owned(), source })?;
+        for (name, holes) in holes {
+            let named = holes.iter().map(|hole| &hole.fixed_in).chain([&name]);
+            if let Some(unknown) = named.into_iter().find(|release| !self.by_name.contains_key(*release)) {
+                return Err(ReleaseError::Holes { file: file.to_owned(), release: unknown.clone() });
+            }
+            self.holes.entry(name).or_default().extend(holes);
+        }
+        Ok(())
     }
 
     fn add(&mut self, release: Release) -> Result<(), ReleaseError> {

@@ -176,6 +176,7 @@ impl Renderer<'_> {
             volume_mounts: service.volumes.iter().map(volume_mount).collect(),
             config_mounts: collect(&service.config, |mount| self.config_mount(name, mount))?,
             probe: Some(self.probe(name, &service.probe)?),
+            start_sql: service.start_sql.clone(),
             depends_on: service.depends_on.clone(),
             limits: Some(limits(&service.limits)),
             security: Some(security(&service.security)),

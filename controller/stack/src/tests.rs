@@ -354,6 +354,17 @@ fn problems_name_file_and_field() {
         ("http: { port: 80, path: / }", "", "exactly one of http, postgres and tcp"),
         ("memory_mib: 32", "memory_mib: 65", "services.web.reserve.memory_mib"),
         ("pids: 10", "pids: 0", "services.web.limits.pids"),
+        ("description:", "upgrades_from: [tiny]\ndescription:", "upgrades_from: names the release itself"),
+        (
+            "    stop:",
+            "    start_sql: [/etc/web/web.conf]\n    stop:",
+            "only for a service with launch: postgres",
+        ),
+        (
+            "    launch: image_default",
+            "    launch: postgres\n    start_sql: [/data/tenant.sql]",
+            "'/data/tenant.sql' is not the path of a file under config",
+        ),
         ("    stop:", "    depends_on: [db]\n    stop:", "there is no service 'db'"),
         ("    stop:", "    depends_on: [web]\n    stop:", "wait for each other: web"),
     ] {
@@ -361,4 +372,50 @@ fn problems_name_file_and_field() {
         assert!(message.contains("tiny/stack.yaml"), "{message}");
         assert!(message.contains(expected), "{expected}: {message}");
     }
+}
+
+#[test]
+fn start_sql_reaches_the_specification() {
+    let with_sql =
+        TINY.replace("    launch: image_default", "    launch: postgres\n    start_sql: [/etc/web/web.conf]");
+    let releases = load(&with_sql, "SELECT 1").unwrap();
+    let secrets = secrets();
+    let spec = render(releases.get("tiny").unwrap(), &input(&secrets, &ProjectSettings::default())).unwrap();
+    assert_eq!(spec.services[0].start_sql, ["/etc/web/web.conf"]);
+}
+
+#[test]
+fn known_holes_belong_to_releases_that_exist_and_every_one_has_an_upgrade() {
+    let releases = Releases::embedded().unwrap();
+    for release in releases.with_known_holes() {
+        for hole in releases.known_holes(release) {
+            let fixed = releases.get(&hole.fixed_in).unwrap();
+            assert!(fixed.accepts(release), "{} of {release} has no upgrade that closes it", hole.id);
+        }
+    }
+    let root = TempDir::new().unwrap();
+    write_release(root.path(), "tiny", TINY, "");
+    let hole = |fixed_in: &str| format!("tiny: [{{ id: a, text: b, fixed_in: {fixed_in} }}]");
+    fs::write(root.path().join("known-holes.yaml"), hole("absent")).unwrap();
+    let refused = Releases::embedded().unwrap().with_dir(root.path()).unwrap_err();
+    assert!(refused.to_string().ends_with("there is no stack release named 'absent'"), "{refused}");
+    fs::write(root.path().join("known-holes.yaml"), hole("core")).unwrap();
+    let releases = Releases::embedded().unwrap().with_dir(root.path()).unwrap();
+    assert_eq!(releases.known_holes("tiny")[0].id, "a");
+    assert_eq!(releases.known_holes("core-2"), []);
+}
+
+#[test]
+fn the_newest_successor_is_the_one_that_accepts_the_others() {
+    let root = TempDir::new().unwrap();
+    let tiny = |name: &str, accepts: &str| {
+        TINY.replace("name: tiny", &format!("name: {name}\nupgrades_from: [{accepts}]"))
+    };
+    for (name, accepts) in [("one", ""), ("three", "one, two"), ("two", "one")] {
+        write_release(root.path(), name, &tiny(name, accepts), "");
+    }
+    let releases = Releases::default().with_dir(root.path()).unwrap();
+    assert_eq!(releases.newest_successor("one").unwrap().name(), "three");
+    assert_eq!(releases.newest_successor("two").unwrap().name(), "three");
+    assert!(releases.newest_successor("three").is_none());
 }

@@ -8,7 +8,7 @@ use std::{
 use supalove_spec::{limits, tokens};
 
 use super::{
-    manifest::{Allow, ConfigFile, ConfigMount, Manifest, Probe, Service, parse_mode},
+    manifest::{Allow, ConfigFile, ConfigMount, Launch, Manifest, Probe, Service, parse_mode},
     render,
 };
 
@@ -108,6 +108,12 @@ impl Check<'_> {
         }
         self.unique("services", manifest.services.iter().map(|service| service.name.as_str()));
         self.volumes(manifest);
+        self.unique("upgrades_from", manifest.upgrades_from.iter());
+        self.require(
+            !manifest.upgrades_from.contains(&manifest.name),
+            "upgrades_from",
+            "names the release itself",
+        );
         self.unique(
             "services.*.ports.name",
             manifest
@@ -174,6 +180,7 @@ impl Check<'_> {
         for mount in &service.config {
             self.config(&at("config"), mount);
         }
+        self.start_sql(&at("start_sql"), service);
         self.probe(&at("probe"), &service.probe);
         self.bounds(&at(""), service);
         self.security(&at("security"), service);
@@ -182,6 +189,28 @@ impl Check<'_> {
             at("stop.signal"),
             "must be a name such as SIGTERM",
         );
+    }
+
+    /// The agent refuses others: start SQL runs as a superuser of the database.
+    fn start_sql(&mut self, at: &str, service: &Service) {
+        self.unique(at, service.start_sql.iter());
+        self.require(
+            service.start_sql.is_empty() || service.launch == Launch::Postgres,
+            at,
+            "is only for a service with launch: postgres",
+        );
+        self.require(
+            service.start_sql.len() <= limits::START_SQL,
+            at,
+            format!("has {}, at most {} are allowed", service.start_sql.len(), limits::START_SQL),
+        );
+        for path in &service.start_sql {
+            let mounted = service.config.iter().any(|mount| match mount.single_file {
+                true => mount.path == *path,
+                false => mount.files.iter().any(|file| format!("{}/{}", mount.path, file.path) == *path),
+            });
+            self.require(mounted, at, format!("'{path}' is not the path of a file under config"));
+        }
     }
 
     fn config(&mut self, at: &str, mount: &ConfigMount) {

@@ -37,6 +37,8 @@ ProjectService/ListProjects             unauth  ok       ok        ok        ok 
 ProjectService/StartProject             unauth  hidden   denied    ok        ok            ok      ok
 ProjectService/StopProject              unauth  hidden   denied    ok        ok            ok      ok
 ProjectService/RestartProject           unauth  hidden   denied    ok        ok            ok      ok
+ProjectService/UpgradeProject           unauth  hidden   denied    ok        ok            ok      ok
+ProjectService/ListOutdatedProjects     unauth  denied   denied    denied    denied        denied  ok
 ProjectService/DeleteProject            unauth  hidden   denied    ok        ok            ok      ok
 ProjectService/UndeleteProject          unauth  hidden   denied    ok        ok            ok      ok
 ProjectService/WatchProject             unauth  hidden   ok        ok        ok            ok      ok

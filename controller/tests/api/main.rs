@@ -10,4 +10,5 @@ mod reflection;
 mod sessions;
 mod storm;
 mod tables;
+mod upgrade;
 mod watch;

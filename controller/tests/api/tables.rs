@@ -41,6 +41,7 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("project_events", &["projects"]),
     ("project_secrets", &["projects"]),
     ("project_specs", &["projects"]),
+    ("project_upgrades", &["projects"]),
     ("projects", &["projects"]),
     ("requests", &["core", "projects"]),
     ("used_recovery_nonces", &["fleet"]),
@@ -49,10 +50,11 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
 ];
 
 /// What writes `node_capacity`, and the only files that have it: the placing statement takes its room on the node itself.
-const CAPACITY: [(&str, &[&str]); 5] = [
+const CAPACITY: [(&str, &[&str]); 6] = [
     ("INTO node_capacity", &["controller/projects/src/capacity.rs"]),
     ("UPDATE node_capacity", &["controller/projects/src/capacity.rs"]),
     ("node_reserve_compute(", &["controller/projects/src/capacity.rs"]),
+    ("node_grow(", &["controller/projects/src/capacity.rs"]),
     ("node_release(", &["controller/projects/src/capacity.rs"]),
     ("node_reserve(", &["controller/projects/src/placer/placement.rs"]),
 ];

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use prost_types::Duration as ProtoDuration;
 use supalove_proto::v1::{
     CreateProjectRequest, DeleteProjectRequest, Operation, RestartProjectRequest, StartProjectRequest,
-    StopProjectRequest, UndeleteProjectRequest,
+    StopProjectRequest, UndeleteProjectRequest, UpgradeProjectRequest,
 };
 use supalove_system_tests::Api;
 use tonic::{Code, Status};
@@ -26,6 +26,8 @@ pub enum Act {
     Start,
     /// RestartProject.
     Restart,
+    /// UpgradeProject.
+    Upgrade,
     /// DeleteProject that keeps the data.
     Delete,
     /// UndeleteProject.
@@ -45,6 +47,7 @@ pub const LIFE: &[Stage] = &[
     Stage { acts: &[Act::Create] },
     Stage { acts: &[Act::Stop, Act::Start] },
     Stage { acts: &[Act::Restart] },
+    Stage { acts: &[Act::Upgrade] },
     Stage { acts: &[Act::Delete, Act::Undelete] },
     Stage { acts: &[Act::Remove] },
 ];
@@ -60,7 +63,7 @@ impl Act {
     /// State of the project after it.
     pub fn state(self) -> &'static str {
         match self {
-            Self::Create | Self::Start | Self::Restart | Self::Undelete => "ACTIVE_HEALTHY",
+            Self::Create | Self::Start | Self::Restart | Self::Upgrade | Self::Undelete => "ACTIVE_HEALTHY",
             Self::Stop => "INACTIVE",
             Self::Delete => "GOING_DOWN",
             Self::Remove => "REMOVED",
@@ -87,8 +90,8 @@ pub struct Release {
 /// See `releases/steps`.
 pub const STEPS: Release =
     Release { name: "steps", services: &["storage", "gateway"], volumes: &["files", "cache"] };
-/// With PostgreSQL.
-pub const CORE: Release = Release {
+/// With PostgreSQL, and SQL that runs at each start.
+pub const DATABASE: Release = Release {
     name: supalove_system_tests::CORE,
     services: &["postgres", "functions", "gateway"],
     volumes: &["db_data", "db_config", "functions_cache"],
@@ -115,7 +118,7 @@ impl Request {
 
     /// What a project that it makes consists of.
     pub fn release(&self) -> &'static Release {
-        if matches!(self.scene, Scene::Database | Scene::DatabaseDies) { &CORE } else { &STEPS }
+        if matches!(self.scene, Scene::Database | Scene::DatabaseDies) { &DATABASE } else { &STEPS }
     }
 
     /// Retries until there is a response, because a client cannot know whether a broken call took effect.
@@ -159,6 +162,10 @@ impl Request {
             Act::Restart => {
                 let request = RestartProjectRequest { project_ref, request_id };
                 projects.restart_project(request).await?.into_inner().operation
+            }
+            Act::Upgrade => {
+                let request = UpgradeProjectRequest { project_ref, request_id, ..Default::default() };
+                projects.upgrade_project(request).await?.into_inner().operation
             }
             Act::Delete | Act::Remove => {
                 let seconds = match (self.act, self.scene) {

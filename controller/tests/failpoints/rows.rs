@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::acts::Act::{self, Create, Delete, Remove, Restart, Start, Stop, Undelete};
+use super::acts::Act::{self, Create, Delete, Remove, Restart, Start, Stop, Undelete, Upgrade};
 
 /// Circumstances of the act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ const GROUPS: &[Group] = &[
             ("agent.session.inventory", ONCE),
         ],
     ),
-    (Create, Scene::Database, &[("agent.first_start.marked", ONCE)]),
+    (Create, Scene::Database, &[("agent.first_start.marked", ONCE), ("agent.start_sql.running", ONCE)]),
     (Create, Scene::DatabaseDies, &[("agent.first_start.removed", ONCE), ("agent.first_start.remade", ONCE)]),
     (Create, Scene::NoRoom, &[("controller.place.committed", ONCE)]),
     (Create, Scene::TimeUp, &[("controller.jobs.expired", ONCE)]),
@@ -178,6 +178,19 @@ const GROUPS: &[Group] = &[
             ("agent.service.ready", SECOND),
         ],
     ),
+    (
+        Upgrade,
+        Scene::Usual,
+        &[
+            ("controller.upgrade.written", ONCE),
+            ("controller.act.committed", ONCE),
+            ("controller.report.operation_ended", ONCE),
+            ("agent.apply.stored", ONCE),
+            ("agent.prepare.outdated_gone", ONCE),
+            ("agent.service.ready", ONCE),
+        ],
+    ),
+    (Upgrade, Scene::TimeUp, &[("controller.upgrade.returned", ONCE)]),
     (
         Delete,
         Scene::Usual,

@@ -8,7 +8,7 @@ use supalove_system_tests::{Agent, Api, Controller, Options, copy_core, core_ima
 
 /// A fake registry: speaks enough of the distribution API to say that it has no image. Engines take registries on
 /// loopback without TLS.
-async fn fake_registry_without_images() -> u16 {
+pub async fn fake_registry_without_images() -> u16 {
     let missing = || async {
         let error =
             serde_json::json!({"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]});

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use supalove_system_tests::{Answer, Fleet, NEWEST, Options, Tenant, echo_releases};
+use supalove_system_tests::{Answer, CORE, Fleet, Options, Tenant, echo_releases};
 
 /// Routes behind the key check, and the service that each belongs to.
 const CHECKED: [(&str, &str); 6] = [
@@ -20,7 +20,7 @@ const CHECKED: [(&str, &str); 6] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn functions_answer_and_only_the_projects_keys_open_the_gateway() {
     let fleet = Fleet::start(Options::default()).await;
-    let tenant = fleet.project("first", NEWEST).await;
+    let tenant = fleet.project("first", CORE).await;
     hello_answers_everyone_also_with_three_megabytes(&tenant);
     whoami_runs_only_with_a_token_of_the_project(&tenant);
     a_route_behind_the_key_check_refuses_every_other_key(&tenant);
@@ -33,7 +33,7 @@ async fn functions_answer_and_only_the_projects_keys_open_the_gateway() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_sent_through_the_gateway_arrives_byte_for_byte() {
-    let releases = echo_releases(NEWEST);
+    let releases = echo_releases(CORE);
     let arguments = vec!["--releases-dir".to_owned(), releases.path().display().to_string()];
     let fleet = Fleet::start(Options { arguments, ..Options::default() }).await;
     let tenant = fleet.project("echo", "echo").await;

@@ -11,3 +11,4 @@ mod isolation;
 mod kills;
 mod lifecycle;
 mod secrets;
+mod upgrade;

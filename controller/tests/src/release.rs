@@ -18,6 +18,32 @@ pub fn copy_core(dir: &Path, name: &str, edit: impl FnOnce(String) -> String) {
     fs::write(manifest, edit(text)).unwrap();
 }
 
+/// Edits a copy of the core release: it accepts upgrades from release `from`.
+pub fn accepts_upgrades_from(yaml: String, from: &str) -> String {
+    let mut lines: Vec<&str> = yaml.lines().filter(|line| !line.starts_with("upgrades_from:")).collect();
+    let description = lines.iter().position(|line| line.starts_with("description:")).unwrap();
+    let accepts = format!("upgrades_from: [{from}]");
+    lines.insert(description + 1, &accepts);
+    lines.join("\n") + "\n"
+}
+
+/// Edits a copy of the core release: after its own SQL of each start, its database runs a template of `directory`
+/// (the release's folder).
+pub fn runs_at_each_start(yaml: &str, directory: &Path, sql: &str) -> String {
+    fs::create_dir_all(directory.join("templates")).unwrap();
+    fs::write(directory.join("templates/test-start.sql"), sql).unwrap();
+    let mounted = "\
+    config:
+      - path: /etc/supalove-test
+        files:
+          - { path: start.sql, template: test-start.sql, uid: 999, gid: 999, mode: \"0400\" }
+";
+    let yaml = yaml.replacen("    config:\n", mounted, 1);
+    let listed = "start_sql: [/etc/supalove/start/start.sql";
+    assert!(yaml.contains(listed), "the core release runs no SQL at each start");
+    yaml.replacen(listed, &format!("{listed}, /etc/supalove-test/start.sql"), 1)
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -10,9 +10,6 @@ use super::root;
 /// The release that the controller uses by default and that needs no registry: most tests' projects are of it.
 pub const CORE: &str = "core-2";
 
-/// The newest release on the local image set: its images and its gateway are what tests of the gateway use.
-pub const NEWEST: &str = "core-2";
-
 /// A directory with the release "echo": the gateway of an embedded release before services that answer with what
 /// arrived. All run on core's images, which are there on every machine.
 pub fn echo_releases(gateway_of: &str) -> TempDir {
@@ -21,7 +18,7 @@ pub fn echo_releases(gateway_of: &str) -> TempDir {
     let source = root().join("controller/tests/stacks/echo");
     copy_tree(&source.join("templates"), &release.join("templates"));
     let mut manifest = read_yaml(&source.join("stack.yaml"));
-    let core = manifest_of(NEWEST);
+    let core = manifest_of(CORE);
     let services = manifest["services"].as_sequence_mut().unwrap();
     for service in services.iter_mut() {
         service["image"] = service_of(&core, "functions")["image"].clone();
@@ -39,7 +36,7 @@ pub fn web_releases(functions: &[(&str, &str)], edits: &[(&str, &str, &str)]) ->
     let dir = tempfile::Builder::new().prefix("supalove-test-releases-").tempdir().unwrap();
     let release = dir.path().join("web");
     let templates = release.join("templates");
-    let mut manifest = manifest_of(NEWEST);
+    let mut manifest = manifest_of(CORE);
     manifest["name"] = "web".into();
     manifest["volumes"] = vec![Value::from("functions_cache")].into();
     let services = manifest["services"].as_sequence_mut().unwrap();
@@ -98,16 +95,22 @@ fn function_file(path: &str, copy: &str) -> Value {
     serde_yaml_ng::from_str(&text).unwrap()
 }
 
-/// A directory with the release "steps": two small services, one waiting for the other.
+/// A directory with the release "steps": two small services, one waiting for the other; and the release "more-steps", which
+/// differs in its environment. Each accepts an upgrade from the other.
 pub fn steps_releases() -> TempDir {
     let dir = tempfile::Builder::new().prefix("supalove-test-releases-").tempdir().unwrap();
-    let release = dir.path().join("steps");
-    copy_tree(&root().join("controller/tests/stacks/steps"), &release);
-    let mut manifest = read_yaml(&release.join("stack.yaml"));
-    for service in manifest["services"].as_sequence_mut().unwrap() {
-        service["image"] = core_image("gateway").into();
+    for (name, other) in [("steps", "more-steps"), ("more-steps", "steps")] {
+        let release = dir.path().join(name);
+        copy_tree(&root().join("controller/tests/stacks/steps"), &release);
+        let mut manifest = read_yaml(&release.join("stack.yaml"));
+        manifest["name"] = name.into();
+        manifest["upgrades_from"] = vec![Value::from(other)].into();
+        for service in manifest["services"].as_sequence_mut().unwrap() {
+            service["image"] = core_image("gateway").into();
+            service["env"]["RELEASE"] = name.into();
+        }
+        fs::write(release.join("stack.yaml"), serde_yaml_ng::to_string(&manifest).unwrap()).unwrap();
     }
-    fs::write(release.join("stack.yaml"), serde_yaml_ng::to_string(&manifest).unwrap()).unwrap();
     dir
 }
 
@@ -117,7 +120,7 @@ fn manifest_of(release: &str) -> Value {
 
 /// Core's image of this service.
 pub fn core_image(service: &str) -> String {
-    service_of(&manifest_of(NEWEST), service)["image"].as_str().unwrap().to_owned()
+    service_of(&manifest_of(CORE), service)["image"].as_str().unwrap().to_owned()
 }
 
 fn read_yaml(path: &Path) -> Value {

@@ -56,6 +56,7 @@ const OF_ALL: &[(&str, &str)] = &[
         "SELECT bool_and(l.applied_generation = p.generation) IS NOT FALSE
          FROM placements l JOIN projects p ON p.ref = l.project_ref",
     ),
+    ("no upgrade is left open", "SELECT NOT EXISTS (SELECT 1 FROM project_upgrades)"),
     (
         "the audit chain has no gap",
         "SELECT count(seq) = coalesce(max(seq), 0) AND count(DISTINCT seq) = count(seq) FROM audit_log",
@@ -231,6 +232,18 @@ impl Rows {
         .await
     }
 
+    /// Nodes whose counters are not the sum of what the projects on them reserve.
+    pub async fn misreserved_nodes(&self) -> i64 {
+        self.one(
+            "SELECT count(*) FROM node_capacity a,
+                 LATERAL (SELECT coalesce(sum(p.cpu_millis) FILTER (WHERE l.holds_compute), 0) AS cpu,
+                     coalesce(sum(p.memory_mib) FILTER (WHERE l.holds_compute), 0) AS memory, coalesce(sum(p.disk_mib), 0) AS disk
+                     FROM placements l JOIN projects p ON p.ref = l.project_ref WHERE l.node_id = a.node_id) s
+             WHERE (a.cpu_used, a.memory_used, a.disk_used) IS DISTINCT FROM (s.cpu, s.memory, s.disk)",
+        )
+        .await
+    }
+
     /// Epoch of the only node's newest session.
     pub async fn session_epoch(&self) -> i64 {
         self.one("SELECT session_epoch FROM nodes").await
@@ -347,6 +360,12 @@ impl Rows {
     pub async fn set_state(&self, project_ref: &str, state: &str) {
         let update = "UPDATE projects SET state = $2 WHERE ref = $1";
         sqlx::query(update).bind(project_ref).bind(state).execute(&self.0).await.unwrap();
+    }
+
+    /// As if a project had been created with another release.
+    pub async fn set_release(&self, project_ref: &str, release: &str) {
+        let update = "UPDATE projects SET release = $2 WHERE ref = $1";
+        sqlx::query(update).bind(project_ref).bind(release).execute(&self.0).await.unwrap();
     }
 
     /// How many placements and projects there are.

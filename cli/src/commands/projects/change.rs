@@ -5,10 +5,10 @@ use supalove_proto::v1::{
     CreateProjectRequest, DeleteProjectRequest, DeleteProjectResponse, Operation, Project, ProjectState,
     RestartProjectRequest, RestartProjectResponse, StartProjectRequest, StartProjectResponse,
     StopProjectRequest, StopProjectResponse, UndeleteProjectRequest, UndeleteProjectResponse,
-    project_service_client::ProjectServiceClient,
+    UpgradeProjectRequest, UpgradeProjectResponse, project_service_client::ProjectServiceClient,
 };
 
-use super::{Change, ChangeNamed, Create, Delete, Waiting, now, show};
+use super::{Change, ChangeNamed, Create, Delete, Upgrade, Waiting, now, show};
 use crate::{
     commands::{Context, operations, required, resolve},
     confirm,
@@ -95,6 +95,36 @@ pub async fn restart(context: &Context, arguments: Change) -> Result<(), Error> 
     let last = ended(context, &project_ref, &operation, &arguments.waiting).await?;
     let answer = RestartProjectResponse { operation: Some(operation) };
     context.output.answer("RestartProjectResponse", &answer, |_| last)
+}
+
+pub async fn upgrade(context: &Context, arguments: Upgrade) -> Result<(), Error> {
+    let change = arguments.change;
+    let project_ref = resolve::project(context, Some(&change.project)).await?;
+    let from = now(context, &project_ref).await?.release;
+    let request = UpgradeProjectRequest {
+        request_id: change.request_id.get(),
+        project_ref: project_ref.clone(),
+        release: arguments.release,
+    };
+    let answer = context
+        .client
+        .call(request, |channel, request| async move {
+            ProjectServiceClient::new(channel).upgrade_project(request).await
+        })
+        .await?;
+    let operation = wait(context, answer.operation, &change.waiting).await?;
+    let mut last = ended(context, &project_ref, &operation, &change.waiting).await?;
+    if context.output.is_text() && !change.waiting.no_wait {
+        let project = now(context, &project_ref).await?;
+        last = format!(
+            "{} was upgraded from {} to {}\n{last}",
+            handle(&project),
+            clean(&from),
+            clean(&project.release)
+        );
+    }
+    let answer = UpgradeProjectResponse { operation: Some(operation) };
+    context.output.answer("UpgradeProjectResponse", &answer, |_| last)
 }
 
 pub async fn delete(context: &Context, arguments: Delete) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! Projects and their events as text.
 
-use supalove_proto::v1::{Endpoint, EndpointScheme, Project, ProjectEvent, ProjectServiceStatus};
+use supalove_proto::v1::{Endpoint, EndpointScheme, KnownHole, Project, ProjectEvent, ProjectServiceStatus};
 
 use crate::{output::clean, table};
 
@@ -8,11 +8,22 @@ use crate::{output::clean, table};
 pub fn projects(projects: &[Project], wide: bool) -> String {
     let header = ["REF", "NAME", "ORGANIZATION", "STATE", "RELEASE", "CREATED"];
     if !wide {
-        return table::rows(header, projects.iter().map(row).collect(), "no projects");
+        let rows = table::rows(header, projects.iter().map(row).collect(), "no projects");
+        return format!("{rows}{}", hint(projects));
     }
     let more = ["NODE", "API", "DATA GOES", "REASON"];
     let rows = projects.iter().map(|project| table::joined(row(project), wide_row(project))).collect();
     table::rows::<10>(table::joined(header, more), rows, "no projects")
+}
+
+/// Names the projects whose release has known holes.
+fn hint(projects: &[Project]) -> String {
+    let holey = projects.iter().filter(|project| !project.known_holes.is_empty());
+    let names: Vec<String> = holey.map(|project| clean(&project.name)).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!("\nreleases with known holes: {}; see: supalove projects upgrade", names.join(", ")),
+    }
 }
 
 /// Returns the gateway's address, if the project has one.
@@ -32,7 +43,7 @@ pub fn project(project: Option<&Project>) -> String {
         ("organization", project.organization.clone()),
         ("state", table::project_state(project.state()).into()),
         ("because", project.state_reason.clone()),
-        ("release", project.release.clone()),
+        ("release", release(&project)),
         ("cluster", project.cluster_id.clone()),
         ("node", node(&project)),
         ("generation", project.generation.to_string()),
@@ -42,7 +53,22 @@ pub fn project(project: Option<&Project>) -> String {
         ("data goes", table::time(project.purge_time.as_ref())),
     ]);
     let services = project.services.iter().map(service).collect();
-    format!("{head}\n\n{}", table::rows(["SERVICE", "STATE", "MESSAGE"], services, ""))
+    let services = table::rows(["SERVICE", "STATE", "MESSAGE"], services, "");
+    let holes: String = project.known_holes.iter().map(hole).collect();
+    format!("{head}\n\n{services}{holes}")
+}
+
+/// The release, and the one to which the project can move.
+fn release(project: &Project) -> String {
+    match project.upgrade_to.as_str() {
+        "" => project.release.clone(),
+        newer => format!("{} (supalove projects upgrade moves it to {newer})", project.release),
+    }
+}
+
+fn hole(hole: &KnownHole) -> String {
+    let line = format!("known hole {}, closed in release {}: {}", hole.id, hole.fixed_in, hole.text);
+    format!("\n{}", clean(&line))
 }
 
 /// Formats a list of events.

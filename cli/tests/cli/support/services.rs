@@ -173,6 +173,38 @@ impl ProjectService for Fake {
         }))
     }
 
+    async fn upgrade_project(
+        &self,
+        request: Request<UpgradeProjectRequest>,
+    ) -> Answer<UpgradeProjectResponse> {
+        let release = request.get_ref().release.clone();
+        self.enter(&request, "UpgradeProject", &release).await?;
+        if let Some(shown) = &mut self.state().shown {
+            shown.release = release;
+        }
+        Ok(Response::new(UpgradeProjectResponse { operation: Some(operation(OperationState::Running)) }))
+    }
+
+    async fn list_outdated_projects(
+        &self,
+        request: Request<ListOutdatedProjectsRequest>,
+    ) -> Answer<ListOutdatedProjectsResponse> {
+        self.enter(&request, "ListOutdatedProjects", &request.get_ref().page_token).await?;
+        let hole = |id: &str| KnownHole { id: id.into(), text: "what".into(), fixed_in: "core-2".into() };
+        let project = OutdatedProject {
+            project_ref: "abcdefghijklmnopqrst".into(),
+            name: "first".into(),
+            organization: "acme".into(),
+            state: ProjectState::ActiveHealthy.into(),
+            release: "core".into(),
+            upgrade_to: "core-2".into(),
+            known_holes: vec![hole("one"), hole("two")],
+        };
+        let last = !request.get_ref().page_token.is_empty();
+        let next_page_token = if last { String::new() } else { "second".into() };
+        Ok(Response::new(ListOutdatedProjectsResponse { projects: vec![project], next_page_token }))
+    }
+
     async fn reveal_project_secrets(
         &self,
         request: Request<RevealProjectSecretsRequest>,

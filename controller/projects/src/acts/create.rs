@@ -190,7 +190,8 @@ fn addresses(published: &[ServiceEndpoint], place: &Place) -> Vec<Endpoint> {
     all
 }
 
-fn needs(release: &Release) -> Result<Resources> {
+/// What a project of a release reserves.
+pub(super) fn needs(release: &Release) -> Result<Resources> {
     let sum = release.resources();
     Ok(Resources {
         cpu_millis: i32::try_from(sum.cpu_millis).map_err(Error::internal)?,

@@ -14,6 +14,7 @@ use crate::{
         events::{self, NewEvent},
         operations::{self, Failure, NewOperation},
         snapshot::{self, Snapshot},
+        upgrades,
     },
     types::{Desired, EventType, OperationKind, OperationState, ProjectState},
     verdict::{self, Ended, Verdict},
@@ -27,7 +28,7 @@ use supalove_core::{
 };
 
 /// Attempts before ABORTED when concurrent writers keep changing the project.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
 
 /// The change of a project that an act causes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +63,7 @@ impl Plan {
             }
             Act::Delete { undo_window } => Self::delete(project, undo_window),
             Act::Undelete => Self::undelete(project),
+            Act::Upgrade => Err(Error::internal("an upgrade has a plan of its own")),
         }
     }
 
@@ -157,6 +159,7 @@ impl Acts {
         if removes_at_once {
             lock_organization(write, project).await?;
         }
+        upgrades::replaced_by_delete(write, project).await?;
         let room = self.take_compute(write, project, plan).await?;
         if !write_desired(write, project, plan, room.as_deref().unwrap_or("")).await? {
             return Ok(None);
@@ -269,7 +272,7 @@ impl Acts {
 }
 
 /// Hints to publish after a change of the project's desired state.
-fn hints(project: &Snapshot) -> [Hint; 3] {
+pub(super) fn hints(project: &Snapshot) -> [Hint; 3] {
     let next = project.placement.map_or(Hint::Capacity, |placement| Hint::Node(placement.node));
     // The organization counts a project less if this one is removed at once.
     [Hint::Project(project.project.clone()), next, Hint::Organization(project.organization)]
@@ -325,7 +328,7 @@ async fn write_desired(
 }
 
 /// Cancels the open operation because a new one replaces it.
-async fn overtake(write: &mut impl Write, project: &Snapshot, by: OperationKind) -> Result<()> {
+pub(super) async fn overtake(write: &mut impl Write, project: &Snapshot, by: OperationKind) -> Result<()> {
     let Some(open) = &project.operation else {
         return Ok(());
     };

@@ -1,8 +1,9 @@
-//! Acts of callers on projects: create, start, stop, restart, delete, undelete, cancel.
+//! Acts of callers on projects: create, start, stop, restart, upgrade, delete, undelete, cancel.
 
 mod create;
 mod lifecycle;
 mod transitions;
+mod upgrade;
 
 use std::sync::Arc;
 
@@ -38,5 +39,10 @@ impl Acts {
             default_release: default_release.into(),
             default_cluster: Arc::default(),
         }
+    }
+
+    /// The available stack releases.
+    pub fn releases(&self) -> &Arc<Releases> {
+        &self.releases
     }
 }

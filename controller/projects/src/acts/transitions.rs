@@ -24,6 +24,8 @@ pub enum Act {
         undo_window: Duration,
     },
     Undelete,
+    /// To another stack release; see `upgrade`.
+    Upgrade,
 }
 
 impl Act {
@@ -58,6 +60,7 @@ impl Act {
                 Unknown,
             ],
             Self::Undelete => &[GoingDown],
+            Self::Upgrade => &[ActiveHealthy, ActiveUnhealthy, Inactive, InitFailed],
         }
     }
 
@@ -68,6 +71,7 @@ impl Act {
             Self::Restart => "restarted",
             Self::Delete { .. } => "deleted",
             Self::Undelete => "undeleted",
+            Self::Upgrade => "upgraded",
         }
     }
 
@@ -109,8 +113,14 @@ fn remedy(state: ProjectState, open: Option<OperationKind>) -> &'static str {
 mod tests {
     use super::*;
 
-    const ACTS: [Act; 5] =
-        [Act::Start, Act::Stop, Act::Restart, Act::Delete { undo_window: Duration::ZERO }, Act::Undelete];
+    const ACTS: [Act; 6] = [
+        Act::Start,
+        Act::Stop,
+        Act::Restart,
+        Act::Delete { undo_window: Duration::ZERO },
+        Act::Undelete,
+        Act::Upgrade,
+    ];
 
     #[test]
     fn a_removed_project_takes_no_act_and_every_other_state_has_a_way_out() {

@@ -8,11 +8,12 @@ use prost::Message;
 use supalove_proto::v1::{
     self as pb, CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest, DeleteProjectResponse,
     GetProjectApiKeysRequest, GetProjectApiKeysResponse, GetProjectConnectionRequest,
-    GetProjectConnectionResponse, GetProjectRequest, GetProjectResponse, ListProjectEventsRequest,
-    ListProjectEventsResponse, ListProjectsRequest, ListProjectsResponse, RestartProjectRequest,
-    RestartProjectResponse, RevealProjectSecretsRequest, RevealProjectSecretsResponse, StartProjectRequest,
-    StartProjectResponse, StopProjectRequest, StopProjectResponse, UndeleteProjectRequest,
-    UndeleteProjectResponse, WatchProjectRequest, WatchProjectResponse,
+    GetProjectConnectionResponse, GetProjectRequest, GetProjectResponse, ListOutdatedProjectsRequest,
+    ListOutdatedProjectsResponse, ListProjectEventsRequest, ListProjectEventsResponse, ListProjectsRequest,
+    ListProjectsResponse, RestartProjectRequest, RestartProjectResponse, RevealProjectSecretsRequest,
+    RevealProjectSecretsResponse, StartProjectRequest, StartProjectResponse, StopProjectRequest,
+    StopProjectResponse, UndeleteProjectRequest, UndeleteProjectResponse, UpgradeProjectRequest,
+    UpgradeProjectResponse, WatchProjectRequest, WatchProjectResponse,
     project_service_server::ProjectService,
 };
 use tonic::{Request, Response, Status};
@@ -24,6 +25,7 @@ use crate::{
     acts::{Act, Acts},
     store::{events, operations, projects, secrets},
     watch::{ProjectStreams, of_one_project},
+    wire,
 };
 use supalove_core::{
     Core,
@@ -53,7 +55,7 @@ impl ProjectApi {
             core: core.clone(),
             acts: acts.clone(),
             engine: Engine::new(core),
-            streams: ProjectStreams::new(core),
+            streams: ProjectStreams::new(core, acts.releases()),
         }
     }
 
@@ -83,7 +85,7 @@ impl ProjectService for ProjectApi {
         let grant = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
         let created = self.acts.create(&call, &grant, &body).await?;
         Ok(Response::new(CreateProjectResponse {
-            project: Some(created.project.into()),
+            project: Some(wire::project(self.acts.releases(), created.project)),
             operation: Some(created.operation.into()),
         }))
     }
@@ -95,7 +97,7 @@ impl ProjectService for ProjectApi {
         let call = Call::from_request(&request)?;
         let grant = self.core.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
         let project = projects::get(&self.core.db, &grant.project).await?;
-        Ok(Response::new(GetProjectResponse { project: Some(project.into()) }))
+        Ok(Response::new(GetProjectResponse { project: Some(wire::project(self.acts.releases(), project)) }))
     }
 
     async fn list_projects(
@@ -119,7 +121,7 @@ impl ProjectService for ProjectApi {
         };
         let found = projects::list(&self.core.db, &filter).await?;
         let (found, next) = page(found, size, key);
-        let projects = found.into_iter().map(Into::into).collect();
+        let projects = found.into_iter().map(|one| wire::project(self.acts.releases(), one)).collect();
         Ok(Response::new(ListProjectsResponse { projects, next_page_token: next }))
     }
 
@@ -151,6 +153,33 @@ impl ProjectService for ProjectApi {
         let b = request.into_inner();
         let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Restart).await?;
         Ok(Response::new(RestartProjectResponse { operation }))
+    }
+
+    async fn upgrade_project(
+        &self,
+        request: Request<UpgradeProjectRequest>,
+    ) -> Result<Response<UpgradeProjectResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let key = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
+        let id = self.acts.upgrade(&call, &key.project, &body).await?;
+        let operation = Some(operations::get(&self.core.db, id).await?.into());
+        Ok(Response::new(UpgradeProjectResponse { operation }))
+    }
+
+    async fn list_outdated_projects(
+        &self,
+        request: Request<ListOutdatedProjectsRequest>,
+    ) -> Result<Response<ListOutdatedProjectsResponse>, Status> {
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 50, 100)?;
+        let after = parse_page_token(&body.page_token)?.unwrap_or_default();
+        let releases = self.acts.releases();
+        let affected: Vec<String> = releases.with_known_holes().map(str::to_owned).collect();
+        let found = projects::of_releases(&self.core.db, &affected, &after, size + 1).await?;
+        let (found, next) = page(found, size, |one| one.project.to_string());
+        let projects = found.into_iter().map(|one| wire::outdated(releases, one)).collect();
+        Ok(Response::new(ListOutdatedProjectsResponse { projects, next_page_token: next }))
     }
 
     async fn delete_project(

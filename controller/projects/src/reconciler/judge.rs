@@ -128,7 +128,11 @@ fn told(failure: Failure) -> String {
 
 /// Fails the operation and keeps the desired state, so that a later success still counts.
 fn give_up(operation: &OpenOperation, failure: Failure) -> Verdict {
-    let node = (!failure.reason.starts_with("IMAGE_")).then_some(NodeRecord::Failed);
+    let of_the_project = failure.reason.starts_with("IMAGE_")
+        || [ErrorReason::StartSqlFailed, ErrorReason::RoleSpoilt]
+            .iter()
+            .any(|one| one.text() == failure.reason);
+    let node = (!of_the_project).then_some(NodeRecord::Failed);
     Verdict { node, ..Verdict::failed(operation.id, operation.kind, failure) }
 }
 

@@ -6,3 +6,4 @@ pub mod projects;
 pub mod removal;
 pub mod secrets;
 pub mod snapshot;
+pub mod upgrades;

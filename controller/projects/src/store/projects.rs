@@ -161,6 +161,30 @@ pub async fn list(db: &PgPool, filter: &Filter) -> Result<Vec<Project>> {
     query(db, wanted).await
 }
 
+/// A project whose release is one of those asked for.
+pub struct Outdated {
+    pub project: ProjectRef,
+    pub name: String,
+    /// Slug of its organization.
+    pub organization: String,
+    pub state: ProjectState,
+    pub release: String,
+}
+
+/// Projects of these releases, in the order of their refs, after one of them.
+pub async fn of_releases(db: &PgPool, releases: &[String], after: &str, limit: i64) -> Result<Vec<Outdated>> {
+    let found = sqlx::query_as!(
+        Outdated,
+        "SELECT p.ref AS \"project: ProjectRef\", p.name, o.slug AS organization, p.state AS \"state: ProjectState\", p.release
+         FROM projects p JOIN organizations o ON o.id = p.organization_id
+         WHERE p.release = ANY($1) AND p.state <> 'REMOVED' AND p.ref > $2 ORDER BY p.ref LIMIT $3",
+        releases,
+        after,
+        limit,
+    );
+    Ok(found.fetch_all(db).await?)
+}
+
 /// Conditions of the query; all that are set apply.
 #[derive(Default)]
 struct Wanted<'a> {

@@ -1,11 +1,11 @@
 //! Seals and opens a project's secrets and specifications.
 
 use prost::Message as _;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use supalove_proto::{node::v1::StackSpec, v1::ErrorReason};
 
 use supalove_core::{
-    Core,
+    Core, Write,
     error::{Error, Result},
     ids::ProjectRef,
     vault::{Scope, Vault},
@@ -38,9 +38,18 @@ pub struct SealedSecrets {
 
 /// Seals all secrets of a new project.
 pub fn seal_secrets(vault: &Vault, project: &ProjectRef, secrets: &ProjectSecrets) -> Result<SealedSecrets> {
+    seal_some(vault, project, secrets.iter())
+}
+
+/// Seals secrets that a project has not got yet.
+pub fn seal_some<'a>(
+    vault: &Vault,
+    project: &ProjectRef,
+    secrets: impl Iterator<Item = (&'static str, &'a str)>,
+) -> Result<SealedSecrets> {
     let version = FIRST_VERSION.unsigned_abs().into();
     let mut sealed = SealedSecrets { names: Vec::new(), values: Vec::new() };
-    for (name, value) in secrets.iter() {
+    for (name, value) in secrets {
         sealed
             .values
             .push(vault.seal(scope(project, name, version), value.as_bytes()).map_err(Error::internal)?);
@@ -85,7 +94,11 @@ fn unpacked_length(packed: &[u8]) -> Result<usize> {
 }
 
 /// Returns the sealed specification of a generation, and the generation with which it was rendered.
-pub async fn newest_spec(db: &PgPool, project: &ProjectRef, generation: i64) -> Result<(i64, Vec<u8>)> {
+pub async fn newest_spec(
+    db: impl PgExecutor<'_>,
+    project: &ProjectRef,
+    generation: i64,
+) -> Result<(i64, Vec<u8>)> {
     let row = sqlx::query!(
         "SELECT generation, sealed FROM project_specs WHERE project_ref = $1 AND generation <= $2
          ORDER BY generation DESC LIMIT 1",
@@ -95,6 +108,63 @@ pub async fn newest_spec(db: &PgPool, project: &ProjectRef, generation: i64) -> 
     .fetch_one(db)
     .await?;
     Ok((row.generation, row.sealed))
+}
+
+/// Opens the newest version of each secret of a project.
+pub async fn all(
+    write: &mut impl Write,
+    vault: &Vault,
+    project: &ProjectRef,
+) -> Result<Vec<(String, Zeroizing<String>)>> {
+    let rows = sqlx::query!(
+        "SELECT DISTINCT ON (name) name, version, sealed FROM project_secrets WHERE project_ref = $1
+         ORDER BY name, version DESC",
+        project.as_str(),
+    )
+    .fetch_all(write.connection().await?)
+    .await?;
+    let mut all = Vec::with_capacity(rows.len());
+    for row in rows {
+        let version = row.version.unsigned_abs().into();
+        let opened = vault.open(scope(project, &row.name, version), &row.sealed).map_err(Error::internal)?;
+        let text = std::str::from_utf8(&opened)
+            .map_err(|_| Error::internal(format!("secret {} is not text", row.name)))?;
+        all.push((row.name, Zeroizing::new(text.to_owned())));
+    }
+    Ok(all)
+}
+
+/// Stores secrets that a project has not got yet.
+pub async fn insert(write: &mut impl Write, project: &ProjectRef, new: &SealedSecrets) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO project_secrets (project_ref, name, version, sealed)
+         SELECT $1, s.name, $2, s.sealed FROM unnest($3::text[], $4::bytea[]) AS s (name, sealed)",
+        project.as_str(),
+        FIRST_VERSION,
+        &new.names,
+        &new.values,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(())
+}
+
+/// Stores the sealed specification of a generation.
+pub async fn insert_spec(
+    write: &mut impl Write,
+    project: &ProjectRef,
+    generation: i64,
+    sealed: &[u8],
+) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO project_specs (project_ref, generation, sealed) VALUES ($1, $2, $3)",
+        project.as_str(),
+        generation,
+        sealed,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(())
 }
 
 /// Returns the newest version of a project's secret.

@@ -114,6 +114,12 @@ impl World {
             "AuthService/Refresh" => Fields::from([("refresh_token", self.refresh_token().await)]),
             "AuthorityService/ActivateAuthority" => Fields::from([("authority_id", self.next_root().await)]),
             "ProjectService/StartProject" => self.project_in("INACTIVE").await,
+            "ProjectService/UpgradeProject" => {
+                let mut fields = self.project_in("ACTIVE_HEALTHY").await;
+                self.rows.set_release(&fields["project_ref"], "core").await;
+                fields.insert("release", "core-2".to_owned());
+                fields
+            }
             "ProjectService/RestartProject" => self.project_in("ACTIVE_HEALTHY").await,
             "ProjectService/StopProject"
             | "ProjectService/DeleteProject"

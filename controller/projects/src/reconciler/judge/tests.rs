@@ -145,3 +145,13 @@ fn the_reason_of_a_state_has_the_last_log_lines() {
         assert_eq!(verdict.state, Some((ProjectState::ActiveUnhealthy, told)));
     }
 }
+
+#[test]
+fn a_failure_of_the_release_or_of_the_tenants_roles_is_not_the_nodes() {
+    for (reason, counts) in [("SERVICE_EXITED", true), ("START_SQL_FAILED", false), ("ROLE_SPOILT", false)] {
+        let error = StackError { reason: reason.into(), ..error(true) };
+        let report = ObservedStack { error: Some(error), ..report(StackPhase::Failed, 3) };
+        let verdict = judge(&creating(), &report);
+        assert_eq!(verdict.node, counts.then_some(NodeRecord::Failed), "{reason}");
+    }
+}
