@@ -33,7 +33,9 @@ impl StepFailure {
         self
     }
 
-    fn permanent(mut self) -> Self {
+    /// A retry cannot succeed without a change.
+    #[must_use]
+    pub fn permanent(mut self) -> Self {
         self.0.permanent = true;
         self
     }

@@ -26,6 +26,8 @@ const MOST_VIOLATIONS: usize = 20;
 fn host() -> HostSettings {
     HostSettings {
         state_dir: "/state".into(),
+        volumes_dir: "/volumes".into(),
+        volume_quota: crate::config::VolumeQuota::Measure,
         publish_address: [127, 0, 0, 1].into(),
         advertise_address: None,
         slots: supalove_spec::SlotLayout::new(5500, "10.213.0.0/16".parse().unwrap(), 16).unwrap(),
@@ -115,10 +117,11 @@ fn request() -> ApplyStackRequest {
         generation: 1,
         run_state: RunState::Running.into(),
         restart_token: "t".into(),
+        new_volumes: Vec::new(),
         spec: Some(StackSpec {
             release: "core".into(),
             services: vec![gateway(), postgres()],
-            volumes: vec![VolumeSpec { name: "data".into() }],
+            volumes: vec![VolumeSpec { name: "data".into(), ..VolumeSpec::default() }],
         }),
         placement: Some(Placement {
             slot: 1,

@@ -6,19 +6,26 @@
 mod container_watch;
 mod context;
 mod diff;
+mod disk;
 mod failure;
 mod files;
 mod first_start;
+mod folder;
 #[cfg(test)]
 mod fuzz;
+mod measure;
 mod plan;
 mod prepare;
+mod programs;
 mod project;
 mod redact;
 mod service;
 mod supervisor;
 mod teardown;
 mod view;
+mod volumes;
 
 pub use self::context::Shared;
+pub use self::folder::quota_of_host;
+pub use self::volumes::list_folders;
 pub use self::supervisor::{StartError, SuperviseError, Supervisor};

@@ -14,6 +14,7 @@ fn record() -> Record {
         generation: 5,
         run_state: RunState::Running.into(),
         restart_token: "t".into(),
+        new_volumes: Vec::new(),
         spec: Some(StackSpec { release: "core".into(), ..StackSpec::default() }),
         placement: Some(Placement { slot: 3, ..Placement::default() }),
     });
