@@ -266,6 +266,15 @@ async fn remake(
         first_start::forget(project, plans, &known.name).await?;
     }
     let folder = own_folder(project, &known.name);
+    if !kept && known.folder().as_deref() == Some(folder.path()) {
+        let unmarked = folder.clone();
+        // The agent ended while it made it.
+        if blocking(move || Ok(unmarked.found_mark()?.is_none())).await? {
+            make(project, wanted, &known).await?;
+            bind(project, &known).await?;
+            return Ok(Ensured::New);
+        }
+    }
     let old = known.id.chars().take(8).collect::<String>();
     let new = KnownVolume {
         id: new_id(),
