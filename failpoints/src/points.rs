@@ -93,7 +93,10 @@ pub const POINTS: &[Point] = &[
     Point::at("agent.volume.created", "a volume is there"),
     Point::at("agent.volume.forgotten", "a lost volume's new identity is stored, nothing else is made"),
     Point::at("agent.volume.move_begun", "it is stored that a volume moves, its data is where it was"),
-    Point::at("agent.volume.moved", "a volume's data and mark are in the new folder, the engine has the old volume"),
+    Point::at(
+        "agent.volume.moved",
+        "a volume's data and mark are in the new folder, the engine has the old volume",
+    ),
     Point::at("agent.volume.unbound", "the engine's old volume is gone, the new one is not made"),
     Point::at("agent.config.unfinished", "a configuration directory is written beside its place"),
     Point::at("agent.config.renamed", "a configuration directory is in its place, not synced"),

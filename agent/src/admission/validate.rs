@@ -52,7 +52,8 @@ pub fn validate(request: &ApplyStackRequest, host: &HostSettings) -> Result<(), 
     );
     found.check(request.restart_token.len() <= 128, "restart_token", "must have at most 128 bytes");
     found.check(
-        request.new_volumes.len() <= limits::VOLUMES && request.new_volumes.iter().all(|name| names::is_volume(name)),
+        request.new_volumes.len() <= limits::VOLUMES
+            && request.new_volumes.iter().all(|name| names::is_volume(name)),
         "new_volumes",
         "must be names of volumes, [a-z0-9_]{1,32}",
     );

@@ -43,7 +43,13 @@ enum Level {
     Over,
 }
 
-/// The most that a file system for such a volume may hold.
+/// The size of a file system that holds so much: with what it needs itself, and with air, so that whoever writes is seen to
+/// be over its limit before a database meets a full disk, with which it may not even start.
+pub fn image_mib(limit_mib: u64) -> u64 {
+    limit_mib + limit_mib / 10 + 64
+}
+
+/// The most that a volume may hold; who writes on is stopped.
 pub fn hard_limit(size_mib: u64) -> u64 {
     size_mib + size_mib / 5
 }
@@ -158,12 +164,17 @@ pub async fn guard(
             match volumes::used_mib(project, &volume.name).await {
                 Ok(used) => volume.used = used,
                 Err(failure) => {
-                    tracing::warn!(volume = volume.name, message = failure.0.message, "cannot measure a volume");
+                    tracing::warn!(
+                        volume = volume.name,
+                        message = failure.0.message,
+                        "cannot measure a volume"
+                    );
                     continue;
                 }
             }
             let first = volume.ceiling.is_none();
-            let most = *volume.ceiling.get_or_insert_with(|| ceiling(volume.used, volume.spec.size_mib.into()));
+            let most =
+                *volume.ceiling.get_or_insert_with(|| ceiling(volume.used, volume.spec.size_mib.into()));
             if first && most > hard_limit(volume.size()) {
                 log(volumes::grow(project, &volume.name, most).await, "cannot let a full volume grow");
             }
@@ -226,7 +237,12 @@ fn tell(project: &Project, all: &[Volume<'_>], stopped: &watch::Sender<Stopped>)
 /// A cache over its limit is emptied while its services are stopped for a moment.
 async fn clear_caches(project: &Project, all: &mut [Volume<'_>], stopped: &watch::Sender<Stopped>) {
     for volume in all.iter_mut().filter(|volume| !volume.is_data && volume.level >= Level::Full) {
-        let words = format!("cache {} holds {} MiB of {}; it is cleared", volume.spec.name, volume.used, volume.size());
+        let words = format!(
+            "cache {} holds {} MiB of {}; it is cleared",
+            volume.spec.name,
+            volume.used,
+            volume.size()
+        );
         tracing::warn!(project = &*project.project_ref, words, "a cache is full");
         let users: BTreeSet<String> = volume.users.iter().map(|plan| plan.spec.name.clone()).collect();
         stopped.send_modify(|now| {
@@ -271,15 +287,30 @@ async fn set_read_only(project: &Project, volume: &Volume<'_>, read_only: bool) 
 async fn setting(project: &Project, database: &ServicePlan, statement: &str) -> Result<(), StepFailure> {
     let container = labels::container_name(&project.project_ref, &database.spec.name);
     let argv = [
-        "psql", "-h", "/var/run/postgresql", "-U", "supabase_admin", "-d", "postgres", "-qAtX",
-        "-v", "ON_ERROR_STOP=1", "-c", statement, "-c", "select pg_reload_conf()",
+        "psql",
+        "-h",
+        "/var/run/postgresql",
+        "-U",
+        "supabase_admin",
+        "-d",
+        "postgres",
+        "-qAtX",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-c",
+        statement,
+        "-c",
+        "select pg_reload_conf()",
     ];
     let limit = project.shared.times.database_setting;
     let ended = project.engine().exec(&container, &argv, &[], LINES, limit).await?;
     if ended.exit_code == 0 {
         return Ok(());
     }
-    Err(StepFailure::new("ENGINE_ERROR", format!("psql ended with {}: {}", ended.exit_code, ended.lines.join("; "))))
+    Err(StepFailure::new(
+        "ENGINE_ERROR",
+        format!("psql ended with {}: {}", ended.exit_code, ended.lines.join("; ")),
+    ))
 }
 
 fn log(result: Result<(), StepFailure>, what: &str) {

@@ -80,7 +80,9 @@ pub async fn inspect(project: &Project, plan: &ServicePlan) -> Result<Option<Unf
     let Some(marked) = marked_volume(plan) else { return Ok(None) };
     let mut found = Vec::new();
     for name in volumes::mounted(plan) {
-        let Some(volume) = project.engine().volume(&project.project_ref, name).await? else { return Ok(None) };
+        let Some(volume) = project.engine().volume(&project.project_ref, name).await? else {
+            return Ok(None);
+        };
         found.push((name, volume));
     }
     let Some(dir) = found.iter().find(|(name, _)| *name == marked).map(|(_, volume)| volume.dir.clone())

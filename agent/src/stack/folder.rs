@@ -14,6 +14,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::disk;
 use super::programs;
 use crate::config::VolumeQuota;
 use crate::fsio;
@@ -21,8 +22,8 @@ use crate::fsio;
 const MIB: u64 = 1024 * 1024;
 /// Longest mark that is read.
 const LONGEST_MARK: usize = 64;
-/// A file system's own share, and some air.
-const OVERHEAD_MIB: u64 = 64;
+/// Least size of a file system.
+const LEAST_MIB: u64 = 64;
 
 /// A volume's folder; it need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,7 +156,9 @@ impl Folder {
         OpenOptions::new().write(true).open(self.image())?.set_len(wanted)?;
         self.mount()?;
         let device = programs::run(
-            Command::new("findmnt").args(["--noheadings", "--output", "SOURCE", "--mountpoint"]).arg(self.fs()),
+            Command::new("findmnt")
+                .args(["--noheadings", "--output", "SOURCE", "--mountpoint"])
+                .arg(self.fs()),
         )?;
         programs::run(Command::new("losetup").args(["--set-capacity", device.trim()]))?;
         programs::run(Command::new("resize2fs").arg(device.trim())).map(drop)
@@ -165,7 +168,7 @@ impl Folder {
     fn make_image(&self, limit_mib: u64) -> io::Result<()> {
         let unfinished = self.image().with_extension(fsio::UNFINISHED);
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
-        file.set_len(limit_mib.max(OVERHEAD_MIB) * MIB)?;
+        file.set_len(limit_mib.max(LEAST_MIB) * MIB)?;
         // No reserve for root: it would be the tenant's loss.
         let options = ["-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"];
         programs::run(Command::new("mkfs.ext4").args(options).arg(&unfinished))?;
@@ -200,8 +203,14 @@ pub fn quota_of_host(volumes_dir: &Path) -> VolumeQuota {
     let trial = Folder::new(volumes_dir.join(".trial"));
     let tried = trial
         .delete()
-        .and_then(|()| trial.make_room(Some(OVERHEAD_MIB)))
-        .and_then(|()| if is_private_to_agent()? { Err(io::Error::other("the agent's mounts are its own")) } else { Ok(()) })
+        .and_then(|()| trial.make_room(Some(LEAST_MIB)))
+        .and_then(|()| {
+            if is_private_to_agent()? {
+                Err(io::Error::other("the agent's mounts are its own"))
+            } else {
+                Ok(())
+            }
+        })
         .and(trial.delete());
     match tried {
         Ok(()) => VolumeQuota::Loop,
@@ -221,7 +230,7 @@ fn is_private_to_agent() -> io::Result<bool> {
 
 /// How many MiB a file system for so much data needs.
 pub fn room_for(used_mib: u64, limit_mib: u64) -> u64 {
-    limit_mib.max(used_mib + used_mib / 5 + OVERHEAD_MIB)
+    limit_mib.max(disk::image_mib(used_mib))
 }
 
 /// Whether the volume with this mark lies where mark and data are expected.
@@ -260,11 +269,16 @@ mod tests {
     fn a_volume_is_known_by_its_mark() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::new(dir.path().join("v"));
-        assert_eq!(held(&folder.mark(), &folder.data(), "a", false).unwrap(), Held::Other("is missing".into()));
+        assert_eq!(
+            held(&folder.mark(), &folder.data(), "a", false).unwrap(),
+            Held::Other("is missing".into())
+        );
         folder.make("a", None).unwrap();
         assert_eq!(folder.holds("a", false).unwrap(), Held::Own);
         assert_eq!(folder.holds("a", true).unwrap(), Held::Other("is empty".into()));
-        assert!(matches!(folder.holds("b", false).unwrap(), Held::Other(why) if why.contains("not this one's")));
+        assert!(
+            matches!(folder.holds("b", false).unwrap(), Held::Other(why) if why.contains("not this one's"))
+        );
         fs::write(folder.data().join("dear"), "").unwrap();
         folder.make("a", None).unwrap();
         assert_eq!(folder.holds("a", true).unwrap(), Held::Own);

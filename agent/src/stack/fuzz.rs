@@ -199,8 +199,9 @@ fn first(request: &mut ApplyStackRequest) -> &mut ServiceSpec {
 }
 
 /// Each text of a request.
-const TEXTS: [Put; 22] = [
+const TEXTS: [Put; 23] = [
     |r, text| r.project_ref = text,
+    |r, text| r.new_volumes.push(text),
     |r, text| r.restart_token = text,
     |r, text| r.placement.as_mut().unwrap().subnet = text,
     |r, text| r.placement.as_mut().unwrap().api_url = text,
@@ -291,6 +292,7 @@ fn huge_counts_are_refused_before_they_are_looked_at() {
         with(|r, many| r.spec.as_mut().unwrap().volumes = vec![VolumeSpec::default(); many]),
         ["spec.volumes"]
     );
+    assert_eq!(with(|r, many| r.new_volumes = vec!["data".into(); many]), ["new_volumes"]);
     assert_eq!(with(|r, many| first(r).env = vec![EnvVar::default(); many]), ["spec.services[0].env"]);
     assert_eq!(
         with(|r, many| first(r).depends_on = vec![String::new(); many]),

@@ -27,5 +27,5 @@ mod volumes;
 
 pub use self::context::Shared;
 pub use self::folder::quota_of_host;
-pub use self::volumes::list_folders;
 pub use self::supervisor::{StartError, SuperviseError, Supervisor};
+pub use self::volumes::list_folders;

@@ -380,7 +380,8 @@ impl<'a> Service<'a> {
                 // In the log as well: no controller may be connected to receive the progress.
                 tracing::warn!(project = &*self.project.project_ref, service = self.name(), words);
                 self.project.view.progress(self.name(), ProgressStep::Removed, 0, words);
-                self.container = first_start::start_over(self.project, self.plan, self.volumes, &self.container).await?;
+                self.container =
+                    first_start::start_over(self.project, self.plan, self.volumes, &self.container).await?;
                 self.events = ContainerWatch::new(self.project, &self.container);
                 Ok(())
             }

@@ -114,5 +114,6 @@ async fn is_gone(project: &Project, volumes_too: bool) -> Result<bool, StepFailu
     Ok(engine.project_containers(project_ref).await?.is_empty()
         && engine.project_networks(project_ref).await?.is_empty()
         && (!volumes_too
-            || engine.project_volumes(project_ref).await?.is_empty() && volumes::folders(project).await?.is_empty()))
+            || engine.project_volumes(project_ref).await?.is_empty()
+                && volumes::folders(project).await?.is_empty()))
 }

@@ -274,8 +274,8 @@ fn phase(state: &State) -> StackPhase {
         Goal::Removed => return StackPhase::Removed,
         Goal::Running | Goal::Stopping | Goal::Removing => {}
     }
-    let all_healthy = state.disk.is_none()
-        && state.services.iter().all(|view| view.state == ServiceState::Healthy);
+    let all_healthy =
+        state.disk.is_none() && state.services.iter().all(|view| view.state == ServiceState::Healthy);
     if state.goal == Goal::Running && state.failure.is_none() && all_healthy && !state.services.is_empty() {
         return StackPhase::Healthy;
     }

@@ -13,8 +13,8 @@ use supalove_proto::node::v1::{VolumeKind, VolumeSpec};
 use super::context::{Project, blocking};
 use super::disk;
 use super::failure::StepFailure;
-use super::folder::{self, Folder, Held};
 use super::first_start;
+use super::folder::{self, Folder, Held};
 use super::measure;
 use super::plan::ServicePlan;
 use crate::admission::is_database;
@@ -94,6 +94,7 @@ async fn first_seen(
     found: Option<VolumeFound>,
 ) -> Result<Ensured, StepFailure> {
     let folder = own_folder(project, &name);
+    let bound = found.as_ref().is_some_and(|found| found.ours && found.bound);
     match found {
         Some(found) if found.ours && !found.bound => {
             let known = adopt_engines(project, wanted, &name, &found).await?;
@@ -105,6 +106,15 @@ async fn first_seen(
     }
     let looked = folder.clone();
     let mark = blocking(move || looked.found_mark()).await?;
+    let was_made = bound && mark.is_none();
+    if was_made && is_data(wanted.spec) && !wanted.may_be_new {
+        // Somebody lost the agent's state, and the volume too.
+        let folder = folder.path().to_string_lossy().into_owned();
+        return Err(lost(
+            &KnownVolume { name, folder, id: new_id(), ..KnownVolume::default() },
+            "is missing",
+        ));
+    }
     let ensured = if mark.is_some() { Ensured::Kept } else { Ensured::New };
     let known = KnownVolume {
         name,
@@ -136,7 +146,7 @@ async fn known_one(
         return move_over(project, wanted, known).await.map(|()| Ensured::Kept);
     };
     let folder = Folder::new(folder);
-    let limit = disk::hard_limit(wanted.spec.size_mib.into());
+    let limit = disk::image_mib(disk::hard_limit(wanted.spec.size_mib.into()));
     let data = folder.data();
     blocking(move || folder.grow(limit)).await?;
     match found {
@@ -205,7 +215,8 @@ pub async fn delete(project: &Project, name: &str) -> Result<(), StepFailure> {
 pub async fn folders(project: &Project) -> Result<Vec<String>, StepFailure> {
     let base = project.shared.host.volumes_dir.clone();
     let prefix = labels::volume_name(&project.project_ref, "");
-    let list = move || Ok(list_folders(&base)?.into_iter().filter(|name| name.starts_with(&prefix)).collect());
+    let list =
+        move || Ok(list_folders(&base)?.into_iter().filter(|name| name.starts_with(&prefix)).collect());
     Ok(blocking(list).await?)
 }
 
@@ -269,7 +280,7 @@ async fn remake(
     if !kept && known.folder().as_deref() == Some(folder.path()) {
         let unmarked = folder.clone();
         // The agent ended while it made it.
-        if blocking(move || Ok(unmarked.found_mark()?.is_none())).await? {
+        if blocking(move || Ok(unmarked.path().is_dir() && unmarked.found_mark()?.is_none())).await? {
             make(project, wanted, &known).await?;
             bind(project, &known).await?;
             return Ok(Ensured::New);
@@ -350,7 +361,12 @@ async fn move_over(project: &Project, wanted: &Wanted<'_>, known: KnownVolume) -
         if blocking(move || Ok(arrived.data().exists())).await? {
             return Err(failure);
         }
-        tracing::warn!(project = &*project.project_ref, volume = name, reason, "cannot move a volume; it stays in the engine's folder");
+        tracing::warn!(
+            project = &*project.project_ref,
+            volume = name,
+            reason,
+            "cannot move a volume; it stays in the engine's folder"
+        );
         remember(project, known).await?;
     }
     Ok(())
@@ -372,9 +388,13 @@ async fn go_on_moving(
         }
         None => false,
     };
-    if arrived || left {
+    if arrived {
         carry(project, wanted, &known).await?;
         return Ok(Ensured::Kept);
+    }
+    if left {
+        let still = KnownVolume { moving: false, folder: String::new(), ..known };
+        return move_over(project, wanted, still).await.map(|()| Ensured::Kept);
     }
     remake(project, wanted, plans, known, "is missing").await
 }
@@ -450,7 +470,7 @@ async fn bind(project: &Project, known: &KnownVolume) -> Result<(), StepFailure>
 /// The size of its file system, where such are made.
 fn limit(project: &Project, wanted: &Wanted<'_>) -> Option<u64> {
     let has_one = project.shared.host.volume_quota == VolumeQuota::Loop && wanted.spec.size_mib > 0;
-    has_one.then(|| disk::hard_limit(wanted.spec.size_mib.into()))
+    has_one.then(|| disk::image_mib(disk::hard_limit(wanted.spec.size_mib.into())))
 }
 
 /// How many MiB lie on a volume.
@@ -459,10 +479,10 @@ pub async fn used_mib(project: &Project, name: &str) -> Result<u64, StepFailure>
     Ok(blocking(move || measure::used_mib(&found.dir)).await?)
 }
 
-/// Lets a volume grow to so many MiB, if it is a file system of its own.
+/// Lets a volume hold so many MiB, if it is a file system of its own.
 pub async fn grow(project: &Project, name: &str, limit_mib: u64) -> Result<(), StepFailure> {
     let folder = own_folder(project, name);
-    Ok(blocking(move || folder.grow(limit_mib)).await?)
+    Ok(blocking(move || folder.grow(disk::image_mib(limit_mib))).await?)
 }
 
 /// Empties a cache.

@@ -77,7 +77,13 @@ impl Store {
         let sealer = Sealer::open(&key).map_err(|source| StateError::Seal { path: key, source })?;
         let tombstones_path = state_dir.join(TOMBSTONES);
         let tombstones = read_tombstones(&tombstones_path, &sealer)?;
-        Ok(Self { records, tombstones_path, sealer, tombstones: Mutex::new(tombstones), volumes: Mutex::default() })
+        Ok(Self {
+            records,
+            tombstones_path,
+            sealer,
+            tombstones: Mutex::new(tombstones),
+            volumes: Mutex::default(),
+        })
     }
 
     /// Every record that can be read. A record that cannot be read is left in place and returned as an error. The record of

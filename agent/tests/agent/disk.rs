@@ -79,7 +79,12 @@ async fn write_on(client: &tokio_postgres::Client, first: &str) -> String {
 
 async fn a_full_disk(number: u8, quota: &str) {
     let mut fleet = Fleet::start(number).await;
-    let times = Times { disk_check: Duration::from_millis(1500), database_setting: Duration::from_secs(1), disk_check_least: Duration::from_millis(200), ..Times::DEFAULT };
+    let times = Times {
+        disk_check: Duration::from_millis(1500),
+        database_setting: Duration::from_secs(1),
+        disk_check_least: Duration::from_millis(200),
+        ..Times::DEFAULT
+    };
     let stop = fleet.run_agent_here_with(&times, &["--volume-quota", quota]);
     let mut session = fleet.session().await;
     let session = &mut session;
@@ -105,7 +110,10 @@ async fn a_full_disk(number: u8, quota: &str) {
     let end = Arc::new(AtomicBool::new(false));
     let during = ask_on(tenant(&fleet, 1).await, end.clone());
     let greedy = tenant(&fleet, 0).await;
-    greedy.simple_query("create table big (x text); alter table big alter x set storage external").await.unwrap();
+    greedy
+        .simple_query("create table big (x text); alter table big alter x set storage external")
+        .await
+        .unwrap();
     let refused = write_on(&greedy, "").await;
     assert!(refused.contains("read-only transaction"), "{refused}");
     let full = told(session, 1, "DISK_FULL").await;
@@ -119,7 +127,8 @@ async fn a_full_disk(number: u8, quota: &str) {
     write_on(&greedy, "set default_transaction_read_only = off;").await;
     let over = told(session, 1, "DISK_LIMIT").await;
     assert!(over.error.unwrap().message.contains("the data is kept"));
-    let stopped = || docker(&["inspect", "--format", "{{.State.Running}}", &container(GREEDY, "postgres")]) == "false";
+    let stopped =
+        || docker(&["inspect", "--format", "{{.State.Running}}", &container(GREEDY, "postgres")]) == "false";
     let until = Instant::now() + Duration::from_secs(SOON);
     while !stopped() {
         assert!(Instant::now() < until, "it runs on");
@@ -129,7 +138,9 @@ async fn a_full_disk(number: u8, quota: &str) {
     assert!(used <= u64::from(SIZE) * 3 / 2, "{used} MiB");
     end.store(true, Ordering::Relaxed);
     let during = p99(during.await.unwrap());
-    println!("{quota}: p99 of the neighbour's queries {before:?} before, {during:?} while the other filled its disk");
+    println!(
+        "{quota}: p99 of the neighbour's queries {before:?} before, {during:?} while the other filled its disk"
+    );
 
     // Started again it may delete, and then all is well.
     let again = request(&fleet, GREEDY, 0, 2, SIZE);
@@ -141,7 +152,8 @@ async fn a_full_disk(number: u8, quota: &str) {
     greedy.batch_execute("checkpoint").await.ok();
     told_fine(session).await;
     tenant(&fleet, 0).await.simple_query("create table more (x int)").await.unwrap();
-    let neighbour = session.snapshot().await.into_iter().find(|stack| stack.project_ref == NEIGHBOUR).unwrap();
+    let neighbour =
+        session.snapshot().await.into_iter().find(|stack| stack.project_ref == NEIGHBOUR).unwrap();
     assert_eq!((neighbour.phase(), neighbour.services[0].restarts), (StackPhase::Healthy, 0));
     stop.cancel();
     assert!(try_docker(&["inspect", &container(NEIGHBOUR, "postgres")]).status.success());
@@ -150,7 +162,8 @@ async fn a_full_disk(number: u8, quota: &str) {
 async fn told_fine(session: &mut Session) {
     session
         .wait_until(SOON, "the disk to have room again", |stack| {
-            let used = stack.volumes.iter().find(|volume| volume.name == "db_data").map(|volume| volume.used_mib);
+            let used =
+                stack.volumes.iter().find(|volume| volume.name == "db_data").map(|volume| volume.used_mib);
             let room = used.is_some_and(|used| used < u64::from(SIZE) * 95 / 100);
             stack.project_ref == GREEDY && stack.phase() == StackPhase::Healthy && room
         })

@@ -15,7 +15,8 @@ const UP: u64 = 90;
 const SOON: u64 = 60;
 
 fn sql(project: &str, statement: &str) -> String {
-    let psql = ["psql", "-h", "/var/run/postgresql", "-U", "supabase_admin", "-d", "postgres", "-Atc", statement];
+    let psql =
+        ["psql", "-h", "/var/run/postgresql", "-U", "supabase_admin", "-d", "postgres", "-Atc", statement];
     docker(&[&["exec", &container(project, "postgres")][..], &psql].concat())
 }
 
@@ -107,7 +108,10 @@ async fn a_lost_volume_is_never_replaced_without_an_explicit_act() {
     life.start(session, &[]).await;
     let error = life.lost(session).await;
     assert!(error.permanent && error.message.contains(&volume(KEPT, "db_data")), "{error:?}");
-    assert!(error.message.contains(data.to_str().unwrap()) && error.message.contains("new_volumes"), "{error:?}");
+    assert!(
+        error.message.contains(data.to_str().unwrap()) && error.message.contains("new_volumes"),
+        "{error:?}"
+    );
     assert!(!data.exists() && !try_docker(&["inspect", &container(KEPT, "postgres")]).status.success());
 
     // Another one in its place is no better; nor is the folder without its files.

@@ -12,7 +12,8 @@ use super::{
     keys::ProjectSecrets,
     manifest::{
         Allow, ConfigFile, ConfigMount, EnvValue, Limits, Mount, Port, Probe, Security, Service, Tmpfs,
-        parse_mode, Volume},
+        Volume, parse_mode,
+    },
     release::Release,
     validate,
 };

@@ -8,7 +8,7 @@ use std::{
 use supalove_spec::{limits, tokens};
 
 use super::{
-    manifest::{Allow, ConfigFile, ConfigMount, Manifest, Probe, Service, parse_mode, Volume},
+    manifest::{Allow, ConfigFile, ConfigMount, Manifest, Probe, Service, Volume, parse_mode},
     render,
 };
 

@@ -142,7 +142,10 @@ impl Pair {
             self.arm(row);
         }
         let api = self.fleet.api.clone();
-        if matches!(row.scene, Scene::Usual | Scene::ShortWindow | Scene::Database | Scene::OldVolumes | Scene::LostCache) {
+        if matches!(
+            row.scene,
+            Scene::Usual | Scene::ShortWindow | Scene::Database | Scene::OldVolumes | Scene::LostCache
+        ) {
             let (operation, began) = tokio::join!(request.insist(&api), self.revive(row));
             self.asked(&operation);
             return began;

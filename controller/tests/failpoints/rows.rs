@@ -165,11 +165,7 @@ const GROUPS: &[Group] = &[
     (
         Start,
         Scene::OldVolumes,
-        &[
-            ("agent.volume.move_begun", ONCE),
-            ("agent.volume.moved", BOTH),
-            ("agent.volume.unbound", ONCE),
-        ],
+        &[("agent.volume.move_begun", ONCE), ("agent.volume.moved", BOTH), ("agent.volume.unbound", ONCE)],
     ),
     (Start, Scene::LostCache, &[("agent.volume.forgotten", ONCE)]),
     (

@@ -284,6 +284,8 @@ impl Fleet {
             .args(["run", "--slots", "8", "--port-base", &self.port_base.to_string()])
             .args(["--network-range", &self.range, "--publish-address", "0.0.0.0"])
             .args(MEASURED)
+            .arg("--volumes-dir")
+            .arg(self.state.path().join("volumes"))
             .arg("--state-dir")
             .arg(self.state.path())
             .args(more)
@@ -304,8 +306,12 @@ impl Fleet {
         let state = self.state.path().to_str().unwrap();
         let port_base = self.port_base.to_string();
         let words = ["supalove-agent", "run", "--slots", "8", "--port-base", &port_base];
+        let volumes_dir = format!("{state}/volumes");
         let more = ["--network-range", &self.range, "--publish-address", "0.0.0.0", "--state-dir", state];
-        let Command::Run(options) = Cli::try_parse_from(words.iter().chain(&more).chain(volumes)).unwrap().command else {
+        let volumes = [&["--volumes-dir", &volumes_dir][..], volumes].concat();
+        let Command::Run(options) =
+            Cli::try_parse_from(words.iter().chain(&more).chain(&volumes)).unwrap().command
+        else {
             unreachable!()
         };
         let stop = CancellationToken::new();

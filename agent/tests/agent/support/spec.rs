@@ -112,7 +112,8 @@ pub fn stack(
 ) -> ApplyStackRequest {
     let port_base = u32::from(fleet.port_base) + 8 * slot;
     let start = fleet.range.trim_end_matches("0/24");
-    let volumes = ["db_data", "db_config"].map(|name| VolumeSpec { name: name.into(), ..VolumeSpec::default() });
+    let volumes =
+        ["db_data", "db_config"].map(|name| VolumeSpec { name: name.into(), ..VolumeSpec::default() });
     ApplyStackRequest {
         project_ref: project.into(),
         generation,

@@ -44,7 +44,14 @@ struct Plan {
 
 impl Plan {
     fn simple(kind: OperationKind, desired: Desired) -> Self {
-        Self { kind, desired, desired_before_delete: None, undo_window: None, new_restart_token: false, new_volumes: Vec::new() }
+        Self {
+            kind,
+            desired,
+            desired_before_delete: None,
+            undo_window: None,
+            new_restart_token: false,
+            new_volumes: Vec::new(),
+        }
     }
 
     /// Plans an act on a project, or returns why its state does not allow it.
