@@ -93,6 +93,12 @@ impl Folder {
         fsio::write_atomic(&self.mark(), id.as_bytes(), 0o600)
     }
 
+    /// Whether there is data, with or without its mark. Mounts its file system if it has one.
+    pub fn has_data(&self) -> io::Result<bool> {
+        self.mount()?;
+        Ok(self.data().exists())
+    }
+
     /// The mark that lies there.
     pub fn found_mark(&self) -> io::Result<Option<String>> {
         read_mark(&self.mark())

@@ -335,6 +335,23 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_is_unhealthy_until_there_is_room() {
+        let (view, reports) = view();
+        for service in ["postgres", "gateway"] {
+            view.set(service, ServiceState::Healthy, "");
+        }
+        let usage = VolumeUsage { name: "db_data".into(), used_mib: 9, limit_mib: 8 };
+        view.usage(vec![usage.clone()], Some(StepFailure::new("DISK_FULL", "m")));
+        assert_eq!(seen(&reports), (StackPhase::Unhealthy, Some("DISK_FULL".into())));
+        view.fail_service("postgres", ServiceState::Exited, StepFailure::new("SERVICE_EXITED", "no space"));
+        assert_eq!(seen(&reports).1, Some("DISK_FULL".into()), "the cause, not what follows from it");
+        view.set("postgres", ServiceState::Healthy, "");
+        view.usage(vec![usage.clone()], None);
+        assert_eq!(seen(&reports), (StackPhase::Healthy, None));
+        assert_eq!(reports.all().remove(0).volumes, [usage]);
+    }
+
+    #[test]
     fn what_is_reported_is_redacted() {
         let (view, reports) = view();
         let mut request = ApplyStackRequest::default();

@@ -105,7 +105,11 @@ async fn first_seen(
         _ => {}
     }
     let looked = folder.clone();
-    let mark = blocking(move || looked.found_mark()).await?;
+    let (mark, holds_something) = blocking(move || {
+        let there = looked.has_data()?;
+        Ok((looked.found_mark()?, there && !fsio::is_empty_dir(&looked.data())?))
+    })
+    .await?;
     let was_made = bound && mark.is_none();
     if was_made && is_data(wanted.spec) && !wanted.may_be_new {
         // Somebody lost the agent's state, and the volume too.
@@ -123,6 +127,7 @@ async fn first_seen(
         generation: wanted.generation,
         node: project.shared.node.to_string(),
         is_data: is_data(wanted.spec),
+        was_ready: holds_something,
         ..KnownVolume::default()
     };
     remember(project, known.clone()).await?;
@@ -203,11 +208,14 @@ pub async fn mark_ready(project: &Project, plan: &ServicePlan) -> Result<(), Ste
 
 /// Removes a volume with its data: for a first start that is started over, and for the end of a project.
 pub async fn delete(project: &Project, name: &str) -> Result<(), StepFailure> {
+    let folder = known(project, name)
+        .await?
+        .map_or_else(|| own_folder(project, name), |known| folder_of(project, &known));
+    update(project, name, |known| {
+        (known.was_ready, known.was_filled, known.moving) = (false, false, false);
+    })
+    .await?;
     project.engine().remove_volume(name).await?;
-    let folder = match known(project, name).await?.and_then(|known| known.folder()) {
-        Some(path) => Folder::new(path),
-        None => own_folder(project, name),
-    };
     Ok(blocking(move || folder.delete()).await?)
 }
 
@@ -287,6 +295,7 @@ async fn remake(
         }
     }
     let old = known.id.chars().take(8).collect::<String>();
+    let wrong = folder_of(project, &known);
     let new = KnownVolume {
         id: new_id(),
         folder: folder.path().to_string_lossy().into_owned(),
@@ -303,7 +312,7 @@ async fn remake(
     remember(project, new.clone()).await?;
     failpoint!("agent.volume.forgotten", &project.project_ref);
     // What lies there is not this volume, and may be somebody's data.
-    blocking(move || folder.set_aside(&old)).await?;
+    blocking(move || wrong.set_aside(&old)).await?;
     if let Some(found) = project.engine().volume(&project.project_ref, &new.name).await?
         && !(found.bound && found.ours)
     {
@@ -322,6 +331,9 @@ async fn adopt_engines(
     found: &VolumeFound,
 ) -> Result<KnownVolume, StepFailure> {
     let mark = engines_mark(&found.dir);
+    let data = found.dir.clone();
+    // Nobody knows any more whether a service was ready on it.
+    let holds_something = blocking(move || Ok(!fsio::is_empty_dir(&data)?)).await?;
     let id = blocking(move || match std::fs::read_to_string(&mark) {
         Ok(id) => Ok(id),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -338,6 +350,7 @@ async fn adopt_engines(
         generation: found.generation.unwrap_or_default(),
         node: found.node.clone(),
         is_data: is_data(wanted.spec),
+        was_ready: holds_something,
         ..KnownVolume::default()
     };
     remember(project, known.clone()).await?;
@@ -358,7 +371,7 @@ async fn move_over(project: &Project, wanted: &Wanted<'_>, known: KnownVolume) -
     if let Err(failure) = carry(project, wanted, &moving).await {
         let (name, reason) = (known.name.clone(), &failure.0.message);
         let arrived = folder.clone();
-        if blocking(move || Ok(arrived.data().exists())).await? {
+        if blocking(move || arrived.has_data()).await? {
             return Err(failure);
         }
         tracing::warn!(
@@ -378,8 +391,8 @@ async fn go_on_moving(
     plans: &[ServicePlan],
     known: KnownVolume,
 ) -> Result<Ensured, StepFailure> {
-    let folder = own_folder(project, &known.name);
-    let arrived = blocking(move || Ok(folder.data().exists())).await?;
+    let folder = folder_of(project, &known);
+    let arrived = blocking(move || folder.has_data()).await?;
     let found = project.engine().volume(&project.project_ref, &known.name).await?;
     let left = match &found {
         Some(found) => {
@@ -401,22 +414,21 @@ async fn go_on_moving(
 
 /// Data first, then its mark, then the engine's volume: at each moment one of the two places has all of it.
 async fn carry(project: &Project, wanted: &Wanted<'_>, known: &KnownVolume) -> Result<(), StepFailure> {
-    let folder = own_folder(project, &known.name);
+    let folder = folder_of(project, known);
     let found = project.engine().volume(&project.project_ref, &known.name).await?;
     let from = found.as_ref().filter(|found| !found.bound).map(|found| found.dir.clone());
     let limit = limit(project, wanted);
     let id = known.id.clone();
     let to = folder.clone();
     let carried = blocking(move || {
-        if let Some(from) = from.filter(|_| !to.data().exists()) {
+        let has_data = to.has_data()?;
+        if let Some(from) = from.filter(|_| !has_data) {
             let room = match limit {
                 Some(limit) => Some(folder::room_for(measure::used_mib(&from)?, limit)),
                 None => None,
             };
             to.make_room(room)?;
-            if !to.data().exists() {
-                to.take_over(&from)?;
-            }
+            to.take_over(&from)?;
         }
         to.make_room(None)?;
         to.set_mark(&id)
@@ -442,7 +454,7 @@ async fn make_way(project: &Project, name: &str, found: &VolumeFound) -> Result<
 }
 
 async fn make(project: &Project, wanted: &Wanted<'_>, known: &KnownVolume) -> Result<(), StepFailure> {
-    let folder = own_folder(project, &known.name);
+    let folder = folder_of(project, known);
     let id = known.id.clone();
     let limit = limit(project, wanted);
     project.in_flight.run_to_completion(blocking(move || folder.make(&id, limit))).await?;
@@ -453,7 +465,7 @@ async fn make(project: &Project, wanted: &Wanted<'_>, known: &KnownVolume) -> Re
 async fn bind(project: &Project, known: &KnownVolume) -> Result<(), StepFailure> {
     let engine = project.engine().clone();
     let project_ref = project.project_ref.clone();
-    let dir = own_folder(project, &known.name).data();
+    let dir = folder_of(project, known).data();
     let name = known.name.clone();
     let maker = VolumeMaker { node: known.node.clone(), generation: known.generation };
     let binding = async move {
@@ -493,6 +505,11 @@ pub async fn clear(project: &Project, name: &str) -> Result<(), StepFailure> {
 
 fn own_folder(project: &Project, name: &str) -> Folder {
     Folder::new(project.shared.host.volumes_dir.join(name))
+}
+
+/// Where a volume lies, or will: the setting may have changed since it was made.
+fn folder_of(project: &Project, known: &KnownVolume) -> Folder {
+    known.folder().map_or_else(|| own_folder(project, &known.name), Folder::new)
 }
 
 fn engines_mark(data: &Path) -> PathBuf {
