@@ -186,11 +186,16 @@ fn promises_mark(plan: &ServicePlan) -> bool {
 }
 
 fn data_volume(plan: &ServicePlan, found: &[(&str, VolumeFound)]) -> Option<PathBuf> {
-    let name = plan.container.mounts.iter().find_map(|mount| match mount {
+    let name = data_name(plan)?;
+    found.iter().find(|(found, _)| *found == name).map(|(_, volume)| volume.dir.clone())
+}
+
+/// Full name of the volume with a database's data.
+pub fn data_name(plan: &ServicePlan) -> Option<&str> {
+    plan.container.mounts.iter().find_map(|mount| match mount {
         MountPlan::Volume { name, target, .. } if target == DATA => Some(name.as_str()),
         _ => None,
-    })?;
-    found.iter().find(|(found, _)| *found == name).map(|(_, volume)| volume.dir.clone())
+    })
 }
 
 /// Does not follow links: a volume's content is the tenant's.

@@ -182,15 +182,13 @@ pub async fn check(project: &Project, plan: &ServicePlan) -> Result<Checked, Ste
 /// Remembers that a service was ready on its volumes: from now on they are its own, or none.
 pub async fn mark_ready(project: &Project, plan: &ServicePlan) -> Result<(), StepFailure> {
     let names: Vec<String> = mounted(plan).map(str::to_owned).collect();
-    let mut filled = Vec::new();
-    if is_database(&plan.spec) {
-        for name in &names {
-            if let Some(found) = project.engine().volume(&project.project_ref, name).await?
-                && blocking(move || Ok(!fsio::is_empty_dir(&found.dir)?)).await?
-            {
-                filled.push(name.clone());
-            }
-        }
+    let mut filled = None;
+    if is_database(&plan.spec)
+        && let Some(name) = first_start::data_name(plan)
+        && let Some(found) = project.engine().volume(&project.project_ref, name).await?
+        && blocking(move || Ok(!fsio::is_empty_dir(&found.dir)?)).await?
+    {
+        filled = Some(name.to_owned());
     }
     let shared = project.shared.clone();
     let project_ref = project.project_ref.clone();
@@ -198,7 +196,7 @@ pub async fn mark_ready(project: &Project, plan: &ServicePlan) -> Result<(), Ste
         let marked = shared.store.change_volumes(&project_ref, |all| {
             for volume in all.volumes.iter_mut().filter(|volume| names.contains(&volume.name)) {
                 volume.was_ready = true;
-                volume.was_filled |= filled.contains(&volume.name);
+                volume.was_filled |= filled.as_ref() == Some(&volume.name);
             }
         });
         marked.map_err(std::io::Error::other)

@@ -161,8 +161,10 @@ fn make_old(fleet: &Fleet, project: &str, name: &str) {
     docker(&create);
     let place = docker(&["volume", "inspect", "--format", "{{.Mountpoint}}", &full]);
     let folder = folder(fleet, project, name);
-    std::fs::remove_dir(&place).unwrap();
-    std::fs::rename(folder.join("fs/data"), &place).unwrap();
+    let content = folder.join("fs/data/.");
+    // Perhaps from one file system to another.
+    let copied = std::process::Command::new("cp").arg("-a").arg(content).arg(&place).status().unwrap();
+    assert!(copied.success());
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

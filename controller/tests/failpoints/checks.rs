@@ -58,8 +58,9 @@ pub fn make_volumes_old(project: &str, release: &Release, state: &Path) {
         let labels = labels.split_whitespace().flat_map(|label| ["--label", label]);
         docker(None, &[&["volume", "create"][..], &labels.collect::<Vec<_>>(), &[&volume]].concat());
         let place = place_of(&volume);
-        fs::remove_dir(&place).unwrap();
-        fs::rename(&content, &place).unwrap();
+        // Perhaps from one file system to another.
+        let copied = Command::new("cp").arg("-a").arg(content.join(".")).arg(&place).status().unwrap();
+        assert!(copied.success());
         fs::remove_dir_all(state.join("volumes").join(&volume)).unwrap();
     }
     fs::remove_file(state.join(format!("records/{project}.volumes"))).unwrap();
