@@ -8,7 +8,7 @@ use ipnet::Ipv4Net;
 use supalove_certs::CaFingerprint;
 use supalove_spec::{SlotLayout, SlotLayoutError};
 
-use crate::config::HostSettings;
+use crate::config::{HostSettings, VolumeQuota};
 use crate::host::CapacityOverride;
 
 /// Runs Supalove projects on this Docker host.
@@ -106,9 +106,16 @@ pub struct Run {
     /// MiB of memory that may be reserved; all by default.
     #[arg(long, env = "SUPALOVE_AGENT_MEMORY_MIB")]
     pub memory_mib: Option<u32>,
-    /// MiB of disk that may be reserved; all of Docker's by default.
+    /// MiB of disk that may be reserved; by default all of the disk that the volumes lie on.
     #[arg(long, env = "SUPALOVE_AGENT_DISK_MIB")]
     pub disk_mib: Option<u64>,
+    /// Directory of the projects' volumes. By default one in the state directory, or in the engine's where that is on another
+    /// disk.
+    #[arg(long, env = "SUPALOVE_AGENT_VOLUMES_DIR")]
+    pub volumes_dir: Option<PathBuf>,
+    /// What keeps volumes from growing beyond their size; by default "loop" where the host allows it, else "measure".
+    #[arg(long, env = "SUPALOVE_AGENT_VOLUME_QUOTA")]
+    pub volume_quota: Option<VolumeQuota>,
 }
 
 /// Options of `status`.
@@ -140,6 +147,8 @@ impl Run {
             return Err(SettingsError::NoSlots);
         }
         Ok(HostSettings {
+            volumes_dir: self.volumes_dir.clone().unwrap_or_else(|| state_dir.join("volumes")),
+            volume_quota: self.volume_quota.unwrap_or(VolumeQuota::Measure),
             state_dir,
             publish_address: self.publish_address,
             advertise_address: self.advertise_address.clone(),

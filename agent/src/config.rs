@@ -13,12 +13,25 @@ use supalove_spec::{ProtocolTimes, SlotLayout};
 pub struct HostSettings {
     /// Where records, configuration directories and the identity lie. Absolute.
     pub state_dir: PathBuf,
+    /// Where the volumes lie. Absolute.
+    pub volumes_dir: PathBuf,
+    /// What keeps a volume from growing.
+    pub volume_quota: VolumeQuota,
     /// Address that published ports bind to.
     pub publish_address: IpAddr,
     /// Name under which published ports are reached; none = found when a session starts.
     pub advertise_address: Option<String>,
     /// How ports and network range are cut into slots.
     pub slots: SlotLayout,
+}
+
+/// What keeps a volume from growing beyond its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum VolumeQuota {
+    /// Each new volume is a file system of a fixed size in a file.
+    Loop,
+    /// The agent measures, warns, and stops who writes on.
+    Measure,
 }
 
 /// Every time of the agent. Tests hold their order: here, and for those of the protocol in `supalove-spec`.
@@ -72,6 +85,12 @@ pub struct Times {
     pub start_sql: Duration,
     /// A probe that finds a spoilt role this long after a start says so, instead of waiting until the service is late.
     pub role_spoilt: Duration,
+    /// How often a project's volumes are measured; more often while they grow fast.
+    pub disk_check: Duration,
+    /// Shortest pause between two measurements.
+    pub disk_check_least: Duration,
+    /// One change of a database's settings.
+    pub database_setting: Duration,
     /// A tunnel's dial to a container.
     pub tunnel_dial: Duration,
     /// First pause before a renewal is tried again; pauses double.
@@ -109,6 +128,9 @@ impl Times {
         probe_slow: Duration::from_secs(1),
         start_sql: Duration::from_mins(1),
         role_spoilt: Duration::from_secs(5),
+        disk_check: Duration::from_secs(15),
+        disk_check_least: Duration::from_secs(1),
+        database_setting: Duration::from_secs(10),
         tunnel_dial: Duration::from_secs(5),
         renew_retry_first: Duration::from_secs(1),
         renew_retry_cap: Duration::from_mins(5),
@@ -145,6 +167,7 @@ mod tests {
         assert!(t.truth < t.removed_kept);
         assert!(t.progress_every < t.pull_idle && t.pull_idle < t.pull_total);
         assert!(t.rules_call < t.rules_check);
+        assert!(t.disk_check_least < t.disk_check && t.database_setting < t.disk_check);
         assert!(t.restart_first < t.restart_cap && t.restart_cap < t.restart_reset);
         assert!(t.retry_first < t.retry_cap);
         assert!(t.probe_fast < t.probe_medium && t.probe_medium < t.probe_slow);

@@ -41,6 +41,19 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes what is in a directory; the directory itself stays. Follows no links.
+pub fn clear_dir(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        } else {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Creates a directory that only its owner may enter, and the directories above it.
 pub fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
@@ -87,5 +100,16 @@ mod tests {
         remove(&path).unwrap();
         remove(&path).unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_directory_is_cleared_but_not_what_its_links_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, cleared) = (dir.path().join("kept"), dir.path().join("cleared"));
+        fs::create_dir_all(cleared.join("a/b")).unwrap();
+        fs::write(&kept, "").unwrap();
+        std::os::unix::fs::symlink(&kept, cleared.join("link")).unwrap();
+        clear_dir(&cleared).unwrap();
+        assert!(is_empty_dir(&cleared).unwrap() && kept.exists());
     }
 }

@@ -1,6 +1,8 @@
 //! Facts about the host: its capacity, its boot id, its name.
 
 use std::fs;
+use std::path::Path;
+use std::time::Instant;
 
 use supalove_proto::node::v1::Capacity;
 
@@ -15,12 +17,21 @@ pub struct CapacityOverride {
     pub disk_mib: Option<u64>,
 }
 
-/// What the host has. Only the controller offers more than that (overcommit).
-pub fn capacity(given: CapacityOverride, docker_root: &str) -> Capacity {
+/// How long tenants write before a measurement sees it.
+const UNSEEN_SECONDS: u64 = 15;
+/// The headroom is at most one part in so many of the disk: on memory disks nothing else would be left.
+const HEADROOM_PART: u64 = 10;
+
+/// What the host has; on disk without the headroom that no project may reserve. Only the controller offers more than that
+/// (overcommit).
+pub fn capacity(given: CapacityOverride, volumes_dir: &str) -> Capacity {
     Capacity {
         cpu_millis: given.cpu_millis.unwrap_or_else(cpu_millis),
         memory_mib: given.memory_mib.unwrap_or_else(memory_mib),
-        disk_mib: given.disk_mib.unwrap_or_else(|| disk_mib(docker_root)),
+        disk_mib: given.disk_mib.unwrap_or_else(|| {
+            let all = disk_mib(volumes_dir);
+            all - headroom_mib(all, write_rate_mib(Path::new(volumes_dir)))
+        }),
     }
 }
 
@@ -42,6 +53,25 @@ fn total_memory(meminfo: &str) -> Option<u32> {
 /// MiB that must be free on the engine's file system for a new project: its containers write some 100 MiB before they
 /// are ready, and other projects go on writing.
 const LEAST_DISK_MIB: u64 = 512;
+
+/// What one tenant writes, at this rate, before the agent sees it.
+fn headroom_mib(disk_mib: u64, rate_mib: u64) -> u64 {
+    (rate_mib * UNSEEN_SECONDS).min(disk_mib / HEADROOM_PART)
+}
+
+/// MiB a second that a program writes there, measured with a small file.
+fn write_rate_mib(dir: &Path) -> u64 {
+    const MIB: u64 = 16;
+    let path = dir.join(".rate");
+    let began = Instant::now();
+    let written = fs::write(&path, vec![1; 1 << 24]).and_then(|()| fs::File::open(&path)?.sync_all());
+    let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+    if let Err(error) = written.and(fs::remove_file(&path)) {
+        tracing::warn!(%error, dir = %dir.display(), "cannot measure how fast the disk of the volumes is");
+        return 0;
+    }
+    MIB * 1000 / millis
+}
 
 /// Size of the file system that holds the volumes.
 fn disk_mib(path: &str) -> u64 {
@@ -91,6 +121,14 @@ mod tests {
     fn memory_is_read() {
         assert_eq!(total_memory("MemFree: 1 kB\nMemTotal:       2097152 kB\n"), Some(2048));
         assert_eq!(total_memory(""), None);
+    }
+
+    #[test]
+    fn the_headroom_is_what_is_written_unseen_but_leaves_most_of_the_disk() {
+        assert_eq!(headroom_mib(1_000_000, 400), 6000);
+        assert_eq!(headroom_mib(1000, 400), 100);
+        assert!(write_rate_mib(&std::env::temp_dir()) > 0);
+        assert_eq!(write_rate_mib(Path::new("/nowhere")), 0);
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Node {
     /// Ports and networks that others use on the host.
     pub async fn taken(&self) -> Result<Taken, EngineError> {
         let limit = self.times.protocol.host_check;
-        match tokio::time::timeout(limit, network::taken(self.engine())).await {
+        match tokio::time::timeout(limit, network::taken(self.engine(), &self.host.volumes_dir)).await {
             Ok(taken) => taken,
             Err(_) => Err(EngineError::Timeout(limit)),
         }

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +15,13 @@ use uuid::Uuid;
 use crate::args::{Run, SettingsError};
 use crate::backoff::Backoff;
 use crate::certificate::Certificate;
-use crate::config::Times;
+use crate::config::{HostSettings, Times};
 use crate::docker::Engine;
 use crate::goodbye::LastGoodbye;
 use crate::identity::{Identity, IdentityError, LiveIdentity};
 use crate::node::{Epochs, Node};
 use crate::reports::Reports;
-use crate::stack::{StartError, Supervisor};
+use crate::stack::{StartError, Supervisor, quota_of_host};
 use crate::status::{self, StatusBoard};
 use crate::{fsio, host, session};
 
@@ -80,7 +81,7 @@ async fn start(
     tasks: &Tasks,
 ) -> Result<(), RunError> {
     let identity = Identity::load(&state_dir)?;
-    let host = options.settings(state_dir.clone())?;
+    let mut host = options.settings(state_dir.clone())?;
     let reports = Reports::default();
     let board = StatusBoard::default();
     let live = LiveIdentity::new(identity.clone(), state_dir.clone());
@@ -98,7 +99,11 @@ async fn start(
         tracing::warn!("Docker Engine runs without live-restore: its restart stops every project");
     }
     tracing::info!(node = identity.node_id, engine = info.version, "agent starts");
-    let capacity = host::capacity(options.capacity(), &info.root_dir);
+    settle_volumes(options, &mut host, Path::new(&info.root_dir), &identity.short())
+        .await
+        .map_err(|source| RunError::StateDir { path: host.volumes_dir.clone(), source })?;
+    let volumes_dir = host.volumes_dir.to_string_lossy().into_owned();
+    let capacity = host::capacity(options.capacity(), &volumes_dir);
     let supervisor =
         Supervisor::start(tasks.clone(), host.clone(), &identity.short(), engine, reports.clone(), *times)
             .await?;
@@ -124,6 +129,35 @@ async fn start(
     tasks.job("certificate renewal", async move { certificate.keep().await });
     tasks.job_until("session with the controller", |stop| session::run(node, stop));
     Ok(())
+}
+
+/// Chooses where volumes lie and what keeps them from growing, as far as the options do not say it.
+async fn settle_volumes(
+    options: &Run,
+    host: &mut HostSettings,
+    engine_dir: &Path,
+    node: &str,
+) -> io::Result<()> {
+    if options.volumes_dir.is_none() && is_elsewhere(&host.state_dir, engine_dir) {
+        // The engine's disk was chosen for data; the state directory's may be small.
+        host.volumes_dir = engine_dir.join(format!("supalove-volumes-{node}"));
+    }
+    fsio::private_dir(&host.volumes_dir)?;
+    host.volumes_dir = host.volumes_dir.canonicalize()?;
+    if options.volume_quota.is_none() {
+        let dir = host.volumes_dir.clone();
+        host.volume_quota = tokio::task::spawn_blocking(move || quota_of_host(&dir)).await?;
+    }
+    tracing::info!(volumes = %host.volumes_dir.display(), quota = ?host.volume_quota, "volumes settled");
+    Ok(())
+}
+
+/// Whether two directories lie on different file systems. An engine's that cannot be seen does not count.
+fn is_elsewhere(state_dir: &Path, engine_dir: &Path) -> bool {
+    match (std::fs::metadata(state_dir), std::fs::metadata(engine_dir)) {
+        (Ok(state), Ok(engine)) => state.dev() != engine.dev(),
+        _ => false,
+    }
 }
 
 /// The engine may start after us; none if `stop` comes first.

@@ -93,7 +93,9 @@ fn run(program: &Path, state: &Path, engine: &str, port_base: u16) -> Command {
         .args(["--docker-host", engine])
         .args(["--port-base", &port_base.to_string()])
         .args(["--slots", &SLOTS.to_string()])
-        .args(["--network-range", NETWORKS]);
+        .args(["--network-range", NETWORKS])
+        // File systems of volumes would be left mounted by a run that is killed.
+        .args(["--volume-quota", "measure"]);
     command
 }
 

@@ -125,6 +125,7 @@ fn apply(project: &ProjectRef, port_base: u16) -> ApplyStackRequest {
         generation: 1,
         run_state: RunState::Stopped.into(),
         restart_token: String::new(),
+        new_volumes: Vec::new(),
         spec: Some(StackSpec { release: "bench".into(), services: vec![service], volumes: Vec::new() }),
         placement: Some(Placement {
             slot: 0,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use supalove_proto::node::v1::{ApplyStackRequest, RunState, StackSpec};
+use supalove_proto::node::v1::{ApplyStackRequest, RunState, StackSpec, VolumeKind};
 use supalove_spec::{limits, names, order};
 
 use super::{counts, placement, service};
@@ -51,6 +51,12 @@ pub fn validate(request: &ApplyStackRequest, host: &HostSettings) -> Result<(), 
         "must be RUNNING or STOPPED",
     );
     found.check(request.restart_token.len() <= 128, "restart_token", "must have at most 128 bytes");
+    found.check(
+        request.new_volumes.len() <= limits::VOLUMES
+            && request.new_volumes.iter().all(|name| names::is_volume(name)),
+        "new_volumes",
+        "must be names of volumes, [a-z0-9_]{1,32}",
+    );
     match &request.placement {
         Some(placement) => placement::check(placement, host, &mut found),
         None => found.add("placement", "is missing"),
@@ -94,6 +100,11 @@ fn check_volumes<'a>(spec: &'a StackSpec, found: &mut Violations) -> BTreeSet<&'
         let field = format!("spec.volumes[{index}].name");
         found.check(names::is_volume(&volume.name), &field, "must be [a-z0-9_]{1,32}");
         found.check(seen.insert(volume.name.as_str()), field, "is given twice");
+        found.check(
+            VolumeKind::try_from(volume.kind).is_ok(),
+            format!("spec.volumes[{index}].kind"),
+            "must be DATA or CACHE",
+        );
     }
     seen
 }
@@ -120,6 +131,8 @@ mod tests {
     fn host() -> HostSettings {
         HostSettings {
             state_dir: "/state".into(),
+            volumes_dir: "/volumes".into(),
+            volume_quota: crate::config::VolumeQuota::Measure,
             publish_address: [127, 0, 0, 1].into(),
             advertise_address: None,
             slots: supalove_spec::SlotLayout::new(5500, "10.213.0.0/16".parse().unwrap(), 16).unwrap(),
@@ -165,10 +178,11 @@ mod tests {
             generation: 1,
             run_state: RunState::Running.into(),
             restart_token: String::new(),
+            new_volumes: Vec::new(),
             spec: Some(StackSpec {
                 release: "supabase-2025.12".into(),
                 services: vec![gateway, service("postgres")],
-                volumes: vec![VolumeSpec { name: "data".into() }],
+                volumes: vec![VolumeSpec { name: "data".into(), ..VolumeSpec::default() }],
             }),
             placement: Some(Placement {
                 slot: 1,

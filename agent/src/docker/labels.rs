@@ -28,6 +28,12 @@ pub fn volume_name(project_ref: &str, volume: &str) -> String {
     format!("supalove_{project_ref}_{volume}")
 }
 
+/// The project that a volume of this name belongs to.
+pub fn project_of_volume(name: &str) -> Option<&str> {
+    let (project_ref, _) = name.strip_prefix("supalove_")?.split_once('_')?;
+    supalove_spec::names::is_project_ref(project_ref).then_some(project_ref)
+}
+
 /// Name of the project's network.
 pub fn network_name(project_ref: &str) -> String {
     format!("project_{project_ref}_net")
@@ -45,6 +51,14 @@ pub const BRIDGE_PREFIX: &str = "sl";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_volume_names_its_project() {
+        let name = volume_name("abcdefghijklmnopqrst", "db_data");
+        assert_eq!(project_of_volume(&name), Some("abcdefghijklmnopqrst"));
+        assert_eq!(project_of_volume("supalove_x_db_data"), None);
+        assert_eq!(project_of_volume("lost+found"), None);
+    }
 
     #[test]
     fn a_bridge_name_fits_an_interface_name() {

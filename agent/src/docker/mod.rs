@@ -30,7 +30,7 @@ pub use self::exec::Ended;
 pub use self::images::PullError;
 pub use self::logs::LogLine;
 pub use self::networks::{HostNetwork, NetworkPlan, ProjectNetwork};
-pub use self::volumes::{ProjectVolume, VolumeEnsured, VolumeFound, VolumeMaker};
+pub use self::volumes::{ProjectVolume, VolumeFound, VolumeMaker};
 use crate::config::Times;
 
 /// Concurrent changes: all projects of a host that boots start at once, and must not overload its engine.

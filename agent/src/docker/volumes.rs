@@ -1,13 +1,16 @@
 //! Named volumes. Only an explicit removal of the project with its volumes removes them.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
 
 use super::error::gone_is_fine;
 use super::{Engine, EngineError, labels};
+
+/// The option of the engine's local driver that names the directory.
+const DEVICE: &str = "device";
 
 /// A volume of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,15 +37,12 @@ pub struct VolumeFound {
     pub node: String,
     /// The generation that it was made for.
     pub generation: Option<u64>,
-}
-
-/// What lies under a volume's name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VolumeEnsured {
-    Ours,
-    /// A volume without any label, in this directory: an engine that runs out of disk leaves such volumes behind.
-    Bare(PathBuf),
-    Foreign,
+    /// It is bound to that directory. Otherwise the directory is the engine's own, and goes with the volume.
+    pub bound: bool,
+    /// It has this project's labels.
+    pub ours: bool,
+    /// It has no label at all: an engine that runs out of disk leaves such volumes behind.
+    pub bare: bool,
 }
 
 impl Engine {
@@ -72,45 +72,51 @@ impl Engine {
             .collect())
     }
 
-    /// Describes one volume; none if it does not exist.
-    pub async fn volume(&self, name: &str) -> Result<Option<VolumeFound>, EngineError> {
+    /// Describes one volume of a project; none if it does not exist.
+    pub async fn volume(&self, project_ref: &str, name: &str) -> Result<Option<VolumeFound>, EngineError> {
         match self.ask(self.docker.inspect_volume(name)).await {
-            Ok(mut found) => Ok(Some(VolumeFound {
-                dir: found.mountpoint.into(),
-                node: found.labels.remove(labels::NODE).unwrap_or_default(),
-                generation: found.labels.get(labels::GENERATION).and_then(|text| text.parse().ok()),
-            })),
+            Ok(mut found) => {
+                let device = found.options.remove(DEVICE);
+                Ok(Some(VolumeFound {
+                    bound: device.is_some(),
+                    bare: found.labels.is_empty(),
+                    ours: labels::project(&self.fleet, project_ref)
+                        .iter()
+                        .all(|(name, value)| found.labels.get(name) == Some(value)),
+                    dir: device.unwrap_or(found.mountpoint).into(),
+                    node: found.labels.remove(labels::NODE).unwrap_or_default(),
+                    generation: found.labels.get(labels::GENERATION).and_then(|text| text.parse().ok()),
+                }))
+            }
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Makes sure that a volume of this full name exists.
-    pub async fn ensure_volume(
+    /// Makes a volume of this full name that is bound to a directory: whoever removes it removes no data. If a volume of
+    /// that name exists, the engine leaves it unchanged; look at it afterwards.
+    pub async fn bind_volume(
         &self,
         project_ref: &str,
-        name: String,
+        name: &str,
+        dir: &Path,
         maker: VolumeMaker,
-    ) -> Result<VolumeEnsured, EngineError> {
-        let ours = labels::project(&self.fleet, project_ref);
-        let mut marks = ours.clone();
+    ) -> Result<(), EngineError> {
+        let mut marks = labels::project(&self.fleet, project_ref);
         marks.insert(labels::NODE.to_owned(), maker.node);
         marks.insert(labels::GENERATION.to_owned(), maker.generation.to_string());
-        let request =
-            VolumeCreateRequest { name: Some(name), labels: Some(marks), ..VolumeCreateRequest::default() };
-        // If a volume of that name exists, the engine returns it unchanged.
-        let found = self.change(self.docker.create_volume(request)).await?;
-        if ours.iter().all(|(name, value)| found.labels.get(name) == Some(value)) {
-            return Ok(VolumeEnsured::Ours);
-        }
-        Ok(if found.labels.is_empty() {
-            VolumeEnsured::Bare(found.mountpoint.into())
-        } else {
-            VolumeEnsured::Foreign
-        })
+        let options = [("type", "none"), ("o", "bind"), (DEVICE, &dir.to_string_lossy())];
+        let request = VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            driver: Some("local".to_owned()),
+            driver_opts: Some(options.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+            labels: Some(marks),
+            ..VolumeCreateRequest::default()
+        };
+        self.change(self.docker.create_volume(request)).await.map(drop)
     }
 
-    /// Removes a volume and its data.
+    /// Removes a volume, and its data unless it is bound to a directory.
     pub async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         gone_is_fine(self.change(self.docker.remove_volume(name, None::<RemoveVolumeOptions>)).await)
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use ipnet::Ipv4Net;
 
@@ -14,7 +15,7 @@ use crate::host::disk_shortage;
 const LISTEN: &str = "0A";
 
 /// Everything that others use.
-pub async fn taken(engine: &Engine) -> Result<Taken, EngineError> {
+pub async fn taken(engine: &Engine, volumes_dir: &Path) -> Result<Taken, EngineError> {
     let containers = engine.containers().await?;
     let own_ports: BTreeSet<u16> =
         containers.iter().flat_map(|container| container.host_ports.clone()).collect();
@@ -35,7 +36,9 @@ pub async fn taken(engine: &Engine) -> Result<Taken, EngineError> {
     let mut held: Vec<Held> = engine_networks(&networks).collect();
     held.extend(routes(&route, &own_bridges));
     let docker_root = engine.info().await?.root_dir;
-    let no_room = tokio::task::spawn_blocking(move || disk_shortage(&docker_root)).await.unwrap_or_default();
+    let volumes = volumes_dir.to_string_lossy().into_owned();
+    let shortage = move || disk_shortage(&docker_root).or_else(|| disk_shortage(&volumes));
+    let no_room = tokio::task::spawn_blocking(shortage).await.unwrap_or_default();
     Ok(Taken { ports, networks: held, no_room })
 }
 

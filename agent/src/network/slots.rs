@@ -60,6 +60,8 @@ mod tests {
     fn host() -> HostSettings {
         HostSettings {
             state_dir: "/s".into(),
+            volumes_dir: "/volumes".into(),
+            volume_quota: crate::config::VolumeQuota::Measure,
             publish_address: [127, 0, 0, 1].into(),
             advertise_address: None,
             slots: supalove_spec::SlotLayout::new(5500, "10.213.0.0/16".parse().unwrap(), 16).unwrap(),

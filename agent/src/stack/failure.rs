@@ -73,7 +73,7 @@ impl From<TokenError> for StepFailure {
 
 impl From<io::Error> for StepFailure {
     fn from(error: io::Error) -> Self {
-        Self::new("FILES_FAILED", format!("cannot write configuration files: {error}"))
+        Self::new("FILES_FAILED", format!("cannot write the project's files: {error}"))
     }
 }
 

@@ -14,7 +14,11 @@ use super::context::{Project, blocking};
 use super::failure::StepFailure;
 use super::plan::ServicePlan;
 use super::prepare;
-use crate::docker::{MountPlan, VolumeFound, VolumeMaker};
+use super::volumes;
+use supalove_proto::node::v1::VolumeSpec;
+
+use super::volumes::Wanted;
+use crate::docker::{MountPlan, VolumeFound, VolumeMaker, labels};
 use crate::fsio;
 
 /// Where the volume with the marks is mounted in a database's container: it is no part of the data, which has to be
@@ -75,8 +79,10 @@ fn decide(facts: Facts) -> Option<Unfinished> {
 pub async fn inspect(project: &Project, plan: &ServicePlan) -> Result<Option<Unfinished>, StepFailure> {
     let Some(marked) = marked_volume(plan) else { return Ok(None) };
     let mut found = Vec::new();
-    for name in volumes(plan) {
-        let Some(volume) = project.engine().volume(name).await? else { return Ok(None) };
+    for name in volumes::mounted(plan) {
+        let Some(volume) = project.engine().volume(&project.project_ref, name).await? else {
+            return Ok(None);
+        };
         found.push((name, volume));
     }
     let Some(dir) = found.iter().find(|(name, _)| *name == marked).map(|(_, volume)| volume.dir.clone())
@@ -109,24 +115,30 @@ pub async fn inspect(project: &Project, plan: &ServicePlan) -> Result<Option<Unf
 pub async fn start_over(
     project: &Project,
     plan: &ServicePlan,
+    specs: &[VolumeSpec],
     container: &str,
 ) -> Result<String, StepFailure> {
-    let engine = project.engine().clone();
+    let this = project.clone();
     let id = container.to_owned();
     // The volume with the mark goes last: half-made data must never be found without the mark.
-    let mut names: Vec<String> = volumes(plan).map(str::to_owned).collect();
+    let mut names: Vec<String> = volumes::mounted(plan).map(str::to_owned).collect();
     names.sort_by_key(|name| marked_volume(plan) == Some(name));
     let remove = async move {
-        engine.remove(&id).await?;
+        this.engine().remove(&id).await?;
         for name in names {
-            engine.remove_volume(&name).await?;
+            volumes::delete(&this, &name).await?;
         }
         Ok::<(), StepFailure>(())
     };
     project.in_flight.run_to_completion(remove).await?;
     failpoint!("agent.first_start.removed", &project.project_ref);
-    for name in volumes(plan) {
-        prepare::ensure_volume(project, name, plan.container.generation).await?;
+    for spec in specs {
+        let name = labels::volume_name(&project.project_ref, &spec.name);
+        if volumes::mounted(plan).any(|mounted| mounted == name) {
+            let wanted =
+                Wanted { spec, generation: plan.container.generation, may_be_new: false, free: true };
+            volumes::ensure(project, &wanted, std::slice::from_ref(plan)).await?;
+        }
     }
     failpoint!("agent.first_start.remade", &project.project_ref);
     Ok(prepare::create(project, plan).await?.id)
@@ -135,21 +147,29 @@ pub async fn start_over(
 /// Records that a server was ready on these volumes: from now on only a tombstone deletes them.
 pub async fn mark_ready(project: &Project, plan: &ServicePlan) -> Result<(), StepFailure> {
     let Some(marked) = marked_volume(plan) else { return Ok(()) };
-    let Some(volume) = project.engine().volume(marked).await? else { return Ok(()) };
+    let Some(volume) = project.engine().volume(&project.project_ref, marked).await? else { return Ok(()) };
     blocking(move || write_mark(&volume.dir.join(WAS_READY))).await?;
     failpoint!("agent.first_start.marked", &project.project_ref);
     Ok(())
 }
 
-fn maker(project: &Project, plan: &ServicePlan) -> VolumeMaker {
-    VolumeMaker { node: project.shared.node.to_string(), generation: plan.container.generation }
+/// The data volume of this name is made anew: marks that tell of the lost one's start must not speak for it.
+pub async fn forget(project: &Project, plans: &[ServicePlan], lost: &str) -> Result<(), StepFailure> {
+    let is_its_data = |mount: &MountPlan| matches!(mount, MountPlan::Volume { name, target, .. } if target == DATA && name == lost);
+    let Some(plan) = plans.iter().find(|plan| plan.container.mounts.iter().any(is_its_data)) else {
+        return Ok(());
+    };
+    let Some(marked) = marked_volume(plan) else { return Ok(()) };
+    let Some(volume) = project.engine().volume(&project.project_ref, marked).await? else { return Ok(()) };
+    blocking(move || {
+        [UNFINISHED, DONE, WAS_READY].iter().try_for_each(|mark| fsio::remove(&volume.dir.join(mark)))
+    })
+    .await
+    .map_err(Into::into)
 }
 
-fn volumes(plan: &ServicePlan) -> impl Iterator<Item = &str> {
-    plan.container.mounts.iter().filter_map(|mount| match mount {
-        MountPlan::Volume { name, .. } => Some(name.as_str()),
-        MountPlan::Config { .. } => None,
-    })
+fn maker(project: &Project, plan: &ServicePlan) -> VolumeMaker {
+    VolumeMaker { node: project.shared.node.to_string(), generation: plan.container.generation }
 }
 
 fn marked_volume(plan: &ServicePlan) -> Option<&str> {
@@ -166,11 +186,16 @@ fn promises_mark(plan: &ServicePlan) -> bool {
 }
 
 fn data_volume(plan: &ServicePlan, found: &[(&str, VolumeFound)]) -> Option<PathBuf> {
-    let name = plan.container.mounts.iter().find_map(|mount| match mount {
+    let name = data_name(plan)?;
+    found.iter().find(|(found, _)| *found == name).map(|(_, volume)| volume.dir.clone())
+}
+
+/// Full name of the volume with a database's data.
+pub fn data_name(plan: &ServicePlan) -> Option<&str> {
+    plan.container.mounts.iter().find_map(|mount| match mount {
         MountPlan::Volume { name, target, .. } if target == DATA => Some(name.as_str()),
         _ => None,
-    })?;
-    found.iter().find(|(found, _)| *found == name).map(|(_, volume)| volume.dir.clone())
+    })
 }
 
 /// Does not follow links: a volume's content is the tenant's.

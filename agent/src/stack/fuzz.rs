@@ -26,6 +26,8 @@ const MOST_VIOLATIONS: usize = 20;
 fn host() -> HostSettings {
     HostSettings {
         state_dir: "/state".into(),
+        volumes_dir: "/volumes".into(),
+        volume_quota: crate::config::VolumeQuota::Measure,
         publish_address: [127, 0, 0, 1].into(),
         advertise_address: None,
         slots: supalove_spec::SlotLayout::new(5500, "10.213.0.0/16".parse().unwrap(), 16).unwrap(),
@@ -115,10 +117,11 @@ fn request() -> ApplyStackRequest {
         generation: 1,
         run_state: RunState::Running.into(),
         restart_token: "t".into(),
+        new_volumes: Vec::new(),
         spec: Some(StackSpec {
             release: "core".into(),
             services: vec![gateway(), postgres()],
-            volumes: vec![VolumeSpec { name: "data".into() }],
+            volumes: vec![VolumeSpec { name: "data".into(), ..VolumeSpec::default() }],
         }),
         placement: Some(Placement {
             slot: 1,
@@ -196,8 +199,9 @@ fn first(request: &mut ApplyStackRequest) -> &mut ServiceSpec {
 }
 
 /// Each text of a request.
-const TEXTS: [Put; 22] = [
+const TEXTS: [Put; 23] = [
     |r, text| r.project_ref = text,
+    |r, text| r.new_volumes.push(text),
     |r, text| r.restart_token = text,
     |r, text| r.placement.as_mut().unwrap().subnet = text,
     |r, text| r.placement.as_mut().unwrap().api_url = text,
@@ -288,6 +292,7 @@ fn huge_counts_are_refused_before_they_are_looked_at() {
         with(|r, many| r.spec.as_mut().unwrap().volumes = vec![VolumeSpec::default(); many]),
         ["spec.volumes"]
     );
+    assert_eq!(with(|r, many| r.new_volumes = vec!["data".into(); many]), ["new_volumes"]);
     assert_eq!(with(|r, many| first(r).env = vec![EnvVar::default(); many]), ["spec.services[0].env"]);
     assert_eq!(
         with(|r, many| first(r).depends_on = vec![String::new(); many]),

@@ -6,13 +6,17 @@
 mod container_watch;
 mod context;
 mod diff;
+mod disk;
 mod failure;
 mod files;
 mod first_start;
+mod folder;
 #[cfg(test)]
 mod fuzz;
+mod measure;
 mod plan;
 mod prepare;
+mod programs;
 mod project;
 mod redact;
 mod service;
@@ -20,6 +24,9 @@ mod start_sql;
 mod supervisor;
 mod teardown;
 mod view;
+mod volumes;
 
 pub use self::context::Shared;
+pub use self::folder::quota_of_host;
 pub use self::supervisor::{StartError, SuperviseError, Supervisor};
+pub use self::volumes::list_folders;

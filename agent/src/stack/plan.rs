@@ -221,6 +221,8 @@ mod tests {
     fn host() -> HostSettings {
         HostSettings {
             state_dir: "/state".into(),
+            volumes_dir: "/volumes".into(),
+            volume_quota: crate::config::VolumeQuota::Measure,
             publish_address: [10, 0, 0, 1].into(),
             advertise_address: None,
             slots: supalove_spec::SlotLayout::new(5500, "10.213.0.0/16".parse().unwrap(), 16).unwrap(),
@@ -261,6 +263,7 @@ mod tests {
             generation: 7,
             run_state: RunState::Running.into(),
             restart_token: String::new(),
+            new_volumes: Vec::new(),
             spec: Some(StackSpec { release: "core".into(), services: vec![gateway], volumes: vec![] }),
             placement: Some(Placement {
                 slot: 1,

@@ -7,7 +7,7 @@ use futures::future::{join_all, try_join_all};
 use futures::try_join;
 use ipnet::Ipv4Net;
 use supalove_failpoints::failpoint;
-use supalove_proto::node::v1::{ProgressStep, ServiceState, VolumeSpec};
+use supalove_proto::node::v1::{ApplyStackRequest, ProgressStep, ServiceState};
 use tokio::time::Instant;
 
 use super::context::{Project, blocking};
@@ -16,7 +16,8 @@ use super::failure::StepFailure;
 use super::files;
 use super::plan::ServicePlan;
 use super::teardown;
-use crate::docker::{NetworkPlan, VolumeEnsured, VolumeMaker, labels};
+use super::volumes::{self, Ensured, Wanted};
+use crate::docker::{NetworkPlan, labels};
 use crate::fsio;
 
 /// Creates everything that the plans need; returns the container of each service. A container that runs and stays is not
@@ -24,8 +25,7 @@ use crate::fsio;
 pub async fn prepare(
     project: &Project,
     plans: &[ServicePlan],
-    volumes: &[VolumeSpec],
-    generation: u64,
+    apply: &ApplyStackRequest,
     subnet: Ipv4Net,
 ) -> Result<HashMap<String, Existing>, StepFailure> {
     project.shared.rules.close(&project.project_ref).await?;
@@ -37,11 +37,14 @@ pub async fn prepare(
     let mut containers = remove_outdated(project, plans, &network).await?;
     failpoint!("agent.prepare.outdated_gone", &project.project_ref);
     // These three do not depend on each other.
-    try_join!(
+    let ((), unfit, ()) = try_join!(
         ensure_network(project, &network),
-        ensure_volumes(project, volumes, generation),
+        ensure_volumes(project, plans, apply, &containers),
         write_files(project, plans),
     )?;
+    // The engine gives a volume the image's owner when it makes the container.
+    let unfit: Vec<Existing> = unfit.iter().filter_map(|service| containers.remove(service)).collect();
+    teardown::stop_and_remove(project, plans, &unfit).await?;
     let missing = plans.iter().filter(|plan| !containers.contains_key(&plan.spec.name));
     let created = try_join_all(missing.map(|plan| create(project, plan))).await?;
     failpoint!("agent.prepare.created", &project.project_ref);
@@ -127,44 +130,33 @@ async fn ensure_network(project: &Project, wanted: &NetworkPlan) -> Result<(), S
     Ok(())
 }
 
+/// Returns the services whose containers do not fit any more, because a volume of theirs is new.
 async fn ensure_volumes(
     project: &Project,
-    volumes: &[VolumeSpec],
-    generation: u64,
-) -> Result<(), StepFailure> {
-    let names = volumes.iter().map(|volume| labels::volume_name(&project.project_ref, &volume.name));
-    let names: Vec<String> = names.collect();
-    try_join_all(names.iter().map(|name| ensure_volume(project, name, generation))).await.map(drop)
-}
-
-/// Makes sure that a volume of this full name exists; a new one is created for this generation.
-pub(super) async fn ensure_volume(project: &Project, name: &str, generation: u64) -> Result<(), StepFailure> {
-    let mut found = make_volume(project, name, generation).await?;
-    if let VolumeEnsured::Bare(dir) = &found {
-        let dir = dir.clone();
-        // It is empty, so it can be created again with its labels.
-        if blocking(move || fsio::is_empty_dir(&dir)).await? {
-            project.engine().remove_volume(name).await?;
-            found = make_volume(project, name, generation).await?;
-        }
-    }
-    if found == VolumeEnsured::Ours {
-        failpoint!("agent.volume.created", &project.project_ref);
-        return Ok(());
-    }
-    Err(StepFailure::new(
-        "VOLUME_FOREIGN",
-        format!("a volume named {name} exists that is not this project's"),
-    ))
-}
-
-async fn make_volume(project: &Project, name: &str, generation: u64) -> Result<VolumeEnsured, StepFailure> {
-    let engine = project.engine().clone();
-    let project_ref = project.project_ref.clone();
-    let wanted = name.to_owned();
-    let maker = VolumeMaker { node: project.shared.node.to_string(), generation };
-    let ensured = async move { engine.ensure_volume(&project_ref, wanted, maker).await };
-    project.in_flight.run_to_completion(ensured).await
+    plans: &[ServicePlan],
+    apply: &ApplyStackRequest,
+    containers: &HashMap<String, Existing>,
+) -> Result<Vec<String>, StepFailure> {
+    let specs = apply.spec.as_ref().map(|spec| spec.volumes.as_slice()).unwrap_or_default();
+    let ensured = try_join_all(specs.iter().map(|spec| async move {
+        let name = labels::volume_name(&project.project_ref, &spec.name);
+        let users: Vec<&str> = plans
+            .iter()
+            .filter(|plan| volumes::mounted(plan).any(|mounted| mounted == name))
+            .map(|plan| plan.spec.name.as_str())
+            .collect();
+        let wanted = Wanted {
+            spec,
+            generation: apply.generation,
+            may_be_new: apply.new_volumes.contains(&spec.name),
+            free: !users.iter().any(|user| containers.contains_key(*user)),
+        };
+        let ensured = volumes::ensure(project, &wanted, plans).await?;
+        Ok::<_, StepFailure>((ensured, users))
+    }))
+    .await?;
+    let new = ensured.into_iter().filter(|(ensured, _)| *ensured == Ensured::New);
+    Ok(new.flat_map(|(_, users)| users.into_iter().map(str::to_owned)).collect())
 }
 
 async fn write_files(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {

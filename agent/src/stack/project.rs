@@ -6,12 +6,13 @@ use std::sync::Arc;
 use futures::future::select_all;
 use ipnet::Ipv4Net;
 use supalove_failpoints::failpoint;
-use supalove_proto::node::v1::RunState;
+use supalove_proto::node::v1::{RunState, VolumeSpec};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::context::{Project, blocking};
 use super::diff::Existing;
+use super::disk;
 use super::failure::StepFailure;
 use super::plan::{self, ServicePlan};
 use super::prepare;
@@ -68,7 +69,12 @@ async fn stay_running(project: &Project, record: &Record, plans: &[ServicePlan])
             Ok(containers) => {
                 backoff.reset();
                 project.view.prepared();
-                let Gone = supervise(project, plans, &containers).await;
+                let volumes = record.spec().map(|spec| spec.volumes.as_slice()).unwrap_or_default();
+                let stopped = watch::Sender::default();
+                tokio::select! {
+                    Gone = supervise(project, plans, volumes, &containers, &stopped) => {}
+                    () = disk::guard(project, plans, volumes, &stopped) => {}
+                }
             }
             Err(failure) => {
                 project.view.fail(failure);
@@ -88,12 +94,21 @@ async fn prepared(
         .placement()
         .and_then(|placement| placement.subnet.parse().ok())
         .ok_or_else(|| StepFailure::new("SPEC_INVALID", "the stored record has no network"))?;
-    let volumes = record.spec().map(|spec| spec.volumes.as_slice()).unwrap_or_default();
-    prepare::prepare(project, plans, volumes, record.generation(), subnet).await
+    let apply = record
+        .apply
+        .as_ref()
+        .ok_or_else(|| StepFailure::new("SPEC_INVALID", "the stored record is incomplete"))?;
+    prepare::prepare(project, plans, apply, subnet).await
 }
 
 /// Runs all services side by side until one of their containers is gone.
-async fn supervise(project: &Project, plans: &[ServicePlan], containers: &HashMap<String, Existing>) -> Gone {
+async fn supervise(
+    project: &Project,
+    plans: &[ServicePlan],
+    volumes: &[VolumeSpec],
+    containers: &HashMap<String, Existing>,
+    stopped: &watch::Sender<disk::Stopped>,
+) -> Gone {
     let health: HashMap<&str, watch::Sender<bool>> =
         plans.iter().map(|plan| (plan.spec.name.as_str(), watch::Sender::new(false))).collect();
     let services = plans.iter().filter_map(|plan| {
@@ -102,9 +117,11 @@ async fn supervise(project: &Project, plans: &[ServicePlan], containers: &HashMa
         let service = Service::new(
             project,
             plan,
+            volumes,
             containers.get(name)?.clone(),
             needs.map(watch::Sender::subscribe).collect(),
             health.get(name)?.clone(),
+            stopped.subscribe(),
         );
         Some(Box::pin(service.run()))
     });

@@ -5,17 +5,19 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use supalove_failpoints::failpoint;
-use supalove_proto::node::v1::{ProgressStep, ServiceState};
+use supalove_proto::node::v1::{ProgressStep, ServiceState, VolumeSpec};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::container_watch::ContainerWatch;
 use super::context::Project;
 use super::diff::Existing;
+use super::disk::Stopped;
 use super::failure::{LOG_LINES, StepFailure};
 use super::first_start::{self, Unfinished};
 use super::plan::{self, ServicePlan};
 use super::start_sql;
+use super::volumes::{self, Checked};
 use crate::admission::is_database;
 use crate::backoff::Backoff;
 use crate::config::Times;
@@ -31,11 +33,15 @@ pub struct Gone;
 pub struct Service<'a> {
     project: &'a Project,
     plan: &'a ServicePlan,
+    /// All volumes of the project.
+    volumes: &'a [VolumeSpec],
     container: String,
     /// Health of each service it depends on.
     needs: Vec<watch::Receiver<bool>>,
     /// Its own health, for those that depend on it.
     healthy: watch::Sender<bool>,
+    /// Services that must not run for what their volumes hold.
+    stopped: watch::Receiver<Stopped>,
     /// Where it is probed; changes with each start.
     address: Option<Ipv4Addr>,
     /// The host's address on its network.
@@ -61,6 +67,8 @@ enum End {
     Exited(Inspected),
     Late(NotReady),
     Hung,
+    /// Its volumes hold more than they may.
+    OverLimit,
 }
 
 impl<'a> Service<'a> {
@@ -68,9 +76,11 @@ impl<'a> Service<'a> {
     pub fn new(
         project: &'a Project,
         plan: &'a ServicePlan,
+        volumes: &'a [VolumeSpec],
         container: Existing,
         needs: Vec<watch::Receiver<bool>>,
         healthy: watch::Sender<bool>,
+        stopped: watch::Receiver<Stopped>,
     ) -> Self {
         let times = &project.shared.times;
         Self {
@@ -78,9 +88,11 @@ impl<'a> Service<'a> {
             backoff: Backoff::new(times.restart_first, times.restart_cap),
             project,
             plan,
+            volumes,
             container: container.id,
             needs,
             healthy,
+            stopped,
             address: None,
             bridge: None,
             started_at: String::new(),
@@ -103,6 +115,7 @@ impl<'a> Service<'a> {
     /// From the start of the container to its end.
     async fn one_life(&mut self) -> Result<(), Gone> {
         self.wait_for_needs().await;
+        self.wait_for_room().await;
         if !self.start().await? {
             sleep(self.backoff.next_pause()).await;
             return Ok(());
@@ -117,12 +130,14 @@ impl<'a> Service<'a> {
                 return self.after_exit(&inspected, None, first_start).await;
             }
             End::Hung => return Ok(()),
+            End::OverLimit => return self.stop_over_limit().await,
         }
         let ready_at = Instant::now();
         self.remember_ready().await;
         self.set_healthy();
         match self.stay_ready().await? {
             End::Exited(inspected) => self.after_exit(&inspected, Some(ready_at), None).await,
+            End::OverLimit => self.stop_over_limit().await,
             _ => self.restart_hung().await,
         }
     }
@@ -140,6 +155,26 @@ impl<'a> Service<'a> {
             // An error means that the other service's task has ended; this one is about to be dropped as well.
             let _ = need.wait_for(|healthy| *healthy).await;
         }
+    }
+
+    /// Returns when its volumes hold no more than they may.
+    async fn wait_for_room(&mut self) {
+        while let Some(failure) = self.over_limit() {
+            self.project.view.fail_service(self.name(), ServiceState::Exited, failure);
+            if self.stopped.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn over_limit(&self) -> Option<StepFailure> {
+        self.stopped.borrow().get(self.name()).cloned()
+    }
+
+    async fn stop_over_limit(&mut self) -> Result<(), Gone> {
+        self.healthy.send_replace(false);
+        self.stop().await;
+        Ok(())
     }
 
     fn needs_are_healthy(&self) -> bool {
@@ -175,6 +210,11 @@ impl<'a> Service<'a> {
             if self.started_before {
                 self.project.view.count_restart(self.name());
             }
+            match volumes::check(self.project, self.plan).await? {
+                Checked::Fine => {}
+                Checked::PrepareAgain => return Ok(None),
+                Checked::Lost(failure) => return Err(failure),
+            }
             if is_database(&self.plan.spec) {
                 self.never_serve_half_made_data().await?;
             }
@@ -209,6 +249,9 @@ impl<'a> Service<'a> {
             }
             if let Some(inspected) = self.ended().await? {
                 return Ok(End::Exited(inspected));
+            }
+            if self.over_limit().is_some() {
+                return Ok(End::OverLimit);
             }
             let answered = self.probe().await;
             if sql_due && answered.as_ref().err().is_none_or(NotReady::is_role_spoilt) {
@@ -274,6 +317,9 @@ impl<'a> Service<'a> {
                 self.healthy.send_replace(false);
                 return Ok(End::Exited(inspected));
             }
+            if self.over_limit().is_some() {
+                return Ok(End::OverLimit);
+            }
             match self.probe_all().await {
                 Ok(()) => {
                     misses = 0;
@@ -314,9 +360,12 @@ impl<'a> Service<'a> {
         self.healthy.send_if_modified(|told| std::mem::replace(told, healthy) != healthy);
     }
 
-    /// Sleeps, but not beyond an event about the container.
+    /// Sleeps, but not beyond an event about the container or the end of its room.
     async fn pause(&mut self, pause: Duration) {
-        let _ = timeout(pause, self.events.changed()).await;
+        tokio::select! {
+            _ = timeout(pause, self.events.changed()) => {}
+            Ok(()) = self.stopped.changed() => {}
+        }
     }
 
     /// How the container ended, if it did. No answer of the engine is no proof of an end.
@@ -373,7 +422,8 @@ impl<'a> Service<'a> {
                 // In the log as well: no controller may be connected to receive the progress.
                 tracing::warn!(project = &*self.project.project_ref, service = self.name(), words);
                 self.project.view.progress(self.name(), ProgressStep::Removed, 0, words);
-                self.container = first_start::start_over(self.project, self.plan, &self.container).await?;
+                self.container =
+                    first_start::start_over(self.project, self.plan, self.volumes, &self.container).await?;
                 self.events = ContainerWatch::new(self.project, &self.container);
                 Ok(())
             }
@@ -405,14 +455,16 @@ impl<'a> Service<'a> {
 
     /// The volumes are safe without the record, too: by now the image has removed its own mark.
     async fn remember_ready(&self) {
-        if is_database(&self.plan.spec)
-            && let Err(failure) = first_start::mark_ready(self.project, self.plan).await
-        {
+        let mut remembered = volumes::mark_ready(self.project, self.plan).await;
+        if is_database(&self.plan.spec) {
+            remembered = remembered.and(first_start::mark_ready(self.project, self.plan).await);
+        }
+        if let Err(failure) = remembered {
             tracing::warn!(
                 project = &*self.project.project_ref,
                 service = self.name(),
                 message = failure.0.message,
-                "cannot record that the database was ready"
+                "cannot record that the service was ready"
             );
         }
     }

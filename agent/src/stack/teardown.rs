@@ -9,6 +9,7 @@ use super::context::{Project, blocking};
 use super::diff::Existing;
 use super::failure::StepFailure;
 use super::plan::{self, ServicePlan};
+use super::volumes;
 use crate::fsio;
 
 /// Longest grace that a spec may ask for, in seconds; for containers whose plan is not known any more.
@@ -80,8 +81,13 @@ pub async fn remove(
     loop {
         take_away(project, plans).await?;
         if delete_volumes {
-            let volumes = project.engine().project_volumes(&project.project_ref).await?;
-            try_join_all(volumes.iter().map(|volume| remove_volume(project, &volume.name))).await?;
+            let listed = project.engine().project_volumes(&project.project_ref).await?;
+            // A prune may have removed the engine's entry of a volume whose folder is there.
+            let mut names = volumes::folders(project).await?;
+            names.extend(listed.into_iter().map(|volume| volume.name));
+            names.sort_unstable();
+            names.dedup();
+            try_join_all(names.iter().map(|name| remove_volume(project, name))).await?;
         }
         // The engine may meanwhile have carried out calls of an agent that was killed.
         if is_gone(project, delete_volumes).await? {
@@ -97,7 +103,7 @@ pub async fn remove(
 }
 
 async fn remove_volume(project: &Project, volume: &str) -> Result<(), StepFailure> {
-    project.engine().remove_volume(volume).await?;
+    volumes::delete(project, volume).await?;
     failpoint!("agent.volume.removed", &project.project_ref);
     Ok(())
 }
@@ -107,5 +113,7 @@ async fn is_gone(project: &Project, volumes_too: bool) -> Result<bool, StepFailu
     let project_ref = &project.project_ref;
     Ok(engine.project_containers(project_ref).await?.is_empty()
         && engine.project_networks(project_ref).await?.is_empty()
-        && (!volumes_too || engine.project_volumes(project_ref).await?.is_empty()))
+        && (!volumes_too
+            || engine.project_volumes(project_ref).await?.is_empty()
+                && volumes::folders(project).await?.is_empty()))
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use supalove_proto::node::v1::{
-    ObservedService, ObservedStack, Progress, ProgressStep, ServiceState, StackError, StackPhase,
+    ObservedService, ObservedStack, Progress, ProgressStep, ServiceState, StackError, StackPhase, VolumeUsage,
 };
 
 use super::failure::StepFailure;
@@ -31,6 +31,10 @@ struct State {
     retrying: bool,
     /// Every service of this generation has been ready at the same time.
     was_healthy: bool,
+    /// Room that its volumes take.
+    usage: Vec<VolumeUsage>,
+    /// What its disk usage makes it: nearly full, or over its limit.
+    disk: Option<StackError>,
 }
 
 /// What the project is on its way to.
@@ -85,6 +89,7 @@ impl View {
                 generation,
                 goal,
                 services: services.map(ServiceView::new).collect(),
+                usage: std::mem::take(&mut state.usage),
                 ..State::default()
             };
         });
@@ -157,6 +162,24 @@ impl View {
         });
     }
 
+    /// What the project's volumes take, and what follows from that.
+    pub fn usage(&self, usage: Vec<VolumeUsage>, disk: Option<StepFailure>) {
+        let error = disk.map(|failure| self.redactor().error(failure.0));
+        let known = self.lock().disk.clone();
+        if let Some(error) = error.as_ref().filter(|error| known.as_ref() != Some(error)) {
+            tracing::warn!(
+                project = self.project_ref,
+                reason = error.reason,
+                message = error.message,
+                "project uses up its disk"
+            );
+        }
+        self.update(|state| {
+            state.usage = usage;
+            state.disk = error;
+        });
+    }
+
     /// A service is started once more.
     pub fn count_restart(&self, service: &str) {
         self.service(service, |view| view.restarts = view.restarts.saturating_add(1));
@@ -216,8 +239,13 @@ impl State {
     fn observe(&mut self, project_ref: &str) -> ObservedStack {
         let phase = phase(self);
         self.was_healthy |= phase == StackPhase::Healthy;
-        let error =
-            self.failure.clone().or_else(|| self.services.iter().find_map(|view| view.failure.clone()));
+        // A full disk is why services fail.
+        let error = self
+            .disk
+            .clone()
+            .filter(|_| phase != StackPhase::Stopped && phase != StackPhase::Removed)
+            .or_else(|| self.failure.clone())
+            .or_else(|| self.services.iter().find_map(|view| view.failure.clone()));
         ObservedStack {
             project_ref: project_ref.to_owned(),
             generation: self.generation,
@@ -225,6 +253,7 @@ impl State {
             services: self.services.iter().map(observed_service).collect(),
             error: if phase == StackPhase::Healthy { None } else { error },
             observed_at: None,
+            volumes: self.usage.clone(),
         }
     }
 }
@@ -245,7 +274,8 @@ fn phase(state: &State) -> StackPhase {
         Goal::Removed => return StackPhase::Removed,
         Goal::Running | Goal::Stopping | Goal::Removing => {}
     }
-    let all_healthy = state.services.iter().all(|view| view.state == ServiceState::Healthy);
+    let all_healthy =
+        state.disk.is_none() && state.services.iter().all(|view| view.state == ServiceState::Healthy);
     if state.goal == Goal::Running && state.failure.is_none() && all_healthy && !state.services.is_empty() {
         return StackPhase::Healthy;
     }
@@ -302,6 +332,23 @@ mod tests {
         assert_eq!(seen(&reports), (StackPhase::Healthy, None));
         view.fail_service("gateway", ServiceState::Exited, StepFailure::new("SERVICE_EXITED", "code 1"));
         assert_eq!(seen(&reports).0, StackPhase::Unhealthy);
+    }
+
+    #[test]
+    fn a_full_disk_is_unhealthy_until_there_is_room() {
+        let (view, reports) = view();
+        for service in ["postgres", "gateway"] {
+            view.set(service, ServiceState::Healthy, "");
+        }
+        let usage = VolumeUsage { name: "db_data".into(), used_mib: 9, limit_mib: 8 };
+        view.usage(vec![usage.clone()], Some(StepFailure::new("DISK_FULL", "m")));
+        assert_eq!(seen(&reports), (StackPhase::Unhealthy, Some("DISK_FULL".into())));
+        view.fail_service("postgres", ServiceState::Exited, StepFailure::new("SERVICE_EXITED", "no space"));
+        assert_eq!(seen(&reports).1, Some("DISK_FULL".into()), "the cause, not what follows from it");
+        view.set("postgres", ServiceState::Healthy, "");
+        view.usage(vec![usage.clone()], None);
+        assert_eq!(seen(&reports), (StackPhase::Healthy, None));
+        assert_eq!(reports.all().remove(0).volumes, [usage]);
     }
 
     #[test]

@@ -4,7 +4,9 @@ use prost::Message as _;
 use supalove_fuzz::{Samples, Verdict, bytes};
 use supalove_proto::node::v1::{ApplyStackRequest, Placement, RunState, StackSpec};
 
-use super::{Record, Removal, Sealer, Tombstones, content_hash, fence_apply, fence_remove};
+use super::{
+    KnownVolume, Record, Removal, Sealer, Tombstones, Volumes, content_hash, fence_apply, fence_remove,
+};
 
 const REF: &str = "abcdefghijklmnopqrst";
 
@@ -14,6 +16,7 @@ fn record() -> Record {
         generation: 5,
         run_state: RunState::Running.into(),
         restart_token: "t".into(),
+        new_volumes: Vec::new(),
         spec: Some(StackSpec { release: "core".into(), ..StackSpec::default() }),
         placement: Some(Placement { slot: 3, ..Placement::default() }),
     });
@@ -36,9 +39,13 @@ fn sealed_files() {
 
 #[test]
 fn records() {
-    let samples = Samples::new([record().encode_to_vec(), tombstones().encode_to_vec()]);
+    let samples =
+        Samples::new([record().encode_to_vec(), tombstones().encode_to_vec(), known().encode_to_vec()]);
     bytes("record", &samples, |input| {
         let _ = Tombstones::decode(input);
+        if let Ok(known) = Volumes::decode(input) {
+            assert_eq!(Volumes::decode(known.encode_to_vec().as_slice()), Ok(known));
+        }
         let read = Record::decode(input);
         if let Ok(record) = &read {
             assert_eq!(Record::decode(record.encode_to_vec().as_slice()).as_ref(), Ok(record));
@@ -46,6 +53,11 @@ fn records() {
         }
         Verdict::from_result(&read)
     });
+}
+
+fn known() -> Volumes {
+    let volume = KnownVolume { name: "v".into(), id: "1".into(), was_ready: true, ..KnownVolume::default() };
+    Volumes { project_ref: REF.into(), volumes: vec![volume] }
 }
 
 fn tombstones() -> Tombstones {

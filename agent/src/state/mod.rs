@@ -7,6 +7,7 @@
 mod fuzz;
 mod record;
 mod seal;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,10 +23,13 @@ pub use self::record::{
     Accepted, ContentHash, Record, Refused, Removal, content_hash, fence_apply, fence_remove,
 };
 pub use self::seal::{SealError, Sealer};
+pub use self::volumes::{KnownVolume, Volumes};
 use crate::fsio;
 
 const EXTENSION: &str = "sealed";
 const TOMBSTONES: &str = "tombstones.sealed";
+/// Extension of the file with what is known of a project's volumes.
+const VOLUMES: &str = "volumes";
 
 /// Why the state on disk cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +64,8 @@ pub struct Store {
     sealer: Sealer,
     /// Locked during a write, so that the decision to write still holds when it is done.
     tombstones: Mutex<Tombstones>,
+    /// Locked while what is known of volumes changes.
+    volumes: Mutex<()>,
 }
 
 impl Store {
@@ -71,7 +77,13 @@ impl Store {
         let sealer = Sealer::open(&key).map_err(|source| StateError::Seal { path: key, source })?;
         let tombstones_path = state_dir.join(TOMBSTONES);
         let tombstones = read_tombstones(&tombstones_path, &sealer)?;
-        Ok(Self { records, tombstones_path, sealer, tombstones: Mutex::new(tombstones) })
+        Ok(Self {
+            records,
+            tombstones_path,
+            sealer,
+            tombstones: Mutex::new(tombstones),
+            volumes: Mutex::default(),
+        })
     }
 
     /// Every record that can be read. A record that cannot be read is left in place and returned as an error. The record of
@@ -120,6 +132,10 @@ impl Store {
         }
         self.bury(&mut tombstones, project_ref, removal.generation)?;
         failpoint!("agent.removal.buried", project_ref);
+        if removal.delete_volumes {
+            let known = self.volumes_path(project_ref);
+            fsio::remove(&known).map_err(|error| io_error(&known, error))?;
+        }
         fsio::remove(&path).map_err(|error| io_error(&path, error))?;
         failpoint!("agent.removal.forgotten", project_ref);
         Ok(true)
@@ -162,6 +178,48 @@ impl Store {
         Ok(())
     }
 
+    /// What is known of a project's volumes.
+    pub fn volumes(&self, project_ref: &str) -> Result<Volumes, StateError> {
+        let path = self.volumes_path(project_ref);
+        let sealed = match fs::read(&path) {
+            Ok(sealed) => sealed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Volumes { project_ref: project_ref.to_owned(), volumes: Vec::new() });
+            }
+            Err(error) => return Err(io_error(&path, error)),
+        };
+        let content = self
+            .sealer
+            .unseal(&volumes_name(project_ref), &sealed)
+            .map_err(|source| StateError::Seal { path: path.clone(), source })?;
+        Volumes::decode(content.as_slice()).map_err(|_| StateError::Content(path))
+    }
+
+    /// Changes what is known of a project's volumes; durable when this returns. Nothing is written without a change.
+    pub fn change_volumes(
+        &self,
+        project_ref: &str,
+        change: impl FnOnce(&mut Volumes),
+    ) -> Result<(), StateError> {
+        let _changing = self.volumes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let before = self.volumes(project_ref)?;
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before {
+            return Ok(());
+        }
+        let path = self.volumes_path(project_ref);
+        let sealed = self
+            .sealer
+            .seal(&volumes_name(project_ref), &after.encode_to_vec())
+            .map_err(|source| StateError::Seal { path: path.clone(), source })?;
+        fsio::write_atomic(&path, &sealed, 0o600).map_err(|error| io_error(&path, error))
+    }
+
+    fn volumes_path(&self, project_ref: &str) -> PathBuf {
+        self.records.join(format!("{project_ref}.{VOLUMES}"))
+    }
+
     fn path(&self, project_ref: &str) -> PathBuf {
         self.records.join(format!("{project_ref}.{EXTENSION}"))
     }
@@ -191,6 +249,11 @@ fn read_tombstones(path: &Path, sealer: &Sealer) -> Result<Tombstones, StateErro
         .unseal(TOMBSTONES, &bytes)
         .map_err(|source| StateError::Seal { path: path.to_owned(), source })?;
     Tombstones::decode(content.as_slice()).map_err(|_| StateError::Content(path.to_owned()))
+}
+
+/// Another name than the record's, so that neither can be renamed to the other.
+fn volumes_name(project_ref: &str) -> String {
+    format!("{project_ref} {VOLUMES}")
 }
 
 fn hashed(project_ref: &str) -> String {
@@ -258,6 +321,22 @@ mod tests {
         assert_eq!((store.tombstone(REF), store.has_record(REF)), (None, true));
         assert!(store.finish_removal(REF, removal(3, true)).unwrap());
         assert_eq!((store.tombstone(REF), store.has_record(REF)), (Some(3), false));
+    }
+
+    #[test]
+    fn what_is_known_of_volumes_outlives_the_record_unless_the_volumes_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let known = KnownVolume { name: "v".into(), id: "1".into(), ..KnownVolume::default() };
+        store.change_volumes(REF, |all| all.put(known.clone())).unwrap();
+        store.put(&record(1)).unwrap();
+        store.put(&removed(2, false)).unwrap();
+        assert!(store.finish_removal(REF, removal(2, false)).unwrap());
+        drop(store);
+        let store = Store::open(dir.path()).unwrap();
+        assert_eq!(store.volumes(REF).unwrap().get("v"), Some(&known));
+        assert!(store.finish_removal(REF, removal(3, true)).unwrap());
+        assert_eq!(store.volumes(REF).unwrap().get("v"), None);
     }
 
     #[test]

@@ -164,6 +164,7 @@ mod tests {
             generation,
             run_state: RunState::Running.into(),
             restart_token: token.into(),
+            new_volumes: Vec::new(),
             spec: None,
             placement: None,
         }

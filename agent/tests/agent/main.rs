@@ -1,11 +1,13 @@
 //! The agent as its controller sees it: the real program and a real Docker Engine against a small controller.
 
+mod disk;
 mod engine;
 mod failures;
 mod join;
 mod life;
 mod removal;
 mod support;
+mod volumes;
 
 // So that these tests take turns with those of the whole system.
 #[allow(dead_code, reason = "agents and ports have fixed numbers here")]

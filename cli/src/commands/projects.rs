@@ -41,7 +41,7 @@ pub enum Projects {
     /// Show one or several projects and their events as they happen, until Ctrl-C.
     Watch(Watch),
     /// Start a stopped project.
-    Start(Change),
+    Start(Start),
     /// Stop a project; its data stays.
     Stop(Change),
     /// Stop and start a project's containers once.
@@ -129,6 +129,20 @@ pub struct Change {
     request_id: RequestId,
     #[command(flatten)]
     waiting: Waiting,
+}
+
+/// Arguments of `projects start`.
+#[derive(Debug, Args)]
+pub struct Start {
+    #[command(flatten)]
+    change: Change,
+    /// Accept that these data volumes are lost, e.g. db_data: each that is missing is made anew, empty. A volume that is there
+    /// is never replaced. Asks for a confirmation.
+    #[arg(long, value_name = "VOLUME", value_delimiter = ',')]
+    new_volumes: Vec<String>,
+    /// Do not ask.
+    #[arg(long, requires = "new_volumes")]
+    yes: bool,
 }
 
 /// The same for commands that must name the project.

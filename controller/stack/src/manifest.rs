@@ -17,8 +17,46 @@ pub(super) struct Manifest {
     #[serde(default)]
     pub upgrades_from: Vec<String>,
     /// Named volumes of a project.
-    pub volumes: Vec<String>,
+    pub volumes: Vec<Volume>,
     pub services: Vec<Service>,
+}
+
+/// A name, or a name with what the volume holds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, deny_unknown_fields, expecting = "a string or { name, kind, size_mib }")]
+pub(super) enum Volume {
+    Plain(String),
+    Detailed {
+        name: String,
+        kind: VolumeKind,
+        /// MiB that may lie on it.
+        size_mib: u32,
+    },
+}
+
+/// What a volume holds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum VolumeKind {
+    Data,
+    Cache,
+}
+
+impl Volume {
+    pub fn name(&self) -> &String {
+        match self {
+            Self::Plain(name) | Self::Detailed { name, .. } => name,
+        }
+    }
+
+    pub fn spec(&self) -> node::VolumeSpec {
+        let (kind, size_mib) = match self {
+            Self::Plain(_) => (node::VolumeKind::Unspecified, 0),
+            Self::Detailed { kind: VolumeKind::Data, size_mib, .. } => (node::VolumeKind::Data, *size_mib),
+            Self::Detailed { kind: VolumeKind::Cache, size_mib, .. } => (node::VolumeKind::Cache, *size_mib),
+        };
+        node::VolumeSpec { name: self.name().clone(), kind: kind.into(), size_mib }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -12,7 +12,7 @@ use super::{
     keys::ProjectSecrets,
     manifest::{
         Allow, ConfigFile, ConfigMount, EnvValue, Limits, Mount, Port, Probe, Security, Service, Tmpfs,
-        parse_mode,
+        Volume, parse_mode,
     },
     release::Release,
     validate,
@@ -156,11 +156,10 @@ struct Renderer<'a> {
 impl Renderer<'_> {
     fn stack(&self) -> Result<node::StackSpec, RenderError> {
         let manifest = &self.release.manifest;
-        let volume = |name: &String| node::VolumeSpec { name: name.clone() };
         Ok(node::StackSpec {
             release: manifest.name.clone(),
             services: collect(&manifest.services, |service| self.service(service))?,
-            volumes: manifest.volumes.iter().map(volume).collect(),
+            volumes: manifest.volumes.iter().map(Volume::spec).collect(),
         })
     }
 

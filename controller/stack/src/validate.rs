@@ -8,7 +8,7 @@ use std::{
 use supalove_spec::{limits, tokens};
 
 use super::{
-    manifest::{Allow, ConfigFile, ConfigMount, Launch, Manifest, Probe, Service, parse_mode},
+    manifest::{Allow, ConfigFile, ConfigMount, Launch, Manifest, Probe, Service, Volume, parse_mode},
     render,
 };
 
@@ -141,8 +141,15 @@ impl Check<'_> {
     }
 
     fn volumes(&mut self, manifest: &Manifest) {
-        self.unique("volumes", manifest.volumes.iter());
-        for volume in &manifest.volumes {
+        self.unique("volumes", manifest.volumes.iter().map(Volume::name));
+        let sizes: u64 = manifest.volumes.iter().map(|volume| u64::from(volume.spec().size_mib)).sum();
+        let reserved: u64 = manifest.services.iter().map(|service| u64::from(service.reserve.disk_mib)).sum();
+        self.require(
+            sizes <= reserved,
+            "volumes",
+            format!("have {sizes} MiB, but the services reserve only {reserved} MiB of disk"),
+        );
+        for volume in manifest.volumes.iter().map(Volume::name) {
             let mounted = manifest
                 .services
                 .iter()
@@ -166,7 +173,7 @@ impl Check<'_> {
         }
         for mount in &service.volumes {
             self.require(
-                manifest.volumes.contains(&mount.volume),
+                manifest.volumes.iter().any(|volume| *volume.name() == mount.volume),
                 at("volumes.volume"),
                 format!("'{}' is not declared under volumes", mount.volume),
             );

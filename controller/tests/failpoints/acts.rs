@@ -156,7 +156,7 @@ impl Request {
                 projects.stop_project(request).await?.into_inner().operation
             }
             Act::Start => {
-                let request = StartProjectRequest { project_ref, request_id };
+                let request = StartProjectRequest { project_ref, request_id, ..Default::default() };
                 projects.start_project(request).await?.into_inner().operation
             }
             Act::Restart => {

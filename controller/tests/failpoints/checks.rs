@@ -39,8 +39,37 @@ pub fn leave_mark(project: &str, release: &Release) {
 }
 
 fn marked_volume(project: &str, release: &Release) -> PathBuf {
-    let volume = format!("supalove_{project}_{}", release.volumes.last().unwrap());
-    docker(None, &["volume", "inspect", "--format", "{{.Mountpoint}}", &volume]).into()
+    place_of(&format!("supalove_{project}_{}", release.volumes.last().unwrap()))
+}
+
+/// Where a volume's content lies.
+fn place_of(volume: &str) -> PathBuf {
+    docker(None, &["volume", "inspect", "--format", "{{or .Options.device .Mountpoint}}", volume]).into()
+}
+
+/// Makes a stopped project's volumes as agents before this one did: in the engine's folders, and unknown.
+pub fn make_volumes_old(project: &str, release: &Release, state: &Path) {
+    for name in release.volumes {
+        let volume = format!("supalove_{project}_{name}");
+        let content = place_of(&volume);
+        let format = "{{range $name, $value := .Labels}}{{$name}}={{$value}} {{end}}";
+        let labels = docker(None, &["volume", "inspect", "--format", format, &volume]);
+        docker(None, &["volume", "rm", &volume]);
+        let labels = labels.split_whitespace().flat_map(|label| ["--label", label]);
+        docker(None, &[&["volume", "create"][..], &labels.collect::<Vec<_>>(), &[&volume]].concat());
+        let place = place_of(&volume);
+        // Perhaps from one file system to another.
+        let copied = Command::new("cp").arg("-a").arg(content.join(".")).arg(&place).status().unwrap();
+        assert!(copied.success());
+        fs::remove_dir_all(state.join("volumes").join(&volume)).unwrap();
+    }
+    fs::remove_file(state.join(format!("records/{project}.volumes"))).unwrap();
+}
+
+/// Takes away the folder of a volume that holds no data.
+pub fn lose_first_volume(project: &str, release: &Release) {
+    let content = place_of(&format!("supalove_{project}_{}", release.volumes[0]));
+    fs::remove_dir_all(content.parent().unwrap().parent().unwrap()).unwrap();
 }
 
 /// Returns everything that is wrong. The slow checks come last.

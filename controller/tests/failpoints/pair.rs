@@ -130,13 +130,22 @@ impl Pair {
         if away {
             self.fleet.agent.process.kill();
         }
+        let state = self.fleet.agent.state.path();
+        match row.scene {
+            Scene::OldVolumes => checks::make_volumes_old(&self.project, self.release, state),
+            Scene::LostCache => checks::lose_first_volume(&self.project, self.release),
+            _ => {}
+        }
         if row.scene == Scene::NoRoom {
             self.rows.fill_memory().await;
         } else {
             self.arm(row);
         }
         let api = self.fleet.api.clone();
-        if matches!(row.scene, Scene::Usual | Scene::ShortWindow | Scene::Database) {
+        if matches!(
+            row.scene,
+            Scene::Usual | Scene::ShortWindow | Scene::Database | Scene::OldVolumes | Scene::LostCache
+        ) {
             let (operation, began) = tokio::join!(request.insist(&api), self.revive(row));
             self.asked(&operation);
             return began;

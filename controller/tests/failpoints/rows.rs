@@ -25,6 +25,10 @@ pub enum Scene {
     DatabaseDies,
     /// The data is kept for a second after the delete, then goes by itself.
     ShortWindow,
+    /// An agent of before made the project's volumes: they lie in the engine's folders.
+    OldVolumes,
+    /// A volume that holds no data has lost its folder.
+    LostCache,
 }
 
 /// One death.
@@ -74,6 +78,8 @@ const GROUPS: &[Group] = &[
             ("agent.prepare.images", ONCE),
             ("agent.prepare.outdated_gone", ONCE),
             ("agent.network.created", ONCE),
+            ("agent.volume.known", BOTH),
+            ("agent.volume.folder", ONCE),
             ("agent.volume.created", BOTH),
             ("agent.config.unfinished", BOTH),
             ("agent.config.renamed", BOTH),
@@ -156,6 +162,12 @@ const GROUPS: &[Group] = &[
             ("agent.service.ready", BOTH),
         ],
     ),
+    (
+        Start,
+        Scene::OldVolumes,
+        &[("agent.volume.move_begun", ONCE), ("agent.volume.moved", BOTH), ("agent.volume.unbound", ONCE)],
+    ),
+    (Start, Scene::LostCache, &[("agent.volume.forgotten", ONCE)]),
     (
         Start,
         Scene::NoRoom,

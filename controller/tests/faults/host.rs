@@ -353,7 +353,7 @@ async fn a_full_disk_is_told_takes_no_new_project_and_is_over_when_there_is_room
         let request = GetOperationRequest { operation_id: early_operation.clone() };
         let operation =
             scene.api.operations().get_operation(request).await.unwrap().into_inner().operation.unwrap();
-        operation.status_message.contains("no space left").then_some(operation.status_message)
+        operation.status_message.to_lowercase().contains("no space left").then_some(operation.status_message)
     })
     .await;
     println!("a create: {said}");

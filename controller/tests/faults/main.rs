@@ -3,3 +3,4 @@
 mod control;
 mod host;
 mod project;
+mod volumes;

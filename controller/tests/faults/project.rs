@@ -21,7 +21,7 @@ fn container(project_ref: &str, service: &str) -> String {
 /// Where a volume of a project lies.
 fn volume(project_ref: &str, name: &str) -> PathBuf {
     let full = format!("supalove_{project_ref}_{name}");
-    docker(None, &["volume", "inspect", "--format", "{{.Mountpoint}}", &full]).into()
+    docker(None, &["volume", "inspect", "--format", "{{or .Options.device .Mountpoint}}", &full]).into()
 }
 
 fn started_at(project_ref: &str, service: &str) -> String {

@@ -164,10 +164,13 @@ fn spawn(state: &Path, number: u16, options: &AgentOptions) -> Process {
             run.args([address, "127.0.0.1"]);
         }
     }
+    // File systems of volumes would be left mounted by a test that fails; a test that wants them says so.
+    run.env("SUPALOVE_AGENT_VOLUME_QUOTA", "measure");
     run.envs(options.environment.iter().map(|(name, value)| (name, value)));
-    if let Some(host) = &options.docker_host {
-        run.args(["--docker-host", host]);
-    }
+    match &options.docker_host {
+        Some(host) => run.args(["--docker-host", host]),
+        None => run.arg("--volumes-dir").arg(state.join("volumes")),
+    };
     Process::start(&mut run, &state.join("agent.log"))
 }
 

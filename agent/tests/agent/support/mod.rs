@@ -40,6 +40,9 @@ use uuid::Uuid;
 
 type Tls = supalove_certs::tls::ServerTlsStream<TcpStream>;
 
+/// File systems of volumes would be left mounted by a test that fails; the tests about them unmount them.
+const MEASURED: &[&str] = &["--volume-quota", "measure"];
+
 /// Everything that one test needs to itself.
 pub struct Fleet {
     pub name: String,
@@ -280,6 +283,9 @@ impl Fleet {
         let child = Program::new(env!("CARGO_BIN_EXE_supalove-agent"))
             .args(["run", "--slots", "8", "--port-base", &self.port_base.to_string()])
             .args(["--network-range", &self.range, "--publish-address", "0.0.0.0"])
+            .args(MEASURED)
+            .arg("--volumes-dir")
+            .arg(self.state.path().join("volumes"))
             .arg("--state-dir")
             .arg(self.state.path())
             .args(more)
@@ -292,11 +298,20 @@ impl Fleet {
 
     /// Runs the agent in this process, with times of the test's own.
     pub fn run_agent_here(&self, times: &Times) -> CancellationToken {
+        self.run_agent_here_with(times, MEASURED)
+    }
+
+    /// The same with other volumes.
+    pub fn run_agent_here_with(&self, times: &Times, volumes: &[&str]) -> CancellationToken {
         let state = self.state.path().to_str().unwrap();
         let port_base = self.port_base.to_string();
         let words = ["supalove-agent", "run", "--slots", "8", "--port-base", &port_base];
+        let volumes_dir = format!("{state}/volumes");
         let more = ["--network-range", &self.range, "--publish-address", "0.0.0.0", "--state-dir", state];
-        let Command::Run(options) = Cli::try_parse_from(words.iter().chain(&more)).unwrap().command else {
+        let volumes = [&["--volumes-dir", &volumes_dir][..], volumes].concat();
+        let Command::Run(options) =
+            Cli::try_parse_from(words.iter().chain(&more).chain(&volumes)).unwrap().command
+        else {
             unreachable!()
         };
         let stop = CancellationToken::new();
@@ -371,10 +386,21 @@ impl Drop for Fleet {
             let _ = agent.wait();
         }
         docker::clean(&self.name);
+        unmount_below(self.state.path());
         if let Ok(identity) = supalove_agent::identity::Identity::load(self.state.path()) {
             let table = format!("supalove_{}", identity.short());
             let _ =
                 Program::new("nft").args(["delete", "table", "inet", &table]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+/// Volumes may have file systems of their own.
+fn unmount_below(dir: &std::path::Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    for place in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
+        if std::path::Path::new(place).starts_with(dir) {
+            let _ = Program::new("umount").arg(place).status();
         }
     }
 }

@@ -112,12 +112,14 @@ pub fn stack(
 ) -> ApplyStackRequest {
     let port_base = u32::from(fleet.port_base) + 8 * slot;
     let start = fleet.range.trim_end_matches("0/24");
-    let volumes = ["db_data", "db_config"].map(|name| VolumeSpec { name: name.into() });
+    let volumes =
+        ["db_data", "db_config"].map(|name| VolumeSpec { name: name.into(), ..VolumeSpec::default() });
     ApplyStackRequest {
         project_ref: project.into(),
         generation,
         run_state: RunState::Running.into(),
         restart_token: String::new(),
+        new_volumes: Vec::new(),
         spec: Some(StackSpec { release: "test".into(), services, volumes: volumes.to_vec() }),
         placement: Some(Placement {
             slot,

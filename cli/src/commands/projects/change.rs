@@ -8,7 +8,7 @@ use supalove_proto::v1::{
     UpgradeProjectRequest, UpgradeProjectResponse, project_service_client::ProjectServiceClient,
 };
 
-use super::{Change, ChangeNamed, Create, Delete, Upgrade, Waiting, now, show};
+use super::{Change, ChangeNamed, Create, Delete, Start, Upgrade, Waiting, now, show};
 use crate::{
     commands::{Context, operations, required, resolve},
     confirm,
@@ -49,10 +49,21 @@ pub async fn create(context: &Context, arguments: Create) -> Result<(), Error> {
     })
 }
 
-pub async fn start(context: &Context, arguments: Change) -> Result<(), Error> {
+pub async fn start(context: &Context, arguments: Start) -> Result<(), Error> {
+    let Start { change: arguments, new_volumes, yes } = arguments;
     let project_ref = arguments.which.resolve(context).await?;
-    let request =
-        StartProjectRequest { request_id: arguments.request_id.get(), project_ref: project_ref.clone() };
+    if !new_volumes.is_empty() && !yes {
+        let question = format!(
+            "Of these volumes of the project, each that is lost is made anew, EMPTY: {}.",
+            new_volumes.join(", ")
+        );
+        confirm::type_to_confirm(&question, &project_ref)?;
+    }
+    let request = StartProjectRequest {
+        request_id: arguments.request_id.get(),
+        project_ref: project_ref.clone(),
+        new_volumes,
+    };
     let answer = context
         .client
         .call(request, |channel, request| async move {

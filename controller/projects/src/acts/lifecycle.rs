@@ -39,11 +39,20 @@ struct Plan {
     /// How long to keep the data; `None` if the project is not deleted.
     undo_window: Option<Duration>,
     new_restart_token: bool,
+    /// Data volumes whose loss is accepted.
+    new_volumes: Vec<String>,
 }
 
 impl Plan {
     fn simple(kind: OperationKind, desired: Desired) -> Self {
-        Self { kind, desired, desired_before_delete: None, undo_window: None, new_restart_token: false }
+        Self {
+            kind,
+            desired,
+            desired_before_delete: None,
+            undo_window: None,
+            new_restart_token: false,
+            new_volumes: Vec::new(),
+        }
     }
 
     /// Plans an act on a project, or returns why its state does not allow it.
@@ -111,6 +120,7 @@ impl Acts {
         body: &impl Message,
         project: &ProjectRef,
         act: Act,
+        new_volumes: &[String],
     ) -> Result<OperationId> {
         let mut mutation = self.core.mutation(call).once(call, request_id, body).await?;
         if let Some(done) = mutation.replayed() {
@@ -118,7 +128,7 @@ impl Acts {
         }
         for _ in 0..TRIES {
             let found = snapshot::expect(mutation.connection().await?, project).await?;
-            match self.try_act(mutation, call, &found, act).await? {
+            match self.try_act(mutation, call, &found, act, new_volumes).await? {
                 Ok(operation) => return Ok(operation),
                 Err(again) => mutation = again,
             }
@@ -134,8 +144,9 @@ impl Acts {
         call: &Call,
         found: &Snapshot,
         act: Act,
+        new_volumes: &[String],
     ) -> Result<Result<OperationId, Mutation>> {
-        let plan = Plan::new(act, found)?;
+        let plan = Plan { new_volumes: new_volumes.to_vec(), ..Plan::new(act, found)? };
         let Some(operation) = self.carry_out(&mut mutation, call, found, &plan).await? else {
             mutation.roll_back();
             return Ok(Err(mutation));
@@ -237,7 +248,7 @@ impl Acts {
                     ));
                 }
             };
-            match self.try_act(mutation, call, &found, act).await? {
+            match self.try_act(mutation, call, &found, act, &[]).await? {
                 Ok(_) => return Ok(()),
                 Err(again) => mutation = again,
             }
@@ -311,7 +322,8 @@ async fn write_desired(
         "UPDATE projects SET desired = $3, desired_before_delete = $4, state = $5, state_reason = $6,
              generation = generation + 1, revision = revision + 1, restart_token = coalesce($7, restart_token),
              deleted_at = CASE WHEN $8::float8 IS NULL THEN NULL ELSE coalesce(deleted_at, now()) END,
-             purge_at = now() + make_interval(secs => $8)
+             purge_at = now() + make_interval(secs => $8),
+             new_volumes = $9, new_volumes_for = generation + 1
          WHERE ref = $1 AND revision = $2",
         project.project.as_str(),
         project.revision,
@@ -321,6 +333,7 @@ async fn write_desired(
         reason,
         token,
         plan.undo_window.map(|w| w.as_secs_f64()),
+        &plan.new_volumes,
     )
     .execute(write.connection().await?)
     .await?;

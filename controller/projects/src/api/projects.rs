@@ -67,9 +67,10 @@ impl ProjectApi {
         request_id: &str,
         body: &impl Message,
         act: Act,
+        new_volumes: &[String],
     ) -> Result<Option<pb::Operation>> {
         let key = self.core.access.allow::<ProjectKey>(call, project_ref).await?;
-        let id = self.acts.act(call, request_id, body, &key.project, act).await?;
+        let id = self.acts.act(call, request_id, body, &key.project, act, new_volumes).await?;
         Ok(Some(operations::get(&self.core.db, id).await?.into()))
     }
 }
@@ -131,7 +132,12 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<StartProjectResponse>, Status> {
         let call = Call::from_request(&request)?;
         let b = request.into_inner();
-        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Start).await?;
+        let known = |name: &String| supalove_spec::names::is_volume(name);
+        if b.new_volumes.len() > supalove_spec::limits::VOLUMES || !b.new_volumes.iter().all(known) {
+            return Err(Error::field("new_volumes", "must be short names of volumes, [a-z0-9_]{1,32}").into());
+        }
+        let operation =
+            self.act(&call, &b.project_ref, &b.request_id, &b, Act::Start, &b.new_volumes).await?;
         Ok(Response::new(StartProjectResponse { operation }))
     }
 
@@ -141,7 +147,7 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<StopProjectResponse>, Status> {
         let call = Call::from_request(&request)?;
         let b = request.into_inner();
-        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Stop).await?;
+        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Stop, &[]).await?;
         Ok(Response::new(StopProjectResponse { operation }))
     }
 
@@ -151,7 +157,7 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<RestartProjectResponse>, Status> {
         let call = Call::from_request(&request)?;
         let b = request.into_inner();
-        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Restart).await?;
+        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Restart, &[]).await?;
         Ok(Response::new(RestartProjectResponse { operation }))
     }
 
@@ -191,7 +197,7 @@ impl ProjectService for ProjectApi {
         let undo_window =
             duration("undo_window", b.undo_window, self.core.times.undo_window, MAX_UNDO_WINDOW)?;
         let operation =
-            self.act(&call, &b.project_ref, &b.request_id, &b, Act::Delete { undo_window }).await?;
+            self.act(&call, &b.project_ref, &b.request_id, &b, Act::Delete { undo_window }, &[]).await?;
         Ok(Response::new(DeleteProjectResponse { operation }))
     }
 
@@ -201,7 +207,7 @@ impl ProjectService for ProjectApi {
     ) -> Result<Response<UndeleteProjectResponse>, Status> {
         let call = Call::from_request(&request)?;
         let b = request.into_inner();
-        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Undelete).await?;
+        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, Act::Undelete, &[]).await?;
         Ok(Response::new(UndeleteProjectResponse { operation }))
     }
 

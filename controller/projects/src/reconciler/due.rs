@@ -21,6 +21,8 @@ pub struct Due {
     pub desired: Desired,
     /// A new value makes the agent restart the containers once.
     pub restart_token: String,
+    /// Data volumes whose loss is accepted in this generation.
+    pub new_volumes: Vec<String>,
     pub slot: i32,
     /// First port of the slot.
     pub port_base: i32,
@@ -33,7 +35,8 @@ pub struct Due {
 pub async fn list(db: &PgPool, node: NodeId) -> Result<Vec<Due>> {
     let due = sqlx::query_as!(
         Due,
-        r#"SELECT p.ref AS "project: ProjectRef", p.generation, p.desired AS "desired: Desired", p.restart_token, l.slot,
+        r#"SELECT p.ref AS "project: ProjectRef", p.generation, p.desired AS "desired: Desired", p.restart_token,
+               CASE WHEN p.new_volumes_for = p.generation THEN p.new_volumes ELSE '{}' END AS "new_volumes!", l.slot,
                l.port_base, l.subnet::text AS "subnet!", l.host
            FROM placements l JOIN projects p ON p.ref = l.project_ref
            WHERE l.node_id = $1 AND l.applied_generation < p.generation

@@ -297,6 +297,7 @@ async fn apply_request(reconciler: &Reconciler, due: &Due) -> Result<ApplyStackR
         generation: due.generation.unsigned_abs(),
         run_state: run_state.into(),
         restart_token: due.restart_token.clone(),
+        new_volumes: due.new_volumes.clone(),
         spec: Some(spec),
         placement: Some(Placement {
             slot: due.slot.unsigned_abs(),

@@ -73,7 +73,11 @@ async fn a_first_database_start_that_dies_is_started_over() {
     .await;
     let inside = |volume: &str, file: &str| {
         let full = format!("supalove_{project_ref}_{volume}");
-        PathBuf::from(docker(None, &["volume", "inspect", "--format", "{{.Mountpoint}}", &full])).join(file)
+        PathBuf::from(docker(
+            None,
+            &["volume", "inspect", "--format", "{{or .Options.device .Mountpoint}}", &full],
+        ))
+        .join(file)
     };
     std::fs::write(inside("db_data", "witness"), "").unwrap();
     let done = inside("db_config", "supalove-first-start-done");

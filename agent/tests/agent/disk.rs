@@ -1,0 +1,186 @@
+//! A tenant that fills its disk is told, stopped, and let back in, and its neighbour does not notice.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::docker::{container, docker, try_docker};
+use crate::support::spec::{PASSWORD, postgres, stack};
+use crate::support::{Fleet, Session};
+use supalove_agent::config::Times;
+use supalove_proto::node::v1::{ApplyStackRequest, ObservedStack, StackPhase, VolumeKind};
+use tokio_postgres::NoTls;
+
+const GREEDY: &str = "diskaaaaaaaaaaaaaaaa";
+const NEIGHBOUR: &str = "diskbbbbbbbbbbbbbbbb";
+/// MiB; a new database has about 80.
+const SIZE: u32 = 256;
+const UP: u64 = 90;
+const SOON: u64 = 60;
+
+fn request(fleet: &Fleet, project: &str, slot: u32, generation: u64, size: u32) -> ApplyStackRequest {
+    let mut request = stack(fleet, project, slot, generation, vec![postgres()]);
+    let volumes = &mut request.spec.as_mut().unwrap().volumes;
+    volumes[0].kind = VolumeKind::Data.into();
+    volumes[0].size_mib = size;
+    request
+}
+
+/// The tenant's own connection.
+async fn tenant(fleet: &Fleet, slot: u16) -> tokio_postgres::Client {
+    let port = fleet.port_base + 8 * slot + 1;
+    let config = format!("host=127.0.0.1 port={port} user=postgres password={PASSWORD} dbname=postgres");
+    let (client, connection) = tokio_postgres::connect(&config, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Asks until it is told to stop; returns how long each answer took.
+fn ask_on(client: tokio_postgres::Client, end: Arc<AtomicBool>) -> tokio::task::JoinHandle<Vec<Duration>> {
+    tokio::spawn(async move {
+        let mut took = Vec::new();
+        while !end.load(Ordering::Relaxed) {
+            let began = Instant::now();
+            client.simple_query("insert into asked values (1); select count(*) from asked").await.unwrap();
+            took.push(began.elapsed());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        took
+    })
+}
+
+fn p99(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    took[took.len() * 99 / 100]
+}
+
+async fn told(session: &mut Session, generation: u64, reason: &str) -> ObservedStack {
+    session
+        .wait_until(SOON, &format!("{reason} of generation {generation}"), |stack| {
+            let same = stack.project_ref == GREEDY && stack.generation == generation;
+            same && stack.error.as_ref().is_some_and(|error| error.reason == reason)
+        })
+        .await
+}
+
+/// Writes 1 MiB at a time until it is refused; returns the refusal.
+async fn write_on(client: &tokio_postgres::Client, first: &str) -> String {
+    for _ in 0..2 * SIZE {
+        let fill = format!(
+            "{first} insert into big select string_agg(md5(random()::text), '') from generate_series(1, 32768)"
+        );
+        if let Err(error) = client.simple_query(&fill).await {
+            return error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
+        }
+    }
+    "it was never refused".to_owned()
+}
+
+async fn a_full_disk(number: u8, quota: &str) {
+    let mut fleet = Fleet::start(number).await;
+    let times = Times {
+        disk_check: Duration::from_millis(1500),
+        database_setting: Duration::from_secs(1),
+        disk_check_least: Duration::from_millis(200),
+        ..Times::DEFAULT
+    };
+    let stop = fleet.run_agent_here_with(&times, &["--volume-quota", quota]);
+    let mut session = fleet.session().await;
+    let session = &mut session;
+    for (project, slot, size) in [(GREEDY, 0, SIZE), (NEIGHBOUR, 1, 1024)] {
+        let request = request(&fleet, project, slot, 1, size);
+        session.client.apply_stack(session.call(request)).await.unwrap();
+    }
+    for project in [GREEDY, NEIGHBOUR] {
+        session.wait_for(project, 1, StackPhase::Healthy, UP).await;
+    }
+    let volume = format!("supalove_{GREEDY}_db_data");
+    let folder = fleet.state.path().join("volumes").join(volume);
+    assert_eq!(folder.join("disk.img").exists(), quota == "loop");
+    let asked = tenant(&fleet, 1).await;
+    asked.simple_query("create table asked (x int)").await.unwrap();
+    let end = Arc::new(AtomicBool::new(false));
+    let before = ask_on(asked, end.clone());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    end.store(true, Ordering::Relaxed);
+    let before = p99(before.await.unwrap());
+
+    // It fills its disk, and is refused.
+    let end = Arc::new(AtomicBool::new(false));
+    let during = ask_on(tenant(&fleet, 1).await, end.clone());
+    let greedy = tenant(&fleet, 0).await;
+    greedy
+        .simple_query("create table big (x text); alter table big alter x set storage external")
+        .await
+        .unwrap();
+    let refused = write_on(&greedy, "").await;
+    assert!(refused.contains("read-only transaction"), "{refused}");
+    let full = told(session, 1, "DISK_FULL").await;
+    assert_eq!(full.phase(), StackPhase::Unhealthy);
+    let message = full.error.unwrap().message;
+    assert!(message.contains("of 256") && message.contains("set transaction read write"), "{message}");
+    let usage = full.volumes.iter().find(|volume| volume.name == "db_data").unwrap();
+    assert!(usage.used_mib >= SIZE.into() && usage.limit_mib == u64::from(SIZE), "{usage:?}");
+
+    // It writes on regardless, and is stopped; its data stays.
+    write_on(&greedy, "set default_transaction_read_only = off;").await;
+    let over = told(session, 1, "DISK_LIMIT").await;
+    assert!(over.error.unwrap().message.contains("the data is kept"));
+    let stopped =
+        || docker(&["inspect", "--format", "{{.State.Running}}", &container(GREEDY, "postgres")]) == "false";
+    let until = Instant::now() + Duration::from_secs(SOON);
+    while !stopped() {
+        assert!(Instant::now() < until, "it runs on");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let used = docker_du(&folder);
+    assert!(used <= u64::from(SIZE) * 3 / 2, "{used} MiB");
+    end.store(true, Ordering::Relaxed);
+    let during = p99(during.await.unwrap());
+    println!(
+        "{quota}: p99 of the neighbour's queries {before:?} before, {during:?} while the other filled its disk"
+    );
+
+    // Started again it may delete, and then all is well.
+    let again = request(&fleet, GREEDY, 0, 2, SIZE);
+    session.client.apply_stack(session.call(again)).await.unwrap();
+    session.wait_for(GREEDY, 2, StackPhase::Healthy, UP).await;
+    let greedy = tenant(&fleet, 0).await;
+    assert!(greedy.simple_query("create table more (x int)").await.is_err(), "it is still full");
+    greedy.batch_execute("begin; set transaction read write; drop table big; commit").await.unwrap();
+    greedy.batch_execute("checkpoint").await.ok();
+    told_fine(session).await;
+    tenant(&fleet, 0).await.simple_query("create table more (x int)").await.unwrap();
+    let neighbour =
+        session.snapshot().await.into_iter().find(|stack| stack.project_ref == NEIGHBOUR).unwrap();
+    assert_eq!((neighbour.phase(), neighbour.services[0].restarts), (StackPhase::Healthy, 0));
+    stop.cancel();
+    assert!(try_docker(&["inspect", &container(NEIGHBOUR, "postgres")]).status.success());
+}
+
+async fn told_fine(session: &mut Session) {
+    session
+        .wait_until(SOON, "the disk to have room again", |stack| {
+            let used =
+                stack.volumes.iter().find(|volume| volume.name == "db_data").map(|volume| volume.used_mib);
+            let room = used.is_some_and(|used| used < u64::from(SIZE) * 95 / 100);
+            stack.project_ref == GREEDY && stack.phase() == StackPhase::Healthy && room
+        })
+        .await;
+}
+
+fn docker_du(folder: &Path) -> u64 {
+    let output = std::process::Command::new("du").args(["-sm"]).arg(folder.join("fs/data")).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_fills_a_measured_disk_is_stopped_and_comes_back() {
+    a_full_disk(11, "measure").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_fills_a_disk_of_its_own_is_stopped_and_comes_back() {
+    a_full_disk(12, "loop").await;
+}
