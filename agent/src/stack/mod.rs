@@ -11,6 +11,7 @@ mod files;
 mod first_start;
 #[cfg(test)]
 mod fuzz;
+mod lost_ports;
 mod plan;
 mod prepare;
 mod project;
