@@ -17,8 +17,12 @@ const CHAINS_SEEN: &str = "engine-chains";
 
 /// Says that the engine does not answer.
 pub fn tell_silent(conditions: &Conditions, error: &EngineError) {
+    let cause = match error {
+        EngineError::Timeout(limit) => format!("no answer within {limit:?}"),
+        other => other.to_string(),
+    };
     let said = format!(
-        "the Docker Engine does not answer ({error}); containers run on, but nothing can be started or stopped, names of \
+        "the Docker Engine does not answer ({cause}); containers run on, but nothing can be started or stopped, names of \
          services cannot be looked up, and ports on loopback may be gone: look at `systemctl status docker` on this host, \
          and restart it (systemctl restart docker)"
     );
@@ -39,6 +43,11 @@ pub async fn signs_of_life(engine: Engine, conditions: Conditions, times: Times)
             }
             Err(error) if answered.elapsed() >= times.engine_silent => {
                 conditions.clear(ENGINE_SLOW);
+                // The last call had less time than the engine has had since it last answered.
+                let error = match error {
+                    EngineError::Timeout(_) => EngineError::Timeout(times.engine_silent),
+                    other => other,
+                };
                 tell_silent(&conditions, &error);
             }
             // It may be about to start again.
