@@ -43,6 +43,12 @@ pub struct Times {
     pub shutdown: Duration,
     /// One call to the Docker Engine.
     pub engine_call: Duration,
+    /// How often the engine is asked for a sign of life.
+    pub engine_check: Duration,
+    /// An engine that has not answered for so long is silent.
+    pub engine_silent: Duration,
+    /// How often the engine's chains in the packet filter are looked at.
+    pub chains_check: Duration,
     /// What the engine may take for a stop beyond the container's own grace.
     pub engine_stop_margin: Duration,
     /// An image pull that reports nothing new for this long has failed.
@@ -107,6 +113,9 @@ impl Times {
         protocol: ProtocolTimes::DEFAULT,
         shutdown: Duration::from_secs(2),
         engine_call: Duration::from_secs(30),
+        engine_check: Duration::from_secs(2),
+        engine_silent: Duration::from_secs(10),
+        chains_check: Duration::from_secs(5),
         engine_stop_margin: Duration::from_secs(15),
         pull_idle: Duration::from_mins(1),
         pull_total: Duration::from_mins(10),
@@ -168,6 +177,8 @@ mod tests {
         assert!(t.progress_every < t.pull_idle && t.pull_idle < t.pull_total);
         assert!(t.rules_call < t.rules_check);
         assert!(t.disk_check_least < t.disk_check && t.database_setting < t.disk_check);
+        assert!(t.engine_check < t.engine_silent && t.engine_silent < t.engine_call);
+        assert!(t.engine_silent + t.engine_check < t.truth && t.engine_silent < t.unhealthy_restart);
         assert!(t.restart_first < t.restart_cap && t.restart_cap < t.restart_reset);
         assert!(t.retry_first < t.retry_cap);
         assert!(t.probe_fast < t.probe_medium && t.probe_medium < t.probe_slow);

@@ -167,6 +167,9 @@ fn print_status(out: &mut impl io::Write, found: &status::Status) -> Result<()> 
         }
     }
     writeln!(out, "certificate until {}", found.certificate_ends)?;
+    for condition in &found.conditions {
+        writeln!(out, "condition   {} since {}: {}", condition.reason, condition.since, condition.message)?;
+    }
     for project in &found.projects {
         writeln!(
             out,

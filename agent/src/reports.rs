@@ -1,11 +1,12 @@
 //! What the agent reports to its subscribers. In: observed states and progress. Out: for each subscriber every project
-//! once, then the latest state of each that changed. States are coalesced but never lost; progress may be lost.
+//! once, then the latest state of each that changed. States are coalesced but never lost; progress may be lost. While the node
+//! itself is in trouble no project is shown as healthy.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use supalove_proto::node::v1::{ObservedStack, Progress, StackPhase};
+use supalove_proto::node::v1::{ObservedStack, Progress, ServiceState, StackError, StackPhase};
 use tokio::sync::{broadcast, watch};
 
 /// Progress reports kept for a slow subscriber.
@@ -24,6 +25,18 @@ struct States {
     last: u64,
     /// By project: the version of its last change, and its state.
     stacks: BTreeMap<String, (u64, ObservedStack)>,
+    /// What is wrong with the node, so that no project on it is healthy.
+    trouble: Option<StackError>,
+}
+
+impl States {
+    /// A project's state as it is shown.
+    fn shown(&self, stack: &ObservedStack) -> ObservedStack {
+        match &self.trouble {
+            Some(trouble) if stack.phase() == StackPhase::Healthy => troubled(stack.clone(), trouble),
+            _ => stack.clone(),
+        }
+    }
 }
 
 impl Default for Reports {
@@ -63,9 +76,29 @@ impl Reports {
         let _ = self.progress.send(progress);
     }
 
+    /// Says that the node is in trouble, or no longer: healthy projects are shown as unhealthy meanwhile.
+    pub fn set_trouble(&self, trouble: Option<StackError>) {
+        let mut states = self.lock();
+        if states.trouble == trouble {
+            return;
+        }
+        states.trouble = trouble;
+        let States { last, stacks, .. } = &mut *states;
+        let healthy = stacks.values_mut().filter(|(_, stack)| stack.phase() == StackPhase::Healthy);
+        for (version, stack) in healthy {
+            *last += 1;
+            *version = *last;
+            stack.observed_at = Some(SystemTime::now().into());
+        }
+        let version = states.last;
+        drop(states);
+        self.version.send_replace(version);
+    }
+
     /// All states as they are.
     pub fn all(&self) -> Vec<ObservedStack> {
-        self.lock().stacks.values().map(|(_, stack)| stack.clone()).collect()
+        let states = self.lock();
+        states.stacks.values().map(|(_, stack)| states.shown(stack)).collect()
     }
 
     /// Projects that have been REMOVED for at least `age`.
@@ -101,12 +134,25 @@ impl Reports {
         let states = self.lock();
         let mut news: Vec<_> = states.stacks.values().filter(|(version, _)| *version > seen).collect();
         news.sort_by_key(|(version, _)| *version);
-        (states.last, news.into_iter().map(|(_, stack)| stack.clone()).collect())
+        (states.last, news.into_iter().map(|(_, stack)| states.shown(stack)).collect())
     }
 
     fn lock(&self) -> MutexGuard<'_, States> {
         self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A healthy project on a node that is in trouble.
+fn troubled(mut stack: ObservedStack, trouble: &StackError) -> ObservedStack {
+    stack.phase = StackPhase::Unhealthy.into();
+    stack.error = Some(trouble.clone());
+    for service in &mut stack.services {
+        if service.state() == ServiceState::Healthy {
+            service.state = ServiceState::Unhealthy.into();
+            service.message.clone_from(&trouble.message);
+        }
+    }
+    stack
 }
 
 #[derive(Debug)]

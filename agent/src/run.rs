@@ -15,15 +15,16 @@ use uuid::Uuid;
 use crate::args::{Run, SettingsError};
 use crate::backoff::Backoff;
 use crate::certificate::Certificate;
+use crate::conditions::Conditions;
 use crate::config::{HostSettings, Times};
-use crate::docker::Engine;
+use crate::docker::{Engine, EngineError, EngineInfo};
 use crate::goodbye::LastGoodbye;
 use crate::identity::{Identity, IdentityError, LiveIdentity};
 use crate::node::{Epochs, Node};
 use crate::reports::Reports;
 use crate::stack::{StartError, Supervisor, quota_of_host};
 use crate::status::{self, StatusBoard};
-use crate::{fsio, host, session};
+use crate::{engine_watch, fsio, host, session};
 
 /// Time for the tasks of an agent that ends because a job panicked: its supervisor is to start it again soon.
 const PANIC_SHUTDOWN: Duration = Duration::from_secs(1);
@@ -84,17 +85,25 @@ async fn start(
     let mut host = options.settings(state_dir.clone())?;
     let reports = Reports::default();
     let board = StatusBoard::default();
+    let conditions = Conditions::new(reports.clone());
     let live = LiveIdentity::new(identity.clone(), state_dir.clone());
     let listener = status::listen(&state_dir)
         .map_err(|source| RunError::StateDir { path: state_dir.clone(), source })?;
     tasks.job(
         "status socket",
-        status::serve(tasks.clone(), listener, live.clone(), board.clone(), reports.clone()),
+        status::serve(
+            tasks.clone(),
+            listener,
+            live.clone(),
+            board.clone(),
+            reports.clone(),
+            conditions.clone(),
+        ),
     );
-    let Some(engine) = wait_for_engine(&options.docker_host, &identity.fleet_id, times, stop).await else {
+    let waiting = wait_for_engine(&options.docker_host, &identity.fleet_id, times, &conditions, stop);
+    let Some((engine, info)) = waiting.await else {
         return Ok(());
     };
-    let info = engine.info().await.map_err(StartError::from)?;
     if !info.live_restore {
         tracing::warn!("Docker Engine runs without live-restore: its restart stops every project");
     }
@@ -104,9 +113,18 @@ async fn start(
         .map_err(|source| RunError::StateDir { path: host.volumes_dir.clone(), source })?;
     let volumes_dir = host.volumes_dir.to_string_lossy().into_owned();
     let capacity = host::capacity(options.capacity(), &volumes_dir);
-    let supervisor =
-        Supervisor::start(tasks.clone(), host.clone(), &identity.short(), engine, reports.clone(), *times)
-            .await?;
+    tasks.job("engine watch", engine_watch::signs_of_life(engine.clone(), conditions.clone(), *times));
+    tasks.job("engine chains", engine_watch::chains(state_dir, conditions.clone(), *times));
+    let supervisor = Supervisor::start(
+        tasks.clone(),
+        host.clone(),
+        &identity.short(),
+        engine,
+        reports.clone(),
+        conditions,
+        *times,
+    )
+    .await?;
     let last_goodbye = LastGoodbye::default();
     let certificate = Arc::new(Certificate::new(live.clone(), last_goodbye.clone(), *times));
     let node = Arc::new(Node {
@@ -165,24 +183,32 @@ async fn wait_for_engine(
     docker_host: &str,
     fleet: &str,
     times: &Times,
+    conditions: &Conditions,
     stop: &CancellationToken,
-) -> Option<Engine> {
+) -> Option<(Engine, EngineInfo)> {
     let mut backoff = Backoff::new(times.retry_first, times.protocol.reconnect_cap);
     loop {
         let error = tokio::select! {
-            connected = Engine::connect(docker_host, fleet, *times) => match connected {
-                Ok(engine) => return Some(engine),
+            connected = connect(docker_host, fleet, times) => match connected {
+                Ok(connected) => return Some(connected),
                 Err(error) => error,
             },
             () = stop.cancelled() => return None,
         };
         let pause: Duration = backoff.next_pause();
         tracing::warn!(%error, docker_host, ?pause, "Docker Engine cannot be used, trying again");
+        engine_watch::tell_silent(conditions, &error);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => return None,
         }
     }
+}
+
+async fn connect(docker_host: &str, fleet: &str, times: &Times) -> Result<(Engine, EngineInfo), EngineError> {
+    let engine = Engine::connect(docker_host, fleet, *times).await?;
+    let info = engine.info().await?;
+    Ok((engine, info))
 }
 
 /// Made private, and absolute: the engine mounts from it.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use supalove_tasks::Tasks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::conditions::Conditions;
 use crate::identity::LiveIdentity;
 use crate::reports::Reports;
 
@@ -61,6 +62,19 @@ pub struct ProjectStatus {
     pub error: String,
 }
 
+/// Something that is wrong with the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionStatus {
+    /// Stable reason, e.g. "ENGINE_SILENT".
+    pub reason: String,
+    /// For people, with the remedy.
+    pub message: String,
+    /// When it began.
+    pub since: DateTime<Utc>,
+    /// True if the node takes no new projects meanwhile.
+    pub blocking: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// "nod_…".
@@ -72,6 +86,9 @@ pub struct Status {
     /// End of the node's certificate, RFC 3339.
     #[serde(default)]
     pub certificate_ends: String,
+    /// What is wrong with the node; empty if nothing.
+    #[serde(default)]
+    pub conditions: Vec<ConditionStatus>,
     pub projects: Vec<ProjectStatus>,
 }
 
@@ -106,6 +123,7 @@ pub async fn serve(
     identity: LiveIdentity,
     board: StatusBoard,
     reports: Reports,
+    conditions: Conditions,
 ) {
     loop {
         match listener.accept().await {
@@ -117,6 +135,7 @@ pub async fn serve(
                     certificate_ends: identity.expire_time.clone(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
                     session: board.get(),
+                    conditions: self::conditions(&conditions),
                     projects: projects(&reports),
                 };
                 tasks.connection("status request", tokio::time::timeout(LIMIT, answer(stream, status)));
@@ -143,6 +162,19 @@ async fn answer(mut stream: UnixStream, status: Status) {
         // The caller may be gone.
         let _ = stream.write_all(&content).await;
     }
+}
+
+fn conditions(conditions: &Conditions) -> Vec<ConditionStatus> {
+    let status = |one: supalove_proto::node::v1::NodeCondition| {
+        let since = one.since.and_then(|time| SystemTime::try_from(time).ok());
+        ConditionStatus {
+            reason: one.reason,
+            message: one.message,
+            since: since.unwrap_or(SystemTime::UNIX_EPOCH).into(),
+            blocking: one.blocking,
+        }
+    };
+    conditions.all().into_iter().map(status).collect()
 }
 
 fn projects(reports: &Reports) -> Vec<ProjectStatus> {
@@ -179,10 +211,14 @@ mod tests {
         let listener = listen(dir.path()).unwrap();
         let identity = LiveIdentity::new(crate::identity::sample(), dir.path().to_owned());
         let tasks = Tasks::default();
-        let server = serve(tasks.clone(), listener, identity, board.clone(), Reports::default());
+        let reports = Reports::default();
+        let conditions = Conditions::new(reports.clone());
+        conditions.raise_blocking("ENGINE_SILENT", "it does not answer".into());
+        let server = serve(tasks.clone(), listener, identity, board.clone(), reports, conditions);
         let server = tasks.job("status socket", server);
         let status = ask(dir.path()).await.unwrap();
         assert_eq!((status.node_id.as_str(), &status.session), ("nod_1", &board.get()));
+        assert_eq!(status.conditions[0].message, "it does not answer");
         server.abort();
         server.await.unwrap_err();
         assert!(ask(dir.path()).await.is_err());

@@ -70,6 +70,7 @@ fn candidate(number: usize, projects: i32) -> Candidate {
         name: format!("node-{number}"),
         schedulable: !number.is_multiple_of(50),
         connected: number % 100 != 1,
+        blocked: None,
         capacity: Resources { cpu_millis: 128_000, memory_mib, disk_mib: 2_097_152 },
         used: Resources {
             cpu_millis: NEEDS.cpu_millis * projects,

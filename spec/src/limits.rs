@@ -34,6 +34,8 @@ pub const REPORT_CHARS: usize = 4096;
 pub const NODE_TEXT_CHARS: usize = 128;
 /// Characters of the reason of a blocked slot.
 pub const REASON_CHARS: usize = 200;
+/// Conditions of a node in one report.
+pub const CONDITIONS: usize = 32;
 /// Characters of a display name.
 pub const DISPLAY_CHARS: usize = 80;
 

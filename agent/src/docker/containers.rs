@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::{
+    ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, ContainerUpdateBody,
+};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
     RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptions,
@@ -45,12 +48,37 @@ pub struct Inspected {
     pub address: Option<Ipv4Addr>,
     /// The host's address on that network.
     pub gateway: Option<Ipv4Addr>,
+    /// What it may use.
+    pub limits: HeldLimits,
+}
+
+/// What a container may use and whether the engine restarts it: everything that `docker update` can change of what the
+/// agent sets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeldLimits {
+    /// Bytes.
+    pub memory: i64,
+    /// Bytes of memory and swap together.
+    pub memory_swap: i64,
+    /// Billionths of a core.
+    pub nano_cpus: i64,
+    /// Processes and threads.
+    pub pids: i64,
+    /// True if the engine does not restart it by itself.
+    pub left_to_agent: bool,
 }
 
 impl Engine {
     /// All containers of the fleet, running or not.
     pub async fn containers(&self) -> Result<Vec<Container>, EngineError> {
         self.list(vec![self.fleet_label()]).await
+    }
+
+    /// Errs if the engine does not answer in this time. It lists containers, because a ping needs none of its locks.
+    pub async fn answers(&self, limit: Duration) -> Result<(), EngineError> {
+        let filters = HashMap::from([("label", vec![self.fleet_label()])]);
+        let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+        super::limited(limit, self.docker.list_containers(Some(options))).await.map(drop)
     }
 
     /// All containers of one project.
@@ -111,10 +139,24 @@ impl Engine {
 
     /// Stops a container with its own signal and grace. A container that is stopped or missing is no error.
     pub async fn stop(&self, id: &str, grace_seconds: u64) -> Result<(), EngineError> {
-        let limit = std::time::Duration::from_secs(grace_seconds) + self.times.engine_stop_margin;
+        let grace = Duration::from_secs(grace_seconds);
+        let limit = grace + self.times.engine_stop_margin;
         let docker = self.with_timeout(limit);
         let call = docker.stop_container(id, None::<StopContainerOptions>);
-        gone_is_fine(super::limited(limit, call).await)
+        gone_is_fine(self.watched(limit, grace, call).await)
+    }
+
+    /// Sets a running container's limits, without a restart.
+    pub async fn set_limits(&self, id: &str, limits: &HeldLimits) -> Result<(), EngineError> {
+        let body = ContainerUpdateBody {
+            memory: Some(limits.memory),
+            memory_swap: Some(limits.memory_swap),
+            nano_cpus: Some(limits.nano_cpus),
+            pids_limit: Some(limits.pids),
+            restart_policy: Some(create::left_to_agent()),
+            ..ContainerUpdateBody::default()
+        };
+        self.change(self.docker.update_container(id, body)).await
     }
 
     /// Removes a container, killing it if it runs, with its anonymous volumes.
@@ -145,7 +187,15 @@ fn inspected(found: ContainerInspectResponse) -> Inspected {
     let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
     // A project's container has exactly one network.
     let endpoint = networks.into_values().next().unwrap_or_default();
+    let held = found.host_config.unwrap_or_default();
     Inspected {
+        limits: HeldLimits {
+            memory: held.memory.unwrap_or_default(),
+            memory_swap: held.memory_swap.unwrap_or_default(),
+            nano_cpus: held.nano_cpus.unwrap_or_default(),
+            pids: held.pids_limit.unwrap_or_default(),
+            left_to_agent: held.restart_policy.is_none_or(|policy| create::is_left_to_agent(&policy)),
+        },
         running: state.running.unwrap_or_default(),
         started_at: state.started_at.map(|at| at.to_string()).unwrap_or_default(),
         exit_code: state.exit_code.unwrap_or_default(),

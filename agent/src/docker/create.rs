@@ -11,6 +11,7 @@ use bollard::models::{
 };
 use supalove_proto::node::v1::{Capability, Limits, Security};
 
+use super::containers::HeldLimits;
 use super::labels;
 
 const MIB: i64 = 1024 * 1024;
@@ -96,21 +97,39 @@ pub(super) fn body(fleet: &str, network: &str, plan: ContainerPlan) -> Container
     }
 }
 
+/// The limits as the engine counts them.
+pub fn held_limits(limits: &Limits) -> HeldLimits {
+    let memory = i64::from(limits.memory_mib) * MIB;
+    HeldLimits {
+        memory,
+        // Equal to memory: no swap on top.
+        memory_swap: memory,
+        nano_cpus: i64::from(limits.cpu_millis) * 1_000_000,
+        pids: i64::from(limits.pids),
+        left_to_agent: true,
+    }
+}
+
+/// The engine never restarts a container: the agent does, in order and with back-off.
+pub(super) fn left_to_agent() -> RestartPolicy {
+    RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }
+}
+
+pub(super) fn is_left_to_agent(policy: &RestartPolicy) -> bool {
+    matches!(policy.name, None | Some(RestartPolicyNameEnum::EMPTY | RestartPolicyNameEnum::NO))
+}
+
 fn host_config(network: &str, plan: ContainerPlan) -> HostConfig {
-    let memory = i64::from(plan.limits.memory_mib) * MIB;
+    let limits = held_limits(&plan.limits);
     HostConfig {
         network_mode: Some(network.to_owned()),
-        memory: Some(memory),
-        // Equal to memory: no swap on top.
-        memory_swap: Some(memory),
-        nano_cpus: Some(i64::from(plan.limits.cpu_millis) * 1_000_000),
-        pids_limit: Some(i64::from(plan.limits.pids)),
+        memory: Some(limits.memory),
+        memory_swap: Some(limits.memory_swap),
+        nano_cpus: Some(limits.nano_cpus),
+        pids_limit: Some(limits.pids),
         ulimits: open_files(plan.limits.open_files),
         shm_size: plan.shm_bytes,
-        restart_policy: Some(RestartPolicy {
-            name: Some(RestartPolicyNameEnum::NO),
-            maximum_retry_count: None,
-        }),
+        restart_policy: Some(left_to_agent()),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".into()),
             config: Some(HashMap::from([("max-size".into(), "10m".into()), ("max-file".into(), "3".into())])),

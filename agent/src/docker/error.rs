@@ -34,6 +34,14 @@ impl EngineError {
         matches!(self, Self::Refused { status: 409, .. })
     }
 
+    /// A chain that the engine made in the packet filter is gone. The words are those of `iptables`, in both its versions.
+    pub fn is_missing_chain(&self) -> bool {
+        let message = self.to_string();
+        message.contains("iptables")
+            && (message.contains("No chain/target/match by that name")
+                || (message.contains("Chain '") && message.contains("does not exist")))
+    }
+
     /// Another process or container holds a port that was to be published.
     pub fn is_port_conflict(&self) -> bool {
         let message = self.to_string();

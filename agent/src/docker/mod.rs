@@ -13,6 +13,7 @@ pub mod labels;
 mod logs;
 mod networks;
 mod pull_progress;
+mod unanswered;
 mod volumes;
 
 use std::future::Future;
@@ -21,15 +22,17 @@ use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-pub use self::containers::{Container, Inspected};
-pub use self::create::{ContainerPlan, MountPlan, PortPlan};
+pub use self::containers::{Container, HeldLimits, Inspected};
+pub use self::create::{ContainerPlan, MountPlan, PortPlan, held_limits};
 pub use self::error::EngineError;
 pub use self::events::Hint;
 pub use self::exec::Ended;
 pub use self::images::PullError;
 pub use self::logs::LogLine;
 pub use self::networks::{HostNetwork, NetworkPlan, ProjectNetwork};
+use self::unanswered::Unanswered;
 pub use self::volumes::{ProjectVolume, VolumeFound, VolumeMaker};
 use crate::config::Times;
 
@@ -43,6 +46,7 @@ pub struct Engine {
     fleet: Arc<str>,
     times: Times,
     changes: Arc<Semaphore>,
+    unanswered: Unanswered,
 }
 
 /// What the engine says about itself.
@@ -65,14 +69,16 @@ impl Engine {
         } else {
             Docker::connect_with_http(host, seconds, API_DEFAULT_VERSION)
         }?;
-        let negotiated = tokio::time::timeout(times.engine_call, docker.negotiate_version())
+        let limit = times.engine_silent;
+        let negotiated = tokio::time::timeout(limit, docker.negotiate_version())
             .await
-            .map_err(|_| EngineError::Timeout(times.engine_call))??;
+            .map_err(|_| EngineError::Timeout(limit))??;
         Ok(Self {
             docker: negotiated,
             fleet: fleet.into(),
             times,
             changes: Arc::new(Semaphore::new(CHANGES_AT_ONCE)),
+            unanswered: Unanswered::default(),
         })
     }
 
@@ -90,7 +96,7 @@ impl Engine {
         &self,
         call: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Result<T, EngineError> {
-        limited(self.times.engine_call, call).await
+        self.watched(self.times.engine_call, Duration::ZERO, call).await
     }
 
     /// A call that changes something.
@@ -100,7 +106,24 @@ impl Engine {
     ) -> Result<T, EngineError> {
         // The semaphore is never closed; if it were, calls would go on without a limit.
         let _permit = self.changes.acquire().await.ok();
-        limited(self.times.engine_call, call).await
+        self.watched(self.times.engine_call, Duration::ZERO, call).await
+    }
+
+    /// A call with a time limit. Its answer is late, for [`Self::late_calls`], long before that; `takes` is what the engine
+    /// is expected to take.
+    async fn watched<T>(
+        &self,
+        limit: Duration,
+        takes: Duration,
+        call: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Result<T, EngineError> {
+        let _unanswered = self.unanswered.begin(Instant::now() + takes + self.times.engine_silent);
+        limited(limit, call).await
+    }
+
+    /// Calls that the engine has left unanswered for longer than a call may take.
+    pub fn late_calls(&self) -> usize {
+        self.unanswered.late()
     }
 
     fn with_timeout(&self, timeout: Duration) -> Docker {

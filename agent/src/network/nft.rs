@@ -1,4 +1,5 @@
-//! Runs `nft`: argument list and standard input, no shell, with a time limit.
+//! Runs `nft`, and `iptables` to look at what others wrote with it: argument list and standard input, no shell, with a time
+//! limit.
 
 use std::io;
 use std::process::{Output, Stdio};
@@ -8,6 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 const PROGRAM: &str = "nft";
+const IPTABLES: &str = "iptables";
 
 /// Why the packet filter could not be set.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -40,15 +42,34 @@ pub async fn load(script: &str, limit: Duration) -> Result<(), NftError> {
 
 /// The table as the kernel lists it; none if it does not exist.
 pub async fn list(table: &str, limit: Duration) -> Result<Option<String>, NftError> {
-    match run(&["list", "table", "inet", table], None, limit).await {
+    list_table(["inet", table], limit).await
+}
+
+/// A table of this family and name as the kernel lists it; none if it does not exist.
+pub async fn list_table([family, name]: [&str; 2], limit: Duration) -> Result<Option<String>, NftError> {
+    match run(&["list", "table", family, name], None, limit).await {
         Ok(listing) => Ok(Some(listing)),
         Err(NftError::Refused(words)) if words.contains("No such file or directory") => Ok(None),
         Err(error) => Err(error),
     }
 }
 
+/// The rules of the IPv4 table `nat`, as `iptables` lists them.
+pub async fn list_rules(limit: Duration) -> Result<String, NftError> {
+    run_program(IPTABLES, &["--wait", "5", "-t", "nat", "-S"], None, limit).await
+}
+
 async fn run(arguments: &[&str], input: Option<&str>, limit: Duration) -> Result<String, NftError> {
-    let output = tokio::time::timeout(limit, spawn(arguments, input))
+    run_program(PROGRAM, arguments, input, limit).await
+}
+
+async fn run_program(
+    program: &str,
+    arguments: &[&str],
+    input: Option<&str>,
+    limit: Duration,
+) -> Result<String, NftError> {
+    let output = tokio::time::timeout(limit, spawn(program, arguments, input))
         .await
         .map_err(|_| NftError::Timeout(limit))?
         .map_err(|error| match error.kind() {
@@ -62,8 +83,8 @@ async fn run(arguments: &[&str], input: Option<&str>, limit: Duration) -> Result
     }
 }
 
-async fn spawn(arguments: &[&str], input: Option<&str>) -> io::Result<Output> {
-    let mut child = Command::new(PROGRAM)
+async fn spawn(program: &str, arguments: &[&str], input: Option<&str>) -> io::Result<Output> {
+    let mut child = Command::new(program)
         .args(arguments)
         .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())

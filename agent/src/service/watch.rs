@@ -1,11 +1,13 @@
-//! `WatchState`: every project once, the end of the snapshot, then changes. A slow reader misses progress, never a state.
+//! `WatchState`: the node's conditions and every project once, the end of the snapshot, then changes. A slow reader misses progress, never a state.
 
 use std::sync::Arc;
 
 use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::watch_state_response::Report;
-use supalove_proto::node::v1::{ObservedStack, Progress, SnapshotEnd, WatchStateResponse};
-use tokio::sync::mpsc;
+use supalove_proto::node::v1::{
+    NodeCondition, NodeConditions, ObservedStack, Progress, SnapshotEnd, WatchStateResponse,
+};
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -27,7 +29,7 @@ pub fn start(node: Arc<Node>, epoch: u64) -> ReceiverStream<Result<WatchStateRes
     let tasks = node.tasks.clone();
     tasks.connection("watch of states", async move {
         tokio::select! {
-            _ = feed(node.reports.subscribe(), &out) => {}
+            _ = feed(node.reports.subscribe(), node.supervisor.shared().conditions.subscribe(), &out) => {}
             () = out.closed() => {}
             () = node.epochs.superseded(epoch) => {
                 // A reader that is gone needs no reason.
@@ -38,16 +40,36 @@ pub fn start(node: Arc<Node>, epoch: u64) -> ReceiverStream<Result<WatchStateRes
     ReceiverStream::new(reader)
 }
 
-async fn feed(mut news: Subscription, out: &Sender) -> Result<(), Gone> {
+async fn feed(
+    mut news: Subscription,
+    mut conditions: watch::Receiver<Vec<NodeCondition>>,
+    out: &Sender,
+) -> Result<(), Gone> {
+    send_conditions(&mut conditions, out).await?;
     send_states(news.snapshot(), out).await?;
     send(Report::SnapshotEnd(SnapshotEnd {}), out).await?;
-    while let Some(news) = news.next().await {
-        match news {
-            News::States(states) => send_states(states, out).await?,
-            News::Progress(progress) => send_progress(progress, out),
+    loop {
+        tokio::select! {
+            biased;
+            changed = conditions.changed() => match changed {
+                Ok(()) => send_conditions(&mut conditions, out).await?,
+                Err(_) => return Ok(()),
+            },
+            news = news.next() => match news {
+                Some(News::States(states)) => send_states(states, out).await?,
+                Some(News::Progress(progress)) => send_progress(progress, out),
+                None => return Ok(()),
+            },
         }
     }
-    Ok(())
+}
+
+async fn send_conditions(
+    conditions: &mut watch::Receiver<Vec<NodeCondition>>,
+    out: &Sender,
+) -> Result<(), Gone> {
+    let conditions = conditions.borrow_and_update().clone();
+    send(Report::Conditions(NodeConditions { conditions }), out).await
 }
 
 async fn send_states(states: Vec<ObservedStack>, out: &Sender) -> Result<(), Gone> {

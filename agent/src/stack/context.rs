@@ -8,7 +8,9 @@ use supalove_tasks::Tasks;
 use tokio::sync::{RwLock, RwLockWriteGuard, broadcast, watch};
 
 use super::failure::StepFailure;
+use super::lost_ports::LostPorts;
 use super::view::View;
+use crate::conditions::{CHAINS_ADVICE, Conditions, FIREWALL_CHAINS_MISSING};
 use crate::config::{HostSettings, Times};
 use crate::docker::{Container, Engine, Hint};
 use crate::network::Rules;
@@ -27,6 +29,19 @@ pub struct Shared {
     pub store: Store,
     /// The last full list of containers, by project: the truth, every now and then.
     pub truth: watch::Receiver<Arc<Truth>>,
+    /// What is wrong with the node.
+    pub conditions: Conditions,
+    pub lost_ports: LostPorts,
+}
+
+impl Shared {
+    /// Errs while the engine can start no container, so that none that runs is removed for one that cannot start.
+    pub fn can_start(&self) -> Result<(), StepFailure> {
+        if self.conditions.stands(FIREWALL_CHAINS_MISSING) {
+            return Err(StepFailure::new(FIREWALL_CHAINS_MISSING, CHAINS_ADVICE));
+        }
+        Ok(())
+    }
 }
 
 /// Every container of the fleet at one moment, by project.

@@ -5,6 +5,7 @@ use std::io;
 use supalove_proto::node::v1::StackError;
 
 use crate::admission::TokenError;
+use crate::conditions::{CHAINS_ADVICE, FIREWALL_CHAINS_MISSING};
 use crate::docker::{EngineError, PullError};
 use crate::network::NftError;
 
@@ -43,6 +44,10 @@ impl StepFailure {
 
 impl From<EngineError> for StepFailure {
     fn from(error: EngineError) -> Self {
+        if error.is_missing_chain() {
+            tracing::warn!(%error, "Docker Engine found one of its packet filter chains missing");
+            return Self::new(FIREWALL_CHAINS_MISSING, CHAINS_ADVICE);
+        }
         let reason = if error.is_port_conflict() { "PORT_IN_USE" } else { "ENGINE_ERROR" };
         Self::new(reason, error.to_string())
     }
@@ -89,6 +94,25 @@ mod tests {
         assert_eq!(failure.0.service, "gateway");
         assert!(failure.0.permanent && failure.0.message.contains("manifest unknown"));
         assert!(!StepFailure::from(PullError::Failed("no such host".into())).0.permanent);
+    }
+
+    #[test]
+    fn missing_chains_are_told_by_what_to_do() {
+        for message in [
+            "driver failed programming external connectivity on endpoint supalove_a_gateway (4c): (iptables failed: \
+             iptables --wait -t nat -A DOCKER -p tcp -d 0/0 --dport 5500 -j DNAT --to-destination 10.0.0.2:8000 ! -i \
+             sla: iptables: No chain/target/match by that name.\n (exit status 1))",
+            "Failed to Setup IP tables: Unable to enable SKIP DNAT rule:  (iptables failed: iptables --wait -t nat -I \
+             DOCKER -i sla -j RETURN: iptables v1.8.9 (nf_tables): Chain 'DOCKER' does not exist\n (exit status 2))",
+        ] {
+            let failure = StepFailure::from(EngineError::Refused { status: 500, message: message.into() });
+            assert_eq!(failure.0.reason, "FIREWALL_CHAINS_MISSING");
+            assert!(failure.0.message.contains("systemctl restart docker"), "{}", failure.0.message);
+            assert!(!failure.0.message.contains("iptables"), "{}", failure.0.message);
+        }
+        let locked = "iptables failed: Another app is currently holding the xtables lock".to_owned();
+        let failure = StepFailure::from(EngineError::Refused { status: 500, message: locked });
+        assert_eq!(failure.0.reason, "ENGINE_ERROR");
     }
 
     #[test]

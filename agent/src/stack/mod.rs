@@ -13,6 +13,7 @@ mod first_start;
 mod folder;
 #[cfg(test)]
 mod fuzz;
+mod lost_ports;
 mod measure;
 mod plan;
 mod prepare;

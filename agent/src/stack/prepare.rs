@@ -107,6 +107,9 @@ async fn remove_outdated(
         .collect();
     let existing: Vec<Existing> = present.into_iter().map(Existing::from).collect();
     let diff = diff(&wanted, &existing);
+    if !diff.remove.is_empty() || !diff.create.is_empty() {
+        project.shared.can_start()?;
+    }
     teardown::stop_and_remove(project, plans, &diff.remove).await?;
     Ok(diff.keep.into_iter().map(by_service).collect())
 }

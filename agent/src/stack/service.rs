@@ -15,13 +15,15 @@ use super::diff::Existing;
 use super::disk::Stopped;
 use super::failure::{LOG_LINES, StepFailure};
 use super::first_start::{self, Unfinished};
+use super::lost_ports::PortsOfService;
 use super::plan::{self, ServicePlan};
 use super::start_sql;
 use super::volumes::{self, Checked};
 use crate::admission::is_database;
 use crate::backoff::Backoff;
+use crate::conditions::ENGINE_SILENT;
 use crate::config::Times;
-use crate::docker::Inspected;
+use crate::docker::{HeldLimits, Inspected, held_limits};
 use crate::probe::{self, NotReady};
 
 /// The container no longer exists: the project must be prepared again.
@@ -54,6 +56,10 @@ pub struct Service<'a> {
     late: u32,
     /// This agent has started it before.
     started_before: bool,
+    /// Its published ports, as a part of the node's.
+    ports: PortsOfService,
+    /// Limits that stayed other than they should be though the agent set them.
+    stuck: Option<HeldLimits>,
     /// It ran when it was found, and no probe has failed since: nothing is reported until one does.
     adopted: bool,
 }
@@ -97,6 +103,8 @@ impl<'a> Service<'a> {
             bridge: None,
             started_at: String::new(),
             late: 0,
+            ports: project.shared.lost_ports.of_service(&project.project_ref, &plan.spec.name),
+            stuck: None,
             started_before: false,
             adopted: container.running,
         }
@@ -218,6 +226,7 @@ impl<'a> Service<'a> {
             if is_database(&self.plan.spec) {
                 self.never_serve_half_made_data().await?;
             }
+            self.project.shared.can_start()?;
             failpoint!("agent.service.starting", &self.project.project_ref);
             match engine.start(&self.container).await {
                 Err(error) if error.is_not_found() => return Ok(None),
@@ -311,18 +320,25 @@ impl<'a> Service<'a> {
         let mut misses = 0;
         let mut unhealthy_since: Option<Instant> = None;
         let interval = self.interval();
+        let mut limits_seen = None;
         loop {
             self.pause(interval).await;
             if let Some(inspected) = self.ended().await? {
                 self.healthy.send_replace(false);
+                self.ports.have();
                 return Ok(End::Exited(inspected));
             }
             if self.over_limit().is_some() {
                 return Ok(End::OverLimit);
             }
+            if limits_seen.is_none_or(|at: Instant| at.elapsed() >= self.times().truth) {
+                self.keep_limits().await;
+                limits_seen = Some(Instant::now());
+            }
             match self.probe_all().await {
                 Ok(()) => {
                     misses = 0;
+                    self.ports.have();
                     if unhealthy_since.take().is_some() {
                         self.set_healthy();
                     }
@@ -332,6 +348,11 @@ impl<'a> Service<'a> {
                     misses += 1;
                     if misses >= self.allowed_misses() {
                         self.tell_dependants(reason.is_outside_only());
+                        if reason.is_outside_only() {
+                            self.ports.lose(&reason.to_string());
+                        } else {
+                            self.ports.have();
+                        }
                         if unhealthy_since.is_none() {
                             unhealthy_since = Some(Instant::now());
                             let code =
@@ -347,13 +368,44 @@ impl<'a> Service<'a> {
                 && !is_database(&self.plan.spec)
                 && self.needs_are_healthy()
             {
-                // Without the engine no restart is possible, and the engine's return may be enough.
-                if self.project.engine().inspect(&self.container).await.is_ok() {
+                // Without the engine or its chains no restart is possible, and their return may be enough.
+                let calm = self.project.shared.conditions.calm_for(self.times().unhealthy_restart);
+                if calm && self.project.engine().inspect(&self.container).await.is_ok() {
                     return Ok(End::Hung);
                 }
                 unhealthy_since = Some(Instant::now());
             }
         }
+    }
+
+    /// Sets right what somebody has changed behind the agent's back, without a restart. A container that keeps other limits
+    /// all the same (a kernel without swap accounting) is told of once.
+    async fn keep_limits(&mut self) {
+        if self.engine_is_silent() {
+            return;
+        }
+        let wanted = held_limits(&self.plan.container.limits);
+        let engine = self.project.engine();
+        let Ok(Some(found)) = engine.inspect(&self.container).await else { return };
+        if found.limits == wanted || self.stuck.as_ref() == Some(&found.limits) {
+            return;
+        }
+        let project = &*self.project.project_ref;
+        let service = self.name();
+        let held = &found.limits;
+        tracing::warn!(
+            project,
+            service,
+            ?held,
+            ?wanted,
+            "container has other limits than its specification, setting them"
+        );
+        if let Err(error) = engine.set_limits(&self.container, &wanted).await {
+            tracing::warn!(project, service, %error, "cannot set a container's limits");
+            return;
+        }
+        let Ok(Some(after)) = engine.inspect(&self.container).await else { return };
+        self.stuck = (after.limits != wanted).then_some(after.limits);
     }
 
     fn tell_dependants(&self, healthy: bool) {
@@ -370,7 +422,8 @@ impl<'a> Service<'a> {
 
     /// How the container ended, if it did. No answer of the engine is no proof of an end.
     async fn ended(&mut self) -> Result<Option<Inspected>, Gone> {
-        if !self.events.take_suspicion() {
+        // Waiting for it would keep the probes waiting.
+        if self.engine_is_silent() || !self.events.take_suspicion() {
             return Ok(None);
         }
         match self.project.engine().inspect(&self.container).await {
@@ -548,6 +601,10 @@ impl<'a> Service<'a> {
         self.plan.spec.probe.as_ref().map_or(1, |probe| probe.failures)
     }
 
+    fn engine_is_silent(&self) -> bool {
+        self.project.shared.conditions.stands(ENGINE_SILENT)
+    }
+
     fn name(&self) -> &'a str {
         &self.plan.spec.name
     }
@@ -595,6 +652,7 @@ mod tests {
             error: String::new(),
             address: None,
             gateway: None,
+            limits: HeldLimits::default(),
         };
         assert!(exit_message(&inspected, None).contains("137 (killed for using more memory"));
         inspected.oom_killed = false;

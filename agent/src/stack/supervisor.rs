@@ -13,9 +13,11 @@ use tokio::time::{MissedTickBehavior, sleep};
 
 use super::context::{InFlight, Project, Shared, Truth};
 use super::failure::StepFailure;
+use super::lost_ports::LostPorts;
 use super::project;
 use super::view::View;
 use crate::backoff::Backoff;
+use crate::conditions::Conditions;
 use crate::config::{HostSettings, Times};
 use crate::docker::{Engine, EngineError, Hint};
 use crate::network::{NftError, Rules};
@@ -57,6 +59,8 @@ pub enum StartError {
 pub struct Supervisor {
     shared: Arc<Shared>,
     reports: Reports,
+    /// Held while a request is stored. A disk that hangs then keeps back the next request, and nothing else.
+    accepting: Mutex<()>,
     projects: Mutex<HashMap<String, Entry>>,
 }
 
@@ -75,6 +79,7 @@ impl Supervisor {
         node_short: &str,
         engine: Engine,
         reports: Reports,
+        conditions: Conditions,
         times: Times,
     ) -> Result<Arc<Self>, StartError> {
         let store = Store::open(&host.state_dir)?;
@@ -96,8 +101,15 @@ impl Supervisor {
             rules,
             store,
             truth,
+            lost_ports: LostPorts::new(conditions.clone()),
+            conditions,
         };
-        let supervisor = Arc::new(Self { shared: Arc::new(shared), reports, projects: Mutex::default() });
+        let supervisor = Arc::new(Self {
+            shared: Arc::new(shared),
+            reports,
+            accepting: Mutex::default(),
+            projects: Mutex::default(),
+        });
         supervisor.resume(records).await;
         failpoint!("agent.start.resumed");
         tasks.job("container list", supervisor.clone().list_forever(truth_out));
@@ -125,20 +137,27 @@ impl Supervisor {
     }
 
     async fn take_apply(&self, request: ApplyStackRequest) -> Result<bool, SuperviseError> {
-        let mut projects = self.projects.lock().await;
-        let stored = self.stored(&projects, &request.project_ref);
-        let tombstone = self.shared.store.tombstone(&request.project_ref);
-        if fence_apply(stored.as_deref(), tombstone, &request)? == Accepted::Known {
-            return Ok(false);
-        }
-        let record = Record::applied(request);
-        self.check_slot(&projects, &record)?;
+        let _one_at_a_time = self.accepting.lock().await;
+        let Some(record) = self.fenced(request).await? else { return Ok(false) };
         failpoint!("agent.apply.received", &record.project_ref);
         self.put(&record).await?;
         failpoint!("agent.apply.stored", &record.project_ref);
-        self.set_desired(&mut projects, record);
+        self.set_desired(&mut *self.projects.lock().await, record);
         failpoint!("agent.apply.begun");
         Ok(true)
+    }
+
+    /// The record to store; none if it is stored already.
+    async fn fenced(&self, request: ApplyStackRequest) -> Result<Option<Record>, SuperviseError> {
+        let projects = self.projects.lock().await;
+        let stored = self.stored(&projects, &request.project_ref);
+        let tombstone = self.shared.store.tombstone(&request.project_ref);
+        if fence_apply(stored.as_deref(), tombstone, &request)? == Accepted::Known {
+            return Ok(None);
+        }
+        let record = Record::applied(request);
+        self.check_slot(&projects, &record)?;
+        Ok(Some(record))
     }
 
     /// Accepts a removal; durable when this returns.
@@ -149,8 +168,8 @@ impl Supervisor {
     }
 
     async fn take_removal(&self, request: &RemoveStackRequest) -> Result<(), SuperviseError> {
-        let mut projects = self.projects.lock().await;
-        let stored = self.stored(&projects, &request.project_ref);
+        let _one_at_a_time = self.accepting.lock().await;
+        let stored = self.record(&request.project_ref).await;
         let tombstone = self.shared.store.tombstone(&request.project_ref);
         fence_remove(stored.as_deref(), tombstone, request.generation)?;
         let mut record = stored.map(|stored| (*stored).clone()).unwrap_or_default();
@@ -167,7 +186,7 @@ impl Supervisor {
         failpoint!("agent.removal.received", &request.project_ref);
         self.put(&record).await?;
         failpoint!("agent.removal.stored", &request.project_ref);
-        self.set_desired(&mut projects, record);
+        self.set_desired(&mut *self.projects.lock().await, record);
         failpoint!("agent.removal.begun", &request.project_ref);
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! What the agent remembers: one sealed record per project, one sealed file of tombstones.
 //!
 //! In: accepted requests. Out: the same requests after a crash or a reboot, without a controller. Nothing here is async:
-//! callers run it where blocking is allowed.
+//! callers run what reads or writes where blocking is allowed. Questions (`tombstone`, `has_record`) are answered from memory,
+//! under a lock that nobody holds while the disk works: a disk that hangs must not stop the threads of the session.
 
 #[cfg(test)]
 mod fuzz;
@@ -9,11 +10,11 @@ mod record;
 mod seal;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
@@ -62,10 +63,20 @@ pub struct Store {
     records: PathBuf,
     tombstones_path: PathBuf,
     sealer: Sealer,
-    /// Locked during a write, so that the decision to write still holds when it is done.
-    tombstones: Mutex<Tombstones>,
+    /// Locked during a write, so that the decision to write still holds when it is done. Only where blocking is allowed.
+    writing: Mutex<()>,
+    /// What is on disk. Never locked during a write.
+    known: Mutex<Known>,
     /// Locked while what is known of volumes changes.
     volumes: Mutex<()>,
+}
+
+/// What the disk holds, in memory.
+#[derive(Debug, Default)]
+struct Known {
+    tombstones: Tombstones,
+    /// Projects that have a record, readable or not.
+    records: BTreeSet<String>,
 }
 
 impl Store {
@@ -77,11 +88,13 @@ impl Store {
         let sealer = Sealer::open(&key).map_err(|source| StateError::Seal { path: key, source })?;
         let tombstones_path = state_dir.join(TOMBSTONES);
         let tombstones = read_tombstones(&tombstones_path, &sealer)?;
+        let known = Known { tombstones, records: named_records(&records)? };
         Ok(Self {
             records,
             tombstones_path,
             sealer,
-            tombstones: Mutex::new(tombstones),
+            writing: Mutex::default(),
+            known: Mutex::new(known),
             volumes: Mutex::default(),
         })
     }
@@ -100,7 +113,7 @@ impl Store {
             } else if extension == EXTENSION {
                 match self.read(&path) {
                     Ok(record) if self.is_buried(&record) => {
-                        fsio::remove(&path).map_err(|error| io_error(&path, error))?;
+                        self.remove(&record.project_ref)?;
                     }
                     Ok(record) => records.push(record),
                     Err(error) => broken.push(error),
@@ -112,31 +125,33 @@ impl Store {
 
     /// Stores a record; durable when this returns.
     pub fn put(&self, record: &Record) -> Result<(), StateError> {
-        let _writing = lock(&self.tombstones);
+        let _writing = lock(&self.writing);
         let path = self.path(&record.project_ref);
         let content = zeroize::Zeroizing::new(record.encode_to_vec());
         let sealed = self
             .sealer
             .seal(&record.project_ref, &content)
             .map_err(|source| StateError::Seal { path: path.clone(), source })?;
-        fsio::write_atomic(&path, &sealed, 0o600).map_err(|error| io_error(&path, error))
+        fsio::write_atomic(&path, &sealed, 0o600).map_err(|error| io_error(&path, error))?;
+        lock(&self.known).records.insert(record.project_ref.clone());
+        Ok(())
     }
 
     /// Ends a removal: writes the tombstone, then deletes the record. Returns false and does nothing if the record asks for
     /// something else by now.
     pub fn finish_removal(&self, project_ref: &str, removal: Removal) -> Result<bool, StateError> {
-        let mut tombstones = lock(&self.tombstones);
+        let _writing = lock(&self.writing);
         let path = self.path(project_ref);
         if path.exists() && self.read(&path)?.removal != Some(removal) {
             return Ok(false);
         }
-        self.bury(&mut tombstones, project_ref, removal.generation)?;
+        self.bury(project_ref, removal.generation)?;
         failpoint!("agent.removal.buried", project_ref);
         if removal.delete_volumes {
             let known = self.volumes_path(project_ref);
             fsio::remove(&known).map_err(|error| io_error(&known, error))?;
         }
-        fsio::remove(&path).map_err(|error| io_error(&path, error))?;
+        self.remove(project_ref)?;
         failpoint!("agent.removal.forgotten", project_ref);
         Ok(true)
     }
@@ -150,22 +165,23 @@ impl Store {
 
     /// Generation with which a project was removed, if it was.
     pub fn tombstone(&self, project_ref: &str) -> Option<u64> {
-        let tombstones = lock(&self.tombstones);
-        tombstones.by_hash.get(&hashed(project_ref)).copied()
+        lock(&self.known).tombstones.by_hash.get(&hashed(project_ref)).copied()
     }
 
     /// True while the project has a record.
     pub fn has_record(&self, project_ref: &str) -> bool {
-        self.path(project_ref).exists()
+        lock(&self.known).records.contains(project_ref)
     }
 
-    fn bury(
-        &self,
-        tombstones: &mut Tombstones,
-        project_ref: &str,
-        generation: u64,
-    ) -> Result<(), StateError> {
-        let mut next = tombstones.clone();
+    fn remove(&self, project_ref: &str) -> Result<(), StateError> {
+        let path = self.path(project_ref);
+        fsio::remove(&path).map_err(|error| io_error(&path, error))?;
+        lock(&self.known).records.remove(project_ref);
+        Ok(())
+    }
+
+    fn bury(&self, project_ref: &str, generation: u64) -> Result<(), StateError> {
+        let mut next = lock(&self.known).tombstones.clone();
         let entry = next.by_hash.entry(hashed(project_ref)).or_default();
         *entry = generation.max(*entry);
         let path = &self.tombstones_path;
@@ -174,7 +190,7 @@ impl Store {
             .seal(TOMBSTONES, &next.encode_to_vec())
             .map_err(|source| StateError::Seal { path: path.clone(), source })?;
         fsio::write_atomic(path, &sealed, 0o600).map_err(|error| io_error(path, error))?;
-        *tombstones = next;
+        lock(&self.known).tombstones = next;
         Ok(())
     }
 
@@ -260,8 +276,22 @@ fn hashed(project_ref: &str) -> String {
     hex::encode(digest(&SHA256, project_ref.as_bytes()))
 }
 
-fn lock(tombstones: &Mutex<Tombstones>) -> std::sync::MutexGuard<'_, Tombstones> {
-    tombstones.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// Projects whose record is in the directory.
+fn named_records(records: &Path) -> Result<BTreeSet<String>, StateError> {
+    let mut named = BTreeSet::new();
+    for entry in fs::read_dir(records).map_err(|error| io_error(records, error))? {
+        let path = entry.map_err(|error| io_error(records, error))?.path();
+        if path.extension().is_some_and(|extension| extension == EXTENSION)
+            && let Some(name) = path.file_stem().and_then(|stem| stem.to_str())
+        {
+            named.insert(name.to_owned());
+        }
+    }
+    Ok(named)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn io_error(path: &Path, source: io::Error) -> StateError {
@@ -270,6 +300,9 @@ fn io_error(path: &Path, source: io::Error) -> StateError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use supalove_proto::node::v1::ApplyStackRequest;
 
     use super::*;
@@ -353,6 +386,47 @@ mod tests {
             store.put(&alive).unwrap();
             assert_eq!(store.load_all().unwrap().0, [alive]);
         }
+    }
+
+    /// A file that is opened and never read: whoever writes it hangs, as on a disk that does not answer.
+    fn hanging(path: &Path) {
+        let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+        assert!(made.success());
+    }
+
+    /// Answers what the store says from a thread of its own, or panics if that hangs.
+    fn at_once<T: Send + 'static>(store: &Arc<Store>, ask: impl FnOnce(&Store) -> T + Send + 'static) -> T {
+        let (say, said) = std::sync::mpsc::channel();
+        let store = store.clone();
+        std::thread::spawn(move || say.send(ask(&store)));
+        said.recv_timeout(Duration::from_secs(5)).expect("the question waits for the disk")
+    }
+
+    #[test]
+    fn questions_are_answered_while_the_disk_hangs() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(dir.path()).unwrap());
+        store.put(&removed(3, false)).unwrap();
+        let stuck = dir.path().join(format!("{TOMBSTONES}.{}", fsio::UNFINISHED));
+        hanging(&stuck);
+        let finishing = {
+            let store = store.clone();
+            std::thread::spawn(move || store.finish_removal(REF, removal(3, false)))
+        };
+        let began = std::time::Instant::now();
+        while store.writing.try_lock().is_ok() && began.elapsed() < Duration::from_secs(5) {
+            std::thread::yield_now();
+        }
+        assert_eq!(at_once(&store, |store| store.tombstone(REF)), None);
+        assert!(at_once(&store, |store| store.has_record(REF)));
+        assert!(!finishing.is_finished(), "the disk did not hang");
+        // The disk is back, and says that the write failed.
+        fs::File::open(&stuck).unwrap();
+        finishing.join().unwrap().unwrap_err();
+        assert_eq!((store.tombstone(REF), store.has_record(REF)), (None, true));
+        fs::remove_file(&stuck).unwrap();
+        assert!(store.finish_removal(REF, removal(3, false)).unwrap());
+        assert_eq!((store.tombstone(REF), store.has_record(REF)), (Some(3), false));
     }
 
     #[test]

@@ -18,6 +18,8 @@ const TWO: &str = "doorbbbbbbbbbbbbbbbb";
 const THREE: &str = "doorcccccccccccccccc";
 const HELD: &str = "failffffffffffffffff";
 const OPEN: &str = "nextdddddddddddddddd";
+const LATER: &str = "laterhhhhhhhhhhhhhhh";
+const STUCK: &str = "stuckggggggggggggggg";
 const SHUT: &str = "nexteeeeeeeeeeeeeeee";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,4 +189,46 @@ async fn outsiders_enter_by_published_ports_only_and_rules_outlive_the_agent() {
     let table = table_of(SHUT);
     std::process::Command::new("nft").args(["delete", "table", "inet", &table]).status().unwrap();
     assert!(neighbour.reaches(&shut, 8000), "open without rules: it is the rules that close it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_does_not_take_the_session_along() {
+    let mut fleet = Fleet::start(11).await;
+    // One thread serves everything: whoever blocks it blocks all.
+    fleet.run_agent_in(&[], &[("TOKIO_WORKER_THREADS", "1")]);
+    let mut session = fleet.session().await;
+    // Whoever opens this to write waits for a reader, as for a disk that does not answer.
+    let stuck = fleet.state.path().join("tombstones.sealed.tmp");
+    assert!(std::process::Command::new("mkfifo").arg(&stuck).status().unwrap().success());
+    let removal = RemoveStackRequest { project_ref: STUCK.into(), generation: 3, delete_volumes: false };
+    session.client.remove_stack(session.call(removal)).await.unwrap();
+    let hangs = format!("/proc/{}/task", fleet.agent_pid());
+    let began = std::time::Instant::now();
+    while !waits_for_a_reader(Path::new(&hangs)) {
+        assert!(began.elapsed() < std::time::Duration::from_secs(30), "nobody writes the tombstone");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    // A request that waits for the disk, too, must keep back nothing else.
+    let later = session.call(stack(&fleet, LATER, 0, 1, vec![gateway()]));
+    let mut client = session.client.clone();
+    let later = tokio::spawn(async move { client.apply_stack(later).await });
+    // Each asks whether the project is removed by now.
+    for _ in 0..3 {
+        session.assert_alive().await;
+        session.client.inventory(session.call(InventoryRequest {})).await.unwrap();
+    }
+    assert!(!later.is_finished(), "the disk did not hang");
+    std::fs::File::open(&stuck).unwrap();
+    std::fs::remove_file(&stuck).unwrap();
+    session.wait_for(STUCK, 3, StackPhase::Removed, 60).await;
+    later.await.unwrap().unwrap();
+}
+
+/// True if a thread waits in the kernel for somebody to read the pipe that it opens.
+fn waits_for_a_reader(threads: &Path) -> bool {
+    let waits = |thread: std::fs::DirEntry| {
+        let at = std::fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
+        at.contains("wait_for_partner") || at.contains("fifo_open")
+    };
+    std::fs::read_dir(threads).unwrap().flatten().any(waits)
 }

@@ -225,5 +225,14 @@ fn notes(node: &Node) -> Vec<String> {
         let reason = table::short(alarm.reason().as_str_name(), "NODE_ALARM_REASON_");
         format!("{}: {reason} at {}: {}", node.name, table::time(alarm.time.as_ref()), alarm.message)
     });
-    alarms.chain(blocked).chain(unexplained).map(|line| crate::output::clean(&line)).collect()
+    let conditions = node.conditions.iter().map(|one| {
+        let since = table::time(one.since.as_ref());
+        format!("{}: {} since {since}: {}", node.name, one.reason, one.message)
+    });
+    conditions
+        .chain(alarms)
+        .chain(blocked)
+        .chain(unexplained)
+        .map(|line| crate::output::clean(&line))
+        .collect()
 }

@@ -13,6 +13,11 @@ async fn a_node_is_shown_with_its_alarms_and_revoked_only_when_confirmed() {
         shown.stdout
     );
 
+    for listed in [shown, world.run(&["nodes", "list"]).await] {
+        let told = "host-7: PORTS_GONE since";
+        assert!(listed.stdout.contains(told) && listed.stdout.contains("do not answer"), "{}", listed.stdout);
+    }
+
     // No terminal to confirm on.
     let unsure = world.run(&["nodes", "revoke", "nod_1"]).await;
     assert_eq!(unsure.code, 2, "{unsure:?}");

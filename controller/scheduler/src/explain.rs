@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Candidate, Misfit, Resources, misfit};
+use super::{Blocked, Candidate, Misfit, Resources, misfit};
 
 pub fn explain(candidates: &[Candidate], needs: Resources) -> String {
     if candidates.is_empty() {
@@ -28,6 +28,13 @@ fn phrase(reason: Misfit, names: &[&str]) -> String {
     let (is, lacks, has) = if one { ("is", "lacks", "has") } else { ("are", "lack", "have") };
     match reason {
         Misfit::NotConnected => format!("{who} {is} not connected"),
+        Misfit::Blocked(Blocked::EngineSilent) => format!("{who} {has} an engine that does not answer"),
+        Misfit::Blocked(Blocked::ChainsMissing) => {
+            format!("{who} {has} lost the engine's chains in the packet filter")
+        }
+        Misfit::Blocked(Blocked::Other) => {
+            format!("{who} {has} a condition that keeps new projects away (`supalove nodes get` shows it)")
+        }
         Misfit::Draining => format!("{who} {is} draining"),
         Misfit::Cpu(missing) => format!("{who} {lacks} {missing} millicores"),
         Misfit::Memory(missing) => format!("{who} {lacks} {missing} MiB memory"),

@@ -2,7 +2,7 @@
 //!
 //! Input: the candidates of one cluster and the resources that a project needs. Output: a node, or per node the
 //! reason why it does not fit. The control database decides: the placing statement checks the same conditions on the
-//! node's row, see `node_reserve` in `controller/migrations/0005_node_capacity.sql`.
+//! node's row, see `node_reserve` in `controller/migrations/0010_node_conditions.sql`.
 
 #![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
@@ -47,6 +47,8 @@ pub struct Candidate {
     pub schedulable: bool,
     /// True if the node has a session and is not silent.
     pub connected: bool,
+    /// What is wrong with its host, so that it takes no new projects.
+    pub blocked: Option<Blocked>,
     /// Resources that projects may reserve, including overcommit.
     pub capacity: Resources,
     pub used: Resources,
@@ -56,6 +58,28 @@ pub struct Candidate {
     pub recent_failures: i32,
 }
 
+/// What is wrong with a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Blocked {
+    /// Its engine does not answer.
+    EngineSilent,
+    /// Its engine's chains are missing in the packet filter.
+    ChainsMissing,
+    /// Another condition, which the node shows.
+    Other,
+}
+
+impl Blocked {
+    /// From the reason that the agent reports.
+    pub fn from_reason(reason: &str) -> Self {
+        match reason {
+            "ENGINE_SILENT" => Self::EngineSilent,
+            "FIREWALL_CHAINS_MISSING" => Self::ChainsMissing,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// How long a failed start counts against a node.
 pub const FAILURE_MEMORY: Duration = Duration::from_mins(10);
 
@@ -63,6 +87,7 @@ pub const FAILURE_MEMORY: Duration = Duration::from_mins(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Misfit {
     NotConnected,
+    Blocked(Blocked),
     Draining,
     /// Missing thousandths of a core.
     Cpu(i32),
@@ -92,6 +117,8 @@ pub fn misfit(candidate: &Candidate, needs: Resources) -> Option<Misfit> {
     let disk = used.disk_mib.saturating_add(needs.disk_mib).saturating_sub(capacity.disk_mib);
     if !candidate.connected {
         Some(Misfit::NotConnected)
+    } else if let Some(blocked) = candidate.blocked {
+        Some(Misfit::Blocked(blocked))
     } else if !candidate.schedulable {
         Some(Misfit::Draining)
     } else if memory > 0 {

@@ -13,6 +13,7 @@ fn candidate(name: &str) -> Candidate {
         name: name.to_owned(),
         schedulable: true,
         connected: true,
+        blocked: None,
         capacity: Resources { cpu_millis: 16_000, memory_mib: 8192, disk_mib: 100_000 },
         used: Resources { cpu_millis: 0, memory_mib: 0, disk_mib: 0 },
         free_slots: 10,
@@ -100,6 +101,16 @@ fn the_reason_names_what_each_node_lacks() {
     draining.schedulable = false;
     let nodes = [small, small2, draining];
     assert_eq!(explain(&nodes, NEEDS), "0 of 3 nodes fit: c is draining, b1 and b2 lack 512 MiB memory");
+    let mut silent = candidate("d");
+    silent.blocked = Some(Blocked::from_reason("ENGINE_SILENT"));
+    assert_eq!(explain(&[silent], NEEDS), "0 of 1 node fits: d has an engine that does not answer");
+    let mut bare = candidate("e");
+    bare.blocked = Some(Blocked::from_reason("FIREWALL_CHAINS_MISSING"));
+    let mut full = candidate("f");
+    full.blocked = Some(Blocked::from_reason("DISK_FULL"));
+    let said = explain(&[bare, full], NEEDS);
+    assert!(said.contains("e has lost the engine's chains"), "{said}");
+    assert!(said.contains("f has a condition"), "{said}");
     assert!(explain(&[], NEEDS).contains("no nodes"));
 }
 

@@ -30,6 +30,7 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("leases", &["core"]),
     ("members", &["organizations"]),
     ("node_capacity", &["projects"]),
+    ("node_conditions", &["fleet"]),
     ("node_sessions", &["fleet"]),
     ("nodes", &["fleet"]),
     ("operations", &["projects"]),

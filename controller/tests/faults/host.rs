@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use supalove_proto::v1::{GetOperationRequest, OperationState, ProjectState, StopProjectRequest};
+use supalove_proto::v1::{
+    GetOperationRequest, NodeCondition, NodeState, OperationState, ProjectState, RestartProjectRequest,
+    StopProjectRequest,
+};
 use supalove_system_tests::{
     Agent, AgentOptions, Api, Controller, DockerHost, Options, SLACK, copy_core, wait_for,
 };
@@ -35,6 +38,11 @@ const LOOKED: Duration = Duration::from_mins(1);
 const SMALL_DISK: &str = "2g";
 /// A service that does not answer for so long is restarted (`unhealthy_restart` of the agent's times).
 const RESTARTED: Duration = Duration::from_mins(1);
+
+/// A node says so long after it happened that its engine is sick.
+const TOLD: Duration = Duration::from_secs(15);
+/// So long after a fault has ended everything is as it was.
+const CONVERGED: Duration = Duration::from_secs(60);
 
 /// Everything, in the order in which it must go.
 struct Scene {
@@ -99,6 +107,16 @@ impl Scene {
         Site { project_ref, url: format!("{url}/functions/v1/hello"), port }
     }
 
+    /// Waits until the only node reports that this is wrong, and is no longer ready.
+    async fn wait_condition(&self, reason: &str, limit: Duration) -> NodeCondition {
+        wait_for(reason, limit, async || {
+            let node = self.api.nodes().await.remove(0);
+            let unhealthy = node.state() == NodeState::Unhealthy;
+            node.conditions.into_iter().find(|one| unhealthy && one.reason == reason)
+        })
+        .await
+    }
+
     /// When each container of a project was started, and that it runs.
     fn starts(&self, site: &Site) -> Vec<String> {
         let of = |service: &str| {
@@ -133,6 +151,11 @@ struct Site {
 impl Site {
     fn container(&self, service: &str) -> String {
         format!("supalove_{}_{service}", self.project_ref)
+    }
+
+    /// Whether its gateway answers for itself. It asks no service, whose name it might have to look up.
+    async fn answers_itself(&self) -> Result<(), String> {
+        answers(&self.url.replace("functions/v1/hello", "health")).await
     }
 
     /// Whether its gateway answers somebody outside, on a connection of its own.
@@ -240,6 +263,74 @@ async fn an_engine_that_dies_or_is_restarted_takes_no_project_along() {
     lost_port(&scene, &site).await;
     assert_eq!(scene.starts(&site)[..2], starts[..2], "only the gateway was started again");
     assert_eq!(scene.api.project(&next.project_ref).await.state(), ProjectState::ActiveHealthy);
+    an_engine_that_hangs_is_told(&scene, &site).await;
+    lost_chains_are_told(&scene, &site, &next).await;
+}
+
+/// The engine lives, and answers nobody.
+async fn an_engine_that_hangs_is_told(scene: &Scene, site: &Site) {
+    let starts = scene.starts(site);
+    scene.host.freeze_engine();
+    let told = scene.wait_condition("ENGINE_SILENT", TOLD * SLACK).await;
+    println!("a frozen engine: {}", told.message);
+    assert!(told.blocking && told.message.contains("systemctl restart docker"), "{}", told.message);
+    let status = scene.agent.status();
+    assert_eq!(status["conditions"][0]["reason"], "ENGINE_SILENT", "{status}");
+    let sick =
+        scene.api.wait_state(&site.project_ref, ProjectState::ActiveUnhealthy, CONVERGED * SLACK).await;
+    assert!(sick.state_reason.contains("the Docker Engine does not answer"), "{}", sick.state_reason);
+    assert!(site.answers_itself().await.is_ok(), "the gateway runs on");
+
+    let waiting = scene.api.create("waiting", ORDERED).await;
+    let pending = scene.api.project(&waiting.project.unwrap().r#ref).await;
+    let why = pending.state_reason;
+    assert!(why.contains("0 of 1 node fits") && why.contains("an engine that does not answer"), "{why}");
+
+    scene.host.thaw_engine();
+    scene.api.wait_ready_nodes(1).await;
+    scene.api.wait_state(&site.project_ref, ProjectState::ActiveHealthy, CONVERGED * SLACK).await;
+    let placed = scene.api.wait(&waiting.operation.unwrap().id).await;
+    assert_eq!(placed.state(), OperationState::Succeeded, "{placed:#?}");
+    assert_eq!(scene.starts(site), starts, "a frozen engine: a container was started again");
+}
+
+/// Somebody flushes the packet filter, with the engine's chains in it.
+async fn lost_chains_are_told(scene: &Scene, site: &Site, next: &Site) {
+    const ADVICE: &str = "systemctl restart docker";
+    let starts = [scene.starts(site), scene.starts(next)];
+    scene.host.run("nft", &["flush", "ruleset"]);
+    let told = scene.wait_condition("FIREWALL_CHAINS_MISSING", TOLD * SLACK).await;
+    assert!(told.message.contains(ADVICE), "{}", told.message);
+    let sick =
+        scene.api.wait_state(&site.project_ref, ProjectState::ActiveUnhealthy, CONVERGED * SLACK).await;
+    assert!(sick.state_reason.contains(ADVICE), "{}", sick.state_reason);
+
+    // A restart says what to do, and takes nothing away that it cannot bring back.
+    let request = RestartProjectRequest { project_ref: next.project_ref.clone(), ..Default::default() };
+    let restart = scene.api.projects().restart_project(request).await.unwrap().into_inner();
+    let operation_id = restart.operation.unwrap().id;
+    let said = wait_for("the restart to say what to do", CONVERGED * SLACK, async || {
+        let request = GetOperationRequest { operation_id: operation_id.clone() };
+        let answer = scene.api.operations().get_operation(request).await.unwrap().into_inner();
+        Some(answer.operation.unwrap().status_message).filter(|said| said.contains(ADVICE))
+    })
+    .await;
+    assert!(!said.contains("iptables"), "{said}");
+    assert_eq!(
+        [scene.starts(site), scene.starts(next)],
+        starts,
+        "lost chains: a container was started again"
+    );
+
+    scene.host.stop_engine();
+    scene.host.start_engine();
+    scene.api.wait_ready_nodes(1).await;
+    assert_eq!(scene.api.wait(&operation_id).await.state(), OperationState::Succeeded);
+    for project in [site, next] {
+        scene.api.wait_state(&project.project_ref, ProjectState::ActiveHealthy, CONVERGED * SLACK).await;
+        project.wait_for_answer("the chains are back", BACK * SLACK).await;
+    }
+    assert_eq!(scene.starts(site), starts[0], "the engine's return: a container was started again");
 }
 
 /// The gateway runs on, but nobody outside reaches it: its proxy and its rule are gone.

@@ -126,13 +126,14 @@ impl NodeAgentService for Service {
         no()
     }
 
-    type WatchStateStream = tokio_stream::Empty<Result<WatchStateResponse, Status>>;
+    type WatchStateStream = tokio_stream::Pending<Result<WatchStateResponse, Status>>;
 
     async fn watch_state(
         &self,
         _: Request<WatchStateRequest>,
     ) -> Result<Response<Self::WatchStateStream>, Status> {
-        no()
+        // Nothing to report, as long as the session lasts.
+        Ok(Response::new(tokio_stream::pending()))
     }
 
     async fn open_bulk(&self, _: Request<OpenBulkRequest>) -> Result<Response<OpenBulkResponse>, Status> {

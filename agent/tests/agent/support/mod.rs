@@ -196,10 +196,39 @@ impl Session {
         let watch = self.call(WatchStateRequest {});
         let mut reports = self.client.watch_state(watch).await.unwrap().into_inner();
         let mut all = Vec::new();
-        while let Some(Report::Observed(stack)) = reports.message().await.unwrap().unwrap().report {
-            all.push(stack);
+        loop {
+            match reports.message().await.unwrap().unwrap().report {
+                Some(Report::Observed(stack)) => all.push(stack),
+                Some(Report::SnapshotEnd(_)) => return all,
+                _ => {}
+            }
         }
-        all
+    }
+
+    /// Watches until the node's conditions are these reasons; returns the first one's message.
+    pub async fn wait_conditions(&mut self, within: u64, wanted: &[&str]) -> String {
+        let mut last = Vec::new();
+        let watching = async {
+            let watch = call(WatchStateRequest {}, self.epoch);
+            let mut reports = self.client.watch_state(watch).await.unwrap().into_inner();
+            while let Some(report) = reports.message().await.unwrap() {
+                if let Some(Report::Conditions(told)) = report.report {
+                    last = told.conditions;
+                    if last.iter().map(|one| one.reason.as_str()).eq(wanted.iter().copied()) {
+                        return last.first().map(|one| one.message.clone()).unwrap_or_default();
+                    }
+                }
+            }
+            panic!("the watch ended");
+        };
+        let found = tokio::time::timeout(Duration::from_secs(within), watching).await;
+        found.unwrap_or_else(|_| panic!("waited {within} s for {wanted:?}; last seen: {last:#?}"))
+    }
+
+    /// The session is served, whatever the engine or the disk does.
+    pub async fn assert_alive(&mut self) {
+        let alive = tokio::time::timeout(Duration::from_secs(5), self.snapshot()).await;
+        alive.expect("the agent does not answer on its session");
     }
 
     pub async fn wait_until(
@@ -280,6 +309,11 @@ impl Fleet {
     }
 
     pub fn run_agent_with(&mut self, more: &[&str]) {
+        self.run_agent_in(more, &[]);
+    }
+
+    /// With variables in its environment.
+    pub fn run_agent_in(&mut self, more: &[&str], variables: &[(&str, &str)]) {
         let child = Program::new(env!("CARGO_BIN_EXE_supalove-agent"))
             .args(["run", "--slots", "8", "--port-base", &self.port_base.to_string()])
             .args(["--network-range", &self.range, "--publish-address", "0.0.0.0"])
@@ -290,6 +324,7 @@ impl Fleet {
             .arg(self.state.path())
             .args(more)
             .env("RUST_LOG", "info,supalove_agent=debug")
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -301,16 +336,16 @@ impl Fleet {
         self.run_agent_here_with(times, MEASURED)
     }
 
-    /// The same with other volumes.
-    pub fn run_agent_here_with(&self, times: &Times, volumes: &[&str]) -> CancellationToken {
+    /// The same with other arguments.
+    pub fn run_agent_here_with(&self, times: &Times, arguments: &[&str]) -> CancellationToken {
         let state = self.state.path().to_str().unwrap();
         let port_base = self.port_base.to_string();
         let words = ["supalove-agent", "run", "--slots", "8", "--port-base", &port_base];
         let volumes_dir = format!("{state}/volumes");
         let more = ["--network-range", &self.range, "--publish-address", "0.0.0.0", "--state-dir", state];
-        let volumes = [&["--volumes-dir", &volumes_dir][..], volumes].concat();
+        let arguments = [&["--volumes-dir", &volumes_dir][..], arguments].concat();
         let Command::Run(options) =
-            Cli::try_parse_from(words.iter().chain(&more).chain(&volumes)).unwrap().command
+            Cli::try_parse_from(words.iter().chain(&more).chain(&arguments)).unwrap().command
         else {
             unreachable!()
         };

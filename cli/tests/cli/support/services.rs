@@ -445,6 +445,12 @@ fn node() -> Node {
             message: "two agents have this identity".into(),
             time: None,
         }],
+        conditions: vec![NodeCondition {
+            reason: "PORTS_GONE".into(),
+            message: "published ports do not answer".into(),
+            since: None,
+            blocking: false,
+        }],
         ..Default::default()
     }
 }

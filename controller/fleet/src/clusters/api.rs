@@ -12,7 +12,7 @@ use supalove_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    Cluster, ClusterKind, Node, NodeAmounts, NodeState, store,
+    Cluster, ClusterKind, Condition, Node, NodeAmounts, NodeState, store,
     store::{Wanted, WantedTokens},
 };
 use crate::sessions::Fleet;
@@ -228,6 +228,18 @@ impl From<Node> for pb::Node {
             certificate_expire_time: n.certificate_ends.map(timestamp),
             certificate_ca_sha256: n.certificate_ca,
             alarms: n.duplicate.map(duplicate).into_iter().collect(),
+            conditions: n.conditions.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<Condition> for pb::NodeCondition {
+    fn from(one: Condition) -> Self {
+        Self {
+            reason: one.reason,
+            message: one.message,
+            since: one.since.map(timestamp),
+            blocking: one.blocking,
         }
     }
 }

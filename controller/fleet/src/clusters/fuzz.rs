@@ -3,11 +3,16 @@
 use prost::Message as _;
 use supalove_certs::{CaFingerprint, JoinToken};
 use supalove_fuzz::{Samples, Verdict, bytes};
-use supalove_proto::node::v1::{BlockedSlot, Capacity, EnrollRequest, HelloResponse};
-use supalove_spec::{limits::NODE_TEXT_CHARS, text::is_plain};
+use supalove_proto::node::v1::{
+    BlockedSlot, Capacity, EnrollRequest, HelloResponse, NodeCondition, NodeConditions,
+};
+use supalove_spec::{
+    limits::{CONDITIONS, NODE_TEXT_CHARS},
+    text::is_plain,
+};
 use uuid::Uuid;
 
-use super::{enrolment, hello_values, nodes};
+use super::{conditions, enrolment, hello_values, nodes};
 use supalove_core::error::Error;
 
 #[test]
@@ -70,6 +75,29 @@ fn hellos() {
             Err(why) => assert!(!why.is_empty()),
         }
         Verdict::from_result(&values)
+    });
+}
+
+#[test]
+fn node_conditions() {
+    let condition = NodeCondition {
+        reason: "ENGINE_SILENT".into(),
+        message: "the Docker Engine does not answer".into(),
+        since: Some(prost_types::Timestamp { seconds: 1_760_000_000, nanos: 0 }),
+        blocking: true,
+    };
+    let sample = NodeConditions { conditions: vec![condition] };
+    let words = [&b"\x0a\x00"[..], b"\x1b[2J", b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"];
+    bytes("NodeConditions", &Samples::new([sample.encode_to_vec()]).words(words), |input| {
+        let Ok(told) = NodeConditions::decode(input) else { return Verdict::Refused };
+        let kept = conditions(&told);
+        assert!(kept.len() <= CONDITIONS && kept.len() <= told.conditions.len());
+        for one in &kept {
+            assert!(!one.reason.is_empty() && one.reason.is_ascii() && one.reason.len() <= NODE_TEXT_CHARS);
+            assert!(!one.message.contains(char::is_control), "{:?}", one.message);
+            assert!(one.since.is_none_or(|since| since.timestamp() >= 0));
+        }
+        if kept.is_empty() { Verdict::Refused } else { Verdict::Accepted }
     });
 }
 

@@ -1,6 +1,7 @@
 //! Clusters, their nodes, and how hosts join them.
 
 pub mod api;
+mod conditions;
 pub mod enrolment;
 #[cfg(test)]
 mod fuzz;
@@ -11,6 +12,7 @@ mod watch;
 use chrono::{DateTime, Utc};
 
 pub use api::ClusterApi;
+pub use conditions::{Condition, conditions};
 pub use nodes::{HelloValues, Node, NodeAmounts, NodeState, blocked_ranges, hello_values, named_roots};
 pub use watch::NodeStreams;
 

@@ -8,7 +8,7 @@ use sqlx::postgres::types::PgRange;
 use supalove_certs::{CaFingerprint, MAX_ROOTS};
 use supalove_proto::node::v1::{BlockedSlot, HelloResponse};
 
-use crate::clusters::ClusterKind;
+use crate::clusters::{ClusterKind, Condition};
 use supalove_core::{
     ids::{ClusterId, NodeId},
     times::Times,
@@ -24,7 +24,7 @@ use supalove_spec::{
 pub enum NodeState {
     Enrolled,
     Ready,
-    /// Silent for `silent_after`.
+    /// Silent for `silent_after`, or heard but with a blocking condition.
     Unhealthy,
     /// Silent for `lost_after`.
     Lost,
@@ -33,6 +33,12 @@ pub enum NodeState {
 }
 
 impl NodeState {
+    /// The same, but a node that something keeps from new projects is not ready.
+    pub fn with_conditions(self, conditions: &[Condition]) -> Self {
+        let blocked = conditions.iter().any(|one| one.blocking);
+        if self == Self::Ready && blocked { Self::Unhealthy } else { self }
+    }
+
     /// Derives the state from when the agent was last heard.
     pub fn derive(
         seen_at: Option<DateTime<Utc>>,
@@ -89,6 +95,8 @@ pub struct Node {
     pub certificate_ca: String,
     /// When two agents with its identity were last seen, and their boot ids.
     pub duplicate: Option<(DateTime<Utc>, String)>,
+    /// What is wrong with the host, by reason.
+    pub conditions: Vec<Condition>,
 }
 
 /// Amounts of a node's resources.
@@ -241,6 +249,19 @@ mod tests {
         assert_eq!(state(90, ClusterKind::Private), NodeState::Unhealthy);
         assert_eq!(state(300, ClusterKind::Private), NodeState::Lost);
         assert_eq!(NodeState::derive(None, now, ClusterKind::Shared, &times), NodeState::Enrolled);
+    }
+
+    #[test]
+    fn only_a_blocking_condition_makes_a_ready_node_unhealthy() {
+        let condition = |blocking| Condition {
+            reason: "ENGINE_SILENT".into(),
+            message: String::new(),
+            since: None,
+            blocking,
+        };
+        assert_eq!(NodeState::Ready.with_conditions(&[condition(false)]), NodeState::Ready);
+        assert_eq!(NodeState::Ready.with_conditions(&[condition(true)]), NodeState::Unhealthy);
+        assert_eq!(NodeState::Lost.with_conditions(&[condition(true)]), NodeState::Lost);
     }
 
     fn hello() -> HelloResponse {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use supalove_certs::{CaFingerprint, IssuedCertificate};
 
-use super::{Cluster, ClusterKind, Node, NodeAmounts, NodeState, Target, nodes::HelloValues};
+use super::{Cluster, ClusterKind, Condition, Node, NodeAmounts, NodeState, Target, nodes::HelloValues};
 use supalove_core::{
     Write,
     error::{Error, Result},
@@ -103,10 +103,16 @@ pub async fn nodes(
              n.revoked_at, n.duplicate_detail, now() AS \"now!\",
              CASE WHEN n.duplicate_at > now() - make_interval(secs => $5) THEN n.duplicate_at END AS duplicate_at,
              c.not_after AS \"not_after?\", encode(c.ca_sha256, 'hex') AS \"ca?\",
+             d.reasons AS \"reasons!\", d.messages AS \"messages!\", d.since AS \"since!\", d.blocking AS \"blocking!\",
              (SELECT count(*) FROM placements p WHERE p.node_id = n.id) AS \"projects!\"
          FROM nodes n JOIN clusters k ON k.id = n.cluster_id LEFT JOIN node_capacity a ON a.node_id = n.id
          LEFT JOIN LATERAL (SELECT not_after, ca_sha256 FROM certificates WHERE node_id = n.id
              ORDER BY created_at DESC LIMIT 1) c ON true
+         CROSS JOIN LATERAL (SELECT coalesce(array_agg(reason ORDER BY reason), '{}') AS reasons,
+             coalesce(array_agg(message ORDER BY reason), '{}') AS messages,
+             coalesce(array_agg(since ORDER BY reason), '{}') AS since,
+             coalesce(array_agg(blocking ORDER BY reason), '{}') AS blocking
+             FROM node_conditions WHERE node_id = n.id) d
          WHERE ($1::uuid IS NULL OR n.cluster_id = $1) AND ($2::text IS NULL OR n.name > $2)
              AND ($4::uuid IS NULL OR n.id = $4) ORDER BY n.name LIMIT $3",
         wanted.cluster.map(|id| id.0),
@@ -119,38 +125,50 @@ pub async fn nodes(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|n| Node {
-            id: n.id,
-            cluster: n.cluster,
-            name: n.name,
-            state: match n.revoked_at {
-                Some(_) => NodeState::Revoked,
-                None => NodeState::derive(n.seen_at, n.now, n.kind, times),
-            },
-            capacity: NodeAmounts {
-                cpu_millis: n.cpu_cap,
-                memory_mib: n.memory_cap,
-                disk_mib: n.disk_cap,
-                slots: n.slots,
-            },
-            used: NodeAmounts {
-                cpu_millis: n.cpu_used,
-                memory_mib: n.memory_used,
-                disk_mib: n.disk_used,
-                slots: i32::try_from(n.projects).unwrap_or(i32::MAX),
-            },
-            projects: n.projects,
-            agent_version: n.agent_version,
-            engine_version: n.engine_version,
-            advertise_address: n.advertise_address,
-            seen_at: n.seen_at,
-            blocked: n.blocked_reasons,
-            unexplained: n.unexplained,
-            created_at: n.created_at,
-            revoked_at: n.revoked_at,
-            certificate_ends: n.not_after,
-            certificate_ca: n.ca.unwrap_or_default(),
-            duplicate: n.duplicate_at.map(|at| (at, n.duplicate_detail)),
+        .map(|n| {
+            let texts = n.reasons.into_iter().zip(n.messages);
+            let times_and_flags = n.since.into_iter().zip(n.blocking);
+            let told = texts.zip(times_and_flags).map(|((reason, message), (since, blocking))| Condition {
+                reason,
+                message,
+                since: Some(since),
+                blocking,
+            });
+            let conditions: Vec<Condition> = told.collect();
+            Node {
+                id: n.id,
+                cluster: n.cluster,
+                name: n.name,
+                state: match n.revoked_at {
+                    Some(_) => NodeState::Revoked,
+                    None => NodeState::derive(n.seen_at, n.now, n.kind, times).with_conditions(&conditions),
+                },
+                capacity: NodeAmounts {
+                    cpu_millis: n.cpu_cap,
+                    memory_mib: n.memory_cap,
+                    disk_mib: n.disk_cap,
+                    slots: n.slots,
+                },
+                used: NodeAmounts {
+                    cpu_millis: n.cpu_used,
+                    memory_mib: n.memory_used,
+                    disk_mib: n.disk_used,
+                    slots: i32::try_from(n.projects).unwrap_or(i32::MAX),
+                },
+                projects: n.projects,
+                agent_version: n.agent_version,
+                engine_version: n.engine_version,
+                advertise_address: n.advertise_address,
+                seen_at: n.seen_at,
+                blocked: n.blocked_reasons,
+                unexplained: n.unexplained,
+                created_at: n.created_at,
+                revoked_at: n.revoked_at,
+                certificate_ends: n.not_after,
+                certificate_ca: n.ca.unwrap_or_default(),
+                duplicate: n.duplicate_at.map(|at| (at, n.duplicate_detail)),
+                conditions,
+            }
         })
         .collect())
 }
@@ -462,4 +480,51 @@ pub async fn save_unexplained(write: &mut impl Write, node: NodeId, refs: &[Stri
             .execute(write.connection().await?)
             .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Replaces a node's conditions by what its session reports. `None` if a newer session has begun, else whether they differ from
+/// before.
+pub async fn save_conditions(
+    write: &mut impl Write,
+    node: NodeId,
+    epoch: i64,
+    conditions: &[Condition],
+) -> Result<Option<bool>> {
+    // Locked, so that two sessions of a node do not mix their reports.
+    let newest = sqlx::query_scalar!(
+        "SELECT true AS \"newest!\" FROM nodes WHERE id = $1 AND greeted_epoch = $2 FOR NO KEY UPDATE",
+        node.0,
+        epoch,
+    );
+    if newest.fetch_optional(write.connection().await?).await?.is_none() {
+        return Ok(None);
+    }
+    let reasons: Vec<String> = conditions.iter().map(|one| one.reason.clone()).collect();
+    let messages: Vec<String> = conditions.iter().map(|one| one.message.clone()).collect();
+    let since: Vec<Option<DateTime<Utc>>> = conditions.iter().map(|one| one.since).collect();
+    let blocking: Vec<bool> = conditions.iter().map(|one| one.blocking).collect();
+    let ended = sqlx::query!(
+        "DELETE FROM node_conditions WHERE node_id = $1 AND reason <> ALL ($2::text[])",
+        node.0,
+        &reasons,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    let told = sqlx::query!(
+        "INSERT INTO node_conditions (node_id, reason, message, since, blocking)
+         SELECT $1, t.reason, t.message, least(t.since, now()), t.blocking
+         FROM unnest($2::text[], $3::text[], $4::timestamptz[], $5::bool[]) AS t (reason, message, since, blocking)
+         ON CONFLICT (node_id, reason) DO UPDATE SET message = EXCLUDED.message, since = EXCLUDED.since,
+             blocking = EXCLUDED.blocking
+         WHERE (node_conditions.message, node_conditions.since, node_conditions.blocking)
+             IS DISTINCT FROM (EXCLUDED.message, EXCLUDED.since, EXCLUDED.blocking)",
+        node.0,
+        &reasons,
+        &messages,
+        &since as &[Option<DateTime<Utc>>],
+        &blocking,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(Some(ended.rows_affected() + told.rows_affected() > 0))
 }

@@ -13,7 +13,7 @@ use supalove_core::{
     ids::{ClusterId, NodeId, OrganizationId},
     times::Times,
 };
-use supalove_scheduler::{Candidate, FAILURE_MEMORY, Resources, View};
+use supalove_scheduler::{Blocked, Candidate, FAILURE_MEMORY, Resources, View};
 
 type ByCluster = HashMap<ClusterId, View>;
 
@@ -63,7 +63,8 @@ impl Candidates {
                  coalesce(n.seen_at > now() - make_interval(secs => $1), false) AS \"connected!\",
                  CASE WHEN a.last_failure_at > now() - make_interval(secs => $2) THEN a.start_failures ELSE 0 END AS \"failures!\",
                  (a.slots - coalesce((SELECT sum(upper(r) - lower(r)) FROM unnest(a.taken_slots + a.blocked_slots) r), 0))::int
-                     AS \"free_slots!\"
+                     AS \"free_slots!\",
+                 (SELECT min(d.reason) FROM node_conditions d WHERE d.node_id = n.id AND d.blocking) AS condition
              FROM nodes n JOIN node_capacity a ON a.node_id = n.id WHERE n.revoked_at IS NULL",
             self.times.silent_after.as_secs_f64(),
             FAILURE_MEMORY.as_secs_f64(),
@@ -85,6 +86,7 @@ impl Candidates {
                 name: n.name,
                 schedulable: n.schedulable,
                 connected: n.connected,
+                blocked: n.condition.as_deref().map(Blocked::from_reason),
                 capacity: Resources { cpu_millis: n.cpu_cap, memory_mib: n.memory_cap, disk_mib: n.disk_cap },
                 used: Resources { cpu_millis: n.cpu_used, memory_mib: n.memory_used, disk_mib: n.disk_used },
                 free_slots: n.free_slots,

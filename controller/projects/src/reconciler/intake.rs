@@ -1,8 +1,8 @@
-//! Stores reports of agents: observed states through a verdict, progress as events.
+//! Stores reports of agents: observed states through a verdict, progress as events, and conditions of the node.
 
 use supalove_failpoints::failpoint;
 use supalove_proto::{
-    node::v1::{ObservedStack, Progress, ProgressStep},
+    node::v1::{NodeConditions, ObservedStack, Progress, ProgressStep},
     v1::ErrorReason,
 };
 
@@ -26,6 +26,7 @@ use supalove_core::{
     hints::Hint,
     ids::{NodeId, ProjectRef},
 };
+use supalove_fleet::clusters::{self, Condition};
 
 impl Reconciler {
     /// Judges a report and writes the verdict. Reports on projects that are not placed on the node are ignored.
@@ -66,6 +67,24 @@ impl Reconciler {
         write.commit([Hint::Project(project.clone())]).await?;
         failpoint!("controller.progress.committed", project.as_str());
         Ok(())
+    }
+
+    /// Stores what is wrong with the node. Pending projects may fit there again, or no longer.
+    pub(crate) async fn conditions(&self, source: Source, told: &NodeConditions) -> Result<()> {
+        let Source { node, epoch } = source;
+        let conditions = clusters::conditions(told);
+        let mut write = self.core.system_write(node.to_string());
+        let saved = clusters::store::save_conditions(&mut write, node, epoch, &conditions).await?;
+        match saved {
+            None => Err(Error::Aborted("a newer session of the node has begun")),
+            Some(false) => Ok(()),
+            Some(true) => {
+                for Condition { reason, message, .. } in &conditions {
+                    tracing::warn!(%node, reason, message, "node reports a condition");
+                }
+                write.commit([Hint::Capacity, Hint::Node(node)]).await
+            }
+        }
     }
 
     /// Fails the open operation with the agent's message, because the agent refuses this generation.

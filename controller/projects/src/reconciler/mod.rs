@@ -1,7 +1,7 @@
 //! Reconciles a connected node with the desired state while its session lasts.
 //!
-//! First it takes an inventory to learn what the agent has. Then it runs two loops: one applies generations that the
-//! agent has not stored, the other judges the agent's reports. Calls are idempotent, so it remembers only the
+//! It runs two loops: one judges the agent's reports, the other takes an inventory to learn what the agent has, and then
+//! applies generations that the agent has not stored. Calls are idempotent, so it remembers only the
 //! generation that the agent has stored.
 
 mod due;
@@ -13,8 +13,8 @@ use std::{collections::HashMap, time::Duration};
 use futures::{StreamExt as _, future::BoxFuture};
 use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{
-    ApplyStackRequest, InventoryRequest, InventoryResponse, Placement, RemoveStackRequest, RunState,
-    WatchStateRequest, watch_state_response::Report,
+    ApplyStackRequest, InventoryRequest, InventoryResponse, NodeConditions, Placement, RemoveStackRequest,
+    RunState, WatchStateRequest, watch_state_response::Report,
 };
 use tokio::{task::JoinSet, time::Instant};
 use tonic::{Code, Request, Status};
@@ -73,11 +73,18 @@ impl Reconciler {
     }
 
     async fn reconcile(&self, session: Session) -> Result<()> {
-        self.first_inventory(&session).await?;
+        // An engine that does not answer keeps the inventory waiting, and the reports say that it does not.
         tokio::select! {
             watched = self.watch_state(&session) => watched,
-            driven = self.drive(&session) => driven,
-            looked = self.look_again(&session) => looked,
+            applied = self.apply_all(&session) => applied,
+        }
+    }
+
+    async fn apply_all(&self, session: &Session) -> Result<()> {
+        self.first_inventory(session).await?;
+        tokio::select! {
+            driven = self.drive(session) => driven,
+            looked = self.look_again(session) => looked,
         }
     }
 
@@ -161,10 +168,19 @@ impl Reconciler {
         let source = Source { node, epoch: session.epoch };
         let mut reports =
             client.watch_state(WatchStateRequest {}).await.map_err(Error::internal)?.into_inner();
+        let mut told_conditions = false;
         while let Some(message) = reports.next().await {
             let result = match message.map_err(Error::internal)?.report {
                 Some(Report::Observed(observed)) => self.observed(source, &observed).await,
                 Some(Report::Progress(step)) => self.progress(source, &step).await,
+                Some(Report::Conditions(told)) => {
+                    told_conditions = true;
+                    self.conditions(source, &told).await
+                }
+                // An older agent reports none, whatever a newer one said before it.
+                Some(Report::SnapshotEnd(_)) if !told_conditions => {
+                    self.conditions(source, &NodeConditions::default()).await
+                }
                 Some(Report::SnapshotEnd(_)) | None => Ok(()),
             };
             match result {
