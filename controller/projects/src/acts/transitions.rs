@@ -22,6 +22,8 @@ pub enum Act {
     Delete {
         /// How long to keep the data.
         undo_window: Duration,
+        /// True if the caller named that time; else it is the default.
+        named: bool,
     },
     Undelete,
 }
@@ -110,7 +112,7 @@ mod tests {
     use super::*;
 
     const ACTS: [Act; 5] =
-        [Act::Start, Act::Stop, Act::Restart, Act::Delete { undo_window: Duration::ZERO }, Act::Undelete];
+        [Act::Start, Act::Stop, Act::Restart, Act::Delete { undo_window: Duration::ZERO, named: true }, Act::Undelete];
 
     #[test]
     fn a_removed_project_takes_no_act_and_every_other_state_has_a_way_out() {
