@@ -25,7 +25,10 @@ pub async fn verify(arguments: &Verify) -> anyhow::Result<ExitCode> {
     );
     println!("{range}; {} rows, {} checkpoints", report.rows, report.checkpoints);
     if report.unchained > 0 {
-        println!("{} rows wait to be chained for more than a minute: is a controller running?", report.unchained);
+        println!(
+            "{} rows wait to be chained for more than a minute: is a controller running?",
+            report.unchained
+        );
     }
     for fault in &report.faults {
         println!("WRONG: {fault}");

@@ -57,10 +57,21 @@ mod tests {
 
     #[test]
     fn only_grpc_is_grpc() {
-        for good in ["application/grpc", "application/grpc+proto", "application/grpc-web-text+proto", "application/grpc-web; x=y"] {
+        for good in [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc-web-text+proto",
+            "application/grpc-web; x=y",
+        ] {
             assert!(is_grpc(good.as_bytes()), "{good}");
         }
-        for bad in ["", "text/plain", "application/grpcx", "application/x-www-form-urlencoded", "text/plain;application/grpc"] {
+        for bad in [
+            "",
+            "text/plain",
+            "application/grpcx",
+            "application/x-www-form-urlencoded",
+            "text/plain;application/grpc",
+        ] {
             assert!(!is_grpc(bad.as_bytes()), "{bad}");
         }
     }

@@ -24,7 +24,8 @@ pub struct DisplayError;
 /// separators, format characters (Unicode's Cf: marks that turn the direction of text, zero-width characters, tags), and
 /// fillers that look like nothing. Variation selectors are allowed: emoji have them.
 pub fn is_visible(c: char) -> bool {
-    !c.is_control() && !matches!(c,
+    !c.is_control()
+        && !matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
         | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
@@ -81,8 +82,24 @@ mod tests {
         for good in ["日本語", "مشروع", "Ångström ❤\u{fe0f}", "नमस्ते"] {
             assert_eq!(display(good), Ok(good));
         }
-        for bad in ["", "   ", "a\nb", "a\0", "\u{9b}31m", "rtl\u{202e}gnp.exe", "a\u{2028}b", "a\u{200b}b", "a\u{200d}",
-            "\u{feff}a", "\u{2066}a", "a\u{ad}b", "\u{3164}", "a\u{e0041}", "\u{61c}a", "a\u{2029}b"] {
+        for bad in [
+            "",
+            "   ",
+            "a\nb",
+            "a\0",
+            "\u{9b}31m",
+            "rtl\u{202e}gnp.exe",
+            "a\u{2028}b",
+            "a\u{200b}b",
+            "a\u{200d}",
+            "\u{feff}a",
+            "\u{2066}a",
+            "a\u{ad}b",
+            "\u{3164}",
+            "a\u{e0041}",
+            "\u{61c}a",
+            "a\u{2029}b",
+        ] {
             assert_eq!(display(bad), Err(DisplayError), "{bad:?}");
         }
         let said = display(&"a".repeat(81)).unwrap_err().to_string();

@@ -302,7 +302,8 @@ mod tests {
 
     #[test]
     fn tombstones_are_dropped_by_age_and_number() {
-        let mut tombstones = Tombstones { by_hash: [("from an older agent".into(), 1)].into(), ..Default::default() };
+        let mut tombstones =
+            Tombstones { by_hash: [("from an older agent".into(), 1)].into(), ..Default::default() };
         let start = 1_000_000;
         for second in 0..u64::try_from(TOMBSTONES_KEPT).unwrap() + 500 {
             tombstones.bury(format!("{second:064}"), second, start + second);

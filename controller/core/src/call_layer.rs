@@ -102,15 +102,16 @@ where
                     named: Arc::default(),
                     authenticator: gate.authenticator.clone(),
                 };
-                let mut response = if let Err(status) = gate.admit(&mut call, &AdmittedParts::of(&request)).await {
-                    status.into_http()
-                } else {
-                    request.extensions_mut().insert(call.clone());
-                    match tokio::time::timeout(time, inner.call(request)).await {
-                        Ok(answer) => answer?,
-                        Err(_) => too_late(time),
-                    }
-                };
+                let mut response =
+                    if let Err(status) = gate.admit(&mut call, &AdmittedParts::of(&request)).await {
+                        status.into_http()
+                    } else {
+                        request.extensions_mut().insert(call.clone());
+                        match tokio::time::timeout(time, inner.call(request)).await {
+                            Ok(answer) => answer?,
+                            Err(_) => too_late(time),
+                        }
+                    };
                 let status = Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""));
                 gate.finish(&call, &status, started).await;
                 // `supalove version` reads it without signing in.
@@ -304,7 +305,10 @@ mod tests {
             let request = Request::builder().uri("/x").header("host", host).body(()).unwrap();
             is_own(&origin.parse().unwrap(), &AdmittedParts::of(&request))
         };
-        assert!(own("https://api.example.com", "api.example.com") && own("http://localhost:8000", "LOCALHOST:8000"));
+        assert!(
+            own("https://api.example.com", "api.example.com")
+                && own("http://localhost:8000", "LOCALHOST:8000")
+        );
         for (origin, host) in [
             ("null", "api.example.com"),
             ("https://example.com", "api.example.com"),

@@ -37,9 +37,7 @@ pub fn room(core: &Core) -> Room {
             let core = counting.clone();
             async move { core.refusals.flush(&core.db).await }
         }))
-        .job(Job::leased("core.prune", Every(core.times.prune), move |run| {
-            prune(pruning.clone(), run)
-        }))
+        .job(Job::leased("core.prune", Every(core.times.prune), move |run| prune(pruning.clone(), run)))
 }
 
 async fn seal(core: Core, run: Run) -> Result<()> {

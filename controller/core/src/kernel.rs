@@ -6,9 +6,8 @@ use sqlx::PgPool;
 use supalove_tasks::Tasks;
 
 use crate::{
-    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, platform,
-    refusals::Refusals, times::Times,
-    vault::Vault,
+    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, platform, refusals::Refusals,
+    times::Times, vault::Vault,
 };
 
 /// The shared parts of all rooms. Cheap to clone.

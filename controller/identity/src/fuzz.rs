@@ -41,7 +41,11 @@ fn refresh_tokens() {
     let samples = [good.clone(), Families::new(&[8; 32]).token(session, 3).reveal()];
     text("refresh token", &Samples::new(samples).words(["AAAA", "==", "_", "-"]), |input| {
         let read = families.read(&Opaque::received(input.to_owned()));
-        assert_eq!(read == Presented::Numbered(session, 3), input == good, "only what was issued, byte for byte");
+        assert_eq!(
+            read == Presented::Numbered(session, 3),
+            input == good,
+            "only what was issued, byte for byte"
+        );
         if matches!(read, Presented::Numbered(..)) { Verdict::Accepted } else { Verdict::Refused }
     });
 }

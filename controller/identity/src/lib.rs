@@ -75,9 +75,17 @@ mod tests {
     #[test]
     fn addresses_are_stored_in_lower_case_and_typing_errors_are_refused() {
         assert_eq!(normalize_email(" Ada@Example.com ").unwrap(), "ada@example.com");
-        for wrong in
-            ["", "ada", "ada@", "@example.com", "ada@example", "a da@example.com", "ada@.com", "a@b@c.de", "a\u{200b}da@example.com"]
-        {
+        for wrong in [
+            "",
+            "ada",
+            "ada@",
+            "@example.com",
+            "ada@example",
+            "a da@example.com",
+            "ada@.com",
+            "a@b@c.de",
+            "a\u{200b}da@example.com",
+        ] {
             assert!(normalize_email(wrong).is_err(), "{wrong}");
         }
     }

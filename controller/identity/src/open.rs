@@ -27,7 +27,8 @@ pub struct Identity {
 pub async fn open(core: &Core, setup_token_file: Option<&Path>) -> Result<Identity> {
     ensure_setup_token(&core.db, setup_token_file).await?;
     let key = platform::secret(&core.db, &core.vault, "token-signing-key", TokenSigner::generate_key).await?;
-    let refresh = platform::secret(&core.db, &core.vault, "refresh-token-key", Families::generate_key).await?;
+    let refresh =
+        platform::secret(&core.db, &core.vault, "refresh-token-key", Families::generate_key).await?;
     Ok(Identity {
         core: core.clone(),
         signer: Arc::new(TokenSigner::from_pkcs8(&key)?),

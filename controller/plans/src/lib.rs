@@ -19,7 +19,9 @@ pub const ORGANIZATIONS_LIMIT: i64 = 10;
 pub fn organizations_exceeded() -> Error {
     Error::Quota {
         subject: "user:organizations".to_owned(),
-        message: format!("you own {ORGANIZATIONS_LIMIT} organizations, which is the maximum; use one of them"),
+        message: format!(
+            "you own {ORGANIZATIONS_LIMIT} organizations, which is the maximum; use one of them"
+        ),
     }
 }
 

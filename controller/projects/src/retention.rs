@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use supalove_core::{Core, SystemWrite, Write, error::Result, retention::in_batches};
 
 /// Projects of one batch of the walk: at most 1,600 rows each are looked at.
-const WALKED: i64 = 50;
+const WALKED: i64 = 20;
 /// Removed projects of one batch, with all their rows.
 const REMOVED: i64 = 10;
 const JOB: &str = "projects.prune";
@@ -70,9 +70,10 @@ async fn forget_removed(write: &mut SystemWrite, kept: f64) -> Result<bool> {
 /// Deletes old events and operations of the next projects; returns where to go on, `None` at the end. The newest event and
 /// operation of a project stay: they say how it is as it is.
 async fn walk_on(write: &mut SystemWrite, from: &str, kept: f64) -> Result<Option<String>> {
-    let refs = sqlx::query_scalar!("SELECT ref FROM projects WHERE ref > $1 ORDER BY ref LIMIT $2", from, WALKED)
-        .fetch_all(write.connection().await?)
-        .await?;
+    let refs =
+        sqlx::query_scalar!("SELECT ref FROM projects WHERE ref > $1 ORDER BY ref LIMIT $2", from, WALKED)
+            .fetch_all(write.connection().await?)
+            .await?;
     sqlx::query!(
         "DELETE FROM project_events e USING projects p
          WHERE p.ref = ANY($1) AND e.project_ref = p.ref AND e.seq < p.event_seq

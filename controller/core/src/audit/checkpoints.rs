@@ -89,11 +89,21 @@ pub async fn sign_newest(db: &PgPool, lease: &Lease, signer: &Signer) -> Result<
     let hash = hex::encode(&newest.hash);
     store(&mut tx, signer, false, newest.seq, newest.hash).await?;
     tx.commit().await?;
-    tracing::info!(seq = newest.seq, hash, "audit log: newest row; `audit verify --seen` takes it as <seq>:<hash>");
+    tracing::info!(
+        seq = newest.seq,
+        hash,
+        "audit log: newest row; `audit verify --seen` takes it as <seq>:<hash>"
+    );
     Ok(())
 }
 
-async fn store(tx: &mut PgConnection, signer: &Signer, cut: bool, seq: i64, chain_hash: Vec<u8>) -> Result<()> {
+async fn store(
+    tx: &mut PgConnection,
+    signer: &Signer,
+    cut: bool,
+    seq: i64,
+    chain_hash: Vec<u8>,
+) -> Result<()> {
     // PostgreSQL stores microseconds.
     let checkpoint = Checkpoint { cut, seq, chain_hash, at: Utc::now().trunc_subsecs(6) };
     sqlx::query!(
@@ -118,9 +128,11 @@ pub async fn cut(db: &PgPool, lease: &Lease, signer: &Signer, kept: Duration, ba
         return Ok(true);
     }
     let last = sqlx::query!(
-        "SELECT seq AS \"seq!\", chain_hash AS \"hash!\"
-         FROM (SELECT seq, chain_hash, at FROM audit_log WHERE seq IS NOT NULL ORDER BY seq LIMIT $2) AS oldest
-         WHERE at < now() - make_interval(secs => $1) AND seq < (SELECT max(seq) FROM audit_log)
+        "WITH oldest AS (
+             SELECT seq, chain_hash, at < now() - make_interval(secs => $1) AS old FROM audit_log
+             WHERE seq IS NOT NULL ORDER BY seq LIMIT $2)
+         SELECT seq AS \"seq!\", chain_hash AS \"hash!\" FROM oldest
+         WHERE old AND seq < coalesce((SELECT min(seq) FROM oldest WHERE NOT old), (SELECT max(seq) FROM audit_log))
          ORDER BY seq DESC LIMIT 1",
         kept.as_secs_f64(),
         batch,
@@ -129,8 +141,7 @@ pub async fn cut(db: &PgPool, lease: &Lease, signer: &Signer, kept: Duration, ba
     .await?;
     let Some(last) = last else { return Ok(true) };
     store(&mut tx, signer, true, last.seq, last.hash).await?;
-    let done =
-        sqlx::query!("DELETE FROM audit_log WHERE seq <= $1", last.seq).execute(&mut *tx).await?;
+    let done = sqlx::query!("DELETE FROM audit_log WHERE seq <= $1", last.seq).execute(&mut *tx).await?;
     sqlx::query!("DELETE FROM audit_checkpoints WHERE seq < $1", last.seq).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(done.rows_affected() < batch.unsigned_abs())
@@ -138,9 +149,10 @@ pub async fn cut(db: &PgPool, lease: &Lease, signer: &Signer, kept: Duration, ba
 
 /// All checkpoints with their signatures, by place.
 pub(super) async fn all(db: &PgPool) -> Result<Vec<(Checkpoint, Vec<u8>)>> {
-    let rows = sqlx::query!("SELECT cut, seq, chain_hash, at, signature FROM audit_checkpoints ORDER BY seq, cut")
-        .fetch_all(db)
-        .await?;
+    let rows =
+        sqlx::query!("SELECT cut, seq, chain_hash, at, signature FROM audit_checkpoints ORDER BY seq, cut")
+            .fetch_all(db)
+            .await?;
     let found = rows.into_iter().map(|row| {
         (Checkpoint { cut: row.cut, seq: row.seq, chain_hash: row.chain_hash, at: row.at }, row.signature)
     });

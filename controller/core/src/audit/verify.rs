@@ -132,11 +132,8 @@ async fn walk(
             } else if row.hash != link(&hash, row.text.as_bytes()) {
                 report.fault(format!("row {} was changed, or the hash of the row before it", row.seq));
             }
-            for (_, who) in expected
-                .remove(&row.seq)
-                .into_iter()
-                .flatten()
-                .filter(|(expected, _)| *expected != row.hash)
+            for (_, who) in
+                expected.remove(&row.seq).into_iter().flatten().filter(|(expected, _)| *expected != row.hash)
             {
                 report.fault(format!("row {} has another hash than {who} says", row.seq));
             }

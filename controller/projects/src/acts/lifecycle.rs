@@ -149,7 +149,11 @@ impl Acts {
         let Act::Delete { undo_window, named } = act else { return Ok(None) };
         let Some(kept) = found.undo_window else { return Ok(None) };
         let same = !named || found.desired == Desired::Removed || is_same(kept, undo_window);
-        if same && found.state == ProjectState::GoingDown { operations::last_delete(mutation.connection().await?, &found.project).await } else { Ok(None) }
+        if same && found.state == ProjectState::GoingDown {
+            operations::last_delete(mutation.connection().await?, &found.project).await
+        } else {
+            Ok(None)
+        }
     }
 
     /// Decides on a snapshot and writes. If the project changed meanwhile, rolls back and returns the mutation for a

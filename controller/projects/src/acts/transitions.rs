@@ -111,8 +111,13 @@ fn remedy(state: ProjectState, open: Option<OperationKind>) -> &'static str {
 mod tests {
     use super::*;
 
-    const ACTS: [Act; 5] =
-        [Act::Start, Act::Stop, Act::Restart, Act::Delete { undo_window: Duration::ZERO, named: true }, Act::Undelete];
+    const ACTS: [Act; 5] = [
+        Act::Start,
+        Act::Stop,
+        Act::Restart,
+        Act::Delete { undo_window: Duration::ZERO, named: true },
+        Act::Undelete,
+    ];
 
     #[test]
     fn a_removed_project_takes_no_act_and_every_other_state_has_a_way_out() {
