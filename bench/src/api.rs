@@ -8,7 +8,8 @@ use supalove_sdk::{
     tonic::Request,
     v1::{
         CreateJoinTokenRequest, CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest,
-        ListNodesRequest, NodeState, Operation, OperationState, SetUpRequest, WaitOperationRequest,
+        ListNodesRequest, NodeState, Operation, OperationState, SetUpRequest, UndeleteProjectRequest,
+        WaitOperationRequest,
     },
 };
 
@@ -49,6 +50,22 @@ impl Api {
         };
         let answer = self.0.projects().delete_project(request).await?;
         answer.into_inner().operation.context("DeleteProject answered without an operation")
+    }
+
+    /// DeleteProject with an undo window of an hour.
+    pub async fn delete_for_an_hour(&self, project_ref: &str) -> Result<()> {
+        let undo_window = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
+        let request =
+            DeleteProjectRequest { project_ref: project_ref.to_owned(), undo_window, ..Default::default() };
+        self.0.projects().delete_project(request).await?;
+        Ok(())
+    }
+
+    /// UndeleteProject.
+    pub async fn undelete(&self, project_ref: &str) -> Result<()> {
+        let request = UndeleteProjectRequest { project_ref: project_ref.to_owned(), ..Default::default() };
+        self.0.projects().undelete_project(request).await?;
+        Ok(())
     }
 
     /// Waits until the operation has succeeded.

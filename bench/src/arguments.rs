@@ -51,11 +51,20 @@ pub enum Item {
     Memory,
     /// A call over the swapped session.
     Session,
+    /// Sizes of tables and memory after many acts.
+    Growth,
 }
 
 impl Item {
-    const ALL: [Self; 6] =
-        [Self::Scheduling, Self::Placing, Self::Requests, Self::Stack, Self::Memory, Self::Session];
+    const ALL: [Self; 7] = [
+        Self::Scheduling,
+        Self::Placing,
+        Self::Requests,
+        Self::Stack,
+        Self::Memory,
+        Self::Session,
+        Self::Growth,
+    ];
 }
 
 /// Amounts of measurements.
@@ -73,6 +82,8 @@ pub struct Effort {
     pub rest: Duration,
     /// Calls over the session.
     pub calls: usize,
+    /// Acts on projects before their rows are counted.
+    pub acts: usize,
 }
 
 impl Arguments {
@@ -87,6 +98,7 @@ impl Arguments {
                 rounds: 1,
                 rest: s(3),
                 calls: 1000,
+                acts: 800,
             }
         } else {
             Effort {
@@ -96,6 +108,7 @@ impl Arguments {
                 rounds: 5,
                 rest: s(30),
                 calls: 20_000,
+                acts: 100_000,
             }
         }
     }

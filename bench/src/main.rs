@@ -9,6 +9,7 @@ mod api;
 mod arguments;
 mod controller;
 mod database;
+mod growth;
 mod memory;
 mod placing;
 mod process;
@@ -57,6 +58,7 @@ async fn measure(item: Item, arguments: &Arguments, table: &mut Table) -> Result
         Item::Requests => requests::measure(arguments, table).await?,
         Item::Stack => stack::measure(arguments, table).await?,
         Item::Memory => memory::measure(arguments, table).await?,
+        Item::Growth => growth::measure(arguments, table).await?,
         Item::Session => session::measure(arguments, table).await?,
     }
     Ok(())

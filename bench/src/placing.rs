@@ -193,6 +193,7 @@ fn call(user: Uuid) -> Result<Call> {
         trace_id: Uuid::new_v4().simple().to_string(),
         deadline: tokio::time::Instant::now() + Duration::from_secs(30),
         authenticator: Arc::new(NoDoor),
+        named: Arc::default(),
     })
 }
 

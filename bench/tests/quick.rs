@@ -11,7 +11,7 @@ const BENCH: &str = env!("CARGO_BIN_EXE_supalove-bench");
 
 #[test]
 fn the_bench_fills_its_table() {
-    let output = bench("scheduling,placing,requests,memory,session", &beside("supalove-agent"));
+    let output = bench("scheduling,placing,requests,memory,session,growth", &beside("supalove-agent"));
     let table = String::from_utf8_lossy(&output.stdout);
     let progress = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{progress}");
@@ -23,6 +23,7 @@ fn the_bench_fills_its_table() {
         "| CreateProject → durably placed, 100/s, 1,000 nodes (300 calls): p99 |",
         "| CreateProject → durably placed, 100/s, 1,000 nodes (300 calls): pending answers |",
         "| agent at rest: resident memory |",
+        "| after 800 acts on 16 projects: audit_log |",
         "| unary call over the swapped session",
     ] {
         assert!(table.contains(row), "{row} is missing:\n{table}");

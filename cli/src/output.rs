@@ -8,6 +8,7 @@ use std::{
 use prost::Message;
 use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
+use supalove_spec::text::is_visible;
 
 use crate::{args::Format, error::Error, yaml};
 
@@ -125,15 +126,24 @@ pub fn to_json<M: Message>(name: &str, message: &M, pretty: bool) -> Result<Stri
     String::from_utf8(buffer).map(escaped).map_err(|e| wrong(e.to_string()))
 }
 
-/// Escapes DEL and the C1 controls, which JSON allows but a terminal must not get. Keeps the line ends of the pretty
-/// form.
+/// Escapes what JSON allows but a terminal or a reader must not get: DEL, the C1 controls, and characters that are invisible
+/// or turn the direction of text. Keeps the line ends of the pretty form.
 pub fn escaped(json: String) -> String {
-    let steers = |one: char| one.is_control() && one != '\n';
+    let steers = |one: char| !is_visible(one) && one != '\n';
     if !json.contains(steers) {
         return json;
     }
-    let piece = |one| if steers(one) { format!("\\u{:04x}", u32::from(one)) } else { one.to_string() };
-    json.chars().map(piece).collect()
+    let mut units = [0; 2];
+    let mut out = String::with_capacity(json.len());
+    for one in json.chars() {
+        if steers(one) {
+            let units = one.encode_utf16(&mut units).iter();
+            out.extend(units.map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(one);
+        }
+    }
+    out
 }
 
 /// Prints one line; a closed pipe is an ordinary error, not a panic.
@@ -143,9 +153,18 @@ pub fn line(text: &str) -> Result<(), Error> {
     Ok(stdout.flush()?)
 }
 
-/// Removes control characters from foreign text (log lines, messages of the engine), which could control a terminal.
+/// Makes foreign text (names, log lines, messages of the engine) safe to print: removes control characters, which could
+/// control a terminal, and escapes characters that are invisible or turn the direction of text.
 pub fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || *c == '\t').collect()
+    let mut out = String::with_capacity(text.len());
+    for one in text.chars().filter(|one| !one.is_control() || *one == '\t') {
+        if is_visible(one) || one == '\t' {
+            out.push(one);
+        } else {
+            out.extend(one.escape_unicode());
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -156,10 +175,11 @@ mod tests {
 
     #[test]
     fn json_steers_no_terminal() {
-        let project = v1::Project { name: "a\u{7f}\u{9b}31m\n".into(), ..Default::default() };
+        let name = "a\u{7f}\u{9b}31m\n\u{202e}\u{e0041}";
+        let project = v1::Project { name: name.into(), ..Default::default() };
         let answer = v1::GetProjectResponse { project: Some(project) };
         let json = to_json("GetProjectResponse", &answer, false).unwrap();
-        assert_eq!(json, r#"{"project":{"name":"a\u007f\u009b31m\n"}}"#);
+        assert_eq!(json, r#"{"project":{"name":"a\u007f\u009b31m\n\u202e\udb40\udc41"}}"#);
     }
 
     #[test]
@@ -182,5 +202,6 @@ mod tests {
     #[test]
     fn log_lines_cannot_steer_the_terminal() {
         assert_eq!(clean("a\x1b[2Jb\rc\td"), "a[2Jbc\td");
+        assert_eq!(clean("rtl\u{202e}gnp\u{2028}ä"), "rtl\\u{202e}gnp\\u{2028}ä");
     }
 }

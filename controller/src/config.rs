@@ -1,12 +1,16 @@
 //! Arguments and environment. Secrets come from files only, so that no process list shows one.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use supalove_core::times::Times;
+use supalove_core::{audit::verify::Seen, times::Times};
 
 /// supalove-controller: the control plane of Supalove.
 #[derive(Debug, Parser)]
@@ -22,6 +26,34 @@ pub struct Arguments {
 pub enum Command {
     /// Serve the API and the fleet.
     Run(Box<Config>),
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(Audit),
+}
+
+/// Commands on the audit log.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Check that no row was changed or taken out: the chain of hashes, and the signed checkpoints. Changes nothing but a
+    /// missing key. Exits with 1 if something is wrong.
+    Verify(Verify),
+}
+
+/// Settings of `audit verify`.
+#[derive(Debug, Clone, Args)]
+pub struct Verify {
+    /// File with the postgresql:// URL of the control database.
+    #[arg(long, env = "SUPALOVE_DATABASE_URL_FILE")]
+    pub database_url_file: PathBuf,
+
+    /// File with the master key: 32 bytes in base64.
+    #[arg(long, env = "SUPALOVE_MASTER_KEY_FILE")]
+    pub master_key_file: PathBuf,
+
+    /// Number and hash of a row, as the controller logs the newest one each hour: proves that the rows since then are
+    /// still there.
+    #[arg(long, value_name = "SEQ:HASH")]
+    pub seen: Option<Seen>,
 }
 
 /// Settings of `run`.
@@ -107,10 +139,14 @@ impl Config {
 
     /// Reads the database's URL from its file.
     pub fn database_url(&self) -> anyhow::Result<Zeroizing<String>> {
-        use anyhow::Context as _;
-        let text = std::fs::read_to_string(&self.database_url_file).with_context(|| {
-            format!("cannot read the database URL from {}", self.database_url_file.display())
-        })?;
-        Ok(Zeroizing::new(text.trim().to_owned()))
+        database_url(&self.database_url_file)
     }
+}
+
+/// Reads the database's URL from a file.
+pub fn database_url(file: &Path) -> anyhow::Result<Zeroizing<String>> {
+    use anyhow::Context as _;
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read the database URL from {}", file.display()))?;
+    Ok(Zeroizing::new(text.trim().to_owned()))
 }

@@ -4,6 +4,7 @@
 //! This crate is the program: arguments, configuration, the list of rooms and two listeners. The rooms are crates of
 //! their own beside it.
 
+pub mod audit;
 pub mod config;
 mod health;
 mod platform;

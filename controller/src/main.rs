@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use supalove_controller::{
-    config::{Arguments, Command},
+    audit,
+    config::{Arguments, Audit, Command},
     server::Controller,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,7 +18,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         .map_err(|_| anyhow::anyhow!("a crypto provider was installed twice"))?;
     supalove_net::logs::init();
     supalove_tasks::log_panics();
-    let Command::Run(config) = Arguments::parse().command;
+    let config = match Arguments::parse().command {
+        Command::Run(config) => config,
+        Command::Audit(Audit::Verify(verify)) => return audit::verify(&verify).await,
+    };
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let controller = Controller::start(&config, config.times()).await?;
     let code = tokio::select! {

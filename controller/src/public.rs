@@ -30,6 +30,8 @@ pub fn router(
         authenticator,
         times: core.times.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
+        origins: origins(&config.cors_origins)?,
+        refusals: core.refusals.clone(),
     };
     let mut routes = Routes::builder();
     let mut http = Router::new().route("/", get(welcome::welcome));
@@ -44,7 +46,7 @@ pub fn router(
         .layer(CallLayer(Arc::new(gate)))
         .layer(tonic_web::GrpcWebLayer::new())
         .layer(axum::middleware::from_fn(welcome::only_grpc));
-    Ok(http.fallback_service(grpc).layer(cors(&config.cors_origins)?))
+    Ok(http.fallback_service(grpc).layer(cors(origins(&config.cors_origins)?)))
 }
 
 /// Serves until `stop`, then waits for open calls to end.
@@ -56,12 +58,14 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     }
 }
 
+fn origins(origins: &[String]) -> anyhow::Result<Vec<HeaderValue>> {
+    origins.iter().map(|origin| origin.parse()).collect::<Result<_, _>>().context("--cors-origin")
+}
+
 /// Allows browsers of the listed origins. No wildcard, because the refresh cookie needs credentials.
-fn cors(origins: &[String]) -> anyhow::Result<CorsLayer> {
-    let origins: Vec<HeaderValue> =
-        origins.iter().map(|o| o.parse()).collect::<Result<_, _>>().context("--cors-origin")?;
+fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
     let header = HeaderName::from_static;
-    Ok(CorsLayer::new()
+    CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_credentials(true)
         .allow_methods([Method::POST, Method::OPTIONS])
@@ -80,5 +84,5 @@ fn cors(origins: &[String]) -> anyhow::Result<CorsLayer> {
             header("x-trace-id"),
             header("supalove-version"),
         ])
-        .max_age(std::time::Duration::from_hours(1)))
+        .max_age(std::time::Duration::from_hours(1))
 }

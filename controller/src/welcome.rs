@@ -31,7 +31,7 @@ pub async fn welcome() -> &'static str {
 
 /// Answers requests that are not gRPC with a line of text; the gRPC layers would send an empty body.
 pub async fn only_grpc(request: Request<Body>, next: Next) -> Response {
-    let grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    let grpc = |value: &HeaderValue| is_grpc(value.as_bytes());
     match *request.method() {
         Method::POST if request.headers().get(header::CONTENT_TYPE).is_some_and(grpc) => {
             next.run(request).await
@@ -40,5 +40,39 @@ pub async fn only_grpc(request: Request<Body>, next: Next) -> Response {
         // The CORS layer has answered preflights before this.
         Method::GET | Method::HEAD => (StatusCode::NOT_FOUND, NO_GRPC).into_response(),
         _ => (StatusCode::METHOD_NOT_ALLOWED, NO_GRPC).into_response(),
+    }
+}
+
+/// `application/grpc` and `application/grpc-web`, the latter also as text, each with a format or parameters behind. A page
+/// can send none of them to another site without asking first (CORS).
+fn is_grpc(content_type: &[u8]) -> bool {
+    let end = content_type.iter().position(|byte| matches!(byte, b'+' | b';' | b' '));
+    let essence = content_type.get(..end.unwrap_or(content_type.len())).unwrap_or_default();
+    [&b"application/grpc"[..], b"application/grpc-web", b"application/grpc-web-text"].contains(&essence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_grpc_is_grpc() {
+        for good in [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc-web-text+proto",
+            "application/grpc-web; x=y",
+        ] {
+            assert!(is_grpc(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            "text/plain",
+            "application/grpcx",
+            "application/x-www-form-urlencoded",
+            "text/plain;application/grpc",
+        ] {
+            assert!(!is_grpc(bad.as_bytes()), "{bad}");
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! Display texts, host names, and text from a peer. Text from a peer goes into rows and onto screens: PostgreSQL
-//! rejects NUL, and control characters could control a terminal.
+//! rejects NUL, control characters could control a terminal, and invisible characters make one name look like another.
 
 use std::net::IpAddr;
 
 use crate::limits::DISPLAY_CHARS;
 
-/// Checks a display name: trimmed, 1 to [`DISPLAY_CHARS`] characters, no control characters.
+/// Checks a display name: trimmed, 1 to [`DISPLAY_CHARS`] characters, all of them visible.
 pub fn display(text: &str) -> Result<&str, DisplayError> {
     let text = text.trim();
     let valid = !text.is_empty() && is_plain(text, DISPLAY_CHARS);
@@ -14,22 +14,39 @@ pub fn display(text: &str) -> Result<&str, DisplayError> {
 
 /// The text is not a valid display name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must have 1 to {DISPLAY_CHARS} characters and no control characters")]
+#[error(
+    "must have 1 to {DISPLAY_CHARS} characters, no control characters, and none that is invisible or turns the direction of \
+     text"
+)]
 pub struct DisplayError;
 
-/// True if the text has at most `most` characters, none of them a control character.
-pub fn is_plain(text: &str, most: usize) -> bool {
-    text.chars().count() <= most && !text.chars().any(char::is_control)
+/// True for a character that shows itself and changes nothing around it. False for control characters, line and paragraph
+/// separators, format characters (Unicode's Cf: marks that turn the direction of text, zero-width characters, tags), and
+/// fillers that look like nothing. Variation selectors are allowed: emoji have them.
+pub fn is_visible(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
+        | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{fffe}'..='\u{ffff}' | '\u{110bd}' | '\u{110cd}'
+        | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Removes control characters except tabs, and truncates the text to `most` characters.
+/// True if the text has at most `most` characters, all of them visible.
+pub fn is_plain(text: &str, most: usize) -> bool {
+    text.chars().count() <= most && text.chars().all(is_visible)
+}
+
+/// Removes characters that are not visible except tabs, and truncates the text to `most` characters.
 pub fn printable(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control() || *c == '\t').take(most).collect()
+    text.chars().filter(|c| is_visible(*c) || *c == '\t').take(most).collect()
 }
 
 /// The same, but also removes tabs, for text on one line.
 pub fn single_line(text: &str, most: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(most).collect()
+    text.chars().filter(|c| is_visible(*c)).take(most).collect()
 }
 
 /// Converts a host name to lower case: labels of RFC 1123 with dots between, and underscores, which some hosts have.
@@ -62,11 +79,31 @@ mod tests {
     fn names_to_show_are_trimmed_and_bounded() {
         assert_eq!(display("  My project "), Ok("My project"));
         assert_eq!(display(&"ä".repeat(80)).map(str::len), Ok(160));
-        for bad in ["", "   ", "a\nb", "a\0", "\u{9b}31m"] {
+        for good in ["日本語", "مشروع", "Ångström ❤\u{fe0f}", "नमस्ते"] {
+            assert_eq!(display(good), Ok(good));
+        }
+        for bad in [
+            "",
+            "   ",
+            "a\nb",
+            "a\0",
+            "\u{9b}31m",
+            "rtl\u{202e}gnp.exe",
+            "a\u{2028}b",
+            "a\u{200b}b",
+            "a\u{200d}",
+            "\u{feff}a",
+            "\u{2066}a",
+            "a\u{ad}b",
+            "\u{3164}",
+            "a\u{e0041}",
+            "\u{61c}a",
+            "a\u{2029}b",
+        ] {
             assert_eq!(display(bad), Err(DisplayError), "{bad:?}");
         }
         let said = display(&"a".repeat(81)).unwrap_err().to_string();
-        assert_eq!(said, "must have 1 to 80 characters and no control characters");
+        assert!(said.starts_with("must have 1 to 80 characters, no control characters"), "{said}");
     }
 
     #[test]
@@ -87,7 +124,7 @@ mod tests {
         #[test]
         fn what_is_shown_never_steers_a_terminal(text in any::<String>(), most in 0_usize..100) {
             let shown = printable(&text, most);
-            prop_assert!(shown.chars().count() <= most && !shown.chars().any(|c| c.is_control() && c != '\t'));
+            prop_assert!(shown.chars().count() <= most && shown.chars().all(|c| is_visible(c) || c == '\t'));
             prop_assert!(is_plain(&single_line(&text, most), most));
             if let Ok(name) = display(&text) {
                 prop_assert!(is_plain(name, DISPLAY_CHARS) && name.trim() == name && !name.is_empty());

@@ -61,7 +61,8 @@ fn known() -> Volumes {
 }
 
 fn tombstones() -> Tombstones {
-    Tombstones { by_hash: [("00".repeat(32), 7)].into() }
+    let hash = "00".repeat(32);
+    Tombstones { by_hash: [(hash.clone(), 7)].into(), buried_at: [(hash, 1)].into() }
 }
 
 /// Whatever a record holds: nothing older than it is accepted.

@@ -15,6 +15,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
@@ -50,11 +51,47 @@ pub enum StateError {
     Content(PathBuf),
 }
 
+/// How long a tombstone is kept. The controller forgets a removed project after 90 days, so nobody asks for it then.
+const TOMBSTONE_SECONDS: u64 = 100 * 24 * 3600;
+/// Tombstones that are kept, because each removal writes the whole file: less than 2 MiB.
+const TOMBSTONES_KEPT: usize = 10_000;
+
 /// Generations of ended removals, by SHA-256 of the ref, so that the file does not name removed projects.
 #[derive(Clone, PartialEq, Message)]
 struct Tombstones {
     #[prost(btree_map = "string, uint64", tag = "1")]
     by_hash: BTreeMap<String, u64>,
+    /// When the removal ended, in seconds since 1970. An agent before this one stored none.
+    #[prost(btree_map = "string, uint64", tag = "2")]
+    buried_at: BTreeMap<String, u64>,
+}
+
+impl Tombstones {
+    fn bury(&mut self, hash: String, generation: u64, now: u64) {
+        let entry = self.by_hash.entry(hash.clone()).or_default();
+        *entry = generation.max(*entry);
+        self.buried_at.insert(hash, now);
+        self.forget(now);
+    }
+
+    /// Drops the tombstones that are too old, and the oldest if there are too many.
+    fn forget(&mut self, now: u64) {
+        for hash in self.by_hash.keys() {
+            if !self.buried_at.contains_key(hash) {
+                self.buried_at.insert(hash.clone(), now);
+            }
+        }
+        self.buried_at.retain(|_, at| now.saturating_sub(*at) < TOMBSTONE_SECONDS);
+        let surplus = self.buried_at.len().saturating_sub(TOMBSTONES_KEPT);
+        if surplus > 0 {
+            let mut oldest: Vec<_> = self.buried_at.iter().map(|(hash, at)| (*at, hash.clone())).collect();
+            oldest.sort_unstable();
+            for (_, hash) in oldest.into_iter().take(surplus) {
+                self.buried_at.remove(&hash);
+            }
+        }
+        self.by_hash.retain(|hash, _| self.buried_at.contains_key(hash));
+    }
 }
 
 /// The state directory's records.
@@ -182,8 +219,7 @@ impl Store {
 
     fn bury(&self, project_ref: &str, generation: u64) -> Result<(), StateError> {
         let mut next = lock(&self.known).tombstones.clone();
-        let entry = next.by_hash.entry(hashed(project_ref)).or_default();
-        *entry = generation.max(*entry);
+        next.bury(hashed(project_ref), generation, seconds_now());
         let path = &self.tombstones_path;
         let sealed = self
             .sealer
@@ -265,6 +301,10 @@ fn read_tombstones(path: &Path, sealer: &Sealer) -> Result<Tombstones, StateErro
         .unseal(TOMBSTONES, &bytes)
         .map_err(|source| StateError::Seal { path: path.to_owned(), source })?;
     Tombstones::decode(content.as_slice()).map_err(|_| StateError::Content(path.to_owned()))
+}
+
+fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Another name than the record's, so that neither can be renamed to the other.
@@ -370,6 +410,24 @@ mod tests {
         assert_eq!(store.volumes(REF).unwrap().get("v"), Some(&known));
         assert!(store.finish_removal(REF, removal(3, true)).unwrap());
         assert_eq!(store.volumes(REF).unwrap().get("v"), None);
+    }
+
+    #[test]
+    fn tombstones_are_dropped_by_age_and_number() {
+        let mut tombstones =
+            Tombstones { by_hash: [("from an older agent".into(), 1)].into(), ..Default::default() };
+        let start = 1_000_000;
+        for second in 0..u64::try_from(TOMBSTONES_KEPT).unwrap() + 500 {
+            tombstones.bury(format!("{second:064}"), second, start + second);
+        }
+        assert_eq!(tombstones.by_hash.len(), TOMBSTONES_KEPT);
+        assert!(tombstones.encoded_len() < 2 * 1024 * 1024, "{}", tombstones.encoded_len());
+        assert!(!tombstones.by_hash.contains_key("from an older agent"));
+        assert!(!tombstones.by_hash.contains_key(&format!("{:064}", 499)));
+        assert_eq!(tombstones.by_hash.get(&format!("{:064}", 500)), Some(&500));
+        tombstones.bury("last".into(), 1, start + 20_000 + TOMBSTONE_SECONDS);
+        assert_eq!(tombstones.by_hash.len(), 1);
+        assert_eq!(tombstones.buried_at.len(), 1);
     }
 
     #[test]

@@ -171,15 +171,9 @@ pub struct Upgrade {
 pub struct Delete {
     #[command(flatten)]
     change: ChangeNamed,
-    /// How long `undelete` remains possible, at most 90d; 0 deletes the data at once.
-    #[arg(
-        long,
-        default_value = "7d",
-        value_parser = span::parse,
-        allow_hyphen_values = true,
-        value_name = "TIME"
-    )]
-    undo_window: Duration,
+    /// How long `undelete` remains possible, at most 90d; 0 deletes the data at once [default: 7d]
+    #[arg(long, value_parser = span::parse, allow_hyphen_values = true, value_name = "TIME")]
+    undo_window: Option<Duration>,
     /// Skip the confirmation.
     #[arg(long, short)]
     yes: bool,

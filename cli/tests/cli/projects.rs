@@ -148,7 +148,7 @@ async fn delete_needs_a_yes_where_nobody_can_be_asked() {
     assert!(world.fake.calls_of("DeleteProject").is_empty());
     world.json(&["projects", "delete", PROJECT, "--yes"]).await;
     world.json(&["projects", "delete", PROJECT, "--yes", "--undo-window", "0"]).await;
-    assert_eq!(world.fake.calls_of("DeleteProject"), ["604800", "0"]);
+    assert_eq!(world.fake.calls_of("DeleteProject"), ["-1", "0"], "without an option the controller decides");
 }
 
 #[tokio::test(flavor = "multi_thread")]

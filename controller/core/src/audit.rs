@@ -1,5 +1,9 @@
 //! Append-only record of who did what. An act writes its row in its own statement or transaction. One leased job chains
-//! the rows by hash afterwards, so that the chain is not a global lock.
+//! the rows by hash afterwards, so that the chain is not a global lock. Another one signs [`checkpoints`] of the chain, and
+//! cuts off what is older than the retention; [`verify`] checks it all.
+
+pub mod checkpoints;
+pub mod verify;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::{PgExecutor, PgPool};
@@ -43,7 +47,8 @@ impl Entry {
 
     /// Creates the row of a refused call.
     pub fn refused(call: &Call, code: tonic::Code) -> Self {
-        Self { outcome: format!("{code:?}"), ..Self::from_call(call, "") }
+        let target = call.named.get().map(String::as_str).unwrap_or_default();
+        Self { outcome: format!("{code:?}"), ..Self::from_call(call, target) }
     }
 
     /// Creates the row of a background act of the control plane.

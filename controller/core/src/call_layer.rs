@@ -12,11 +12,12 @@ use std::{
 
 use axum::{body::Body, extract::ConnectInfo};
 use futures::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use ipnet::IpNet;
 use sqlx::PgPool;
 use tokio::time::Instant;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
@@ -24,6 +25,7 @@ use crate::{
     access::{Authenticator, Call, Lasts, Rule, Rules, Scope, unauthenticated},
     audit,
     error::{Error, Result},
+    refusals::Refusals,
     times::Times,
 };
 
@@ -39,6 +41,10 @@ pub struct Gate {
     pub times: Arc<Times>,
     /// Networks of proxies whose X-Forwarded-For header the layer trusts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Origins from which browsers may call methods with cookies, beside the API's own.
+    pub origins: Vec<HeaderValue>,
+    /// Counts refused calls of strangers.
+    pub refusals: Refusals,
 }
 
 /// Wraps services with the gate.
@@ -93,20 +99,21 @@ where
                     client: gate.client(&request),
                     trace_id: trace_id.clone(),
                     deadline: started + time,
+                    named: Arc::default(),
                     authenticator: gate.authenticator.clone(),
                 };
-                let mut response = if let Err(status) = gate.admit(&mut call, request.headers()).await {
-                    status.into_http()
-                } else {
-                    request.extensions_mut().insert(call.clone());
-                    match tokio::time::timeout(time, inner.call(request)).await {
-                        Ok(answer) => answer?,
-                        Err(_) => too_late(time),
-                    }
-                };
-                let code =
-                    Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
-                gate.finish(&call, code, started).await;
+                let mut response =
+                    if let Err(status) = gate.admit(&mut call, &AdmittedParts::of(&request)).await {
+                        status.into_http()
+                    } else {
+                        request.extensions_mut().insert(call.clone());
+                        match tokio::time::timeout(time, inner.call(request)).await {
+                            Ok(answer) => answer?,
+                            Err(_) => too_late(time),
+                        }
+                    };
+                let status = Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""));
+                gate.finish(&call, &status, started).await;
                 // `supalove version` reads it without signing in.
                 let version = http::HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
                 response.headers_mut().insert("supalove-version", version);
@@ -122,7 +129,11 @@ where
 
 impl Gate {
     /// Authenticates, then checks rules without an object. The handler checks the permission on an object.
-    async fn admit(&self, call: &mut Call, headers: &HeaderMap) -> Result<(), Status> {
+    async fn admit(&self, call: &mut Call, request: &AdmittedParts<'_>) -> Result<(), Status> {
+        if call.rule.cookies {
+            check_origin(call, request, &self.origins)?;
+        }
+        let headers = request.headers;
         if call.rule.scope == Scope::Anyone {
             return Ok(());
         }
@@ -161,19 +172,62 @@ impl Gate {
     }
 
     /// Logs the call and audits a refused change. A successful change has written its audit row in its own transaction.
-    async fn finish(&self, call: &Call, code: Code, started: Instant) {
+    async fn finish(&self, call: &Call, status: &Status, started: Instant) {
+        let code = status.code();
         let user = call.principal.as_ref().map(|p| p.user.to_string());
         tracing::info!(code = ?code, user, milliseconds = started.elapsed().as_millis(), "call");
-        // Unauthenticated refusals are not audited (except of public methods), so that strangers cannot flood the
-        // table.
-        let known = call.principal.is_some() || call.rule.scope == Scope::Anyone;
-        if code != Code::Ok && call.rule.changes && known {
-            let entry = audit::Entry::refused(call, code);
-            if let Err(error) = audit::record(&self.db, &entry).await {
-                tracing::error!(%error, "cannot record a refused call in the audit log");
-            }
+        if code == Code::Ok || !call.rule.changes {
+            return;
+        }
+        if call.principal.is_none() {
+            // No row for each of them, so that strangers cannot fill the table.
+            self.refusals.count(call.method, &reason(status), call.client);
+            return;
+        }
+        let entry = audit::Entry::refused(call, code);
+        if let Err(error) = audit::record(&self.db, &entry).await {
+            tracing::error!(%error, "cannot record a refused call in the audit log");
         }
     }
+}
+
+/// What decides whether a call is admitted.
+struct AdmittedParts<'a> {
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+}
+
+impl<'a> AdmittedParts<'a> {
+    fn of<B>(request: &'a Request<B>) -> Self {
+        Self { uri: request.uri(), headers: request.headers() }
+    }
+}
+
+/// The stable reason of a refusal, or its code.
+fn reason(status: &Status) -> String {
+    status.get_details_error_info().map_or_else(|| format!("{:?}", status.code()), |info| info.reason)
+}
+
+/// Refuses browsers of foreign sites, which send the user's cookies along, or would set another user's. Programs send no
+/// Origin. A browser asks for its own origin's API without CORS, so that is allowed, too.
+fn check_origin(call: &Call, request: &AdmittedParts<'_>, allowed: &[HeaderValue]) -> Result<()> {
+    for origin in request.headers.get_all(header::ORIGIN) {
+        if !allowed.contains(origin) && !is_own(origin, request) {
+            return Err(Error::PermissionDenied {
+                action: format!("{} from a page of this origin", call.short_method()),
+                needs: "an origin that the operator allows with --cors-origin".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// True if the page came from the host and port that the call goes to. A TLS proxy hides the scheme.
+fn is_own(origin: &HeaderValue, request: &AdmittedParts<'_>) -> bool {
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = request.uri.authority().map(http::uri::Authority::as_str).or(host);
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    matches!((host, origin), (Some(host), Some((_, page))) if host.eq_ignore_ascii_case(page))
 }
 
 fn no_such_method() -> Response<Body> {
@@ -243,6 +297,28 @@ mod tests {
         for wrong in ["", "S", "123456789S", "-1S", "1x", "1.5S", "é"] {
             assert_eq!(parse_grpc_timeout(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_page_of_the_same_host_and_port_is_no_stranger() {
+        let own = |origin: &str, host: &str| {
+            let request = Request::builder().uri("/x").header("host", host).body(()).unwrap();
+            is_own(&origin.parse().unwrap(), &AdmittedParts::of(&request))
+        };
+        assert!(
+            own("https://api.example.com", "api.example.com")
+                && own("http://localhost:8000", "LOCALHOST:8000")
+        );
+        for (origin, host) in [
+            ("null", "api.example.com"),
+            ("https://example.com", "api.example.com"),
+            ("https://api.example.com:444", "api.example.com"),
+            ("https://api.example.com.evil.com", "api.example.com"),
+        ] {
+            assert!(!own(origin, host), "{origin}");
+        }
+        let h2 = Request::builder().uri("http://api.example.com/x").body(()).unwrap();
+        assert!(is_own(&"https://api.example.com".parse().unwrap(), &AdmittedParts::of(&h2)));
     }
 
     #[test]

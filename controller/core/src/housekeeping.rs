@@ -1,20 +1,27 @@
-//! The jobs of core: exchange hints between replicas, chain audit rows, delete old request keys, stopped controllers and
-//! their job results.
+//! The jobs of core: exchange hints between replicas, chain and sign audit rows, count strangers' refused calls, delete old
+//! audit rows, counts, request keys, stopped controllers and their job results.
 
 use crate::{
-    Core, Room, audit,
+    Core, Room,
+    audit::{self, checkpoints},
     error::{Error, Result},
     jobs::{
         self, Job,
         Rhythm::{Always, Every},
         Run,
     },
-    requests,
+    refusals, requests,
+    retention::in_batches,
 };
+
+/// Rows that one statement deletes.
+const BATCH: i64 = 1000;
 
 /// The room that the server mounts.
 pub fn room(core: &Core) -> Room {
     let sealing = core.clone();
+    let signing = core.clone();
+    let counting = core.clone();
     let pruning = core.clone();
     let carrying = core.clone();
     Room::new("core", &[])
@@ -23,7 +30,14 @@ pub fn room(core: &Core) -> Room {
             async move { core.hints.carry(core.db.clone(), core.controller, &run.at_work).await }
         }))
         .job(Job::leased("core.seal_audit", Every(core.times.poll), move |run| seal(sealing.clone(), run)))
-        .job(Job::leased("core.prune", Every(core.times.prune), move |_| prune(pruning.clone())))
+        .job(Job::leased("core.sign_audit", Every(core.times.audit_checkpoint), move |run| {
+            sign(signing.clone(), run)
+        }))
+        .job(Job::on_each("core.count_refusals", Every(core.times.seen_flush), move |_| {
+            let core = counting.clone();
+            async move { core.refusals.flush(&core.db).await }
+        }))
+        .job(Job::leased("core.prune", Every(core.times.prune), move |run| prune(pruning.clone(), run)))
 }
 
 async fn seal(core: Core, run: Run) -> Result<()> {
@@ -32,10 +46,21 @@ async fn seal(core: Core, run: Run) -> Result<()> {
     Ok(())
 }
 
-async fn prune(core: Core) -> Result<()> {
-    requests::forget(&core.db, core.times.idempotency.as_secs_f64()).await?;
+async fn sign(core: Core, run: Run) -> Result<()> {
+    let lease = run.lease.ok_or_else(|| Error::internal("audit rows are signed under a lease"))?;
+    let signer = checkpoints::Signer::open(&core.db, &core.vault, &core.fleet_id).await?;
+    checkpoints::sign_newest(&core.db, &lease, &signer).await
+}
+
+async fn prune(core: Core, run: Run) -> Result<()> {
+    let lease = run.lease.ok_or_else(|| Error::internal("audit rows are cut under a lease"))?;
+    let age = core.times.idempotency.as_secs_f64();
+    in_batches(|| requests::forget(&core.db, age, BATCH)).await?;
     jobs::forget(&core.db, &core.times).await?;
-    forget_controllers(&core).await
+    forget_controllers(&core).await?;
+    in_batches(|| refusals::prune(&core.db, BATCH)).await?;
+    let signer = checkpoints::Signer::open(&core.db, &core.vault, &core.fleet_id).await?;
+    in_batches(|| checkpoints::cut(&core.db, &lease, &signer, core.times.audit_kept, BATCH)).await
 }
 
 /// Deletes replicas that have shown no sign of life for a day: neither a heartbeat nor a job's result.

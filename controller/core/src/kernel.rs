@@ -6,8 +6,8 @@ use sqlx::PgPool;
 use supalove_tasks::Tasks;
 
 use crate::{
-    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, platform, times::Times,
-    vault::Vault,
+    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, platform, refusals::Refusals,
+    times::Times, vault::Vault,
 };
 
 /// The shared parts of all rooms. Cheap to clone.
@@ -33,6 +33,8 @@ pub struct Parts {
     pub access: Access,
     /// Publishes changes to listeners.
     pub hints: Hints,
+    /// Counts refused calls of strangers.
+    pub refusals: Refusals,
     /// The jobs of this replica with their last results.
     pub jobs: Jobs,
     /// Owns and stops every task of this replica.
@@ -62,6 +64,7 @@ impl Core {
             node_address,
             fleet_id,
             hints: Hints::default(),
+            refusals: Refusals::default(),
             jobs: Jobs::default(),
             tasks: Tasks::default(),
         })))

@@ -93,6 +93,11 @@ impl Mutation {
         self.entry.actor = user.to_string();
     }
 
+    /// Sets another outcome than `OK` for the audit row: the change is the answer to something wrong.
+    pub fn ends_as(&mut self, outcome: &str) {
+        outcome.clone_into(&mut self.entry.outcome);
+    }
+
     /// Sets the operation that the change starts; a repeated call returns it.
     pub fn starts(&mut self, operation: OperationId) {
         self.operation = Some(operation);

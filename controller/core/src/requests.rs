@@ -119,13 +119,16 @@ pub fn lost_race(error: sqlx::Error) -> Error {
     error.into()
 }
 
-/// Deletes keys older than `age_seconds`.
-pub async fn forget(db: &PgPool, age_seconds: f64) -> Result<u64, sqlx::Error> {
+/// Deletes keys older than `age_seconds`, at most `batch`; false if there may be more.
+pub async fn forget(db: &PgPool, age_seconds: f64, batch: i64) -> Result<bool> {
     let done = sqlx::query!(
-        "DELETE FROM requests WHERE created_at < now() - make_interval(secs => $1)",
-        age_seconds
+        "DELETE FROM requests WHERE (user_id, method, request_id) IN (
+             SELECT user_id, method, request_id FROM requests
+             WHERE created_at < now() - make_interval(secs => $1) ORDER BY created_at LIMIT $2)",
+        age_seconds,
+        batch,
     )
     .execute(db)
     .await?;
-    Ok(done.rows_affected())
+    Ok(done.rows_affected() < batch.unsigned_abs())
 }

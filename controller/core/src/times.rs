@@ -65,10 +65,20 @@ pub struct Times {
     pub access_token: Duration,
     /// Lifetime of a session without a refresh.
     pub refresh_token: Duration,
+    /// Longest life of a session, whatever is refreshed.
+    pub session: Duration,
+    /// How long a refresh token that was used gets the same successor again: two tabs, or a lost answer.
+    pub refresh_grace: Duration,
     /// Default undo window of a deleted project.
     pub undo_window: Duration,
     /// How long the controller keeps a `request_id`.
     pub idempotency: Duration,
+    /// Interval of signed checkpoints of the audit log.
+    pub audit_checkpoint: Duration,
+    /// Retention of the audit log.
+    pub audit_kept: Duration,
+    /// Retention of what has ended: operations, events, removed projects, join tokens.
+    pub ended_kept: Duration,
     /// Lifetime of a node's certificate; the agent renews it after a random 50 to 80 % of it.
     pub node_certificate: Duration,
     /// Lifetime of a controller's own certificate; it renews it likewise.
@@ -122,8 +132,13 @@ impl Default for Times {
             delete: s(300),
             access_token: s(HOUR),
             refresh_token: s(30 * 24 * HOUR),
+            session: s(90 * 24 * HOUR),
+            refresh_grace: s(10),
             undo_window: s(7 * 24 * HOUR),
             idempotency: s(24 * HOUR),
+            audit_checkpoint: s(HOUR),
+            audit_kept: s(365 * 24 * HOUR),
+            ended_kept: s(90 * 24 * HOUR),
             node_certificate: s(30 * 24 * HOUR),
             controller_certificate: s(90 * 24 * HOUR),
             recovery_nonce: protocol.recovery_nonce,
@@ -160,7 +175,10 @@ mod tests {
         assert!(t.poll <= t.hinted_poll && t.hinted_poll < t.keep_alive);
         assert!(t.agent_call < t.stop && t.stop <= t.delete && t.delete <= t.start && t.start <= t.create);
         assert!(t.create < t.pending);
-        assert!(t.access_token < t.refresh_token);
+        assert!(t.refresh_grace < t.access_token && t.access_token < t.refresh_token);
+        assert!(t.refresh_token < t.session, "a session that is used outlives one refresh token");
+        assert!(t.audit_checkpoint < t.audit_kept, "the log is never cut behind its newest checkpoint");
+        assert!(t.undo_window < t.ended_kept && t.ended_kept < t.audit_kept);
         assert!(t.enrolment < t.recovery_nonce, "a nonce must outlive the connection it was asked on");
         assert!(t.recovery_nonce < t.node_certificate && t.node_certificate < t.controller_certificate);
         assert_eq!(t.node_certificate.as_secs(), supalove_certs::NODE_LIFETIME.num_seconds().unsigned_abs());

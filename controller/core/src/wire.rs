@@ -88,13 +88,10 @@ pub fn request_id(text: &str) -> Result<Option<Uuid>> {
     Uuid::try_parse(text).map(Some).map_err(|_| Error::field("request_id", "must be a UUID, or empty"))
 }
 
-/// Checks a display name: 1 to 80 characters after trimming, no control characters.
+/// Checks a display name: 1 to 80 visible characters after trimming. The error names the field.
 pub fn display_text(field: &str, text: &str) -> Result<String> {
-    let text = text.trim();
-    if text.is_empty() || text.chars().count() > 80 || text.chars().any(char::is_control) {
-        return Err(Error::field(field, "must have 1 to 80 characters and no control characters"));
-    }
-    Ok(text.to_owned())
+    let name = supalove_spec::text::display(text);
+    name.map(str::to_owned).map_err(|error| Error::field(field, error.to_string()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use supalove_core::{
         Rhythm::{Every, Woken},
     },
     platform,
+    retention::in_batches,
 };
 use supalove_proto::v1::{
     authority_service_server::AuthorityServiceServer, cluster_service_server::ClusterServiceServer,
@@ -55,8 +56,8 @@ impl Fleet {
                 fleet.flush_seen().await
             }))
             .job(Job::leased("fleet.prune", Every(core.times.prune), {
-                let core = core.clone();
-                move |_| prune(core.clone())
+                let fleet = self.clone();
+                move |_| prune(fleet.clone())
             }))
     }
 
@@ -86,8 +87,17 @@ where
     Job::on_each(name, rhythm, move |_| work(fleet.clone()))
 }
 
-async fn prune(core: Core) -> Result<()> {
+async fn prune(fleet: Fleet) -> Result<()> {
+    let core = fleet.core();
     let mut write = core.system_write("fleet.prune");
     clusters::store::prune_nonces(&mut write).await?;
-    write.commit([]).await
+    write.commit([]).await?;
+    fleet.prune().await?;
+    in_batches(|| async {
+        let mut write = core.system_write("fleet.prune");
+        let done = clusters::store::prune(&mut write, core.times.ended_kept).await?;
+        write.commit([]).await?;
+        Ok(done)
+    })
+    .await
 }

@@ -1,6 +1,6 @@
 //! `supalove.v1.AuthService`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use supalove_proto::v1::{
@@ -10,38 +10,45 @@ use supalove_proto::v1::{
 };
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{Opaque, Passwords, TokenSigner, User, normalize_email, store};
+use super::{
+    Families, Opaque, Passwords, TokenSigner, User,
+    family::Answer,
+    normalize_email,
+    store::{self, Refreshed},
+};
 use supalove_core::{
     Core,
     access::Call,
     error::{Error, Result},
     ids::{SessionId, UserId},
-    wire::timestamp,
+    wire::{display_text, timestamp},
 };
 
 const COOKIE: &str = "supalove_refresh";
+/// Outcome in the audit log when an old refresh token ends its session.
+const REUSED: &str = "REFRESH_TOKEN_REUSED";
 const COOKIE_SCOPE: &str = "Path=/supalove.v1.AuthService/; HttpOnly; SameSite=Strict";
 
 #[derive(Debug, Clone)]
 pub struct AuthApi {
     core: Core,
     signer: Arc<TokenSigner>,
+    families: Arc<Families>,
     passwords: Passwords,
 }
 
 impl AuthApi {
-    /// Creates the service with the platform's signing key.
-    pub fn new(core: Core, signer: Arc<TokenSigner>) -> Self {
-        Self { core, signer, passwords: Passwords::default() }
+    /// Creates the service with the platform's keys of access and refresh tokens.
+    pub fn new(core: Core, signer: Arc<TokenSigner>, families: Arc<Families>) -> Self {
+        Self { core, signer, families, passwords: Passwords::default() }
     }
 
-    fn new_session(&self, in_cookie: bool) -> Result<store::NewSession> {
-        Ok(store::NewSession {
+    fn new_session(&self, in_cookie: bool) -> store::NewSession {
+        store::NewSession {
             id: SessionId::generate(),
-            refresh: Opaque::generate()?,
             in_cookie,
             expires_at: Utc::now() + self.core.times.refresh_token,
-        })
+        }
     }
 
     fn tokens(&self, user: UserId, session: SessionId, refresh: Option<&Opaque>) -> Result<SessionTokens> {
@@ -54,23 +61,26 @@ impl AuthApi {
         })
     }
 
-    /// Exchanges a refresh token for a new pair. A token that was used before ends its session.
-    async fn rotate(
-        &self,
-        call: &Call,
-        old: &Opaque,
-        new: &Opaque,
-        expires_at: DateTime<Utc>,
-    ) -> Result<store::Refreshed> {
+    /// Exchanges a refresh token for the next one. A token that was used before ends its session, except that the last one
+    /// gets the same answer again for a moment.
+    async fn exchange(&self, call: &Call, old: &Opaque) -> Result<(Refreshed, Opaque)> {
         let mut mutation = self.core.mutation(call);
-        if let Some(refreshed) = store::rotate(&mut mutation, old, new, expires_at).await? {
-            mutation.act_as(refreshed.user);
-            mutation.commit(&refreshed.session.to_string(), []).await?;
-            return Ok(refreshed);
-        }
-        if let Some(session) = store::end_reused(&mut mutation, old).await? {
-            tracing::warn!(%session, "refresh token was used twice; its session has ended");
-            mutation.commit(&session.to_string(), []).await?;
+        let presented = self.families.read(old);
+        if let Some(found) = store::refresh(&mut mutation, &presented, &self.core.times).await? {
+            mutation.act_as(found.user);
+            let session = found.session.to_string();
+            match found.answer {
+                Answer::Next(number) | Answer::Same(number) => {
+                    mutation.commit(&session, []).await?;
+                    let new = self.families.token(found.session, number);
+                    return Ok((found, new));
+                }
+                Answer::Reused => {
+                    tracing::warn!(%session, user = %found.user, "an old refresh token was used; its session has ended");
+                    mutation.ends_as(REUSED);
+                    mutation.commit(&session, []).await?;
+                }
+            }
         }
         Err(Error::Unauthenticated {
             reason: ErrorReason::RefreshTokenInvalid,
@@ -79,10 +89,10 @@ impl AuthApi {
     }
 
     /// Builds the response, with the refresh token in its body or in a cookie.
-    fn deliver<T>(&self, answer: T, cookie: Option<(&Opaque, bool)>) -> Result<Response<T>> {
+    fn deliver<T>(answer: T, cookie: Option<Cookie<'_>>) -> Result<Response<T>> {
         let mut response = Response::new(answer);
-        if let Some((token, secure)) = cookie {
-            let value = set_cookie(token, self.core.times.refresh_token, secure);
+        if let Some(cookie) = cookie {
+            let value = cookie.set();
             response.metadata_mut().insert("set-cookie", value.parse().map_err(Error::internal)?);
         }
         Ok(response)
@@ -102,12 +112,12 @@ impl AuthService for AuthApi {
         let token = Opaque::received(body.setup_token);
         store::check_setup_token(&self.core.db, &token).await?;
         let hash = self.passwords.hash(body.password).await?;
-        let session = self.new_session(false)?;
+        let session = self.new_session(false);
         let mut mutation = self.core.mutation(&call);
         store::insert_first_user(&mut mutation, &token, &user, &hash).await?;
         store::insert_session(&mut mutation, user.id, &session).await?;
         mutation.commit(&user.id.to_string(), []).await?;
-        let tokens = self.tokens(user.id, session.id, Some(&session.refresh))?;
+        let tokens = self.tokens(user.id, session.id, Some(&self.families.token(session.id, 0)))?;
         Ok(Response::new(SetUpResponse { user: Some(user.into()), tokens: Some(tokens) }))
     }
 
@@ -124,14 +134,16 @@ impl AuthService for AuthApi {
             reason: ErrorReason::BadCredentials,
             message: "e-mail address or password is wrong".to_owned(),
         })?;
-        let session = self.new_session(in_cookie)?;
+        let session = self.new_session(in_cookie);
+        let refresh = self.families.token(session.id, 0);
         let mut mutation = self.core.mutation(&call);
         mutation.act_as(user.id);
         store::insert_session(&mut mutation, user.id, &session).await?;
         mutation.commit(&user.id.to_string(), []).await?;
-        let tokens = self.tokens(user.id, session.id, (!in_cookie).then_some(&session.refresh))?;
+        let tokens = self.tokens(user.id, session.id, (!in_cookie).then_some(&refresh))?;
         let answer = SignInResponse { user: Some(user.into()), tokens: Some(tokens) };
-        Ok(self.deliver(answer, in_cookie.then_some((&session.refresh, secure)))?)
+        let cookie = Cookie { token: &refresh, expires_at: session.expires_at, secure };
+        Ok(Self::deliver(answer, in_cookie.then_some(cookie))?)
     }
 
     async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {
@@ -140,13 +152,12 @@ impl AuthService for AuthApi {
         let from_cookie = cookie(request.metadata());
         let sent = request.into_inner().refresh_token;
         let old = if sent.is_empty() { from_cookie.unwrap_or_default() } else { sent };
-        let new = Opaque::generate()?;
-        let expires_at = Utc::now() + self.core.times.refresh_token;
-        let refreshed = self.rotate(&call, &Opaque::received(old), &new, expires_at).await?;
+        let (refreshed, new) = self.exchange(&call, &Opaque::received(old)).await?;
         let tokens =
             self.tokens(refreshed.user, refreshed.session, (!refreshed.in_cookie).then_some(&new))?;
         let answer = RefreshResponse { tokens: Some(tokens) };
-        Ok(self.deliver(answer, refreshed.in_cookie.then_some((&new, secure)))?)
+        let cookie = Cookie { token: &new, expires_at: refreshed.expires_at, secure };
+        Ok(Self::deliver(answer, refreshed.in_cookie.then_some(cookie))?)
     }
 
     async fn sign_out(&self, request: Request<SignOutRequest>) -> Result<Response<SignOutResponse>, Status> {
@@ -185,13 +196,7 @@ pub(super) fn display_name(given: &str, email: &str) -> Result<String> {
         "" => email.split('@').next().unwrap_or(email),
         name => name,
     };
-    if name.chars().count() > 80 || name.chars().any(char::is_control) {
-        return Err(Error::field(
-            "display_name",
-            "must have at most 80 characters and no control characters",
-        ));
-    }
-    Ok(name.to_owned())
+    display_text("display_name", name)
 }
 
 /// Returns whether the cookie must be `Secure`. Browsers send other cookies over plain HTTP too, so only loopback may.
@@ -199,12 +204,25 @@ fn is_secure(call: &Call) -> bool {
     !call.client.is_some_and(|address| address.is_loopback())
 }
 
-fn set_cookie(token: &Opaque, life: Duration, secure: bool) -> String {
-    let secure = if secure { "; Secure" } else { "" };
-    format!("{COOKIE}={}; {COOKIE_SCOPE}; Max-Age={}{secure}", token.reveal(), life.as_secs())
+/// A refresh token for a browser.
+struct Cookie<'a> {
+    token: &'a Opaque,
+    expires_at: DateTime<Utc>,
+    secure: bool,
 }
 
+impl Cookie<'_> {
+    fn set(&self) -> String {
+        let secure = if self.secure { "; Secure" } else { "" };
+        let life = (self.expires_at - Utc::now()).num_seconds().max(0);
+        format!("{COOKIE}={}; {COOKIE_SCOPE}; Max-Age={life}{secure}", self.token.reveal())
+    }
+}
+
+/// Reads the refresh token from the cookies. Over HTTP/2 a browser may send each cookie in a field of its own
+/// (RFC 9113, 8.2.3).
 pub(super) fn cookie(metadata: &MetadataMap) -> Option<String> {
-    let header = metadata.get("cookie")?.to_str().ok()?;
-    header.split("; ").find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('=')).map(str::to_owned)
+    let fields = metadata.get_all("cookie").iter().filter_map(|field| field.to_str().ok());
+    let mut pairs = fields.flat_map(|field| field.split(';')).map(str::trim);
+    pairs.find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('=')).map(str::to_owned)
 }

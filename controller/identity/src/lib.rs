@@ -1,11 +1,12 @@
 //! Identity: users, passwords, sessions and their tokens.
 //!
 //! A sign-in starts a session. Its access token is a short-lived JWT that names the session. The controller looks the
-//! session up at each call, so a sign-out takes effect at once. Its refresh token works once.
+//! session up at each call, so a sign-out takes effect at once. Its refresh tokens are a [`family`]: each works once.
 
 #![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
 pub mod api;
+mod family;
 #[cfg(test)]
 mod fuzz;
 mod open;
@@ -19,6 +20,7 @@ use chrono::{DateTime, Utc};
 use supalove_proto::v1::ErrorReason;
 
 pub use api::AuthApi;
+pub use family::Families;
 pub use open::{Identity, open};
 pub use password::{MIN_PASSWORD_CHARS, Passwords};
 pub use rules::RULES;
@@ -29,6 +31,7 @@ use supalove_core::{
     error::{Error, Result},
     ids::UserId,
 };
+use supalove_spec::text::is_visible;
 
 #[derive(Debug, Clone)]
 pub struct User {
@@ -61,7 +64,7 @@ pub fn normalize_email(text: &str) -> Result<String> {
                 && !domain.starts_with('.')
                 && !domain.ends_with('.')
         })
-        && !email.chars().any(|c| c.is_whitespace() || c.is_control());
+        && !email.chars().any(|c| c.is_whitespace() || !is_visible(c));
     if valid { Ok(email) } else { Err(Error::field("email", "must be an address like name@example.com")) }
 }
 
@@ -72,9 +75,17 @@ mod tests {
     #[test]
     fn addresses_are_stored_in_lower_case_and_typing_errors_are_refused() {
         assert_eq!(normalize_email(" Ada@Example.com ").unwrap(), "ada@example.com");
-        for wrong in
-            ["", "ada", "ada@", "@example.com", "ada@example", "a da@example.com", "ada@.com", "a@b@c.de"]
-        {
+        for wrong in [
+            "",
+            "ada",
+            "ada@",
+            "@example.com",
+            "ada@example",
+            "a da@example.com",
+            "ada@.com",
+            "a@b@c.de",
+            "a\u{200b}da@example.com",
+        ] {
             assert!(normalize_email(wrong).is_err(), "{wrong}");
         }
     }

@@ -8,17 +8,18 @@ use supalove_core::{
     access::{Authenticator, Principal},
     error::Result,
     jobs::{Job, Rhythm::Every},
-    platform,
+    platform, retention,
 };
 use supalove_proto::v1::auth_service_server::AuthServiceServer;
 
-use crate::{AuthApi, TokenSigner, ensure_setup_token, rules::RULES, session_ended, store};
+use crate::{AuthApi, Families, TokenSigner, ensure_setup_token, rules::RULES, session_ended, store};
 
 /// The room. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Identity {
     core: Core,
     signer: Arc<TokenSigner>,
+    families: Arc<Families>,
 }
 
 /// Opens the room. While there is no user, it writes a one-time setup token to `setup_token_file`, or to standard
@@ -26,7 +27,13 @@ pub struct Identity {
 pub async fn open(core: &Core, setup_token_file: Option<&Path>) -> Result<Identity> {
     ensure_setup_token(&core.db, setup_token_file).await?;
     let key = platform::secret(&core.db, &core.vault, "token-signing-key", TokenSigner::generate_key).await?;
-    Ok(Identity { core: core.clone(), signer: Arc::new(TokenSigner::from_pkcs8(&key)?) })
+    let refresh =
+        platform::secret(&core.db, &core.vault, "refresh-token-key", Families::generate_key).await?;
+    Ok(Identity {
+        core: core.clone(),
+        signer: Arc::new(TokenSigner::from_pkcs8(&key)?),
+        families: Arc::new(Families::new(&refresh)),
+    })
 }
 
 impl Identity {
@@ -34,7 +41,11 @@ impl Identity {
     pub fn room(&self) -> Room {
         let core = self.core.clone();
         Room::new("identity", RULES)
-            .service(AuthServiceServer::new(AuthApi::new(self.core.clone(), self.signer.clone())))
+            .service(AuthServiceServer::new(AuthApi::new(
+                self.core.clone(),
+                self.signer.clone(),
+                self.families.clone(),
+            )))
             .job(Job::leased("identity.prune", Every(self.core.times.prune), move |_| prune(core.clone())))
     }
 }
@@ -55,7 +66,13 @@ impl Authenticator for Identity {
 }
 
 async fn prune(core: Core) -> Result<()> {
-    let mut write = core.system_write("identity.prune");
-    store::prune(&mut write).await?;
-    write.commit([]).await
+    retention::in_batches(|| {
+        let mut write = core.system_write("identity.prune");
+        async move {
+            let done = store::prune(&mut write).await?;
+            write.commit([]).await?;
+            Ok(done)
+        }
+    })
+    .await
 }

@@ -1,16 +1,27 @@
 //! Users and sessions in PostgreSQL.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use supalove_proto::v1::ErrorReason;
 
-use super::{Opaque, User};
+use super::{
+    Opaque, User,
+    family::{Answer, Presented, answer},
+};
 use supalove_core::{
     Write,
     access::Principal,
     error::{Error, Result},
     ids::{SessionId, UserId},
+    times::Times,
 };
+
+/// Sessions of a user that are kept. Another sign-in ends the oldest one.
+const SESSIONS: i64 = 100;
+/// Rows that one statement deletes.
+const BATCH: i64 = 1000;
 
 /// A user with the password hash.
 pub struct Credentials {
@@ -22,7 +33,6 @@ pub struct Credentials {
 /// A session to store.
 pub struct NewSession {
     pub id: SessionId,
-    pub refresh: Opaque,
     /// True to deliver the refresh token as a cookie.
     pub in_cookie: bool,
     pub expires_at: DateTime<Utc>,
@@ -108,60 +118,93 @@ pub async fn user(db: &PgPool, id: UserId) -> Result<User> {
     Ok(user.fetch_one(db).await?)
 }
 
+/// Stores a session. Deletes the user's oldest ones if there are too many.
 pub async fn insert_session(write: &mut impl Write, user: UserId, session: &NewSession) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO user_sessions (id, user_id, refresh_hash, in_cookie, expires_at) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO user_sessions (id, user_id, in_cookie, expires_at) VALUES ($1, $2, $3, $4)",
         session.id.0,
         user.0,
-        session.refresh.hash(),
         session.in_cookie,
         session.expires_at,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM user_sessions WHERE id IN (
+             SELECT id FROM user_sessions WHERE user_id = $1 ORDER BY id DESC OFFSET $2)",
+        user.0,
+        SESSIONS,
     )
     .execute(write.connection().await?)
     .await?;
     Ok(())
 }
 
-/// Result of a refresh.
+/// A session whose refresh token was presented.
 pub struct Refreshed {
     pub session: SessionId,
     pub user: UserId,
     /// True to deliver the new token as a cookie.
     pub in_cookie: bool,
+    /// What the caller gets.
+    pub answer: Answer,
+    /// When the token that the caller gets expires.
+    pub expires_at: DateTime<Utc>,
 }
 
-/// Replaces a refresh token by the next one; `None` if it is not the token of a live session.
-pub async fn rotate(
+/// Answers a refresh token of a live session, and changes the session accordingly; `None` if it is not such a token.
+pub async fn refresh(
     write: &mut impl Write,
-    old: &Opaque,
-    new: &Opaque,
-    expires_at: DateTime<Utc>,
+    presented: &Presented,
+    times: &Times,
 ) -> Result<Option<Refreshed>> {
-    let row = sqlx::query_as!(
-        Refreshed,
-        "UPDATE user_sessions SET previous_hash = refresh_hash, refresh_hash = $2, expires_at = $3
-         WHERE refresh_hash = $1 AND ended_at IS NULL AND expires_at > now()
-         RETURNING id AS \"session: SessionId\", user_id AS \"user: UserId\", in_cookie",
-        old.hash(),
-        new.hash(),
-        expires_at,
+    let (id, hash, number) = match presented {
+        Presented::Numbered(session, number) => (Some(session.0), None, *number),
+        Presented::Unnumbered(hash) => (None, Some(hash.as_slice()), 0),
+    };
+    // Of two calls with the same token, the second waits here and finds what the first has done.
+    let row = sqlx::query!(
+        "SELECT id AS \"session: SessionId\", user_id AS \"user: UserId\", in_cookie, refresh_number, expires_at,
+             greatest(extract(epoch FROM clock_timestamp() - refreshed_at), 0)::float8 AS \"age!\"
+         FROM user_sessions WHERE (id = $1 OR refresh_hash = $2) AND ended_at IS NULL AND expires_at > now() FOR UPDATE",
+        id,
+        hash,
     )
     .fetch_optional(write.connection().await?)
     .await?;
-    Ok(row)
+    let Some(row) = row else { return Ok(None) };
+    let age = Duration::try_from_secs_f64(row.age).unwrap_or(Duration::MAX);
+    let answer = answer(number, row.refresh_number, age, times.refresh_grace);
+    let expires_at = match answer {
+        Answer::Next(next) => advance(write, row.session, next, times).await?,
+        Answer::Same(_) => row.expires_at,
+        Answer::Reused => {
+            end_session(write, row.session).await?;
+            row.expires_at
+        }
+    };
+    Ok(Some(Refreshed { session: row.session, user: row.user, in_cookie: row.in_cookie, answer, expires_at }))
 }
 
-/// Ends the session whose refresh token is used a second time: either the caller or a thief has an old copy, and only
-/// the caller can sign in again.
-pub async fn end_reused(write: &mut impl Write, old: &Opaque) -> Result<Option<SessionId>> {
-    let session = sqlx::query_scalar!(
-        "UPDATE user_sessions SET ended_at = now() WHERE previous_hash = $1 AND ended_at IS NULL
-         RETURNING id AS \"id: SessionId\"",
-        old.hash()
+/// Makes the next token the one that works. A session lasts from refresh to refresh, but not without end.
+async fn advance(
+    write: &mut impl Write,
+    session: SessionId,
+    number: i64,
+    times: &Times,
+) -> Result<DateTime<Utc>> {
+    let expires_at = sqlx::query_scalar!(
+        "UPDATE user_sessions SET refresh_number = $2, refreshed_at = clock_timestamp(),
+             expires_at = least(now() + make_interval(secs => $3), created_at + make_interval(secs => $4))
+         WHERE id = $1 RETURNING expires_at",
+        session.0,
+        number,
+        times.refresh_token.as_secs_f64(),
+        times.session.as_secs_f64(),
     )
-    .fetch_optional(write.connection().await?)
+    .fetch_one(write.connection().await?)
     .await?;
-    Ok(session)
+    Ok(expires_at)
 }
 
 /// Returns the principal of a live session.
@@ -183,12 +226,14 @@ pub async fn end_session(write: &mut impl Write, session: SessionId) -> Result<(
     Ok(())
 }
 
-/// Deletes sessions that ended more than 30 days ago.
-pub async fn prune(write: &mut impl Write) -> Result<()> {
-    sqlx::query!(
-        "DELETE FROM user_sessions WHERE greatest(expires_at, ended_at) < now() - interval '30 days'"
+/// Deletes sessions that expired more than 30 days ago; false if there may be more.
+pub async fn prune(write: &mut impl Write) -> Result<bool> {
+    let done = sqlx::query!(
+        "DELETE FROM user_sessions WHERE id IN (
+             SELECT id FROM user_sessions WHERE expires_at < now() - interval '30 days' ORDER BY expires_at LIMIT $1)",
+        BATCH,
     )
     .execute(write.connection().await?)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() < BATCH.unsigned_abs())
 }

@@ -42,7 +42,7 @@ impl OrganizationService for OrganizationApi {
         } else {
             let name = display_text("name", &body.name)?;
             let slug = slug(&body.slug, &name)?;
-            store::insert(&mut mutation, &slug, &name, principal.user).await?;
+            store::insert(&mut mutation, &slug, &name, principal).await?;
             mutation.commit(&slug, []).await?;
             slug
         };

@@ -2,19 +2,22 @@
 
 use sqlx::PgPool;
 
-use supalove_plans::DEFAULT_PROJECTS_LIMIT;
+use supalove_plans::{DEFAULT_PROJECTS_LIMIT, ORGANIZATIONS_LIMIT};
 
 use super::Organization;
 use supalove_core::{
     Write,
-    access::Role,
+    access::{Principal, Role},
     database::violates,
     error::{Error, Result},
     ids::{OrganizationId, UserId},
 };
 
-/// Stores an organization with its owner.
-pub async fn insert(write: &mut impl Write, slug: &str, name: &str, owner: UserId) -> Result<()> {
+/// Stores an organization with its owner. The operator may own any number.
+pub async fn insert(write: &mut impl Write, slug: &str, name: &str, owner: &Principal) -> Result<()> {
+    if !owner.operator {
+        check_quota(write, owner.user).await?;
+    }
     let id = OrganizationId::generate();
     sqlx::query!(
         "INSERT INTO organizations (id, slug, name, projects_limit) VALUES ($1, $2, $3, $4)",
@@ -29,11 +32,25 @@ pub async fn insert(write: &mut impl Write, slug: &str, name: &str, owner: UserI
     sqlx::query!(
         "INSERT INTO members (organization_id, user_id, role) VALUES ($1, $2, 'OWNER')",
         id.0,
-        owner.0
+        owner.user.0
     )
     .execute(write.connection().await?)
     .await?;
     Ok(())
+}
+
+/// Of two calls of one user, the second waits here for the first.
+async fn check_quota(write: &mut impl Write, owner: UserId) -> Result<()> {
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", owner.0)
+        .fetch_one(write.connection().await?)
+        .await?;
+    let owned = sqlx::query_scalar!(
+        "SELECT count(*) AS \"count!\" FROM members WHERE user_id = $1 AND role = 'OWNER'",
+        owner.0
+    )
+    .fetch_one(write.connection().await?)
+    .await?;
+    if owned < ORGANIZATIONS_LIMIT { Ok(()) } else { Err(supalove_plans::organizations_exceeded()) }
 }
 
 fn name_taken(error: sqlx::Error, slug: &str) -> Error {

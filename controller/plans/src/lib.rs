@@ -12,6 +12,19 @@ use supalove_core::{
 /// Maximum number of projects of an organization, until there are plans.
 pub const DEFAULT_PROJECTS_LIMIT: i32 = 100;
 
+/// Maximum number of organizations that a user owns, until there are plans: each has its own quota of projects.
+pub const ORGANIZATIONS_LIMIT: i64 = 10;
+
+/// The error for a user who owns as many organizations as a user may.
+pub fn organizations_exceeded() -> Error {
+    Error::Quota {
+        subject: "user:organizations".to_owned(),
+        message: format!(
+            "you own {ORGANIZATIONS_LIMIT} organizations, which is the maximum; use one of them"
+        ),
+    }
+}
+
 /// Decrements an organization's number of projects.
 pub async fn give_back_project(write: &mut impl Write, organization: OrganizationId) -> Result<()> {
     sqlx::query!("SELECT plan_give_back_project($1)", organization.0)

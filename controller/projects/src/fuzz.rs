@@ -48,6 +48,7 @@ fn project(state: ProjectState, desired: Desired, kind: Option<OperationKind>) -
         needs: Resources { cpu_millis: 1, memory_mib: 1, disk_mib: 1 },
         services: Vec::new(),
         purge_at: None,
+        undo_window: None,
         purge_due: false,
         node_silence: Duration::ZERO,
         placement: Some(PlacementRow { node: NodeId::generate(), slot: 0, holds_compute: true }),

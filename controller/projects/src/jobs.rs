@@ -1,6 +1,6 @@
 //! Background jobs: fail operations past their deadline, close undo windows, mark projects of silent nodes as
-//! ACTIVE_UNHEALTHY or UNKNOWN, and end deleted projects on revoked nodes. One replica at a
-//! time, by lease.
+//! ACTIVE_UNHEALTHY or UNKNOWN, end deleted projects on revoked nodes, and delete what is old. One
+//! replica at a time, by lease.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::{
     decide::decide,
     first_failure::FirstFailure,
     reconciler::judge,
+    retention::{self, Walk},
     store::{events::NewEvent, operations::Failure, snapshot::Snapshot},
     types::{Desired, EventType, OperationKind, OperationState, ProjectState},
     verdict::{NodeRecord, Verdict},
@@ -60,7 +61,17 @@ impl Housekeeper {
             self.job(PURGE, |keeper, _| async move { keeper.close_undo_windows().await }),
             self.job(SILENT, |keeper, run| async move { keeper.mark_silent(run.database_up).await }),
             self.job(ABANDON, |keeper, _| async move { keeper.abandon_revoked().await }),
+            self.prune(),
         ]
+    }
+
+    fn prune(&self) -> Job {
+        let core = self.core.clone();
+        let walk = Walk::default();
+        Job::leased("projects.prune", Every(self.core.times.prune), move |_| {
+            let (core, walk) = (core.clone(), walk.clone());
+            async move { retention::prune(&core, &walk).await }
+        })
     }
 
     fn job<F>(&self, name: &'static str, work: impl Fn(Self, Run) -> F + Send + Sync + 'static) -> Job
@@ -199,7 +210,11 @@ fn abandoned(found: &Snapshot, node: NodeId, name: &str) -> Verdict {
     let message = format!(
         "node {name} was revoked: containers and volumes of the project stay on that host; remove them there"
     );
-    Verdict { events: vec![NewEvent::new(EventType::ProjectAbandoned, message)], ..judge::removed(found) }
+    Verdict {
+        events: vec![NewEvent::new(EventType::ProjectAbandoned, message)],
+        audit: Some(("/supalove.projects/abandon", "ABANDONED")),
+        ..judge::removed(found)
+    }
 }
 
 /// Decides again, because the project may have changed since the query, or its node may have been heard.

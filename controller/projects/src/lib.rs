@@ -18,6 +18,7 @@ mod jobs;
 mod objects;
 mod placer;
 mod reconciler;
+mod retention;
 mod rules;
 mod store;
 mod types;

@@ -41,6 +41,8 @@ pub struct Verdict {
     pub remove: bool,
     /// Count a successful or failed start of the node.
     pub node: Option<NodeRecord>,
+    /// Method and outcome of an audit row.
+    pub audit: Option<(&'static str, &'static str)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +138,9 @@ pub async fn write(
     }
     let mut write = core.system_write(actor);
     let written = write_in(&mut write, project, &verdict).await?;
+    if let Some((method, outcome)) = verdict.audit {
+        write.audit_outcome(method, project.project.as_str(), outcome);
+    }
     // Last, while the project's row is locked: a newer session reads the row only after this transaction.
     let newest = match source {
         Some(source) => source.is_newest(write.connection().await?).await?,

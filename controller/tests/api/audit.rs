@@ -1,10 +1,16 @@
-//! Calls that show a secret or take something away leave their row in the audit log, also when they are refused.
+//! Calls that show a secret or take something away leave their row in the audit log, also when they are refused. Nobody takes
+//! rows away unnoticed, and strangers do not fill the log.
+
+use std::{
+    process::{Command, Output},
+    time::Duration,
+};
 
 use supalove_proto::v1::{
-    CreateJoinTokenRequest, CreateProjectRequest, GetMeRequest, RevealProjectSecretsRequest,
+    CreateJoinTokenRequest, CreateProjectRequest, GetMeRequest, RefreshRequest, RevealProjectSecretsRequest,
     RevokeJoinTokenRequest,
 };
-use supalove_system_tests::{Api, Controller, Rows};
+use supalove_system_tests::{Api, Controller, Rows, SLACK, program, wait_for};
 use tonic::Code;
 use uuid::Uuid;
 
@@ -62,9 +68,9 @@ async fn each_reveal_of_secrets_is_audited_and_so_is_each_refused_one() {
 
     let expected = [
         row(&owner_id, &project, "OK"),
-        row(&id(&operator).await, "", "PermissionDenied"),
-        row(&reader_id, "", "PermissionDenied"),
-        row(&stranger_id, "", "NotFound"),
+        row(&id(&operator).await, &project, "PermissionDenied"),
+        row(&reader_id, &project, "PermissionDenied"),
+        row(&stranger_id, &project, "NotFound"),
         // Nobody's call leaves no row, so that nobody can flood the table.
         row(&owner_id, &project, "OK"),
     ];
@@ -96,7 +102,134 @@ async fn each_revocation_of_a_join_token_is_audited_also_a_repeated_or_a_refused
         row(&stranger_id, "", "PermissionDenied"),
         row(&operator_id, &token, "OK"),
         row(&operator_id, &token, "OK"),
-        row(&operator_id, "", "NotFound"),
+        row(&operator_id, &unknown, "NotFound"),
     ];
     assert_eq!(on_record(&rows, "RevokeJoinToken").await, expected);
+}
+
+#[tokio::test]
+async fn refused_calls_of_strangers_are_counted_and_fill_no_table() {
+    const CALLS: i64 = 300;
+    let controller = Controller::start().await;
+    controller.operator().await;
+    let rows = controller.database.rows().await;
+    let before = rows.count("audit_log").await;
+    let stranger = controller.api();
+    let calls = (0..CALLS).map(|_| {
+        let stranger = stranger.clone();
+        async move { stranger.auth().refresh(RefreshRequest::default()).await.unwrap_err() }
+    });
+    futures::future::join_all(calls).await;
+    let reveal = RevealProjectSecretsRequest { project_ref: "abcdefghijklmnopqrst".into() };
+    assert_eq!(
+        stranger.projects().reveal_project_secrets(reveal).await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
+
+    let of = |method: &str, reason: &str, calls| {
+        (format!("/supalove.v1.{method}"), reason.to_owned(), "127.0.0.0/24".to_owned(), calls)
+    };
+    let expected = [
+        of("AuthService/Refresh", "REFRESH_TOKEN_INVALID", CALLS),
+        of("ProjectService/RevealProjectSecrets", "NOT_SIGNED_IN", 1),
+    ];
+    // The job adds them every 5 s.
+    wait_for("the counts", Duration::from_secs(6) * SLACK, async || {
+        (rows.refused_calls().await == expected).then_some(())
+    })
+    .await;
+    assert!(rows.count("refused_calls").await <= 4, "a row per minute, method and network");
+    assert_eq!(rows.count("audit_log").await, before);
+}
+
+/// Runs `audit verify` with this noted place.
+fn verify(controller: &Controller, seen: Option<&str>) -> Output {
+    let mut command = Command::new(program("supalove-controller"));
+    command.args(["audit", "verify"]);
+    for (option, file) in [("--database-url-file", "database-url"), ("--master-key-file", "master.key")] {
+        command.arg(option).arg(controller.dir.path().join(file));
+    }
+    command.args(seen.map(|seen| ["--seen", seen]).into_iter().flatten());
+    command.output().unwrap()
+}
+
+/// What it prints when all is well.
+fn is_whole(controller: &Controller, seen: Option<&str>) -> String {
+    let output = verify(controller, seen);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.ends_with("nothing is wrong\n"), "{output:?}");
+    text
+}
+
+/// What it prints when something is wrong.
+fn is_broken(controller: &Controller, seen: Option<&str>, what: &str) {
+    let output = verify(controller, seen);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.code() == Some(1) && text.contains(&format!("WRONG: {what}")),
+        "{what}: {output:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_audit_log_is_cut_only_by_age_and_nobody_changes_it_unnoticed() {
+    const OLD: i32 = 1500;
+    let mut controller = Controller::start().await;
+    let api = controller.operator().await;
+    let rows = controller.database.rows().await;
+    rows.begin_audit_log_long_ago(OLD).await;
+    for number in 0..5 {
+        api.create(&format!("p{number}"), "").await;
+    }
+    let (_, newest, _) = wait_for("the rows to be chained", Duration::from_secs(10) * SLACK, async || {
+        Some(rows.audit_chain().await)
+            .filter(|(_, newest, waiting)| *newest >= i64::from(OLD) + 5 && *waiting == 0)
+    })
+    .await;
+    is_whole(&controller, None);
+
+    // A replica that starts cuts the log and signs its newest row.
+    controller.process.kill();
+    rows.end_leases().await;
+    controller.restart().await;
+    wait_for("the log to be cut", Duration::from_secs(10) * SLACK, async || {
+        (rows.audit_chain().await.0 == i64::from(OLD) + 1).then_some(())
+    })
+    .await;
+    controller.process.wait_for_log("audit log: newest row", Duration::from_secs(10) * SLACK);
+    let text = is_whole(&controller, None);
+    assert!(text.starts_with(&format!("rows {} to {newest}, newest {newest}:", OLD + 1)), "{text}");
+    let seen = text.split_once("newest ").unwrap().1.split_once(';').unwrap().0.to_owned();
+    is_whole(&controller, Some(&seen));
+
+    for statement in [
+        "TRUNCATE audit_log",
+        "DELETE FROM audit_log",
+        "DELETE FROM audit_log WHERE seq = (SELECT max(seq) FROM audit_log)",
+        "UPDATE audit_log SET actor = 'somebody else'",
+        "TRUNCATE audit_checkpoints",
+        "DELETE FROM audit_checkpoints",
+        "UPDATE audit_checkpoints SET seq = seq + 1",
+        "INSERT INTO audit_checkpoints SELECT true, max(seq), '', now(), '' FROM audit_log; DELETE FROM audit_log",
+    ] {
+        assert!(rows.refuses(statement).await, "{statement}");
+    }
+
+    // Who owns the tables can do more, and is noticed. The end of the log goes first, then what is before it.
+    let last = seen.split_once(':').unwrap().0.to_owned();
+    rows.falsify("DELETE FROM audit_log WHERE seq = (SELECT max(seq) FROM audit_log)").await;
+    is_broken(&controller, Some(&seen), &format!("row {last}, of which the noted hash tells, is missing"));
+    is_broken(&controller, None, &format!("row {last}, of which a checkpoint tells, is missing"));
+    let changed = i64::from(OLD) + 2;
+    rows.falsify("UPDATE audit_log SET actor = 'x' WHERE seq = (SELECT min(seq) + 1 FROM audit_log)").await;
+    is_broken(&controller, None, &format!("row {changed} was changed"));
+    rows.falsify("DELETE FROM audit_log WHERE seq = (SELECT min(seq) FROM audit_log)").await;
+    is_broken(
+        &controller,
+        None,
+        &format!("row {} is expected, the log begins with row {changed}", changed - 1),
+    );
+    rows.falsify("INSERT INTO audit_checkpoints SELECT true, min(seq) - 1, '', now(), '' FROM audit_log")
+        .await;
+    is_broken(&controller, None, &format!("the checkpoint of row {} has a wrong signature", changed - 1));
 }

@@ -1,5 +1,7 @@
 //! Signing in, refreshing, signing out.
 
+use std::time::Duration;
+
 use supalove_proto::v1::{
     GetMeRequest, RefreshRequest, RefreshTokenDelivery, SetUpRequest, SignInRequest, SignOutRequest,
 };
@@ -55,23 +57,89 @@ async fn a_wrong_password_and_an_unknown_address_get_the_same_answer() {
     assert_eq!(malformed.get_details_bad_request().unwrap().field_violations[0].field, "email");
 }
 
-#[tokio::test]
-async fn a_refresh_token_works_once_and_its_second_use_ends_the_session() {
-    let controller = Controller::start().await;
-    let api = controller.operator().await;
-    let mut session = controller.api();
+/// Signs in; returns the refresh token and a client with the access token.
+async fn session(controller: &Controller) -> (String, Api) {
+    let mut api = controller.api();
     let tokens = api.auth().sign_in(sign_in()).await.unwrap().into_inner().tokens.unwrap();
-    session.use_token(&tokens.access_token);
+    api.use_token(&tokens.access_token);
+    (tokens.refresh_token, api)
+}
 
-    let second = refresh(&api, &tokens.refresh_token).await.unwrap();
-    assert_ne!(second, tokens.refresh_token);
-    session.auth().get_me(GetMeRequest {}).await.unwrap();
-
-    let stolen = refresh(&api, &tokens.refresh_token).await.unwrap_err();
-    assert_eq!(stolen.get_details_error_info().unwrap().reason, "REFRESH_TOKEN_INVALID");
-    assert_eq!(refresh(&api, &second).await.unwrap_err().code(), Code::Unauthenticated);
+/// The session has ended, and the audit log says why.
+async fn ended_for_reuse(controller: &Controller, session: &Api) {
     let ended = session.auth().get_me(GetMeRequest {}).await.unwrap_err();
     assert_eq!(ended.get_details_error_info().unwrap().reason, "SESSION_ENDED");
+    let refreshes = controller.database.rows().await.audited("Refresh").await;
+    let reuse: Vec<_> = refreshes.iter().filter(|call| call.outcome == "REFRESH_TOKEN_REUSED").collect();
+    assert!(
+        matches!(reuse[..], [one] if one.actor.starts_with("usr_") && one.target.starts_with("ses_")),
+        "{refreshes:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_refresh_token_works_once_and_a_later_use_ends_the_session() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let (first, session) = session(&controller).await;
+
+    let second = refresh(&api, &first).await.unwrap();
+    assert_ne!(second, first);
+    let (one, other) = tokio::join!(refresh(&api, &second), refresh(&api, &second));
+    let third = one.unwrap();
+    assert_eq!(third, other.unwrap(), "two tabs get the same token");
+    assert_eq!(refresh(&api, &second).await.unwrap(), third, "a call whose answer was lost can be repeated");
+    session.auth().get_me(GetMeRequest {}).await.unwrap();
+
+    controller.database.rows().await.age_refresh_tokens(Duration::from_secs(11)).await;
+    let stolen = refresh(&api, &second).await.unwrap_err();
+    assert_eq!(stolen.get_details_error_info().unwrap().reason, "REFRESH_TOKEN_INVALID");
+    assert_eq!(refresh(&api, &third).await.unwrap_err().code(), Code::Unauthenticated);
+    ended_for_reuse(&controller, &session).await;
+}
+
+#[tokio::test]
+async fn a_thief_who_refreshes_twice_is_noticed_by_the_victims_copy() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let (stolen, victim) = session(&controller).await;
+    let second = refresh(&api, &stolen).await.unwrap();
+    let third = refresh(&api, &second).await.unwrap();
+    assert_eq!(refresh(&api, &stolen).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(refresh(&api, &third).await.unwrap_err().code(), Code::Unauthenticated, "the thief is out");
+    ended_for_reuse(&controller, &victim).await;
+}
+
+#[tokio::test]
+async fn a_session_ends_ninety_days_after_the_sign_in_whatever_is_refreshed() {
+    const DAY: Duration = Duration::from_hours(24);
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let rows = controller.database.rows().await;
+    let (first, _) = session(&controller).await;
+    let second = refresh(&api, &first).await.unwrap();
+    assert!(rows.session_left().await > DAY * 29);
+    rows.age_sessions(DAY * 88).await;
+    let third = refresh(&api, &second).await.unwrap();
+    let left = rows.session_left().await;
+    assert!(left > DAY && left <= DAY * 2, "{left:?}");
+    assert_ne!(third, second);
+}
+
+#[tokio::test]
+async fn a_refresh_token_from_before_tokens_had_numbers_works_once() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let rows = controller.database.rows().await;
+    rows.add_unnumbered_session("a-token-of-an-older-controller").await;
+    let second = refresh(&api, "a-token-of-an-older-controller").await.unwrap();
+    let third = refresh(&api, &second).await.unwrap();
+    assert_eq!(
+        refresh(&api, "a-token-of-an-older-controller").await.unwrap_err().code(),
+        Code::Unauthenticated
+    );
+    assert_eq!(refresh(&api, &third).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(refresh(&api, "no token").await.unwrap_err().code(), Code::Unauthenticated);
 }
 
 #[tokio::test]

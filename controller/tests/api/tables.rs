@@ -20,6 +20,7 @@ use self::statement::Statement;
 /// - `controllers`, `platform`, `platform_secrets`: core's tables, in which the fleet writes when a replica was last alive and
 ///   takes an old root away, and identity keeps the setup token's hash.
 const WRITTEN_BY: &[(&str, &[&str])] = &[
+    ("audit_checkpoints", &["core"]),
     ("audit_log", &["core", "projects"]),
     ("authorities", &["fleet"]),
     ("certificates", &["fleet"]),
@@ -44,6 +45,7 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("project_specs", &["projects"]),
     ("project_upgrades", &["projects"]),
     ("projects", &["projects"]),
+    ("refused_calls", &["core"]),
     ("requests", &["core", "projects"]),
     ("used_recovery_nonces", &["fleet"]),
     ("user_sessions", &["identity"]),

@@ -36,7 +36,9 @@ async fn controller(dir: &std::path::Path, fleet: &str) -> server::Controller {
         ["--setup-token-file", &file("setup")],
         ["--fleet-id", fleet],
     ];
-    let Command::Run(config) = Arguments::parse_from(arguments.concat()).command;
+    let Command::Run(config) = Arguments::parse_from(arguments.concat()).command else {
+        panic!("the arguments are those of `run`");
+    };
     server::Controller::start(&config, Times::default()).await.unwrap()
 }
 

@@ -142,7 +142,7 @@ pub async fn delete(context: &Context, arguments: Delete) -> Result<(), Error> {
     let change = arguments.change;
     let project_ref = resolve::project(context, Some(&change.project)).await?;
     if !arguments.yes {
-        let question = if arguments.undo_window.is_zero() {
+        let question = if arguments.undo_window.is_some_and(|window| window.is_zero()) {
             "This deletes the project and its data at once."
         } else {
             "This stops the project and deletes its data when the undo window ends."
@@ -152,7 +152,7 @@ pub async fn delete(context: &Context, arguments: Delete) -> Result<(), Error> {
     let request = DeleteProjectRequest {
         request_id: change.request_id.get(),
         project_ref: project_ref.clone(),
-        undo_window: Some(span::to_proto(arguments.undo_window)),
+        undo_window: arguments.undo_window.map(span::to_proto),
     };
     let answer = context
         .client

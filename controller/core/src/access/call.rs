@@ -1,9 +1,14 @@
 //! The caller of a request, and what a handler knows of its call.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use futures::future::BoxFuture;
 use supalove_proto::v1::ErrorReason;
+use supalove_spec::{limits::REASON_CHARS, text::single_line};
 use tokio::time::Instant;
 use tonic::{Extensions, Request};
 
@@ -50,6 +55,8 @@ pub struct Call {
     pub deadline: Instant,
     /// Lets a long-running call check its session again.
     pub authenticator: Arc<dyn Authenticator>,
+    /// The object that the request names, for the audit row of a refusal.
+    pub named: Arc<OnceLock<String>>,
 }
 
 impl Call {
@@ -68,6 +75,11 @@ impl Call {
     /// The signed-in caller.
     pub fn principal(&self) -> Result<&Principal> {
         self.principal.as_ref().ok_or_else(unauthenticated)
+    }
+
+    /// Notes the object that the request names; the first one counts.
+    pub fn names(&self, object: &str) {
+        self.named.get_or_init(|| single_line(object, REASON_CHARS));
     }
 
     /// Returns an error if the caller's session has ended since the call began. Rights that the user has lost are lost

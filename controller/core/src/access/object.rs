@@ -52,6 +52,7 @@ impl Access {
     pub async fn allow_item<T: Object>(&self, call: &Call, name: &str, needs: Permission) -> Result<T> {
         expect_scope(call.rule, T::KIND)?;
         let principal = call.principal()?;
+        call.names(name);
         // PostgreSQL takes no NUL in a text.
         if name.contains('\0') {
             return Err(not_found(T::KIND, "?"));

@@ -81,17 +81,25 @@ pub struct Rule {
     pub changes: bool,
     /// Upper bound of its duration.
     pub lasts: Lasts,
+    /// True if it reads or sets a cookie: browsers of foreign sites are refused.
+    pub cookies: bool,
 }
 
 impl Rule {
     /// Creates the rule of a method that only reads.
     pub const fn read(method: &'static str, scope: Scope, permission: Permission) -> Self {
-        Self { method, scope, permission, changes: false, lasts: Lasts::Call }
+        Self { method, scope, permission, changes: false, lasts: Lasts::Call, cookies: false }
     }
 
     /// Creates the rule of a method that changes something or reveals a secret.
     pub const fn write(method: &'static str, scope: Scope, permission: Permission) -> Self {
-        Self { method, scope, permission, changes: true, lasts: Lasts::Call }
+        Self { method, scope, permission, changes: true, lasts: Lasts::Call, cookies: false }
+    }
+
+    /// Says that the method reads or sets a cookie.
+    #[must_use]
+    pub const fn with_cookies(self) -> Self {
+        Self { cookies: true, ..self }
     }
 
     /// Sets another upper bound of the duration.

@@ -133,6 +133,7 @@ impl Bench {
             trace_id: String::new(),
             deadline: Instant::now() + self.engine.times.stream,
             authenticator: self.sessions.clone(),
+            named: Arc::default(),
         }
     }
 

@@ -12,9 +12,14 @@ use super::{Cluster, ClusterKind, Condition, Node, NodeAmounts, NodeState, Targe
 use supalove_core::{
     Write,
     error::{Error, Result},
-    ids::{ClusterId, JoinTokenId, NodeId},
+    ids::{ClusterId, JoinTokenId, NodeId, OrganizationId},
     times::Times,
 };
+
+/// Rows that one statement deletes.
+const BATCH: i64 = 1000;
+/// Certificates of a node on record; an agent may renew as often as it likes.
+const CERTIFICATES: i64 = 50;
 
 /// Creates the first cluster if it does not exist.
 pub async fn ensure_default(write: &mut impl Write) -> Result<()> {
@@ -56,13 +61,16 @@ pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluste
     })
 }
 
-/// The same for the placer, without counts: counting nodes and placements would dominate the cost of each create.
-pub async fn target(db: &PgPool, id_or_name: &str) -> Result<Target> {
+/// Returns the cluster for a project of this organization, without counts: counting nodes and placements would dominate the
+/// cost of each create. Another organization's private cluster is not found, like one that does not exist.
+pub async fn target(db: &PgPool, id_or_name: &str, organization: OrganizationId) -> Result<Target> {
     let (id, name) = parse(id_or_name)?;
     let row = sqlx::query!(
-        "SELECT id AS \"id: ClusterId\", kind AS \"kind: ClusterKind\" FROM clusters WHERE id = $1 OR name = $2",
+        "SELECT id AS \"id: ClusterId\", kind AS \"kind: ClusterKind\" FROM clusters
+         WHERE (id = $1 OR name = $2) AND (kind = 'SHARED' OR organization_id = $3)",
         id,
-        name
+        name,
+        organization.0,
     )
     .fetch_optional(db)
     .await?;
@@ -353,7 +361,7 @@ pub async fn insert_node(write: &mut impl Write, new: &NewNode<'_>) -> Result<()
     Ok(())
 }
 
-/// Records a certificate of a node.
+/// Records a certificate of a node, and deletes the oldest records if there are too many.
 pub async fn insert_certificate(
     write: &mut impl Write,
     node: NodeId,
@@ -369,6 +377,14 @@ pub async fn insert_certificate(
         issued.not_before,
         issued.not_after,
         ca.as_bytes().as_slice(),
+    )
+    .execute(write.connection().await?)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM certificates WHERE serial IN (
+             SELECT serial FROM certificates WHERE node_id = $1 ORDER BY created_at DESC OFFSET $2)",
+        node.0,
+        CERTIFICATES,
     )
     .execute(write.connection().await?)
     .await?;
@@ -425,6 +441,30 @@ pub async fn prune_nonces(write: &mut impl Write) -> Result<()> {
         .execute(write.connection().await?)
         .await?;
     Ok(())
+}
+
+/// Deletes records of certificates that expired long ago, but the newest of each node, and join tokens that ended long ago.
+/// False if there may be more.
+pub async fn prune(write: &mut impl Write, kept: Duration) -> Result<bool> {
+    let certificates = sqlx::query!(
+        "DELETE FROM certificates WHERE serial IN (
+             SELECT c.serial FROM certificates c WHERE c.not_after < now() - make_interval(secs => $1)
+                 AND EXISTS (SELECT 1 FROM certificates n WHERE n.node_id = c.node_id AND n.created_at > c.created_at)
+             ORDER BY c.not_after LIMIT $2)",
+        kept.as_secs_f64(),
+        BATCH,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    let tokens = sqlx::query!(
+        "DELETE FROM join_tokens WHERE id IN (
+             SELECT id FROM join_tokens WHERE expires_at < now() - make_interval(secs => $1) LIMIT $2)",
+        kept.as_secs_f64(),
+        BATCH,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(certificates.rows_affected().max(tokens.rows_affected()) < BATCH.unsigned_abs())
 }
 
 /// Stores the roots that a node reports as trusted. An empty report changes nothing.

@@ -380,7 +380,14 @@ impl Fleet {
         let heard =
             self.lock().values().map(|live| (live.node.0, live.heard.silence().as_secs_f64())).unzip();
         let mut write = self.0.core.system_write("fleet.flush_seen");
-        store::seen(&mut write, self.0.core.controller, heard).await?;
+        store::seen(&mut write, &self.0.core, heard).await?;
+        write.commit([]).await
+    }
+
+    /// Deletes sessions of replicas that are gone for good.
+    pub(crate) async fn prune(&self) -> Result<()> {
+        let mut write = self.0.core.system_write("fleet.prune");
+        store::prune(&mut write).await?;
         write.commit([]).await
     }
 

@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use supalove_core::{
-    SystemWrite, Write,
+    Core, SystemWrite, Write,
     error::Result,
     ids::{ControllerId, NodeId},
     times::Times,
@@ -146,15 +146,31 @@ pub async fn end_session(
     Ok(())
 }
 
-/// Writes the heartbeat of this replica, and for each of its nodes how many seconds ago the agent was heard.
+/// Deletes sessions of replicas that are deleted: they have been silent for long. A node that comes back begins another one.
+pub async fn prune(write: &mut impl Write) -> Result<()> {
+    sqlx::query!(
+        "DELETE FROM node_sessions s WHERE NOT EXISTS (SELECT 1 FROM controllers c WHERE c.id = s.controller_id)"
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(())
+}
+
+/// Writes the heartbeat of this replica, which registers it again if it was deleted meanwhile, and for each of its nodes how many seconds ago the agent was heard.
 pub async fn seen(
     write: &mut impl Write,
-    controller: ControllerId,
+    core: &Core,
     (nodes, seconds): (Vec<Uuid>, Vec<f64>),
 ) -> Result<()> {
-    sqlx::query!("UPDATE controllers SET seen_at = now() WHERE id = $1", controller.0)
-        .execute(write.connection().await?)
-        .await?;
+    sqlx::query!(
+        "INSERT INTO controllers (id, address, version) VALUES ($1, $2, $3)
+         ON CONFLICT (id) DO UPDATE SET seen_at = now()",
+        core.controller.0,
+        core.node_address,
+        env!("CARGO_PKG_VERSION"),
+    )
+    .execute(write.connection().await?)
+    .await?;
     sqlx::query!(
         "UPDATE nodes n SET seen_at = greatest(n.seen_at, now() - make_interval(secs => heard.seconds))
          FROM unnest($1::uuid[], $2::float8[]) AS heard (node_id, seconds) WHERE n.id = heard.node_id",

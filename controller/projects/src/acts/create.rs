@@ -68,7 +68,7 @@ impl Acts {
     ) -> Result<Created> {
         let name = display_text("name", &body.name)?;
         let release = self.release(&body.release)?;
-        let cluster = self.cluster(&body.cluster).await?;
+        let cluster = self.cluster(&body.cluster, grant.id).await?;
         let project = ProjectRef::generate();
         let secrets = ProjectSecrets::generate(project.as_str()).map_err(Error::internal)?;
         let settings = ProjectSettings::default();
@@ -107,8 +107,9 @@ impl Acts {
         Ok(created(&new, &grant.slug, written))
     }
 
-    async fn cluster(&self, named: &str) -> Result<Target> {
-        let look_up = || clusters::store::target(&self.core.db, named);
+    /// The default cluster is shared, so it is the same for all organizations.
+    async fn cluster(&self, named: &str, organization: OrganizationId) -> Result<Target> {
+        let look_up = || clusters::store::target(&self.core.db, named, organization);
         if named.is_empty() {
             self.default_cluster.get_or_try_init(look_up).await.copied()
         } else {

@@ -20,7 +20,7 @@ use crate::{
     verdict::{self, Ended, Verdict},
 };
 use supalove_core::{
-    Mutation, Write,
+    Mutation, SystemWrite, Write,
     access::Call,
     error::{Error, Result},
     hints::Hint,
@@ -70,19 +70,29 @@ impl Plan {
             Act::Restart => {
                 Ok(Self { new_restart_token: true, ..Self::simple(OperationKind::Restart, Desired::Running) })
             }
-            Act::Delete { undo_window } => Self::delete(project, undo_window),
+            Act::Delete { undo_window, named } => Self::delete(project, undo_window, named),
             Act::Undelete => Self::undelete(project),
             Act::Upgrade => Err(Error::internal("an upgrade has a plan of its own")),
         }
     }
 
-    fn delete(project: &Snapshot, undo_window: Duration) -> Result<Self> {
-        if project.desired == Desired::Removed {
-            return Err(Error::FailedPrecondition {
-                reason: ErrorReason::WrongState,
-                message: "the project's data is already being deleted".to_owned(),
-            });
-        }
+    /// A delete of a deleted project may shorten its undo window to nothing, and repeat a delete that failed.
+    fn delete(project: &Snapshot, undo_window: Duration, named: bool) -> Result<Self> {
+        let undo_window = match project.undo_window {
+            Some(_) if project.desired == Desired::Removed => Duration::ZERO,
+            Some(kept) if !named => kept,
+            Some(kept) if !undo_window.is_zero() && !is_same(kept, undo_window) => {
+                return Err(Error::FailedPrecondition {
+                    reason: ErrorReason::WrongState,
+                    message: format!(
+                        "the project is deleted, with an undo window of {} s; undelete it first to delete it with another \
+                         one, or delete it with an undo window of 0, now",
+                        kept.as_secs()
+                    ),
+                });
+            }
+            _ => undo_window,
+        };
         let desired = if undo_window.is_zero() { Desired::Removed } else { Desired::Stopped };
         let before = project.desired_before_delete.unwrap_or(project.desired);
         Ok(Self {
@@ -128,12 +138,34 @@ impl Acts {
         }
         for _ in 0..TRIES {
             let found = snapshot::expect(mutation.connection().await?, project).await?;
+            if let Some(operation) = Self::deleted_before(&mut mutation, &found, act).await? {
+                mutation.starts(operation);
+                mutation.commit(found.project.as_str(), []).await?;
+                return Ok(operation);
+            }
             match self.try_act(mutation, call, &found, act, new_volumes).await? {
                 Ok(operation) => return Ok(operation),
                 Err(again) => mutation = again,
             }
         }
         Err(Error::Aborted("the project changed at the same time"))
+    }
+
+    /// Returns the operation of an earlier delete that did what this act asks for. A delete that is repeated changes nothing
+    /// and does not move the end of the undo window; only a window of 0 ends it now.
+    async fn deleted_before(
+        mutation: &mut Mutation,
+        found: &Snapshot,
+        act: Act,
+    ) -> Result<Option<OperationId>> {
+        let Act::Delete { undo_window, named } = act else { return Ok(None) };
+        let Some(kept) = found.undo_window else { return Ok(None) };
+        let same = !named || found.desired == Desired::Removed || is_same(kept, undo_window);
+        if same && found.state == ProjectState::GoingDown {
+            operations::last_delete(mutation.connection().await?, &found.project).await
+        } else {
+            Ok(None)
+        }
     }
 
     /// Decides on a snapshot and writes. If the project changed meanwhile, rolls back and returns the mutation for a
@@ -240,7 +272,7 @@ impl Acts {
                     mutation.roll_back();
                     continue;
                 }
-                (OperationKind::Create, _) => Act::Delete { undo_window: Duration::ZERO },
+                (OperationKind::Create, _) => Act::Delete { undo_window: Duration::ZERO, named: true },
                 (OperationKind::Start, _) => Act::Stop,
                 _ => {
                     return Err(not_cancellable(
@@ -280,6 +312,11 @@ impl Acts {
         .await?;
         Ok(true)
     }
+}
+
+/// PostgreSQL rounds to microseconds.
+fn is_same(one: Duration, other: Duration) -> bool {
+    one.abs_diff(other) < Duration::from_millis(1)
 }
 
 /// Hints to publish after a change of the project's desired state.
@@ -322,7 +359,8 @@ async fn write_desired(
         "UPDATE projects SET desired = $3, desired_before_delete = $4, state = $5, state_reason = $6,
              generation = generation + 1, revision = revision + 1, restart_token = coalesce($7, restart_token),
              deleted_at = CASE WHEN $8::float8 IS NULL THEN NULL ELSE coalesce(deleted_at, now()) END,
-             purge_at = now() + make_interval(secs => $8),
+             purge_at = CASE WHEN $8 > 0 THEN coalesce(purge_at, now() + make_interval(secs => $8))
+                 ELSE now() + make_interval(secs => $8) END,
              new_volumes = $9, new_volumes_for = generation + 1
          WHERE ref = $1 AND revision = $2",
         project.project.as_str(),
@@ -376,7 +414,7 @@ async fn remove_unplaced(write: &mut impl Write, project: &ProjectRef, operation
 }
 
 /// Marks projects for removal whose undo window has ended. Returns them with their nodes.
-pub async fn purge_due(write: &mut impl Write) -> Result<Vec<(ProjectRef, Option<NodeId>)>> {
+pub async fn purge_due(write: &mut SystemWrite) -> Result<Vec<(ProjectRef, Option<NodeId>)>> {
     let rows = sqlx::query!(
         "UPDATE projects p SET desired = 'REMOVED', generation = generation + 1, revision = revision + 1,
              state_reason = 'the undo window is over; the data is being deleted'
@@ -387,5 +425,8 @@ pub async fn purge_due(write: &mut impl Write) -> Result<Vec<(ProjectRef, Option
     )
     .fetch_all(write.connection().await?)
     .await?;
+    for row in &rows {
+        write.audit_outcome("/supalove.projects/close_undo_window", row.project.as_str(), "PURGED");
+    }
     Ok(rows.into_iter().map(|row| (row.project, row.node)).collect())
 }

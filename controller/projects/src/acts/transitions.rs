@@ -22,6 +22,8 @@ pub enum Act {
     Delete {
         /// How long to keep the data.
         undo_window: Duration,
+        /// True if the caller named that time; else it is the default.
+        named: bool,
     },
     Undelete,
     /// To another stack release; see `upgrade`.
@@ -117,7 +119,7 @@ mod tests {
         Act::Start,
         Act::Stop,
         Act::Restart,
-        Act::Delete { undo_window: Duration::ZERO },
+        Act::Delete { undo_window: Duration::ZERO, named: true },
         Act::Undelete,
         Act::Upgrade,
     ];

@@ -196,8 +196,8 @@ impl ProjectService for ProjectApi {
         let b = request.into_inner();
         let undo_window =
             duration("undo_window", b.undo_window, self.core.times.undo_window, MAX_UNDO_WINDOW)?;
-        let operation =
-            self.act(&call, &b.project_ref, &b.request_id, &b, Act::Delete { undo_window }, &[]).await?;
+        let act = Act::Delete { undo_window, named: b.undo_window.is_some() };
+        let operation = self.act(&call, &b.project_ref, &b.request_id, &b, act, &[]).await?;
         Ok(Response::new(DeleteProjectResponse { operation }))
     }
 

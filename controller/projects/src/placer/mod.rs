@@ -140,7 +140,9 @@ impl Placer {
 
     /// Places a project without a node.
     async fn place_one(&self, project: &Snapshot, operation: OperationId) -> Result<()> {
-        let cluster = clusters::store::target(&self.core.db, &project.cluster.to_string()).await?;
+        let cluster =
+            clusters::store::target(&self.core.db, &project.cluster.to_string(), project.organization)
+                .await?;
         let Some(node) = self.pick(&cluster, project.needs, project.organization).await else {
             let reason = self
                 .candidates

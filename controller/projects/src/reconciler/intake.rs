@@ -130,7 +130,10 @@ async fn write_step(write: &mut impl Write, project: &Snapshot, step: &Progress)
         ..NewEvent::for_service(kind, &service, message.clone())
     };
     let operation = project.operation.as_ref().map(|o| o.id);
-    events::append(write, &project.project, &event, operation).await?;
+    // An agent may send progress as often as it likes; the operation's status shows the newest.
+    if !events::is_repeated(write, &project.project, &event).await? {
+        events::append(write, &project.project, &event, operation).await?;
+    }
     if let Some(id) = operation {
         operations::set_status(write, id, &message).await?;
     }

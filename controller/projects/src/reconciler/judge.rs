@@ -140,9 +140,9 @@ fn is_up(state: ProjectState) -> bool {
     matches!(state, ProjectState::ActiveHealthy | ProjectState::ActiveUnhealthy | ProjectState::Unknown)
 }
 
-/// Makes an agent's text fit for rows and screens: no control characters (PostgreSQL rejects NUL), bounded length.
+/// Makes an agent's text fit for rows and screens: visible characters only (PostgreSQL rejects NUL), bounded length.
 pub fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || *c == '\t').take(limits::REPORT_CHARS).collect()
+    supalove_spec::text::printable(text, limits::REPORT_CHARS)
 }
 
 /// Converts the agent's error to an operation's.

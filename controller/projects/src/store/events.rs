@@ -71,6 +71,21 @@ pub async fn append(
     Ok(())
 }
 
+/// True if the project had the same event of the same service within a second: another one would tell nothing new.
+pub async fn is_repeated(write: &mut impl Write, project: &ProjectRef, event: &NewEvent) -> Result<bool> {
+    let repeated = sqlx::query_scalar!(
+        "SELECT EXISTS (SELECT 1 FROM (SELECT type, service, at FROM project_events WHERE project_ref = $1
+                                       ORDER BY seq DESC LIMIT 20) AS newest
+             WHERE type = $2 AND service = $3 AND at > now() - interval '1 second') AS \"repeated!\"",
+        project.as_str(),
+        event.kind.as_sql(),
+        event.service,
+    )
+    .fetch_one(write.connection().await?)
+    .await?;
+    Ok(repeated)
+}
+
 /// Returns the events after a sequence number, oldest first.
 pub async fn after(db: &PgPool, project: &ProjectRef, seq: i64, limit: i64) -> Result<Vec<Event>> {
     let found = sqlx::query_as!(

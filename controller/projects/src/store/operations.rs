@@ -1,7 +1,7 @@
 //! Operations in PostgreSQL.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use supalove_proto::v1::ErrorReason;
 use uuid::Uuid;
 
@@ -11,6 +11,9 @@ use supalove_core::{
     error::{Error, Result},
     ids::{OperationId, ProjectRef, UserId},
 };
+
+/// Operations of a project that are kept; the oldest goes when another one begins.
+const KEPT: i64 = 500;
 
 /// An operation on a project.
 #[derive(Debug, Clone)]
@@ -94,6 +97,19 @@ pub async fn get(db: &PgPool, id: OperationId) -> Result<Operation> {
     found.ok_or_else(|| Error::NotFound { kind: "operation", name: id.to_string() })
 }
 
+/// Returns the newest delete of a project, unless it failed.
+pub async fn last_delete(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<OperationId>> {
+    let row = sqlx::query!(
+        "SELECT id AS \"id: OperationId\", state AS \"state: OperationState\" FROM operations
+         WHERE project_ref = $1 AND kind = 'DELETE_PROJECT' ORDER BY created_at DESC, id DESC LIMIT 1",
+        project.as_str(),
+    )
+    .fetch_optional(db)
+    .await?;
+    let good = |state| !matches!(state, OperationState::Failed | OperationState::Cancelled);
+    Ok(row.filter(|row| good(row.state)).map(|row| row.id))
+}
+
 /// A project's operations, newest first.
 pub async fn list(
     db: &PgPool,
@@ -146,7 +162,8 @@ pub struct NewOperation<'a> {
     pub status_message: &'a str,
 }
 
-/// Stores an operation. The caller must have ended the project's open operation.
+/// Stores an operation, and deletes the oldest if there are too many. The caller must have ended the project's open
+/// operation.
 pub async fn insert(write: &mut impl Write, new: &NewOperation<'_>) -> Result<()> {
     let state = if new.time.is_some() { OperationState::Running } else { OperationState::Pending };
     sqlx::query!(
@@ -160,6 +177,14 @@ pub async fn insert(write: &mut impl Write, new: &NewOperation<'_>) -> Result<()
         new.by.0,
         new.time.map(|d| d.as_secs_f64()),
         new.status_message,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    sqlx::query!(
+        "DELETE FROM operations WHERE ended_at IS NOT NULL AND id IN (
+             SELECT id FROM operations WHERE project_ref = $1 ORDER BY created_at DESC, id DESC OFFSET $2)",
+        new.project.as_str(),
+        KEPT,
     )
     .execute(write.connection().await?)
     .await?;

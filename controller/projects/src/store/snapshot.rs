@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub services: Vec<ServiceStatus>,
     /// When its data is deleted; set while the project is deleted.
     pub purge_at: Option<DateTime<Utc>>,
+    /// How long its data is kept since it was deleted; set while the project is deleted.
+    pub undo_window: Option<Duration>,
     /// True if the undo window has ended.
     pub purge_due: bool,
     /// How long its node has been silent.
@@ -72,6 +74,7 @@ pub async fn read(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<
                p.state AS "state: ProjectState", p.state_reason, p.desired AS "desired: Desired",
                p.desired_before_delete AS "desired_before_delete: Desired", p.generation, p.revision, p.cpu_millis,
                p.memory_mib, p.disk_mib, p.services AS "services: Json<Vec<ServiceStatus>>", p.purge_at,
+               extract(epoch FROM p.purge_at - p.deleted_at)::float8 AS undo_seconds,
                coalesce(p.purge_at <= now(), false) AS "purge_due!",
                coalesce((SELECT greatest(extract(epoch FROM now() - n.seen_at), 0) FROM nodes n WHERE n.id = l.node_id), 0)::float8
                    AS "node_silence!",
@@ -112,6 +115,7 @@ pub async fn read(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<
         needs: Resources { cpu_millis: row.cpu_millis, memory_mib: row.memory_mib, disk_mib: row.disk_mib },
         services: row.services.0,
         purge_at: row.purge_at,
+        undo_window: row.undo_seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         purge_due: row.purge_due,
         node_silence: Duration::from_secs_f64(row.node_silence),
         placement,

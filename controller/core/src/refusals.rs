@@ -1,0 +1,158 @@
+//! Counts refused calls of callers who are not signed in. A job adds the counts of a minute to `refused_calls`.
+//!
+//! Such a call writes nothing by itself: whoever calls often makes a number greater, and the number of rows of a minute has a
+//! limit.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+use ipnet::{Ipv4Net, Ipv6Net};
+use sqlx::PgPool;
+
+use crate::error::{Error, Result};
+
+/// Rows of a minute, for each replica and both with and without the network of the client.
+const ROWS: usize = 64;
+/// Rows that are kept, whatever their age.
+const KEPT: i64 = 100_000;
+
+/// The counts of this minute that the table does not have yet. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Refusals(Arc<Mutex<Counts>>);
+
+type Counts = HashMap<Key, i64>;
+
+/// What is counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    minute: DateTime<Utc>,
+    method: &'static str,
+    reason: String,
+    /// Network of the client; empty for all the others.
+    client: String,
+}
+
+impl Refusals {
+    /// Counts a refused call.
+    pub fn count(&self, method: &'static str, reason: &str, client: Option<IpAddr>) {
+        let now = Utc::now();
+        let minute = now.duration_trunc(TimeDelta::minutes(1)).unwrap_or(now);
+        let client = client.map(network).unwrap_or_default();
+        let mut counts = self.lock();
+        let mut key = Key { minute, method, reason: reason.to_owned(), client };
+        if counts.len() >= ROWS && !counts.contains_key(&key) {
+            key.client.clear();
+        }
+        *counts.entry(key).or_default() += 1;
+    }
+
+    /// Takes the counts out. What was counted in this minute stays with 0 calls, so that the minute's limit holds.
+    fn take(&self, now: DateTime<Utc>) -> Counts {
+        let mut counts = self.lock();
+        let taken = counts.iter().filter(|(_, calls)| **calls > 0).map(|(key, calls)| (key.clone(), *calls));
+        let taken = taken.collect();
+        counts.retain(|key, _| now - key.minute < TimeDelta::minutes(1));
+        counts.values_mut().for_each(|calls| *calls = 0);
+        taken
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the counts to the table. If that fails, they count with the next ones.
+    pub async fn flush(&self, db: &PgPool) -> Result<()> {
+        let counts = self.take(Utc::now());
+        if counts.is_empty() {
+            return Ok(());
+        }
+        let written = add(db, &counts).await;
+        if written.is_err() {
+            let mut now = self.lock();
+            for (key, calls) in counts {
+                *now.entry(key).or_default() += calls;
+            }
+        }
+        written
+    }
+}
+
+/// The network that addresses of one subscriber share.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => Ipv4Net::new(address, 24).map(|net| net.trunc().to_string()),
+        IpAddr::V6(address) => Ipv6Net::new(address, 48).map(|net| net.trunc().to_string()),
+    }
+    .unwrap_or_default()
+}
+
+async fn add(db: &PgPool, counts: &Counts) -> Result<()> {
+    let minutes: Vec<_> = counts.keys().map(|key| key.minute).collect();
+    let methods: Vec<_> = counts.keys().map(|key| key.method.to_owned()).collect();
+    let reasons: Vec<_> = counts.keys().map(|key| key.reason.clone()).collect();
+    let clients: Vec<_> = counts.keys().map(|key| key.client.clone()).collect();
+    let calls: Vec<_> = counts.values().copied().collect();
+    sqlx::query!(
+        "INSERT INTO refused_calls (minute, method, reason, client, calls)
+         SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::bigint[]) ORDER BY 1, 2, 3, 4
+         ON CONFLICT (minute, method, reason, client) DO UPDATE SET calls = refused_calls.calls + EXCLUDED.calls",
+        &minutes,
+        &methods,
+        &reasons,
+        &clients,
+        &calls,
+    )
+    .execute(db)
+    .await
+    .map_err(Error::from)?;
+    Ok(())
+}
+
+/// Deletes counts that are older than 30 days, or too many; false if there may be more.
+pub async fn prune(db: &PgPool, batch: i64) -> Result<bool> {
+    let done = sqlx::query!(
+        "DELETE FROM refused_calls WHERE minute IN (
+             SELECT minute FROM refused_calls
+             WHERE minute < greatest(now() - interval '30 days',
+                 (SELECT minute FROM refused_calls ORDER BY minute DESC OFFSET $1 LIMIT 1))
+             ORDER BY minute LIMIT $2)",
+        KEPT,
+        batch,
+    )
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() < batch.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_of_a_minute_have_a_limit_and_no_call_is_lost() {
+        let refusals = Refusals::default();
+        for host in 0..10_000_u32 {
+            let client = IpAddr::from((0x0a00_0000 + host * 256).to_be_bytes());
+            refusals.count("/s/M", "BAD_CREDENTIALS", Some(client));
+        }
+        let taken = refusals.take(Utc::now());
+        // The test may run at the turn of a minute.
+        assert!(taken.len() <= ROWS + 2, "{}", taken.len());
+        assert_eq!(taken.values().sum::<i64>(), 10_000);
+        assert!(refusals.take(Utc::now()).is_empty());
+        refusals.count("/s/M", "BAD_CREDENTIALS", Some(IpAddr::from([192, 0, 2, 1])));
+        assert_eq!(refusals.take(Utc::now()).len(), 1, "one row more");
+    }
+
+    #[test]
+    fn clients_are_counted_by_their_network() {
+        let of = |address: &str| network(address.parse().unwrap());
+        assert_eq!(of("203.0.113.77"), "203.0.113.0/24");
+        assert_eq!(of("::ffff:203.0.113.77"), "203.0.113.0/24");
+        assert_eq!(of("2001:db8:1:2::3"), "2001:db8:1::/48");
+    }
+}
