@@ -143,7 +143,7 @@ impl Engine {
         let limit = grace + self.times.engine_stop_margin;
         let docker = self.with_timeout(limit);
         let call = docker.stop_container(id, None::<StopContainerOptions>);
-        gone_is_fine(self.watched(limit, grace, call).await)
+        gone_is_fine(self.watched(limit, grace, Box::pin(call)).await)
     }
 
     /// Sets a running container's limits, without a restart.

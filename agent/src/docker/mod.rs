@@ -96,7 +96,8 @@ impl Engine {
         &self,
         call: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Result<T, EngineError> {
-        self.watched(self.times.engine_call, Duration::ZERO, call).await
+        // Boxed: the client's own futures are large.
+        self.watched(self.times.engine_call, Duration::ZERO, Box::pin(call)).await
     }
 
     /// A call that changes something.
@@ -106,7 +107,8 @@ impl Engine {
     ) -> Result<T, EngineError> {
         // The semaphore is never closed; if it were, calls would go on without a limit.
         let _permit = self.changes.acquire().await.ok();
-        self.watched(self.times.engine_call, Duration::ZERO, call).await
+        // Boxed: the client's own futures are large.
+        self.watched(self.times.engine_call, Duration::ZERO, Box::pin(call)).await
     }
 
     /// A call with a time limit. Its answer is late, for [`Self::late_calls`], long before that; `takes` is what the engine

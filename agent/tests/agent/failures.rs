@@ -211,6 +211,7 @@ async fn a_disk_that_hangs_does_not_take_the_session_along() {
     // A request that waits for the disk, too, must keep back nothing else.
     let later = session.call(stack(&fleet, LATER, 0, 1, vec![gateway()]));
     let mut client = session.client.clone();
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it below")]
     let later = tokio::spawn(async move { client.apply_stack(later).await });
     // Each asks whether the project is removed by now.
     for _ in 0..3 {
