@@ -5,6 +5,7 @@
 //! their own beside it.
 
 pub mod config;
+mod descriptors;
 mod health;
 mod platform;
 mod public;

@@ -1,21 +1,30 @@
 //! Processes every call before its handler: trace id, client address, deadline, authorization rule,
 //! authentication, and an audit row if the layer or the handler refuses a changing call.
 //!
+//! Before anything else it admits the call: how many at once from an address or by a user, how many bytes, how slowly
+//! ([`body`]).
+//!
 //! Input: an HTTP request of a gRPC method. Output: the same request with a [`Call`] in its extensions, or a status.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
+
+mod body;
 
 use axum::{body::Body, extract::ConnectInfo};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use ipnet::IpNet;
 use sqlx::PgPool;
-use tokio::time::Instant;
+use supalove_net::{
+    allowance::{Allowance, Full, Refusals, network},
+    serve::Held,
+};
+use tokio::{sync::Semaphore, time::Instant};
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
@@ -24,6 +33,8 @@ use crate::{
     access::{Authenticator, Call, Lasts, Rule, Rules, Scope, unauthenticated},
     audit,
     error::{Error, Result},
+    ids::UserId,
+    limits::Limits,
     times::Times,
 };
 
@@ -39,6 +50,72 @@ pub struct Gate {
     pub times: Arc<Times>,
     /// Networks of proxies whose X-Forwarded-For header the layer trusts.
     pub trusted_proxies: Vec<IpNet>,
+    /// Bounds what callers have open.
+    pub admission: Admission,
+}
+
+/// Bounds the calls and bytes of all callers together, of one address and of one user.
+pub struct Admission {
+    limits: Limits,
+    open_calls: Allowance<IpAddr>,
+    users: Allowance<UserId>,
+    open_memory: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    refusals: Refusals,
+}
+
+impl Admission {
+    /// With these limits; refusals are counted there.
+    pub fn new(limits: &Limits, refusals: &Refusals) -> Self {
+        let bytes = |bytes: usize| Arc::new(Semaphore::new(bytes));
+        Self {
+            open_calls: Allowance::new(limits.open_calls, limits.open_calls_per_address),
+            users: Allowance::new(usize::MAX, limits.calls_per_user),
+            open_memory: bytes(limits.open_memory),
+            memory: bytes(limits.request_memory),
+            limits: limits.clone(),
+            refusals: refusals.clone(),
+        }
+    }
+
+    /// A part of the calls of an address, for a method that anyone may call.
+    fn open_call(&self, client: IpAddr) -> Result<Box<dyn Send + Unpin>> {
+        match self.open_calls.take(network(client), 1) {
+            Ok(taken) => Ok(Box::new(taken)),
+            Err(full) => {
+                self.refusals.note("call of a method that anyone may call: too many at once", client);
+                Err(match full {
+                    Full::All(_) => Error::Busy,
+                    Full::Key(most) => Error::TooMany { what: "calls from your address", most },
+                })
+            }
+        }
+    }
+
+    /// A part of the calls of a user.
+    fn user_call(&self, user: UserId) -> Result<Box<dyn Send + Unpin>> {
+        match self.users.take(user, 1) {
+            Ok(taken) => Ok(Box::new(taken)),
+            Err(Full::All(most) | Full::Key(most)) => {
+                self.refusals.note("call of a user: too many at once", user);
+                Err(Error::TooMany { what: "calls", most })
+            }
+        }
+    }
+
+    fn body(&self, rule: &Rule, body: Body) -> Body {
+        let open = rule.scope == Scope::Anyone;
+        let limits = &self.limits;
+        Body::new(body::RequestBody::new(
+            body,
+            body::Allowed {
+                bytes: if open { limits.open_request_bytes } else { limits.request_bytes },
+                memory: if open { self.open_memory.clone() } else { self.memory.clone() },
+                time: limits.body,
+                streaming: rule.lasts == Lasts::Stream,
+            },
+        ))
+    }
 }
 
 /// Wraps services with the gate.
@@ -95,13 +172,17 @@ where
                     deadline: started + time,
                     authenticator: gate.authenticator.clone(),
                 };
-                let mut response = if let Err(status) = gate.admit(&mut call, request.headers()).await {
-                    status.into_http()
-                } else {
-                    request.extensions_mut().insert(call.clone());
-                    match tokio::time::timeout(time, inner.call(request)).await {
-                        Ok(answer) => answer?,
-                        Err(_) => too_late(time),
+                let mut response = match gate.admit(&mut call, request.headers()).await {
+                    Err(status) => status.into_http(),
+                    Ok(admitted) => {
+                        request.extensions_mut().insert(call.clone());
+                        let request = request.map(|body| gate.admission.body(rule, body));
+                        let answer = match tokio::time::timeout(time, inner.call(request)).await {
+                            Ok(answer) => answer?,
+                            Err(_) => too_late(time),
+                        };
+                        // A stream counts until it ends.
+                        answer.map(|body| Body::new(Held::new(body, admitted)))
                     }
                 };
                 let code =
@@ -121,14 +202,17 @@ where
 }
 
 impl Gate {
-    /// Authenticates, then checks rules without an object. The handler checks the permission on an object.
-    async fn admit(&self, call: &mut Call, headers: &HeaderMap) -> Result<(), Status> {
+    /// Authenticates, then checks rules without an object. The handler checks the permission on an object. Returns the
+    /// call's part of what its address or its user may have open.
+    async fn admit(&self, call: &mut Call, headers: &HeaderMap) -> Result<Box<dyn Send + Unpin>, Status> {
         if call.rule.scope == Scope::Anyone {
-            return Ok(());
+            let client = call.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            return Ok(self.admission.open_call(client)?);
         }
         let token = bearer(headers).ok_or_else(unauthenticated)?;
         let principal = self.authenticator.authenticate(token).await?;
         let operator = principal.operator;
+        let user = principal.user;
         call.principal = Some(principal);
         if call.rule.scope == Scope::OperatorOnly && !operator {
             return Err(Error::PermissionDenied {
@@ -137,7 +221,7 @@ impl Gate {
             }
             .into());
         }
-        Ok(())
+        Ok(self.admission.user_call(user)?)
     }
 
     /// Returns the caller's timeout, at most the bound of the rule.

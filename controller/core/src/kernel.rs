@@ -3,10 +3,12 @@
 use std::{ops::Deref, sync::Arc};
 
 use sqlx::PgPool;
+use supalove_net::allowance::Refusals;
 use supalove_tasks::Tasks;
 
 use crate::{
-    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, platform, times::Times,
+    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, limits::Limits,
+    platform, times::Times,
     vault::Vault,
 };
 
@@ -23,6 +25,10 @@ pub struct Parts {
     pub vault: Vault,
     /// All times of the control plane.
     pub times: Arc<Times>,
+    /// Limits on what peers may have open.
+    pub limits: Limits,
+    /// What this replica has refused.
+    pub refusals: Refusals,
     /// Id of this replica, new at each start.
     pub controller: ControllerId,
     /// Address at which agents and other replicas reach this replica's node port, host:port.
@@ -47,6 +53,7 @@ impl Core {
         db: PgPool,
         vault: Vault,
         times: Times,
+        limits: Limits,
         node_address: String,
         fleet_id: Option<&str>,
     ) -> Result<Self> {
@@ -58,6 +65,8 @@ impl Core {
             db,
             vault,
             times: Arc::new(times),
+            limits,
+            refusals: Refusals::default(),
             controller,
             node_address,
             fleet_id,

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod jobs;
 mod kernel;
 pub mod leases;
+pub mod limits;
 pub mod mutation;
 pub mod platform;
 pub mod requests;
