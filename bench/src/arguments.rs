@@ -51,11 +51,20 @@ pub enum Item {
     Memory,
     /// A call over the swapped session.
     Session,
+    /// Load from anyone on both ports.
+    Load,
 }
 
 impl Item {
-    const ALL: [Self; 6] =
-        [Self::Scheduling, Self::Placing, Self::Requests, Self::Stack, Self::Memory, Self::Session];
+    const ALL: [Self; 7] = [
+        Self::Scheduling,
+        Self::Placing,
+        Self::Requests,
+        Self::Stack,
+        Self::Memory,
+        Self::Session,
+        Self::Load,
+    ];
 }
 
 /// Amounts of measurements.

@@ -9,6 +9,7 @@ mod api;
 mod arguments;
 mod controller;
 mod database;
+mod load;
 mod memory;
 mod placing;
 mod process;
@@ -58,6 +59,7 @@ async fn measure(item: Item, arguments: &Arguments, table: &mut Table) -> Result
         Item::Stack => stack::measure(arguments, table).await?,
         Item::Memory => memory::measure(arguments, table).await?,
         Item::Session => session::measure(arguments, table).await?,
+        Item::Load => load::measure(arguments, table).await?,
     }
     Ok(())
 }

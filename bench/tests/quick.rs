@@ -11,7 +11,7 @@ const BENCH: &str = env!("CARGO_BIN_EXE_supalove-bench");
 
 #[test]
 fn the_bench_fills_its_table() {
-    let output = bench("scheduling,placing,requests,memory,session", &beside("supalove-agent"));
+    let output = bench("scheduling,placing,requests,memory,session,load", &beside("supalove-agent"));
     let table = String::from_utf8_lossy(&output.stdout);
     let progress = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{progress}");
@@ -24,6 +24,7 @@ fn the_bench_fills_its_table() {
         "| CreateProject → durably placed, 100/s, 1,000 nodes (300 calls): pending answers |",
         "| agent at rest: resident memory |",
         "| unary call over the swapped session",
+        "sessions of 2 agents kept | 2.00 | ≥ 2.00 | met |",
     ] {
         assert!(table.contains(row), "{row} is missing:\n{table}");
     }

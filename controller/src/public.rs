@@ -10,14 +10,14 @@ use std::{
 use anyhow::Context as _;
 use axum::{Router, extract::ConnectInfo, routing::get};
 use http::{HeaderName, HeaderValue, Method};
+use hyper::{Request, body::Incoming};
+use ipnet::IpNet;
 use supalove_core::{
     Core, Room,
     access::{Authenticator, Rules},
     call_layer::{Admission, CallLayer, Gate},
     limits::Limits,
 };
-use hyper::{Request, body::Incoming};
-use ipnet::IpNet;
 use supalove_net::{
     Pings,
     allowance::{Allowance, Full, Taken, network},

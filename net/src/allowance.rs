@@ -212,7 +212,11 @@ mod tests {
         }
         refusals.note("slow", "192.0.2.8");
         let not_logged = |kind| lock(&refusals.0)[kind].not_logged;
-        assert_eq!((not_logged("full"), not_logged("slow")), (4, 0), "the first one of a kind is logged at once");
+        assert_eq!(
+            (not_logged("full"), not_logged("slow")),
+            (4, 0),
+            "the first one of a kind is logged at once"
+        );
         tokio::time::sleep(LOGGED_EVERY + Duration::from_secs(1)).await;
         assert_eq!((not_logged("full"), refusals.count("full")), (0, 5));
         logging.abort();

@@ -252,7 +252,10 @@ mod tests {
     };
 
     /// Answers after a while.
-    fn start(limits: Connection, takes: Duration) -> (DuplexStream, tokio::task::JoinHandle<(Ended, Duration)>) {
+    fn start(
+        limits: Connection,
+        takes: Duration,
+    ) -> (DuplexStream, tokio::task::JoinHandle<(Ended, Duration)>) {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let service = tower::service_fn(move |_: Request<Incoming>| async move {
             tokio::time::sleep(takes).await;
@@ -273,7 +276,10 @@ mod tests {
             peer.write_all(sent.as_bytes()).await.unwrap();
             let (ended, after) = serving.await.unwrap();
             assert!(matches!(ended, Ended::NoRequest), "{sent:?}: {ended:?}");
-            assert!(after >= LIMITS.first_request && after <= LIMITS.first_request + LIMITS.linger * 2, "{after:?}");
+            assert!(
+                after >= LIMITS.first_request && after <= LIMITS.first_request + LIMITS.linger * 2,
+                "{after:?}"
+            );
         }
     }
 
@@ -287,7 +293,10 @@ mod tests {
         assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&answer));
         let (ended, after) = serving.await.unwrap();
         assert!(!matches!(ended, Ended::NoRequest), "{ended:?}");
-        assert!(after >= takes + LIMITS.idle && after <= takes + LIMITS.idle + LIMITS.linger * 2, "{after:?}");
+        assert!(
+            after >= takes + LIMITS.idle && after <= takes + LIMITS.idle + LIMITS.linger * 2,
+            "{after:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -127,6 +127,29 @@ impl Error {
         Self::Invalid(vec![FieldViolation::new(field, description)])
     }
 
+    /// The same error, for another caller who waited for the same result.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Invalid(violations) => Self::Invalid(violations.clone()),
+            Self::Unauthenticated { reason, message } => {
+                Self::Unauthenticated { reason: *reason, message: message.clone() }
+            }
+            Self::PermissionDenied { action, needs } => {
+                Self::PermissionDenied { action: action.clone(), needs: needs.clone() }
+            }
+            Self::NotFound { kind, name } => Self::NotFound { kind, name: name.clone() },
+            Self::Unavailable { message, retry_after } => {
+                Self::Unavailable { message: message.clone(), retry_after: *retry_after }
+            }
+            Self::Aborted(what) => Self::Aborted(what),
+            Self::TooLate(limit) => Self::TooLate(*limit),
+            Self::Busy => Self::Busy,
+            Self::Internal(cause) => Self::internal(chain(cause.as_ref())),
+            other => Self::internal(other.to_string()),
+        }
+    }
+
     /// Creates an internal error from its cause.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())

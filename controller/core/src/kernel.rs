@@ -7,17 +7,15 @@ use supalove_net::allowance::Refusals;
 use supalove_tasks::Tasks;
 
 use crate::{
-    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, limits::Limits,
-    platform, times::Times,
-    vault::Vault,
+    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, limits::Limits, platform,
+    times::Times, vault::Vault, watch::Engine,
 };
 
 /// The shared parts of all rooms. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Core(Arc<Parts>);
 
 /// See [`Core`].
-#[derive(Debug)]
 pub struct Parts {
     /// The control database.
     pub db: PgPool,
@@ -41,6 +39,8 @@ pub struct Parts {
     pub hints: Hints,
     /// The jobs of this replica with their last results.
     pub jobs: Jobs,
+    /// Starts watches; all rooms share it, so that each stream is read once.
+    pub watches: Engine,
     /// Owns and stops every task of this replica.
     pub tasks: Tasks,
 }
@@ -60,19 +60,23 @@ impl Core {
         let controller = ControllerId::generate();
         let fleet_id = platform::fleet_id(&db, fleet_id).await?;
         register(&db, controller, &node_address).await?;
+        let times = Arc::new(times);
+        let (hints, tasks, refusals) = (Hints::default(), Tasks::default(), Refusals::default());
+        let watches = Engine::new(hints.clone(), times.clone(), tasks.clone(), &limits, refusals.clone());
         Ok(Self(Arc::new(Parts {
             access: Access::new(db.clone()),
             db,
             vault,
-            times: Arc::new(times),
+            times,
             limits,
-            refusals: Refusals::default(),
+            refusals,
             controller,
             node_address,
             fleet_id,
-            hints: Hints::default(),
+            hints,
             jobs: Jobs::default(),
-            tasks: Tasks::default(),
+            watches,
+            tasks,
         })))
     }
 }
@@ -95,4 +99,10 @@ async fn register(db: &PgPool, controller: ControllerId, address: &str) -> Resul
     .execute(db)
     .await?;
     Ok(())
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("controller", &self.controller).finish_non_exhaustive()
+    }
 }

@@ -129,7 +129,8 @@ impl Limits {
         self.hellos = self.hellos.min(free / 8);
         let node_share = free / 2 - self.hellos;
         let wanted_for_public = self.public_connections.min(free / 2);
-        self.node_connections = self.node_connections.min((free - self.hellos - wanted_for_public).max(node_share));
+        self.node_connections =
+            self.node_connections.min((free - self.hellos - wanted_for_public).max(node_share));
         self.public_connections = self.public_connections.min(free - self.hellos - self.node_connections);
         self.hellos_per_address = self.hellos_per_address.min((self.hellos / 2).max(1));
         self.public_connections_per_address =
@@ -140,11 +141,23 @@ impl Limits {
     /// Says which limit contradicts another one; `None` if they fit together.
     pub fn contradiction(&self, times: &Times) -> Option<&'static str> {
         let ordered = [
-            (self.public_connections_per_address <= self.public_connections, "connections per address, and in all"),
-            (self.streams_per_connection <= self.streams_per_proxy_connection, "streams, and those of a proxy"),
+            (
+                self.public_connections_per_address <= self.public_connections,
+                "connections per address, and in all",
+            ),
+            (
+                self.streams_per_connection <= self.streams_per_proxy_connection,
+                "streams, and those of a proxy",
+            ),
             (self.open_request_bytes <= self.request_bytes, "bytes of an open request, and of any other"),
-            (self.open_request_bytes * self.open_calls_per_address * 4 <= self.open_memory, "one address' open requests, and the memory for them"),
-            (self.request_bytes * 4 <= self.request_memory, "bytes of a request, and the memory for requests"),
+            (
+                self.open_request_bytes * self.open_calls_per_address * 4 <= self.open_memory,
+                "one address' open requests, and the memory for them",
+            ),
+            (
+                self.request_bytes * 4 <= self.request_memory,
+                "bytes of a request, and the memory for requests",
+            ),
             (self.open_calls_per_address * 2 <= self.open_calls, "open calls per address, and in all"),
             (self.watched_per_user <= self.watched, "watched streams per user, and in all"),
             (self.watched_per_user <= self.calls_per_user, "watched streams and calls per user"),
@@ -152,7 +165,10 @@ impl Limits {
             (self.hellos_per_address * 2 <= self.hellos, "hellos per address, and in all"),
             (self.joins_per_address * 2 <= self.joins, "joins per address, and in all"),
             (self.joins < self.hellos, "joins, and hellos"),
-            (self.node_handshakes_per_address * 2 <= self.node_handshakes, "node handshakes per address, and in all"),
+            (
+                self.node_handshakes_per_address * 2 <= self.node_handshakes,
+                "node handshakes per address, and in all",
+            ),
             (self.first_request < self.idle, "the first request, and the idle time"),
             (self.ping * 2 < self.idle, "pings, and the idle time"),
             (times.keep_alive < self.idle, "keep-alives of a watch, and the idle time"),
@@ -183,7 +199,9 @@ mod tests {
             let free = descriptors.saturating_sub(limits.reserved_descriptors).max(8);
             assert!(all <= free, "{descriptors}: {limits:?}");
             assert!(limits.public_connections > 0 && limits.hellos > 0, "{descriptors}: {limits:?}");
-            assert!(limits.node_connections + limits.hellos >= free / 2 - 1 || limits.node_connections == 40_000);
+            assert!(
+                limits.node_connections + limits.hellos >= free / 2 - 1 || limits.node_connections == 40_000
+            );
         }
         let plenty = Limits::default().within(65_536);
         assert_eq!((plenty.public_connections, plenty.node_connections, plenty.hellos), (4096, 40_000, 1024));

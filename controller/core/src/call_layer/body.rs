@@ -57,7 +57,16 @@ impl RequestBody {
     /// Wraps the body of a call that begins now.
     pub fn new(body: Body, allowed: Allowed) -> Self {
         let deadline = Some(Box::pin(tokio::time::sleep_until(Instant::now() + allowed.time)));
-        Self { body, allowed, prefix: [0; PREFIX], prefixed: 0, missing: 0, messages: 0, memory: None, deadline }
+        Self {
+            body,
+            allowed,
+            prefix: [0; PREFIX],
+            prefixed: 0,
+            missing: 0,
+            messages: 0,
+            memory: None,
+            deadline,
+        }
     }
 
     fn arrived(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
@@ -262,7 +271,8 @@ mod tests {
             Ok::<_, std::io::Error>(vec![byte])
         });
         let began = Instant::now();
-        let status = read(RequestBody::new(Body::from_stream(slow), allowed(&memory, false))).await.unwrap_err();
+        let status =
+            read(RequestBody::new(Body::from_stream(slow), allowed(&memory, false))).await.unwrap_err();
         assert_eq!((status.code(), began.elapsed().as_secs()), (Code::DeadlineExceeded, 10));
         // A streaming caller may be silent between its messages.
         let pause = stream::iter([message(3)]).chain(

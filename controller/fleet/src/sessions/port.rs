@@ -13,7 +13,7 @@ use std::{
 };
 
 use hyper::{Request, body::Incoming};
-use supalove_certs::tls::{Accepted, AcceptError, NodePortTls, Purpose, ServerTlsStream};
+use supalove_certs::tls::{AcceptError, Accepted, NodePortTls, Purpose, ServerTlsStream};
 use supalove_net::{
     Observed, Pings,
     allowance::{Allowance, Full, Taken, network},
@@ -101,9 +101,13 @@ impl NodePort {
         let core = self.fleet.core();
         let counts = match self.admission.hellos.take(network(peer.ip()), 1) {
             Ok(counts) => counts,
-            Err(Full::All(_)) => return core.refusals.note("connection to the node port: too many hellos", peer),
+            Err(Full::All(_)) => {
+                return core.refusals.note("connection to the node port: too many hellos", peer);
+            }
             Err(Full::Key(_)) => {
-                return core.refusals.note("connection to the node port: too many hellos from one address", peer);
+                return core
+                    .refusals
+                    .note("connection to the node port: too many hellos from one address", peer);
             }
         };
         let port = self.clone();
@@ -116,7 +120,10 @@ impl NodePort {
                     // Each refused peer is counted; its reason is of use to whoever looks for that one peer.
                     tracing::debug!(%peer, error, "node port refused a connection");
                     let newest = format!("{peer}: {error}");
-                    port.fleet.core().refusals.note("connection to the node port: no agent of this fleet", newest);
+                    port.fleet
+                        .core()
+                        .refusals
+                        .note("connection to the node port: no agent of this fleet", newest);
                 }
             }
         });
@@ -226,8 +233,10 @@ impl NodePort {
 /// Kinds of refusals: the limit of all, and that of one peer.
 type Kinds = [&'static str; 2];
 
-const JOINS: Kinds =
-    ["connection to the node port: too many joins", "connection to the node port: too many joins from one address"];
+const JOINS: Kinds = [
+    "connection to the node port: too many joins",
+    "connection to the node port: too many joins from one address",
+];
 const HANDSHAKES: Kinds = [
     "connection to the node port: too many handshakes",
     "connection to the node port: too many handshakes from one address",
