@@ -34,7 +34,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     fs::write(out, descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().skip_debug(SECRET).compile_fds(descriptors)?;
+    let mut config = prost_build::Config::new();
+    // The codec finds a type's descriptor by its name.
+    config.enable_type_names();
+    tonic_prost_build::configure()
+        .codec_path("crate::items::Codec")
+        .skip_debug(SECRET)
+        .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }
 

@@ -36,6 +36,11 @@ impl Api {
         Ok(Self(client.with_tokens(tokens)))
     }
 
+    /// The access token of its user; it lasts longer than an item.
+    pub fn access_token(&self) -> String {
+        self.0.tokens().access_token
+    }
+
     /// Calls CreateProject once, without a retry, because the bench measures single calls.
     pub async fn create(&self, request: CreateProjectRequest) -> Result<CreateProjectResponse> {
         Ok(self.0.projects().create_project(request).await?.into_inner())

@@ -53,6 +53,8 @@ pub enum Item {
     Session,
     /// Sizes of tables and memory after many acts.
     Growth,
+    /// Load from anyone on both ports.
+    Load,
 }
 
 impl Item {
@@ -64,6 +66,7 @@ impl Item {
         Self::Memory,
         Self::Session,
         Self::Growth,
+        Self::Load,
     ];
 }
 

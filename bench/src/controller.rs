@@ -29,6 +29,8 @@ pub struct Controller {
     pub user: Uuid,
     /// Its database.
     pub database: Database,
+    /// Port of the public API.
+    pub public: u16,
     /// Where agents dial.
     pub node_address: String,
     process: Process,
@@ -109,7 +111,7 @@ impl Controller {
         let db = database.pool().await?;
         let user = sqlx::query_scalar("SELECT id FROM users").fetch_one(&db).await?;
         db.close().await;
-        Ok(Self { api, user, database, node_address, process })
+        Ok(Self { api, user, database, public, node_address, process })
     }
 
     /// A look behind the API.

@@ -10,6 +10,7 @@ mod arguments;
 mod controller;
 mod database;
 mod growth;
+mod load;
 mod memory;
 mod placing;
 mod process;
@@ -60,6 +61,7 @@ async fn measure(item: Item, arguments: &Arguments, table: &mut Table) -> Result
         Item::Memory => memory::measure(arguments, table).await?,
         Item::Growth => growth::measure(arguments, table).await?,
         Item::Session => session::measure(arguments, table).await?,
+        Item::Load => load::measure(arguments, table).await?,
     }
     Ok(())
 }

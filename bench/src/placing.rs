@@ -18,6 +18,7 @@ use supalove_core::{
     database as control_database,
     error::Result as CoreResult,
     ids::{OrganizationId, SessionId, UserId},
+    limits::Limits,
     times::Times,
     vault::Vault,
 };
@@ -118,7 +119,7 @@ async fn prepare(dir: &Path, database: &Database) -> Result<(Core, Projects, Vec
     let vault = Vault::from_file(&key_file)?;
     let db = control_database::connect(&database.url).await?;
     control_database::migrate(&db).await?;
-    let core = Core::open(db, vault, Times::default(), "127.0.0.1:0".into(), None).await?;
+    let core = Core::open(db, vault, Times::default(), Limits::default(), "127.0.0.1:0".into(), None).await?;
     // Makes the default cluster.
     supalove_fleet::open(&core).await?;
     let seed = database.pool().await?;

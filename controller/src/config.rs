@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use supalove_core::{audit::verify::Seen, times::Times};
+use supalove_core::{audit::verify::Seen, limits::Limits, times::Times};
 
 /// supalove-controller: the control plane of Supalove.
 #[derive(Debug, Parser)]
@@ -100,6 +100,26 @@ pub struct Config {
     #[arg(long = "cors-origin", env = "SUPALOVE_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
 
+    /// Connections to the public API at once. The limit of open files (`LimitNOFILE`) may lower it.
+    #[arg(long, env = "SUPALOVE_MAX_CONNECTIONS", value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: Option<u32>,
+
+    /// The same from one address (IPv6: one /64 network). Not for trusted proxies.
+    #[arg(long, env = "SUPALOVE_MAX_CONNECTIONS_PER_ADDRESS", value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections_per_address: Option<u32>,
+
+    /// Connections of nodes at once: two for each, and more while they reconnect.
+    #[arg(long, env = "SUPALOVE_MAX_NODE_CONNECTIONS", value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_node_connections: Option<u32>,
+
+    /// Projects, organizations and nodes that one user watches at once.
+    #[arg(long, env = "SUPALOVE_MAX_WATCHED_PER_USER", value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub max_watched_per_user: Option<u32>,
+
+    /// Time for the first request on a connection, in seconds.
+    #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub first_request: Option<u64>,
+
     /// Lifetime of node certificates in seconds.
     #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=315_360_000))]
     pub node_certificate_life: Option<u64>,
@@ -134,6 +154,27 @@ impl Config {
             controller_certificate: given(self.controller_certificate_life, times.controller_certificate),
             duplicate_hold: given(self.duplicate_hold, times.duplicate_hold),
             ..times
+        }
+    }
+
+    /// Returns the limits of production, except those set by options.
+    pub fn limits(&self) -> Limits {
+        let given = |number: Option<u32>, default| {
+            number.map_or(default, |number| usize::try_from(number).unwrap_or(usize::MAX))
+        };
+        let limits = Limits::default();
+        let public_connections = given(self.max_connections, limits.public_connections);
+        Limits {
+            public_connections,
+            public_connections_per_address: given(
+                self.max_connections_per_address,
+                limits.public_connections_per_address,
+            )
+            .min(public_connections),
+            node_connections: given(self.max_node_connections, limits.node_connections),
+            watched_per_user: given(self.max_watched_per_user, limits.watched_per_user),
+            first_request: self.first_request.map_or(limits.first_request, Duration::from_secs),
+            ..limits
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod config;
+mod descriptors;
 mod health;
 mod platform;
 mod public;

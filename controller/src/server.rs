@@ -9,7 +9,14 @@ use supalove_stack::Releases;
 use supalove_tasks::JobPanicked;
 use tokio::net::TcpListener;
 
-use crate::{config::Config, health::Health, platform, public, reflection};
+use crate::{
+    config::Config,
+    descriptors,
+    health::Health,
+    platform,
+    public::{self, PublicPort},
+    reflection,
+};
 
 /// How long open calls may go on after a stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -52,7 +59,9 @@ impl Controller {
         // Last: whoever can connect finds everything in its place, the set-up token too.
         let (public_port, public_at) = listen(config.public_listen).await.context("public port")?;
         let router = public::router(&core, config, Arc::new(identity), &mut rooms)?;
-        core.tasks.job_until("public port", |stop| public::serve(public_port, router, stop));
+        let public = PublicPort::new(&core, config, router);
+        core.tasks.job_until("public port", |stop| public.serve(public_port, stop));
+        core.tasks.job("log of refusals", core.refusals.clone().log_forever());
         core.tasks.job("node port", fleet.node_port().await?.serve(node_port));
         rooms.into_iter().flat_map(|room| room.jobs).for_each(|job| job.start(&core));
         tracing::info!(public = %public_at, node = %node_at, "controller started");
@@ -83,7 +92,11 @@ async fn open_core(config: &Config, times: Times, node_at: SocketAddr) -> anyhow
         database::connect(&config.database_url()?).await.context("cannot connect to the control database")?;
     database::migrate(&db).await.context("cannot prepare the control database")?;
     let address = config.node_address.clone().unwrap_or_else(|| node_at.to_string());
-    Ok(Core::open(db, vault, times, address, config.fleet_id.as_deref()).await?)
+    let limits = config.limits().within(descriptors::raise()?);
+    if let Some(limits) = limits.contradiction(&times) {
+        anyhow::bail!("limits contradict each other: {limits}");
+    }
+    Ok(Core::open(db, vault, times, limits, address, config.fleet_id.as_deref()).await?)
 }
 
 fn releases(config: &Config) -> anyhow::Result<Releases> {

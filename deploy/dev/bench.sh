@@ -102,6 +102,8 @@ run_bench() {
     --dir "$folder/state" --commit "$(commit)" --disk "$(describe_disk "$folder")" "${options[@]}" >&3
 }
 
+# The item `load` opens some thousand connections.
+ulimit -n "$(ulimit -Hn)"
 cd "$ROOT"
 need_rights
 check_toolchains

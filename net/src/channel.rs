@@ -80,12 +80,19 @@ pub fn http2_server(pings: Option<Pings>) -> auto::Builder<TokioExecutor> {
 
 /// The same, with each call as a task of `tasks`. A panic in a handler ends only its call; `tasks` logs and counts it.
 pub fn owned_http2_server(tasks: &Tasks, pings: Option<Pings>) -> auto::Builder<CallExecutor> {
-    with_settings(auto::Builder::new(CallExecutor(tasks.clone())), pings)
+    with_settings(auto::Builder::new(CallExecutor::new(tasks)), pings)
 }
 
 /// Runs each call of a connection as a named task.
 #[derive(Debug, Clone)]
 pub struct CallExecutor(Tasks);
+
+impl CallExecutor {
+    /// Runs calls as tasks of `tasks`.
+    pub fn new(tasks: &Tasks) -> Self {
+        Self(tasks.clone())
+    }
+}
 
 impl<F> hyper::rt::Executor<F> for CallExecutor
 where

@@ -2,10 +2,11 @@
 //!
 //! [`v1`] is the public API, `node::v1` (feature `node`) what controller and agents speak. Both are generated from the
 //! protos beside this crate; [`DESCRIPTORS`] is their descriptor set, for reflection and for tools that
-//! walk every method.
+//! walk every method. [`items`] bounds what a message decodes to.
 
 #![allow(missing_docs, reason = "generated; the protos carry the comments")]
 
+pub mod items;
 mod redact;
 
 /// The public API: what dashboards, SDKs and the CLI call.

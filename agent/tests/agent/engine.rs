@@ -24,7 +24,12 @@ async fn an_inventory_without_an_engine_is_unavailable_in_time_and_the_session_s
     let mut fleet = Fleet::start(5).await;
     let socket = fleet.state.path().join("engine.sock");
     let engine = EngineProxy::start(&socket);
-    fleet.run_agent_with(&["--volume-quota", "measure", "--docker-host", &format!("unix://{}", socket.display())]);
+    fleet.run_agent_with(&[
+        "--volume-quota",
+        "measure",
+        "--docker-host",
+        &format!("unix://{}", socket.display()),
+    ]);
     let mut session = fleet.session().await;
     let mut client = session.client.clone();
     let call = || session.call(InventoryRequest {});
@@ -59,7 +64,10 @@ async fn an_engine_that_hangs_in_one_kind_of_call_is_told_and_takes_nothing_alon
         truth: Duration::from_millis(300),
         ..Times::DEFAULT
     };
-    let stop = fleet.run_agent_here_with(&times, &["--volume-quota", "measure", "--docker-host", &format!("unix://{}", socket.display())]);
+    let stop = fleet.run_agent_here_with(
+        &times,
+        &["--volume-quota", "measure", "--docker-host", &format!("unix://{}", socket.display())],
+    );
     let mut session = fleet.session().await;
     session.wait_conditions(TOLD, &[]).await;
 

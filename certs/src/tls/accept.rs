@@ -88,12 +88,25 @@ pub struct NodePortTls {
     handshake_timeout: Duration,
 }
 
-#[derive(Clone, Copy)]
-enum Purpose {
+/// What a peer asks for in its hello. Until the handshake is done it is only what the peer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A control session.
     Node,
+    /// A bulk connection.
     Bulk,
+    /// A new certificate for a node that has one.
     Renew,
+    /// An enrolment.
     Join,
+}
+
+/// A connection whose hello was read and whose handshake has not begun.
+pub struct Greeted<IO> {
+    purpose: Purpose,
+    start: tokio_rustls::StartHandshake<IO>,
+    config: Arc<ServerConfig>,
+    limit: Duration,
 }
 
 impl NodePortTls {
@@ -136,12 +149,22 @@ impl NodePortTls {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        tokio::time::timeout(self.handshake_timeout, self.handshake(io))
+        let accepted = async { self.hello(io, self.handshake_timeout).await?.handshake().await };
+        tokio::time::timeout(self.handshake_timeout, accepted)
             .await
             .map_err(|_| AcceptError::Timeout(self.handshake_timeout))?
     }
 
-    async fn handshake<IO>(&self, io: IO) -> Result<Accepted<IO>, AcceptError>
+    /// Reads the hello of a new connection within `limit`, without any costly work.
+    pub async fn hello<IO>(&self, io: IO, limit: Duration) -> Result<Greeted<IO>, AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let greeted = self.read_hello(io);
+        tokio::time::timeout(limit, greeted).await.map_err(|_| AcceptError::Timeout(limit))?
+    }
+
+    async fn read_hello<IO>(&self, io: IO) -> Result<Greeted<IO>, AcceptError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -153,13 +176,7 @@ impl NodePortTls {
                 return Err(error);
             }
         };
-        let stream = start.into_stream(self.config(purpose)).await.map_err(handshake_error)?;
-        match purpose {
-            Purpose::Node => Ok(Accepted::Node(node_of(&stream)?, stream)),
-            Purpose::Bulk => Ok(Accepted::Bulk(node_of(&stream)?, stream)),
-            Purpose::Renew => Ok(Accepted::Renew(node_of(&stream)?, stream)),
-            Purpose::Join => Ok(Accepted::Join(stream)),
-        }
+        Ok(Greeted { purpose, start, config: self.config(purpose), limit: self.handshake_timeout })
     }
 
     fn config(&self, purpose: Purpose) -> Arc<ServerConfig> {
@@ -168,6 +185,28 @@ impl NodePortTls {
             Purpose::Bulk => self.bulk.clone(),
             Purpose::Renew => self.renew.clone(),
             Purpose::Join => self.join.clone(),
+        }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Greeted<IO> {
+    /// What the peer asks for.
+    pub fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// Does the handshake.
+    pub async fn handshake(self) -> Result<Accepted<IO>, AcceptError> {
+        let handshake = self.start.into_stream(self.config);
+        let stream = tokio::time::timeout(self.limit, handshake)
+            .await
+            .map_err(|_| AcceptError::Timeout(self.limit))?
+            .map_err(handshake_error)?;
+        match self.purpose {
+            Purpose::Node => Ok(Accepted::Node(node_of(&stream)?, stream)),
+            Purpose::Bulk => Ok(Accepted::Bulk(node_of(&stream)?, stream)),
+            Purpose::Renew => Ok(Accepted::Renew(node_of(&stream)?, stream)),
+            Purpose::Join => Ok(Accepted::Join(stream)),
         }
     }
 }

@@ -15,7 +15,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::VerifierBuilderError;
 use rustls_pki_types::CertificateDer;
 
-pub use self::accept::{AcceptError, Accepted, NodePortTls, ServerTlsStream};
+pub use self::accept::{AcceptError, Accepted, Greeted, NodePortTls, Purpose, ServerTlsStream};
 pub use self::connect::{
     ClientTls, ClientTlsStream, ConnectError, NodeChannel, connect, join_client_config, node_client_config,
     recovery_client_config,

@@ -1,21 +1,30 @@
 //! Processes every call before its handler: trace id, client address, deadline, authorization rule,
 //! authentication, and an audit row if the layer or the handler refuses a changing call.
 //!
+//! Before anything else it admits the call: how many at once from an address or by a user, how many bytes, how slowly
+//! ([`body`]).
+//!
 //! Input: an HTTP request of a gRPC method. Output: the same request with a [`Call`] in its extensions, or a status.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
+
+mod body;
 
 use axum::{body::Body, extract::ConnectInfo};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use ipnet::IpNet;
 use sqlx::PgPool;
-use tokio::time::Instant;
+use supalove_net::{
+    allowance::{Allowance, Full, Refusals, network},
+    serve::Held,
+};
+use tokio::{sync::Semaphore, time::Instant};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
@@ -25,7 +34,9 @@ use crate::{
     access::{Authenticator, Call, Lasts, Rule, Rules, Scope, unauthenticated},
     audit,
     error::{Error, Result},
-    refusals::Refusals,
+    ids::UserId,
+    limits::Limits,
+    refused_calls::RefusedCalls,
     times::Times,
 };
 
@@ -44,7 +55,73 @@ pub struct Gate {
     /// Origins from which browsers may call methods with cookies, beside the API's own.
     pub origins: Vec<HeaderValue>,
     /// Counts refused calls of strangers.
-    pub refusals: Refusals,
+    pub refused_calls: RefusedCalls,
+    /// Bounds what callers have open.
+    pub admission: Admission,
+}
+
+/// Bounds the calls and bytes of all callers together, of one address and of one user.
+pub struct Admission {
+    limits: Limits,
+    open_calls: Allowance<IpAddr>,
+    users: Allowance<UserId>,
+    open_memory: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    refusals: Refusals,
+}
+
+impl Admission {
+    /// With these limits; refusals are counted there.
+    pub fn new(limits: &Limits, refusals: &Refusals) -> Self {
+        let bytes = |bytes: usize| Arc::new(Semaphore::new(bytes));
+        Self {
+            open_calls: Allowance::new(limits.open_calls, limits.open_calls_per_address),
+            users: Allowance::new(usize::MAX, limits.calls_per_user),
+            open_memory: bytes(limits.open_memory),
+            memory: bytes(limits.request_memory),
+            limits: limits.clone(),
+            refusals: refusals.clone(),
+        }
+    }
+
+    /// A part of the calls of an address, for a method that anyone may call.
+    fn open_call(&self, client: IpAddr) -> Result<Box<dyn Send + Unpin>> {
+        match self.open_calls.take(network(client), 1) {
+            Ok(taken) => Ok(Box::new(taken)),
+            Err(full) => {
+                self.refusals.note("call of a method that anyone may call: too many at once", client);
+                Err(match full {
+                    Full::All(_) => Error::Busy,
+                    Full::Key(most) => Error::TooMany { what: "calls from your address", most },
+                })
+            }
+        }
+    }
+
+    /// A part of the calls of a user.
+    fn user_call(&self, user: UserId) -> Result<Box<dyn Send + Unpin>> {
+        match self.users.take(user, 1) {
+            Ok(taken) => Ok(Box::new(taken)),
+            Err(Full::All(most) | Full::Key(most)) => {
+                self.refusals.note("call of a user: too many at once", user);
+                Err(Error::TooMany { what: "calls", most })
+            }
+        }
+    }
+
+    fn body(&self, rule: &Rule, body: Body) -> Body {
+        let open = rule.scope == Scope::Anyone;
+        let limits = &self.limits;
+        Body::new(body::RequestBody::new(
+            body,
+            body::Allowed {
+                bytes: if open { limits.open_request_bytes } else { limits.request_bytes },
+                memory: if open { self.open_memory.clone() } else { self.memory.clone() },
+                time: limits.body,
+                streaming: rule.lasts == Lasts::Stream,
+            },
+        ))
+    }
 }
 
 /// Wraps services with the gate.
@@ -102,16 +179,19 @@ where
                     named: Arc::default(),
                     authenticator: gate.authenticator.clone(),
                 };
-                let mut response =
-                    if let Err(status) = gate.admit(&mut call, &AdmittedParts::of(&request)).await {
-                        status.into_http()
-                    } else {
+                let mut response = match gate.admit(&mut call, &AdmittedParts::of(&request)).await {
+                    Err(status) => status.into_http(),
+                    Ok(admitted) => {
                         request.extensions_mut().insert(call.clone());
-                        match tokio::time::timeout(time, inner.call(request)).await {
+                        let request = request.map(|body| gate.admission.body(rule, body));
+                        let answer = match tokio::time::timeout(time, inner.call(request)).await {
                             Ok(answer) => answer?,
                             Err(_) => too_late(time),
-                        }
-                    };
+                        };
+                        // A stream counts until it ends.
+                        answer.map(|body| Body::new(Held::new(body, admitted)))
+                    }
+                };
                 let status = Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""));
                 gate.finish(&call, &status, started).await;
                 // `supalove version` reads it without signing in.
@@ -128,18 +208,25 @@ where
 }
 
 impl Gate {
-    /// Authenticates, then checks rules without an object. The handler checks the permission on an object.
-    async fn admit(&self, call: &mut Call, request: &AdmittedParts<'_>) -> Result<(), Status> {
+    /// Authenticates, then checks rules without an object. The handler checks the permission on an object. Returns the
+    /// call's part of what its address or its user may have open.
+    async fn admit(
+        &self,
+        call: &mut Call,
+        request: &AdmittedParts<'_>,
+    ) -> Result<Box<dyn Send + Unpin>, Status> {
         if call.rule.cookies {
             check_origin(call, request, &self.origins)?;
         }
         let headers = request.headers;
         if call.rule.scope == Scope::Anyone {
-            return Ok(());
+            let client = call.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            return Ok(self.admission.open_call(client)?);
         }
         let token = bearer(headers).ok_or_else(unauthenticated)?;
         let principal = self.authenticator.authenticate(token).await?;
         let operator = principal.operator;
+        let user = principal.user;
         call.principal = Some(principal);
         if call.rule.scope == Scope::OperatorOnly && !operator {
             return Err(Error::PermissionDenied {
@@ -148,7 +235,7 @@ impl Gate {
             }
             .into());
         }
-        Ok(())
+        Ok(self.admission.user_call(user)?)
     }
 
     /// Returns the caller's timeout, at most the bound of the rule.
@@ -181,7 +268,7 @@ impl Gate {
         }
         if call.principal.is_none() {
             // No row for each of them, so that strangers cannot fill the table.
-            self.refusals.count(call.method, &reason(status), call.client);
+            self.refused_calls.count(call.method, &reason(status), call.client);
             return;
         }
         let entry = audit::Entry::refused(call, code);

@@ -99,6 +99,20 @@ pub enum Error {
     /// Too many concurrent calls of this kind.
     #[error("too many concurrent calls; try again")]
     Busy,
+    /// One caller has too much open at once.
+    #[error("you have too many {what} at once (the maximum is {most}); end some, or try again later")]
+    TooMany {
+        /// What there is too much of, in the plural.
+        what: &'static str,
+        /// The maximum.
+        most: usize,
+    },
+    /// The bytes of a request are no message of its method.
+    #[error("the request is malformed: {0}")]
+    Malformed(String),
+    /// The request did not arrive in time.
+    #[error("the request did not arrive within {} s", .0.as_secs_f32())]
+    SlowRequest(Duration),
     /// A bug or a fault of the platform. The controller logs the cause with the trace id and never sends it.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -113,6 +127,29 @@ impl Error {
         Self::Invalid(vec![FieldViolation::new(field, description)])
     }
 
+    /// The same error, for another caller who waited for the same result.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Invalid(violations) => Self::Invalid(violations.clone()),
+            Self::Unauthenticated { reason, message } => {
+                Self::Unauthenticated { reason: *reason, message: message.clone() }
+            }
+            Self::PermissionDenied { action, needs } => {
+                Self::PermissionDenied { action: action.clone(), needs: needs.clone() }
+            }
+            Self::NotFound { kind, name } => Self::NotFound { kind, name: name.clone() },
+            Self::Unavailable { message, retry_after } => {
+                Self::Unavailable { message: message.clone(), retry_after: *retry_after }
+            }
+            Self::Aborted(what) => Self::Aborted(what),
+            Self::TooLate(limit) => Self::TooLate(*limit),
+            Self::Busy => Self::Busy,
+            Self::Internal(cause) => Self::internal(chain(cause.as_ref())),
+            other => Self::internal(other.to_string()),
+        }
+    }
+
     /// Creates an internal error from its cause.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into())
@@ -120,16 +157,16 @@ impl Error {
 
     fn code(&self) -> Code {
         match self {
-            Self::Invalid(_) => Code::InvalidArgument,
+            Self::Invalid(_) | Self::Malformed(_) => Code::InvalidArgument,
             Self::Unauthenticated { .. } => Code::Unauthenticated,
             Self::PermissionDenied { .. } | Self::Refused(_) => Code::PermissionDenied,
             Self::NotFound { .. } => Code::NotFound,
             Self::AlreadyExists { .. } | Self::NameHeld { .. } => Code::AlreadyExists,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
-            Self::Quota { .. } | Self::Busy => Code::ResourceExhausted,
+            Self::Quota { .. } | Self::Busy | Self::TooMany { .. } => Code::ResourceExhausted,
             Self::Aborted(_) => Code::Aborted,
             Self::Unavailable { .. } => Code::Unavailable,
-            Self::TooLate(_) => Code::DeadlineExceeded,
+            Self::TooLate(_) | Self::SlowRequest(_) => Code::DeadlineExceeded,
             Self::NoSuchMethod => Code::Unimplemented,
             Self::Internal(_) => Code::Internal,
         }
@@ -138,7 +175,7 @@ impl Error {
     /// The stable reason.
     pub fn reason(&self) -> ErrorReason {
         match self {
-            Self::Invalid(_) => ErrorReason::InvalidArgument,
+            Self::Invalid(_) | Self::Malformed(_) => ErrorReason::InvalidArgument,
             Self::Unauthenticated { reason, .. } | Self::FailedPrecondition { reason, .. } => *reason,
             Self::PermissionDenied { .. } | Self::Refused(_) => ErrorReason::PermissionDenied,
             Self::NotFound { .. } => ErrorReason::NotFound,
@@ -147,9 +184,9 @@ impl Error {
             Self::Quota { .. } => ErrorReason::QuotaExceeded,
             Self::Aborted(_) => ErrorReason::Conflict,
             Self::Unavailable { .. } => ErrorReason::Unavailable,
-            Self::TooLate(_) => ErrorReason::DeadlineExceeded,
+            Self::TooLate(_) | Self::SlowRequest(_) => ErrorReason::DeadlineExceeded,
             Self::NoSuchMethod => ErrorReason::NoSuchMethod,
-            Self::Busy => ErrorReason::Busy,
+            Self::Busy | Self::TooMany { .. } => ErrorReason::Busy,
             Self::Internal(_) => ErrorReason::Internal,
         }
     }
@@ -176,7 +213,7 @@ impl Error {
             Self::Aborted(_) => {
                 details.set_retry_info(Some(Duration::from_millis(100)));
             }
-            Self::Busy => {
+            Self::Busy | Self::TooMany { .. } => {
                 details.set_retry_info(Some(Duration::from_secs(1)));
             }
             Self::Unavailable { retry_after, .. } => {
@@ -204,6 +241,9 @@ impl From<Error> for Status {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
+        if let Some(fault) = fault_of_a_statement(&error) {
+            return fault;
+        }
         if is_away(&error) {
             return Self::Unavailable {
                 message: "the control database does not answer".to_owned(),
@@ -218,6 +258,25 @@ impl From<crate::sql_enum::UnknownText> for Error {
     fn from(error: crate::sql_enum::UnknownText) -> Self {
         Self::internal(error)
     }
+}
+
+/// What a statement that the database could not finish means for the caller. Codes: PostgreSQL, appendix A.
+fn fault_of_a_statement(error: &sqlx::Error) -> Option<Error> {
+    let code = error.as_database_error()?.code()?;
+    let unavailable = |message: &str| Error::Unavailable {
+        message: message.to_owned(),
+        retry_after: Duration::from_secs(1),
+    };
+    Some(match &*code {
+        // query_canceled, by the statement's timeout
+        "57014" => unavailable("the control database is too slow"),
+        // lock_not_available, by a lock's timeout; serialization_failure; deadlock_detected
+        "55P03" | "40001" | "40P01" => Error::Aborted("a concurrent change was in the way"),
+        // insufficient_resources: disk full, out of memory; read_only_sql_transaction, after a failover
+        "53000" | "53100" | "53200" | "53400" => unavailable("the control database has no resources left"),
+        "25006" => unavailable("the control database accepts no changes"),
+        _ => return None,
+    })
 }
 
 /// True if the database is unreachable, starting or stopping. Codes: PostgreSQL, appendix A: class 08 (connection),

@@ -83,7 +83,7 @@ pub struct Hints(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    listeners: Mutex<HashMap<Hint, watch::Sender<()>>>,
+    listeners: Mutex<HashMap<Hint, watch::Sender<u64>>>,
     outgoing: Mutex<HashSet<Hint>>,
     some_outgoing: Notify,
 }
@@ -104,14 +104,14 @@ impl Hints {
 
     fn wake_here(&self, hint: &Hint) {
         if let Some(listeners) = lock(&self.0.listeners).get(hint) {
-            listeners.send_replace(());
+            listeners.send_modify(|number| *number += 1);
         }
     }
 
     /// Wakes all listeners of this replica, after hints may have been lost.
     fn wake_all_here(&self) {
         for listeners in lock(&self.0.listeners).values() {
-            listeners.send_replace(());
+            listeners.send_modify(|number| *number += 1);
         }
     }
 
@@ -194,7 +194,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct Listener {
     hint: Hint,
-    receiver: watch::Receiver<()>,
+    receiver: watch::Receiver<u64>,
     hints: Hints,
 }
 
@@ -205,6 +205,11 @@ impl Listener {
             // Cannot happen: the map keeps the sender while this listener exists.
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Number of the newest hint. It only grows while there is a listener.
+    pub fn newest(&self) -> u64 {
+        *self.receiver.borrow()
     }
 
     /// Whether a hint was given since the last return; it counts as heard.
@@ -219,7 +224,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         let mut listeners = lock(&self.hints.0.listeners);
         // Ends within the lock: of two listeners that are dropped at once, the later sees that it is the last.
-        self.receiver = watch::channel(()).1;
+        self.receiver = watch::channel(0).1;
         if listeners.get(&self.hint).is_some_and(|sender| sender.receiver_count() == 0) {
             listeners.remove(&self.hint);
         }

@@ -35,7 +35,7 @@ pub fn room(core: &Core) -> Room {
         }))
         .job(Job::on_each("core.count_refusals", Every(core.times.seen_flush), move |_| {
             let core = counting.clone();
-            async move { core.refusals.flush(&core.db).await }
+            async move { core.refused_calls.flush(&core.db).await }
         }))
         .job(Job::leased("core.prune", Every(core.times.prune), move |run| prune(pruning.clone(), run)))
 }

@@ -3,19 +3,19 @@
 use std::{ops::Deref, sync::Arc};
 
 use sqlx::PgPool;
+use supalove_net::allowance::Refusals;
 use supalove_tasks::Tasks;
 
 use crate::{
-    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, platform, refusals::Refusals,
-    times::Times, vault::Vault,
+    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, limits::Limits, platform,
+    refused_calls::RefusedCalls, times::Times, vault::Vault, watch::Engine,
 };
 
 /// The shared parts of all rooms. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Core(Arc<Parts>);
 
 /// See [`Core`].
-#[derive(Debug)]
 pub struct Parts {
     /// The control database.
     pub db: PgPool,
@@ -23,6 +23,10 @@ pub struct Parts {
     pub vault: Vault,
     /// All times of the control plane.
     pub times: Arc<Times>,
+    /// Limits on what peers may have open.
+    pub limits: Limits,
+    /// What this replica has refused.
+    pub refusals: Refusals,
     /// Id of this replica, new at each start.
     pub controller: ControllerId,
     /// Address at which agents and other replicas reach this replica's node port, host:port.
@@ -33,10 +37,12 @@ pub struct Parts {
     pub access: Access,
     /// Publishes changes to listeners.
     pub hints: Hints,
-    /// Counts refused calls of strangers.
-    pub refusals: Refusals,
+    /// Counts refused calls of strangers, for the audit.
+    pub refused_calls: RefusedCalls,
     /// The jobs of this replica with their last results.
     pub jobs: Jobs,
+    /// Starts watches; all rooms share it, so that each stream is read once.
+    pub watches: Engine,
     /// Owns and stops every task of this replica.
     pub tasks: Tasks,
 }
@@ -49,24 +55,31 @@ impl Core {
         db: PgPool,
         vault: Vault,
         times: Times,
+        limits: Limits,
         node_address: String,
         fleet_id: Option<&str>,
     ) -> Result<Self> {
         let controller = ControllerId::generate();
         let fleet_id = platform::fleet_id(&db, fleet_id).await?;
         register(&db, controller, &node_address).await?;
+        let times = Arc::new(times);
+        let (hints, tasks, refusals) = (Hints::default(), Tasks::default(), Refusals::default());
+        let watches = Engine::new(hints.clone(), times.clone(), tasks.clone(), &limits, refusals.clone());
         Ok(Self(Arc::new(Parts {
             access: Access::new(db.clone()),
             db,
             vault,
-            times: Arc::new(times),
+            times,
+            limits,
+            refusals,
             controller,
             node_address,
             fleet_id,
-            hints: Hints::default(),
-            refusals: Refusals::default(),
+            hints,
+            refused_calls: RefusedCalls::default(),
             jobs: Jobs::default(),
-            tasks: Tasks::default(),
+            watches,
+            tasks,
         })))
     }
 }
@@ -89,4 +102,10 @@ async fn register(db: &PgPool, controller: ControllerId, address: &str) -> Resul
     .execute(db)
     .await?;
     Ok(())
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("controller", &self.controller).finish_non_exhaustive()
+    }
 }

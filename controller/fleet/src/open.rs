@@ -69,7 +69,7 @@ impl Fleet {
         })
         .await?;
         let enrolment = EnrolmentApi::new(core.clone(), self.pki().clone(), Arc::new(Nonces::new(&key)));
-        Ok(NodePort { fleet: self.clone(), enrolment })
+        Ok(NodePort::new(self.clone(), enrolment))
     }
 }
 

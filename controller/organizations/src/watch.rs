@@ -9,6 +9,7 @@ use supalove_core::{
     access::{Call, Permission::ReadOrganization},
     error::Result,
     hints::Hint,
+    ids::UserId,
     watch::{Event, Kind, Now, Object, StreamSource, Watched},
 };
 use supalove_proto::v1 as pb;
@@ -35,7 +36,8 @@ impl StreamSource for OrganizationStreams {
     fn open<'a>(&'a self, call: &'a Call, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Watched>>> {
         async move {
             let key = self.core.access.allow_item(call, name, ReadOrganization).await?;
-            Ok(Arc::new(OrganizationStream { core: self.core.clone(), key }) as Arc<dyn Watched>)
+            let viewer = call.principal()?.user;
+            Ok(Arc::new(OrganizationStream { core: self.core.clone(), key, viewer }) as Arc<dyn Watched>)
         }
         .boxed()
     }
@@ -44,11 +46,17 @@ impl StreamSource for OrganizationStreams {
 struct OrganizationStream {
     core: Core,
     key: OrganizationKey,
+    /// Who sees it: it shows the viewer's role.
+    viewer: UserId,
 }
 
 impl Watched for OrganizationStream {
     fn hint(&self) -> Hint {
         Hint::Organization(self.key.id)
+    }
+
+    fn viewer(&self) -> Option<UserId> {
+        Some(self.viewer)
     }
 
     fn still_allow<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<()>> {
@@ -59,11 +67,10 @@ impl Watched for OrganizationStream {
         .boxed()
     }
 
-    fn now<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Now>> {
+    fn now(&self) -> BoxFuture<'_, Result<Now>> {
         async move {
-            let viewer = call.principal()?.user;
             let organization: pb::Organization =
-                store::get(&self.core.db, &self.key.slug, viewer).await?.into();
+                store::get(&self.core.db, &self.key.slug, self.viewer).await?.into();
             // All of it: the caller's role is not part of the organization's revision.
             let version = organization.encode_to_vec();
             Ok(Now { object: Object::Organization(organization), version, last_seq: 0, gone: None })

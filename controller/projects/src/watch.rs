@@ -70,7 +70,7 @@ impl Watched for ProjectStream {
         .boxed()
     }
 
-    fn now<'a>(&'a self, _call: &'a Call) -> BoxFuture<'a, Result<Now>> {
+    fn now(&self) -> BoxFuture<'_, Result<Now>> {
         async move {
             let project = projects::get(&self.core.db, &self.project).await?;
             Ok(Now {

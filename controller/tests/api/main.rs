@@ -6,6 +6,7 @@ mod bad_input;
 mod clients;
 mod cookies;
 mod growth;
+mod load;
 mod names;
 mod placement;
 mod platform;

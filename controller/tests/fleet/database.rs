@@ -339,8 +339,7 @@ fn all_secrets_differ(tenant: &Tenant, other: &Tenant) {
 }
 
 async fn secrets_of_another_project_are_refused(tenant: &Tenant, other: &Tenant) {
-    for (user, foreign) in
-        [("postgres", tenant_password(other)), ("authenticator", internal_password(other))]
+    for (user, foreign) in [("postgres", tenant_password(other)), ("authenticator", internal_password(other))]
     {
         let refused = log_in(tenant, |config| {
             config.user(user).password(&foreign);

@@ -109,6 +109,17 @@ impl Rows {
     }
 }
 
+/// The server's own counters.
+impl Rows {
+    /// Transactions in this database since it was made; the server counts those of ended connections and of idle ones.
+    pub async fn transactions(&self) -> i64 {
+        self.one(
+            "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()",
+        )
+        .await
+    }
+}
+
 /// People and organizations.
 impl Rows {
     /// A signed-up user with the operator's password: there is no sign-up RPC yet.

@@ -29,7 +29,7 @@ pub struct WatchApi {
 impl WatchApi {
     /// For these streams.
     pub fn new(core: &Core, sources: Vec<Box<dyn StreamSource>>) -> Self {
-        Self { engine: Engine::new(core), sources: sources.into() }
+        Self { engine: core.watches.clone(), sources: sources.into() }
     }
 }
 
@@ -41,7 +41,7 @@ impl WatchService for WatchApi {
         let call = Call::from_request(&request)?;
         let (streams, refused) = open(&self.sources, &call, request.into_inner().subscriptions).await?;
         let refused = futures::stream::iter(refused.into_iter().map(Ok));
-        let messages = refused.chain(self.engine.follow(call, streams));
+        let messages = refused.chain(self.engine.follow(call, streams)?);
         Ok(Response::new(Box::pin(messages.map(|message| Ok(message?.into())))))
     }
 }

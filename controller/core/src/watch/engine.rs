@@ -3,17 +3,22 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::future::select_all;
+use supalove_net::allowance::{Allowance, Full, Refusals};
 use supalove_tasks::Tasks;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::{Body, End, Message, Watched};
+use super::{
+    Body, End, Message, Watched,
+    shared::{Cell, Seen, Shared},
+};
 use crate::{
-    Core,
-    access::Call,
+    access::{Call, Principal},
     error::{Error, Result},
     hints::{Hints, Listener},
+    ids::UserId,
+    limits::Limits,
     times::Times,
 };
 
@@ -23,7 +28,7 @@ pub(super) const BUFFER: usize = 64;
 pub(super) const PAGE: usize = 100;
 
 /// Starts watches. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Engine {
     /// Wakes the watches.
     pub hints: Hints,
@@ -31,6 +36,9 @@ pub struct Engine {
     pub times: Arc<Times>,
     /// Owns them.
     pub tasks: Tasks,
+    shared: Shared,
+    watched: Allowance<UserId>,
+    refusals: Refusals,
 }
 
 /// A stream to follow, and from where.
@@ -44,32 +52,55 @@ pub struct Followed {
 }
 
 impl Engine {
-    /// On the parts of the control plane.
-    pub fn new(core: &Core) -> Self {
-        Self { hints: core.hints.clone(), times: core.times.clone(), tasks: core.tasks.clone() }
+    /// With these limits; refusals are counted there.
+    pub fn new(hints: Hints, times: Arc<Times>, tasks: Tasks, limits: &Limits, refusals: Refusals) -> Self {
+        let shared = Shared::new(limits.watch_reads);
+        let watched = Allowance::new(limits.watched, limits.watched_per_user);
+        Self { hints, times, tasks, shared, watched, refusals }
     }
 
-    /// The messages of these streams. They end when the reader goes, when all streams have ended, or with an error.
-    pub fn follow(&self, call: Call, streams: Vec<Followed>) -> ReceiverStream<Result<Message>> {
+    /// The messages of these streams. They end when the reader goes, when all streams have ended, or with an error. Refused
+    /// if the caller watches too many streams already.
+    pub fn follow(&self, call: Call, streams: Vec<Followed>) -> Result<ReceiverStream<Result<Message>>> {
+        let Principal { user, session, .. } = *call.principal()?;
+        let counts = self.watched.take(user, streams.len()).map_err(|full| {
+            self.refusals.note("watch: too many streams", user);
+            match full {
+                Full::All(_) => Error::Busy,
+                Full::Key(most) => Error::TooMany { what: "watched streams", most },
+            }
+        })?;
         let (sender, receiver) = mpsc::channel(BUFFER);
         let times = self.times.clone();
-        let positions = streams.into_iter().map(|followed| Position {
-            number: followed.number,
-            listener: self.hints.listen(followed.stream.hint()),
-            stream: followed.stream,
-            seq: followed.after,
-            shown: None,
-            due: true,
-            ended: false,
+        let now = Instant::now();
+        let positions = streams.into_iter().map(|followed| {
+            let hint = followed.stream.hint();
+            // Before the cell, and dropped after it: the numbers of hints in the cell then are those of this listener.
+            let listener = self.hints.listen(hint.clone());
+            Position {
+                number: followed.number,
+                cell: self.shared.streams.cell((hint.clone(), followed.stream.viewer())),
+                rights: self.shared.rights.cell((hint, user)),
+                listener,
+                stream: followed.stream,
+                seq: followed.after,
+                shown: None,
+                not_before: now,
+                next_poll: now + times.hinted_poll,
+                due: true,
+                ended: false,
+            }
         });
         let streams = positions.collect();
+        let shared = self.shared.clone();
+        let session = shared.sessions.cell(session);
         self.tasks.connection_until("watch", |stop| async move {
-            let now = Instant::now();
+            let _counts = counts;
             let out = Outlet { sender, stop, deadline: call.deadline, last_sent: now };
             let next_check = now + times.keep_alive;
-            Watch { call, streams, out, times, next_check }.run().await;
+            Watch { call, streams, out, times, shared, session, next_check, failing_since: None }.run().await;
         });
-        ReceiverStream::new(receiver)
+        Ok(ReceiverStream::new(receiver))
     }
 }
 
@@ -77,11 +108,19 @@ impl Engine {
 struct Position {
     number: usize,
     stream: Arc<dyn Watched>,
+    /// The stream's newest state, for all its watches.
+    cell: Arc<Cell<Arc<Seen>>>,
+    /// Whether the caller may still read it, for all watches of the caller.
+    rights: Arc<Cell<()>>,
     listener: Listener,
     /// The last event that was sent, or from which on events are; `None` until the stream was read.
     seq: Option<u64>,
     /// Version of the object that the caller has seen.
     shown: Option<Vec<u8>>,
+    /// A state that was read earlier will not do.
+    not_before: Instant,
+    /// When it is due without a hint.
+    next_poll: Instant,
     /// It has to be read.
     due: bool,
     ended: bool,
@@ -93,19 +132,29 @@ impl Position {
     }
 
     /// What is new.
-    async fn read(&mut self, call: &Call) -> Result<Vec<Message>> {
+    async fn read(&mut self, shared: &Shared, times: &Times) -> Result<Vec<Message>> {
         // A hint that comes from here on means another reading.
         self.listener.take();
-        let now = self.stream.now(call).await?;
+        let hints = self.listener.newest();
+        let not_before = self.not_before;
+        let stream = &*self.stream;
+        let fresh = |_, seen: &Arc<Seen>| seen.hints >= hints && seen.began >= not_before;
+        let seen = self.cell.get(fresh, |known| shared.read(Seen::read(stream, hints, known))).await?;
+        self.next_poll = seen.began + times.hinted_poll;
+        let now = &seen.now;
         // A number beyond the newest event is from another database, or wrong: events are shown from now on.
         let seq = self.seq.unwrap_or(now.last_seq).min(now.last_seq);
         self.seq = Some(seq);
         let mut messages = Vec::new();
         if self.shown.as_ref() != Some(&now.version) {
-            self.shown = Some(now.version);
-            messages.push(self.message(Body::Snapshot(Box::new(now.object))));
+            self.shown = Some(now.version.clone());
+            messages.push(self.message(Body::Snapshot(Box::new(now.object.clone()))));
         }
-        let events = if now.last_seq > seq { self.stream.events(seq, PAGE).await? } else { Vec::new() };
+        let events = match seen.events(seq) {
+            _ if now.last_seq <= seq => Vec::new(),
+            Some(events) => events,
+            None => shared.read(self.stream.events(seq, PAGE)).await?,
+        };
         self.due = events.len() >= PAGE;
         for (number, event) in events {
             self.seq = Some(number);
@@ -127,6 +176,12 @@ impl Position {
             }
             _ => Err(error),
         }
+    }
+
+    /// Reads again at this time at the latest, and takes no state from before it.
+    fn due_at(&mut self, time: Instant) {
+        self.due = true;
+        self.not_before = time;
     }
 }
 
@@ -150,8 +205,13 @@ struct Watch {
     streams: Vec<Position>,
     out: Outlet,
     times: Arc<Times>,
+    shared: Shared,
+    /// The caller's session, for all watches of the session.
+    session: Arc<Cell<Principal>>,
     /// When it is looked at again what the caller may read.
     next_check: Instant,
+    /// Since when the database has not answered.
+    failing_since: Option<Instant>,
 }
 
 impl Watch {
@@ -162,7 +222,6 @@ impl Watch {
     }
 
     async fn feed(&mut self) -> Result<(), Over> {
-        let mut next_poll = Instant::now() + self.times.hinted_poll;
         while !self.streams.is_empty() {
             for number in 0..self.streams.len() {
                 self.check_if_due().await?;
@@ -180,6 +239,8 @@ impl Watch {
             if self.streams.is_empty() || self.streams.iter().any(|stream| stream.due) {
                 continue;
             }
+            let next_poll =
+                self.streams.iter().map(|stream| stream.next_poll).min().unwrap_or(next_keep_alive);
             let next = next_poll.min(next_keep_alive).min(self.next_check).min(self.out.deadline);
             tokio::select! {
                 () = self.out.stop.cancelled() => return Err(stopping().into()),
@@ -187,9 +248,10 @@ impl Watch {
                 () = hinted(&mut self.streams) => {}
                 () = tokio::time::sleep_until(next) => {}
             }
-            if Instant::now() >= next_poll {
-                next_poll = Instant::now() + self.times.hinted_poll;
-                self.streams.iter_mut().for_each(|stream| stream.due = true);
+            let now = Instant::now();
+            for stream in self.streams.iter_mut().filter(|stream| stream.next_poll <= now) {
+                // All watches of a stream are due at the same time, and the first one reads for all.
+                stream.due_at(stream.next_poll);
             }
         }
         Ok(())
@@ -199,8 +261,16 @@ impl Watch {
         let Some(stream) = self.streams.get_mut(number).filter(|stream| stream.due && !stream.ended) else {
             return Ok(());
         };
-        let messages = match stream.read(&self.call).await {
-            Ok(messages) => messages,
+        let messages = match stream.read(&self.shared, &self.times).await {
+            Ok(messages) => {
+                self.failing_since = None;
+                messages
+            }
+            Err(error @ Error::Unavailable { .. }) if stream.shown.is_some() => {
+                stream.due = false;
+                stream.next_poll = Instant::now() + self.times.poll;
+                return self.outlast(error);
+            }
             Err(error) => vec![stream.refused(error)?],
         };
         for message in messages {
@@ -215,14 +285,43 @@ impl Watch {
             return Ok(());
         }
         self.next_check = Instant::now() + self.times.keep_alive;
-        self.call.confirm().await?;
+        match self.check().await {
+            Err(Over::Failed(error @ Error::Unavailable { .. })) => {
+                self.next_check = Instant::now() + self.times.poll;
+                self.outlast(error)
+            }
+            checked => checked,
+        }
+    }
+
+    /// Asks again what the caller may do. What another watch of the caller has just asked counts.
+    async fn check(&mut self) -> Result<(), Over> {
+        let now = Instant::now();
+        let recent = now.checked_sub(self.times.keep_alive / 2).unwrap_or(now);
+        let call = &self.call;
+        let confirm = async {
+            let mut call = call.clone();
+            call.confirm().await?;
+            Ok(call.principal()?.clone())
+        };
+        let shared = &self.shared;
+        let principal = self.session.get(|began, _| began >= recent, |_| shared.read(confirm)).await?;
+        self.call.principal = Some(principal);
         for stream in self.streams.iter_mut().filter(|stream| !stream.ended) {
-            if let Err(error) = stream.stream.still_allow(&self.call).await {
+            let allowed = stream.stream.still_allow(&self.call);
+            let allowed = stream.rights.get(|began, ()| began >= recent, |_| shared.read(allowed)).await;
+            if let Err(error) = allowed {
                 let end = stream.refused(error)?;
                 self.out.send(end).await?;
             }
         }
         Ok(())
+    }
+
+    /// A database that does not answer for a moment does not end the watch: all callers at once would ask for a new one.
+    fn outlast(&mut self, error: Error) -> Result<(), Over> {
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= self.times.keep_alive * 2 { Err(error.into()) } else { Ok(()) }
     }
 }
 

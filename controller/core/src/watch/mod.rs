@@ -1,11 +1,12 @@
 //! The one watch: many streams in one call, each as a snapshot, then changes and events; resumable by number.
 //!
 //! A room brings the streams of its objects ([`StreamSource`], [`Room::stream`](crate::Room::stream)). The [`Engine`]
-//! follows those that a call names: one task for the call, which reads a stream when its hint comes and all of them every
-//! `hinted_poll`. [`room`] serves `supalove.v1.WatchService`.
+//! follows those that a call names: one task for the call, which needs a stream's state when its hint comes and every
+//! `hinted_poll`. A state is read once for all watches of this replica ([`shared`]). [`room`] serves `supalove.v1.WatchService`.
 
 mod api;
 mod engine;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use crate::{
     access::{Call, Lasts::Stream, Permission::ReadSelf, Rule, Scope::AnySignedIn},
     error::{Error, Result},
     hints::Hint,
+    ids::UserId,
 };
 
 /// Rows of the room's methods. Each object of a watch is decided on by itself: see [`StreamSource::open`].
@@ -69,11 +71,16 @@ pub trait Watched: Send + Sync + 'static {
     /// Given at each change of the object and with each event.
     fn hint(&self) -> Hint;
 
+    /// The user for whom the object is shown; `None` if it is the same for all who may read it.
+    fn viewer(&self) -> Option<UserId> {
+        None
+    }
+
     /// An error if the caller may not read the object any more.
     fn still_allow<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<()>>;
 
     /// The object as it is.
-    fn now<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<Now>>;
+    fn now(&self) -> BoxFuture<'_, Result<Now>>;
 
     /// Events after a number, oldest first, with their numbers; at most `limit`.
     fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<(u64, Event)>>>;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt as _};
+use supalove_net::allowance::Refusals;
 use supalove_proto::v1::{self as pb, ErrorReason, WatchSubscription, watch_subscription::Stream as Named};
 use supalove_tasks::Tasks;
 use tokio::time::Instant;
@@ -22,11 +23,15 @@ use crate::{
     error::{Error, Result},
     hints::{Hint, Hints},
     ids::{ProjectRef, SessionId, UserId},
+    limits::Limits,
     times::Times,
 };
 
 static RULE: Rule = Rule::read("/supalove.v1.WatchService/Watch", Scope::AnySignedIn, Permission::ReadSelf)
     .lasting(Lasts::Stream);
+
+/// Streams that one user may watch.
+const MOST: usize = 3;
 
 /// A stream in memory.
 struct Memory {
@@ -68,7 +73,7 @@ impl Watched for Memory {
         async { answer }.boxed()
     }
 
-    fn now<'a>(&'a self, _call: &'a Call) -> BoxFuture<'a, Result<Now>> {
+    fn now(&self) -> BoxFuture<'_, Result<Now>> {
         let mut state = self.state();
         state.readings += 1;
         let now = match state.fails.take() {
@@ -119,7 +124,9 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let times = Arc::new(Times::default());
-        let engine = Engine { hints: Hints::default(), times, tasks: Tasks::default() };
+        let limits = Limits { watched_per_user: MOST, ..Limits::default() };
+        let refusals = Refusals::default();
+        let engine = Engine::new(Hints::default(), times, Tasks::default(), &limits, refusals);
         Self { engine, sessions: Arc::new(Sessions(Mutex::new(true))) }
     }
 
@@ -143,7 +150,7 @@ impl Bench {
             stream: (*stream).clone(),
             after: *after,
         };
-        self.engine.follow(self.call(), streams.iter().enumerate().map(followed).collect())
+        self.engine.follow(self.call(), streams.iter().enumerate().map(followed).collect()).unwrap()
     }
 
     /// Something happened to a stream.
@@ -431,4 +438,74 @@ async fn a_watch_ends_at_its_longest_life_whether_it_is_read_or_not() {
         };
         assert!(matches!(end, Some(Err(Error::Unavailable { .. }))), "{end:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_watches_of_a_stream_read_it_once() {
+    let bench = Bench::new();
+    let stream = Memory::new(1);
+    let mut watches: Vec<_> = (0..200).map(|_| bench.follow(&[(&stream, None)])).collect();
+    for messages in &mut watches {
+        assert_eq!(word(messages).await, "0 snapshot @1");
+    }
+    let began = stream.state().readings;
+    assert!(began <= 2, "{began} readings for watches that began together");
+    stream.state().events = 2;
+    bench.wake(&stream);
+    for messages in &mut watches {
+        assert_eq!(word(messages).await, "0 event 2 @2");
+    }
+    assert_eq!(stream.state().readings, began + 1, "one reading for a hint");
+    let polls = 6;
+    tokio::time::sleep(bench.engine.times.hinted_poll * polls).await;
+    settle().await;
+    let readings = stream.state().readings - began - 1;
+    assert!(readings <= polls as usize + 1, "{readings} readings for {polls} polls");
+    assert!(readings >= polls as usize - 1, "{readings} readings for {polls} polls");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_shows_what_was_written_before_it_began_though_others_watch_the_stream() {
+    let bench = Bench::new();
+    let stream = Memory::new(0);
+    let mut first = bench.follow(&[(&stream, None)]);
+    assert_eq!(word(&mut first).await, "0 snapshot @0");
+    // The paused clock stands still between two steps.
+    settle().await;
+    // Written on another replica, whose hint has not come yet.
+    stream.state().events = 7;
+    let mut second = bench.follow(&[(&stream, None)]);
+    assert_eq!(word(&mut second).await, "0 snapshot @7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_watches_so_many_streams_at_once_and_no_more() {
+    let bench = Bench::new();
+    let stream = Memory::new(0);
+    let call = bench.call();
+    let follow = || {
+        let followed = Followed { number: 0, stream: stream.clone(), after: None };
+        bench.engine.follow(call.clone(), vec![followed])
+    };
+    let mut watches: Vec<_> = (0..MOST).map(|_| follow().unwrap()).collect();
+    let Err(error) = follow() else { panic!("one too many") };
+    assert_eq!(error.reason(), ErrorReason::Busy);
+    assert!(error.to_string().contains("watched streams") && error.to_string().contains('3'), "{error}");
+    bench.follow(&[(&stream, None)]);
+    watches.pop();
+    settle().await;
+    follow().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_is_away_for_a_moment_does_not_end_a_watch() {
+    let bench = Bench::new();
+    let stream = Memory::new(0);
+    let mut messages = bench.follow(&[(&stream, None)]);
+    assert_eq!(word(&mut messages).await, "0 snapshot @0");
+    let away = || Error::Unavailable { message: "away".into(), retry_after: Duration::from_secs(1) };
+    stream.state().fails = Some(away());
+    stream.state().events = 1;
+    bench.wake(&stream);
+    assert_eq!(word(&mut messages).await, "0 event 1 @1");
 }

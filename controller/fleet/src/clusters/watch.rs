@@ -78,7 +78,7 @@ impl Watched for NodeStream {
         .boxed()
     }
 
-    fn now<'a>(&'a self, _call: &'a Call) -> BoxFuture<'a, Result<Now>> {
+    fn now(&self) -> BoxFuture<'_, Result<Now>> {
         async move {
             let node: pb::Node = store::node(&self.core.db, self.node, &self.core.times).await?.into();
             // Signs of life alone would make a message of every poll.

@@ -1,31 +1,40 @@
 //! The node port: accepts connections and by their ALPN serves control sessions, bulk connections, enrolments or
 //! renewals.
+//!
+//! Strangers and nodes have budgets of their own, and nothing waits for room: what is above a limit is closed at once, so
+//! that an agent dials again soon. A connection takes a part of `hellos` until its hello is read, then one of `joins` or of
+//! `node_handshakes`, and once its certificate is verified one of its own node.
 
-use std::{net::SocketAddr, sync::Arc};
-
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
 };
-use supalove_certs::tls::{Accepted, NodePortTls};
+
+use hyper::{Request, body::Incoming};
+use supalove_certs::tls::{AcceptError, Accepted, NodePortTls, Purpose, ServerTlsStream};
+use supalove_net::{
+    Observed, Pings,
+    allowance::{Allowance, Full, Taken, network},
+    serve::{self, Connection, Ended},
+};
 use supalove_proto::node::v1::{
     enrollment_service_server::EnrollmentServiceServer, renewal_service_server::RenewalServiceServer,
 };
 use supalove_spec::limits::SHORT_MESSAGE_BYTES;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, TcpStream};
 use tonic::service::Routes;
+use tower::ServiceExt as _;
 
 use super::{Fleet, Peer};
 use crate::clusters::enrolment::EnrolmentApi;
-use supalove_core::ids::NodeId;
+use supalove_core::{ids::NodeId, limits::Limits};
 
-/// Maximum number of concurrent handshakes and enrolments; more wait in the listen queue.
-const UNAUTHENTICATED: usize = 256;
+/// Pause after a failed accept: most likely descriptors are short, and some connection will close.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Bytes of a request on a join or renewal connection that may be buffered unread.
+const WINDOW: u32 = 64 * 1024;
 
 /// The node port, and the services behind it.
 #[derive(Clone)]
@@ -34,49 +43,156 @@ pub struct NodePort {
     pub fleet: Fleet,
     /// Join, recovery and renewal.
     pub enrolment: EnrolmentApi,
+    admission: Arc<Admission>,
+}
+
+/// What is open, by what is known of the peer.
+struct Admission {
+    /// Nothing is known yet.
+    hellos: Allowance<IpAddr>,
+    /// Handshakes and calls of peers without a certificate.
+    joins: Allowance<IpAddr>,
+    /// Handshakes of peers that say that they are nodes.
+    handshakes: Allowance<IpAddr>,
+    /// Connections of nodes.
+    nodes: Allowance<NodeId>,
+}
+
+impl Admission {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            hellos: Allowance::new(limits.hellos, limits.hellos_per_address),
+            joins: Allowance::new(limits.joins, limits.joins_per_address),
+            handshakes: Allowance::new(limits.node_handshakes, limits.node_handshakes_per_address),
+            nodes: Allowance::new(limits.node_connections, limits.connections_per_node),
+        }
+    }
+}
+
+/// Why a connection is closed.
+enum Refused {
+    /// A limit is reached: this kind of connection, and which limit.
+    Full(&'static str),
+    /// The peer itself is the reason.
+    Peer(AcceptError),
 }
 
 impl NodePort {
+    /// For these services, with the limits of the core.
+    pub fn new(fleet: Fleet, enrolment: EnrolmentApi) -> Self {
+        let admission = Arc::new(Admission::new(&fleet.core().limits));
+        Self { fleet, enrolment, admission }
+    }
+
     /// Serves until the controller stops.
     pub async fn serve(self, listener: TcpListener) {
-        let admission = Arc::new(Semaphore::new(UNAUTHENTICATED));
         loop {
-            let Ok(permit) = admission.clone().acquire_owned().await else {
-                return;
-            };
-            let (stream, peer) = match listener.accept().await {
-                Ok(accepted) => accepted,
+            match listener.accept().await {
+                Ok((stream, peer)) => self.accept(stream, peer),
                 Err(error) => {
-                    // Probably out of file descriptors: wait until some connections have closed.
-                    tracing::warn!(%error, "node port cannot accept a connection");
-                    tokio::time::sleep(self.fleet.core().times.poll).await;
-                    continue;
+                    self.fleet.core().refusals.note("connection to the node port: cannot accept", error);
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
                 }
-            };
-            let port = self.clone();
-            let name = format!("connection of {peer}");
-            self.fleet
-                .core()
-                .tasks
-                .connection(name, async move { port.connection(stream, peer, permit).await });
+            }
         }
     }
 
-    /// Serves a connection. It holds `permit` until the peer is authenticated; short connections hold it to their end.
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr, permit: OwnedSemaphorePermit) {
+    fn accept(&self, stream: TcpStream, peer: SocketAddr) {
+        let core = self.fleet.core();
+        let counts = match self.admission.hellos.take(network(peer.ip()), 1) {
+            Ok(counts) => counts,
+            Err(Full::All(_)) => {
+                return core.refusals.note("connection to the node port: too many hellos", peer);
+            }
+            Err(Full::Key(_)) => {
+                return core
+                    .refusals
+                    .note("connection to the node port: too many hellos from one address", peer);
+            }
+        };
+        let port = self.clone();
+        core.tasks.connection(format!("connection of {peer}"), async move {
+            match port.connection(stream, peer, counts).await {
+                Ok(()) => {}
+                Err(Refused::Full(kind)) => port.fleet.core().refusals.note(kind, peer),
+                Err(Refused::Peer(error)) => {
+                    let error = supalove_core::error::chain(&error);
+                    // Each refused peer is counted; its reason is of use to whoever looks for that one peer.
+                    tracing::debug!(%peer, error, "node port refused a connection");
+                    let newest = format!("{peer}: {error}");
+                    port.fleet
+                        .core()
+                        .refusals
+                        .note("connection to the node port: no agent of this fleet", newest);
+                }
+            }
+        });
+    }
+
+    async fn connection(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        hello: Taken<IpAddr>,
+    ) -> Result<(), Refused> {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+        }
         let tls = self.fleet.pki().tls();
-        let Some(accepted) = handshake(&tls, stream, peer).await else {
-            return;
+        let greeted = tls.hello(stream, self.fleet.core().limits.hello).await.map_err(Refused::Peer)?;
+        let admission = &self.admission;
+        let address = network(peer.ip());
+        let handshake = match greeted.purpose() {
+            Purpose::Join => admission.joins.take(address, 1).map_err(|full| full_of(full, JOINS))?,
+            Purpose::Node | Purpose::Bulk | Purpose::Renew => {
+                admission.handshakes.take(address, 1).map_err(|full| full_of(full, HANDSHAKES))?
+            }
+        };
+        drop(hello);
+        let accepted = greeted.handshake().await.map_err(Refused::Peer)?;
+        self.serve_accepted(&tls, accepted, handshake).await
+    }
+
+    /// Serves a connection after its handshake. A join connection counts as a join to its end, any other as one of its
+    /// node.
+    async fn serve_accepted(
+        &self,
+        tls: &NodePortTls,
+        accepted: Accepted<TcpStream>,
+        handshake: Taken<IpAddr>,
+    ) -> Result<(), Refused> {
+        let identity = match &accepted {
+            Accepted::Join(_) => None,
+            Accepted::Node(identity, _) | Accepted::Bulk(identity, _) | Accepted::Renew(identity, _) => {
+                Some(*identity)
+            }
+        };
+        let of_node = match identity {
+            None => None,
+            Some(identity) => {
+                let node = NodeId(identity.node_id);
+                Some(self.admission.nodes.take(node, 1).map_err(|full| full_of(full, NODES))?)
+            }
+        };
+        // What a node has taken replaces what it took as a stranger.
+        let handshake = if of_node.is_some() {
+            drop(handshake);
+            None
+        } else {
+            Some(handshake)
         };
         match accepted {
             Accepted::Node(identity, io) => {
-                drop(permit);
                 let peer = Peer { identity, issuer: tls.issuer(&io) };
                 self.fleet.serve_control(peer, io).await;
             }
             Accepted::Bulk(identity, io) => {
-                drop(permit);
+                // The connection outlives this call, and counts as long as its stream lives.
+                let io = Observed::new(io).on_read(move |_| {
+                    let _counts = &of_node;
+                });
                 self.fleet.serve_bulk(NodeId(identity.node_id), io).await;
+                return Ok(());
             }
             Accepted::Renew(identity, io) => {
                 let service = RenewalServiceServer::new(self.enrolment.renewal_of(identity));
@@ -89,33 +205,62 @@ impl NodePort {
                     .await;
             }
         }
+        drop(handshake);
+        Ok(())
     }
 
     /// Serves a connection for one or two calls; on it the controller is the gRPC server.
-    async fn serve_short<IO>(&self, io: IO, routes: Routes)
-    where
-        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let service = TowerToHyperService::new(routes.prepare().into_axum_router());
-        let builder = auto::Builder::new(TokioExecutor::new()).http2_only();
-        let serving = builder.serve_connection(TokioIo::new(io), service);
-        match tokio::time::timeout(self.fleet.core().times.enrolment, serving).await {
-            Ok(Err(error)) => tracing::debug!(error, "a join connection ended"),
-            Ok(Ok(())) => {}
+    async fn serve_short(&self, io: ServerTlsStream<TcpStream>, routes: Routes) {
+        let core = self.fleet.core();
+        let router = routes.prepare().into_axum_router();
+        let service = tower::service_fn(move |request: Request<Incoming>| {
+            let answer = router.clone().oneshot(request);
+            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+        });
+        let limits = short_connection(&core.limits);
+        let serving = serve::serve(io, service, &limits, &core.tasks, core.tasks.stopping());
+        match tokio::time::timeout(core.times.enrolment, serving).await {
+            Ok(Ended::Failed(error)) => tracing::debug!(error, "a join connection failed"),
+            Ok(Ended::NoRequest | Ended::Idle) => {
+                tracing::debug!("a join connection was closed: it had no call in time");
+            }
+            Ok(Ended::Closed) => {}
             Err(_) => tracing::debug!("a join connection took too long"),
         }
     }
 }
 
-async fn handshake(tls: &NodePortTls, stream: TcpStream, peer: SocketAddr) -> Option<Accepted<TcpStream>> {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
-    }
-    match tls.accept(stream).await {
-        Ok(accepted) => Some(accepted),
-        Err(error) => {
-            tracing::warn!(%peer, error = supalove_core::error::chain(&error), "node port refused a connection");
-            None
-        }
+/// Kinds of refusals: the limit of all, and that of one peer.
+type Kinds = [&'static str; 2];
+
+const JOINS: Kinds = [
+    "connection to the node port: too many joins",
+    "connection to the node port: too many joins from one address",
+];
+const HANDSHAKES: Kinds = [
+    "connection to the node port: too many handshakes",
+    "connection to the node port: too many handshakes from one address",
+];
+const NODES: Kinds =
+    ["connection to the node port: too many nodes", "connection to the node port: too many of one node"];
+
+fn full_of(full: Full, [of_all, of_one]: Kinds) -> Refused {
+    Refused::Full(match full {
+        Full::All(_) => of_all,
+        Full::Key(_) => of_one,
+    })
+}
+
+/// What a join or renewal connection may cost.
+fn short_connection(limits: &Limits) -> Connection {
+    Connection {
+        http2_only: true,
+        first_request: limits.join_idle,
+        idle: limits.join_idle,
+        linger: Duration::from_secs(1),
+        streams: 4,
+        headers: limits.header_bytes,
+        window: WINDOW,
+        pings: Pings { every: limits.ping, timeout: limits.ping },
     }
 }

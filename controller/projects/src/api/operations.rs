@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use supalove_net::allowance::{Allowance, Full, Taken};
 use supalove_proto::v1::{
     CancelOperationRequest, CancelOperationResponse, GetOperationRequest, GetOperationResponse,
     ListOperationsRequest, ListOperationsResponse, WaitOperationRequest, WaitOperationResponse,
@@ -18,9 +19,9 @@ use crate::{
 use supalove_core::{
     Core,
     access::Call,
-    error::Result,
+    error::{Error, Result},
     hints::Hint,
-    ids::OperationId,
+    ids::{OperationId, UserId},
     wire::{duration, page, page_size, parse_page_id},
 };
 
@@ -32,12 +33,24 @@ const MARGIN: Duration = Duration::from_millis(200);
 pub struct OperationApi {
     core: Core,
     acts: Acts,
+    waits: Allowance<UserId>,
 }
 
 impl OperationApi {
     /// On the control database.
     pub fn new(core: &Core, acts: &Acts) -> Self {
-        Self { core: core.clone(), acts: acts.clone() }
+        let waits = Allowance::new(usize::MAX, core.limits.waits_per_user);
+        Self { core: core.clone(), acts: acts.clone(), waits }
+    }
+
+    /// A part of what the caller may wait for at once.
+    fn begin_wait(&self, call: &Call) -> Result<Taken<UserId>> {
+        let user = call.principal()?.user;
+        self.waits.take(user, 1).map_err(|full| {
+            let (Full::All(most) | Full::Key(most)) = full;
+            self.core.refusals.note("WaitOperation: too many of a user", user);
+            Error::TooMany { what: "waits for operations", most }
+        })
     }
 
     /// Returns the operation when it has ended or at `until`, whichever comes first.
@@ -91,6 +104,7 @@ impl OperationService for OperationApi {
         let wait = duration("timeout", body.timeout, DEFAULT_WAIT, self.core.times.wait_operation)?;
         let grant = self.core.access.allow::<OperationKey>(&call, &body.operation_id).await?;
         let until = (Instant::now() + wait).min(call.deadline.checked_sub(MARGIN).unwrap_or(call.deadline));
+        let _counts = self.begin_wait(&call)?;
         let operation = self.wait_operation(grant.operation, until).await?;
         Ok(Response::new(WaitOperationResponse { operation: Some(operation.into()) }))
     }

@@ -54,7 +54,7 @@ impl ProjectApi {
         Self {
             core: core.clone(),
             acts: acts.clone(),
-            engine: Engine::new(core),
+            engine: core.watches.clone(),
             streams: ProjectStreams::new(core, acts.releases()),
         }
     }
@@ -220,7 +220,8 @@ impl ProjectService for ProjectApi {
         let call = Call::from_request(&request)?;
         let body = request.into_inner();
         let stream = self.streams.open(&call, &body.project_ref).await?;
-        let messages = self.engine.follow(call, vec![Followed { number: 0, stream, after: body.after_seq }]);
+        let messages =
+            self.engine.follow(call, vec![Followed { number: 0, stream, after: body.after_seq }])?;
         let messages = messages.filter_map(|message| ready(message.map(of_one_project).transpose()));
         Ok(Response::new(Box::pin(messages.map(|message| Ok(message??)))))
     }

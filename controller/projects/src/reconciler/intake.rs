@@ -34,6 +34,7 @@ impl Reconciler {
         let Ok(project) = report.project_ref.parse::<ProjectRef>() else {
             return Ok(());
         };
+        self.reports.wait(source.node).await;
         failpoint!("controller.report.received", project.as_str());
         let judged = |found: &Snapshot| {
             if found.placement.is_none_or(|p| p.node != source.node) {
@@ -50,6 +51,10 @@ impl Reconciler {
         let Ok(project) = step.project_ref.parse::<ProjectRef>() else {
             return Ok(());
         };
+        if self.reports.spend(source.node).is_err() {
+            self.core.refusals.note("progress of a node: too many reports", source.node);
+            return Ok(());
+        }
         let mut write = self.core.system_write(source.node.to_string());
         let Some(found) = snapshot::read(write.connection().await?, &project).await? else {
             return Ok(());

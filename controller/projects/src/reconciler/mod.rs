@@ -4,6 +4,7 @@
 //! applies generations that the agent has not stored. Calls are idempotent, so it remembers only the
 //! generation that the agent has stored.
 
+mod budget;
 mod due;
 mod intake;
 pub mod judge;
@@ -19,7 +20,7 @@ use supalove_proto::node::v1::{
 use tokio::{task::JoinSet, time::Instant};
 use tonic::{Code, Request, Status};
 
-use self::due::Due;
+use self::{budget::Budget, due::Due};
 use crate::{capacity, endpoints, store::secrets, types::Desired, verdict::Source};
 use supalove_core::{
     Core, SystemWrite,
@@ -41,6 +42,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Reconciler {
     core: Core,
+    /// Of reports, by node.
+    reports: Budget,
 }
 
 impl SessionHandler for Reconciler {
@@ -69,7 +72,7 @@ impl SessionHandler for Reconciler {
 impl Reconciler {
     /// On the control database.
     pub fn new(core: &Core) -> Self {
-        Self { core: core.clone() }
+        Self { core: core.clone(), reports: Budget::default() }
     }
 
     async fn reconcile(&self, session: Session) -> Result<()> {

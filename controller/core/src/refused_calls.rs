@@ -22,7 +22,7 @@ const KEPT: i64 = 100_000;
 
 /// The counts of this minute that the table does not have yet. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Refusals(Arc<Mutex<Counts>>);
+pub struct RefusedCalls(Arc<Mutex<Counts>>);
 
 type Counts = HashMap<Key, i64>;
 
@@ -36,7 +36,7 @@ struct Key {
     client: String,
 }
 
-impl Refusals {
+impl RefusedCalls {
     /// Counts a refused call.
     pub fn count(&self, method: &'static str, reason: &str, client: Option<IpAddr>) {
         let now = Utc::now();
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_rows_of_a_minute_have_a_limit_and_no_call_is_lost() {
-        let refusals = Refusals::default();
+        let refusals = RefusedCalls::default();
         for host in 0..10_000_u32 {
             let client = IpAddr::from((0x0a00_0000 + host * 256).to_be_bytes());
             refusals.count("/s/M", "BAD_CREDENTIALS", Some(client));
