@@ -225,6 +225,8 @@ impl State {
             services: self.services.iter().map(observed_service).collect(),
             error: if phase == StackPhase::Healthy { None } else { error },
             observed_at: None,
+            // The board of reports adds it.
+            digest: Vec::new(),
         }
     }
 }

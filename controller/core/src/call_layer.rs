@@ -3,6 +3,7 @@
 //!
 //! Input: an HTTP request of a gRPC method. Output: the same request with a [`Call`] in its extensions, or a status.
 
+use crate::database::Db;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -14,7 +15,6 @@ use axum::{body::Body, extract::ConnectInfo};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use ipnet::IpNet;
-use sqlx::PgPool;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -27,10 +27,13 @@ use crate::{
     times::Times,
 };
 
+/// For the audit row of a refusal whose call has used its time up.
+const RECORD: Duration = Duration::from_secs(1);
+
 /// Dependencies and settings of the layer.
 pub struct Gate {
     /// For audit rows of refusals.
-    pub db: PgPool,
+    pub db: Db,
     /// Authorization rules of all methods.
     pub rules: Rules,
     /// Authenticates callers.
@@ -95,14 +98,17 @@ where
                     deadline: started + time,
                     authenticator: gate.authenticator.clone(),
                 };
-                let mut response = if let Err(status) = gate.admit(&mut call, request.headers()).await {
-                    status.into_http()
-                } else {
-                    request.extensions_mut().insert(call.clone());
-                    match tokio::time::timeout(time, inner.call(request)).await {
-                        Ok(answer) => answer?,
-                        Err(_) => too_late(time),
+                let deadline = call.deadline;
+                let answered = tokio::time::timeout_at(deadline, async {
+                    if let Err(status) = gate.admit(&mut call, request.headers()).await {
+                        return Ok(status.into_http());
                     }
+                    request.extensions_mut().insert(call.clone());
+                    inner.call(request).await
+                });
+                let mut response = match answered.await {
+                    Ok(answer) => answer?,
+                    Err(_) => too_late(time),
                 };
                 let code =
                     Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
@@ -169,8 +175,11 @@ impl Gate {
         let known = call.principal.is_some() || call.rule.scope == Scope::Anyone;
         if code != Code::Ok && call.rule.changes && known {
             let entry = audit::Entry::refused(call, code);
-            if let Err(error) = audit::record(&self.db, &entry).await {
-                tracing::error!(%error, "cannot record a refused call in the audit log");
+            let until = call.deadline.max(Instant::now() + RECORD);
+            match tokio::time::timeout_at(until, audit::record(&self.db, &entry)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "cannot record a refused call in the audit log"),
+                Err(_) => tracing::error!("cannot record a refused call in the audit log in time"),
             }
         }
     }

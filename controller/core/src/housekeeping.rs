@@ -14,9 +14,9 @@ use crate::{
 
 /// The room that the server mounts.
 pub fn room(core: &Core) -> Room {
-    let sealing = core.clone();
-    let pruning = core.clone();
-    let carrying = core.clone();
+    let sealing = core.for_work();
+    let pruning = core.for_work();
+    let carrying = core.for_work();
     Room::new("core", &[])
         .job(Job::on_each("core.carry_hints", Always, move |run| {
             let core = carrying.clone();

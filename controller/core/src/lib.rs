@@ -15,6 +15,7 @@ pub mod leases;
 pub mod mutation;
 pub mod platform;
 pub mod requests;
+pub mod restores;
 mod room;
 pub mod sql_enum;
 pub mod times;

@@ -2,9 +2,10 @@
 //! either the whole act or nothing. The row keeps only names of created objects, never a response, so no secret is
 //! stored.
 
+use crate::database::Db;
 use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::{
@@ -53,7 +54,7 @@ pub struct Answered {
 }
 
 /// Looks up the result of the same call before. Returns an error if the key was used with another body.
-pub async fn replayed(db: &PgPool, request: Option<&Request>) -> Result<Option<Answered>> {
+pub async fn replayed(db: &Db, request: Option<&Request>) -> Result<Option<Answered>> {
     let Some(request) = request else {
         return Ok(None);
     };
@@ -120,7 +121,7 @@ pub fn lost_race(error: sqlx::Error) -> Error {
 }
 
 /// Deletes keys older than `age_seconds`.
-pub async fn forget(db: &PgPool, age_seconds: f64) -> Result<u64, sqlx::Error> {
+pub async fn forget(db: &Db, age_seconds: f64) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "DELETE FROM requests WHERE created_at < now() - make_interval(secs => $1)",
         age_seconds

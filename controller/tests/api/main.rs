@@ -4,6 +4,7 @@ mod audit;
 mod authorization;
 mod bad_input;
 mod clients;
+mod faults;
 mod placement;
 mod platform;
 mod reflection;

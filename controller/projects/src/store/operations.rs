@@ -1,7 +1,7 @@
 //! Operations in PostgreSQL.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use supalove_core::database::Db;
 use supalove_proto::v1::ErrorReason;
 use uuid::Uuid;
 
@@ -89,18 +89,13 @@ impl From<Row> for Operation {
     }
 }
 
-pub async fn get(db: &PgPool, id: OperationId) -> Result<Operation> {
+pub async fn get(db: &Db, id: OperationId) -> Result<Operation> {
     let found = query(db, Wanted { id: Some(id), ..Wanted::default() }, 1).await?.into_iter().next();
     found.ok_or_else(|| Error::NotFound { kind: "operation", name: id.to_string() })
 }
 
 /// A project's operations, newest first.
-pub async fn list(
-    db: &PgPool,
-    project: &ProjectRef,
-    before: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<Operation>> {
+pub async fn list(db: &Db, project: &ProjectRef, before: Option<Uuid>, limit: i64) -> Result<Vec<Operation>> {
     query(db, Wanted { project: Some(project), before, ..Wanted::default() }, limit).await
 }
 
@@ -112,7 +107,7 @@ struct Wanted<'a> {
     before: Option<Uuid>,
 }
 
-async fn query(db: &PgPool, wanted: Wanted<'_>, limit: i64) -> Result<Vec<Operation>> {
+async fn query(db: &Db, wanted: Wanted<'_>, limit: i64) -> Result<Vec<Operation>> {
     let rows = sqlx::query_as!(
         Row,
         "SELECT id AS \"id: OperationId\", project_ref AS \"project: ProjectRef\", kind AS \"kind: OperationKind\",

@@ -1,7 +1,7 @@
 //! Seals and opens a project's secrets and specifications.
 
 use prost::Message as _;
-use sqlx::PgPool;
+use supalove_core::database::Db;
 use supalove_proto::{node::v1::StackSpec, v1::ErrorReason};
 
 use supalove_core::{
@@ -85,7 +85,7 @@ fn unpacked_length(packed: &[u8]) -> Result<usize> {
 }
 
 /// Returns the sealed specification of a generation, and the generation with which it was rendered.
-pub async fn newest_spec(db: &PgPool, project: &ProjectRef, generation: i64) -> Result<(i64, Vec<u8>)> {
+pub async fn newest_spec(db: &Db, project: &ProjectRef, generation: i64) -> Result<(i64, Vec<u8>)> {
     let row = sqlx::query!(
         "SELECT generation, sealed FROM project_specs WHERE project_ref = $1 AND generation <= $2
          ORDER BY generation DESC LIMIT 1",
@@ -104,7 +104,7 @@ pub async fn reveal(core: &Core, project: &ProjectRef, name: &str) -> Result<Str
     String::from_utf8(opened.to_vec()).map_err(|_| Error::internal(format!("secret {name} is not text")))
 }
 
-async fn newest(db: &PgPool, project: &ProjectRef, name: &str) -> Result<(u64, Vec<u8>)> {
+async fn newest(db: &Db, project: &ProjectRef, name: &str) -> Result<(u64, Vec<u8>)> {
     let row = sqlx::query!(
         "SELECT version, sealed FROM project_secrets WHERE project_ref = $1 AND name = $2 ORDER BY version DESC LIMIT 1",
         project.as_str(),
