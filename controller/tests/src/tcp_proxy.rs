@@ -144,7 +144,7 @@ async fn pass(near: TcpStream, far: TcpStream, number: u64, cable: watch::Receiv
     tokio::select! {
         _ = async { tokio::join!(there, back) } => {}
         // Both sides are dropped; the near one without lingering, which is a reset.
-        _ = state.wait_for(|cable| number < cable.reset_below) => {}
+        () = async { state.wait_for(|cable| number < cable.reset_below).await.map(|_| ()).unwrap_or(()) } => {}
     }
 }
 
@@ -157,28 +157,39 @@ async fn copy(
 ) {
     let mut bytes = vec![0; 64 * 1024];
     let mut lost = false;
+    let mut halves = cable.clone();
     loop {
         let length = tokio::select! {
             read = from.read(&mut bytes) => match read {
                 Ok(length @ 1..) => length,
                 _ => break,
             },
-            _ = async { cable.wait_for(|cable| back && number < cable.half_closed_below).await.map(|_| ()) } => break,
+            () = half_closed(&mut halves, number, back) => break,
         };
-        if let Line::Slow(delay) = cable.borrow().line {
+        let line = cable.borrow().line;
+        if let Line::Slow(delay) = line {
             tokio::time::sleep(delay).await;
         }
-        let Ok(now) = cable.wait_for(|cable| cable.line != Line::Frozen).await.map(|now| *now) else {
-            return;
-        };
+        let thawed = cable.wait_for(|cable| cable.line != Line::Frozen).await.map(|now| *now);
+        let Ok(now) = thawed else { return };
         lost |= now.line == Line::Cut || number < now.lost_below;
         if !lost && to.write_all(&bytes[..length]).await.is_err() {
             return;
         }
     }
-    if lost || number < cable.borrow().lost_below {
+    lost |= number < cable.borrow().lost_below;
+    if lost {
         // Whoever waits here waits for ever.
         std::future::pending::<()>().await;
     }
     let _ = to.shutdown().await;
+}
+
+/// Returns when what comes from the target has to end.
+async fn half_closed(cable: &mut watch::Receiver<Cable>, number: u64, back: bool) {
+    let ended = cable.wait_for(|cable| back && number < cable.half_closed_below).await.is_ok();
+    if !ended {
+        // The proxy is gone, and the copy ends with its task.
+        std::future::pending::<()>().await;
+    }
 }
