@@ -1,6 +1,7 @@
 //! What every session of this agent shares: who the node is, its projects, and the newest epoch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use supalove_proto::node::v1::Capacity;
 use supalove_spec::Liveness;
@@ -40,6 +41,10 @@ pub struct Node {
     pub epochs: Epochs,
     /// How this node notices that the controller is gone: as the controller last told in Hello.
     pub liveness: watch::Sender<Liveness>,
+    /// How often `WatchState` repeats the digests of all states: as the controller last told in Hello.
+    pub repeat_digests: watch::Sender<Option<Duration>>,
+    /// Up to how long this node waits before it dials again after a session: as the controller last told in Hello.
+    pub reconnect_spread: watch::Sender<Duration>,
     /// What `status` shows.
     pub status: StatusBoard,
 }

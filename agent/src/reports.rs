@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use supalove_proto::node::v1::{ObservedStack, Progress, ServiceState, StackError, StackPhase};
+use prost::Message as _;
+use supalove_proto::node::v1::{
+    ObservedStack, Progress, ServiceState, StackError, StackPhase, StateDigest, StateDigests,
+};
 use tokio::sync::{broadcast, watch};
 
 /// Progress reports kept for a slow subscriber.
@@ -33,7 +36,11 @@ impl States {
     /// A project's state as it is shown.
     fn shown(&self, stack: &ObservedStack) -> ObservedStack {
         match &self.trouble {
-            Some(trouble) if stack.phase() == StackPhase::Healthy => troubled(stack.clone(), trouble),
+            Some(trouble) if stack.phase() == StackPhase::Healthy => {
+                let mut shown = troubled(stack.clone(), trouble);
+                shown.digest = digest(&shown);
+                shown
+            }
             _ => stack.clone(),
         }
     }
@@ -53,6 +60,7 @@ impl Reports {
     /// Publishes a project's state, unless nothing but the time is new.
     pub fn publish(&self, mut stack: ObservedStack) {
         stack.observed_at = None;
+        stack.digest = digest(&stack);
         let mut states = self.lock();
         let known = states.stacks.get(&stack.project_ref);
         if known.is_some_and(|(_, known)| ObservedStack { observed_at: None, ..known.clone() } == stack) {
@@ -69,6 +77,16 @@ impl Reports {
         states.stacks.insert(stack.project_ref.clone(), (version, stack));
         drop(states);
         self.version.send_replace(version);
+    }
+
+    /// Digests of all states.
+    fn digests(states: &States) -> StateDigests {
+        let all = states.stacks.values().map(|(_, stack)| states.shown(stack)).map(|shown| StateDigest {
+            project_ref: shown.project_ref,
+            generation: shown.generation,
+            digest: shown.digest,
+        });
+        StateDigests { digests: all.collect() }
     }
 
     /// Publishes a step; nobody may be listening.
@@ -131,7 +149,10 @@ impl Reports {
     }
 
     fn since(&self, seen: u64) -> (u64, Vec<ObservedStack>) {
-        let states = self.lock();
+        Self::news(&self.lock(), seen)
+    }
+
+    fn news(states: &States, seen: u64) -> (u64, Vec<ObservedStack>) {
         let mut news: Vec<_> = states.stacks.values().filter(|(version, _)| *version > seen).collect();
         news.sort_by_key(|(version, _)| *version);
         (states.last, news.into_iter().map(|(_, stack)| states.shown(stack)).collect())
@@ -155,6 +176,12 @@ fn troubled(mut stack: ObservedStack, trouble: &StackError) -> ObservedStack {
     stack
 }
 
+/// SHA-256 over a state without its time and digest, cut to 16 bytes.
+fn digest(stack: &ObservedStack) -> Vec<u8> {
+    let content = ObservedStack { observed_at: None, digest: Vec::new(), ..stack.clone() };
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &content.encode_to_vec()).as_ref()[..16].to_vec()
+}
+
 #[derive(Debug)]
 pub struct Subscription {
     reports: Reports,
@@ -176,6 +203,17 @@ impl Subscription {
     pub fn snapshot(&mut self) -> Vec<ObservedStack> {
         self.version.mark_unchanged();
         self.take()
+    }
+
+    /// What changed since the last answer, and the digests of all states as they are with it.
+    pub fn levels(&mut self) -> (Vec<ObservedStack>, StateDigests) {
+        self.version.mark_unchanged();
+        let states = self.reports.lock();
+        let (seen, news) = Reports::news(&states, self.seen);
+        let digests = Reports::digests(&states);
+        drop(states);
+        self.seen = seen;
+        (news, digests)
     }
 
     /// Waits for something new; none when the agent stops.
@@ -241,6 +279,23 @@ mod tests {
         reports.forget("b");
         assert_eq!(reports.all().len(), 1);
         assert_eq!(reports.subscribe().snapshot(), reports.all());
+    }
+
+    #[test]
+    fn digests_follow_the_states_that_they_belong_to() {
+        let reports = Reports::default();
+        reports.publish(stack("a", 1));
+        let mut watcher = reports.subscribe();
+        let told = watcher.snapshot().remove(0).digest;
+        assert_eq!(told.len(), 16);
+        reports.publish(stack("b", 1));
+        let (states, digests) = watcher.levels();
+        assert_eq!(states.len(), 1, "a was told before");
+        let of = |name: &str| digests.digests.iter().find(|d| d.project_ref == name).unwrap().digest.clone();
+        assert_eq!((of("a"), of("b")), (told.clone(), states[0].digest.clone()));
+        reports.publish(stack("a", 2));
+        let (states, _) = watcher.levels();
+        assert_ne!(states[0].digest, told);
     }
 
     #[tokio::test]

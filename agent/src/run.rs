@@ -142,6 +142,8 @@ async fn start(
         reports,
         epochs: Epochs::default(),
         liveness: watch::Sender::new(times.protocol.liveness()),
+        repeat_digests: watch::Sender::new(None),
+        reconnect_spread: watch::Sender::new(std::time::Duration::ZERO),
         status: board,
     });
     tasks.job("certificate renewal", async move { certificate.keep().await });

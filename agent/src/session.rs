@@ -65,7 +65,9 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
         if closed.certificate_refused {
             node.certificate.requests.recover();
         }
-        let pause = backoff.next_jittered();
+        // Sessions that were lost together must not all come back together.
+        let spread = node.reconnect_spread.send_replace(Duration::ZERO);
+        let pause = backoff.next_jittered() + spread.mul_f64(rand::random::<f64>());
         last_reason.log(&closed.reason, pause);
         node.status.set(SessionStatus::Waiting { reason: closed.reason, next_try: Utc::now() + pause });
         tokio::select! {

@@ -94,18 +94,19 @@ async fn run(arguments: &Arguments, cluster: &str, time: Duration) -> Result<Run
     let watcher = tokio::spawn(lock_waits(database.pool().await?, stop.clone()));
     // The first creates fill caches and prepare statements.
     create_for(&projects, &organizations, user, cluster, Duration::from_millis(500)).await?;
-    let before = rollbacks(&core.db).await?;
+    let pool = database.pool().await?;
+    let before = rollbacks(&pool).await?;
     let started = Instant::now();
     let created = create_for(&projects, &organizations, user, cluster, time).await?;
     let elapsed = started.elapsed();
-    let refused = rollbacks(&core.db).await? - before;
-    let latencies = placed_at_once(&core.db, &created).await?;
+    let refused = rollbacks(&pool).await? - before;
+    let latencies = placed_at_once(&pool, &created).await?;
     let pending = created.len() - latencies.len();
     ensure!(!latencies.is_empty(), "nothing was placed");
     stop.cancel();
     core.tasks.stop(GRACE).await;
     let waiting = watcher.await??;
-    core.db.close().await;
+    pool.close().await;
     database.drop().await?;
     let rate = f64::from(u32::try_from(latencies.len())?) / elapsed.as_secs_f64();
     Ok(Run { rate, latency: Samples::new(latencies), refused, pending, waiting })
@@ -117,8 +118,8 @@ async fn prepare(dir: &Path, database: &Database) -> Result<(Core, Projects, Vec
     let key_file = dir.join("placing-master.key");
     std::fs::write(&key_file, STANDARD.encode(key))?;
     let vault = Vault::from_file(&key_file)?;
-    let db = control_database::connect(&database.url).await?;
-    control_database::migrate(&db).await?;
+    let db = control_database::Pools::connect(&database.url).await?;
+    db.calls.migrate().await?;
     let core = Core::open(db, vault, Times::default(), Limits::default(), "127.0.0.1:0".into(), None).await?;
     // Makes the default cluster.
     supalove_fleet::open(&core).await?;

@@ -132,6 +132,10 @@ pub struct Config {
     #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub duplicate_hold: Option<u64>,
 
+    /// How often agents repeat the digests of their projects' states and the controller compares them, in seconds.
+    #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub resync: Option<u64>,
+
     /// Network of proxies whose X-Forwarded-For header the controller trusts. Repeatable.
     #[arg(long = "trusted-proxy", env = "SUPALOVE_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<IpNet>,
@@ -152,6 +156,8 @@ impl Config {
         Times {
             node_certificate: given(self.node_certificate_life, times.node_certificate),
             controller_certificate: given(self.controller_certificate_life, times.controller_certificate),
+            repeat_digests: given(self.resync, times.repeat_digests),
+            resync: given(self.resync, times.resync),
             duplicate_hold: given(self.duplicate_hold, times.duplicate_hold),
             ..times
         }

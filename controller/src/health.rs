@@ -1,11 +1,16 @@
 //! Whether the controller serves: `grpc.health.v1`, and `/healthz` for load balancers. Serving means that the control
-//! database answers. `/healthz` also names the jobs that fail on this replica; they do not change whether it serves.
+//! database answers, and that no job of this replica is late: one whose runs hang, or to which the database does not answer.
+//! `/healthz` also names the jobs that fail on this replica; failures do not change whether it serves.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use supalove_core::database::Db;
 
 use axum::{Router, routing::get};
 use http::StatusCode;
-use sqlx::PgPool;
 use supalove_core::{
     Core, Room,
     access::{Lasts, Permission::Public, Rule, Scope::Anyone},
@@ -25,34 +30,35 @@ pub const RULES: &[Rule] = &[
 
 /// Reports database health; NOT_SERVING on shutdown.
 #[derive(Clone)]
-pub struct Health(HealthReporter);
+pub struct Health {
+    reporter: HealthReporter,
+    /// Jobs that the log says are late.
+    late: Arc<Mutex<Vec<&'static str>>>,
+}
 
 impl Health {
     /// The room, and the way to announce the end.
     pub async fn open(core: &Core) -> (Self, Room) {
         let (reporter, service) = tonic_health::server::health_reporter();
-        let health = Self(reporter);
+        let health = Self { reporter, late: Arc::default() };
         health.report(ServingStatus::Serving).await;
+        let (db, jobs) = (core.for_work().db, core.jobs.clone());
+        let report = {
+            let (health, jobs) = (health.clone(), jobs.clone());
+            move |_| {
+                let (health, db, jobs) = (health.clone(), db.clone(), jobs.clone());
+                async move {
+                    health.look(&db, &jobs).await;
+                    Ok(())
+                }
+            }
+        };
         let mut room = Room::new("health", RULES).service(service).job(Job::on_each(
             "health.report",
             Every(core.times.health),
-            {
-                let (health, db) = (health.clone(), core.db.clone());
-                move |_| {
-                    let (health, db) = (health.clone(), db.clone());
-                    async move {
-                        let status = if answers(&db).await {
-                            ServingStatus::Serving
-                        } else {
-                            ServingStatus::NotServing
-                        };
-                        health.report(status).await;
-                        Ok(())
-                    }
-                }
-            },
+            report,
         ));
-        let (db, jobs) = (core.db.clone(), core.jobs.clone());
+        let db = core.db.clone();
         room.http = Router::new().route("/healthz", get(async move || healthz(&db, &jobs).await));
         (health, room)
     }
@@ -62,23 +68,45 @@ impl Health {
         self.report(ServingStatus::NotServing).await;
     }
 
+    /// Reports, and logs when jobs become late and when none is late any more.
+    async fn look(&self, db: &Db, jobs: &Jobs) {
+        let late = jobs.late();
+        let serves = answers(db).await && late.is_empty();
+        self.report(if serves { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+        let mut logged = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        if *logged == late {
+            return;
+        }
+        if late.is_empty() {
+            tracing::info!("jobs are on time again");
+        } else {
+            tracing::error!(
+                jobs = late.join(" "),
+                "jobs are late: they hang, or the control database does not answer them"
+            );
+        }
+        *logged = late;
+    }
+
     async fn report(&self, status: ServingStatus) {
-        self.0.set_service_status("", status).await;
+        self.reporter.set_service_status("", status).await;
     }
 }
 
-async fn answers(db: &PgPool) -> bool {
+async fn answers(db: &Db) -> bool {
     let asked = sqlx::query_scalar!("SELECT true AS \"answers!\"").fetch_one(db);
     matches!(tokio::time::timeout(ANSWER, asked).await, Ok(Ok(true)))
 }
 
-async fn healthz(db: &PgPool, jobs: &Jobs) -> (StatusCode, String) {
-    let (code, first_line) = if answers(db).await {
-        (StatusCode::OK, "ok")
+async fn healthz(db: &Db, jobs: &Jobs) -> (StatusCode, String) {
+    let (code, first_line) = if !answers(db).await {
+        (StatusCode::SERVICE_UNAVAILABLE, "the control database does not answer".to_owned())
+    } else if let late @ [_, ..] = &*jobs.late() {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("late jobs: {}", late.join(" ")))
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the control database does not answer")
+        (StatusCode::OK, "ok".to_owned())
     };
-    (code, text(first_line, &jobs.failing()))
+    (code, text(&first_line, &jobs.failing()))
 }
 
 /// The first line, and a line for each job that fails. Strangers read it: no errors and no ids.

@@ -2,19 +2,23 @@
 
 use supalove_core::{
     Core, Room,
-    access::{Permission::OperatePlatform, Rule, Scope::OperatorOnly},
+    access::{Call, Permission::OperatePlatform, Rule, Scope::OperatorOnly},
     jobs::{self, JobStatus, Replicas, Rhythm, State},
+    restores,
     wire::{proto_duration, timestamp},
 };
 use supalove_proto::v1::{
-    AnsweringReplica, Job, JobReplicas, JobRhythm, JobState, ListJobsRequest, ListJobsResponse,
+    AnsweringReplica, ConfirmRestoreRequest, ConfirmRestoreResponse, Job, JobReplicas, JobRhythm, JobState,
+    ListJobsRequest, ListJobsResponse,
     platform_service_server::{PlatformService, PlatformServiceServer},
 };
 use tonic::{Request, Response, Status};
 
 /// Rows of the platform service.
-pub const RULES: &[Rule] =
-    &[Rule::read("/supalove.v1.PlatformService/ListJobs", OperatorOnly, OperatePlatform)];
+pub const RULES: &[Rule] = &[
+    Rule::read("/supalove.v1.PlatformService/ListJobs", OperatorOnly, OperatePlatform),
+    Rule::write("/supalove.v1.PlatformService/ConfirmRestore", OperatorOnly, OperatePlatform),
+];
 
 /// What the server mounts.
 pub fn room(core: &Core) -> Room {
@@ -39,6 +43,17 @@ impl PlatformService for PlatformApi {
             connection_panics: self.core.tasks.connection_panics(),
         });
         Ok(Response::new(ListJobsResponse { jobs, answering_replica }))
+    }
+
+    async fn confirm_restore(
+        &self,
+        request: Request<ConfirmRestoreRequest>,
+    ) -> Result<Response<ConfirmRestoreResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let mut mutation = self.core.mutation(&call);
+        let detail = restores::confirm(&mut mutation).await?.unwrap_or_default();
+        mutation.commit("platform", []).await?;
+        Ok(Response::new(ConfirmRestoreResponse { detail }))
     }
 }
 

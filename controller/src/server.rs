@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use supalove_core::{Core, database, housekeeping, times::Times, vault::Vault, watch};
+use supalove_core::{Core, database::Pools, housekeeping, times::Times, vault::Vault, watch};
 use supalove_fleet::Fleet;
 use supalove_stack::Releases;
 use supalove_tasks::JobPanicked;
@@ -88,15 +88,15 @@ async fn listen(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)
 
 async fn open_core(config: &Config, times: Times, node_at: SocketAddr) -> anyhow::Result<Core> {
     let vault = Vault::from_file(&config.master_key_file)?;
-    let db =
-        database::connect(&config.database_url()?).await.context("cannot connect to the control database")?;
-    database::migrate(&db).await.context("cannot prepare the control database")?;
+    let url = config.database_url()?;
+    let pools = Pools::connect(&url).await.context("cannot connect to the control database")?;
+    pools.calls.migrate().await.context("cannot prepare the control database")?;
     let address = config.node_address.clone().unwrap_or_else(|| node_at.to_string());
     let limits = config.limits().within(descriptors::raise()?);
     if let Some(limits) = limits.contradiction(&times) {
         anyhow::bail!("limits contradict each other: {limits}");
     }
-    Ok(Core::open(db, vault, times, limits, address, config.fleet_id.as_deref()).await?)
+    Ok(Core::open(pools, vault, times, limits, address, config.fleet_id.as_deref()).await?)
 }
 
 fn releases(config: &Config) -> anyhow::Result<Releases> {

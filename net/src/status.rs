@@ -18,6 +18,23 @@ pub fn with_reason(code: Code, reason: &str, message: impl Into<String>) -> Stat
     Status::with_error_details(code, message, details(reason))
 }
 
+/// The same with facts that the caller can act on without reading the message.
+pub fn with_metadata<const N: usize>(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    metadata: [(&str, String); N],
+) -> Status {
+    let mut details = ErrorDetails::new();
+    details.set_error_info(reason, DOMAIN, metadata.map(|(name, value)| (name.to_owned(), value)));
+    Status::with_error_details(code, message, details)
+}
+
+/// Returns a fact of a peer's status: `None` without an `ErrorInfo` that has it.
+pub fn metadata(status: &Status, name: &str) -> Option<String> {
+    status.get_details_error_info()?.metadata.get(name).cloned()
+}
+
 /// Creates FAILED_PRECONDITION with a stable reason.
 pub fn failed_precondition(reason: &str, message: impl Into<String>) -> Status {
     with_reason(Code::FailedPrecondition, reason, message)

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use supalove_failpoints::failpoint;
@@ -10,7 +11,8 @@ use supalove_proto::node::v1::node_agent_service_server::NodeAgentService;
 use supalove_proto::node::v1::{
     ApplyStackRequest, ApplyStackResponse, GoodbyeRequest, GoodbyeResponse, HelloRequest, HelloResponse,
     InventoryRequest, InventoryResponse, OpenBulkRequest, OpenBulkResponse, RemoveStackRequest,
-    RemoveStackResponse, SetTrustRequest, SetTrustResponse, WatchStateRequest, WatchStateResponse,
+    RemoveStackResponse, SetTrustRequest, SetTrustResponse, StoredProject, WatchStateRequest,
+    WatchStateResponse,
 };
 use supalove_spec::{Liveness, names};
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,6 +26,7 @@ use crate::goodbye::Goodbye;
 use crate::host;
 use crate::network::{self, Taken};
 use crate::node::Node;
+use crate::state::Record;
 use crate::status::SessionStatus;
 
 /// Capabilities of this agent beyond the protocol version.
@@ -67,6 +70,15 @@ impl NodeAgent {
     }
 }
 
+fn stored(record: &Record) -> StoredProject {
+    StoredProject {
+        project_ref: record.project_ref.clone(),
+        generation: record.generation(),
+        slot: record.slot(),
+        removing: record.removal.is_some(),
+    }
+}
+
 #[tonic::async_trait]
 impl NodeAgentService for NodeAgent {
     async fn hello(&self, request: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
@@ -85,6 +97,10 @@ impl NodeAgentService for NodeAgent {
         if let Some(told) = Liveness::from_hello(hello.heartbeat_ms, hello.silent_after_ms) {
             node.liveness.send_replace(told);
         }
+        let every = Duration::from_millis(hello.repeat_digests_ms.into());
+        node.repeat_digests.send_replace((!every.is_zero()).then_some(every));
+        let spread = Duration::from_millis(hello.reconnect_spread_ms.into());
+        node.reconnect_spread.send_replace(spread.min(node.times.protocol.reconnect_cap * 2));
         let epoch = hello.epoch;
         tracing::info!(epoch, controller = hello.controller_version, "session began");
         let trusted_ca_sha256 = node.certificate.learn_roots(&hello.trust.unwrap_or_default()).await;
@@ -105,6 +121,7 @@ impl NodeAgentService for NodeAgent {
             blocked_slots: network::blocked(&node.host, &taken),
             hostname: host::hostname(),
             trusted_ca_sha256,
+            stored: node.supervisor.records().await.iter().map(|record| stored(record)).collect(),
         }))
     }
 
@@ -154,7 +171,7 @@ impl NodeAgentService for NodeAgent {
         request: Request<WatchStateRequest>,
     ) -> Result<Response<Self::WatchStateStream>, Status> {
         let epoch = check_epoch(&self.node.epochs, &request)?;
-        Ok(Response::new(watch::start(self.node.clone(), epoch)))
+        Ok(Response::new(watch::start(self.node.clone(), epoch, *self.node.repeat_digests.borrow())))
     }
 
     async fn open_bulk(

@@ -1,6 +1,6 @@
 //! Our errors → gRPC statuses with `google.rpc` details and a stable reason.
 
-use supalove_net::status::{self, with_reason};
+use supalove_net::status::{self, with_metadata, with_reason};
 pub use supalove_net::status::{failed_precondition, invalid_field};
 use supalove_proto::EPOCH_KEY;
 use tonic::{Code, Request, Status};
@@ -41,9 +41,11 @@ pub fn stale_epoch(epoch: u64, newest: u64) -> Status {
     if epoch > newest {
         failed_precondition("HELLO_FIRST", format!("epoch {epoch} has not said Hello"))
     } else {
-        failed_precondition(
+        with_metadata(
+            Code::FailedPrecondition,
             "STALE_EPOCH",
             format!("epoch {epoch} is older than {newest}: a newer session has begun"),
+            [("newest_epoch", newest.to_string())],
         )
     }
 }
@@ -52,7 +54,15 @@ impl From<SuperviseError> for Status {
     fn from(error: SuperviseError) -> Self {
         let message = error.to_string();
         match error {
-            SuperviseError::Refused(refused) => failed_precondition(refused.reason(), message),
+            SuperviseError::Refused(refused) => with_metadata(
+                Code::FailedPrecondition,
+                refused.reason(),
+                message,
+                [
+                    ("stored_generation", refused.stored().to_string()),
+                    ("removed", refused.removed().to_string()),
+                ],
+            ),
             SuperviseError::SlotTaken { .. } => failed_precondition("SLOT_TAKEN", message),
             SuperviseError::Store(_) => with_reason(Code::Internal, "STORE_FAILED", message),
         }

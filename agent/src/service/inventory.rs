@@ -23,7 +23,9 @@ async fn look(node: &Node) -> Result<InventoryResponse, EngineError> {
     let engine = node.engine();
     let mut projects: BTreeMap<String, ProjectInventory> = BTreeMap::new();
     for record in node.supervisor.records().await {
-        entry(&mut projects, &record.project_ref).generation = record.generation();
+        let found = entry(&mut projects, &record.project_ref);
+        found.generation = record.generation();
+        found.slot = record.slot();
     }
     for container in engine.containers().await? {
         entry(&mut projects, &container.project_ref).containers.push(container.name);

@@ -1,6 +1,8 @@
-//! `WatchState`: the node's conditions and every project once, the end of the snapshot, then changes. A slow reader misses progress, never a state.
+//! `WatchState`: the node's conditions and every project once, the end of the snapshot, then changes, and now and then the
+//! digests of all states. A slow reader misses progress, never a state.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::watch_state_response::Report;
@@ -8,6 +10,7 @@ use supalove_proto::node::v1::{
     NodeCondition, NodeConditions, ObservedStack, Progress, SnapshotEnd, WatchStateResponse,
 };
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -24,12 +27,18 @@ type Sender = mpsc::Sender<Result<WatchStateResponse, Status>>;
 struct Gone;
 
 /// Starts a stream for one session.
-pub fn start(node: Arc<Node>, epoch: u64) -> ReceiverStream<Result<WatchStateResponse, Status>> {
+///
+/// `every`: how often it repeats the digests of all states.
+pub fn start(
+    node: Arc<Node>,
+    epoch: u64,
+    every: Option<Duration>,
+) -> ReceiverStream<Result<WatchStateResponse, Status>> {
     let (out, reader) = mpsc::channel(ON_THE_WAY);
     let tasks = node.tasks.clone();
     tasks.connection("watch of states", async move {
         tokio::select! {
-            _ = feed(node.reports.subscribe(), node.supervisor.shared().conditions.subscribe(), &out) => {}
+            _ = feed(node.reports.subscribe(), node.supervisor.shared().conditions.subscribe(), every, &out) => {}
             () = out.closed() => {}
             () = node.epochs.superseded(epoch) => {
                 // A reader that is gone needs no reason.
@@ -43,19 +52,34 @@ pub fn start(node: Arc<Node>, epoch: u64) -> ReceiverStream<Result<WatchStateRes
 async fn feed(
     mut news: Subscription,
     mut conditions: watch::Receiver<Vec<NodeCondition>>,
+    every: Option<Duration>,
     out: &Sender,
 ) -> Result<(), Gone> {
+    let mut last = Instant::now();
     send_conditions(&mut conditions, out).await?;
     send_states(news.snapshot(), out).await?;
     send(Report::SnapshotEnd(SnapshotEnd {}), out).await?;
     loop {
+        let repeat = async {
+            match every {
+                Some(every) => tokio::time::sleep_until(last + every).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            // First, or a busy node would never repeat them.
             biased;
+            () = repeat => {
+                let (states, digests) = news.levels();
+                send_states(states, out).await?;
+                send(Report::Digests(digests), out).await?;
+                last = Instant::now();
+            }
             changed = conditions.changed() => match changed {
                 Ok(()) => send_conditions(&mut conditions, out).await?,
                 Err(_) => return Ok(()),
             },
-            news = news.next() => match news {
+            next = news.next() => match next {
                 Some(News::States(states)) => send_states(states, out).await?,
                 Some(News::Progress(progress)) => send_progress(progress, out),
                 None => return Ok(()),

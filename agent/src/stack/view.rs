@@ -254,6 +254,8 @@ impl State {
             error: if phase == StackPhase::Healthy { None } else { error },
             observed_at: None,
             volumes: self.usage.clone(),
+            // The board of reports adds it.
+            digest: Vec::new(),
         }
     }
 }

@@ -118,6 +118,22 @@ impl Refused {
     }
 }
 
+impl Refused {
+    /// The newest generation that the agent knows of the project.
+    pub fn stored(&self) -> u64 {
+        match *self {
+            Self::Stale { stored, .. } => stored,
+            Self::Conflict(generation) | Self::Removing(generation) => generation,
+            Self::Removed { removed, .. } => removed,
+        }
+    }
+
+    /// True if the agent has removed the project.
+    pub fn removed(&self) -> bool {
+        matches!(self, Self::Removed { .. } | Self::Removing(_))
+    }
+}
+
 /// Decides about an ApplyStack. `tombstone` is the generation of an ended removal.
 pub fn fence_apply(
     stored: Option<&Record>,

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use supalove_proto::v1::{
-    Job, JobReplicas, JobRhythm, ListJobsRequest, ListJobsResponse,
+    ConfirmRestoreRequest, Job, JobReplicas, JobRhythm, ListJobsRequest, ListJobsResponse,
     platform_service_client::PlatformServiceClient,
 };
 
@@ -20,13 +20,32 @@ pub enum Platform {
     },
     /// List the projects whose release has known holes, and the release that closes them.
     Outdated,
+    /// Confirm that the control database was restored from a backup on purpose; deleted projects are purged again.
+    ConfirmRestore,
 }
 
 pub async fn run(context: &Context, command: Platform) -> Result<(), Error> {
     match command {
         Platform::Jobs { watch } => repeat(context, watch, async || list(context).await).await,
         Platform::Outdated => outdated::list(context).await,
+        Platform::ConfirmRestore => confirm_restore(context).await,
     }
+}
+
+async fn confirm_restore(context: &Context) -> Result<(), Error> {
+    let answer = context
+        .client
+        .call(ConfirmRestoreRequest {}, |channel, request| async move {
+            PlatformServiceClient::new(channel).confirm_restore(request).await
+        })
+        .await?;
+    let text =
+        context.output.render("ConfirmRestoreResponse", &answer, |answer| match answer.detail.as_str() {
+            "" => "no restore was waiting for a confirmation".to_owned(),
+            detail => format!("confirmed: {detail}"),
+        })?;
+    println!("{text}");
+    Ok(())
 }
 
 async fn list(context: &Context) -> Result<String, Error> {

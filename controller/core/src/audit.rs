@@ -5,8 +5,9 @@
 pub mod checkpoints;
 pub mod verify;
 
+use crate::database::Db;
 use aws_lc_rs::digest::{SHA256, digest};
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgExecutor;
 use supalove_failpoints::failpoint;
 use uuid::Uuid;
 
@@ -84,28 +85,28 @@ pub async fn record(db: impl PgExecutor<'_>, entry: &Entry) -> Result<(), sqlx::
 }
 
 /// Chains at most 1,000 rows that are at least a second old. Returns their number.
-pub async fn seal(db: &PgPool, lease: &Lease) -> Result<usize, sqlx::Error> {
+pub async fn seal(db: &Db, lease: &Lease) -> Result<usize> {
     let mut tx = db.begin().await?;
-    if !lease.guard(&mut tx).await? {
+    if !lease.guard(tx.connection()?).await? {
         return Ok(0);
     }
     let last = sqlx::query!(
         "SELECT seq AS \"seq!\", chain_hash AS \"hash!\" FROM audit_log WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1"
     )
-    .fetch_optional(&mut *tx)
+    .fetch_optional(tx.connection()?)
     .await?;
     let (mut seq, mut hash) = last.map_or((0, Vec::new()), |row| (row.seq, row.hash));
     let rows = sqlx::query!(
         "SELECT id, concat_ws(E'\\x1f', id, extract(epoch FROM at), actor, method, target, outcome, client, trace_id) AS \"text!\"
          FROM audit_log WHERE seq IS NULL AND at < now() - interval '1 second' ORDER BY at, id LIMIT 1000"
     )
-    .fetch_all(&mut *tx)
+    .fetch_all(tx.connection()?)
     .await?;
     for row in &rows {
         seq += 1;
         hash = link(&hash, row.text.as_bytes());
         sqlx::query!("UPDATE audit_log SET seq = $2, chain_hash = $3 WHERE id = $1", row.id, seq, hash)
-            .execute(&mut *tx)
+            .execute(tx.connection()?)
             .await?;
         failpoint!("controller.jobs.sealed");
     }

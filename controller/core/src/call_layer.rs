@@ -6,6 +6,7 @@
 //!
 //! Input: an HTTP request of a gRPC method. Output: the same request with a [`Call`] in its extensions, or a status.
 
+use crate::database::Db;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -19,7 +20,6 @@ use axum::{body::Body, extract::ConnectInfo};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use ipnet::IpNet;
-use sqlx::PgPool;
 use supalove_net::{
     allowance::{Allowance, Full, Refusals, network},
     serve::Held,
@@ -40,10 +40,13 @@ use crate::{
     times::Times,
 };
 
+/// For the audit row of a refusal whose call has used its time up.
+const RECORD: Duration = Duration::from_secs(1);
+
 /// Dependencies and settings of the layer.
 pub struct Gate {
     /// For audit rows of refusals.
-    pub db: PgPool,
+    pub db: Db,
     /// Authorization rules of all methods.
     pub rules: Rules,
     /// Authenticates callers.
@@ -179,18 +182,21 @@ where
                     named: Arc::default(),
                     authenticator: gate.authenticator.clone(),
                 };
-                let mut response = match gate.admit(&mut call, &AdmittedParts::of(&request)).await {
-                    Err(status) => status.into_http(),
-                    Ok(admitted) => {
-                        request.extensions_mut().insert(call.clone());
-                        let request = request.map(|body| gate.admission.body(rule, body));
-                        let answer = match tokio::time::timeout(time, inner.call(request)).await {
-                            Ok(answer) => answer?,
-                            Err(_) => too_late(time),
-                        };
-                        // A stream counts until it ends.
-                        answer.map(|body| Body::new(Held::new(body, admitted)))
-                    }
+                let deadline = call.deadline;
+                let answered = tokio::time::timeout_at(deadline, async {
+                    let admitted = match gate.admit(&mut call, &AdmittedParts::of(&request)).await {
+                        Err(status) => return Ok(status.into_http()),
+                        Ok(admitted) => admitted,
+                    };
+                    request.extensions_mut().insert(call.clone());
+                    let request = request.map(|body| gate.admission.body(rule, body));
+                    let answer = inner.call(request).await?;
+                    // A stream counts until it ends.
+                    Ok(answer.map(|body| Body::new(Held::new(body, admitted))))
+                });
+                let mut response = match answered.await {
+                    Ok(answer) => answer?,
+                    Err(_) => too_late(time),
                 };
                 let status = Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""));
                 gate.finish(&call, &status, started).await;
@@ -272,8 +278,11 @@ impl Gate {
             return;
         }
         let entry = audit::Entry::refused(call, code);
-        if let Err(error) = audit::record(&self.db, &entry).await {
-            tracing::error!(%error, "cannot record a refused call in the audit log");
+        let until = call.deadline.max(Instant::now() + RECORD);
+        match tokio::time::timeout_at(until, audit::record(&self.db, &entry)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "cannot record a refused call in the audit log"),
+            Err(_) => tracing::error!("cannot record a refused call in the audit log in time"),
         }
     }
 }

@@ -241,14 +241,11 @@ impl From<Error> for Status {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        if let Some(fault) = fault_of_a_statement(&error) {
-            return fault;
+        if let Some(message) = trouble(&error) {
+            return Self::Unavailable { message: message.to_owned(), retry_after: Duration::from_secs(1) };
         }
-        if is_away(&error) {
-            return Self::Unavailable {
-                message: "the control database does not answer".to_owned(),
-                retry_after: Duration::from_secs(1),
-            };
+        if is_lost_race(&error) {
+            return Self::Aborted("a concurrent change won");
         }
         Self::internal(error)
     }
@@ -260,35 +257,36 @@ impl From<crate::sql_enum::UnknownText> for Error {
     }
 }
 
-/// What a statement that the database could not finish means for the caller. Codes: PostgreSQL, appendix A.
-fn fault_of_a_statement(error: &sqlx::Error) -> Option<Error> {
-    let code = error.as_database_error()?.code()?;
-    let unavailable = |message: &str| Error::Unavailable {
-        message: message.to_owned(),
-        retry_after: Duration::from_secs(1),
-    };
-    Some(match &*code {
-        // query_canceled, by the statement's timeout
-        "57014" => unavailable("the control database is too slow"),
-        // lock_not_available, by a lock's timeout; serialization_failure; deadlock_detected
-        "55P03" | "40001" | "40P01" => Error::Aborted("a concurrent change was in the way"),
-        // insufficient_resources: disk full, out of memory; read_only_sql_transaction, after a failover
-        "53000" | "53100" | "53200" | "53400" => unavailable("the control database has no resources left"),
-        "25006" => unavailable("the control database accepts no changes"),
+/// Returns what is wrong if the control database cannot serve now: it is unreachable, starts, stops, is full, too slow or
+/// read-only. The same statement succeeds later. Codes: PostgreSQL, appendix A.
+fn trouble(error: &sqlx::Error) -> Option<&'static str> {
+    const AWAY: &str = "the control database does not answer";
+    let said = match error {
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => return Some(AWAY),
+        sqlx::Error::Database(said) => said.code()?,
         _ => return None,
-    })
+    };
+    match &*said {
+        // Statement timeout, lock timeout, idle in a transaction for too long.
+        "57014" | "55P03" | "25P03" => {
+            Some("the control database is too slow, or a row is locked for too long")
+        }
+        "25006" => Some("the control database is read-only"),
+        "53100" => Some("the disk of the control database is full"),
+        "57P01" | "57P02" | "57P03" => Some(AWAY),
+        // Connections; insufficient resources; errors of the system below it (input and output).
+        code if code.starts_with("08") => Some(AWAY),
+        code if code.starts_with("53") || code.starts_with("58") => {
+            Some("the control database lacks resources")
+        }
+        _ => None,
+    }
 }
 
-/// True if the database is unreachable, starting or stopping. Codes: PostgreSQL, appendix A: class 08 (connection),
-/// 53300 (too many connections), 57P01 to 57P03 (shut down, crashed, not ready yet).
-fn is_away(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => true,
-        sqlx::Error::Database(said) => said.code().is_some_and(|code| {
-            code.starts_with("08") || matches!(&*code, "53300" | "57P01" | "57P02" | "57P03")
-        }),
-        _ => false,
-    }
+/// True if the transaction lost against another one (deadlock, serialization failure).
+fn is_lost_race(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|said| said.code());
+    matches!(code.as_deref(), Some("40P01" | "40001"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Hints that something changed. A hint has a key and wakes only the listeners of that key: on this replica at once, on
 //! the others through NOTIFY. A hint may be lost, so every listener also polls the database.
 
+use crate::database::Db;
 use std::{
     collections::{HashMap, HashSet},
     fmt,
@@ -9,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{PgPool, postgres::PgListener};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -116,9 +116,8 @@ impl Hints {
     }
 
     /// Exchanges hints with the other replicas. Returns only on an error.
-    pub(crate) async fn carry(&self, db: PgPool, controller: ControllerId, at_work: &Notify) -> Result<()> {
-        let mut listener = PgListener::connect_with(&db).await?;
-        listener.listen(CHANNEL).await?;
+    pub(crate) async fn carry(&self, db: Db, controller: ControllerId, at_work: &Notify) -> Result<()> {
+        let mut listener = db.listen(CHANNEL).await?;
         self.wake_all_here();
         let mut heard = Instant::now();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -163,7 +162,7 @@ impl Hints {
         }
     }
 
-    async fn send(&self, db: &PgPool, controller: ControllerId) -> Result<()> {
+    async fn send(&self, db: &Db, controller: ControllerId) -> Result<()> {
         let outgoing: Vec<Hint> = lock(&self.0.outgoing).drain().collect();
         for batch in outgoing.chunks(BATCH) {
             let mut payload = controller.to_string();
@@ -181,7 +180,7 @@ impl Hints {
     }
 }
 
-async fn notify(db: &PgPool, payload: &str) -> Result<()> {
+async fn notify(db: &Db, payload: &str) -> Result<()> {
     sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, payload).fetch_one(db).await?;
     Ok(())
 }

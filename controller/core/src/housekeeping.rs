@@ -10,7 +10,7 @@ use crate::{
         Rhythm::{Always, Every},
         Run,
     },
-    refusals, requests,
+    refused_calls, requests,
     retention::in_batches,
 };
 
@@ -19,11 +19,11 @@ const BATCH: i64 = 1000;
 
 /// The room that the server mounts.
 pub fn room(core: &Core) -> Room {
-    let sealing = core.clone();
-    let signing = core.clone();
-    let counting = core.clone();
-    let pruning = core.clone();
-    let carrying = core.clone();
+    let sealing = core.for_work();
+    let signing = core.for_work();
+    let counting = core.for_work();
+    let pruning = core.for_work();
+    let carrying = core.for_work();
     Room::new("core", &[])
         .job(Job::on_each("core.carry_hints", Always, move |run| {
             let core = carrying.clone();
@@ -58,7 +58,7 @@ async fn prune(core: Core, run: Run) -> Result<()> {
     in_batches(|| requests::forget(&core.db, age, BATCH)).await?;
     jobs::forget(&core.db, &core.times).await?;
     forget_controllers(&core).await?;
-    in_batches(|| refusals::prune(&core.db, BATCH)).await?;
+    in_batches(|| refused_calls::prune(&core.db, BATCH)).await?;
     let signer = checkpoints::Signer::open(&core.db, &core.vault, &core.fleet_id).await?;
     in_batches(|| checkpoints::cut(&core.db, &lease, &signer, core.times.audit_kept, BATCH)).await
 }

@@ -19,7 +19,8 @@ use crate::{
     leases::{self, Lease},
 };
 
-use self::failures::Failures;
+pub use self::failures::Failures;
+use self::state::RunEnd;
 pub(crate) use results::forget;
 pub use results::{JobStatus, LastResults, list};
 pub use state::{Jobs, Schedule, State};
@@ -103,7 +104,7 @@ impl Job {
     /// process.
     pub fn start(self, core: &Core) {
         core.jobs.add(&self, &core.times);
-        core.tasks.job(self.name, self.run(core.clone()));
+        core.tasks.job(self.name, self.run(core.for_work()));
     }
 
     async fn run(self, core: Core) {
@@ -122,16 +123,20 @@ impl Job {
                 },
                 _ => self.run_once(&core, &mut lease, up_since.elapsed(), &at_work).await,
             };
-            if matches!(result, Err(Error::Unavailable { .. })) {
+            let end = match &result {
+                Ok(Some(())) => RunEnd::Succeeded,
+                Ok(None) => RunEnd::Elsewhere,
+                Err(Error::Unavailable { .. }) => RunEnd::NoDatabase,
+                Err(_) => RunEnd::Failed,
+            };
+            if end == RunEnd::NoDatabase {
                 up_since = Instant::now();
             }
-            match result.transpose() {
-                Some(ran) => {
-                    let ran = ran.map_err(|error| chain(&error));
-                    failures.note(self.name, ran.as_ref().err());
-                    results.keep(&core, self.name, ran).await;
-                }
-                None => core.jobs.note(self.name, None),
+            core.jobs.note(self.name, end);
+            if let Some(ran) = result.transpose() {
+                let ran = ran.map_err(|error| chain(&error));
+                failures.note(self.name, ran.as_ref().err());
+                results.keep(&core, self.name, ran).await;
             }
         }
     }
@@ -140,6 +145,7 @@ impl Job {
     async fn show_at_work(&self, core: &Core, results: &mut Results, at_work: &Notify) -> Result<Option<()>> {
         loop {
             at_work.notified().await;
+            core.jobs.note(self.name, RunEnd::Succeeded);
             results.keep(core, self.name, Ok(())).await;
         }
     }
@@ -206,7 +212,6 @@ struct Results {
 impl Results {
     /// A result that cannot be written is no failure of the job: the database is away, and the next result follows.
     async fn keep(&mut self, core: &Core, job: &str, result: Result<(), String>) {
-        core.jobs.note(job, Some(result.is_ok()));
         let same = |(at, ok): (Instant, bool)| ok == result.is_ok() && at.elapsed() < REWRITE;
         if self.written.is_some_and(same) {
             return;

@@ -1,8 +1,8 @@
 //! [`Core`]: the shared parts with which the server opens every room.
 
+use crate::database::{Db, Pools};
 use std::{ops::Deref, sync::Arc};
 
-use sqlx::PgPool;
 use supalove_net::allowance::Refusals;
 use supalove_tasks::Tasks;
 
@@ -13,12 +13,16 @@ use crate::{
 
 /// The shared parts of all rooms. Cheap to clone.
 #[derive(Clone)]
-pub struct Core(Arc<Parts>);
+pub struct Core {
+    /// The control database, through the pool of who holds this handle: that of calls, or that of jobs and sessions.
+    pub db: Db,
+    parts: Arc<Parts>,
+}
 
 /// See [`Core`].
 pub struct Parts {
-    /// The control database.
-    pub db: PgPool,
+    /// Connections to the control database.
+    pools: Pools,
     /// Seals and opens secrets.
     pub vault: Vault,
     /// All times of the control plane.
@@ -48,11 +52,11 @@ pub struct Parts {
 }
 
 impl Core {
-    /// Creates the parts on a migrated database, and registers this replica.
+    /// Creates the parts on a migrated database, and registers this replica. The handle is for calls.
     ///
     /// `fleet_id` has an effect only at the first start.
     pub async fn open(
-        db: PgPool,
+        pools: Pools,
         vault: Vault,
         times: Times,
         limits: Limits,
@@ -60,14 +64,15 @@ impl Core {
         fleet_id: Option<&str>,
     ) -> Result<Self> {
         let controller = ControllerId::generate();
+        let db = pools.calls.clone();
         let fleet_id = platform::fleet_id(&db, fleet_id).await?;
         register(&db, controller, &node_address).await?;
         let times = Arc::new(times);
         let (hints, tasks, refusals) = (Hints::default(), Tasks::default(), Refusals::default());
         let watches = Engine::new(hints.clone(), times.clone(), tasks.clone(), &limits, refusals.clone());
-        Ok(Self(Arc::new(Parts {
+        let parts = Parts {
             access: Access::new(db.clone()),
-            db,
+            pools,
             vault,
             times,
             limits,
@@ -80,7 +85,20 @@ impl Core {
             jobs: Jobs::default(),
             watches,
             tasks,
-        })))
+        };
+        Ok(Self { db, parts: Arc::new(parts) })
+    }
+
+    /// The same parts for jobs and sessions, which have connections of their own: calls cannot starve them.
+    #[must_use]
+    pub fn for_work(&self) -> Self {
+        Self { db: self.pools.work.clone(), parts: self.parts.clone() }
+    }
+
+    /// The same parts for calls.
+    #[must_use]
+    pub fn for_calls(&self) -> Self {
+        Self { db: self.pools.calls.clone(), parts: self.parts.clone() }
     }
 }
 
@@ -88,11 +106,11 @@ impl Deref for Core {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 }
 
-async fn register(db: &PgPool, controller: ControllerId, address: &str) -> Result<()> {
+async fn register(db: &Db, controller: ControllerId, address: &str) -> Result<()> {
     sqlx::query!(
         "INSERT INTO controllers (id, address, version) VALUES ($1, $2, $3)",
         controller.0,

@@ -1,8 +1,7 @@
 //! Leases for jobs that one replica runs at a time: a row with an epoch, which the holder renews, by the database's
 //! clock. A stalled holder may not notice that its lease has expired, so its transactions check the epoch.
 
-use sqlx::{PgConnection, PgPool};
-
+use crate::database::{Connection, Db};
 use crate::{ids::ControllerId, times::Times};
 
 /// A lease that this replica held when it took it.
@@ -16,7 +15,7 @@ pub struct Lease {
 impl Lease {
     /// Locks the lease for the rest of the transaction. False if this replica no longer holds it; the caller must not
     /// write then.
-    pub async fn guard(&self, tx: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    pub async fn guard(&self, tx: &mut Connection) -> Result<bool, sqlx::Error> {
         let ours = sqlx::query_scalar!(
             "SELECT true AS \"ours!\" FROM leases WHERE name = $1 AND holder = $2 AND epoch = $3 FOR SHARE",
             self.name,
@@ -31,7 +30,7 @@ impl Lease {
 
 /// Acquires or renews a lease; `None` while another replica holds it.
 pub async fn take(
-    db: &PgPool,
+    db: &Db,
     name: &'static str,
     holder: ControllerId,
     times: &Times,

@@ -17,6 +17,7 @@ pub mod mutation;
 pub mod platform;
 pub mod refused_calls;
 pub mod requests;
+pub mod restores;
 pub mod retention;
 mod room;
 pub mod sql_enum;

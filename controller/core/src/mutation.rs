@@ -4,8 +4,8 @@
 //! session) implement it. So every write has an actor, and callers can use several stores in one transaction. The
 //! transaction begins at the first statement, so that it does not stay open during hashing or rendering.
 
+use crate::database::{Connection, Db, Transaction};
 use prost::Message;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::{
     Core,
@@ -26,7 +26,7 @@ mod sealed {
 /// A change that may write to the control database.
 pub trait Write: sealed::Sealed + Send {
     /// Returns the connection; begins the transaction if it is not open.
-    fn connection(&mut self) -> impl Future<Output = Result<&mut PgConnection>> + Send;
+    fn connection(&mut self) -> impl Future<Output = Result<&mut Connection>> + Send;
 }
 
 /// A change of a call. Dropping it without [`Mutation::commit`] rolls it back.
@@ -36,7 +36,7 @@ pub struct Mutation {
     request: Option<Request>,
     replayed: Option<Answered>,
     operation: Option<OperationId>,
-    transaction: Option<Transaction<'static, Postgres>>,
+    transaction: Option<Transaction>,
 }
 
 impl Core {
@@ -117,9 +117,9 @@ impl Mutation {
             return Err(Error::internal("a transaction vanished"));
         };
         if let Some(request) = &self.request {
-            requests::complete(&mut *transaction, request, target, self.operation).await?;
+            requests::complete(transaction.connection()?, request, target, self.operation).await?;
         }
-        audit::record(&mut *transaction, &self.entry).await?;
+        audit::record(transaction.connection()?, &self.entry).await?;
         transaction.commit().await?;
         for hint in hints {
             self.core.hints.wake(hint);
@@ -135,23 +135,23 @@ impl Mutation {
 }
 
 impl Write for Mutation {
-    async fn connection(&mut self) -> Result<&mut PgConnection> {
+    async fn connection(&mut self) -> Result<&mut Connection> {
         if self.transaction.is_none() {
             let mut transaction = self.core.db.begin().await?;
             // First, so that of two concurrent equal calls the second waits here and then fails.
             if let Some(request) = &self.request {
-                requests::begin(&mut *transaction, request).await?;
+                requests::begin(transaction.connection()?, request).await?;
             }
             self.transaction = Some(transaction);
         }
-        self.transaction.as_deref_mut().ok_or_else(|| Error::internal("a transaction vanished"))
+        self.transaction.as_mut().ok_or_else(|| Error::internal("a transaction vanished"))?.connection()
     }
 }
 
 /// See [`Mutation::in_one_statement`].
 pub struct OneStatement<'a> {
     /// Where the statement runs.
-    pub db: &'a PgPool,
+    pub db: &'a Db,
     /// The audit row that it writes.
     pub entry: &'a Entry,
     /// The request key that it writes.
@@ -163,7 +163,7 @@ pub struct SystemWrite {
     core: Core,
     actor: String,
     entries: Vec<Entry>,
-    transaction: Option<Transaction<'static, Postgres>>,
+    transaction: Option<Transaction>,
 }
 
 impl SystemWrite {
@@ -194,10 +194,10 @@ impl SystemWrite {
 }
 
 impl Write for SystemWrite {
-    async fn connection(&mut self) -> Result<&mut PgConnection> {
+    async fn connection(&mut self) -> Result<&mut Connection> {
         if self.transaction.is_none() {
             self.transaction = Some(self.core.db.begin().await?);
         }
-        self.transaction.as_deref_mut().ok_or_else(|| Error::internal("a transaction vanished"))
+        self.transaction.as_mut().ok_or_else(|| Error::internal("a transaction vanished"))?.connection()
     }
 }

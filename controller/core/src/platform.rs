@@ -1,7 +1,7 @@
 //! Fleet id and secrets of the installation. The first replica generates them; the secrets are
 //! sealed rows, so that every replica can use them.
 
-use sqlx::PgPool;
+use crate::database::Db;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Returns the fleet's id. The first start sets it to `wanted`, or to a random one.
-pub async fn fleet_id(db: &PgPool, wanted: Option<&str>) -> Result<String> {
+pub async fn fleet_id(db: &Db, wanted: Option<&str>) -> Result<String> {
     let fresh = wanted.map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), str::to_owned);
     sqlx::query!("INSERT INTO platform (fleet_id) VALUES ($1) ON CONFLICT DO NOTHING", fresh)
         .execute(db)
@@ -21,7 +21,7 @@ pub async fn fleet_id(db: &PgPool, wanted: Option<&str>) -> Result<String> {
 /// Returns a secret of the platform; generates and seals it if there is none. Concurrent replicas all use the first
 /// one.
 pub async fn secret(
-    db: &PgPool,
+    db: &Db,
     vault: &Vault,
     name: &str,
     make: impl FnOnce() -> Result<Zeroizing<Vec<u8>>>,
@@ -46,7 +46,7 @@ pub fn open(vault: &Vault, name: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8
     vault.open(scope(name), sealed).map_err(Error::internal)
 }
 
-async fn stored(db: &PgPool, name: &str) -> Result<Option<Vec<u8>>> {
+async fn stored(db: &Db, name: &str) -> Result<Option<Vec<u8>>> {
     let sealed = sqlx::query_scalar!("SELECT sealed FROM platform_secrets WHERE name = $1", name);
     Ok(sealed.fetch_optional(db).await?)
 }

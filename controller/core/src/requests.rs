@@ -2,9 +2,10 @@
 //! either the whole act or nothing. The row keeps only names of created objects, never a response, so no secret is
 //! stored.
 
+use crate::database::Db;
 use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::{
@@ -53,7 +54,7 @@ pub struct Answered {
 }
 
 /// Looks up the result of the same call before. Returns an error if the key was used with another body.
-pub async fn replayed(db: &PgPool, request: Option<&Request>) -> Result<Option<Answered>> {
+pub async fn replayed(db: &Db, request: Option<&Request>) -> Result<Option<Answered>> {
     let Some(request) = request else {
         return Ok(None);
     };
@@ -120,7 +121,7 @@ pub fn lost_race(error: sqlx::Error) -> Error {
 }
 
 /// Deletes keys older than `age_seconds`, at most `batch`; false if there may be more.
-pub async fn forget(db: &PgPool, age_seconds: f64, batch: i64) -> Result<bool> {
+pub async fn forget(db: &Db, age_seconds: f64, batch: i64) -> Result<bool> {
     let done = sqlx::query!(
         "DELETE FROM requests WHERE (user_id, method, request_id) IN (
              SELECT user_id, method, request_id FROM requests

@@ -17,6 +17,8 @@ pub struct Times {
     pub lost_after: Duration,
     /// Silence after which a node of a private cluster is LOST; such hosts may have slower links.
     pub lost_after_private: Duration,
+    /// Silence of a node after which deleted projects on it are removed without it.
+    pub lost_for_good: Duration,
     /// Interval at which a replica writes `seen_at` of its live sessions.
     pub seen_flush: Duration,
     /// Interval at which the health check probes the control database.
@@ -25,6 +27,10 @@ pub struct Times {
     pub handshake: Duration,
     /// Interval of inventories of a host.
     pub inventory: Duration,
+    /// Interval at which an agent repeats the digests of its projects' states.
+    pub repeat_digests: Duration,
+    /// Interval at which the controller compares the reports that it has judged with the projects' rows.
+    pub resync: Duration,
     /// Timeout of a unary call to an agent.
     pub agent_call: Duration,
     /// Timeout of a whole join connection.
@@ -108,10 +114,13 @@ impl Default for Times {
             silent_after: protocol.silent_after,
             lost_after: protocol.lost_after,
             lost_after_private: protocol.lost_after_private,
+            lost_for_good: s(24 * HOUR),
             seen_flush: protocol.seen_flush,
             health: s(5),
             handshake: protocol.handshake,
             inventory: s(60),
+            repeat_digests: s(60),
+            resync: s(30),
             agent_call: protocol.agent_call,
             enrolment: protocol.short_connection,
             poll: s(1),
@@ -166,6 +175,12 @@ mod tests {
         assert!(t.seen_flush * 2 < t.silent_after, "one missed flush must not make nodes silent");
         assert!(t.silent_after * 2 < t.lost_after && t.lost_after < t.lost_after_private);
         assert!(t.lease_renew * 2 < t.lease, "a lease must survive one missed renewal");
+        assert!(
+            t.silent_after < t.resync
+                && t.resync <= t.repeat_digests
+                && t.repeat_digests <= Duration::from_mins(1),
+            "a state that was turned by silence or lost is right again within a minute"
+        );
         assert!(t.poll < t.seen_flush);
         assert!(t.seen_flush * 3 < t.replica_gone, "a few missed heartbeats must not make a replica gone");
         assert!(

@@ -31,13 +31,13 @@ pub async fn open(core: &Core) -> Result<Fleet> {
     clusters::store::ensure_default(&mut write).await?;
     write.commit([]).await?;
     certificates::store::ensure_first(core).await?;
-    Ok(Fleet::new(core.clone(), Pki::load(core).await?))
+    Ok(Fleet::new(core.for_work(), Pki::load(&core.for_work()).await?))
 }
 
 impl Fleet {
     /// What the server mounts.
     pub fn room(&self) -> Room {
-        let core = self.core();
+        let core = &self.core().for_calls();
         let authorities = AuthorityApi::new(core.clone(), self.pki().clone());
         Room::new("fleet", RULES)
             .service(ClusterServiceServer::new(ClusterApi::new(self.clone())))
@@ -63,7 +63,7 @@ impl Fleet {
 
     /// Creates the node port, which agents dial.
     pub async fn node_port(&self) -> Result<NodePort> {
-        let core = self.core();
+        let core = self.core().for_calls();
         let key = platform::secret(&core.db, &core.vault, "recovery-nonce-key", || {
             Nonces::generate_key().map(Zeroizing::new)
         })

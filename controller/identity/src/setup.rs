@@ -1,25 +1,24 @@
 //! The one-time setup token: each start generates one while there is no user, and shows it once.
 
 use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
-
-use sqlx::PgPool;
+use supalove_core::database::Db;
 
 use super::Opaque;
 use supalove_core::error::{Error, Result};
 
 /// Generates the token if there is no user yet.
-pub async fn ensure_setup_token(db: &PgPool, file: Option<&Path>) -> Result<()> {
+pub async fn ensure_setup_token(db: &Db, file: Option<&Path>) -> Result<()> {
     let mut tx = db.begin().await?;
     let needed = sqlx::query_scalar!(
         "SELECT NOT EXISTS (SELECT 1 FROM users) AS \"needed!\" FROM platform FOR UPDATE"
     )
-    .fetch_one(&mut *tx)
+    .fetch_one(tx.connection()?)
     .await?;
     if !needed {
         return Ok(());
     }
     let token = Opaque::generate()?;
-    sqlx::query!("UPDATE platform SET setup_token_hash = $1", token.hash()).execute(&mut *tx).await?;
+    sqlx::query!("UPDATE platform SET setup_token_hash = $1", token.hash()).execute(tx.connection()?).await?;
     show(&token, file)?;
     tx.commit().await?;
     Ok(())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use supalove_core::database::Db;
 use supalove_proto::v1::ErrorReason;
 
 use super::{
@@ -47,7 +47,7 @@ fn wrong_setup_token() -> Error {
 }
 
 /// Rejects a wrong setup token before the costly password hash.
-pub async fn check_setup_token(db: &PgPool, token: &Opaque) -> Result<()> {
+pub async fn check_setup_token(db: &Db, token: &Opaque) -> Result<()> {
     let right = sqlx::query_scalar!(
         "SELECT true AS \"right!\" FROM platform WHERE setup_token_hash = $1",
         token.hash()
@@ -89,7 +89,7 @@ pub async fn insert_first_user(
 }
 
 /// Returns the user with this address.
-pub async fn credentials(db: &PgPool, email: &str) -> Result<Option<Credentials>> {
+pub async fn credentials(db: &Db, email: &str) -> Result<Option<Credentials>> {
     let row = sqlx::query!(
         "SELECT id AS \"id: UserId\", email, display_name, password_hash, operator, created_at FROM users WHERE email = $1",
         email
@@ -109,7 +109,7 @@ pub async fn credentials(db: &PgPool, email: &str) -> Result<Option<Credentials>
 }
 
 /// Returns the user with this id.
-pub async fn user(db: &PgPool, id: UserId) -> Result<User> {
+pub async fn user(db: &Db, id: UserId) -> Result<User> {
     let user = sqlx::query_as!(
         User,
         "SELECT id AS \"id: UserId\", email, display_name, operator, created_at FROM users WHERE id = $1",
@@ -208,7 +208,7 @@ async fn advance(
 }
 
 /// Returns the principal of a live session.
-pub async fn principal(db: &PgPool, session: SessionId) -> Result<Option<Principal>> {
+pub async fn principal(db: &Db, session: SessionId) -> Result<Option<Principal>> {
     let row = sqlx::query!(
         "SELECT u.id AS \"id: UserId\", u.operator FROM user_sessions s JOIN users u ON u.id = s.user_id
          WHERE s.id = $1 AND s.ended_at IS NULL AND s.expires_at > now()",

@@ -1,6 +1,6 @@
 //! An organization that a request names.
 
-use sqlx::PgPool;
+use supalove_core::database::Db;
 use supalove_core::{
     access::{Found, Object, Role},
     error::Result,
@@ -17,7 +17,7 @@ pub struct OrganizationKey {
 impl Object for OrganizationKey {
     const KIND: &'static str = "organization";
 
-    async fn find(db: &PgPool, slug: &str, user: UserId) -> Result<Option<Found<Self>>> {
+    async fn find(db: &Db, slug: &str, user: UserId) -> Result<Option<Found<Self>>> {
         let row = sqlx::query!(
             "SELECT o.id AS \"id: OrganizationId\", m.role AS \"role?: Role\" FROM organizations o
              LEFT JOIN members m ON m.organization_id = o.id AND m.user_id = $2 WHERE o.slug = $1",

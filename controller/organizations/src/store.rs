@@ -1,7 +1,6 @@
 //! Organizations in PostgreSQL.
 
-use sqlx::PgPool;
-
+use supalove_core::database::Db;
 use supalove_plans::{DEFAULT_PROJECTS_LIMIT, ORGANIZATIONS_LIMIT};
 
 use super::Organization;
@@ -61,7 +60,7 @@ fn name_taken(error: sqlx::Error, slug: &str) -> Error {
 }
 
 /// Returns an organization, with the role of `viewer`.
-pub async fn get(db: &PgPool, slug: &str, viewer: UserId) -> Result<Organization> {
+pub async fn get(db: &Db, slug: &str, viewer: UserId) -> Result<Organization> {
     let found = sqlx::query_as!(
         Organization,
         "SELECT o.id AS \"id: OrganizationId\", o.slug, o.name, m.role AS \"role?: Role\", o.projects_used,
@@ -74,7 +73,7 @@ pub async fn get(db: &PgPool, slug: &str, viewer: UserId) -> Result<Organization
 }
 
 /// Lists the organizations of a member, ordered by slug.
-pub async fn list(db: &PgPool, member: UserId, after: Option<&str>, limit: i64) -> Result<Vec<Organization>> {
+pub async fn list(db: &Db, member: UserId, after: Option<&str>, limit: i64) -> Result<Vec<Organization>> {
     let found = sqlx::query_as!(
         Organization,
         "SELECT o.id AS \"id: OrganizationId\", o.slug, o.name, m.role AS \"role?: Role\", o.projects_used,

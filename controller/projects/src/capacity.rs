@@ -2,7 +2,7 @@
 //! the counters of `node_capacity`; this file calls them, and `placer/placement.rs` within its statements.
 
 use ipnet::IpNet;
-use sqlx::{PgExecutor, postgres::types::PgRange, types::ipnetwork::IpNetwork};
+use sqlx::{postgres::types::PgRange, types::ipnetwork::IpNetwork};
 use supalove_core::{
     Core, Write,
     error::{Error, Result},
@@ -19,7 +19,7 @@ const NOTHING: Resources = Resources { cpu_millis: 0, memory_mib: 0, disk_mib: 0
 
 /// Stores the capacity that a node reports, multiplied by the cluster's overcommit.
 pub async fn save_hello(write: &mut impl Write, node: NodeId, hello: &HelloValues) -> Result<()> {
-    refuse_moved_slots(write.connection().await?, node, hello).await?;
+    refuse_moved_slots(write, node, hello).await?;
     sqlx::query!(
         "INSERT INTO node_capacity AS a (node_id, port_base, network_range, slots, blocked_slots, blocked_reasons, cpu_cap,
              memory_cap, disk_cap)
@@ -45,7 +45,11 @@ pub async fn save_hello(write: &mut impl Write, node: NodeId, hello: &HelloValue
 }
 
 /// A placement keeps its ports and network for good, so a host with placements must keep the settings that define them.
-async fn refuse_moved_slots(db: impl PgExecutor<'_>, node: NodeId, hello: &HelloValues) -> Result<()> {
+async fn refuse_moved_slots(write: &mut impl Write, node: NodeId, hello: &HelloValues) -> Result<()> {
+    // A placement takes its ports from this row: it comes before the check, or waits for the new settings.
+    sqlx::query!("SELECT node_id FROM node_capacity WHERE node_id = $1 FOR UPDATE", node.0)
+        .fetch_optional(write.connection().await?)
+        .await?;
     let kept = sqlx::query!(
         "SELECT a.port_base, a.network_range::text AS \"network_range!\", p.highest AS \"highest!\"
          FROM node_capacity a, (SELECT max(slot) AS highest FROM placements WHERE node_id = $1) p
@@ -56,7 +60,7 @@ async fn refuse_moved_slots(db: impl PgExecutor<'_>, node: NodeId, hello: &Hello
         network(hello.network_range.into()),
         hello.slots,
     )
-    .fetch_optional(db)
+    .fetch_optional(write.connection().await?)
     .await?;
     let Some(kept) = kept else { return Ok(()) };
     Err(Error::FailedPrecondition {
@@ -88,6 +92,25 @@ pub async fn save_blocked(write: &mut impl Write, node: NodeId, blocked: &[Block
     .execute(write.connection().await?)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Blocks more slots.
+pub async fn block_also(
+    write: &mut impl Write,
+    node: NodeId,
+    ranges: &[PgRange<i32>],
+    reasons: &[String],
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE node_capacity SET blocked_slots = blocked_slots + range_agg_or_empty($2), blocked_reasons = blocked_reasons || $3
+         WHERE node_id = $1",
+        node.0,
+        ranges as &[PgRange<i32>],
+        reasons,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(())
 }
 
 /// Reserves cpu and memory for a project that has its slot; false if the node lacks them or is not connected.

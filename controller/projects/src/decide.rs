@@ -22,28 +22,29 @@ pub async fn decide(
     project: &ProjectRef,
     judge: impl Fn(&Snapshot) -> Verdict,
 ) -> Result<()> {
-    decide_from(core, actor, None, project, judge).await
+    decide_from(core, actor, None, project, judge).await.map(|_| ())
 }
 
-/// The same for a report of a node's session: writes nothing if the node has a newer session.
+/// The same for a report of a node's session: writes nothing if the node has a newer session. Returns the revision of the
+/// project's row afterwards; `None` without a project.
 pub async fn decide_from(
     core: &Core,
     actor: &str,
     source: Option<Source>,
     project: &ProjectRef,
     judge: impl Fn(&Snapshot) -> Verdict,
-) -> Result<()> {
+) -> Result<Option<i64>> {
     for _ in 0..TRIES {
         let mut connection = core.db.acquire().await?;
         let Some(found) = snapshot::read(&mut connection, project).await? else {
-            return Ok(());
+            return Ok(None);
         };
         drop(connection);
         let verdict = judge(&found);
         let frees = verdict.free_compute || verdict.remove;
         let removes = verdict.remove;
         let returns = verdict.returns();
-        if verdict::write(core, actor, &found, verdict, source).await? {
+        if let Some(revision) = verdict::write(core, actor, &found, verdict, source).await? {
             core.hints.wake(Hint::Project(project.clone()));
             if frees {
                 core.hints.wake(Hint::Capacity);
@@ -54,12 +55,12 @@ pub async fn decide_from(
             if removes {
                 core.hints.wake(Hint::Organization(found.organization));
             }
-            return Ok(());
+            return Ok(Some(revision));
         }
         if let Some(source) = source
             && !source.is_newest(&core.db).await?
         {
-            return Err(Error::Aborted("a newer session of the node has begun"));
+            return Err(Error::Refused("a newer session of the node has begun"));
         }
     }
     Err(Error::Aborted("the project keeps changing"))

@@ -52,7 +52,7 @@ pub struct Housekeeper {
 impl Housekeeper {
     /// On the control database.
     pub fn new(core: &Core) -> Self {
-        Self { core: core.clone() }
+        Self { core: core.for_work() }
     }
 
     pub fn jobs(&self) -> Vec<Job> {
@@ -126,7 +126,7 @@ impl Housekeeper {
 
     async fn close_undo_windows(&self) -> Result<()> {
         let mut write = self.core.system_write(PURGE);
-        let purged = acts::purge_due(&mut write).await?;
+        let purged = acts::purge_due(&mut write, self.core.times.replica_gone).await?;
         for (project, _) in &purged {
             failpoint!("controller.jobs.purged", project.as_str());
             tracing::info!(%project, "undo window has ended: deleting the project's data");
@@ -137,21 +137,27 @@ impl Housekeeper {
         write.commit(hints).await
     }
 
-    /// Ends deleted projects on revoked nodes, whose agents will never report the removal.
+    /// Ends deleted projects on revoked nodes, whose agents will never report the removal, and on nodes that have been lost for
+    /// a day: who deleted a project must not pay for a host that does not come back. If it does, the inventory shows the
+    /// project as unexplained, and its slot stays blocked.
     async fn abandon_revoked(&self) -> Result<()> {
         let rows = sqlx::query!(
-            "SELECT p.ref AS \"project: ProjectRef\", n.id AS \"node: NodeId\", n.name FROM nodes n JOIN placements l ON l.node_id = n.id JOIN projects p ON p.ref = l.project_ref
-             WHERE n.revoked_at IS NOT NULL AND p.desired = 'REMOVED' AND p.removed_at IS NULL ORDER BY random() LIMIT $1",
+            "SELECT p.ref AS \"project: ProjectRef\", n.id AS \"node: NodeId\", n.name, n.revoked_at IS NOT NULL AS \"revoked!\" FROM nodes n JOIN placements l ON l.node_id = n.id JOIN projects p ON p.ref = l.project_ref
+             WHERE (n.revoked_at IS NOT NULL OR n.seen_at < now() - make_interval(secs => $2))
+                 AND p.desired = 'REMOVED' AND p.removed_at IS NULL ORDER BY random() LIMIT $1",
             BATCH,
+            self.core.times.lost_for_good.as_secs_f64(),
         )
         .fetch_all(&self.core.db)
         .await?;
         let mut failed = FirstFailure::default();
         for row in rows {
             let project = row.project;
-            tracing::warn!(%project, node = row.name, "deleted project is on a revoked node: its containers and volumes stay on that host");
+            let why = if row.revoked { "was revoked" } else { "has been lost for a day" };
+            tracing::warn!(%project, node = row.name, why, "deleted project is on a node that does not come back: its containers and volumes stay on that host");
             let done =
-                decide(&self.core, ABANDON, &project, |found| abandoned(found, row.node, &row.name)).await;
+                decide(&self.core, ABANDON, &project, |found| abandoned(found, row.node, &row.name, why))
+                    .await;
             failed.note(&project, done);
         }
         failed.result()
@@ -165,6 +171,7 @@ impl Housekeeper {
         if up < times.silent_after {
             return Ok(());
         }
+        self.name_silent_removals().await?;
         let lost_after =
             |lost: Duration| if up < times.lost_after { Duration::MAX } else { lost.max(times.lost_after) };
         let rows = sqlx::query!(
@@ -201,14 +208,50 @@ impl Housekeeper {
     }
 }
 
+impl Housekeeper {
+    /// A deleted project whose node is lost waits for it; its reason says so, and what ends the wait.
+    async fn name_silent_removals(&self) -> Result<()> {
+        let rows = sqlx::query!(
+            "SELECT p.ref AS \"project: ProjectRef\", n.name FROM projects p
+             JOIN placements l ON l.project_ref = p.ref JOIN nodes n ON n.id = l.node_id
+             WHERE p.desired = 'REMOVED' AND p.removed_at IS NULL AND n.revoked_at IS NULL
+                 AND n.seen_at < now() - make_interval(secs => $1) AND p.state_reason NOT LIKE $3 ORDER BY random() LIMIT $2",
+            self.core.times.lost_after.as_secs_f64(),
+            BATCH,
+            format!("%{REMOVAL_WAITS}"),
+        )
+        .fetch_all(&self.core.db)
+        .await?;
+        let mut failed = FirstFailure::default();
+        for row in rows {
+            let reason = format!("node {} is lost: {REMOVAL_WAITS}", row.name);
+            tracing::warn!(project = %row.project, node = row.name, "deleted project is on a lost node: its removal waits");
+            let lost_after = self.core.times.lost_after;
+            let waits = |found: &Snapshot| {
+                let waits = found.desired == Desired::Removed && found.node_silence >= lost_after;
+                if waits {
+                    Verdict { state: Some((found.state, reason.clone())), ..Verdict::default() }
+                } else {
+                    Verdict::default()
+                }
+            };
+            failed.note(&row.project, decide(&self.core, SILENT, &row.project, waits).await);
+        }
+        failed.result()
+    }
+}
+
+/// End of the reason of a deleted project on a lost node.
+const REMOVAL_WAITS: &str = "the removal waits until it is back; after a day, or when an operator revokes the node, the project is removed here and what is left of it stays on that host";
+
 /// Removes the project although its containers and volumes stay on the host, because the node never comes back.
-fn abandoned(found: &Snapshot, node: NodeId, name: &str) -> Verdict {
+fn abandoned(found: &Snapshot, node: NodeId, name: &str, why: &str) -> Verdict {
     let there = found.placement.is_some_and(|placement| placement.node == node);
     if found.desired != Desired::Removed || !there {
         return Verdict::default();
     }
     let message = format!(
-        "node {name} was revoked: containers and volumes of the project stay on that host; remove them there"
+        "node {name} {why}: containers and volumes of the project stay on that host; remove them there"
     );
     Verdict {
         events: vec![NewEvent::new(EventType::ProjectAbandoned, message)],

@@ -1,6 +1,6 @@
 //! Projects and operations that requests name.
 
-use sqlx::PgPool;
+use supalove_core::database::Db;
 use supalove_core::{
     access::{Found, Object, Role},
     error::{Error, Result},
@@ -16,7 +16,7 @@ pub struct ProjectKey {
 impl Object for ProjectKey {
     const KIND: &'static str = "project";
 
-    async fn find(db: &PgPool, name: &str, user: UserId) -> Result<Option<Found<Self>>> {
+    async fn find(db: &Db, name: &str, user: UserId) -> Result<Option<Found<Self>>> {
         let project: ProjectRef = name
             .parse()
             .map_err(|e: supalove_core::ids::InvalidId| Error::field("project_ref", e.to_string()))?;
@@ -42,7 +42,7 @@ pub struct OperationKey {
 impl Object for OperationKey {
     const KIND: &'static str = "operation";
 
-    async fn find(db: &PgPool, name: &str, user: UserId) -> Result<Option<Found<Self>>> {
+    async fn find(db: &Db, name: &str, user: UserId) -> Result<Option<Found<Self>>> {
         let operation: OperationId = name
             .parse()
             .map_err(|e: supalove_core::ids::InvalidId| Error::field("operation_id", e.to_string()))?;

@@ -123,18 +123,18 @@ impl Source {
     }
 }
 
-/// Writes a verdict. False, with nothing written, if the project changed meanwhile or the report's session is no
-/// longer the newest.
+/// Writes a verdict, and returns the revision of the project's row afterwards. `None`, with nothing written, if the project
+/// changed meanwhile or the report's session is no longer the newest.
 pub async fn write(
     core: &Core,
     actor: &str,
     project: &Snapshot,
     verdict: Verdict,
     source: Option<Source>,
-) -> Result<bool> {
+) -> Result<Option<i64>> {
     let verdict = verdict.reduced(project);
     if verdict.is_nothing() {
-        return Ok(true);
+        return Ok(Some(project.revision));
     }
     let mut write = core.system_write(actor);
     let written = write_in(&mut write, project, &verdict).await?;
@@ -151,7 +151,7 @@ pub async fn write(
         write.commit([]).await?;
         failpoint!("controller.report.committed", project.project.as_str());
     }
-    Ok(written && newest)
+    Ok((written && newest).then_some(project.revision + 1))
 }
 
 /// The same within a transaction.

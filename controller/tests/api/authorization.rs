@@ -62,6 +62,7 @@ AuthorityService/CreateAuthority        unauth  denied   denied    denied    den
 AuthorityService/ActivateAuthority      unauth  denied   denied    denied    denied        denied  ok
 AuthorityService/RetireAuthority        unauth  denied   denied    denied    denied        denied  ok
 PlatformService/ListJobs                unauth  denied   denied    denied    denied        denied  ok
+PlatformService/ConfirmRestore          unauth  denied   denied    denied    denied        denied  ok
 WatchService/Watch                      unauth  invalid  invalid   invalid   invalid       invalid invalid
 ";
 

@@ -5,6 +5,7 @@ mod authorization;
 mod bad_input;
 mod clients;
 mod cookies;
+mod faults;
 mod growth;
 mod load;
 mod names;

@@ -20,7 +20,7 @@ use supalove_proto::{
         RestartProjectRequest, StartProjectRequest, StopProjectRequest, UndeleteProjectRequest,
     },
 };
-use supalove_system_tests::{Api, Controller, Double, Manners, Rows, wait_for};
+use supalove_system_tests::{Api, BusyDouble, Controller, Manners, Rows, wait_for};
 use tonic::{Code, Status};
 
 /// Seeds of an ordinary run.
@@ -51,7 +51,7 @@ async fn random_concurrent_acts_leave_everything_true() {
     let mut doubles = Vec::new();
     for (number, manners) in (0..).zip(bad) {
         let name = format!("double-{number}");
-        doubles.push(Double::join(&controller, &api.join_token().await, &name, number, manners).await);
+        doubles.push(BusyDouble::join(&controller, &api.join_token().await, &name, number, manners).await);
     }
     api.wait_ready_nodes(doubles.len()).await;
 
@@ -68,7 +68,7 @@ async fn random_concurrent_acts_leave_everything_true() {
 }
 
 /// All callers at once; the cables of the doubles are cut now and then.
-async fn storm(api: &Api, doubles: &[Double], seed: u64) {
+async fn storm(api: &Api, doubles: &[BusyDouble], seed: u64) {
     let callers = (0..CALLERS).map(|caller| {
         let api = api.clone();
         let mut dice = SmallRng::seed_from_u64(seed * CALLERS + caller);
@@ -157,7 +157,7 @@ async fn named(api: &Api, name: &str) -> Option<Project> {
 }
 
 /// Waits until no operation is open and each project is as its node holds it; returns what never fitted.
-async fn settled(api: &Api, rows: &Rows, doubles: &[Double]) -> Vec<String> {
+async fn settled(api: &Api, rows: &Rows, doubles: &[BusyDouble]) -> Vec<String> {
     let until = Instant::now() + QUIET;
     loop {
         let mut wrong = differences(api, doubles).await;
@@ -172,7 +172,7 @@ async fn settled(api: &Api, rows: &Rows, doubles: &[Double]) -> Vec<String> {
 }
 
 /// Compares what the controller says of each project with what the nodes hold.
-async fn differences(api: &Api, doubles: &[Double]) -> Vec<String> {
+async fn differences(api: &Api, doubles: &[BusyDouble]) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut held = BTreeMap::new();
     for double in doubles {

@@ -6,6 +6,7 @@
 
 mod agent;
 mod api;
+mod busy_double;
 mod clients;
 mod clock;
 mod controller;
@@ -31,13 +32,14 @@ mod turn;
 
 pub use agent::{Agent, AgentOptions, join};
 pub use api::{Api, PASSWORD, wait_for};
+pub use busy_double::{BusyDouble, Manners};
 pub use clients::{EMAIL, Lines, client, lines_of, with_user};
 pub use clock::Clock;
 pub use controller::{Controller, Options};
 pub use database::Database;
 pub use docker::{docker, labelled, remove_fleet, try_docker};
 pub use docker_host::DockerHost;
-pub use double::{Double, Manners};
+pub use double::{Double, DoubleRecord, DoubleState};
 pub use fleet::{Fleet, Tenant};
 pub use identity::{Holder, authorities, shown, shows};
 pub use lossy_proxy::LossyProxy;

@@ -393,6 +393,7 @@ impl Fleet {
             fleet_id: self.name.clone(),
             controller_version: "test".into(),
             trust: None,
+            ..HelloRequest::default()
         };
         let hello = client.hello(call(hello, epoch)).await.unwrap().into_inner();
         Session { client, hello, epoch }

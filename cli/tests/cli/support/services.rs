@@ -388,6 +388,14 @@ impl AuthorityService for Fake {
 
 #[tonic::async_trait]
 impl PlatformService for Fake {
+    async fn confirm_restore(
+        &self,
+        request: Request<ConfirmRestoreRequest>,
+    ) -> Answer<ConfirmRestoreResponse> {
+        self.enter(&request, "ConfirmRestore", "").await?;
+        Ok(Response::new(ConfirmRestoreResponse { detail: "node nod_1 has newer generations".into() }))
+    }
+
     async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Answer<ListJobsResponse> {
         self.enter(&request, "ListJobs", "").await?;
         let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });

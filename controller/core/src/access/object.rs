@@ -1,8 +1,7 @@
 //! Turns the name in a request into an object on which the caller has the permission. Handlers get objects only here.
 
-use sqlx::PgPool;
-
 use super::{Call, Permission, Role, Rule, Scope};
+use crate::database::Db;
 use crate::{
     error::{Error, Result},
     ids::UserId,
@@ -15,11 +14,7 @@ pub trait Object: Sized + Send {
 
     /// Looks an object up by its name in a request, with the role that `user` has in its organization. `None` if there
     /// is no such object; an error if the text cannot be its name.
-    fn find(
-        db: &PgPool,
-        name: &str,
-        user: UserId,
-    ) -> impl Future<Output = Result<Option<Found<Self>>>> + Send;
+    fn find(db: &Db, name: &str, user: UserId) -> impl Future<Output = Result<Option<Found<Self>>>> + Send;
 }
 
 /// An object, and the caller's role in its organization.
@@ -34,12 +29,12 @@ pub struct Found<T> {
 /// Checks permissions on objects. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Access {
-    db: PgPool,
+    db: Db,
 }
 
 impl Access {
     /// Creates the checker for the control database.
-    pub fn new(db: PgPool) -> Self {
+    pub fn new(db: Db) -> Self {
         Self { db }
     }
 

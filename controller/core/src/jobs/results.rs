@@ -1,13 +1,13 @@
 //! `job_results`: how each job last went on each replica. A replica writes its own rows; all replicas' rows together are what
 //! an operator sees; rows of replicas that are gone are deleted.
 
+use crate::database::Db;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 
 use super::{
     Replicas,
@@ -38,7 +38,7 @@ pub(super) async fn write(core: &Core, job: &str, result: &Result<(), String>) -
 }
 
 /// Deletes results of replicas that have shown no sign of life for long. A result that a replica writes is one, too.
-pub(crate) async fn forget(db: &PgPool, times: &Times) -> Result<()> {
+pub(crate) async fn forget(db: &Db, times: &Times) -> Result<()> {
     sqlx::query!(
         "DELETE FROM job_results WHERE controller_id IN (
              SELECT c.id FROM controllers c JOIN job_results r ON r.controller_id = c.id GROUP BY c.id

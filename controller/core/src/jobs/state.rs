@@ -90,6 +90,19 @@ impl Ages {
     }
 }
 
+/// How a run of a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RunEnd {
+    /// With a success.
+    Succeeded,
+    /// With an error of its own.
+    Failed,
+    /// The control database did not answer.
+    NoDatabase,
+    /// Another replica runs the job.
+    Elsewhere,
+}
+
 /// The jobs of this replica, and how each went last. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Jobs(Arc<Mutex<BTreeMap<&'static str, Entry>>>);
@@ -101,6 +114,8 @@ struct Entry {
     since: Option<Instant>,
     success: Option<Instant>,
     failure: Option<Instant>,
+    /// When a run last came to an end to which the database had answered.
+    answered: Option<Instant>,
 }
 
 impl Jobs {
@@ -123,30 +138,48 @@ impl Jobs {
         failing.collect()
     }
 
+    /// The jobs of this replica that are late, by name: for three periods no run of them has come to an end to which the
+    /// database had answered. A job that fails at its own work is not late.
+    pub fn late(&self) -> Vec<&'static str> {
+        self.late_at(Instant::now())
+    }
+
+    fn late_at(&self, now: Instant) -> Vec<&'static str> {
+        let entries = self.lock();
+        let late = entries.iter().filter(|(_, entry)| {
+            let last = entry.answered.max(entry.since);
+            entry.since.is_some() && last.is_some_and(|last| now - last > entry.schedule.patience())
+        });
+        late.map(|(name, _)| *name).collect()
+    }
+
     /// This replica runs the job from now on. A leased job counts from when its lease is here.
     pub(super) fn add(&self, job: &Job, times: &Times) {
         let since = (job.replicas == Replicas::Each).then(Instant::now);
         let schedule = Schedule::of_job(job, times);
-        self.lock().insert(job.name, Entry { schedule, since, success: None, failure: None });
+        self.lock().insert(job.name, Entry { schedule, since, success: None, failure: None, answered: None });
     }
 
-    /// Notes how a run ended; `None` if another replica runs the job.
-    pub(super) fn note(&self, job: &str, succeeded: Option<bool>) {
-        self.note_at(Instant::now(), job, succeeded);
+    /// Notes how a run ended.
+    pub(super) fn note(&self, job: &str, end: RunEnd) {
+        self.note_at(Instant::now(), job, end);
     }
 
-    fn note_at(&self, now: Instant, job: &str, succeeded: Option<bool>) {
-        if let Some(entry) = self.lock().get_mut(job) {
-            match succeeded {
-                Some(true) => entry.success = Some(now),
-                Some(false) => entry.failure = Some(now),
-                None => {
-                    entry.success = None;
-                    entry.failure = None;
-                }
+    fn note_at(&self, now: Instant, job: &str, end: RunEnd) {
+        let mut entries = self.lock();
+        let Some(entry) = entries.get_mut(job) else { return };
+        match end {
+            RunEnd::Succeeded => entry.success = Some(now),
+            RunEnd::Failed | RunEnd::NoDatabase => entry.failure = Some(now),
+            RunEnd::Elsewhere => {
+                entry.success = None;
+                entry.failure = None;
             }
-            entry.since = succeeded.map(|_| entry.since.unwrap_or(now));
         }
+        if end != RunEnd::NoDatabase {
+            entry.answered = Some(now);
+        }
+        entry.since = (end != RunEnd::Elsewhere).then(|| entry.since.unwrap_or(now));
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Entry>> {
@@ -204,10 +237,10 @@ mod tests {
         let began = Instant::now() + Duration::from_mins(10);
         let later = |seconds| began + Duration::from_secs(seconds);
         assert!(jobs.failing_at(began).is_empty(), "it runs elsewhere");
-        jobs.note_at(began, "room.what", Some(true));
-        jobs.note_at(later(12), "room.what", Some(false));
+        jobs.note_at(began, "room.what", RunEnd::Succeeded);
+        jobs.note_at(later(12), "room.what", RunEnd::Failed);
         assert_eq!(jobs.failing_at(later(13)), [("room.what", Some(Duration::from_secs(13)))]);
-        jobs.note_at(later(14), "room.what", None);
+        jobs.note_at(later(14), "room.what", RunEnd::Elsewhere);
         assert!(jobs.failing_at(later(999)).is_empty(), "another replica has the lease now");
     }
 
@@ -218,7 +251,23 @@ mod tests {
         assert!(jobs.failing().is_empty());
         let late = Instant::now() + Duration::from_secs(181);
         assert_eq!(jobs.failing_at(late), [("room.what", None)]);
-        jobs.note_at(late, "room.what", Some(true));
+        jobs.note_at(late, "room.what", RunEnd::Succeeded);
         assert!(jobs.failing_at(late).is_empty());
+    }
+
+    #[test]
+    fn a_job_is_late_while_the_database_does_not_answer_it_but_not_when_its_own_work_fails() {
+        let jobs = Jobs::default();
+        jobs.add(&job(Replicas::Each), &Times::default());
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        assert!(jobs.late_at(after(179)).is_empty());
+        assert_eq!(jobs.late_at(after(182)), ["room.what"], "its first run hangs");
+        jobs.note_at(after(190), "room.what", RunEnd::NoDatabase);
+        assert_eq!(jobs.late_at(after(191)), ["room.what"]);
+        jobs.note_at(after(200), "room.what", RunEnd::Failed);
+        assert!(jobs.late_at(after(379)).is_empty());
+        jobs.note_at(after(380), "room.what", RunEnd::Elsewhere);
+        assert!(jobs.late_at(after(9999)).is_empty(), "another replica has it");
     }
 }

@@ -1,8 +1,8 @@
 //! Roots in PostgreSQL. Their keys are sealed, so that every replica can use them.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use supalove_certs::CertificateAuthority;
+use supalove_core::database::Db;
 use supalove_proto::v1::ErrorReason;
 
 use super::{AuthorityState, Root};
@@ -126,7 +126,7 @@ pub async fn hold_trusted(write: &mut impl Write) -> Result<Vec<(AuthorityId, Au
 }
 
 /// The trusted roots with their keys.
-pub async fn open(db: &PgPool, vault: &Vault) -> Result<Vec<Root>> {
+pub async fn open(db: &Db, vault: &Vault) -> Result<Vec<Root>> {
     let rows = sqlx::query!(
         "SELECT id AS \"id: AuthorityId\", state AS \"state: AuthorityState\", certificate_pem, sealed_key AS \"sealed_key!\" FROM authorities WHERE state <> 'RETIRED'"
     )

@@ -37,7 +37,7 @@ pub struct ClusterApi {
 
 impl ClusterApi {
     pub fn new(fleet: Fleet) -> Self {
-        Self { core: fleet.core().clone(), fleet }
+        Self { core: fleet.core().for_calls(), fleet }
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use ipnet::Ipv4Net;
 use sqlx::postgres::types::PgRange;
 use supalove_certs::{CaFingerprint, MAX_ROOTS};
-use supalove_proto::node::v1::{BlockedSlot, HelloResponse};
+use supalove_proto::node::v1::{BlockedSlot, HelloResponse, StoredProject};
 
 use crate::clusters::{ClusterKind, Condition};
 use supalove_core::{
@@ -141,6 +141,8 @@ pub struct HelloValues {
     pub engine_version: String,
     /// Address at which users reach published ports.
     pub advertise_address: String,
+    /// Projects of which the agent has a record. Unchecked.
+    pub stored: Vec<StoredProject>,
 }
 
 /// Maximum overcommit factor of a cluster.
@@ -173,6 +175,7 @@ pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
         slots,
         blocked,
         blocked_reasons,
+        stored: hello.stored.clone(),
         boot_id: hello.boot_id.clone(),
         run_id: hello.agent_run_id.clone(),
         trusted_ca: named_roots(&hello.trusted_ca_sha256),

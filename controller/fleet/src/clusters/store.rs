@@ -1,9 +1,9 @@
 //! Clusters, nodes and join tokens in PostgreSQL.
 
 use std::time::Duration;
+use supalove_core::database::Db;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use supalove_certs::{CaFingerprint, IssuedCertificate};
@@ -34,7 +34,7 @@ pub async fn ensure_default(write: &mut impl Write) -> Result<()> {
 }
 
 /// Returns the cluster with this id or name; empty = the default cluster.
-pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluster> {
+pub async fn find(db: &Db, id_or_name: &str, times: &Times) -> Result<Cluster> {
     let (id, name) = parse(id_or_name)?;
     let row = sqlx::query!(
         "SELECT c.id AS \"id: ClusterId\", c.name, c.kind AS \"kind: ClusterKind\", c.created_at,
@@ -63,7 +63,7 @@ pub async fn find(db: &PgPool, id_or_name: &str, times: &Times) -> Result<Cluste
 
 /// Returns the cluster for a project of this organization, without counts: counting nodes and placements would dominate the
 /// cost of each create. Another organization's private cluster is not found, like one that does not exist.
-pub async fn target(db: &PgPool, id_or_name: &str, organization: OrganizationId) -> Result<Target> {
+pub async fn target(db: &Db, id_or_name: &str, organization: OrganizationId) -> Result<Target> {
     let (id, name) = parse(id_or_name)?;
     let row = sqlx::query!(
         "SELECT id AS \"id: ClusterId\", kind AS \"kind: ClusterKind\" FROM clusters
@@ -399,7 +399,7 @@ pub struct LockedNode {
 }
 
 /// Returns the SHA-256 of the key with which a node enrolled; `None` if there is no such node. It never changes.
-pub async fn enrolled_key(db: &PgPool, node: NodeId) -> Result<Option<Vec<u8>>> {
+pub async fn enrolled_key(db: &Db, node: NodeId) -> Result<Option<Vec<u8>>> {
     let key = sqlx::query_scalar!("SELECT key_sha256 FROM nodes WHERE id = $1", node.0);
     Ok(key.fetch_optional(db).await?)
 }
@@ -416,7 +416,7 @@ pub async fn lock_node(write: &mut impl Write, node: NodeId) -> Result<Option<Lo
 }
 
 /// Returns when a nonce that is made now expires, by the database's clock.
-pub async fn nonce_end(db: &PgPool, life: Duration) -> Result<DateTime<Utc>> {
+pub async fn nonce_end(db: &Db, life: Duration) -> Result<DateTime<Utc>> {
     let ends =
         sqlx::query_scalar!("SELECT now() + make_interval(secs => $1) AS \"ends!\"", life.as_secs_f64());
     Ok(ends.fetch_one(db).await?)

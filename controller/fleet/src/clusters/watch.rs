@@ -1,10 +1,10 @@
 //! The streams of nodes, for the one watch: the node as it is, for the operator. It has no events yet.
 
 use std::sync::Arc;
+use supalove_core::database::Db;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use prost::Message as _;
-use sqlx::PgPool;
 use supalove_core::{
     Core,
     access::{Call, Found, Object as Accessible, Permission::ManageFleet},
@@ -27,7 +27,7 @@ pub struct NodeKey {
 impl Accessible for NodeKey {
     const KIND: &'static str = "node";
 
-    async fn find(db: &PgPool, name: &str, _user: UserId) -> Result<Option<Found<Self>>> {
+    async fn find(db: &Db, name: &str, _user: UserId) -> Result<Option<Found<Self>>> {
         let node: NodeId = name.parse().map_err(|e: InvalidId| Error::field("node_id", e.to_string()))?;
         let known = store::enrolled_key(db, node).await?.is_some();
         Ok(known.then_some(Found { object: Self { node }, role: None }))

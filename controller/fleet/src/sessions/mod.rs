@@ -11,7 +11,11 @@ mod tunnel;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use futures::future::BoxFuture;
@@ -49,9 +53,13 @@ use supalove_core::{
     error::{Error, Result, chain},
     hints::Hint,
     ids::NodeId,
+    restores,
     times::Times,
 };
-use supalove_net::{LastHeard, Observed, OneStream, Pings};
+use supalove_net::{
+    LastHeard, Observed, OneStream, Pings,
+    status::{metadata, reason},
+};
 use supalove_spec::limits::MESSAGE_BYTES;
 
 /// A gRPC client of an agent; every call carries the session's epoch.
@@ -122,6 +130,8 @@ struct Inner {
     sessions: Mutex<HashMap<NodeId, Session>>,
     bulk: bulk::BulkConnections,
     handlers: OnceLock<Vec<Arc<dyn SessionHandler>>>,
+    /// Nodes of the fleet, as of the last flush.
+    nodes: AtomicU32,
 }
 
 impl Fleet {
@@ -132,10 +142,11 @@ impl Fleet {
             sessions: Mutex::default(),
             bulk: bulk::BulkConnections::default(),
             handlers: OnceLock::new(),
+            nodes: AtomicU32::new(0),
         }))
     }
 
-    /// The shared parts of all rooms.
+    /// The shared parts of all rooms, for sessions.
     pub fn core(&self) -> &Core {
         &self.0.core
     }
@@ -218,7 +229,7 @@ impl Fleet {
             .max_decoding_message_size(MESSAGE_BYTES)
             .max_encoding_message_size(MESSAGE_BYTES);
         let told = roots.borrow_and_update().clone();
-        let hello = self.hello(&mut client, epoch, told.trust()).await?;
+        let hello = self.hello(node, &mut client, epoch, told.trust()).await?;
         let values = hello_values(&hello)
             .map_err(|what| Error::internal(format!("the agent's response to Hello is invalid: {what}")))?;
         self.greet(node, epoch, &values).await?;
@@ -334,7 +345,13 @@ impl Fleet {
         write.commit([]).await
     }
 
-    async fn hello(&self, client: &mut AgentClient, epoch: i64, trust: Trust) -> Result<HelloResponse> {
+    async fn hello(
+        &self,
+        node: NodeId,
+        client: &mut AgentClient,
+        epoch: i64,
+        trust: Trust,
+    ) -> Result<HelloResponse> {
         let times = &self.0.core.times;
         let millis = |d: std::time::Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
         let mut request = Request::new(HelloRequest {
@@ -346,13 +363,19 @@ impl Fleet {
             fleet_id: self.0.core.fleet_id.clone(),
             controller_version: env!("CARGO_PKG_VERSION").to_owned(),
             trust: Some(trust),
+            repeat_digests_ms: millis(times.repeat_digests),
+            reconnect_spread_ms: millis(self.reconnect_spread()),
+            incarnation: restores::incarnation(&self.0.core.db).await?.to_string(),
         });
         request.set_timeout(times.agent_call);
-        let hello = tokio::time::timeout(times.agent_call, client.hello(request))
-            .await
-            .map_err(|_| Error::internal("the agent did not answer Hello in time"))?
-            .map_err(Error::internal)?
-            .into_inner();
+        let hello = match tokio::time::timeout(times.agent_call, client.hello(request)).await {
+            Ok(Ok(answer)) => answer.into_inner(),
+            Ok(Err(status)) => {
+                self.raise_epoch(node, &status).await?;
+                return Err(Error::internal(status));
+            }
+            Err(_) => return Err(Error::internal("the agent did not answer Hello in time")),
+        };
         if hello.protocol_min > NODE_PROTOCOL || hello.protocol_max < NODE_PROTOCOL {
             return Err(Error::internal(format!(
                 "the agent speaks protocol {} to {}, this controller {NODE_PROTOCOL}",
@@ -360,6 +383,29 @@ impl Fleet {
             )));
         }
         Ok(hello)
+    }
+
+    /// An agent that has seen a newer epoch than the database has ever given shows that the database was restored from a backup.
+    /// The next session has a newer epoch than that.
+    async fn raise_epoch(&self, node: NodeId, refused: &Status) -> Result<()> {
+        let newest = metadata(refused, "newest_epoch").and_then(|text| text.parse::<i64>().ok());
+        let Some(newest) = newest.filter(|_| reason(refused).as_deref() == Some("STALE_EPOCH")) else {
+            return Ok(());
+        };
+        let mut write = self.0.core.system_write(node.to_string());
+        if store::raise_epoch(&mut write, node, newest).await? {
+            let detail =
+                format!("the agent of node {node} has seen epoch {newest}, which the database never gave");
+            restores::note(&mut write, &node.to_string(), &detail).await?;
+        }
+        write.commit([]).await
+    }
+
+    /// Over how long agents spread their return after their sessions were lost together: so many nodes come back in a second,
+    /// but none so late that it looks silent.
+    fn reconnect_spread(&self) -> Duration {
+        let nodes = self.0.nodes.load(Ordering::Relaxed);
+        Duration::from_secs_f64(f64::from(nodes) / RETURNS_PER_SECOND).min(self.0.core.times.silent_after / 2)
     }
 
     async fn close_session(&self, node: NodeId, epoch: i64) {
@@ -381,6 +427,8 @@ impl Fleet {
             self.lock().values().map(|live| (live.node.0, live.heard.silence().as_secs_f64())).unzip();
         let mut write = self.0.core.system_write("fleet.flush_seen");
         store::seen(&mut write, &self.0.core, heard).await?;
+        let nodes = store::count(&mut write).await?;
+        self.0.nodes.store(u32::try_from(nodes).unwrap_or(u32::MAX), Ordering::Relaxed);
         write.commit([]).await
     }
 
@@ -420,6 +468,8 @@ impl Drop for ReleaseOnPanic {
     }
 }
 
+/// Sessions that one replica can begin in a second, each with its handshake and some ten statements.
+const RETURNS_PER_SECOND: f64 = 250.0;
 /// Authority of the calls to an agent; no resolver sees it.
 const ORIGIN: &str = "http://node.supalove.internal";
 

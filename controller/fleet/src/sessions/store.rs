@@ -1,8 +1,8 @@
 //! Sessions in PostgreSQL.
 
 use std::time::Duration;
+use supalove_core::database::Db;
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use supalove_core::{
@@ -90,7 +90,7 @@ pub struct EndedSession {
 }
 
 /// Returns which of these sessions must end.
-pub async fn to_end(db: &PgPool, nodes: &[Uuid], epochs: &[i64]) -> Result<Vec<EndedSession>> {
+pub async fn to_end(db: &Db, nodes: &[Uuid], epochs: &[i64]) -> Result<Vec<EndedSession>> {
     let rows = sqlx::query!(
         "SELECT n.id AS \"id: NodeId\", n.revoked_at IS NOT NULL AS \"revoked!\", n.agent_run_id, n.boot_id
          FROM unnest($1::uuid[], $2::bigint[]) AS held (id, epoch) JOIN nodes n ON n.id = held.id
@@ -128,6 +128,24 @@ pub async fn duplicate(write: &mut SystemWrite, node: NodeId, detail: &str, time
     Ok(())
 }
 
+/// Lifts the epoch of a node above one that its agent has seen; false if it is above it already.
+pub async fn raise_epoch(write: &mut impl Write, node: NodeId, newest: i64) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE nodes SET session_epoch = $2 WHERE id = $1 AND session_epoch < $2",
+        node.0,
+        newest
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Number of nodes that may connect.
+pub async fn count(write: &mut impl Write) -> Result<i64> {
+    let count = sqlx::query_scalar!("SELECT count(*) AS \"count!\" FROM nodes WHERE revoked_at IS NULL");
+    Ok(count.fetch_one(write.connection().await?).await?)
+}
+
 /// Ends a session, unless a newer one has begun.
 pub async fn end_session(
     write: &mut impl Write,
@@ -156,7 +174,9 @@ pub async fn prune(write: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// Writes the heartbeat of this replica, which registers it again if it was deleted meanwhile, and for each of its nodes how many seconds ago the agent was heard.
+/// Writes the heartbeat of this replica, which registers it again if it was deleted meanwhile, and for each of its nodes how many
+/// seconds ago the agent was heard. A node whose row is locked has its turn at the next flush: one row must not make all nodes of
+/// a replica look silent.
 pub async fn seen(
     write: &mut impl Write,
     core: &Core,
@@ -172,8 +192,10 @@ pub async fn seen(
     .execute(write.connection().await?)
     .await?;
     sqlx::query!(
-        "UPDATE nodes n SET seen_at = greatest(n.seen_at, now() - make_interval(secs => heard.seconds))
-         FROM unnest($1::uuid[], $2::float8[]) AS heard (node_id, seconds) WHERE n.id = heard.node_id",
+        "WITH free AS (SELECT id FROM nodes WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+         UPDATE nodes n SET seen_at = greatest(n.seen_at, now() - make_interval(secs => heard.seconds))
+         FROM unnest($1::uuid[], $2::float8[]) AS heard (node_id, seconds)
+         WHERE n.id = heard.node_id AND n.id IN (SELECT id FROM free)",
         &nodes,
         &seconds,
     )

@@ -413,15 +413,26 @@ async fn remove_unplaced(write: &mut impl Write, project: &ProjectRef, operation
     }
 }
 
-/// Marks projects for removal whose undo window has ended. Returns them with their nodes.
-pub async fn purge_due(write: &mut SystemWrite) -> Result<Vec<(ProjectRef, Option<NodeId>)>> {
+/// Marks projects for removal whose undo window has ended. Returns them with their nodes. Waits while a restore of the control
+/// database is not confirmed, and for the node of each project: its agent may know more than this database.
+pub async fn purge_due(
+    write: &mut SystemWrite,
+    replica_gone: std::time::Duration,
+) -> Result<Vec<(ProjectRef, Option<NodeId>)>> {
     let rows = sqlx::query!(
         "UPDATE projects p SET desired = 'REMOVED', generation = generation + 1, revision = revision + 1,
              state_reason = 'the undo window is over; the data is being deleted'
          WHERE p.ref IN (SELECT ref FROM projects WHERE purge_at <= now() AND desired <> 'REMOVED' AND removed_at IS NULL
+                             AND NOT EXISTS (SELECT 1 FROM platform WHERE restore_seen_at IS NOT NULL)
+                             AND NOT EXISTS (SELECT 1 FROM placements l JOIN nodes n ON n.id = l.node_id
+                                 WHERE l.project_ref = projects.ref AND n.revoked_at IS NULL AND NOT EXISTS (
+                                     SELECT 1 FROM node_sessions s JOIN controllers c ON c.id = s.controller_id
+                                     WHERE s.node_id = n.id AND s.epoch = n.greeted_epoch
+                                         AND c.seen_at > now() - make_interval(secs => $1)))
                          ORDER BY purge_at LIMIT 100 FOR UPDATE SKIP LOCKED)
          RETURNING p.ref AS \"project: ProjectRef\",
-             (SELECT node_id FROM placements l WHERE l.project_ref = p.ref AND l.role = 'ACTIVE') AS \"node: NodeId\""
+             (SELECT node_id FROM placements l WHERE l.project_ref = p.ref AND l.role = 'ACTIVE') AS \"node: NodeId\"",
+        replica_gone.as_secs_f64(),
     )
     .fetch_all(write.connection().await?)
     .await?;

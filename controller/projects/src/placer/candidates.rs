@@ -4,8 +4,8 @@
 //! If the view is stale, the placing statement refuses the node and the placer tries the next candidate.
 
 use std::{collections::HashMap, sync::Arc};
+use supalove_core::database::Db;
 
-use sqlx::PgPool;
 use tokio::sync::RwLock;
 
 use supalove_core::{
@@ -19,13 +19,13 @@ type ByCluster = HashMap<ClusterId, View>;
 
 #[derive(Debug, Clone)]
 pub struct Candidates {
-    db: PgPool,
+    db: Db,
     times: Arc<Times>,
     view: Arc<RwLock<ByCluster>>,
 }
 
 impl Candidates {
-    pub fn new(db: PgPool, times: Arc<Times>) -> Self {
+    pub fn new(db: Db, times: Arc<Times>) -> Self {
         Self { db, times, view: Arc::default() }
     }
 

@@ -4,7 +4,7 @@ mod candidates;
 mod placement;
 
 use rand::rngs::SmallRng;
-use sqlx::PgPool;
+use supalove_core::database::Db;
 use supalove_failpoints::failpoint;
 
 pub use candidates::Candidates;
@@ -57,7 +57,8 @@ impl Placer {
 
     /// Places pending projects. Every replica may run it; the statements prevent double placement.
     pub fn job(&self) -> Job {
-        let placer = self.clone();
+        let core = self.core.for_work();
+        let placer = Self { candidates: self.candidates.clone(), core };
         Job::on_each(JOB, Woken(Hint::Capacity, self.core.times.hinted_poll), move |_| {
             let placer = placer.clone();
             async move { placer.place_all().await }
@@ -227,7 +228,7 @@ impl Placer {
     }
 }
 
-async fn pending(db: &PgPool) -> Result<Vec<(OperationId, ProjectRef)>> {
+async fn pending(db: &Db) -> Result<Vec<(OperationId, ProjectRef)>> {
     let rows = sqlx::query!(
         "SELECT id AS \"id: OperationId\", project_ref AS \"project: ProjectRef\" FROM operations WHERE state = 'PENDING'
          ORDER BY created_at LIMIT $1",

@@ -6,9 +6,10 @@
 //! function `placement_conflict` raises, and PostgreSQL undoes the whole statement.
 
 use std::time::Duration;
+use supalove_core::database::Db;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgPool, postgres::PgDatabaseError};
+use sqlx::postgres::PgDatabaseError;
 
 use crate::endpoints::ServiceEndpoint;
 use crate::{
@@ -219,7 +220,7 @@ pub struct Waiting<'a> {
 
 /// Places a pending project: writes node, placement and endpoints, and starts the operation's deadline.
 pub async fn place_pending(
-    db: &PgPool,
+    db: &Db,
     waiting: &Waiting<'_>,
     node: NodeId,
     silent_after: Duration,

@@ -1,6 +1,6 @@
 //! Generations that a node's agent has not stored yet, in PostgreSQL.
 
-use sqlx::PgPool;
+use supalove_core::database::Db;
 use supalove_proto::node::v1::InventoryResponse;
 
 use crate::{types::Desired, verdict::Source};
@@ -32,7 +32,7 @@ pub struct Due {
 }
 
 /// Returns the due generations of a node. Projects that wait for cpu and memory are not due.
-pub async fn list(db: &PgPool, node: NodeId) -> Result<Vec<Due>> {
+pub async fn list(db: &Db, node: NodeId) -> Result<Vec<Due>> {
     let due = sqlx::query_as!(
         Due,
         r#"SELECT p.ref AS "project: ProjectRef", p.generation, p.desired AS "desired: Desired", p.restart_token,
@@ -96,7 +96,7 @@ const UNEXPLAINED: usize = 100;
 
 /// Returns projects that run or have remains on the node although no placement puts them there; at most
 /// [`UNEXPLAINED`], and only well-formed refs.
-pub async fn unexplained(db: &PgPool, node: NodeId, inventory: &InventoryResponse) -> Result<Vec<String>> {
+pub async fn unexplained(db: &Db, node: NodeId, inventory: &InventoryResponse) -> Result<Vec<String>> {
     let with_remains: Vec<String> = inventory
         .projects
         .iter()

@@ -11,6 +11,7 @@ use crate::{
     reconciler::{
         Reconciler,
         judge::{judge, printable},
+        restored,
     },
     store::{
         events::{self, NewEvent},
@@ -25,14 +26,16 @@ use supalove_core::{
     error::{Error, Result},
     hints::Hint,
     ids::{NodeId, ProjectRef},
+    restores,
 };
 use supalove_fleet::clusters::{self, Condition};
 
 impl Reconciler {
-    /// Judges a report and writes the verdict. Reports on projects that are not placed on the node are ignored.
-    pub(crate) async fn observed(&self, source: Source, report: &ObservedStack) -> Result<()> {
+    /// Judges a report and writes the verdict. Reports on projects that are not placed on the node are ignored. Returns the
+    /// revision of the project's row then; `None` without a project.
+    pub(crate) async fn observed(&self, source: Source, report: &ObservedStack) -> Result<Option<i64>> {
         let Ok(project) = report.project_ref.parse::<ProjectRef>() else {
-            return Ok(());
+            return Ok(None);
         };
         self.reports.wait(source.node).await;
         failpoint!("controller.report.received", project.as_str());
@@ -66,7 +69,7 @@ impl Reconciler {
         }
         write_step(&mut write, &found, step).await?;
         if !source.is_newest(write.connection().await?).await? {
-            return Err(Error::Aborted("a newer session of the node has begun"));
+            return Err(Error::Refused("a newer session of the node has begun"));
         }
         failpoint!("controller.progress.written", project.as_str());
         write.commit([Hint::Project(project.clone())]).await?;
@@ -81,7 +84,7 @@ impl Reconciler {
         let mut write = self.core.system_write(node.to_string());
         let saved = clusters::store::save_conditions(&mut write, node, epoch, &conditions).await?;
         match saved {
-            None => Err(Error::Aborted("a newer session of the node has begun")),
+            None => Err(Error::Refused("a newer session of the node has begun")),
             Some(false) => Ok(()),
             Some(true) => {
                 for Condition { reason, message, .. } in &conditions {
@@ -92,7 +95,8 @@ impl Reconciler {
         }
     }
 
-    /// Fails the open operation with the agent's message, because the agent refuses this generation.
+    /// Fails the open operation with the agent's message, because the agent refuses this generation. Without an operation the
+    /// project shows it.
     pub(crate) async fn refused(
         &self,
         node: NodeId,
@@ -100,14 +104,66 @@ impl Reconciler {
         generation: i64,
         why: &str,
     ) -> Result<()> {
+        let why = printable(why);
         decide(&self.core, &node.to_string(), project, |found| {
-            let Some(operation) = found.operation.as_ref().filter(|_| found.generation == generation) else {
+            if found.generation != generation || found.placement.is_none_or(|p| p.node != node) {
                 return Verdict::default();
-            };
-            let failure = operations::Failure::new(ErrorReason::RefusedByAgent, why);
-            Verdict::failed(operation.id, operation.kind, failure)
+            }
+            match &found.operation {
+                Some(operation) => {
+                    let failure = operations::Failure::new(ErrorReason::RefusedByAgent, why.clone());
+                    Verdict::failed(operation.id, operation.kind, failure)
+                }
+                None => {
+                    let state = match found.state {
+                        ProjectState::ActiveHealthy | ProjectState::Unknown => ProjectState::ActiveUnhealthy,
+                        state => state,
+                    };
+                    Verdict {
+                        state: Some((state, format!("the agent refuses it: {why}"))),
+                        ..Verdict::default()
+                    }
+                }
+            }
         })
         .await
+    }
+}
+
+/// An agent that has a newer generation of a project than the control database.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ahead {
+    /// Generation that was sent.
+    pub ours: i64,
+    /// The agent's.
+    pub stored: i64,
+    /// The agent has removed the project.
+    pub removed: bool,
+}
+
+impl Reconciler {
+    /// The control database was restored from a backup: continues with the agent's generation. A project that the agent has
+    /// removed is not made again, because its data is gone.
+    pub(crate) async fn agent_is_ahead(
+        &self,
+        node: NodeId,
+        project: &ProjectRef,
+        ahead: Ahead,
+        why: &str,
+    ) -> Result<()> {
+        let Ahead { ours, stored, removed } = ahead;
+        let mut write = self.core.system_write(node.to_string());
+        let detail = format!("node {node} has generation {stored} of project {project}, the database {ours}");
+        restores::note(&mut write, project.as_str(), &detail).await?;
+        let taken_up = restored::take_up(&mut write, node, project, ahead).await?;
+        write.commit([Hint::Node(node), Hint::Project(project.clone())]).await?;
+        if removed && !taken_up {
+            let why = format!(
+                "the host removed it after the backup that the control database was restored from, with its data; delete it ({why})"
+            );
+            self.refused(node, project, ours, &why).await?;
+        }
+        Ok(())
     }
 }
 

@@ -5,37 +5,45 @@
 //! generation that the agent has stored.
 
 mod budget;
+mod calls;
 mod due;
 mod intake;
 pub mod judge;
+mod levels;
+mod restored;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use futures::{StreamExt as _, future::BoxFuture};
 use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{
-    ApplyStackRequest, InventoryRequest, InventoryResponse, NodeConditions, Placement, RemoveStackRequest,
-    RunState, WatchStateRequest, watch_state_response::Report,
+    ApplyStackRequest, BlockedSlot, InventoryRequest, InventoryResponse, NodeConditions, Placement, Progress,
+    ProjectInventory, RemoveStackRequest, RunState, WatchStateRequest, watch_state_response::Report,
 };
-use tokio::{task::JoinSet, time::Instant};
+use tokio::time::MissedTickBehavior;
 use tonic::{Code, Request, Status};
 
-use self::{budget::Budget, due::Due};
+use self::{
+    budget::Budget,
+    calls::{Calls, Done, Refusal},
+    due::Due,
+    intake::Ahead,
+    levels::Levels,
+};
 use crate::{capacity, endpoints, store::secrets, types::Desired, verdict::Source};
 use supalove_core::{
     Core, SystemWrite,
     error::{Error, Result, chain},
     hints::Hint,
     ids::{NodeId, ProjectRef},
+    jobs::Failures,
 };
 use supalove_fleet::{
     AgentClient, Session, SessionHandler,
     clusters::{self, HelloValues},
 };
 
-/// Maximum number of concurrent calls to one node.
-const PARALLEL: usize = 16;
-/// Pause before the retry of a call that the agent refused or did not answer.
+/// Pause before the retry of an inventory, and of conditions that could not be stored.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Handles the sessions of nodes. Cheap to clone.
@@ -53,7 +61,10 @@ impl SessionHandler for Reconciler {
         node: NodeId,
         hello: &'a HelloValues,
     ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(capacity::save_hello(write, node, hello))
+        Box::pin(async move {
+            capacity::save_hello(write, node, hello).await?;
+            restored::compare(write, node, &hello.stored).await
+        })
     }
 
     fn run(&self, session: Session) -> BoxFuture<'static, ()> {
@@ -72,7 +83,7 @@ impl SessionHandler for Reconciler {
 impl Reconciler {
     /// On the control database.
     pub fn new(core: &Core) -> Self {
-        Self { core: core.clone(), reports: Budget::default() }
+        Self { core: core.for_work(), reports: Budget::default() }
     }
 
     async fn reconcile(&self, session: Session) -> Result<()> {
@@ -117,7 +128,11 @@ impl Reconciler {
         loop {
             tokio::time::sleep(self.core.times.inventory).await;
             match self.call(client.inventory(InventoryRequest {})).await {
-                Ok(inventory) => self.take_inventory(session.node, &inventory).await?,
+                Ok(inventory) => {
+                    if let Err(error) = self.take_inventory(session.node, &inventory).await {
+                        tracing::warn!(node = %session.node, error = chain(&error), "cannot record an inventory; the next one follows");
+                    }
+                }
                 Err(status) => {
                     tracing::warn!(node = %session.node, message = status.message(), "agent did not return its inventory; retrying");
                 }
@@ -141,7 +156,14 @@ impl Reconciler {
         // Read before the transaction opens: one connection at a time, or many nodes at once wait for each other.
         let unexplained = due::unexplained(&self.core.db, node, inventory).await?;
         let mut write = self.core.system_write(node.to_string());
-        let blocked = capacity::save_blocked(&mut write, node, &inventory.blocked_slots).await?;
+        let mut slots = inventory.blocked_slots.clone();
+        let unknown = |found: &&ProjectInventory| unexplained.contains(&found.project_ref);
+        slots.extend(inventory.projects.iter().filter(unknown).filter_map(|found| {
+            let slot = found.slot?;
+            let reason = restored::reason(i32::try_from(slot).ok()?, &found.project_ref);
+            Some(BlockedSlot { slot, reason })
+        }));
+        let blocked = capacity::save_blocked(&mut write, node, &slots).await?;
         let changed = clusters::store::save_unexplained(&mut write, node, &unexplained).await?;
         if changed && !unexplained.is_empty() {
             let projects = unexplained.join(" ");
@@ -164,129 +186,179 @@ impl Reconciler {
         write.commit([]).await
     }
 
-    /// Judges reports until the stream ends.
+    /// Judges reports. Asks for all states again when what was judged may no longer be what is stored.
     async fn watch_state(&self, session: &Session) -> Result<()> {
+        while self.watch_once(session).await? {
+            tracing::info!(node = %session.node, "asking the agent for the states of all projects again");
+        }
+        Ok(())
+    }
+
+    /// Judges the reports of one stream. Returns true if all states have to be told again; false at the end of the stream.
+    async fn watch_once(&self, session: &Session) -> Result<bool> {
         let node = session.node;
         let mut client = session.client.clone();
         let source = Source { node, epoch: session.epoch };
         let mut reports =
             client.watch_state(WatchStateRequest {}).await.map_err(Error::internal)?.into_inner();
-        let mut told_conditions = false;
-        while let Some(message) = reports.next().await {
-            let result = match message.map_err(Error::internal)?.report {
-                Some(Report::Observed(observed)) => self.observed(source, &observed).await,
-                Some(Report::Progress(step)) => self.progress(source, &step).await,
-                Some(Report::Conditions(told)) => {
-                    told_conditions = true;
-                    self.conditions(source, &told).await
+        let mut levels = Levels::default();
+        // What the node has last said of itself, until it is stored.
+        let mut conditions = None;
+        let mut has_conditions = false;
+        let mut compare = tokio::time::interval(self.core.times.resync);
+        compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        compare.tick().await;
+        loop {
+            tokio::select! {
+                message = reports.next() => {
+                    let Some(message) = message else { return Ok(false) };
+                    match message.map_err(Error::internal)?.report {
+                        Some(Report::Observed(observed)) => {
+                            if !levels.put(observed) {
+                                return Err(Error::Refused("the agent reports on too many projects"));
+                            }
+                        }
+                        Some(Report::Progress(step)) => self.note_progress(source, &step).await?,
+                        Some(Report::Digests(digests)) => {
+                            if let Some(rows) = self.rows_of(node).await && levels.differ_from(&digests, &rows) {
+                                return Ok(true);
+                            }
+                        }
+                        Some(Report::Conditions(told)) => {
+                            has_conditions = true;
+                            conditions = Some(told);
+                        }
+                        // An older agent reports none, whatever a newer one said before it.
+                        Some(Report::SnapshotEnd(_)) if !has_conditions => {
+                            conditions = Some(NodeConditions::default());
+                        }
+                        Some(Report::SnapshotEnd(_)) | None => {}
+                    }
                 }
-                // An older agent reports none, whatever a newer one said before it.
-                Some(Report::SnapshotEnd(_)) if !told_conditions => {
-                    self.conditions(source, &NodeConditions::default()).await
+                () = levels.wait() => {}
+                () = tokio::time::sleep(RETRY_AFTER), if conditions.is_some() => {}
+                _ = compare.tick() => {
+                    if let Some(rows) = self.rows_of(node).await && levels.are_behind(&rows) {
+                        return Ok(true);
+                    }
                 }
-                Some(Report::SnapshotEnd(_)) | None => Ok(()),
-            };
-            match result {
-                Ok(()) => {}
-                // The report is lost, so end the session: a new one starts with all reports.
-                Err(error @ (Error::Unavailable { .. } | Error::Aborted(_))) => return Err(error),
-                // One report that cannot be stored must not end the session.
-                Err(error) => {
-                    tracing::warn!(%node, error = chain(&error), "cannot record a report of the agent");
+            }
+            if let Some(told) = &conditions {
+                match self.conditions(source, told).await {
+                    Ok(()) => conditions = None,
+                    Err(error @ Error::Refused(_)) => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(%node, error = chain(&error), "cannot record the conditions of a node; trying again");
+                    }
+                }
+            }
+            if let Some((project, report)) = levels.due() {
+                match self.observed(source, &report).await {
+                    Ok(revision) => levels.stored(&project, revision),
+                    Err(error @ Error::Refused(_)) => return Err(error),
+                    Err(error) => {
+                        if levels.not_stored(&project) {
+                            tracing::warn!(%node, %project, error = chain(&error), "cannot record a report of the agent; trying again until it is recorded");
+                        }
+                    }
                 }
             }
         }
-        Ok(())
     }
 
-    /// Applies due generations at each hint and at every poll. Returns only if the database is unreachable.
+    /// Progress may be lost: it is for people.
+    async fn note_progress(&self, source: Source, step: &Progress) -> Result<()> {
+        match self.progress(source, step).await {
+            Err(error @ Error::Refused(_)) => Err(error),
+            Err(error) => {
+                tracing::warn!(node = %source.node, error = chain(&error), "cannot record progress of the agent");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// `None` if the database does not answer: the next turn compares.
+    async fn rows_of(&self, node: NodeId) -> Option<Vec<levels::Row>> {
+        match levels::rows(&self.core.db, node).await {
+            Ok(rows) => Some(rows),
+            Err(error) => {
+                tracing::warn!(%node, error = chain(&error), "cannot compare a node's reports with its projects");
+                None
+            }
+        }
+    }
+
+    /// Applies due generations at each hint and at every poll, for as long as the session lasts.
     async fn drive(&self, session: &Session) -> Result<()> {
         let Session { node, epoch, ref client, .. } = *session;
         let source = Source { node, epoch };
         let mut changed = self.core.hints.listen(Hint::Node(node));
         let mut calls = Calls::default();
+        let mut polls = Failures::default();
         loop {
-            for due in due::list(&self.core.db, node).await? {
-                calls.start(self, client, due);
+            let listed = due::list(&self.core.db, node).await;
+            polls.note(
+                &format!("poll of node {node}"),
+                listed.as_ref().err().map(|error| chain(error)).as_ref(),
+            );
+            let mut poll = self.core.times.hinted_poll;
+            match listed {
+                Ok(due) => {
+                    calls.retain(&due);
+                    calls.start(due, |due| {
+                        let reconciler = self.clone();
+                        let client = client.clone();
+                        async move { apply(&reconciler, client, &due).await }
+                    });
+                }
+                Err(_) => poll = self.core.times.poll,
             }
-            let poll = calls
-                .next_retry()
-                .map_or(self.core.times.hinted_poll, |retry| retry.min(self.core.times.hinted_poll));
+            let poll = calls.next_repetition().map_or(poll, |next| next.min(poll));
             tokio::select! {
                 () = changed.woken() => {}
-                Some(done) = calls.next() => calls.finish(self, source, done).await?,
+                Some(done) = calls.next() => self.finish(&mut calls, source, done).await,
                 () = tokio::time::sleep(poll) => {}
             }
         }
     }
-}
 
-/// Result of a call for a project.
-type Done = (ProjectRef, i64, Result<(), Status>);
-
-/// Calls in progress, and projects whose last call failed.
-#[derive(Default)]
-struct Calls {
-    running: JoinSet<Done>,
-    /// Time of the next allowed call; `None` while a call is in progress.
-    not_before: HashMap<ProjectRef, (i64, Option<Instant>)>,
-}
-
-impl Calls {
-    /// Starts a call unless one is in progress for the project, its last one has just failed, or too many are in
-    /// progress.
-    fn start(&mut self, reconciler: &Reconciler, client: &AgentClient, due: Due) {
-        let blocked = self.not_before.get(&due.project).is_some_and(|(generation, until)| match until {
-            None => true,
-            Some(until) => *generation == due.generation && Instant::now() < *until,
-        });
-        if blocked || self.running.len() >= PARALLEL {
-            return;
-        }
-        self.not_before.insert(due.project.clone(), (due.generation, None));
-        let reconciler = reconciler.clone();
-        let client = client.clone();
-        self.running.spawn(async move {
-            let result = apply(&reconciler, client, &due).await;
-            (due.project, due.generation, result)
-        });
-    }
-
-    /// Returns how long until the next failed call may be retried.
-    fn next_retry(&self) -> Option<Duration> {
-        let now = Instant::now();
-        self.not_before
-            .values()
-            .filter_map(|(_, until)| *until)
-            .filter(|until| *until > now)
-            .min()
-            .map(|until| until - now)
-    }
-
-    async fn next(&mut self) -> Option<Done> {
-        self.running.join_next().await?.ok()
-    }
-
-    async fn finish(
-        &mut self,
-        reconciler: &Reconciler,
-        source: Source,
-        (project, generation, result): Done,
-    ) -> Result<()> {
+    /// Records the end of a call. What cannot be recorded makes the project due again.
+    async fn finish(&self, calls: &mut Calls, source: Source, done: Done) {
+        let Done { project, generation, result } = done;
         let node = source.node;
         let Err(status) = result else {
             failpoint!("controller.apply.answered", project.as_str());
-            self.not_before.remove(&project);
-            reconciler.note_applied(source, &project, generation).await?;
+            calls.succeeded(&project);
+            if let Err(error) = self.note_applied(source, &project, generation).await {
+                tracing::warn!(%node, %project, error = chain(&error), "cannot record that the agent has a generation; sending it again");
+            }
             failpoint!("controller.apply.noted", project.as_str());
-            return Ok(());
+            return;
         };
-        tracing::warn!(%node, %project, generation, code = ?status.code(), message = status.message(), "agent refused a generation or did not answer; trying again");
-        self.not_before.insert(project.clone(), (generation, Some(Instant::now() + RETRY_AFTER)));
-        if matches!(status.code(), Code::InvalidArgument | Code::FailedPrecondition) {
-            reconciler.refused(node, &project, generation, status.message()).await?;
+        let refusal = Refusal::from_status(&status);
+        let failures = calls.failed(&project, refusal);
+        tracing::warn!(%node, %project, generation, failures, code = ?status.code(), message = status.message(), ?refusal, "agent refused a generation or did not answer");
+        let written = match refusal {
+            Refusal::Passing => Ok(()),
+            Refusal::Blocked | Refusal::Final => {
+                self.refused(node, &project, generation, status.message()).await
+            }
+            Refusal::Ahead { stored, removed } => {
+                self.agent_is_ahead(
+                    node,
+                    &project,
+                    Ahead { ours: generation, stored, removed },
+                    status.message(),
+                )
+                .await
+            }
+        };
+        if let Err(error) = written {
+            // Called again, so that the refusal is recorded then.
+            calls.failed(&project, Refusal::Passing);
+            tracing::warn!(%node, %project, error = chain(&error), "cannot record a refusal of the agent");
         }
-        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Events of a project. A counter in its row numbers them without gaps, so that a watch can resume.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use supalove_core::database::Db;
 
 use crate::types::{EventType, ProjectState};
 use supalove_core::{
@@ -87,7 +87,7 @@ pub async fn is_repeated(write: &mut impl Write, project: &ProjectRef, event: &N
 }
 
 /// Returns the events after a sequence number, oldest first.
-pub async fn after(db: &PgPool, project: &ProjectRef, seq: i64, limit: i64) -> Result<Vec<Event>> {
+pub async fn after(db: &Db, project: &ProjectRef, seq: i64, limit: i64) -> Result<Vec<Event>> {
     let found = sqlx::query_as!(
         Event,
         "SELECT seq, at, type AS \"kind: EventType\", message, service, percent, state AS \"state: ProjectState\",

@@ -1,7 +1,8 @@
 //! Operations in PostgreSQL.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
+use supalove_core::database::Db;
 use supalove_proto::v1::ErrorReason;
 use uuid::Uuid;
 
@@ -92,7 +93,7 @@ impl From<Row> for Operation {
     }
 }
 
-pub async fn get(db: &PgPool, id: OperationId) -> Result<Operation> {
+pub async fn get(db: &Db, id: OperationId) -> Result<Operation> {
     let found = query(db, Wanted { id: Some(id), ..Wanted::default() }, 1).await?.into_iter().next();
     found.ok_or_else(|| Error::NotFound { kind: "operation", name: id.to_string() })
 }
@@ -111,12 +112,7 @@ pub async fn last_delete(db: &mut PgConnection, project: &ProjectRef) -> Result<
 }
 
 /// A project's operations, newest first.
-pub async fn list(
-    db: &PgPool,
-    project: &ProjectRef,
-    before: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<Operation>> {
+pub async fn list(db: &Db, project: &ProjectRef, before: Option<Uuid>, limit: i64) -> Result<Vec<Operation>> {
     query(db, Wanted { project: Some(project), before, ..Wanted::default() }, limit).await
 }
 
@@ -128,7 +124,7 @@ struct Wanted<'a> {
     before: Option<Uuid>,
 }
 
-async fn query(db: &PgPool, wanted: Wanted<'_>, limit: i64) -> Result<Vec<Operation>> {
+async fn query(db: &Db, wanted: Wanted<'_>, limit: i64) -> Result<Vec<Operation>> {
     let rows = sqlx::query_as!(
         Row,
         "SELECT id AS \"id: OperationId\", project_ref AS \"project: ProjectRef\", kind AS \"kind: OperationKind\",

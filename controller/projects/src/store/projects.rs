@@ -1,10 +1,11 @@
 //! Projects with their addresses, in PostgreSQL, for reads of callers.
 
 use std::net::IpAddr;
+use supalove_core::database::Db;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgPool, types::Json};
+use sqlx::types::Json;
 
 use crate::types::ProjectState;
 use supalove_core::{
@@ -114,14 +115,14 @@ impl From<Row> for Project {
     }
 }
 
-pub async fn get(db: &PgPool, project: &ProjectRef) -> Result<Project> {
+pub async fn get(db: &Db, project: &ProjectRef) -> Result<Project> {
     let found = query(db, Wanted { project: Some(project), limit: 1, ..Wanted::default() }).await?;
     found.into_iter().next().ok_or_else(|| Error::NotFound { kind: "project", name: project.to_string() })
 }
 
 /// Returns the deleted project that holds a name, and the end of its undo window.
 pub async fn deleted_holder(
-    db: &PgPool,
+    db: &Db,
     organization: OrganizationId,
     name: &str,
 ) -> Result<Option<(ProjectRef, Option<DateTime<Utc>>)>> {
@@ -149,7 +150,7 @@ pub struct Filter {
     pub limit: i64,
 }
 
-pub async fn list(db: &PgPool, filter: &Filter) -> Result<Vec<Project>> {
+pub async fn list(db: &Db, filter: &Filter) -> Result<Vec<Project>> {
     let wanted = Wanted {
         project: None,
         member: filter.organization.is_none().then_some(filter.member),
@@ -197,7 +198,7 @@ struct Wanted<'a> {
 }
 
 /// Returns a named project even if it is removed; lists exclude removed projects.
-async fn query(db: &PgPool, wanted: Wanted<'_>) -> Result<Vec<Project>> {
+async fn query(db: &Db, wanted: Wanted<'_>) -> Result<Vec<Project>> {
     let (before_at, before_ref) = wanted.before.unzip();
     let rows = sqlx::query_as!(
         Row,

@@ -1,7 +1,8 @@
 //! Seals and opens a project's secrets and specifications.
 
 use prost::Message as _;
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgExecutor;
+use supalove_core::database::Db;
 use supalove_proto::{node::v1::StackSpec, v1::ErrorReason};
 
 use supalove_core::{
@@ -174,7 +175,7 @@ pub async fn reveal(core: &Core, project: &ProjectRef, name: &str) -> Result<Str
     String::from_utf8(opened.to_vec()).map_err(|_| Error::internal(format!("secret {name} is not text")))
 }
 
-async fn newest(db: &PgPool, project: &ProjectRef, name: &str) -> Result<(u64, Vec<u8>)> {
+async fn newest(db: &Db, project: &ProjectRef, name: &str) -> Result<(u64, Vec<u8>)> {
     let row = sqlx::query!(
         "SELECT version, sealed FROM project_secrets WHERE project_ref = $1 AND name = $2 ORDER BY version DESC LIMIT 1",
         project.as_str(),

@@ -2,9 +2,10 @@
 //! checks the revision, and its caller reads again if another writer was first.
 
 use std::time::Duration;
+use supalove_core::database::Connection;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, types::Json};
+use sqlx::types::Json;
 
 use crate::{
     store::projects::ServiceStatus,
@@ -68,7 +69,7 @@ pub struct OpenOperation {
 }
 
 /// Reads a project; `None` if it does not exist.
-pub async fn read(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<Snapshot>> {
+pub async fn read(db: &mut Connection, project: &ProjectRef) -> Result<Option<Snapshot>> {
     let row = sqlx::query!(
         r#"SELECT p.organization_id AS "organization: OrganizationId", p.cluster_id AS "cluster: ClusterId",
                p.state AS "state: ProjectState", p.state_reason, p.desired AS "desired: Desired",
@@ -124,6 +125,6 @@ pub async fn read(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<
 }
 
 /// Reads a project that must exist.
-pub async fn expect(db: &mut PgConnection, project: &ProjectRef) -> Result<Snapshot> {
+pub async fn expect(db: &mut Connection, project: &ProjectRef) -> Result<Snapshot> {
     read(db, project).await?.ok_or_else(|| Error::NotFound { kind: "project", name: project.to_string() })
 }
