@@ -11,7 +11,7 @@ use std::{
 
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use ipnet::{Ipv4Net, Ipv6Net};
-use sqlx::PgPool;
+use crate::database::Db;
 
 use crate::error::{Error, Result};
 
@@ -65,7 +65,7 @@ impl RefusedCalls {
     }
 
     /// Adds the counts to the table. If that fails, they count with the next ones.
-    pub async fn flush(&self, db: &PgPool) -> Result<()> {
+    pub async fn flush(&self, db: &Db) -> Result<()> {
         let counts = self.take(Utc::now());
         if counts.is_empty() {
             return Ok(());
@@ -90,7 +90,7 @@ fn network(address: IpAddr) -> String {
     .unwrap_or_default()
 }
 
-async fn add(db: &PgPool, counts: &Counts) -> Result<()> {
+async fn add(db: &Db, counts: &Counts) -> Result<()> {
     let minutes: Vec<_> = counts.keys().map(|key| key.minute).collect();
     let methods: Vec<_> = counts.keys().map(|key| key.method.to_owned()).collect();
     let reasons: Vec<_> = counts.keys().map(|key| key.reason.clone()).collect();
@@ -113,7 +113,7 @@ async fn add(db: &PgPool, counts: &Counts) -> Result<()> {
 }
 
 /// Deletes counts that are older than 30 days, or too many; false if there may be more.
-pub async fn prune(db: &PgPool, batch: i64) -> Result<bool> {
+pub async fn prune(db: &Db, batch: i64) -> Result<bool> {
     let done = sqlx::query!(
         "DELETE FROM refused_calls WHERE minute IN (
              SELECT minute FROM refused_calls

@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use chrono::{DateTime, SubsecRound as _, Utc};
-use sqlx::{PgConnection, PgPool};
+use crate::database::{Connection, Db};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -45,7 +45,7 @@ impl fmt::Debug for Signer {
 
 impl Signer {
     /// Uses the platform's key; the first one to ask generates it.
-    pub async fn open(db: &PgPool, vault: &Vault, fleet: &str) -> Result<Self> {
+    pub async fn open(db: &Db, vault: &Vault, fleet: &str) -> Result<Self> {
         let key = platform::secret(db, vault, "audit-checkpoint-key", || {
             let key = Ed25519KeyPair::generate().map_err(Error::internal)?;
             let document = key.to_pkcs8v1().map_err(Error::internal)?;
@@ -75,19 +75,19 @@ impl Signer {
 }
 
 /// Signs the newest row of the chain, stores that, and writes it to the log.
-pub async fn sign_newest(db: &PgPool, lease: &Lease, signer: &Signer) -> Result<()> {
+pub async fn sign_newest(db: &Db, lease: &Lease, signer: &Signer) -> Result<()> {
     let mut tx = db.begin().await?;
-    if !lease.guard(&mut tx).await? {
+    if !lease.guard(tx.connection()?).await? {
         return Ok(());
     }
     let newest = sqlx::query!(
         "SELECT seq AS \"seq!\", chain_hash AS \"hash!\" FROM audit_log WHERE seq IS NOT NULL ORDER BY seq DESC LIMIT 1"
     )
-    .fetch_optional(&mut *tx)
+    .fetch_optional(tx.connection()?)
     .await?;
     let Some(newest) = newest else { return Ok(()) };
     let hash = hex::encode(&newest.hash);
-    store(&mut tx, signer, false, newest.seq, newest.hash).await?;
+    store(tx.connection()?, signer, false, newest.seq, newest.hash).await?;
     tx.commit().await?;
     tracing::info!(
         seq = newest.seq,
@@ -98,7 +98,7 @@ pub async fn sign_newest(db: &PgPool, lease: &Lease, signer: &Signer) -> Result<
 }
 
 async fn store(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     signer: &Signer,
     cut: bool,
     seq: i64,
@@ -122,9 +122,9 @@ async fn store(
 
 /// Deletes at most `batch` rows, the oldest, that are older than `kept`, behind a checkpoint that says so. The newest row
 /// stays, since the next one is chained to it. False if there may be more.
-pub async fn cut(db: &PgPool, lease: &Lease, signer: &Signer, kept: Duration, batch: i64) -> Result<bool> {
+pub async fn cut(db: &Db, lease: &Lease, signer: &Signer, kept: Duration, batch: i64) -> Result<bool> {
     let mut tx = db.begin().await?;
-    if !lease.guard(&mut tx).await? {
+    if !lease.guard(tx.connection()?).await? {
         return Ok(true);
     }
     let last = sqlx::query!(
@@ -137,18 +137,18 @@ pub async fn cut(db: &PgPool, lease: &Lease, signer: &Signer, kept: Duration, ba
         kept.as_secs_f64(),
         batch,
     )
-    .fetch_optional(&mut *tx)
+    .fetch_optional(tx.connection()?)
     .await?;
     let Some(last) = last else { return Ok(true) };
-    store(&mut tx, signer, true, last.seq, last.hash).await?;
-    let done = sqlx::query!("DELETE FROM audit_log WHERE seq <= $1", last.seq).execute(&mut *tx).await?;
-    sqlx::query!("DELETE FROM audit_checkpoints WHERE seq < $1", last.seq).execute(&mut *tx).await?;
+    store(tx.connection()?, signer, true, last.seq, last.hash).await?;
+    let done = sqlx::query!("DELETE FROM audit_log WHERE seq <= $1", last.seq).execute(tx.connection()?).await?;
+    sqlx::query!("DELETE FROM audit_checkpoints WHERE seq < $1", last.seq).execute(tx.connection()?).await?;
     tx.commit().await?;
     Ok(done.rows_affected() < batch.unsigned_abs())
 }
 
 /// All checkpoints with their signatures, by place.
-pub(super) async fn all(db: &PgPool) -> Result<Vec<(Checkpoint, Vec<u8>)>> {
+pub(super) async fn all(db: &Db) -> Result<Vec<(Checkpoint, Vec<u8>)>> {
     let rows =
         sqlx::query!("SELECT cut, seq, chain_hash, at, signature FROM audit_checkpoints ORDER BY seq, cut")
             .fetch_all(db)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgPool;
+use crate::database::Db;
 
 use super::{
     checkpoints::{self, Checkpoint, Signer},
@@ -63,7 +63,7 @@ impl std::str::FromStr for Seen {
 type Expected = BTreeMap<i64, Vec<(Vec<u8>, &'static str)>>;
 
 /// Checks the log.
-pub async fn verify(db: &PgPool, signer: &Signer, seen: Option<&Seen>) -> Result<Report> {
+pub async fn verify(db: &Db, signer: &Signer, seen: Option<&Seen>) -> Result<Report> {
     let mut report = Report::default();
     let ours = signed(db, signer, &mut report).await?;
     let mut expected = Expected::new();
@@ -91,7 +91,7 @@ pub async fn verify(db: &PgPool, signer: &Signer, seen: Option<&Seen>) -> Result
 }
 
 /// The checkpoints that we have signed.
-async fn signed(db: &PgPool, signer: &Signer, report: &mut Report) -> Result<Vec<Checkpoint>> {
+async fn signed(db: &Db, signer: &Signer, report: &mut Report) -> Result<Vec<Checkpoint>> {
     let mut ours = Vec::new();
     for (checkpoint, signature) in checkpoints::all(db).await? {
         if signer.is_ours(&checkpoint, &signature) {
@@ -106,7 +106,7 @@ async fn signed(db: &PgPool, signer: &Signer, report: &mut Report) -> Result<Vec
 
 /// Walks the chain from behind `start`; takes out of `expected` what it meets.
 async fn walk(
-    db: &PgPool,
+    db: &Db,
     (mut seq, mut hash): (i64, Vec<u8>),
     expected: &mut Expected,
     report: &mut Report,

@@ -1,8 +1,7 @@
 //! Operations in PostgreSQL.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
-use supalove_core::database::Db;
+use supalove_core::database::{Connection, Db};
 use supalove_proto::v1::ErrorReason;
 use uuid::Uuid;
 
@@ -99,7 +98,7 @@ pub async fn get(db: &Db, id: OperationId) -> Result<Operation> {
 }
 
 /// Returns the newest delete of a project, unless it failed.
-pub async fn last_delete(db: &mut PgConnection, project: &ProjectRef) -> Result<Option<OperationId>> {
+pub async fn last_delete(db: &mut Connection, project: &ProjectRef) -> Result<Option<OperationId>> {
     let row = sqlx::query!(
         "SELECT id AS \"id: OperationId\", state AS \"state: OperationState\" FROM operations
          WHERE project_ref = $1 AND kind = 'DELETE_PROJECT' ORDER BY created_at DESC, id DESC LIMIT 1",

@@ -173,7 +173,7 @@ pub struct Outdated {
 }
 
 /// Projects of these releases, in the order of their refs, after one of them.
-pub async fn of_releases(db: &PgPool, releases: &[String], after: &str, limit: i64) -> Result<Vec<Outdated>> {
+pub async fn of_releases(db: &Db, releases: &[String], after: &str, limit: i64) -> Result<Vec<Outdated>> {
     let found = sqlx::query_as!(
         Outdated,
         "SELECT p.ref AS \"project: ProjectRef\", p.name, o.slug AS organization, p.state AS \"state: ProjectState\", p.release
