@@ -11,7 +11,7 @@ mod silence;
 use std::{io, str::FromStr as _, time::Duration};
 
 use sqlx::{
-    Connection as _, PgConnection, PgPool, Postgres,
+    Connection as _, Executor as _, PgConnection, PgPool, Postgres,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgDatabaseError, PgListener, PgPoolOptions},
 };
@@ -146,7 +146,7 @@ impl Db {
     pub async fn begin(&self) -> Result<Transaction, sqlx::Error> {
         let mut connection = self.acquire().await?;
         connection.in_transaction = true;
-        sqlx::raw_sql("BEGIN").execute(&mut connection).await?;
+        (&mut connection).execute("BEGIN").await?;
         Ok(Transaction { connection: Some(connection) })
     }
 
@@ -220,7 +220,7 @@ impl Drop for Connection {
 /// connection for as long.
 async fn give_back(mut inner: PoolConnection<Postgres>, roll_back: bool, silence: Silence) {
     if roll_back {
-        let rolled_back = timeout(PING, sqlx::raw_sql("ROLLBACK").execute(&mut *inner)).await;
+        let rolled_back = timeout(PING, (&mut *inner).execute("ROLLBACK")).await;
         if !matches!(rolled_back, Ok(Ok(_))) {
             drop(inner.detach());
             return;
@@ -249,7 +249,7 @@ impl Transaction {
         let Some(mut connection) = self.connection.take() else {
             return Err(given_up());
         };
-        sqlx::raw_sql("COMMIT").execute(&mut connection).await?;
+        (&mut connection).execute("COMMIT").await?;
         connection.in_transaction = false;
         Ok(())
     }
