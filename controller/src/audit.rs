@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use supalove_core::{
     audit::{checkpoints::Signer, verify},
-    database, platform,
+    database::Pools,
+    platform,
     vault::Vault,
 };
 
@@ -15,7 +16,7 @@ use crate::config::{Verify, database_url};
 pub async fn verify(arguments: &Verify) -> anyhow::Result<ExitCode> {
     let vault = Vault::from_file(&arguments.master_key_file)?;
     let url = database_url(&arguments.database_url_file)?;
-    let db = database::connect(&url).await.context("cannot connect to the control database")?;
+    let db = Pools::connect(&url).await.context("cannot connect to the control database")?.work;
     let fleet = platform::fleet_id(&db, None).await?;
     let signer = Signer::open(&db, &vault, &fleet).await?;
     let report = verify::verify(&db, &signer, arguments.seen.as_ref()).await?;
