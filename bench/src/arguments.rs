@@ -58,7 +58,7 @@ pub enum Item {
 }
 
 impl Item {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Scheduling,
         Self::Placing,
         Self::Requests,

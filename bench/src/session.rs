@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use prost::Message as _;
 use supalove_controller::{
     config::{Arguments as ControllerArguments, Command},
@@ -80,7 +80,7 @@ async fn start(files: &Files) -> Result<Controller> {
         &format!("--setup-token-file={}", text(files.setup_token())),
         &format!("--fleet-id={}", fleet_id()),
     ])?;
-    let Command::Run(config) = arguments.command;
+    let Command::Run(config) = arguments.command else { bail!("the arguments are not those of a run") };
     Controller::start(&config, Times::default()).await
 }
 

@@ -9,9 +9,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use crate::database::Db;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use ipnet::{Ipv4Net, Ipv6Net};
-use crate::database::Db;
 
 use crate::error::{Error, Result};
 

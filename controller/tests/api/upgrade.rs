@@ -29,7 +29,7 @@ impl World {
         });
         copy_core(releases.path(), "forgetful", |yaml| {
             accepts(yaml)
-                .replace("functions_cache]", "other]")
+                .replace("{ name: functions_cache,", "{ name: other,")
                 .replace("{ volume: functions_cache, path: /deno-dir }", "{ volume: other, path: /deno-dir }")
         });
         copy_core(releases.path(), "huge", |yaml| {

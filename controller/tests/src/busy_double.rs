@@ -25,7 +25,7 @@ use supalove_proto::{
         ApplyStackRequest, ApplyStackResponse, Capacity, GoodbyeRequest, GoodbyeResponse, HelloRequest,
         HelloResponse, InventoryRequest, InventoryResponse, ObservedService, ObservedStack, OpenBulkRequest,
         OpenBulkResponse, Progress, ProjectInventory, RemoveStackRequest, RemoveStackResponse, RunState,
-        ServiceState, SetTrustRequest, SetTrustResponse, SnapshotEnd, StackError, StackPhase,
+        ServiceState, SetTrustRequest, SetTrustResponse, SnapshotEnd, StackError, StackPhase, VolumeUsage,
         WatchStateRequest, WatchStateResponse,
         node_agent_service_server::{NodeAgentService, NodeAgentServiceServer},
         watch_state_response::Report,
@@ -232,6 +232,8 @@ impl World {
                 ..StackError::default()
             }),
             observed_at: Some(prost_types::Timestamp { seconds: i64::MIN, nanos: -1 }),
+            digest: vec![0xff; 100],
+            volumes: vec![VolumeUsage { name: "db_data".into(), used_mib: u64::MAX, limit_mib: 1 }],
         })
     }
 }

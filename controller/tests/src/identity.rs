@@ -134,11 +134,6 @@ impl Holder {
     }
 }
 
-/// A channel of the join port, with a root that a token names.
-pub(crate) async fn join_channel(address: &str, ca: &CaFingerprint) -> Channel {
-    over(open(address, join_client_config(ca).unwrap()).await).await.unwrap()
-}
-
 /// A TLS connection; at most 10 s.
 pub async fn open(address: &str, tls: ClientTls) -> ClientTlsStream<TcpStream> {
     let connecting = async { connect(TcpStream::connect(address).await.unwrap(), tls).await.unwrap() };

@@ -6,9 +6,9 @@
 
 use std::{fmt, time::Duration};
 
+use crate::database::{Connection, Db};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use chrono::{DateTime, SubsecRound as _, Utc};
-use crate::database::{Connection, Db};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -97,13 +97,7 @@ pub async fn sign_newest(db: &Db, lease: &Lease, signer: &Signer) -> Result<()> 
     Ok(())
 }
 
-async fn store(
-    tx: &mut Connection,
-    signer: &Signer,
-    cut: bool,
-    seq: i64,
-    chain_hash: Vec<u8>,
-) -> Result<()> {
+async fn store(tx: &mut Connection, signer: &Signer, cut: bool, seq: i64, chain_hash: Vec<u8>) -> Result<()> {
     // PostgreSQL stores microseconds.
     let checkpoint = Checkpoint { cut, seq, chain_hash, at: Utc::now().trunc_subsecs(6) };
     sqlx::query!(
@@ -141,7 +135,8 @@ pub async fn cut(db: &Db, lease: &Lease, signer: &Signer, kept: Duration, batch:
     .await?;
     let Some(last) = last else { return Ok(true) };
     store(tx.connection()?, signer, true, last.seq, last.hash).await?;
-    let done = sqlx::query!("DELETE FROM audit_log WHERE seq <= $1", last.seq).execute(tx.connection()?).await?;
+    let done =
+        sqlx::query!("DELETE FROM audit_log WHERE seq <= $1", last.seq).execute(tx.connection()?).await?;
     sqlx::query!("DELETE FROM audit_checkpoints WHERE seq < $1", last.seq).execute(tx.connection()?).await?;
     tx.commit().await?;
     Ok(done.rows_affected() < batch.unsigned_abs())

@@ -72,6 +72,7 @@ impl AuthorityService for AuthorityApi {
     ) -> Result<Response<ActivateAuthorityResponse>, Status> {
         let call = Call::from_request(&request)?;
         let id = parse(&request.get_ref().authority_id)?;
+        call.names(&id.to_string());
         let mut mutation = self.core.mutation(&call);
         store::activate(&mut mutation, id, &self.core.times).await?;
         mutation.commit(&id.to_string(), [Hint::Roots]).await?;
@@ -84,6 +85,7 @@ impl AuthorityService for AuthorityApi {
     ) -> Result<Response<RetireAuthorityResponse>, Status> {
         let call = Call::from_request(&request)?;
         let id = parse(&request.get_ref().authority_id)?;
+        call.names(&id.to_string());
         let mut mutation = self.core.mutation(&call);
         // Retiring a retired root changes nothing, so there is nothing to audit.
         if store::retire(&mut mutation, id, request.get_ref().force).await? {

@@ -82,6 +82,7 @@ impl ClusterService for ClusterApi {
     ) -> Result<Response<RevokeNodeResponse>, Status> {
         let call = Call::from_request(&request)?;
         let id = parse_node(&request.get_ref().node_id)?;
+        call.names(&id.to_string());
         let mut mutation = self.core.mutation(&call);
         let node = store::revoke(&mut mutation, id, &self.core.times).await?;
         mutation.commit(&id.to_string(), [Hint::Sessions, Hint::Node(id)]).await?;
@@ -153,6 +154,7 @@ impl ClusterService for ClusterApi {
         let call = Call::from_request(&request)?;
         let id = request.get_ref().join_token_id.parse::<JoinTokenId>();
         let id = id.map_err(|e| Error::field("join_token_id", e.to_string()))?;
+        call.names(&id.to_string());
         let mut mutation = self.core.mutation(&call);
         let token = store::revoke_join_token(&mut mutation, id).await?;
         mutation.commit(&id.to_string(), []).await?;

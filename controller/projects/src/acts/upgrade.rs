@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     fn spec(volumes: &[&str], services: &[&str]) -> StackSpec {
-        let volume = |name: &&str| VolumeSpec { name: (*name).to_owned() };
+        let volume = |name: &&str| VolumeSpec { name: (*name).to_owned(), ..VolumeSpec::default() };
         let service = |name: &&str| ServiceSpec { name: (*name).to_owned(), ..ServiceSpec::default() };
         StackSpec {
             release: "new".to_owned(),

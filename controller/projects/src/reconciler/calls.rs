@@ -213,6 +213,7 @@ mod tests {
             port_base: 5500,
             subnet: String::new(),
             host: String::new(),
+            new_volumes: Vec::new(),
         }
     }
 
