@@ -555,7 +555,8 @@ pub(super) async fn update(
         });
         changed.map_err(std::io::Error::other)
     };
-    project.in_flight.run_to_completion(blocking(put)).await
+    // Not as an operation in flight, for which a teardown waits before it comes here. A blocking task ends in any case.
+    Ok(blocking(put).await?)
 }
 
 fn foreign(name: &str) -> StepFailure {

@@ -32,13 +32,10 @@ pub fn accepts_upgrades_from(yaml: String, from: &str) -> String {
 pub fn runs_at_each_start(yaml: &str, directory: &Path, sql: &str) -> String {
     fs::create_dir_all(directory.join("templates")).unwrap();
     fs::write(directory.join("templates/test-start.sql"), sql).unwrap();
-    let mounted = "\
-    config:
-      - path: /etc/supalove-test
-        files:
-          - { path: start.sql, template: test-start.sql, uid: 999, gid: 999, mode: \"0400\" }
-";
-    let yaml = yaml.replacen("    config:\n", mounted, 1);
+    let file = r#"{ path: start.sql, template: test-start.sql, uid: 999, gid: 999, mode: "0400" }"#;
+    let mounted =
+        format!("    config:\n      - path: /etc/supalove-test\n        files:\n          - {file}\n");
+    let yaml = yaml.replacen("    config:\n", &mounted, 1);
     let listed = "start_sql: [/etc/supalove/start/start.sql";
     assert!(yaml.contains(listed), "the core release runs no SQL at each start");
     yaml.replacen(listed, &format!("{listed}, /etc/supalove-test/start.sql"), 1)
