@@ -12,8 +12,9 @@ use supalove_agent::config::Times;
 use supalove_proto::node::v1::{ApplyStackRequest, ObservedStack, StackPhase, VolumeKind};
 use tokio_postgres::NoTls;
 
-const GREEDY: &str = "diskaaaaaaaaaaaaaaaa";
-const NEIGHBOUR: &str = "diskbbbbbbbbbbbbbbbb";
+/// Projects of a kind of limit: the greedy one, and its neighbour.
+const MEASURED: [&str; 2] = ["diskaaaaaaaaaaaaaaaa", "diskbbbbbbbbbbbbbbbb"];
+const LOOPED: [&str; 2] = ["diskcccccccccccccccc", "diskdddddddddddddddd"];
 /// MiB; a new database has about 80.
 const SIZE: u32 = 256;
 const UP: u64 = 90;
@@ -55,10 +56,10 @@ fn p99(mut took: Vec<Duration>) -> Duration {
     took[took.len() * 99 / 100]
 }
 
-async fn told(session: &mut Session, generation: u64, reason: &str) -> ObservedStack {
+async fn told(session: &mut Session, project: &str, generation: u64, reason: &str) -> ObservedStack {
     session
         .wait_until(SOON, &format!("{reason} of generation {generation}"), |stack| {
-            let same = stack.project_ref == GREEDY && stack.generation == generation;
+            let same = stack.project_ref == project && stack.generation == generation;
             same && stack.error.as_ref().is_some_and(|error| error.reason == reason)
         })
         .await
@@ -77,7 +78,7 @@ async fn write_on(client: &tokio_postgres::Client, first: &str) -> String {
     "it was never refused".to_owned()
 }
 
-async fn a_full_disk(number: u8, quota: &str) {
+async fn a_full_disk(number: u8, quota: &str, [greedy_ref, neighbour_ref]: [&str; 2]) {
     let mut fleet = Fleet::start(number).await;
     let times = Times {
         disk_check: Duration::from_millis(1500),
@@ -88,14 +89,14 @@ async fn a_full_disk(number: u8, quota: &str) {
     let stop = fleet.run_agent_here_with(&times, &["--volume-quota", quota]);
     let mut session = fleet.session().await;
     let session = &mut session;
-    for (project, slot, size) in [(GREEDY, 0, SIZE), (NEIGHBOUR, 1, 1024)] {
+    for (project, slot, size) in [(greedy_ref, 0, SIZE), (neighbour_ref, 1, 1024)] {
         let request = request(&fleet, project, slot, 1, size);
         session.client.apply_stack(session.call(request)).await.unwrap();
     }
-    for project in [GREEDY, NEIGHBOUR] {
+    for project in [greedy_ref, neighbour_ref] {
         session.wait_for(project, 1, StackPhase::Healthy, UP).await;
     }
-    let volume = format!("supalove_{GREEDY}_db_data");
+    let volume = format!("supalove_{greedy_ref}_db_data");
     let folder = fleet.state.path().join("volumes").join(volume);
     assert_eq!(folder.join("disk.img").exists(), quota == "loop");
     let asked = tenant(&fleet, 1).await;
@@ -116,7 +117,7 @@ async fn a_full_disk(number: u8, quota: &str) {
         .unwrap();
     let refused = write_on(&greedy, "").await;
     assert!(refused.contains("read-only transaction"), "{refused}");
-    let full = told(session, 1, "DISK_FULL").await;
+    let full = told(session, greedy_ref, 1, "DISK_FULL").await;
     assert_eq!(full.phase(), StackPhase::Unhealthy);
     let message = full.error.unwrap().message;
     assert!(message.contains("of 256") && message.contains("set transaction read write"), "{message}");
@@ -125,10 +126,11 @@ async fn a_full_disk(number: u8, quota: &str) {
 
     // It writes on regardless, and is stopped; its data stays.
     write_on(&greedy, "set default_transaction_read_only = off;").await;
-    let over = told(session, 1, "DISK_LIMIT").await;
+    let over = told(session, greedy_ref, 1, "DISK_LIMIT").await;
     assert!(over.error.unwrap().message.contains("the data is kept"));
-    let stopped =
-        || docker(&["inspect", "--format", "{{.State.Running}}", &container(GREEDY, "postgres")]) == "false";
+    let stopped = || {
+        docker(&["inspect", "--format", "{{.State.Running}}", &container(greedy_ref, "postgres")]) == "false"
+    };
     let until = Instant::now() + Duration::from_secs(SOON);
     while !stopped() {
         assert!(Instant::now() < until, "it runs on");
@@ -143,9 +145,9 @@ async fn a_full_disk(number: u8, quota: &str) {
     );
 
     // Started again it may delete, and then all is well.
-    let again = request(&fleet, GREEDY, 0, 2, SIZE);
+    let again = request(&fleet, greedy_ref, 0, 2, SIZE);
     session.client.apply_stack(session.call(again)).await.unwrap();
-    session.wait_for(GREEDY, 2, StackPhase::Healthy, UP).await;
+    session.wait_for(greedy_ref, 2, StackPhase::Healthy, UP).await;
     let greedy = tenant(&fleet, 0).await;
     assert!(greedy.simple_query("create table more (x int)").await.is_err(), "it is still full");
     greedy.batch_execute("begin; set transaction read write; drop table big; commit").await.unwrap();
@@ -153,10 +155,10 @@ async fn a_full_disk(number: u8, quota: &str) {
     told_fine(session).await;
     tenant(&fleet, 0).await.simple_query("create table more (x int)").await.unwrap();
     let neighbour =
-        session.snapshot().await.into_iter().find(|stack| stack.project_ref == NEIGHBOUR).unwrap();
+        session.snapshot().await.into_iter().find(|stack| stack.project_ref == neighbour_ref).unwrap();
     assert_eq!((neighbour.phase(), neighbour.services[0].restarts), (StackPhase::Healthy, 0));
     stop.cancel();
-    assert!(try_docker(&["inspect", &container(NEIGHBOUR, "postgres")]).status.success());
+    assert!(try_docker(&["inspect", &container(neighbour_ref, "postgres")]).status.success());
 }
 
 async fn told_fine(session: &mut Session) {
@@ -165,7 +167,7 @@ async fn told_fine(session: &mut Session) {
             let used =
                 stack.volumes.iter().find(|volume| volume.name == "db_data").map(|volume| volume.used_mib);
             let room = used.is_some_and(|used| used < u64::from(SIZE) * 95 / 100);
-            stack.project_ref == GREEDY && stack.phase() == StackPhase::Healthy && room
+            stack.project_ref == project && stack.phase() == StackPhase::Healthy && room
         })
         .await;
 }
@@ -177,10 +179,10 @@ fn docker_du(folder: &Path) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_fills_a_measured_disk_is_stopped_and_comes_back() {
-    a_full_disk(11, "measure").await;
+    a_full_disk(11, "measure", MEASURED).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_fills_a_disk_of_its_own_is_stopped_and_comes_back() {
-    a_full_disk(12, "loop").await;
+    a_full_disk(12, "loop", LOOPED).await;
 }

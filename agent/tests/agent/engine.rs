@@ -24,12 +24,7 @@ async fn an_inventory_without_an_engine_is_unavailable_in_time_and_the_session_s
     let mut fleet = Fleet::start(5).await;
     let socket = fleet.state.path().join("engine.sock");
     let engine = EngineProxy::start(&socket);
-    fleet.run_agent_with(&[
-        "--volume-quota",
-        "measure",
-        "--docker-host",
-        &format!("unix://{}", socket.display()),
-    ]);
+    fleet.run_agent_with(&["--docker-host", &format!("unix://{}", socket.display())]);
     let mut session = fleet.session().await;
     let mut client = session.client.clone();
     let call = || session.call(InventoryRequest {});
