@@ -364,7 +364,7 @@ async fn a_host_that_lost_its_power_brings_its_projects_up_in_order_without_a_co
     let mut scene = Scene::set().await;
     let (site, paused, deleted) =
         tokio::join!(scene.healthy("up"), scene.healthy("paused"), scene.healthy("deleted"));
-    scene.sql(&site, "create table kept (x int); insert into kept values (42)");
+    scene.sql(&site, "create table public.kept (x int); insert into public.kept values (42)");
     let pause = StopProjectRequest { project_ref: paused.project_ref.clone(), ..Default::default() };
     let pause = scene.api.projects().stop_project(pause).await.unwrap().into_inner().operation.unwrap();
     assert_eq!(scene.api.wait(&pause.id).await.state(), OperationState::Succeeded);
@@ -383,7 +383,7 @@ async fn a_host_that_lost_its_power_brings_its_projects_up_in_order_without_a_co
     site.wait_for_answer("after the boot", Duration::from_mins(1) * SLACK).await;
     assert!(scene.starts(&site).iter().zip(&starts).all(|(now, then)| now != then), "they were down");
     assert_in_order(&scene, &site);
-    assert_eq!(scene.sql(&site, "select x from kept"), "42");
+    assert_eq!(scene.sql(&site, "select x from public.kept"), "42");
     let rules = scene.host.run("nft", &["list", "ruleset"]);
     assert!(rules.contains(&format!("p_{}", site.project_ref)), "it is closed in: {rules}");
 
@@ -426,7 +426,7 @@ fn assert_in_order(scene: &Scene, site: &Site) {
 async fn a_full_disk_is_told_takes_no_new_project_and_is_over_when_there_is_room() {
     let mut scene = Scene::set_on(DockerHost::with_disk(SMALL_DISK)).await;
     let site = scene.healthy("old").await;
-    scene.sql(&site, "create table kept (x int); insert into kept values (42)");
+    scene.sql(&site, "create table public.kept (x int); insert into public.kept values (42)");
     // The controller looks at a node when its session begins, and then each minute.
     let session = scene.session_epoch().await;
     scene.agent.process.kill();
@@ -479,5 +479,5 @@ async fn a_full_disk_is_told_takes_no_new_project_and_is_over_when_there_is_room
         assert_eq!(operation.state(), OperationState::Succeeded, "{operation:#?}");
     }
     scene.api.wait_state(&site.project_ref, ProjectState::ActiveHealthy, NOTICED * SLACK).await;
-    assert_eq!(scene.sql(&site, "select x from kept"), "42");
+    assert_eq!(scene.sql(&site, "select x from public.kept"), "42");
 }

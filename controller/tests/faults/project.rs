@@ -91,7 +91,7 @@ async fn a_first_database_start_that_dies_is_started_over_but_a_volume_that_was_
 
 /// A database that was ready loses its control file, and even gets the mark of a first start that did not end.
 async fn once_ready_is_kept(fleet: &Fleet, project_ref: &str) {
-    sql(project_ref, "create table dear (x int); insert into dear values (42)");
+    sql(project_ref, "create table public.dear (x int); insert into public.dear values (42)");
     let data = volume(project_ref, "db_data");
     let config = volume(project_ref, "db_config");
     let control = data.join("global/pg_control");
@@ -121,7 +121,7 @@ async fn once_ready_is_kept(fleet: &Fleet, project_ref: &str) {
     // The longest pause between two starts is 30 s (`restart_cap` of the agent's times).
     let limit = Duration::from_secs(30) * SLACK;
     fleet.api.wait_state(project_ref, ProjectState::ActiveHealthy, limit).await;
-    assert_eq!(sql(project_ref, "select x from dear"), "42");
+    assert_eq!(sql(project_ref, "select x from public.dear"), "42");
 }
 
 /// A fleet whose controller also knows release `name`; `program`, if given, stands in the place of core's router.
@@ -175,7 +175,7 @@ async fn times_started(fleet: &Fleet, project_ref: &str, service: &str) -> usize
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_ends_again_and_again_is_started_ever_more_slowly_and_hurts_nobody_else() {
     let (fleet, _releases) = fleet_with("fragile", Some(FRAGILE), |yaml| {
-        yaml.replace("copy: shared/functions/router.ts", "copy: functions/router.ts")
+        yaml.replace("copy: shared/2/functions/router.ts", "copy: functions/router.ts")
     })
     .await;
     let (looping, other) = tokio::join!(

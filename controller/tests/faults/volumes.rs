@@ -57,7 +57,7 @@ async fn no_prune_takes_a_stopped_projects_data_and_a_loss_is_told() {
     let _agent = Agent::start_with(&controller, &api.join_token().await, options);
     api.wait_ready_nodes(1).await;
     let project_ref = api.create_healthy("dear", CORE).await.r#ref;
-    sql(&host, &project_ref, "create table dear as select 42 as x");
+    sql(&host, &project_ref, "create table public.dear as select 42 as x");
     let format = "{{.Options.device}}";
     let volume = format!("supalove_{project_ref}_db_data");
     let data = host.docker(&["volume", "inspect", "--format", format, &volume]);
@@ -74,7 +74,7 @@ async fn no_prune_takes_a_stopped_projects_data_and_a_loss_is_told() {
     assert_eq!(volumes(&host, &project_ref), 0, "the prunes took what they could");
     let started = start(&api, &project_ref, &[]).await;
     assert_eq!(started.state(), OperationState::Succeeded, "{started:#?}");
-    assert_eq!(sql(&host, &project_ref, "select x from dear"), "42");
+    assert_eq!(sql(&host, &project_ref, "select x from public.dear"), "42");
 
     // Gone for good: nothing comes up in its place until somebody says so.
     stop(&api, &project_ref).await;

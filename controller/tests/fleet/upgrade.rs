@@ -162,7 +162,9 @@ async fn a_project_moves_to_the_next_release_with_its_data_and_returns_if_it_fai
         (control.greeted_epoch().await > epoch).then_some(())
     })
     .await;
-    the_tenant_spoils_what_it_can(&tenant).await;
+    let spoil = "ALTER ROLE authenticator PASSWORD 'spoilt'";
+    let refused = as_tenant(&tenant).await.batch_execute(spoil).await.unwrap_err();
+    assert!(refused.as_db_error().is_some(), "the new release reserves the role: {refused}");
     let done = restart(&api, project_ref).await;
     assert_eq!(done.state(), OperationState::Succeeded, "{done:#?}");
     assert_eq!(rows(&tenant, runs).await.len(), 2, "one run for each start");
