@@ -243,7 +243,7 @@ mod tests {
     const LIMITS: Connection = Connection {
         http2_only: false,
         first_request: Duration::from_secs(10),
-        idle: Duration::from_secs(60),
+        idle: Duration::from_mins(1),
         linger: Duration::from_secs(1),
         streams: 8,
         headers: 16 * 1024,

@@ -58,13 +58,13 @@ impl<U: Message + Name + Default> Decoder for Counting<U> {
 
     fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // tonic gives a decoder exactly one message, in one piece.
-        check::<U>(bytes.chunk()).map_err(malformed::<U>)?;
-        U::decode(bytes).map(Some).map_err(|error| malformed::<U>(error.to_string()))
+        check::<U>(bytes.chunk()).map_err(|reason| malformed::<U>(&reason))?;
+        U::decode(bytes).map(Some).map_err(|error| malformed::<U>(&error.to_string()))
     }
 }
 
 /// A request that cannot be decoded is its caller's mistake; an answer that cannot be decoded is the server's.
-fn malformed<U: Name>(reason: String) -> Status {
+fn malformed<U: Name>(reason: &str) -> Status {
     if U::NAME.ends_with("Request") {
         Status::invalid_argument(format!("the request is malformed: {reason}"))
     } else {
@@ -228,7 +228,7 @@ mod tests {
             assert!(method.input_type().ends_with("Request"), "{method:?}");
             assert!(method.output_type().ends_with("Response"), "{method:?}");
         }
-        assert_eq!(malformed::<pb::WatchRequest>("x".into()).code(), tonic::Code::InvalidArgument);
-        assert_eq!(malformed::<pb::WatchResponse>("x".into()).code(), tonic::Code::Internal);
+        assert_eq!(malformed::<pb::WatchRequest>("x").code(), tonic::Code::InvalidArgument);
+        assert_eq!(malformed::<pb::WatchResponse>("x").code(), tonic::Code::Internal);
     }
 }

@@ -141,9 +141,12 @@ fn check_start_sql(service: &ServiceSpec, field: &str, found: &mut Violations) {
 
 /// Paths of a mount's files in the container.
 fn config_paths(mount: &ConfigMount) -> impl Iterator<Item = String> {
-    mount.files.iter().map(|file| match mount.single_file {
-        true => mount.path.clone(),
-        false => format!("{}/{}", mount.path.trim_end_matches('/'), file.path),
+    mount.files.iter().map(|file| {
+        if mount.single_file {
+            mount.path.clone()
+        } else {
+            format!("{}/{}", mount.path.trim_end_matches('/'), file.path)
+        }
     })
 }
 

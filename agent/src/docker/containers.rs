@@ -197,7 +197,7 @@ fn inspected(found: ContainerInspectResponse) -> Inspected {
             left_to_agent: held.restart_policy.is_none_or(|policy| create::is_left_to_agent(&policy)),
         },
         running: state.running.unwrap_or_default(),
-        started_at: state.started_at.map(|at| at.to_string()).unwrap_or_default(),
+        started_at: state.started_at.unwrap_or_default(),
         exit_code: state.exit_code.unwrap_or_default(),
         oom_killed: state.oom_killed.unwrap_or_default(),
         error: state.error.unwrap_or_default(),

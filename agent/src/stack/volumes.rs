@@ -248,9 +248,12 @@ async fn look(known: &KnownVolume, found: Option<&VolumeFound>) -> Result<Held, 
     let id = known.id.clone();
     let filled = known.was_filled;
     if let Some(folder) = known.folder().map(Folder::new) {
-        return Ok(blocking(move || match folder.path().is_dir() {
-            true => folder.holds(&id, filled),
-            false => Ok(Held::Other("is missing".to_owned())),
+        return Ok(blocking(move || {
+            if folder.path().is_dir() {
+                folder.holds(&id, filled)
+            } else {
+                Ok(Held::Other("is missing".to_owned()))
+            }
         })
         .await?);
     }

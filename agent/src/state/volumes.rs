@@ -16,6 +16,7 @@ pub struct Volumes {
 
 /// One volume.
 #[derive(Clone, PartialEq, Eq, Message)]
+#[expect(clippy::struct_excessive_bools, reason = "facts, each of which holds or not")]
 pub struct KnownVolume {
     /// Full name, as the engine has it.
     #[prost(string, tag = "1")]

@@ -1,4 +1,5 @@
 //! A tenant that fills its disk is told, stopped, and let back in, and its neighbour does not notice.
+#![allow(clippy::disallowed_methods, reason = "tests spawn their peers bare")]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -150,7 +150,7 @@ async fn a_lost_volume_is_never_replaced_without_an_explicit_act() {
 /// Makes a volume as agents before this one did: with its data in the engine's folder, and unknown.
 fn make_old(fleet: &Fleet, project: &str, name: &str) {
     let full = volume(project, name);
-    let format = r#"{{range $name, $value := .Labels}}{{$name}}={{$value}} {{end}}"#;
+    let format = r"{{range $name, $value := .Labels}}{{$name}}={{$value}} {{end}}";
     let labels = docker(&["volume", "inspect", "--format", format, &full]);
     docker(&["volume", "rm", &full]);
     let mut create = vec!["volume", "create"];

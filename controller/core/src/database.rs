@@ -170,12 +170,11 @@ impl Db {
 }
 
 async fn ping(connection: &mut PgConnection, silence: &Silence) -> Result<(), sqlx::Error> {
-    match timeout(PING, connection.ping()).await {
-        Ok(answered) => answered,
-        Err(_) => {
-            silence.begins("a connection of the pool does not answer");
-            Err(no_answer(PING))
-        }
+    if let Ok(answered) = timeout(PING, connection.ping()).await {
+        answered
+    } else {
+        silence.begins("a connection of the pool does not answer");
+        Err(no_answer(PING))
     }
 }
 

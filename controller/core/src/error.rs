@@ -285,7 +285,7 @@ fn trouble(error: &sqlx::Error) -> Option<&'static str> {
 
 /// True if the transaction lost against another one (deadlock, serialization failure).
 fn is_lost_race(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|said| said.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     matches!(code.as_deref(), Some("40P01" | "40001"))
 }
 

@@ -43,13 +43,13 @@ async fn check_quota(write: &mut impl Write, owner: UserId) -> Result<()> {
     sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", owner.0)
         .fetch_one(write.connection().await?)
         .await?;
-    let owned = sqlx::query_scalar!(
+    let organizations = sqlx::query_scalar!(
         "SELECT count(*) AS \"count!\" FROM members WHERE user_id = $1 AND role = 'OWNER'",
         owner.0
     )
     .fetch_one(write.connection().await?)
     .await?;
-    if owned < ORGANIZATIONS_LIMIT { Ok(()) } else { Err(supalove_plans::organizations_exceeded()) }
+    if organizations < ORGANIZATIONS_LIMIT { Ok(()) } else { Err(supalove_plans::organizations_exceeded()) }
 }
 
 fn name_taken(error: sqlx::Error, slug: &str) -> Error {

@@ -212,9 +212,12 @@ impl Check<'_> {
             format!("has {}, at most {} are allowed", service.start_sql.len(), limits::START_SQL),
         );
         for path in &service.start_sql {
-            let mounted = service.config.iter().any(|mount| match mount.single_file {
-                true => mount.path == *path,
-                false => mount.files.iter().any(|file| format!("{}/{}", mount.path, file.path) == *path),
+            let mounted = service.config.iter().any(|mount| {
+                if mount.single_file {
+                    mount.path == *path
+                } else {
+                    mount.files.iter().any(|file| format!("{}/{}", mount.path, file.path) == *path)
+                }
             });
             self.require(mounted, at, format!("'{path}' is not the path of a file under config"));
         }

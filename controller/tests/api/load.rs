@@ -180,7 +180,7 @@ async fn malformed_and_oversized_requests_are_invalid_and_no_internal_errors() {
         (sign_in, message(&[0x0a, 0x02, 0xff, 0xff]), "malformed"),
         (sign_in, Vec::new(), "no message"),
         (sign_in, frame(9), "ends within"),
-        (sign_in, message(&[0; 16 * 1024 + 1]), "16384"),
+        (sign_in, message(&vec![0; 16 * 1024 + 1]), "16384"),
         // An item takes two bytes on the wire.
         (watch, message(&[0x0a, 0x00].repeat(200 * 1024)), "262144"),
     ] {
@@ -263,7 +263,8 @@ async fn a_thousand_watches_of_a_project_cost_what_one_costs() {
     let before = rows.transactions().await;
     let began = Instant::now();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let rate = (rows.transactions().await - before) as f64 / began.elapsed().as_secs_f64();
+    let rate =
+        f64::from(u32::try_from(rows.transactions().await - before).unwrap()) / began.elapsed().as_secs_f64();
     // Without watches it is some 15: jobs look once a second. Each watch for itself would add 200.
     assert!(rate < 60.0, "{rate} transactions a second");
     assert!(get_me(&api).await < CALL * SLACK);

@@ -31,7 +31,7 @@ const ACTS: u64 = 8;
 /// Projects that they fight over.
 const PROJECTS: u64 = 3;
 /// Until all must be quiet after the last act.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 
 fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().expect("a number"))

@@ -22,9 +22,9 @@ struct World {
 impl World {
     async fn start(projects: i32) -> Self {
         let releases = TempDir::new().unwrap();
-        let accepts = |yaml: String| accepts_upgrades_from(yaml, CORE);
+        let accepts = |yaml: String| accepts_upgrades_from(&yaml, CORE);
         copy_core(releases.path(), NEXT, |yaml| {
-            let bigger = "reserve: { cpu_millis: 250, memory_mib: 300, disk_mib: 1000 }";
+            let bigger = "reserve: { cpu_millis: 250, memory_mib: 300, disk_mib: 1100 }";
             accepts(yaml).replacen("reserve: { cpu_millis: 150, memory_mib: 256, disk_mib: 1024 }", bigger, 1)
         });
         copy_core(releases.path(), "forgetful", |yaml| {

@@ -42,7 +42,7 @@ const RESTARTED: Duration = Duration::from_mins(1);
 /// A node says so long after it happened that its engine is sick.
 const TOLD: Duration = Duration::from_secs(15);
 /// So long after a fault has ended everything is as it was.
-const CONVERGED: Duration = Duration::from_secs(60);
+const CONVERGED: Duration = Duration::from_mins(1);
 
 /// Everything, in the order in which it must go.
 struct Scene {

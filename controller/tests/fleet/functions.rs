@@ -72,7 +72,7 @@ fn container(tenant: &Tenant, service: &str) -> String {
 
 /// A first call may take longer than the scaled limits allow.
 fn warm(tenant: &Tenant, path: &str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while tenant.gateway.get(path, &[]).status != 200 {
         assert!(Instant::now() < deadline, "{path} does not begin to answer");
     }
@@ -175,7 +175,8 @@ fn every_status_of_the_gateway_is_json_that_a_browser_may_read(tenant: &Tenant) 
     let long = "x".repeat(20_000);
     let long_path = format!("/functions/v1/{long}");
     let too_large = ((100u32 << 20) + 1).to_string();
-    let cases: [(&str, &str, &[(&str, &str)], u16, &str); 9] = [
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], u16, &'a str);
+    let cases: [Case<'_>; 9] = [
         ("GET", "/functions/v1/plain", &[("Host", "a b")], 400, "bad_request"),
         ("GET", "/functions/v1/plain", &[("Content-Length", "nine")], 400, "bad_request"),
         ("GET", "/nothing", &[], 404, "no_route"),

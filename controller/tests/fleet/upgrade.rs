@@ -38,14 +38,14 @@ async fn releases() -> TempDir {
     let with_sql = |name: &str, sql: &str| {
         let folder = dir.path().join(name);
         copy_core(dir.path(), name, |yaml| {
-            runs_at_each_start(&accepts_upgrades_from(yaml, OLD), &folder, sql)
+            runs_at_each_start(&accepts_upgrades_from(&yaml, OLD), &folder, sql)
         });
     };
     with_sql("next", START_SQL);
     with_sql("broken", "CREATE TABLE IF NOT EXISTS public.left_over ();\nSELECT 1 / 0;\n");
     let image = format!("image: 127.0.0.1:{}/absent:1\n", fake_registry_without_images().await);
     copy_core(dir.path(), "absent", |yaml| {
-        with_image_of_functions(&accepts_upgrades_from(yaml, OLD), &image)
+        with_image_of_functions(&accepts_upgrades_from(&yaml, OLD), &image)
     });
     dir
 }

@@ -19,7 +19,7 @@ pub fn copy_core(dir: &Path, name: &str, edit: impl FnOnce(String) -> String) {
 }
 
 /// Edits a copy of the core release: it accepts upgrades from release `from`.
-pub fn accepts_upgrades_from(yaml: String, from: &str) -> String {
+pub fn accepts_upgrades_from(yaml: &str, from: &str) -> String {
     let mut lines: Vec<&str> = yaml.lines().filter(|line| !line.starts_with("upgrades_from:")).collect();
     let description = lines.iter().position(|line| line.starts_with("description:")).unwrap();
     let accepts = format!("upgrades_from: [{from}]");

@@ -73,8 +73,9 @@ pub fn web_releases(functions: &[(&str, &str)], edits: &[(&str, &str, &str)]) ->
             let mut settings = String::from("{");
             for (number, (name, code)) in functions.iter().enumerate() {
                 write_file(&templates.join(format!("{name}.ts")), code);
-                settings +=
-                    &format!("{}\"{name}\":{{\"verify_jwt\":false}}", if number > 0 { "," } else { "" });
+                settings += if number > 0 { ",\"" } else { "\"" };
+                settings += name;
+                settings += "\":{\"verify_jwt\":false}";
                 files.push(function_file(&format!("{name}/index.ts"), &format!("{name}.ts")));
             }
             write_file(&templates.join("functions.json"), &(settings + "}"));

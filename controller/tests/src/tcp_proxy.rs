@@ -144,7 +144,7 @@ async fn pass(near: TcpStream, far: TcpStream, number: u64, cable: watch::Receiv
     tokio::select! {
         _ = async { tokio::join!(there, back) } => {}
         // Both sides are dropped; the near one without lingering, which is a reset.
-        () = async { state.wait_for(|cable| number < cable.reset_below).await.map(|_| ()).unwrap_or(()) } => {}
+        () = async { drop(state.wait_for(|cable| number < cable.reset_below).await) } => {}
     }
 }
 

@@ -178,6 +178,6 @@ impl Seen {
 /// Drops the oldest events of a long tail.
 fn kept(after: u64, mut tail: Vec<(u64, Event)>) -> (u64, Vec<(u64, Event)>) {
     let too_many = tail.len().saturating_sub(KEPT);
-    let after = tail.drain(..too_many).last().map_or(after, |(number, _)| number);
+    let after = tail.drain(..too_many).next_back().map_or(after, |(number, _)| number);
     (after, tail)
 }

@@ -34,6 +34,7 @@ pub enum NodeState {
 
 impl NodeState {
     /// The same, but a node that something keeps from new projects is not ready.
+    #[must_use]
     pub fn with_conditions(self, conditions: &[Condition]) -> Self {
         let blocked = conditions.iter().any(|one| one.blocking);
         if self == Self::Ready && blocked { Self::Unhealthy } else { self }

@@ -112,7 +112,7 @@ impl NodePort {
         };
         let port = self.clone();
         core.tasks.connection(format!("connection of {peer}"), async move {
-            match port.connection(stream, peer, counts).await {
+            match Box::pin(port.connection(stream, peer, counts)).await {
                 Ok(()) => {}
                 Err(Refused::Full(kind)) => port.fleet.core().refusals.note(kind, peer),
                 Err(Refused::Peer(error)) => {
@@ -150,7 +150,7 @@ impl NodePort {
         };
         drop(hello);
         let accepted = greeted.handshake().await.map_err(Refused::Peer)?;
-        self.serve_accepted(&tls, accepted, handshake).await
+        Box::pin(self.serve_accepted(&tls, accepted, handshake)).await
     }
 
     /// Serves a connection after its handshake. A join connection counts as a join to its end, any other as one of its
@@ -213,12 +213,12 @@ impl NodePort {
     async fn serve_short(&self, io: ServerTlsStream<TcpStream>, routes: Routes) {
         let core = self.fleet.core();
         let router = routes.prepare().into_axum_router();
-        let service = tower::service_fn(move |request: Request<Incoming>| {
+        let one_shot = tower::service_fn(move |request: Request<Incoming>| {
             let answer = router.clone().oneshot(request);
             async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
         });
         let limits = short_connection(&core.limits);
-        let serving = serve::serve(io, service, &limits, &core.tasks, core.tasks.stopping());
+        let serving = serve::serve(io, one_shot, &limits, &core.tasks, core.tasks.stopping());
         match tokio::time::timeout(core.times.enrolment, serving).await {
             Ok(Ended::Failed(error)) => tracing::debug!(error, "a join connection failed"),
             Ok(Ended::NoRequest | Ended::Idle) => {

@@ -109,22 +109,15 @@ impl Reconciler {
             if found.generation != generation || found.placement.is_none_or(|p| p.node != node) {
                 return Verdict::default();
             }
-            match &found.operation {
-                Some(operation) => {
-                    let failure = operations::Failure::new(ErrorReason::RefusedByAgent, why.clone());
-                    Verdict::failed(operation.id, operation.kind, failure)
-                }
-                None => {
-                    let state = match found.state {
-                        ProjectState::ActiveHealthy | ProjectState::Unknown => ProjectState::ActiveUnhealthy,
-                        state => state,
-                    };
-                    Verdict {
-                        state: Some((state, format!("the agent refuses it: {why}"))),
-                        ..Verdict::default()
-                    }
-                }
+            if let Some(operation) = &found.operation {
+                let failure = operations::Failure::new(ErrorReason::RefusedByAgent, why.clone());
+                return Verdict::failed(operation.id, operation.kind, failure);
             }
+            let state = match found.state {
+                ProjectState::ActiveHealthy | ProjectState::Unknown => ProjectState::ActiveUnhealthy,
+                state => state,
+            };
+            Verdict { state: Some((state, format!("the agent refuses it: {why}"))), ..Verdict::default() }
         })
         .await
     }

@@ -123,7 +123,8 @@ pub async fn begin_end(
     capacity::shrink(write, project, needs).await?;
     if returns {
         if let Some(failure) = failure {
-            failure.message.push_str(&format!("; the project returns to release {}", upgrade.from));
+            failure.message += "; the project returns to release ";
+            failure.message += &upgrade.from;
         }
         let why = failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
         verdict.state =

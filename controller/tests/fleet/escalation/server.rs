@@ -51,7 +51,7 @@ impl Server {
         docker(None, &["volume", "create", &volume]);
         let server = Self::run(release, ProjectSecrets::generate(REF).unwrap(), volume);
         let ready = || async { server.try_tenant().await.ok() };
-        wait_for("the database answers", Duration::from_secs(60), ready).await;
+        wait_for("the database answers", Duration::from_mins(1), ready).await;
         server
     }
 
@@ -64,7 +64,7 @@ impl Server {
         let server = Self::run(release, secrets, volume);
         // What the agent does at each start. Before, a tenant that is a superuser cannot even log in.
         let ready = || async { server.run_start_sql().map_err(|error| println!("{error}")).ok() };
-        wait_for("the rules", Duration::from_secs(60), ready).await;
+        wait_for("the rules", Duration::from_mins(1), ready).await;
         server
     }
 
