@@ -212,13 +212,13 @@ impl NodePort {
     /// Serves a connection for one or two calls; on it the controller is the gRPC server.
     async fn serve_short(&self, io: ServerTlsStream<TcpStream>, routes: Routes) {
         let core = self.fleet.core();
-        let router = routes.prepare().into_axum_router();
-        let one_shot = tower::service_fn(move |request: Request<Incoming>| {
-            let answer = router.clone().oneshot(request);
+        let app = routes.prepare().into_axum_router();
+        let service = tower::service_fn(move |request: Request<Incoming>| {
+            let answer = app.clone().oneshot(request);
             async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
         });
         let limits = short_connection(&core.limits);
-        let serving = serve::serve(io, one_shot, &limits, &core.tasks, core.tasks.stopping());
+        let serving = serve::serve(io, service, &limits, &core.tasks, core.tasks.stopping());
         match tokio::time::timeout(core.times.enrolment, serving).await {
             Ok(Ended::Failed(error)) => tracing::debug!(error, "a join connection failed"),
             Ok(Ended::NoRequest | Ended::Idle) => {
