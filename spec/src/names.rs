@@ -92,17 +92,11 @@ pub fn has_tag_or_digest(image: &str) -> bool {
     image.contains('@') || image.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/'))
 }
 
-/// Registry of the local image set. The top-level domain is reserved for private use (ICANN, 2024): no public registry
-/// can have the name.
-pub const LOCAL_REGISTRY: &str = "images.supalove.internal";
-
-/// True for an image of the local set, which each host builds or loads and no engine may pull: under [`LOCAL_REGISTRY`], or
-/// as the releases before it name them, `supalove/…`, which a registry of strangers would be asked for.
+/// True for an image of the local set, `supalove/…`: each host builds or loads it, and no engine may pull it, since a
+/// public registry would be asked for a name that anybody may have there.
 pub fn is_local_image(image: &str) -> bool {
     const PUBLIC: [&str; 3] = ["docker.io/", "index.docker.io/", "registry-1.docker.io/"];
-    let path = PUBLIC.iter().find_map(|host| image.strip_prefix(host)).unwrap_or(image);
-    path.starts_with("supalove/")
-        || image.strip_prefix(LOCAL_REGISTRY).is_some_and(|rest| rest.starts_with(['/', ':']))
+    PUBLIC.iter().find_map(|host| image.strip_prefix(host)).unwrap_or(image).starts_with("supalove/")
 }
 
 fn is_image_name(name: &str) -> bool {
@@ -158,17 +152,10 @@ mod tests {
             "supalove/postgres:15-1",
             "docker.io/supalove/postgres:15-1",
             "index.docker.io/supalove/gateway@sha256:00",
-            "images.supalove.internal/postgres:15-2",
-            "images.supalove.internal:443/postgres:15-2",
         ] {
             assert!(is_local_image(local), "{local}");
         }
-        for other in [
-            "supabase/postgres:15.8.1.085",
-            "supalove",
-            "registry.example/supalove/postgres:15-1",
-            "images.supalove.internal.example/postgres:1",
-        ] {
+        for other in ["supabase/postgres:15.8.1.085", "supalove", "registry.example/supalove/postgres:15-1"] {
             assert!(!is_local_image(other), "{other}");
         }
     }
