@@ -153,7 +153,7 @@ async fn a_full_disk(number: u8, quota: &str, [greedy_ref, neighbour_ref]: [&str
     assert!(greedy.simple_query("create table more (x int)").await.is_err(), "it is still full");
     greedy.batch_execute("begin; set transaction read write; drop table big; commit").await.unwrap();
     greedy.batch_execute("checkpoint").await.ok();
-    told_fine(session).await;
+    told_fine(session, greedy_ref).await;
     tenant(&fleet, 0).await.simple_query("create table more (x int)").await.unwrap();
     let neighbour =
         session.snapshot().await.into_iter().find(|stack| stack.project_ref == neighbour_ref).unwrap();
@@ -162,7 +162,7 @@ async fn a_full_disk(number: u8, quota: &str, [greedy_ref, neighbour_ref]: [&str
     assert!(try_docker(&["inspect", &container(neighbour_ref, "postgres")]).status.success());
 }
 
-async fn told_fine(session: &mut Session) {
+async fn told_fine(session: &mut Session, project: &str) {
     session
         .wait_until(SOON, "the disk to have room again", |stack| {
             let used =

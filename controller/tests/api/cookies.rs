@@ -49,9 +49,9 @@ async fn over_http2(api: &Api, path: &str, fields: &[(&str, &str)], body: Vec<u8
     (answer.status().as_u16(), status, text(header::SET_COOKIE))
 }
 
-fn over_http1(controller: &Controller, path: &str, fields: &[(&str, &str)], body: Vec<u8>) -> Answered {
+fn over_http1(controller: &Controller, path: &str, fields: &[(&str, &str)], body: &[u8]) -> Answered {
     let server = Server::new(&format!("http://127.0.0.1:{}", controller.public_port));
-    let answer = tokio::task::block_in_place(|| server.send("POST", path, fields, &body));
+    let answer = tokio::task::block_in_place(|| server.send("POST", path, fields, body));
     let status = answer.header("grpc-status").first().map(|code| code.parse().unwrap());
     (answer.status, status, answer.header("set-cookie").into_iter().map(str::to_owned).collect())
 }
@@ -73,7 +73,7 @@ async fn a_refresh_cookie_is_found_among_several_fields_and_pairs() {
 
     let web = ("content-type", "application/grpc-web+proto");
     let fields = [web, ("cookie", &*format!("theme=dark;{next}; lang=en"))];
-    let (status, _, cookies) = over_http1(&controller, REFRESH, &fields, framed(&RefreshRequest::default()));
+    let (status, _, cookies) = over_http1(&controller, REFRESH, &fields, &framed(&RefreshRequest::default()));
     assert_eq!((status, cookies.len()), (200, 1));
 }
 
@@ -90,7 +90,7 @@ async fn pages_of_foreign_origins_and_forms_get_no_cookie() {
             if http2 {
                 over_http2(&api, SIGN_IN, fields, body).await
             } else {
-                over_http1(&controller, SIGN_IN, fields, body)
+                over_http1(&controller, SIGN_IN, fields, &body)
             }
         };
         let denied = Some(Code::PermissionDenied as i32);

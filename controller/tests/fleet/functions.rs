@@ -171,11 +171,13 @@ fn assert_json_error(answer: &Answer, status: u16, code: &str, what: &str) {
     assert_eq!(answer.header("access-control-allow-origin"), ["*"], "{what}: {answer:?}");
 }
 
+/// Method, path, headers; status and code of the answer.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], u16, &'a str);
+
 fn every_status_of_the_gateway_is_json_that_a_browser_may_read(tenant: &Tenant) {
     let long = "x".repeat(20_000);
     let long_path = format!("/functions/v1/{long}");
     let too_large = ((100u32 << 20) + 1).to_string();
-    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], u16, &'a str);
     let cases: [Case<'_>; 9] = [
         ("GET", "/functions/v1/plain", &[("Host", "a b")], 400, "bad_request"),
         ("GET", "/functions/v1/plain", &[("Content-Length", "nine")], 400, "bad_request"),
