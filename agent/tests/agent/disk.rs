@@ -67,12 +67,11 @@ async fn told(session: &mut Session, project: &str, generation: u64, reason: &st
 }
 
 /// Writes 1 MiB at a time until it is refused; returns the refusal.
-async fn write_on(client: &tokio_postgres::Client, first: &str) -> String {
+async fn write_on(client: &tokio_postgres::Client) -> String {
     for _ in 0..2 * SIZE {
-        let fill = format!(
-            "{first} insert into big select string_agg(md5(random()::text), '') from generate_series(1, 32768)"
-        );
-        if let Err(error) = client.simple_query(&fill).await {
+        let fill =
+            "insert into big select string_agg(md5(random()::text), '') from generate_series(1, 32768)";
+        if let Err(error) = client.simple_query(fill).await {
             return error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
         }
     }
@@ -116,7 +115,7 @@ async fn a_full_disk(number: u8, quota: &str, [greedy_ref, neighbour_ref]: [&str
         .simple_query("create table big (x text); alter table big alter x set storage external")
         .await
         .unwrap();
-    let refused = write_on(&greedy, "").await;
+    let refused = write_on(&greedy).await;
     assert!(refused.contains("read-only transaction"), "{refused}");
     let full = told(session, greedy_ref, 1, "DISK_FULL").await;
     assert_eq!(full.phase(), StackPhase::Unhealthy);
@@ -126,7 +125,9 @@ async fn a_full_disk(number: u8, quota: &str, [greedy_ref, neighbour_ref]: [&str
     assert!(usage.used_mib >= SIZE.into() && usage.limit_mib == u64::from(SIZE), "{usage:?}");
 
     // It writes on regardless, and is stopped; its data stays.
-    write_on(&greedy, "set default_transaction_read_only = off;").await;
+    // A statement of its own: the transaction that it is in has begun as read-only.
+    greedy.simple_query("set default_transaction_read_only = off").await.unwrap();
+    write_on(&greedy).await;
     let over = told(session, greedy_ref, 1, "DISK_LIMIT").await;
     assert!(over.error.unwrap().message.contains("the data is kept"));
     let stopped = || {
