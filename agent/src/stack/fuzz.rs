@@ -144,7 +144,15 @@ fn judge(request: &ApplyStackRequest) -> Verdict {
             assert!((1..=MOST_VIOLATIONS).contains(&violations.len()));
             for violation in violations {
                 let root = violation.field.split(['.', '[']).next().unwrap();
-                let roots = ["project_ref", "generation", "run_state", "restart_token", "placement", "spec"];
+                let roots = [
+                    "project_ref",
+                    "generation",
+                    "run_state",
+                    "restart_token",
+                    "placement",
+                    "spec",
+                    "new_volumes",
+                ];
                 assert!(roots.contains(&root), "no field: {violation:?}");
                 assert!(!violation.description.contains(SECRET), "told a value: {violation:?}");
             }
