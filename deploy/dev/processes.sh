@@ -136,7 +136,7 @@ hardening() { # name
     postgres) echo "ReadWritePaths=$PGDATA_UP" "ReadWritePaths=$PGRUN_UP" ;;
     agent)
       # It is root with the engine's socket; it mounts volumes where the engine sees them, so it has no mounts of its own.
-      printf 'CapabilityBoundingSet=CAP_%s\n' CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL NET_ADMIN SYS_ADMIN
+      printf 'CapabilityBoundingSet=CAP_%s\n' CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL NET_ADMIN NET_RAW SYS_ADMIN
       echo MemoryDenyWriteExecute=yes RestrictSUIDSGID=yes SystemCallFilter=~@debug SystemCallFilter=~@obsolete \
         SystemCallFilter=~@raw-io SystemCallFilter=~@reboot SystemCallFilter=~@swap SystemCallFilter=~@cpu-emulation \
         RestrictAddressFamilies=AF_UNIX RestrictAddressFamilies=AF_INET RestrictAddressFamilies=AF_INET6 \
