@@ -1,0 +1,139 @@
+//! Nodes and the fleet's certificates.
+
+use uuid::Uuid;
+
+use super::Rows;
+
+impl Rows {
+    /// A node without an agent, seen for an hour from now, with memory for so many projects of release core.
+    pub async fn add_node(&self, name: &str, projects: i32, slots: i32) {
+        let insert =
+            "WITH node AS (INSERT INTO nodes (id, cluster_id, name, key_sha256, advertise_address, seen_at)
+                 SELECT $1, id, $2, '', '127.0.0.1', now() + interval '1 hour' FROM clusters RETURNING id)
+             INSERT INTO node_capacity (node_id, port_base, network_range, slots, cpu_cap, memory_cap, disk_cap)
+             SELECT id, 5500, '10.213.0.0/16', $4, 100000, 448 * $3 + 100, 1000000 FROM node";
+        let insert = sqlx::query(insert).bind(Uuid::now_v7()).bind(name).bind(projects).bind(slots);
+        insert.execute(&self.0).await.unwrap();
+    }
+
+    /// A node that was never seen, a retired root and an ended join token, with these ids.
+    pub async fn add_bare_node_root_and_token(&self, node: Uuid, root: Uuid, token: Uuid) {
+        let node_row =
+            "INSERT INTO nodes (id, cluster_id, name, key_sha256) SELECT $1, id, 'host', '' FROM clusters";
+        sqlx::query(node_row).bind(node).execute(&self.0).await.unwrap();
+        let root_row = "INSERT INTO authorities (id, ca_sha256, certificate_pem, state, expires_at)
+            VALUES ($1, sha256('x'), '', 'RETIRED', now())";
+        sqlx::query(root_row).bind(root).execute(&self.0).await.unwrap();
+        let token_row = "INSERT INTO join_tokens (id, cluster_id, secret_hash, max_uses, expires_at)
+            SELECT $1, id, '', 1, now() FROM clusters";
+        sqlx::query(token_row).bind(token).execute(&self.0).await.unwrap();
+    }
+
+    /// Memory of each node, in MiB.
+    pub async fn set_memory(&self, mib: i32) {
+        sqlx::query("UPDATE node_capacity SET memory_cap = $1").bind(mib).execute(&self.0).await.unwrap();
+    }
+
+    /// Leaves no memory on any node.
+    pub async fn fill_memory(&self) {
+        self.change("UPDATE node_capacity SET memory_cap = memory_used").await;
+    }
+
+    /// Slots that the hosts cannot give, e.g. "{[0,2),[3,4)}".
+    pub async fn block_slots(&self, slots: &str) {
+        let update = "UPDATE node_capacity SET blocked_slots = $1::int4multirange";
+        sqlx::query(update).bind(slots).execute(&self.0).await.unwrap();
+    }
+
+    /// Nodes whose counters do not say what is placed there.
+    pub async fn miscounted_nodes(&self) -> i64 {
+        self.one(
+            "SELECT count(*) FROM node_capacity a WHERE memory_used > memory_cap
+                 OR memory_used <> 448 * (SELECT count(*) FROM placements p WHERE p.node_id = a.node_id)
+                 OR (SELECT count(*) FROM placements p WHERE p.node_id = a.node_id)
+                    <> (SELECT coalesce(sum(upper(r) - lower(r)), 0) FROM unnest(taken_slots) r)",
+        )
+        .await
+    }
+
+    /// Nodes whose counters are not the sum of what the projects on them reserve.
+    pub async fn misreserved_nodes(&self) -> i64 {
+        self.one(
+            "SELECT count(*) FROM node_capacity a,
+                 LATERAL (SELECT coalesce(sum(p.cpu_millis) FILTER (WHERE l.holds_compute), 0) AS cpu,
+                     coalesce(sum(p.memory_mib) FILTER (WHERE l.holds_compute), 0) AS memory, coalesce(sum(p.disk_mib), 0) AS disk
+                     FROM placements l JOIN projects p ON p.ref = l.project_ref WHERE l.node_id = a.node_id) s
+             WHERE (a.cpu_used, a.memory_used, a.disk_used) IS DISTINCT FROM (s.cpu, s.memory, s.disk)",
+        )
+        .await
+    }
+
+    /// Epoch of the only node's newest session.
+    pub async fn session_epoch(&self) -> i64 {
+        self.one("SELECT session_epoch FROM nodes").await
+    }
+
+    /// The same of the newest session that was greeted.
+    pub async fn greeted_epoch(&self) -> i64 {
+        self.one("SELECT greeted_epoch FROM nodes").await
+    }
+
+    /// The same of one node of several.
+    pub async fn greeted_epoch_of(&self, node: Uuid) -> i64 {
+        let query = "SELECT greeted_epoch FROM nodes WHERE id = $1";
+        sqlx::query_scalar(query).bind(node).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// Epoch of the session that a controller holds now.
+    pub async fn live_epoch(&self) -> Option<i64> {
+        let query = "SELECT epoch FROM node_sessions";
+        sqlx::query_scalar(query).fetch_optional(&self.0).await.unwrap()
+    }
+
+    /// Which run of its agent the only node was greeted by last.
+    pub async fn agent_run(&self) -> String {
+        self.one("SELECT agent_run_id FROM nodes").await
+    }
+
+    /// As if two agents had just fought for each node's identity.
+    pub async fn mark_duplicates(&self) {
+        self.change("UPDATE nodes SET duplicate_at = now()").await;
+    }
+
+    /// Ends the time of all join tokens.
+    pub async fn expire_join_tokens(&self) {
+        self.change("UPDATE join_tokens SET expires_at = now() - interval '1 second'").await;
+    }
+
+    /// How often each join token was used.
+    pub async fn join_token_uses(&self) -> Vec<i32> {
+        sqlx::query_scalar("SELECT uses FROM join_tokens").fetch_all(&self.0).await.unwrap()
+    }
+
+    /// Roots that have a key: id, certificate (PEM) and sealed key, the signing one first.
+    pub async fn roots(&self) -> Vec<(Uuid, String, Vec<u8>)> {
+        let query = "SELECT id, certificate_pem, sealed_key FROM authorities WHERE sealed_key IS NOT NULL
+            ORDER BY state <> 'SIGNING'";
+        sqlx::query_as(query).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// As if the roots were made an hour earlier: every replica has taken them up since.
+    pub async fn age_roots(&self) {
+        self.change("UPDATE authorities SET created_at = created_at - interval '1 hour'").await;
+    }
+
+    /// As before there could be several roots: the only one is among the platform's secrets.
+    pub async fn keep_root_as_secret(&self, sealed: Vec<u8>) {
+        self.change("DELETE FROM authorities").await;
+        self.change("UPDATE certificates SET ca_sha256 = NULL").await;
+        self.change("UPDATE nodes SET trusted_ca = '{}'").await;
+        let insert = "INSERT INTO platform_secrets (name, sealed) VALUES ('fleet-ca', $1)";
+        sqlx::query(insert).bind(sealed).execute(&self.0).await.unwrap();
+    }
+
+    /// A secret of the platform, sealed.
+    pub async fn platform_secret(&self, name: &str) -> Option<Vec<u8>> {
+        let query = "SELECT sealed FROM platform_secrets WHERE name = $1";
+        sqlx::query_scalar(query).bind(name).fetch_optional(&self.0).await.unwrap()
+    }
+}

@@ -1,0 +1,121 @@
+//! Projects and operations.
+
+use sqlx::Row as _;
+
+use super::{OF_A_PROJECT, OF_ALL, Rows, Standing};
+
+impl Rows {
+    /// Ends the time of all operations; returns how many had some left.
+    pub async fn end_times(&self) -> u64 {
+        self.change("UPDATE operations SET deadline = now() WHERE ended_at IS NULL").await
+    }
+
+    /// As if a project had come into a state.
+    pub async fn set_state(&self, project_ref: &str, state: &str) {
+        let update = "UPDATE projects SET state = $2 WHERE ref = $1";
+        sqlx::query(update).bind(project_ref).bind(state).execute(&self.0).await.unwrap();
+    }
+
+    /// As if a project had been created with another release.
+    pub async fn set_release(&self, project_ref: &str, release: &str) {
+        let update = "UPDATE projects SET release = $2 WHERE ref = $1";
+        sqlx::query(update).bind(project_ref).bind(release).execute(&self.0).await.unwrap();
+    }
+
+    /// How many placements and projects there are.
+    pub async fn placements_and_projects(&self) -> (i64, i64) {
+        let query = "SELECT (SELECT count(*) FROM placements), (SELECT count(*) FROM projects)";
+        sqlx::query_as(query).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// How many secrets of a project are kept.
+    pub async fn secrets_of(&self, project_ref: &str) -> i64 {
+        let query = "SELECT count(*) FROM project_secrets WHERE project_ref = $1";
+        sqlx::query_scalar(query).bind(project_ref).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// What is held for all projects: quota of the only organization, placements, secrets.
+    pub async fn held(&self) -> (i32, i64, i64) {
+        let query =
+            "SELECT projects_used, (SELECT count(*) FROM placements), (SELECT count(*) FROM project_secrets)
+            FROM organizations";
+        sqlx::query_as(query).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// Projects that lack an operation, a specification or their newest event.
+    pub async fn half_made_projects(&self) -> i64 {
+        self.one(
+            "SELECT count(*) FROM projects p WHERE NOT EXISTS (SELECT 1 FROM operations o WHERE o.project_ref = p.ref)
+                 OR NOT EXISTS (SELECT 1 FROM project_specs s WHERE s.project_ref = p.ref)
+                 OR NOT EXISTS (SELECT 1 FROM project_events e WHERE e.project_ref = p.ref AND e.seq = p.event_seq)",
+        )
+        .await
+    }
+
+    /// The slots that are taken: node and number.
+    pub async fn taken_slots(&self) -> Vec<(String, i32)> {
+        let query = "SELECT n.name, p.slot FROM placements p JOIN nodes n ON n.id = p.node_id";
+        sqlx::query_as(query).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// Where a project is: slot, first port, network.
+    pub async fn placement(&self, project_ref: &str) -> (i32, i32, String) {
+        let query = "SELECT slot, port_base, subnet::text FROM placements WHERE project_ref = $1";
+        sqlx::query_as(query).bind(project_ref).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// Number of a project's newest event.
+    pub async fn newest_event(&self, project_ref: &str) -> i64 {
+        let query = "SELECT event_seq FROM projects WHERE ref = $1";
+        sqlx::query_scalar(query).bind(project_ref).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// See [`Standing`].
+    pub async fn standing(&self, project_ref: &str) -> Standing {
+        let query = "SELECT (SELECT count(*) FROM projects) projects, p.state,
+                 (SELECT o.state FROM operations o WHERE o.project_ref = p.ref ORDER BY created_at DESC LIMIT 1) operation,
+                 (SELECT count(*) FROM placements l WHERE l.project_ref = p.ref) placements,
+                 (SELECT count(*) FROM placements l WHERE l.project_ref = p.ref AND l.holds_compute) with_compute,
+                 (SELECT count(*) FROM project_secrets s WHERE s.project_ref = p.ref)
+                     + (SELECT count(*) FROM project_specs s WHERE s.project_ref = p.ref)
+                     + (SELECT count(*) FROM project_endpoints e WHERE e.project_ref = p.ref) kept
+             FROM projects p WHERE p.ref = $1";
+        let row = sqlx::query(query).bind(project_ref).fetch_one(&self.0).await.unwrap();
+        Standing {
+            projects: row.get("projects"),
+            state: row.get("state"),
+            operation: row.get("operation"),
+            placements: row.get("placements"),
+            with_compute: row.get("with_compute"),
+            kept: row.get("kept"),
+        }
+    }
+
+    /// What does not hold of a project's rows after so many acts on it, and of all rows together, in words.
+    pub async fn broken(&self, project_ref: &str, acts: i64) -> Vec<&'static str> {
+        let mut broken = Vec::new();
+        let mut note = |what: &'static str, holds: Option<bool>| {
+            if holds != Some(true) {
+                broken.push(what);
+            }
+        };
+        for (what, query) in OF_A_PROJECT {
+            let query = sqlx::query_scalar(*query).bind(project_ref).bind(acts);
+            note(what, query.fetch_one(&self.0).await.unwrap());
+        }
+        broken.extend(self.broken_of_all().await);
+        broken
+    }
+
+    /// What does not hold of all rows together, in words.
+    pub async fn broken_of_all(&self) -> Vec<&'static str> {
+        let mut broken = Vec::new();
+        for (what, query) in OF_ALL {
+            let holds: Option<bool> = sqlx::query_scalar(*query).fetch_one(&self.0).await.unwrap();
+            if holds != Some(true) {
+                broken.push(*what);
+            }
+        }
+        broken
+    }
+}

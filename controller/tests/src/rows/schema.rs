@@ -1,0 +1,49 @@
+//! The schema.
+
+use super::Rows;
+
+impl Rows {
+    /// Brings it up to date, as a controller does at its start.
+    pub async fn migrate(&self) {
+        supalove_core::database::migrate(&self.0).await.unwrap();
+    }
+
+    async fn texts(&self, query: &'static str) -> Vec<(String, String)> {
+        sqlx::query_as(query).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// Its tables, by name.
+    pub async fn tables(&self) -> Vec<String> {
+        let query = "SELECT tablename::text FROM pg_tables
+            WHERE schemaname = 'public' AND tablename <> '_sqlx_migrations' ORDER BY 1";
+        sqlx::query_scalar(query).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// Its functions: name and definition. One of several with a name has the definitions of all.
+    pub async fn functions(&self) -> Vec<(String, String)> {
+        self.texts(
+            "SELECT proname::text, string_agg(pg_get_functiondef(oid), E'\n') FROM pg_proc
+             WHERE pronamespace = 'public'::regnamespace GROUP BY 1",
+        )
+        .await
+    }
+
+    /// Its triggers: table and function.
+    pub async fn triggers(&self) -> Vec<(String, String)> {
+        self.texts(
+            "SELECT c.relname::text, p.proname::text
+             FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+             WHERE NOT t.tgisinternal",
+        )
+        .await
+    }
+
+    /// Tables with rows that go, or change, when a row of another table is deleted: the other table and this one.
+    pub async fn cascades(&self) -> Vec<(String, String)> {
+        self.texts(
+            "SELECT confrelid::regclass::text, conrelid::regclass::text FROM pg_constraint
+             WHERE contype = 'f' AND confdeltype IN ('c', 'n', 'd')",
+        )
+        .await
+    }
+}
