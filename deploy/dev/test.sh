@@ -9,7 +9,7 @@
 #
 # Builds images and clients while the compiler runs. The tests of one program run in parallel, the programs one after
 # the other.
-# Out: the output of each ended step; the slowest tests; steps over their budget; the last line is
+# Out: the output of each ended step; the slowest tests; steps over their budget; what failed tests said; the last line is
 #      "N passed, N failed". Exit code 0 only if nothing failed and everything could be run.
 # For the tests: SUPALOVE_TEST_DATABASE_URL (a superuser's; tests make databases of their own),
 #      SUPALOVE_TEST_POSTGRES_LOG (that server logs every statement), SUPALOVE_TEST_SHIPPED (the programs as `make up`
@@ -232,6 +232,12 @@ slowest() {
   sort -rn "$folder/times" | head -n 10
 }
 
+# Repeats what failed tests said, because their output lies far above.
+failures() {
+  awk '/ panicked at / { left = 12 } /^stack backtrace:|^note: |^$/ { left = 0 } left-- > 0' "$folder"/output/* |
+    cut -c -600
+}
+
 read -ra ONLY <<<"${ONLY:-}"
 ARGUMENTS=(${TEST:+"$TEST"})
 [[ -z ${JOBS_AT_ONCE:-} ]] || export SUPALOVE_TEST_AT_ONCE=$JOBS_AT_ONCE
@@ -287,4 +293,4 @@ done
 slowest
 for late in "${LATE[@]}"; do warn "step over its budget: $late"; done
 SUMMARY=$("$here/count.sh" "$FAILED_STEPS" "$folder"/output/*)
-[[ $FAILED_STEPS -eq 0 && $SUMMARY == *', 0 failed' ]]
+[[ $FAILED_STEPS -eq 0 && $SUMMARY == *', 0 failed' ]] || { failures && exit 1; }

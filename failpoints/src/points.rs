@@ -38,13 +38,15 @@ pub const POINTS: &[Point] = &[
     // Other acts, within and after their transaction.
     Point::at("controller.act.compute_taken", "cpu and memory are taken in the transaction"),
     Point::at("controller.act.desired_written", "the new generation is written in the transaction"),
-    Point::at(
-        "controller.upgrade.written",
-        "secrets, specification and the way back are written in the transaction",
-    ),
     Point::at("controller.act.operation_written", "operation and first event are written in the transaction"),
     Point::at("controller.act.written", "request key and audit row are written, nothing is committed"),
     Point::at("controller.act.committed", "it is committed, neither reconciler nor caller are told"),
+    // An upgrade, which writes more than other acts.
+    Point::at(
+        "controller.upgrade.written",
+        "secrets, specification, the way back and the operation are written, nothing is committed",
+    ),
+    Point::at("controller.upgrade.committed", "it is committed, neither reconciler nor caller are told"),
     Point::at("controller.start.room_found", "a waiting start has its room, nothing is committed"),
     Point::at("controller.start.room_committed", "the same, committed, the reconciler is not told"),
     // The session with the agent.

@@ -31,6 +31,11 @@ impl v1::ErrorReason {
         let name = self.as_str_name();
         name.strip_prefix("ERROR_REASON_").unwrap_or(name)
     }
+
+    /// The reason with this [`text`](Self::text); `None` if this build does not know it.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::from_str_name(&format!("ERROR_REASON_{text}"))
+    }
 }
 
 /// Encoded `google.protobuf.FileDescriptorSet` of the protos that this build has (those of `node::v1` only with the

@@ -195,7 +195,7 @@ const GROUPS: &[Group] = &[
         Scene::Usual,
         &[
             ("controller.upgrade.written", ONCE),
-            ("controller.act.committed", ONCE),
+            ("controller.upgrade.committed", ONCE),
             ("controller.report.operation_ended", ONCE),
             ("agent.apply.stored", ONCE),
             ("agent.prepare.outdated_gone", ONCE),

@@ -27,6 +27,7 @@ use supalove_proto::{
         HelloRequest, HelloResponse, SetTrustRequest, Trust,
         node_agent_service_client::NodeAgentServiceClient,
     },
+    v1::ErrorReason,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -389,7 +390,9 @@ impl Fleet {
     /// The next session has a newer epoch than that.
     async fn raise_epoch(&self, node: NodeId, refused: &Status) -> Result<()> {
         let newest = metadata(refused, "newest_epoch").and_then(|text| text.parse::<i64>().ok());
-        let Some(newest) = newest.filter(|_| reason(refused).as_deref() == Some("STALE_EPOCH")) else {
+        let Some(newest) =
+            newest.filter(|_| reason(refused).as_deref() == Some(ErrorReason::StaleEpoch.text()))
+        else {
             return Ok(());
         };
         let mut write = self.0.core.system_write(node.to_string());

@@ -97,7 +97,7 @@ impl Acts {
         };
         mutation.starts(operation);
         mutation.commit(found.project.as_str(), hints(found)).await?;
-        failpoint!("controller.act.committed", found.project.as_str());
+        failpoint!("controller.upgrade.committed", found.project.as_str());
         Ok(Ok(operation))
     }
 
@@ -157,7 +157,6 @@ impl Acts {
         if !write_desired(write, found, plan.release.name(), needs).await? {
             return Ok(None);
         }
-        failpoint!("controller.act.desired_written", project.as_str());
         secrets::insert(write, project, &plan.new_secrets).await?;
         secrets::insert_spec(write, project, found.generation + 1, &plan.spec).await?;
         overtake(write, found, OperationKind::Upgrade).await?;
@@ -184,11 +183,9 @@ impl Acts {
             return_spec: plan.return_spec,
         };
         upgrades::insert(write, project, &upgrade).await?;
-        failpoint!("controller.upgrade.written", project.as_str());
         let event = NewEvent::new(EventType::OperationStarted, format!("upgrade project: {message}"));
         events::append(write, project, &event, Some(operation)).await?;
-        failpoint!("controller.act.operation_written", project.as_str());
-        failpoint!("controller.act.written", project.as_str());
+        failpoint!("controller.upgrade.written", project.as_str());
         Ok(Some(operation))
     }
 }

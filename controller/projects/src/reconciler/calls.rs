@@ -11,6 +11,7 @@ use std::{
 
 use rand::RngExt as _;
 use supalove_net::status::{metadata, reason};
+use supalove_proto::v1::ErrorReason;
 use tokio::{
     task::{Id, JoinSet},
     time::Instant,
@@ -49,8 +50,9 @@ pub(super) enum Refusal {
 
 impl Refusal {
     pub(super) fn from_status(status: &Status) -> Self {
-        match (status.code(), reason(status).as_deref()) {
-            (Code::FailedPrecondition, Some("STALE_GENERATION")) => {
+        let reason = reason(status).and_then(|text| ErrorReason::from_text(&text));
+        match (status.code(), reason) {
+            (Code::FailedPrecondition, Some(ErrorReason::StaleGeneration)) => {
                 let stored = metadata(status, "stored_generation").and_then(|text| text.parse().ok());
                 match stored {
                     Some(stored) => Self::Ahead {
@@ -60,10 +62,11 @@ impl Refusal {
                     None => Self::Final,
                 }
             }
-            (Code::FailedPrecondition, Some("REMOVAL_IN_PROGRESS" | "STALE_EPOCH" | "HELLO_FIRST")) => {
-                Self::Passing
-            }
-            (Code::FailedPrecondition, Some("SLOT_TAKEN")) => Self::Blocked,
+            (
+                Code::FailedPrecondition,
+                Some(ErrorReason::RemovalInProgress | ErrorReason::StaleEpoch | ErrorReason::HelloFirst),
+            ) => Self::Passing,
+            (Code::FailedPrecondition, Some(ErrorReason::SlotTaken)) => Self::Blocked,
             (Code::FailedPrecondition | Code::InvalidArgument, _) => Self::Final,
             _ => Self::Passing,
         }
