@@ -16,7 +16,7 @@ use supalove_proto::v1::{
 use supalove_sdk::{Client, Tokens};
 use supalove_system_tests::{
     Api, Controller, EMAIL, Lines, LossyProxy, Options, PASSWORD, Rows, TcpProxy, client, lines_of, root,
-    wait_for, with_user,
+    turn_alone, wait_for, with_user,
 };
 use tokio::{process::Command, sync::mpsc, task::JoinHandle};
 use tonic::{Code, Request, Response, Status};
@@ -127,6 +127,7 @@ async fn named(api: &Api, name: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_sdk_goes_on_after_an_ended_token_a_lost_answer_a_flood_and_a_killed_controller() {
+    turn_alone();
     let mut controller = Controller::start().await;
     let api = controller.operator().await;
     let public = ([127, 0, 0, 1], controller.public_port).into();

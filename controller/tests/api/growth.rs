@@ -5,7 +5,7 @@ use std::time::Duration;
 use supalove_proto::v1::{
     CreateJoinTokenRequest, DeleteProjectRequest, RefreshRequest, SignInRequest, UndeleteProjectRequest,
 };
-use supalove_system_tests::{Api, Controller, EMAIL, PASSWORD, SLACK, wait_for};
+use supalove_system_tests::{Api, Controller, EMAIL, PASSWORD, SLACK, turn_alone, wait_for};
 
 /// Acts on each of two projects.
 const ACTS: usize = 700;
@@ -53,6 +53,7 @@ async fn be_refused(api: Api) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_acts_leave_bounded_tables_and_memory() {
+    turn_alone();
     let controller = Controller::start().await;
     let api = controller.operator().await;
     let rows = controller.database.rows().await;

@@ -12,7 +12,7 @@ use supalove_certs::{
 };
 use supalove_proto::v1::{GetMeRequest, WatchRequest, WatchSubscription, watch_subscription::Stream};
 use supalove_system_tests::{
-    Api, CORE, Controller, Heard, Holder, Options, SLACK, Server, Stub, join, wait_for,
+    Api, CORE, Controller, Heard, Holder, Options, SLACK, Server, Stub, join, turn_alone, wait_for,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -55,6 +55,7 @@ fn memory(controller: &Controller) -> u64 {
 }
 
 async fn start(arguments: &[&str]) -> Controller {
+    turn_alone();
     let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
     Controller::start_with(Options { arguments, ..Options::default() }).await
 }

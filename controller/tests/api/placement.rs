@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use supalove_proto::v1::{CreateProjectRequest, OperationState};
-use supalove_system_tests::{Api, CORE, Controller};
+use supalove_system_tests::{Api, CORE, Controller, turn_alone};
 
 /// Creates this many projects concurrently; returns how many were placed at once.
 async fn create_all(api: &Api, count: usize) -> usize {
@@ -24,6 +24,7 @@ async fn create_all(api: &Api, count: usize) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn simultaneous_creates_never_overcommit_a_node_and_never_share_a_slot() {
+    turn_alone();
     let controller = Controller::start().await;
     let api = controller.operator().await;
     let rows = controller.database.rows().await;

@@ -20,7 +20,7 @@ use supalove_proto::{
         RestartProjectRequest, StartProjectRequest, StopProjectRequest, UndeleteProjectRequest,
     },
 };
-use supalove_system_tests::{Api, BusyDouble, Controller, Manners, Rows, wait_for};
+use supalove_system_tests::{Api, BusyDouble, Controller, Manners, Rows, turn_alone, wait_for};
 use tonic::{Code, Status};
 
 /// Seeds of an ordinary run.
@@ -39,6 +39,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn random_concurrent_acts_leave_everything_true() {
+    turn_alone();
     let controller = Controller::start().await;
     let api = controller.operator().await;
     let rows = controller.database.rows().await;

@@ -54,7 +54,7 @@ pub use releases::{CORE, core_image, echo_releases, steps_releases, web_releases
 pub use rows::{Audited, Rows, Standing};
 pub use stub::{Heard, STUB_RUN, Stub};
 pub use tcp_proxy::TcpProxy;
-pub use turn::turn;
+pub use turn::{turn, turn_alone};
 
 /// Product time limits are asserted with this slack.
 pub const SLACK: u32 = 3;

@@ -28,28 +28,36 @@ thread_local!(static TURN: OnceCell<Option<Turn>> = const { OnceCell::new() });
 struct Turn {
     name: String,
     began: Instant,
-    _place: Taken,
+    /// One, or all.
+    _places: Vec<Taken>,
 }
 
 /// Waits for the turn of this thread's test, if it has none yet.
 pub fn turn() {
-    TURN.with(|turn| turn.get_or_init(Turn::wait).is_some());
+    TURN.with(|turn| turn.get_or_init(|| Turn::wait(false)).is_some());
+}
+
+/// Waits until no other test is at work. For tests that load the machine with hundreds of calls at once, which would delay
+/// others beyond the times that they assert. Must come before the test's first resource.
+pub fn turn_alone() {
+    TURN.with(|turn| {
+        assert!(turn.get().is_none(), "this test has its turn already");
+        turn.get_or_init(|| Turn::wait(true)).is_some()
+    });
 }
 
 impl Turn {
-    fn wait() -> Option<Self> {
+    fn wait(alone: bool) -> Option<Self> {
         let name = thread::current().name()?.to_owned();
         // Threads of a runtime work for a test that has its turn; all tests on one thread have it one after another.
         if name.starts_with("tokio") || name == "main" {
             return None;
         }
-        loop {
-            if let Some(place) = take("turns", 0..at_once()) {
-                return Some(Self { name, began: Instant::now(), _place: place });
-            }
-            // Dozens of threads wait here, and each look costs as many system calls as there are places.
-            thread::sleep(LOOK);
-        }
+        // One test at a time collects all places: two would wait for each other.
+        let _collects = alone.then(|| wait_for_one("alone", 1));
+        let all = at_once();
+        let places = (0..if alone { all } else { 1 }).map(|_| wait_for_one("turns", all)).collect();
+        Some(Self { name, began: Instant::now(), _places: places })
     }
 
     fn note(&self) -> Option<()> {
@@ -60,6 +68,16 @@ impl Turn {
         // At once, so that lines of several programs do not mix.
         let line = format!("{:.1} {program} {}\n", self.began.elapsed().as_secs_f32(), self.name);
         file.write_all(line.as_bytes()).ok()
+    }
+}
+
+fn wait_for_one(kind: &str, places: u16) -> Taken {
+    loop {
+        if let Some(place) = take(kind, 0..places) {
+            return place;
+        }
+        // Dozens of threads wait here, and each look costs as many system calls as there are places.
+        thread::sleep(LOOK);
     }
 }
 
