@@ -268,7 +268,9 @@ mod tests {
             ("volumes cdefghijklmnopqrstuv", |host| {
                 host.volumes.insert(GONE.into(), [volume(GONE)].into());
             }),
-            ("files abcdefghijklmnopqrst", |host| drop(host.records.remove(UP))),
+            ("files abcdefghijklmnopqrst", |host| {
+                host.records.remove(UP);
+            }),
         ];
         for (wanted, change) in changes {
             assert_eq!(found(StackPhase::Healthy, change), [wanted]);
@@ -280,7 +282,9 @@ mod tests {
             );
         }
         for change in [
-            |host: &mut Host| drop(host.folders.insert(GONE.into())),
+            |host: &mut Host| {
+                host.folders.insert(GONE.into());
+            },
             |host| {
                 host.records.insert(GONE.into());
             },

@@ -49,7 +49,7 @@ pub const ROW_CHECKS: &[RowCheck] = &[
         r#"SELECT p.ref AS "object!", format('%s and so a placement', p.state) AS "expected!", 'none' AS "found!"
            FROM projects p
            WHERE NOT EXISTS (SELECT 1 FROM placements l WHERE l.project_ref = p.ref)
-               AND (p.state IN ('ACTIVE_HEALTHY', 'ACTIVE_UNHEALTHY', 'PAUSING', 'RESTARTING', 'UPGRADING', 'UNKNOWN')
+               AND (p.state IN ('ACTIVE_HEALTHY', 'RESTARTING', 'UPGRADING', 'UNKNOWN')
                    OR p.state = 'COMING_UP' AND NOT EXISTS (
                        SELECT 1 FROM operations o WHERE o.project_ref = p.ref AND o.state = 'PENDING'))"#
     ),
