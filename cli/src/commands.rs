@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod authorities;
+mod check;
 pub mod clusters;
 pub mod jobs;
 pub mod join_token;

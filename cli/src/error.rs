@@ -96,6 +96,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Parts of the platform say different things.
+    #[error("{count} {}; see: docs/guides/operating.md, \"Is the platform consistent?\"", if *count == 1 { "difference" } else { "differences" })]
+    Differs {
+        /// How many.
+        count: usize,
+    },
     /// A file cannot be read or written.
     #[error("{}: {source}", path.display())]
     File {
@@ -148,6 +154,7 @@ impl Error {
             | Self::Locked { .. } => 8,
             Self::Interrupted { .. } => 130,
             Self::OperationFailed(_)
+            | Self::Differs { .. }
             | Self::NeverWill { .. }
             | Self::File { .. }
             | Self::Credentials { .. }

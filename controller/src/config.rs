@@ -29,6 +29,17 @@ pub enum Command {
     /// The audit log.
     #[command(subcommand)]
     Audit(Audit),
+    /// Compare the rows of the control database among themselves. Changes nothing, and needs no running controller. Exits
+    /// with 1 if something differs. `supalove platform check` also compares memory and nodes.
+    Check(Check),
+}
+
+/// Settings of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct Check {
+    /// File with the postgresql:// URL of the control database.
+    #[arg(long, env = "SUPALOVE_DATABASE_URL_FILE")]
+    pub database_url_file: PathBuf,
 }
 
 /// Commands on the audit log.

@@ -5,6 +5,7 @@
 //! their own beside it.
 
 pub mod audit;
+pub mod check;
 pub mod config;
 mod descriptors;
 mod health;
@@ -14,7 +15,7 @@ mod reflection;
 pub mod server;
 mod welcome;
 
-use supalove_core::access::Rules;
+use supalove_core::{access::Rules, consistency::RowCheck};
 
 /// Returns the authorization rules of all methods of the public listener, for tests that walk them.
 pub fn rules() -> Rules {
@@ -28,4 +29,11 @@ pub fn rules() -> Rules {
         health::RULES,
         reflection::RULES,
     ])
+}
+
+/// Returns the rules that the rows of all rooms keep.
+pub fn row_checks() -> Vec<RowCheck> {
+    let rooms =
+        [supalove_core::housekeeping::ROW_CHECKS, supalove_fleet::ROW_CHECKS, supalove_projects::ROW_CHECKS];
+    rooms.concat()
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use supalove_controller::{
-    audit,
+    audit, check,
     config::{Arguments, Audit, Command},
     server::Controller,
 };
@@ -21,6 +21,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let config = match Arguments::parse().command {
         Command::Run(config) => config,
         Command::Audit(Audit::Verify(verify)) => return audit::verify(&verify).await,
+        Command::Check(arguments) => return check::check(&arguments).await,
     };
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let controller = Controller::start(&config, config.times()).await?;

@@ -1,15 +1,18 @@
 //! `supalove.v1.PlatformService`: the control plane itself. For the operator: the call layer has let nobody else through.
 
+use std::sync::Arc;
+
 use supalove_core::{
     Core, Room,
     access::{Call, Permission::OperatePlatform, Rule, Scope::OperatorOnly},
+    consistency::{Checker, Difference},
     jobs::{self, JobStatus, Replicas, Rhythm, State},
     restores,
     wire::{proto_duration, timestamp},
 };
 use supalove_proto::v1::{
-    AnsweringReplica, ConfirmRestoreRequest, ConfirmRestoreResponse, Job, JobReplicas, JobRhythm, JobState,
-    ListJobsRequest, ListJobsResponse,
+    self as pb, AnsweringReplica, CheckConsistencyRequest, CheckConsistencyResponse, ConfirmRestoreRequest,
+    ConfirmRestoreResponse, Job, JobReplicas, JobRhythm, JobState, ListJobsRequest, ListJobsResponse,
     platform_service_server::{PlatformService, PlatformServiceServer},
 };
 use tonic::{Request, Response, Status};
@@ -18,17 +21,22 @@ use tonic::{Request, Response, Status};
 pub const RULES: &[Rule] = &[
     Rule::read("/supalove.v1.PlatformService/ListJobs", OperatorOnly, OperatePlatform),
     Rule::write("/supalove.v1.PlatformService/ConfirmRestore", OperatorOnly, OperatePlatform),
+    Rule::read("/supalove.v1.PlatformService/CheckConsistency", OperatorOnly, OperatePlatform),
 ];
 
-/// What the server mounts.
-pub fn room(core: &Core) -> Room {
-    Room::new("platform", RULES).service(PlatformServiceServer::new(PlatformApi { core: core.clone() }))
+/// What the server mounts, with the checks of the other rooms.
+pub fn room(core: &Core, rooms: &mut [Room]) -> Room {
+    let live = rooms.iter_mut().flat_map(|room| room.checks.drain(..)).collect();
+    let checker = Arc::new(Checker::new(core.db.clone(), crate::row_checks(), live));
+    Room::new("platform", RULES)
+        .service(PlatformServiceServer::new(PlatformApi { core: core.clone(), checker }))
 }
 
 /// The service.
 #[derive(Clone)]
 struct PlatformApi {
     core: Core,
+    checker: Arc<Checker>,
 }
 
 #[tonic::async_trait]
@@ -55,6 +63,24 @@ impl PlatformService for PlatformApi {
         mutation.commit("platform", []).await?;
         Ok(Response::new(ConfirmRestoreResponse { detail }))
     }
+
+    async fn check_consistency(
+        &self,
+        _request: Request<CheckConsistencyRequest>,
+    ) -> Result<Response<CheckConsistencyResponse>, Status> {
+        let report = self.checker.run().await?;
+        Ok(Response::new(CheckConsistencyResponse {
+            differences: report.compared.differences.into_iter().map(difference).collect(),
+            not_compared: report.compared.not_compared,
+            in_flight: u32::try_from(report.in_flight).unwrap_or(u32::MAX),
+            nodes: report.compared.nodes,
+        }))
+    }
+}
+
+fn difference(difference: Difference) -> pb::Difference {
+    let Difference { check, object, expected, found } = difference;
+    pb::Difference { check, object, expected, found }
 }
 
 fn job(status: JobStatus) -> Job {

@@ -48,12 +48,13 @@ impl Controller {
             identity.room(),
             supalove_organizations::room(&core),
             fleet.room(),
-            projects.room(),
-            platform::room(&core),
+            projects.room(&fleet),
             health_room,
         ];
         let watch = watch::room(&core, &mut rooms);
         rooms.push(watch);
+        let platform = platform::room(&core, &mut rooms);
+        rooms.push(platform);
         rooms.push(reflection::room(&rooms)?);
 
         // Last: whoever can connect finds everything in its place, the set-up token too.

@@ -11,5 +11,5 @@ mod slots;
 pub use self::chains::{Chains, engine_chains};
 pub use self::host::taken;
 pub use self::nft::NftError;
-pub use self::owner::Rules;
+pub use self::owner::{Looked, Rules};
 pub use self::slots::{Held, Taken, blocked};

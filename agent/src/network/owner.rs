@@ -17,9 +17,19 @@ use crate::config::Times;
 pub struct Rules(mpsc::Sender<Order>);
 
 #[derive(Debug)]
-struct Order {
-    change: Change,
-    done: oneshot::Sender<Result<(), NftError>>,
+enum Order {
+    Change(Change, oneshot::Sender<Result<(), NftError>>),
+    /// Compares the kernel's rules with what was loaded.
+    Look(oneshot::Sender<Result<Looked, NftError>>),
+}
+
+/// The packet rules as the kernel has them.
+#[derive(Debug)]
+pub struct Looked {
+    /// Projects that have a chain.
+    pub projects: BTreeSet<String>,
+    /// True if nobody has changed them since they were loaded.
+    pub intact: bool,
 }
 
 #[derive(Debug)]
@@ -55,9 +65,16 @@ impl Rules {
         self.order(Change::Drop(project_ref.to_owned())).await
     }
 
+    /// Lists the rules, and changes nothing.
+    pub async fn look(&self) -> Result<Looked, NftError> {
+        let (done, answer) = oneshot::channel();
+        self.0.send(Order::Look(done)).await.map_err(|_| NftError::Stopping)?;
+        answer.await.map_err(|_| NftError::Stopping)?
+    }
+
     async fn order(&self, change: Change) -> Result<(), NftError> {
         let (done, answer) = oneshot::channel();
-        self.0.send(Order { change, done }).await.map_err(|_| NftError::Stopping)?;
+        self.0.send(Order::Change(change, done)).await.map_err(|_| NftError::Stopping)?;
         answer.await.map_err(|_| NftError::Stopping)?
     }
 }
@@ -91,18 +108,35 @@ impl Owner {
     async fn serve(&mut self, orders: impl Iterator<Item = Order>) {
         let mut changed = self.loaded.is_none();
         let mut waiting = Vec::new();
+        let mut looking = Vec::new();
         for order in orders {
-            changed |= match order.change {
-                Change::Close(project) => self.present.insert(project),
-                Change::Drop(project) => self.present.remove(&project),
-            };
-            waiting.push(order.done);
+            match order {
+                Order::Change(change, done) => {
+                    changed |= match change {
+                        Change::Close(project) => self.present.insert(project),
+                        Change::Drop(project) => self.present.remove(&project),
+                    };
+                    waiting.push(done);
+                }
+                Order::Look(done) => looking.push(done),
+            }
         }
+        // A look alone loads nothing: what it finds would be mended by it.
+        changed &= !waiting.is_empty();
         let result = if changed { self.load().await } else { Ok(()) };
         for done in waiting {
             // The caller may have been cancelled; the rules are loaded all the same.
             let _ = done.send(result.clone());
         }
+        for done in looking {
+            let _ = done.send(self.look().await);
+        }
+    }
+
+    async fn look(&self) -> Result<Looked, NftError> {
+        let listing = nft::list(&self.table, self.times.rules_call).await?.unwrap_or_default();
+        let intact = self.loaded.as_ref().is_some_and(|loaded| *loaded == listing);
+        Ok(Looked { projects: rules::projects_in(&listing), intact })
     }
 
     async fn load(&mut self) -> Result<(), NftError> {

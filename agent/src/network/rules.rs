@@ -41,6 +41,13 @@ pub fn render(table: &str, range: Ipv4Net, projects: &BTreeSet<String>) -> Strin
     script
 }
 
+/// Projects that have a chain in a table, as the kernel lists it.
+pub fn projects_in(listing: &str) -> BTreeSet<String> {
+    let chain =
+        |line: &str| Some(line.trim().strip_prefix("chain p_")?.trim_end_matches('{').trim().to_owned());
+    listing.lines().filter_map(chain).collect()
+}
+
 fn table_body(script: &mut String, table: &str, range: Ipv4Net, projects: &BTreeSet<String>) {
     let list = |entry: &dyn Fn(&str, &str) -> String| {
         let entries = projects.iter().map(|name| entry(name, &labels::bridge_name(name)));
@@ -109,6 +116,7 @@ mod tests {
         let range = "10.213.0.0/16".parse().unwrap();
         let script = render("supalove_0a1b2c3d", range, &projects(&[TWO, ONE]));
         assert_eq!(script, include_str!("golden.nft"));
+        assert_eq!(projects_in(&script), projects(&[ONE, TWO]));
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl NodeAgentService for NodeAgent {
         request: Request<InventoryRequest>,
     ) -> Result<Response<InventoryResponse>, Status> {
         check_epoch(&self.node.epochs, &request)?;
-        let found = inventory::take(&self.node).await?;
+        let found = inventory::take(&self.node, request.into_inner()).await?;
         failpoint!("agent.session.inventory");
         Ok(Response::new(found))
     }

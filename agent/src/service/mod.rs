@@ -2,6 +2,7 @@
 
 mod agent;
 mod bulk;
+mod compare;
 mod error;
 mod inventory;
 mod watch;

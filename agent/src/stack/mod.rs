@@ -15,6 +15,7 @@ mod folder;
 mod fuzz;
 mod lost_ports;
 mod measure;
+mod on_disk;
 mod plan;
 mod prepare;
 mod programs;
@@ -29,5 +30,6 @@ mod volumes;
 
 pub use self::context::Shared;
 pub use self::folder::quota_of_host;
+pub use self::on_disk::on_disk;
 pub use self::supervisor::{StartError, SuperviseError, Supervisor};
 pub use self::volumes::list_folders;

@@ -210,6 +210,11 @@ impl Store {
         lock(&self.known).records.contains(project_ref)
     }
 
+    /// Projects whose record is on disk now.
+    pub fn records_on_disk(&self) -> Result<BTreeSet<String>, StateError> {
+        named_records(&self.records)
+    }
+
     fn remove(&self, project_ref: &str) -> Result<(), StateError> {
         let path = self.path(project_ref);
         fsio::remove(&path).map_err(|error| io_error(&path, error))?;

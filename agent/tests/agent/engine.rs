@@ -27,7 +27,7 @@ async fn an_inventory_without_an_engine_is_unavailable_in_time_and_the_session_s
     fleet.run_agent_with(&["--docker-host", &format!("unix://{}", socket.display())]);
     let mut session = fleet.session().await;
     let mut client = session.client.clone();
-    let call = || session.call(InventoryRequest {});
+    let call = || session.call(InventoryRequest::default());
     client.inventory(call()).await.unwrap();
 
     engine.set_silent(true);

@@ -78,7 +78,8 @@ async fn failures_name_their_cause_and_are_tried_again() {
         session
     };
     let holder = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-    let inventory = session.client.inventory(session.call(InventoryRequest {})).await.unwrap().into_inner();
+    let inventory =
+        session.client.inventory(session.call(InventoryRequest::default())).await.unwrap().into_inner();
     assert_eq!(inventory.blocked_slots[0].reason, format!("port {port} is in use"));
     session.client.apply_stack(session.call(request)).await.unwrap();
     let error = session.wait_for(ONE, 4, StackPhase::Failed, 30).await.error.unwrap();
@@ -216,7 +217,7 @@ async fn a_disk_that_hangs_does_not_take_the_session_along() {
     // Each asks whether the project is removed by now.
     for _ in 0..3 {
         session.assert_alive().await;
-        session.client.inventory(session.call(InventoryRequest {})).await.unwrap();
+        session.client.inventory(session.call(InventoryRequest::default())).await.unwrap();
     }
     assert!(!later.is_finished(), "the disk did not hang");
     std::fs::File::open(&stuck).unwrap();

@@ -137,7 +137,7 @@ async fn a_project_lives_and_leaves_nothing() {
     };
     session.wait_until(20, "the project to be adopted", calmly).await;
     assert_eq!((id(ONE, "gateway"), id(ONE, "postgres")), before, "adopted, not restarted");
-    let stale = session.client.inventory(call(InventoryRequest {}, old_epoch)).await.unwrap_err();
+    let stale = session.client.inventory(call(InventoryRequest::default(), old_epoch)).await.unwrap_err();
     assert_eq!(reason(&stale), "STALE_EPOCH");
     let status = String::from_utf8(fleet.agent("status", &["--json"]).stdout).unwrap();
     assert!(status.contains("HEALTHY") && status.contains(ONE), "{status}");
@@ -187,7 +187,8 @@ async fn a_project_lives_and_leaves_nothing() {
     session.client.apply_stack(session.call(stack(&fleet, ONE, 1, 5, services.clone()))).await.unwrap();
     session.wait_for(ONE, 5, StackPhase::Healthy, 60).await;
     assert_eq!(sql("select x from kept"), "42");
-    let inventory = session.client.inventory(session.call(InventoryRequest {})).await.unwrap().into_inner();
+    let inventory =
+        session.client.inventory(session.call(InventoryRequest::default())).await.unwrap().into_inner();
     assert_eq!(inventory.projects.len(), 1);
     assert_eq!(inventory.projects[0].containers.len(), 2);
     assert_eq!(inventory.blocked_slots, [], "our own ports and networks block nothing");

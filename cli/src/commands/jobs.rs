@@ -6,7 +6,7 @@ use supalove_proto::v1::{
     platform_service_client::PlatformServiceClient,
 };
 
-use super::{Context, outdated, repeat};
+use super::{Context, check, outdated, repeat};
 use crate::{error::Error, table};
 
 /// The commands about the control plane itself.
@@ -20,6 +20,9 @@ pub enum Platform {
     },
     /// List the projects whose release has known holes, and the release that closes them.
     Outdated,
+    /// Compare rows, memory and nodes of the platform with each other, and print each difference. Exits with 1 if there is
+    /// one.
+    Check,
     /// Confirm that the control database was restored from a backup on purpose; deleted projects are purged again.
     ConfirmRestore,
 }
@@ -28,6 +31,7 @@ pub async fn run(context: &Context, command: Platform) -> Result<(), Error> {
     match command {
         Platform::Jobs { watch } => repeat(context, watch, async || list(context).await).await,
         Platform::Outdated => outdated::list(context).await,
+        Platform::Check => check::check(context).await,
         Platform::ConfirmRestore => confirm_restore(context).await,
     }
 }

@@ -1,5 +1,7 @@
 //! What operators do to nodes and to the fleet's CA, and what they see of the control plane.
 
+use supalove_proto::v1::Difference;
+
 use crate::support::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,6 +110,31 @@ async fn projects_on_releases_with_known_holes_are_listed_from_every_page() {
     let line = ["abcdefghijklmnopqrst", "first", "acme", "ACTIVE_HEALTHY", "core", "core-2", "one,", "two"];
     assert_eq!(lines, [line, line]);
     assert_eq!(world.fake.calls_of("ListOutdatedProjects"), ["", "second"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_prints_each_difference_on_a_line_and_exits_with_1() {
+    let world = World::signed_in().await;
+    let clean = world.run(&["platform", "check"]).await;
+    assert_eq!(clean.code, 0, "{clean:?}");
+    let told = "not compared: node host-8 (nod_2): not connected\nno differences; 1 node compared; 2 more were in flight\n";
+    assert_eq!(clean.stdout, told);
+
+    world.fake.state().differences = vec![Difference {
+        check: "projects.slot".into(),
+        object: "abcdefghijklmnopqrst".into(),
+        expected: "slot 1".into(),
+        found: "slot\u{1b}[2J 2".into(),
+    }];
+    let wrong = world.run(&["platform", "check"]).await;
+    assert_eq!(wrong.code, 1, "{wrong:?}");
+    let line = "projects.slot abcdefghijklmnopqrst: expected slot 1; found slot[2J 2";
+    assert_eq!(wrong.stdout.lines().next(), Some(line));
+    assert!(wrong.stderr.contains("1 difference;"), "{}", wrong.stderr);
+    let json = world.run(&["platform", "check", "-o", "json"]).await;
+    assert_eq!(json.code, 1, "{json:?}");
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["differences"][0]["expected"], "slot 1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

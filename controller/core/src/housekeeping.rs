@@ -4,6 +4,7 @@
 use crate::{
     Core, Room,
     audit::{self, checkpoints},
+    consistency::RowCheck,
     error::{Error, Result},
     jobs::{
         self, Job,
@@ -12,10 +13,28 @@ use crate::{
     },
     refused_calls, requests,
     retention::in_batches,
+    row_check,
 };
 
 /// Rows that one statement deletes.
 const BATCH: i64 = 1000;
+
+/// Rules that the rows of core keep.
+pub const ROW_CHECKS: &[RowCheck] = &[
+    row_check!(
+        "core.audit_chain",
+        r#"SELECT 'audit_log' AS "object!", format('%s rows, %s to %s', newest - oldest + 1, oldest, newest) AS "expected!",
+               format('%s rows', rows) AS "found!"
+           FROM (SELECT count(seq) AS rows, min(seq) AS oldest, max(seq) AS newest FROM audit_log) a
+           WHERE rows <> newest - oldest + 1"#
+    ),
+    row_check!(
+        "core.audit_unchained",
+        r#"SELECT 'audit_log' AS "object!", 'each row is chained within a minute' AS "expected!",
+               format('%s rows are not', count(*)) AS "found!"
+           FROM audit_log WHERE seq IS NULL AND at < now() - interval '1 minute' HAVING count(*) > 0"#
+    ),
+];
 
 /// The room that the server mounts.
 pub fn room(core: &Core) -> Room {

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod audit;
 pub mod call_layer;
+pub mod consistency;
 pub mod database;
 pub mod error;
 pub mod hints;

@@ -7,11 +7,12 @@ use http::Request;
 use tonic::{body::Body, server::NamedService, service::RoutesBuilder};
 use tower::Service;
 
-use crate::{access::Rule, jobs::Job, watch::StreamSource};
+use crate::{access::Rule, consistency::LiveCheck, jobs::Job, watch::StreamSource};
 
 type Mount = Box<dyn FnOnce(&mut RoutesBuilder) + Send>;
 
-/// What a room brings: its gRPC services, its HTTP routes, the rows of its methods, its jobs, the streams of its objects.
+/// What a room brings: its gRPC services, its HTTP routes, the rows of its methods, its jobs, the streams of its objects,
+/// its checks of consistency.
 pub struct Room {
     /// The room's name in logs.
     pub name: &'static str,
@@ -23,13 +24,23 @@ pub struct Room {
     pub jobs: Vec<Job>,
     /// Streams of its objects, for the one watch.
     pub streams: Vec<Box<dyn StreamSource>>,
+    /// Comparisons of its memory, or of nodes, with the rows. Those of rows among themselves are its `ROW_CHECKS`.
+    pub checks: Vec<Box<dyn LiveCheck>>,
     grpc: Vec<Mount>,
 }
 
 impl Room {
     /// A room without services or jobs.
     pub fn new(name: &'static str, rules: &'static [Rule]) -> Self {
-        Self { name, rules, http: Router::new(), jobs: Vec::new(), streams: Vec::new(), grpc: Vec::new() }
+        Self {
+            name,
+            rules,
+            http: Router::new(),
+            jobs: Vec::new(),
+            streams: Vec::new(),
+            checks: Vec::new(),
+            grpc: Vec::new(),
+        }
     }
 
     /// Adds a gRPC service.
@@ -57,6 +68,13 @@ impl Room {
     #[must_use]
     pub fn stream(mut self, source: impl StreamSource) -> Self {
         self.streams.push(Box::new(source));
+        self
+    }
+
+    /// Adds a comparison of memory, or of nodes, with the rows.
+    #[must_use]
+    pub fn check(mut self, check: impl LiveCheck) -> Self {
+        self.checks.push(Box::new(check));
         self
     }
 

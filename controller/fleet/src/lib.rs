@@ -16,4 +16,6 @@ mod rules;
 
 pub use open::open;
 pub use rules::RULES;
-pub use sessions::{AgentClient, BulkClient, Fleet, NodePort, Session, SessionHandler};
+pub use sessions::{
+    AgentClient, BulkClient, Fleet, NodePort, Session, SessionHandler, consistency::ROW_CHECKS,
+};

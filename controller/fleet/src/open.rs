@@ -22,7 +22,7 @@ use crate::{
     certificates::{self, AuthorityApi, Nonces, Pki},
     clusters::{self, ClusterApi, NodeStreams, enrolment::EnrolmentApi},
     rules::RULES,
-    sessions::{Fleet, NodePort},
+    sessions::{Fleet, NodePort, consistency::SessionCheck},
 };
 
 /// Opens the room. Call [`Fleet::handle_sessions`] before the node port serves.
@@ -43,6 +43,7 @@ impl Fleet {
             .service(ClusterServiceServer::new(ClusterApi::new(self.clone())))
             .service(AuthorityServiceServer::new(authorities))
             .stream(NodeStreams::new(core))
+            .check(SessionCheck(self.clone()))
             .job(job("fleet.follow_roots", Woken(Hint::Roots, core.times.poll), self, |fleet| async move {
                 fleet.pki().refresh().await
             }))

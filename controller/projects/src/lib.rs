@@ -9,6 +9,7 @@
 mod acts;
 mod api;
 mod capacity;
+mod consistency;
 mod decide;
 mod endpoints;
 mod first_failure;
@@ -29,13 +30,14 @@ mod wire;
 use std::sync::Arc;
 
 use supalove_core::{Core, Room};
-use supalove_fleet::SessionHandler;
+use supalove_fleet::{Fleet, SessionHandler};
 use supalove_proto::v1::{
     operation_service_server::OperationServiceServer, project_service_server::ProjectServiceServer,
 };
 use supalove_stack::Releases;
 
 pub use acts::{Acts, Created};
+pub use consistency::ROW_CHECKS;
 pub use objects::{OperationKey, ProjectKey};
 pub use placer::Placer;
 pub use rules::RULES;
@@ -44,7 +46,7 @@ pub use types::{Desired, OperationKind, OperationState, ProjectState};
 use crate::{
     api::{OperationApi, ProjectApi},
     jobs::Housekeeper,
-    reconciler::Reconciler,
+    reconciler::{Reconciler, consistency::NodeCheck},
     watch::ProjectStreams,
 };
 
@@ -63,12 +65,13 @@ pub fn open(core: &Core, releases: Releases, default_release: &str) -> Projects 
 }
 
 impl Projects {
-    /// What the server mounts.
-    pub fn room(&self) -> Room {
+    /// What the server mounts. `fleet`: whose nodes are compared with the rows.
+    pub fn room(&self, fleet: &Fleet) -> Room {
         let mut room = Room::new("projects", RULES)
             .service(ProjectServiceServer::new(ProjectApi::new(&self.core, &self.acts)))
             .service(OperationServiceServer::new(OperationApi::new(&self.core, &self.acts)))
-            .stream(ProjectStreams::new(&self.core, self.acts.releases()));
+            .stream(ProjectStreams::new(&self.core, self.acts.releases()))
+            .check(NodeCheck::new(&self.core, fleet));
         room.jobs = Housekeeper::new(&self.core).jobs();
         room.jobs.push(self.placer.job());
         room

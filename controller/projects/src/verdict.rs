@@ -84,7 +84,7 @@ impl Verdict {
     }
 
     /// Drops parts of the verdict that would change nothing.
-    fn reduced(mut self, project: &Snapshot) -> Self {
+    pub(crate) fn reduced(mut self, project: &Snapshot) -> Self {
         let same = |(state, reason): &(ProjectState, String)| {
             *state == project.state && *reason == project.state_reason && !self.remove
         };

@@ -63,6 +63,7 @@ AuthorityService/ActivateAuthority      unauth  denied   denied    denied    den
 AuthorityService/RetireAuthority        unauth  denied   denied    denied    denied        denied  ok
 PlatformService/ListJobs                unauth  denied   denied    denied    denied        denied  ok
 PlatformService/ConfirmRestore          unauth  denied   denied    denied    denied        denied  ok
+PlatformService/CheckConsistency        unauth  denied   denied    denied    denied        denied  ok
 WatchService/Watch                      unauth  invalid  invalid   invalid   invalid       invalid invalid
 ";
 

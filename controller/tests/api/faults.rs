@@ -66,6 +66,7 @@ async fn a_database_that_fails_over_silently_stops_no_loop() {
     println!("all loops work {:?} after the failover", failed_over.elapsed());
     let project = api.create_healthy("after", CORE).await.r#ref;
     assert_eq!(double.calls_of(&project), 1);
+    api.assert_consistent(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,6 +92,7 @@ async fn a_report_that_the_database_refuses_for_a_while_is_not_lost() {
         double.report(&project, StackPhase::Unhealthy);
         api.wait_state(&project, ProjectState::ActiveUnhealthy, TRUE_AGAIN * SLACK).await;
     }
+    api.assert_consistent(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,6 +118,7 @@ async fn a_locked_row_silences_no_other_node_and_its_own_state_comes_back() {
     lock.rollback().await.unwrap();
     api.wait_state(&project, ProjectState::ActiveHealthy, TRUE_AGAIN * SLACK).await;
     assert_eq!(rows.greeted_epoch_of(steady.holder.uuid()).await, session, "the session went on");
+    api.assert_consistent(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,6 +144,7 @@ async fn a_refused_project_is_called_once_and_shows_why() {
     let operation = restart(&api, &project).await;
     assert_eq!(api.wait(&operation).await.state(), OperationState::Succeeded);
     api.wait_state(&project, ProjectState::ActiveHealthy, TRUE_AGAIN * SLACK).await;
+    api.assert_consistent(1).await;
 }
 
 async fn restart(api: &Api, project_ref: &str) -> String {
@@ -210,4 +214,9 @@ async fn a_restored_control_database_learns_from_the_agents_what_it_has_forgotte
     let confirmed = api.platform().confirm_restore(ConfirmRestoreRequest {}).await.unwrap().into_inner();
     assert!(!confirmed.detail.is_empty());
     api.wait_state(&purged, ProjectState::Removed, TRUE_AGAIN * SLACK).await;
+    // What the database has forgotten for good is all that differs.
+    let found = api.check_consistency().await;
+    let objects: Vec<_> = found.differences.iter().map(|one| one.check.as_str()).collect();
+    assert_eq!(objects, ["fleet.unexplained", "projects.unexplained"], "{found:#?}");
+    assert_eq!(found.differences[1].object, unknown);
 }

@@ -4,6 +4,7 @@ mod audit;
 mod authorization;
 mod bad_input;
 mod clients;
+mod consistency;
 mod cookies;
 mod faults;
 mod growth;

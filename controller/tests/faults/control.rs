@@ -100,6 +100,7 @@ async fn a_control_database_that_crashes_costs_no_session_no_operation_and_no_co
     }
     assert_eq!(starts(&steady), before, "no container was started again");
     assert_eq!((starts(&at_once).len(), starts(&later).len()), (3, 3), "nothing twice");
+    fleet.api.assert_consistent(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,6 +146,7 @@ async fn a_cut_line_is_shown_and_comes_back_without_a_restart() {
     let shown = events.iter().position(|said| said.starts_with("ACTIVE_UNHEALTHY") && said.contains(&told));
     let over = events.iter().rposition(|said| said == "ACTIVE_HEALTHY");
     assert!(shown.is_some() && shown < over, "{events:#?}");
+    api.assert_consistent(1).await;
     drop(agent);
 }
 
@@ -194,6 +196,7 @@ async fn a_clock_that_jumps_by_an_hour_ends_no_session_no_operation_and_no_conta
         api.wait_state(&project, ProjectState::ActiveHealthy, BACK * SLACK).await;
         assert_eq!(starts(&project), before, "no container was started again");
     }
+    api.assert_consistent(1).await;
 }
 
 /// Signs in; answers the refresh token.

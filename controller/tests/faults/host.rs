@@ -265,6 +265,7 @@ async fn an_engine_that_dies_or_is_restarted_takes_no_project_along() {
     assert_eq!(scene.api.project(&next.project_ref).await.state(), ProjectState::ActiveHealthy);
     an_engine_that_hangs_is_told(&scene, &site).await;
     lost_chains_are_told(&scene, &site, &next).await;
+    scene.api.assert_consistent(1).await;
 }
 
 /// The engine lives, and answers nobody.
@@ -397,6 +398,7 @@ async fn a_host_that_lost_its_power_brings_its_projects_up_in_order_without_a_co
     assert_eq!(scene.of_project(&paused.project_ref), "containers: 0 volumes: 3");
     assert_eq!(scene.of_project(&deleted.project_ref), "containers: 0 volumes: 0");
     assert_eq!(scene.starts(&site), starts, "the controller's return started nothing again");
+    scene.api.assert_consistent(1).await;
 }
 
 /// Each service was started only when the one it needs was ready.
@@ -480,4 +482,5 @@ async fn a_full_disk_is_told_takes_no_new_project_and_is_over_when_there_is_room
     }
     scene.api.wait_state(&site.project_ref, ProjectState::ActiveHealthy, NOTICED * SLACK).await;
     assert_eq!(scene.sql(&site, "select x from public.kept"), "42");
+    scene.api.assert_consistent(1).await;
 }

@@ -87,6 +87,7 @@ async fn a_first_database_start_that_dies_is_started_over_but_a_volume_that_was_
     let other = started_at(&second, "postgres");
     once_ready_is_kept(&fleet, &first).await;
     assert_eq!(started_at(&second, "postgres"), other, "the other project's database went on");
+    fleet.api.assert_consistent(1).await;
 }
 
 /// A database that was ready loses its control file, and even gets the mark of a first start that did not end.
@@ -216,6 +217,7 @@ async fn a_service_that_ends_again_and_again_is_started_ever_more_slowly_and_hur
     std::fs::remove_file(&broken).unwrap();
     fleet.api.wait_state(&looping, ProjectState::ActiveHealthy, LONGEST_PAUSE * SLACK).await;
     assert_eq!(untouched(), before, "nothing else was started again");
+    fleet.api.assert_consistent(1).await;
 }
 
 /// A fake registry: says that it is one, and then never again anything. Engines take registries on loopback without
@@ -280,4 +282,5 @@ async fn a_pull_that_hangs_holds_nobody_else_up_and_ends_with_its_reason() {
     assert_eq!((error.reason.as_str(), error.service.as_str()), ("IMAGE_PULL_FAILED", "functions"));
     assert!(error.message.contains(&image) && error.message.contains("no progress"), "{}", error.message);
     assert_eq!(fleet.api.project(waits).await.state(), ProjectState::InitFailed);
+    fleet.api.assert_consistent(1).await;
 }

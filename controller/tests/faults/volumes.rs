@@ -92,4 +92,5 @@ async fn no_prune_takes_a_stopped_projects_data_and_a_loss_is_told() {
     let accepted = start(&api, &project_ref, &["db_data"]).await;
     assert_eq!(accepted.state(), OperationState::Succeeded, "{accepted:#?}");
     assert_eq!(sql(&host, &project_ref, "select to_regclass('dear') is null"), "t");
+    api.assert_consistent(1).await;
 }

@@ -42,6 +42,7 @@ async fn a_controller_killed_in_the_middle_of_a_create_finishes_it_after_its_res
         assert_eq!(networks, 1, "{all:?}");
     }
     assert_eq!(controller.database.rows().await.placements_and_projects().await, (2, 2));
+    api.assert_consistent(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,4 +77,5 @@ async fn a_killed_agent_leaves_containers_running_and_is_back_within_ten_seconds
     assert_eq!(containers(&project.r#ref), before, "no container was made again");
     assert_eq!(started(), started_before, "and none was restarted");
     assert_eq!(api.project(&project.r#ref).await.state(), ProjectState::ActiveHealthy);
+    api.assert_consistent(1).await;
 }

@@ -1,6 +1,7 @@
 //! Projects on a real host: life cycle, database, gateway, isolation, and crashes of processes.
 
 mod bulk;
+mod consistency;
 mod database;
 mod escalation;
 mod examples;

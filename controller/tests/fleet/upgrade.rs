@@ -168,6 +168,7 @@ async fn a_project_moves_to_the_next_release_with_its_data_and_returns_if_it_fai
     let done = restart(&api, project_ref).await;
     assert_eq!(done.state(), OperationState::Succeeded, "{done:#?}");
     assert_eq!(rows(&tenant, runs).await.len(), 2, "one run for each start");
+    api.assert_consistent(1).await;
 }
 
 /// With the rights of the project's owner.

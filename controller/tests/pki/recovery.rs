@@ -54,6 +54,7 @@ async fn a_host_that_was_off_for_three_months_comes_back_without_a_token() {
     assert_eq!((&now["node_id"], &now["key_pem"]), (&old["node_id"], &old["key_pem"]));
     assert_eq!(rows.join_token_uses().await, [1], "no token was used for it");
     assert!(rows.done("Recover").await >= 1);
+    api.assert_consistent(1).await;
 }
 
 #[tokio::test]

@@ -70,4 +70,5 @@ async fn certificates_are_renewed_without_losing_the_session() {
     let alert = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let expired = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired);
     assert_eq!(alert, Some(&expired), "{error}");
+    api.assert_consistent(1).await;
 }

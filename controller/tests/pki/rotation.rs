@@ -146,6 +146,7 @@ async fn the_fleet_gets_a_new_ca_without_losing_a_node() {
     assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
     stranger.restart();
     connected(&stranger).await;
+    api.assert_consistent(3).await;
 }
 
 #[tokio::test]

@@ -363,7 +363,14 @@ impl NodeAgentService for Session {
             containers: held.services.iter().map(|name| format!("supalove_{project}_{name}")).collect(),
             ..ProjectInventory::default()
         });
-        Ok(Response::new(InventoryResponse { projects: projects.collect(), blocked_slots: Vec::new() }))
+        let compared = request.get_ref().compare;
+        let states = stacks.iter().filter(|_| compared).map(|(project, held)| observed(project, held));
+        Ok(Response::new(InventoryResponse {
+            projects: projects.collect(),
+            compared,
+            states: states.collect(),
+            ..InventoryResponse::default()
+        }))
     }
 
     type WatchStateStream = ReceiverStream<Result<WatchStateResponse, Status>>;

@@ -15,10 +15,10 @@ use hyper_util::{
 use supalove_certs::tls::{NodeChannel, connect, node_client_config};
 use supalove_proto::node::v1::{
     ApplyStackRequest, ApplyStackResponse, Capacity, GoodbyeRequest, GoodbyeResponse, HelloRequest,
-    HelloResponse, InventoryRequest, InventoryResponse, ObservedService, ObservedStack, OpenBulkRequest,
-    OpenBulkResponse, ProjectInventory, RemoveStackRequest, RemoveStackResponse, RunState, ServiceState,
-    SetTrustRequest, SetTrustResponse, SnapshotEnd, StackPhase, StateDigest, StateDigests, StoredProject,
-    WatchStateRequest, WatchStateResponse,
+    HelloResponse, HostDifference, InventoryRequest, InventoryResponse, ObservedService, ObservedStack,
+    OpenBulkRequest, OpenBulkResponse, ProjectInventory, RemoveStackRequest, RemoveStackResponse, RunState,
+    ServiceState, SetTrustRequest, SetTrustResponse, SnapshotEnd, StackPhase, StateDigest, StateDigests,
+    StoredProject, WatchStateRequest, WatchStateResponse,
     node_agent_service_server::{NodeAgentService, NodeAgentServiceServer},
     watch_state_response::Report,
 };
@@ -52,6 +52,8 @@ pub struct DoubleState {
     pub calls: Vec<(String, u64)>,
     /// Newest epoch that said Hello.
     pub epoch: u64,
+    /// What it finds on its host that is not as it believes.
+    pub differences: Vec<HostDifference>,
     /// Repeats digests as often as the controller asked.
     repeat: Duration,
     /// First port, so that several doubles share a machine.
@@ -266,7 +268,10 @@ impl NodeAgentService for Service {
         Ok(Response::new(RemoveStackResponse {}))
     }
 
-    async fn inventory(&self, _: Request<InventoryRequest>) -> Result<Response<InventoryResponse>, Status> {
+    async fn inventory(
+        &self,
+        request: Request<InventoryRequest>,
+    ) -> Result<Response<InventoryResponse>, Status> {
         let state = self.state();
         let projects = state.records.iter().filter(|(_, record)| record.phase != StackPhase::Removed);
         let projects = projects.map(|(name, record)| ProjectInventory {
@@ -276,7 +281,16 @@ impl NodeAgentService for Service {
             volumes: vec![format!("supalove_{name}_db_data")],
             ..ProjectInventory::default()
         });
-        Ok(Response::new(InventoryResponse { projects: projects.collect(), blocked_slots: Vec::new() }))
+        let projects = projects.collect();
+        let compared = request.get_ref().compare;
+        let states = state.records.iter().map(|(name, record)| observed(name, record));
+        Ok(Response::new(InventoryResponse {
+            projects,
+            compared,
+            states: if compared { states.collect() } else { Vec::new() },
+            differences: if compared { state.differences.clone() } else { Vec::new() },
+            ..InventoryResponse::default()
+        }))
     }
 
     type WatchStateStream = ReceiverStream<Result<WatchStateResponse, Status>>;

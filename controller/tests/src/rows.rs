@@ -1,6 +1,7 @@
 //! Reads and changes of the control database behind the API. All SQL on the product's tables is here, so that a change
 //! of the schema affects only this folder.
 
+mod consistency;
 mod faults;
 mod fleet;
 mod growth;
@@ -10,6 +11,8 @@ mod replicas;
 mod schema;
 
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Postgres};
+
+pub use consistency::DAMAGES;
 
 /// The rows of one control database.
 #[derive(Clone)]
@@ -35,36 +38,6 @@ const OF_A_PROJECT: &[(&str, &str)] = &[
         "SELECT count(*) > $2 AND count(*) = max(e.seq) AND min(e.seq) = 1
              AND max(e.seq) = (SELECT event_seq FROM projects WHERE ref = $1)
          FROM project_events e WHERE project_ref = $1",
-    ),
-];
-
-/// What must hold of all rows when nothing is under way.
-const OF_ALL: &[(&str, &str)] = &[
-    (
-        "quotas are the sum of projects",
-        "SELECT bool_and(o.projects_used = (SELECT count(*) FROM projects p WHERE p.organization_id = o.id
-             AND p.state <> 'REMOVED')) FROM organizations o",
-    ),
-    (
-        "nodes are the sum of placements",
-        "SELECT bool_and(
-             (a.cpu_used, a.memory_used, a.disk_used, a.taken_slots) = (
-                 SELECT coalesce(sum(p.cpu_millis) FILTER (WHERE l.holds_compute), 0),
-                     coalesce(sum(p.memory_mib) FILTER (WHERE l.holds_compute), 0), coalesce(sum(p.disk_mib), 0),
-                     coalesce(range_agg(int4range(l.slot, l.slot + 1)), '{}')
-                 FROM placements l JOIN projects p ON p.ref = l.project_ref WHERE l.node_id = n.id)
-             AND n.unexplained = '{}')
-         FROM nodes n JOIN node_capacity a ON a.node_id = n.id",
-    ),
-    (
-        "agents have the newest generations",
-        "SELECT bool_and(l.applied_generation = p.generation) IS NOT FALSE
-         FROM placements l JOIN projects p ON p.ref = l.project_ref",
-    ),
-    ("no upgrade is left open", "SELECT NOT EXISTS (SELECT 1 FROM project_upgrades)"),
-    (
-        "the audit chain has no gap",
-        "SELECT count(seq) = coalesce(max(seq), 0) AND count(DISTINCT seq) = count(seq) FROM audit_log",
     ),
 ];
 

@@ -32,6 +32,8 @@ pub struct State {
     pub refresh_takes: Duration,
     /// Answers for the next calls that need a session.
     pub failures: VecDeque<Status>,
+    /// What CheckConsistency answers.
+    pub differences: Vec<supalove_proto::v1::Difference>,
     /// (method, request id) of the calls that arrived, those that failed as well.
     pub calls: Vec<(&'static str, String)>,
     /// What WaitOperation answers, in turn; when it is empty the operation goes on.

@@ -396,6 +396,16 @@ impl PlatformService for Fake {
         Ok(Response::new(ConfirmRestoreResponse { detail: "node nod_1 has newer generations".into() }))
     }
 
+    async fn check_consistency(
+        &self,
+        request: Request<CheckConsistencyRequest>,
+    ) -> Answer<CheckConsistencyResponse> {
+        self.enter(&request, "CheckConsistency", "").await?;
+        let differences = self.state().differences.clone();
+        let not_compared = vec!["node host-8 (nod_2): not connected".into()];
+        Ok(Response::new(CheckConsistencyResponse { differences, not_compared, in_flight: 2, nodes: 1 }))
+    }
+
     async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Answer<ListJobsResponse> {
         self.enter(&request, "ListJobs", "").await?;
         let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });

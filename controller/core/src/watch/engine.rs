@@ -59,6 +59,11 @@ impl Engine {
         Self { hints, times, tasks, shared, watched, refusals }
     }
 
+    /// What is held although nobody watches; `None` while somebody does.
+    pub(super) fn left_over(&self) -> Option<(usize, usize)> {
+        (self.watched.open() == 0).then(|| self.shared.left_over())
+    }
+
     /// The messages of these streams. They end when the reader goes, when all streams have ended, or with an error. Refused
     /// if the caller watches too many streams already.
     pub fn follow(&self, call: Call, streams: Vec<Followed>) -> Result<ReceiverStream<Result<Message>>> {

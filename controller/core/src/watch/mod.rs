@@ -20,6 +20,7 @@ pub use engine::{Engine, Followed};
 use crate::{
     Core, Room,
     access::{Call, Lasts::Stream, Permission::ReadSelf, Rule, Scope::AnySignedIn},
+    consistency::{Compared, LiveCheck},
     error::{Error, Result},
     hints::Hint,
     ids::UserId,
@@ -32,7 +33,24 @@ pub const RULES: &[Rule] =
 /// What the server mounts, for the streams of the other rooms.
 pub fn room(core: &Core, rooms: &mut [Room]) -> Room {
     let sources = rooms.iter_mut().flat_map(|room| room.streams.drain(..)).collect();
-    Room::new("watch", RULES).service(WatchServiceServer::new(api::WatchApi::new(core, sources)))
+    Room::new("watch", RULES)
+        .service(WatchServiceServer::new(api::WatchApi::new(core, sources)))
+        .check(WatchCheck(core.watches.clone()))
+}
+
+/// When the last watch has ended, nothing that it used is left.
+struct WatchCheck(Engine);
+
+impl LiveCheck for WatchCheck {
+    fn compare(&self) -> BoxFuture<'_, Result<Compared>> {
+        let mut compared = Compared::default();
+        if let Some((held, reads)) = self.0.left_over() {
+            let what =
+                |held: usize, reads: usize| format!("{held} states of streams, {reads} permits to read");
+            compared.note("watch.left_over", "nobody watches", what(0, 0), what(held, reads));
+        }
+        Box::pin(std::future::ready(Ok(compared)))
+    }
 }
 
 /// Whose stream it is.

@@ -94,6 +94,12 @@ impl<K: Eq + Hash, V> Cells<K, V> {
         cells.insert(key, Arc::downgrade(&cell));
         cell
     }
+
+    /// Cells that somebody holds.
+    pub fn held(&self) -> usize {
+        let cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.values().filter(|cell| cell.strong_count() > 0).count()
+    }
 }
 
 /// All that watches share. Cheap to clone.
@@ -107,6 +113,7 @@ pub struct Shared {
     pub sessions: Cells<SessionId, crate::access::Principal>,
     /// Bounds the connections of the pool that watches use.
     pub reads: Arc<Semaphore>,
+    most_reads: usize,
 }
 
 impl Shared {
@@ -117,7 +124,14 @@ impl Shared {
             rights: Cells::default(),
             sessions: Cells::default(),
             reads: Arc::new(Semaphore::new(reads)),
+            most_reads: reads,
         }
+    }
+
+    /// What is held although nobody watches: state of streams, rights and sessions, and permits to read.
+    pub fn left_over(&self) -> (usize, usize) {
+        let held = self.streams.held() + self.rights.held() + self.sessions.held();
+        (held, self.most_reads - self.reads.available_permits())
     }
 
     /// Reads when a connection is to be had.

@@ -47,6 +47,15 @@ impl BulkConnections {
         }
     }
 
+    /// Nodes that have a live connection.
+    pub fn connected(&self) -> Vec<NodeId> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_live = |connection: &Option<Connection>| {
+            connection.as_ref().is_some_and(|(stream, _)| stream.is_alive())
+        };
+        all.iter().filter(|(_, sender)| is_live(&sender.borrow())).map(|(node, _)| *node).collect()
+    }
+
     /// Closes a node's connection.
     pub fn cut(&self, node: NodeId) {
         self.publish(node, None);

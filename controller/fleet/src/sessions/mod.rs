@@ -4,13 +4,14 @@
 //! The HTTP/2 roles are swapped: this side is the gRPC client. The newest session of a node wins.
 
 mod bulk;
+pub mod consistency;
 mod dismissal;
 mod port;
 mod store;
 mod tunnel;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -131,6 +132,8 @@ struct Inner {
     sessions: Mutex<HashMap<NodeId, Session>>,
     bulk: bulk::BulkConnections,
     handlers: OnceLock<Vec<Arc<dyn SessionHandler>>>,
+    /// Sessions that the handlers work on.
+    worked: Mutex<BTreeSet<(NodeId, i64)>>,
     /// Nodes of the fleet, as of the last flush.
     nodes: AtomicU32,
 }
@@ -143,6 +146,7 @@ impl Fleet {
             sessions: Mutex::default(),
             bulk: bulk::BulkConnections::default(),
             handlers: OnceLock::new(),
+            worked: Mutex::default(),
             nodes: AtomicU32::new(0),
         }))
     }
@@ -444,6 +448,7 @@ impl Fleet {
 
     /// Runs all handlers on the session; returns when one of them returns.
     async fn work(&self, session: &Session) {
+        let _noted = Worked::note(self, session);
         let work = self.handlers().iter().map(|handler| handler.run(session.clone()));
         futures::future::select_all(work.chain([Box::pin(std::future::pending()) as BoxFuture<'_, ()>]))
             .await;
@@ -451,6 +456,30 @@ impl Fleet {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<NodeId, Session>> {
         self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Notes a session that is worked on, until it is dropped.
+struct Worked {
+    fleet: Fleet,
+    session: (NodeId, i64),
+}
+
+impl Worked {
+    fn note(fleet: &Fleet, session: &Session) -> Self {
+        let noted = Self { fleet: fleet.clone(), session: (session.node, session.epoch) };
+        noted.all().insert(noted.session);
+        noted
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, BTreeSet<(NodeId, i64)>> {
+        self.fleet.0.worked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Worked {
+    fn drop(&mut self) {
+        self.all().remove(&self.session);
     }
 }
 

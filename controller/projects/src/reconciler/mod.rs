@@ -6,6 +6,7 @@
 
 mod budget;
 mod calls;
+pub mod consistency;
 mod due;
 mod intake;
 pub mod judge;
@@ -107,7 +108,7 @@ impl Reconciler {
     async fn first_inventory(&self, session: &Session) -> Result<()> {
         let mut client = session.client.clone();
         loop {
-            match self.call(client.inventory(InventoryRequest {})).await {
+            match self.call(client.inventory(InventoryRequest::default())).await {
                 Ok(inventory) => {
                     self.forget_applied(session.node, &inventory).await?;
                     failpoint!("controller.session.inventory");
@@ -127,7 +128,7 @@ impl Reconciler {
         let mut client = session.client.clone();
         loop {
             tokio::time::sleep(self.core.times.inventory).await;
-            match self.call(client.inventory(InventoryRequest {})).await {
+            match self.call(client.inventory(InventoryRequest::default())).await {
                 Ok(inventory) => {
                     if let Err(error) = self.take_inventory(session.node, &inventory).await {
                         tracing::warn!(node = %session.node, error = chain(&error), "cannot record an inventory; the next one follows");

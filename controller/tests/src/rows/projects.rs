@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{OF_A_PROJECT, OF_ALL, Rows, Standing};
+use super::{OF_A_PROJECT, Rows, Standing};
 
 impl Rows {
     /// Ends the time of all operations; returns how many had some left.
@@ -92,30 +92,16 @@ impl Rows {
     }
 
     /// What does not hold of a project's rows after so many acts on it, and of all rows together, in words.
-    pub async fn broken(&self, project_ref: &str, acts: i64) -> Vec<&'static str> {
+    pub async fn broken(&self, project_ref: &str, acts: i64) -> Vec<String> {
         let mut broken = Vec::new();
-        let mut note = |what: &'static str, holds: Option<bool>| {
-            if holds != Some(true) {
-                broken.push(what);
-            }
-        };
         for (what, query) in OF_A_PROJECT {
             let query = sqlx::query_scalar(*query).bind(project_ref).bind(acts);
-            note(what, query.fetch_one(&self.0).await.unwrap());
-        }
-        broken.extend(self.broken_of_all().await);
-        broken
-    }
-
-    /// What does not hold of all rows together, in words.
-    pub async fn broken_of_all(&self) -> Vec<&'static str> {
-        let mut broken = Vec::new();
-        for (what, query) in OF_ALL {
-            let holds: Option<bool> = sqlx::query_scalar(*query).fetch_one(&self.0).await.unwrap();
+            let holds: Option<bool> = query.fetch_one(&self.0).await.unwrap();
             if holds != Some(true) {
-                broken.push(*what);
+                broken.push((*what).to_owned());
             }
         }
+        broken.extend(self.broken_of_all().await);
         broken
     }
 }
