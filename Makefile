@@ -1,7 +1,7 @@
 # `make` alone lists the targets; the scripts in deploy/dev/ do the work.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help up down clean newcomer test check fuzz storm bench sqlx
+.PHONY: help up down clean newcomer test check fuzz storm grey bench sqlx
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ fuzz: ## Feed every parser of untrusted bytes a million mutated inputs (SUPALOVE
 
 storm: ## Random concurrent acts on a controller with doubles of agents, then all must fit (SEEDS=1000 FIRST=0)
 	@SUPALOVE_STORM_SEEDS='$(or $(SEEDS),1000)' SUPALOVE_STORM_FIRST='$(or $(FIRST),0)' ONLY=api TEST=random_concurrent deploy/dev/test.sh
+
+grey: ## Each grey fault of database, agent links and engine, for minutes (SECONDS=180)
+	@SUPALOVE_GREY_SECONDS='$(or $(SECONDS),180)' ONLY=faults TEST=during_a_grey_fault deploy/dev/test.sh
 
 bench: ## Measure release builds against the aims of docs/bench.md (QUICK=1 to try it in minutes)
 	@QUICK='$(QUICK)' ITEMS='$(ITEMS)' deploy/dev/bench.sh

@@ -1,5 +1,6 @@
 //! Whether the controller serves: `grpc.health.v1`, and `/healthz` for load balancers. Serving means that the control
-//! database answers, and that no job of this replica is late: one whose runs hang, or to which the database does not answer.
+//! database answers and takes writes, and that no job of this replica is late: one whose runs hang, or to which the database
+//! does not answer.
 //! `/healthz` also names the jobs that fail on this replica; failures do not change whether it serves.
 
 use std::{
@@ -7,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use supalove_core::database::Db;
+use supalove_core::database::{Db, Refusal};
 
 use axum::{Router, routing::get};
 use http::StatusCode;
@@ -34,13 +35,15 @@ pub struct Health {
     reporter: HealthReporter,
     /// Jobs that the log says are late.
     late: Arc<Mutex<Vec<&'static str>>>,
+    /// Why the database took no writes when it was last asked.
+    refusal: Arc<Mutex<Option<Refusal>>>,
 }
 
 impl Health {
     /// The room, and the way to announce the end.
     pub async fn open(core: &Core) -> (Self, Room) {
         let (reporter, service) = tonic_health::server::health_reporter();
-        let health = Self { reporter, late: Arc::default() };
+        let health = Self { reporter, late: Arc::default(), refusal: Arc::default() };
         health.report(ServingStatus::Serving).await;
         let (db, jobs) = (core.for_work().db, core.jobs.clone());
         let report = {
@@ -58,8 +61,8 @@ impl Health {
             Every(core.times.health),
             report,
         ));
-        let db = core.db.clone();
-        room.http = Router::new().route("/healthz", get(async move || healthz(&db, &jobs).await));
+        let (db, asked) = (core.db.clone(), health.clone());
+        room.http = Router::new().route("/healthz", get(async move || asked.healthz(&db, &jobs).await));
         (health, room)
     }
 
@@ -71,7 +74,7 @@ impl Health {
     /// Reports, and logs when jobs become late and when none is late any more.
     async fn look(&self, db: &Db, jobs: &Jobs) {
         let late = jobs.late();
-        let serves = answers(db).await && late.is_empty();
+        let serves = answers(db).await && self.takes_writes(db).await && late.is_empty();
         self.report(if serves { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
         let mut logged = self.late.lock().unwrap_or_else(PoisonError::into_inner);
         if *logged == late {
@@ -88,6 +91,39 @@ impl Health {
         *logged = late;
     }
 
+    /// Asks the database, and logs each change of its answer.
+    async fn takes_writes(&self, db: &Db) -> bool {
+        // A database that does not answer is another matter.
+        let refusal = db.refuses_writes().await.unwrap_or_default();
+        let mut before = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        match refusal {
+            Some(refusal) if *before != Some(refusal) => {
+                tracing::error!(error = %refusal, "control database takes no writes");
+            }
+            None if before.is_some() => tracing::info!("control database takes writes again"),
+            _ => {}
+        }
+        *before = refusal;
+        refusal.is_none()
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn healthz(&self, db: &Db, jobs: &Jobs) -> (StatusCode, String) {
+        let (code, first_line) = if !answers(db).await {
+            (StatusCode::SERVICE_UNAVAILABLE, "the control database does not answer".to_owned())
+        } else if let Some(refusal) = self.refusal() {
+            (StatusCode::SERVICE_UNAVAILABLE, refusal.to_string())
+        } else if let late @ [_, ..] = &*jobs.late() {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("late jobs: {}", late.join(" ")))
+        } else {
+            (StatusCode::OK, "ok".to_owned())
+        };
+        (code, text(&first_line, &jobs.failing()))
+    }
+
     async fn report(&self, status: ServingStatus) {
         self.reporter.set_service_status("", status).await;
     }
@@ -96,17 +132,6 @@ impl Health {
 async fn answers(db: &Db) -> bool {
     let asked = sqlx::query_scalar!("SELECT true AS \"answers!\"").fetch_one(db);
     matches!(tokio::time::timeout(ANSWER, asked).await, Ok(Ok(true)))
-}
-
-async fn healthz(db: &Db, jobs: &Jobs) -> (StatusCode, String) {
-    let (code, first_line) = if !answers(db).await {
-        (StatusCode::SERVICE_UNAVAILABLE, "the control database does not answer".to_owned())
-    } else if let late @ [_, ..] = &*jobs.late() {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("late jobs: {}", late.join(" ")))
-    } else {
-        (StatusCode::OK, "ok".to_owned())
-    };
-    (code, text(&first_line, &jobs.failing()))
 }
 
 /// The first line, and a line for each job that fails. Strangers read it: no errors and no ids.

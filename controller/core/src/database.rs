@@ -7,6 +7,7 @@
 mod executor;
 mod migrations;
 mod silence;
+mod writes;
 
 use std::{io, str::FromStr as _, time::Duration};
 
@@ -17,8 +18,8 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-pub use self::migrations::migrate;
 use self::silence::Silence;
+pub use self::{migrations::migrate, writes::Refusal};
 use crate::error::{Error, Result};
 
 /// A connection that was used within this time is not pinged before reuse. Pings before each statement would double the
@@ -84,7 +85,12 @@ impl Pools {
         let options = PgConnectOptions::from_str(url)
             .map_err(|_| Error::field("database_url", "must be a postgresql:// URL"))?
             .application_name("supalove-controller");
-        Ok(Self { calls: Db::connect(&options, CALLS).await?, work: Db::connect(&options, WORK).await? })
+        // One for both: what one pool learns of a failover, the other must not read from the server of before.
+        let silence = Silence::default();
+        Ok(Self {
+            calls: Db::connect(&options, CALLS, silence.clone()).await?,
+            work: Db::connect(&options, WORK, silence).await?,
+        })
     }
 }
 
@@ -97,7 +103,7 @@ pub struct Db {
 }
 
 impl Db {
-    async fn connect(options: &PgConnectOptions, limits: Limits) -> Result<Self> {
+    async fn connect(options: &PgConnectOptions, limits: Limits, silence: Silence) -> Result<Self> {
         let millis = |time: Duration| time.as_millis().to_string();
         let options = options.clone().options([
             ("statement_timeout", millis(limits.server)),
@@ -109,7 +115,6 @@ impl Db {
             ("tcp_keepalives_interval", "5".to_owned()),
             ("tcp_keepalives_count", "3".to_owned()),
         ]);
-        let silence = Silence::default();
         let heard = silence.clone();
         let pool = PgPoolOptions::new()
             .max_connections(limits.connections)

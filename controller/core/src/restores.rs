@@ -1,5 +1,5 @@
-//! A control database that was restored from a backup knows less than the fleet. Agents that are ahead of it show that. Until an
-//! operator confirms the restore, nothing is purged: what is deleted here may have been undeleted since the backup.
+//! A control database that was restored from a backup knows less than the fleet. Agents that are ahead of it show that, and a
+//! replica whose own heartbeat is lost. Until an operator confirms the restore, nothing is purged: what is deleted here may have been undeleted since the backup.
 
 use uuid::Uuid;
 
@@ -9,7 +9,7 @@ use crate::{
     mutation::{SystemWrite, Write},
 };
 
-/// Notes that an agent is ahead of the database; says so in log and audit log the first time.
+/// Notes that the database lacks what it confirmed; says so in log and audit log the first time.
 pub async fn note(write: &mut SystemWrite, target: &str, detail: &str) -> Result<()> {
     let first = sqlx::query!(
         "UPDATE platform SET restore_seen_at = now(), restore_detail = $1 WHERE restore_seen_at IS NULL",
@@ -20,7 +20,7 @@ pub async fn note(write: &mut SystemWrite, target: &str, detail: &str) -> Result
     tracing::error!(
         target,
         detail,
-        "agent is ahead of the control database, which was restored from a backup"
+        "the control database lacks what it confirmed: it was restored from a backup"
     );
     if first.rows_affected() == 1 {
         write.audit_outcome("/supalove.node.v1.NodeAgentService/Hello", target, "DATABASE_RESTORED");

@@ -1,19 +1,17 @@
-//! Grey faults of the control database: it hangs, fails over without a word, is full, keeps a row locked, or was restored from a
-//! backup. Nodes are doubles, so no engine is needed.
+//! Faults of the control database: it refuses writes for a while, keeps a row locked, or was restored from a backup. Nodes are
+//! doubles, so no engine is needed. Faults of the whole database are in `faults/grey`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use supalove_proto::{
     node::v1::StackPhase,
     v1::{ConfirmRestoreRequest, OperationState, ProjectState, RestartProjectRequest},
 };
-use supalove_system_tests::{Api, CORE, Controller, Database, Double, Options, SLACK, TcpProxy, wait_for};
+use supalove_system_tests::{Api, CORE, Controller, Double, Options, SLACK, wait_for};
 use tonic::Status;
 
 /// The controller compares reports with rows this often, here.
 const RESYNC: Duration = Duration::from_secs(2);
-/// All loops work again after a silent failover, at the latest.
-const WORKS_AGAIN: Duration = Duration::from_secs(15);
 /// States are true again after a fault, at the latest, with `RESYNC`.
 const TRUE_AGAIN: Duration = Duration::from_secs(10);
 
@@ -25,48 +23,6 @@ async fn up(controller: &Controller, api: &Api, hostname: &str) -> Double {
     let double = Double::join(&controller.node_address, &api.join_token().await, hostname).await;
     api.wait_ready_nodes(1).await;
     double
-}
-
-/// Status of `/healthz`; `None` if it does not answer in time.
-async fn health(controller: &Controller) -> Option<u16> {
-    let asked = reqwest::get(format!("http://127.0.0.1:{}/healthz", controller.public_port));
-    let answer = tokio::time::timeout(Duration::from_secs(5), asked).await.ok()?;
-    Some(answer.ok()?.status().as_u16())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_fails_over_silently_stops_no_loop() {
-    let server = std::env::var("SUPALOVE_TEST_DATABASE_URL").unwrap();
-    let address = server.split('@').nth(1).unwrap().split('/').next().unwrap();
-    let cable = TcpProxy::to(address).await;
-    let options = Options { database_server: Some(server.replace(address, &cable.address)), ..options() };
-    let controller = Controller::start_with(options).await;
-    let api = controller.operator().await;
-    let double = up(&controller, &api, "steady").await;
-    let direct = controller.database.url.replace(&cable.address, address);
-    let rows = Database { url: direct, name: controller.database.name.clone() }.rows().await;
-    wait_for("health", WORKS_AGAIN * SLACK, async || (health(&controller).await == Some(200)).then_some(()))
-        .await;
-
-    cable.set_frozen(true);
-    let frozen = Instant::now();
-    wait_for("the fault to be shown", WORKS_AGAIN * SLACK, async || {
-        (health(&controller).await == Some(503)).then_some(())
-    })
-    .await;
-    tokio::time::sleep(Duration::from_secs(4).saturating_sub(frozen.elapsed())).await;
-    cable.fail_over_silently();
-    let failed_over = Instant::now();
-    let since = rows.now().await;
-    wait_for("all loops to work again", WORKS_AGAIN * SLACK, async || {
-        let late = rows.loops_silent_since(since).await;
-        (late.is_empty() && health(&controller).await == Some(200)).then_some(())
-    })
-    .await;
-    println!("all loops work {:?} after the failover", failed_over.elapsed());
-    let project = api.create_healthy("after", CORE).await.r#ref;
-    assert_eq!(double.calls_of(&project), 1);
-    api.assert_consistent(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

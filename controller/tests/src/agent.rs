@@ -27,6 +27,8 @@ pub struct AgentOptions {
     pub arguments: Vec<String>,
     /// Docker Engine; default the host's.
     pub docker_host: Option<String>,
+    /// The agent's own way to the host's engine, which the test may harm.
+    pub engine_cable: Option<String>,
     /// Environment of `run`.
     pub environment: Vec<(String, String)>,
 }
@@ -171,6 +173,9 @@ fn spawn(state: &Path, number: u16, options: &AgentOptions) -> Process {
         Some(host) => run.args(["--docker-host", host]),
         None => run.arg("--volumes-dir").arg(state.join("volumes")),
     };
+    if let Some(cable) = &options.engine_cable {
+        run.args(["--docker-host", cable]);
+    }
     Process::start(&mut run, &state.join("agent.log"))
 }
 

@@ -51,10 +51,10 @@ pub use process::{Process, texts_in};
 pub use programs::{example, program, root};
 pub use raw_http::{Answer, Server};
 pub use release::{accepts_upgrades_from, copy_core, runs_at_each_start};
-pub use releases::{CORE, core_image, echo_releases, steps_releases, web_releases};
+pub use releases::{CORE, core_image, echo_releases, small_releases, steps_releases, web_releases};
 pub use rows::{Audited, DAMAGES, Rows, Standing};
 pub use stub::{Heard, STUB_RUN, Stub};
-pub use tcp_proxy::TcpProxy;
+pub use tcp_proxy::{TcpProxy, Way};
 pub use turn::{turn, turn_alone};
 
 /// Product time limits are asserted with this slack.

@@ -115,6 +115,24 @@ pub fn steps_releases() -> TempDir {
     dir
 }
 
+/// A directory with the release "small": one web server with a volume, for tests that need many projects.
+pub fn small_releases() -> TempDir {
+    let dir = tempfile::Builder::new().prefix("supalove-test-releases-").tempdir().unwrap();
+    let release = dir.path().join("small");
+    copy_tree(&root().join("controller/tests/stacks/steps"), &release);
+    let mut manifest = read_yaml(&release.join("stack.yaml"));
+    manifest["name"] = "small".into();
+    let volumes = service_of(&manifest, "storage")["volumes"].clone();
+    let services = manifest["services"].as_sequence_mut().unwrap();
+    services.retain(|service| service["name"] == "gateway");
+    let gateway = services[0].as_mapping_mut().unwrap();
+    gateway.remove("depends_on");
+    gateway.insert("volumes".into(), volumes);
+    gateway.insert("image".into(), core_image("gateway").into());
+    fs::write(release.join("stack.yaml"), serde_yaml_ng::to_string(&manifest).unwrap()).unwrap();
+    dir
+}
+
 fn manifest_of(release: &str) -> Value {
     read_yaml(&root().join("deploy/stacks").join(release).join("stack.yaml"))
 }

@@ -1,18 +1,47 @@
 //! A cable that a test can harm: a proxy between agent and controller, controller and PostgreSQL, agent and engine. It can lose
-//! all bytes like a firewall that drops packets, hold them back, delay them, reset or half-close connections, refuse new ones,
-//! and fail over silently: what is open swallows all bytes, and new connections work.
+//! all bytes like a firewall that drops packets, or those of one direction, hold them back, delay them, reset or half-close
+//! connections, refuse new ones, and fail over silently: what is open swallows all bytes or stays with the old target, and new
+//! connections work.
 
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
+    net::{TcpListener, TcpStream, UnixStream},
     sync::watch,
     task::JoinSet,
 };
+
+/// Where the host's Docker Engine listens.
+const ENGINE: &str = "/var/run/docker.sock";
+
+/// The other end of the cable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Far {
+    Tcp(SocketAddr),
+    Engine,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Far {
+    async fn connect(self) -> std::io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+            Self::Engine => Box::new(UnixStream::connect(ENGINE).await?),
+        })
+    }
+}
+
+/// A direction of the cable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To the target.
+    There,
+    /// From the target.
+    Back,
+}
 
 /// What happens to bytes on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,12 +55,16 @@ enum Line {
     Frozen,
     /// They pass after this time.
     Slow(Duration),
+    /// Those of one direction are lost, the others pass: each side believes something else.
+    HalfOpen(Way),
 }
 
 /// The state of the cable. Connections are numbered; what is done to the established ones is done to those below a number.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Cable {
     line: Line,
+    /// Where new connections lead.
+    far: Far,
     /// New connections are reset at once.
     refuses: bool,
     /// Number of the next connection.
@@ -51,12 +84,29 @@ pub struct TcpProxy {
 impl TcpProxy {
     /// A whole cable to `target`.
     pub async fn to(target: &str) -> Self {
-        let target: SocketAddr = target.parse().unwrap();
+        Self::to_far(Far::Tcp(target.parse().unwrap())).await
+    }
+
+    /// A whole cable to the host's Docker Engine, for `--docker-host tcp://…`.
+    pub async fn to_engine() -> Self {
+        Self::to_far(Far::Engine).await
+    }
+
+    async fn to_far(far: Far) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let cable = watch::Sender::new(Cable::default());
-        tokio::spawn(serve(listener, target, cable.clone(), cable.subscribe()));
+        let line = Line::default();
+        let cable =
+            Cable { line, far, refuses: false, next: 0, lost_below: 0, reset_below: 0, half_closed_below: 0 };
+        let cable = watch::Sender::new(cable);
+        tokio::spawn(serve(listener, cable.clone(), cable.subscribe()));
         Self { address, cable }
+    }
+
+    /// Leads new connections elsewhere; established ones stay.
+    pub fn lead_to(&self, target: &str) {
+        let far = Far::Tcp(target.parse().unwrap());
+        self.cable.send_modify(|cable| cable.far = far);
     }
 
     /// Nothing passes any more; or it passes again, on new connections only.
@@ -72,6 +122,11 @@ impl TcpProxy {
     /// Everything takes so much longer in each direction.
     pub fn set_delay(&self, delay: Duration) {
         self.set(if delay.is_zero() { Line::Whole } else { Line::Slow(delay) });
+    }
+
+    /// What goes this way is lost, and what goes the other way passes; or all passes again, on new connections only.
+    pub fn set_half_open(&self, lost: Option<Way>) {
+        self.set(lost.map_or(Line::Whole, Line::HalfOpen));
     }
 
     /// New connections are reset; or accepted again.
@@ -103,12 +158,7 @@ impl TcpProxy {
 }
 
 /// Ends when the proxy is dropped: then only this task's own sender is left.
-async fn serve(
-    listener: TcpListener,
-    target: SocketAddr,
-    cable: watch::Sender<Cable>,
-    state: watch::Receiver<Cable>,
-) {
+async fn serve(listener: TcpListener, cable: watch::Sender<Cable>, state: watch::Receiver<Cable>) {
     let mut connections = JoinSet::new();
     let mut look = tokio::time::interval(Duration::from_millis(200));
     loop {
@@ -125,7 +175,8 @@ async fn serve(
             near.set_zero_linger().unwrap();
             continue;
         }
-        let Ok(far) = TcpStream::connect(target).await else { continue };
+        let to = cable.borrow().far;
+        let Ok(far) = to.connect().await else { continue };
         near.set_zero_linger().unwrap();
         let mut number = 0;
         cable.send_modify(|cable| {
@@ -136,11 +187,12 @@ async fn serve(
     }
 }
 
-async fn pass(near: TcpStream, far: TcpStream, number: u64, cable: watch::Receiver<Cable>) {
+async fn pass(near: TcpStream, far: Box<dyn Stream>, number: u64, cable: watch::Receiver<Cable>) {
     let mut state = cable.clone();
-    let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
-    let there = copy(from_near, to_far, number, false, cable.clone());
-    let back = copy(from_far, to_near, number, true, cable);
+    let (from_near, to_near) = near.into_split();
+    let (from_far, to_far) = split(far);
+    let there = copy(from_near, to_far, number, Way::There, cable.clone());
+    let back = copy(from_far, to_near, number, Way::Back, cable);
     tokio::select! {
         _ = async { tokio::join!(there, back) } => {}
         // Both sides are dropped; the near one without lingering, which is a reset.
@@ -149,10 +201,10 @@ async fn pass(near: TcpStream, far: TcpStream, number: u64, cable: watch::Receiv
 }
 
 async fn copy(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
     number: u64,
-    back: bool,
+    way: Way,
     mut cable: watch::Receiver<Cable>,
 ) {
     let mut bytes = vec![0; 64 * 1024];
@@ -164,7 +216,7 @@ async fn copy(
                 Ok(length @ 1..) => length,
                 _ => break,
             },
-            () = half_closed(&mut halves, number, back) => break,
+            () = half_closed(&mut halves, number, way) => break,
         };
         let line = cable.borrow().line;
         if let Line::Slow(delay) = line {
@@ -172,7 +224,7 @@ async fn copy(
         }
         let thawed = cable.wait_for(|cable| cable.line != Line::Frozen).await.map(|now| *now);
         let Ok(now) = thawed else { return };
-        lost |= now.line == Line::Cut || number < now.lost_below;
+        lost |= now.line == Line::Cut || now.line == Line::HalfOpen(way) || number < now.lost_below;
         if !lost && to.write_all(&bytes[..length]).await.is_err() {
             return;
         }
@@ -186,8 +238,8 @@ async fn copy(
 }
 
 /// Returns when what comes from the target has to end.
-async fn half_closed(cable: &mut watch::Receiver<Cable>, number: u64, back: bool) {
-    let ended = cable.wait_for(|cable| back && number < cable.half_closed_below).await.is_ok();
+async fn half_closed(cable: &mut watch::Receiver<Cable>, number: u64, way: Way) {
+    let ended = cable.wait_for(|cable| way == Way::Back && number < cable.half_closed_below).await.is_ok();
     if !ended {
         // The proxy is gone, and the copy ends with its task.
         std::future::pending::<()>().await;

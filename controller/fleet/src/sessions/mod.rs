@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use supalove_certs::{CaFingerprint, NodeIdentity};
 use supalove_failpoints::failpoint;
@@ -136,6 +137,8 @@ struct Inner {
     worked: Mutex<BTreeSet<(NodeId, i64)>>,
     /// Nodes of the fleet, as of the last flush.
     nodes: AtomicU32,
+    /// The last heartbeat of this replica that the database has confirmed.
+    heartbeat: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl Fleet {
@@ -148,6 +151,7 @@ impl Fleet {
             handlers: OnceLock::new(),
             worked: Mutex::default(),
             nodes: AtomicU32::new(0),
+            heartbeat: Mutex::default(),
         }))
     }
 
@@ -428,15 +432,44 @@ impl Fleet {
         write.commit([]).await
     }
 
-    /// Writes `seen_at` of all live sessions, in one statement.
+    /// Writes the heartbeat of this replica and `seen_at` of all live sessions. If the database has lost an earlier
+    /// heartbeat, it has lost other writes, too: all sessions end, because agents tell at their next Hello what they have.
     pub(crate) async fn flush_seen(&self) -> Result<()> {
         let heard =
             self.lock().values().map(|live| (live.node.0, live.heard.silence().as_secs_f64())).unzip();
         let mut write = self.0.core.system_write("fleet.flush_seen");
-        store::seen(&mut write, &self.0.core, heard).await?;
+        let heartbeats = store::seen(&mut write, &self.0.core, heard).await?;
         let nodes = store::count(&mut write).await?;
         self.0.nodes.store(u32::try_from(nodes).unwrap_or(u32::MAX), Ordering::Relaxed);
-        write.commit([]).await
+        let confirmed = *self.heartbeat();
+        let lost = confirmed.filter(|confirmed| heartbeats.lack(*confirmed));
+        if let Some(lost) = lost {
+            let replica = self.0.core.controller.to_string();
+            let detail = format!(
+                "the database has lost what it confirmed: the heartbeat of controller {replica} at {}",
+                lost.to_rfc3339()
+            );
+            restores::note(&mut write, &replica, &detail).await?;
+        }
+        write.commit([]).await?;
+        *self.heartbeat() = Some(heartbeats.written);
+        if lost.is_some() {
+            self.end_all("the control database has lost writes");
+        }
+        Ok(())
+    }
+
+    /// Ends all sessions of this replica; the agents dial again.
+    fn end_all(&self, reason: &str) {
+        let held: Vec<Session> = self.lock().values().cloned().collect();
+        tracing::warn!(reason, sessions = held.len(), "all sessions end, so that agents say Hello again");
+        for session in held {
+            session.ended.cancel();
+        }
+    }
+
+    fn heartbeat(&self) -> std::sync::MutexGuard<'_, Option<DateTime<Utc>>> {
+        self.0.heartbeat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Deletes sessions of replicas that are gone for good.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 use supalove_core::database::Db;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use supalove_core::{
@@ -176,20 +177,23 @@ pub async fn prune(write: &mut impl Write) -> Result<()> {
 
 /// Writes the heartbeat of this replica, which registers it again if it was deleted meanwhile, and for each of its nodes how many
 /// seconds ago the agent was heard. A node whose row is locked has its turn at the next flush: one row must not make all nodes of
-/// a replica look silent.
+/// a replica look silent. Returns the heartbeat that the database had, and the new one.
 pub async fn seen(
     write: &mut impl Write,
     core: &Core,
     (nodes, seconds): (Vec<Uuid>, Vec<f64>),
-) -> Result<()> {
-    sqlx::query!(
-        "INSERT INTO controllers (id, address, version) VALUES ($1, $2, $3)
-         ON CONFLICT (id) DO UPDATE SET seen_at = now()",
+) -> Result<Heartbeats> {
+    let heartbeats = sqlx::query_as!(
+        Heartbeats,
+        "WITH known AS (SELECT seen_at FROM controllers WHERE id = $1)
+         INSERT INTO controllers (id, address, version) VALUES ($1, $2, $3)
+         ON CONFLICT (id) DO UPDATE SET seen_at = now()
+         RETURNING (SELECT seen_at FROM known) AS found, seen_at AS written",
         core.controller.0,
         core.node_address,
         env!("CARGO_PKG_VERSION"),
     )
-    .execute(write.connection().await?)
+    .fetch_one(write.connection().await?)
     .await?;
     sqlx::query!(
         "WITH free AS (SELECT id FROM nodes WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
@@ -201,5 +205,42 @@ pub async fn seen(
     )
     .execute(write.connection().await?)
     .await?;
-    Ok(())
+    Ok(heartbeats)
+}
+
+/// Heartbeats of this replica.
+#[derive(Debug, Clone, Copy)]
+pub struct Heartbeats {
+    /// The last one that the database knew; `None` if it did not know the replica.
+    pub found: Option<DateTime<Utc>>,
+    /// The new one.
+    pub written: DateTime<Utc>,
+}
+
+impl Heartbeats {
+    /// True if the database no longer has an earlier heartbeat that it confirmed: it was restored from a backup, or has failed
+    /// over to a server that lacked it. Replicas that were silent for a day are deleted, which is no loss.
+    pub fn lack(&self, confirmed: DateTime<Utc>) -> bool {
+        match self.found {
+            Some(found) => found < confirmed,
+            None => self.written - confirmed < TimeDelta::hours(12),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_that_was_confirmed_and_is_gone_is_a_loss() {
+        let now = DateTime::UNIX_EPOCH + TimeDelta::days(9);
+        let found = |found: Option<TimeDelta>| Heartbeats { found: found.map(|ago| now - ago), written: now };
+        let confirmed = now - TimeDelta::seconds(5);
+        assert!(!found(Some(TimeDelta::seconds(5))).lack(confirmed));
+        assert!(!found(Some(TimeDelta::seconds(2))).lack(confirmed), "one whose answer was lost");
+        assert!(found(Some(TimeDelta::seconds(6))).lack(confirmed));
+        assert!(found(None).lack(confirmed));
+        assert!(!found(None).lack(now - TimeDelta::days(1)), "it was deleted as gone");
+    }
 }

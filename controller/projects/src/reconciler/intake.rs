@@ -1,8 +1,10 @@
 //! Stores reports of agents: observed states through a verdict, progress as events, and conditions of the node.
 
+use std::sync::{Mutex, PoisonError};
+
 use supalove_failpoints::failpoint;
 use supalove_proto::{
-    node::v1::{NodeConditions, ObservedStack, Progress, ProgressStep},
+    node::v1::{NodeConditions, ObservedStack, Progress, ProgressStep, StackPhase},
     v1::ErrorReason,
 };
 
@@ -39,14 +41,27 @@ impl Reconciler {
         };
         self.reports.wait(source.node).await;
         failpoint!("controller.report.received", project.as_str());
+        let stored = i64::try_from(report.generation).unwrap_or(i64::MAX - 1);
+        let ahead_of = Mutex::new(None);
         let judged = |found: &Snapshot| {
             if found.placement.is_none_or(|p| p.node != source.node) {
-                Verdict::default()
-            } else {
-                judge(found, report)
+                return Verdict::default();
             }
+            let is_ahead = stored > found.generation && found.state != ProjectState::Removed;
+            *ahead_of.lock().unwrap_or_else(PoisonError::into_inner) = is_ahead.then_some(found.generation);
+            judge(found, report)
         };
-        decide_from(&self.core, &source.node.to_string(), Some(source), &project, judged).await
+        let actor = source.node.to_string();
+        let revision = decide_from(&self.core, &actor, Some(source), &project, judged).await?;
+        let ahead_of = ahead_of.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ours) = ahead_of {
+            // The database can lose a generation while a session goes on: by a restore in its place, or by a failover to a
+            // server that lacks the last writes.
+            let ahead = Ahead { ours, stored, removed: report.phase() == StackPhase::Removed };
+            let why = format!("it reports generation {stored}");
+            self.agent_is_ahead(source.node, &project, ahead, &why).await?;
+        }
+        Ok(revision)
     }
 
     /// Stores a step as an event, and as the open operation's status.
@@ -146,9 +161,13 @@ impl Reconciler {
     ) -> Result<()> {
         let Ahead { ours, stored, removed } = ahead;
         let mut write = self.core.system_write(node.to_string());
+        let taken_up = restored::take_up(&mut write, node, project, ahead).await?;
+        if !taken_up && !removed {
+            // The project has changed meanwhile, and its newer generation is sent.
+            return Ok(());
+        }
         let detail = format!("node {node} has generation {stored} of project {project}, the database {ours}");
         restores::note(&mut write, project.as_str(), &detail).await?;
-        let taken_up = restored::take_up(&mut write, node, project, ahead).await?;
         write.commit([Hint::Node(node), Hint::Project(project.clone())]).await?;
         if removed && !taken_up {
             let why = format!(

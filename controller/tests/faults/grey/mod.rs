@@ -1,0 +1,56 @@
+//! Grey faults: something neither works nor is gone. Each fault meets the control database, the link of an agent, or an
+//! agent's engine. During it the controller says so; afterwards everything that it says is true again, what was asked during
+//! the fault has been done once, and no container was started again.
+//!
+//! Faults that do not meet each other run at the same time: three fleets for the database, and one with eight nodes, each with
+//! a fault of its own. `make grey SECONDS=180` makes each fault last so long at least; without it a fault ends soon after it
+//! was told.
+
+mod database;
+mod nodes;
+mod scene;
+mod table;
+
+use std::{env, panic::resume_unwind, thread, time::Duration};
+
+use supalove_system_tests::turn;
+use tokio::runtime::Builder;
+
+use self::table::Cell;
+
+/// `/healthz` or the state of a node is true after so long.
+const TOLD: Duration = Duration::from_secs(15);
+/// After the end of a fault everything is true after so long.
+const TRUE_AGAIN: Duration = Duration::from_mins(1);
+
+/// How long each fault lasts at least, instead of `short`.
+fn lasts(short: Duration) -> Duration {
+    let set = env::var("SUPALOVE_GREY_SECONDS").ok().filter(|text| !text.is_empty());
+    set.map_or(short, |text| Duration::from_secs(text.parse().expect("SUPALOVE_GREY_SECONDS is a number")))
+}
+
+#[test]
+fn during_a_grey_fault_the_controller_tells_the_truth_and_afterwards_everything_is_true() {
+    // Here, as the scenes are threads without the test's name.
+    turn();
+    let scenes: [fn() -> Vec<Cell>; 4] = [
+        || run(database::behind_a_cable()),
+        || run(database::on_a_small_disk()),
+        || run(database::with_a_standby()),
+        || run(nodes::all_at_once()),
+    ];
+    let mut cells = Vec::new();
+    for scene in scenes.map(thread::spawn) {
+        match scene.join() {
+            Ok(of_scene) => cells.extend(of_scene),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+    table::print(&cells);
+    assert_eq!(cells.len(), 15);
+}
+
+/// Runs a scene; its cables pass bytes on while it waits for a program.
+fn run<T>(scene: impl Future<Output = T>) -> T {
+    Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap().block_on(scene)
+}
