@@ -9,6 +9,7 @@
 mod acts;
 mod api;
 mod capacity;
+mod certificates;
 mod decide;
 mod endpoints;
 mod first_failure;
@@ -71,6 +72,7 @@ impl Projects {
             .stream(ProjectStreams::new(&self.core, self.acts.releases()));
         room.jobs = Housekeeper::new(&self.core).jobs();
         room.jobs.push(self.placer.job());
+        room.jobs.push(certificates::job(&self.core, self.acts.releases()));
         room
     }
 
