@@ -4,6 +4,8 @@
 //! connections with [`tls::NodePortTls`]. The agent creates a [`NodeKey`], reads a [`JoinToken`], joins over a
 //! connection pinned to the CA named by the token, and from then on dials with its own certificate, which it renews.
 //!
+//! [`DatabaseAuthority`] is apart from all this: the CA of one project's database, which only its clients trust.
+//!
 //! In: PEM texts, join tokens, byte streams, the time. Out: certificates, verified identities, TLS streams.
 //! This crate stores nothing, logs nothing and reads no clock for issuing: the caller passes `now`.
 
@@ -23,7 +25,8 @@ mod fuzz;
 
 pub use ca::{
     BACK_DATED, CA_LIFETIME, CONTROLLER_LIFETIME, CaError, CertificateAuthority, ControllerCertificate,
-    CsrError, IssuedCertificate, MAX_CSR_PEM_BYTES, MAX_FLEET_NAME_CHARS, NODE_LIFETIME, csr_key_sha256,
+    CsrError, DATABASE_LIFETIME, DatabaseAuthority, IssuedCertificate, MAX_CSR_PEM_BYTES,
+    MAX_FLEET_NAME_CHARS, NODE_LIFETIME, ServerCertificate, ServerFacts, csr_key_sha256,
 };
 pub use fingerprint::{CaFingerprint, FingerprintError};
 pub use identity::{IdentityError, NodeIdentity, PeerIdentity, peer_identity};

@@ -47,7 +47,7 @@ pub(super) fn check(spec: &StackSpec, found: &mut Violations) -> bool {
     )
 }
 
-fn lists(service: &ServiceSpec) -> [(&'static str, usize, usize); 9] {
+fn lists(service: &ServiceSpec) -> [(&'static str, usize, usize); 10] {
     let security = service.security.as_ref();
     [
         ("env", service.env.len(), limits::ENV),
@@ -56,6 +56,7 @@ fn lists(service: &ServiceSpec) -> [(&'static str, usize, usize); 9] {
         ("volume_mounts", service.volume_mounts.len(), limits::PER_SERVICE),
         ("config_mounts", service.config_mounts.len(), limits::PER_SERVICE),
         ("start_sql", service.start_sql.len(), limits::START_SQL),
+        ("reload_sql", service.reload_sql.len(), limits::START_SQL),
         ("depends_on", service.depends_on.len(), limits::PER_SERVICE),
         ("security.tmpfs", security.map_or(0, |security| security.tmpfs.len()), limits::PER_SERVICE),
         (

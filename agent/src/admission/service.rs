@@ -8,7 +8,7 @@ use supalove_proto::node::v1::{
 };
 use supalove_spec::{limits, names};
 
-use super::{Violations, tokens};
+use super::{Violations, is_postgres, tokens};
 
 pub(super) fn check(
     service: &ServiceSpec,
@@ -36,7 +36,9 @@ pub(super) fn check(
     check_env(service, field, placement, found);
     check_ports(service, field, found);
     check_mounts(service, field, volumes, placement, found);
-    check_start_sql(service, field, found);
+    let files: BTreeSet<String> = service.config_mounts.iter().flat_map(config_paths).collect();
+    check_sql(service, &service.start_sql, &files, &at("start_sql"), found);
+    check_sql(service, &service.reload_sql, &files, &at("reload_sql"), found);
     match &service.probe {
         Some(probe) => check_probe(probe, &at("probe"), found),
         None => found.add(at("probe"), "is missing"),
@@ -123,16 +125,20 @@ fn check_mounts(
 }
 
 /// Start SQL runs as a superuser of the database, so it must be a file that the agent itself wrote and mounted read-only.
-fn check_start_sql(service: &ServiceSpec, field: &str, found: &mut Violations) {
-    let at = format!("{field}.start_sql");
+fn check_sql(
+    service: &ServiceSpec,
+    paths: &[String],
+    files: &BTreeSet<String>,
+    at: &str,
+    found: &mut Violations,
+) {
     found.check(
-        service.start_sql.is_empty() || service.launch() == Launch::Postgres,
-        &at,
-        "is only for a service with the launch POSTGRES",
+        paths.is_empty() || is_postgres(service.launch()),
+        at,
+        "is only for a service with the launch POSTGRES or POSTGRES_TLS",
     );
-    let files: BTreeSet<String> = service.config_mounts.iter().flat_map(config_paths).collect();
     let mut seen = BTreeSet::new();
-    for (index, path) in service.start_sql.iter().enumerate() {
+    for (index, path) in paths.iter().enumerate() {
         let at = format!("{at}[{index}]");
         found.check(files.contains(path), &at, "must be the path of a file of config_mounts");
         found.check(seen.insert(path), &at, "is given twice");
@@ -169,6 +175,11 @@ fn check_files(mount: &ConfigMount, field: &str, placement: Option<&Placement>, 
             file.mode <= 0o777 && file.mode & 0o400 != 0,
             at("mode"),
             "must be 0400 to 0777, readable by its owner",
+        );
+        found.check(
+            !(file.reload && mount.single_file),
+            at("reload"),
+            "is not for a single file: a running container keeps the old one",
         );
         if let (true, Some(placement)) = (file.bind_placement, placement)
             && let Err(error) = tokens::substitute(&file.content, placement)

@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn each_wrong_field_is_named() {
         type Change = fn(&mut ApplyStackRequest, &mut ServiceSpec);
-        let cases: [(&str, Change); 37] = [
+        let cases: [(&str, Change); 41] = [
             ("project_ref", |r, _| r.project_ref = "../../etc".into()),
             ("generation", |r, _| r.generation = 0),
             ("run_state", |r, _| r.run_state = 9),
@@ -260,6 +260,19 @@ mod tests {
                 s.launch = Launch::Postgres.into();
                 s.start_sql = (0..9).map(|number| format!("/etc/x/{number}")).collect();
             }),
+            ("spec.services[0].reload_sql", |_, s| s.reload_sql = vec!["/etc/x/a/b.conf".into()]),
+            ("spec.services[0].reload_sql[0]", |_, s| {
+                s.launch = Launch::PostgresTls.into();
+                s.reload_sql = vec!["/var/lib/postgresql/data/tenant.sql".into()];
+            }),
+            ("spec.services[0].reload_sql", |_, s| {
+                s.launch = Launch::Postgres.into();
+                s.reload_sql = (0..9).map(|number| format!("/etc/x/{number}")).collect();
+            }),
+            ("spec.services[0].config_mounts[0].files[0].reload", |_, s| {
+                s.config_mounts[0].single_file = true;
+                s.config_mounts[0].files[0].reload = true;
+            }),
             ("spec.services[0].probe", |_, s| s.probe = None),
             ("spec.services[0].limits.memory_mib", |_, s| s.limits.as_mut().unwrap().memory_mib = 0),
             ("spec.services[0].security.add_capabilities", |_, s| {
@@ -293,6 +306,8 @@ mod tests {
             files: vec![ConfigFile { path: "one.sql".into(), mode: 0o444, ..ConfigFile::default() }],
         });
         gateway.start_sql = vec!["/etc/x/a/b.conf".into(), "/etc/one.sql".into()];
+        gateway.reload_sql = vec!["/etc/one.sql".into()];
+        gateway.config_mounts[0].files[0].reload = true;
         assert!(fields(&sound).is_empty(), "{:?}", fields(&sound));
     }
 

@@ -1,5 +1,6 @@
 //! Configuration directories: written completely beside their final path, renamed, and mounted read-only. A directory's
-//! name holds the hash of its content, so an existing directory is complete and correct.
+//! name holds the hash of its content, so an existing directory is complete and correct. Only the content of files with
+//! `reload` is not in it: they are replaced in place, each at once.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -21,6 +22,8 @@ pub struct ReadyFile {
     pub gid: u32,
     /// Permission bits.
     pub mode: u32,
+    /// Replaced in place when the content changes.
+    pub reload: bool,
 }
 
 /// A directory to be mounted.
@@ -47,10 +50,10 @@ pub fn service_dir(state_dir: &Path, project_ref: &str, service: &str) -> PathBu
     config_dir(state_dir, project_ref).join(service)
 }
 
-/// Writes a directory unless it exists.
+/// Writes a directory unless it exists; then it replaces the files that change in place.
 pub fn write(dir: &ConfigDir) -> io::Result<()> {
     if dir.path.exists() {
-        return Ok(());
+        return dir.files.iter().filter(|file| file.reload).try_for_each(|file| replace(&dir.path, file));
     }
     let unfinished = dir.path.with_extension(fsio::UNFINISHED);
     fsio::remove_tree(&unfinished)?;
@@ -87,6 +90,21 @@ pub fn sweep(dir: &Path, in_use: &[PathBuf]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// A reader of the file sees the old content or the new. No other file of a directory ends like the one beside it.
+fn replace(dir: &Path, file: &ReadyFile) -> io::Result<()> {
+    let path = dir.join(&file.path);
+    if fs::read(&path).is_ok_and(|content| content == file.content) {
+        return Ok(());
+    }
+    let mut beside = path.clone().into_os_string();
+    beside.push(format!(".{}", fsio::UNFINISHED));
+    let beside = PathBuf::from(beside);
+    fsio::remove(&beside)?;
+    write_file(dir, &beside, file)?;
+    fs::rename(&beside, &path)?;
+    fsio::sync_parent(&path)
 }
 
 fn write_file(dir: &Path, path: &Path, file: &ReadyFile) -> io::Result<()> {
@@ -127,7 +145,14 @@ mod tests {
 
     fn own_file(path: &str, mode: u32, owner: &Path) -> ReadyFile {
         let owner = fs::metadata(owner).unwrap();
-        ReadyFile { path: path.into(), content: b"x".into(), uid: owner.uid(), gid: owner.gid(), mode }
+        ReadyFile {
+            path: path.into(),
+            content: b"x".into(),
+            uid: owner.uid(),
+            gid: owner.gid(),
+            mode,
+            reload: false,
+        }
     }
 
     #[test]
@@ -155,6 +180,34 @@ mod tests {
         sweep(&service, std::slice::from_ref(&newer.path)).unwrap();
         assert!(newer.path.exists() && !dir.path.exists());
         sweep(&service.join("none"), &[]).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_changes_in_place_is_replaced_with_its_mode() {
+        let state = tempfile::tempdir().unwrap();
+        let file = |content: &str| ReadyFile {
+            content: content.into(),
+            reload: true,
+            ..own_file("server.pem", 0o400, state.path())
+        };
+        let fixed = own_file("fixed", 0o444, state.path());
+        let dir = |content: &str| ConfigDir {
+            path: state.path().join("0-aa"),
+            files: vec![file(content), ReadyFile { content: content.into(), ..fixed.clone() }],
+        };
+        write(&dir("old")).unwrap();
+        let path = state.path().join("0-aa/server.pem");
+        let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+        let before = inode(&path);
+        write(&dir("old")).unwrap();
+        assert_eq!(inode(&path), before, "what has not changed is not written");
+        // What a crash left.
+        fs::write(state.path().join("0-aa/server.pem.tmp"), "half").unwrap();
+        write(&dir("new")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o400);
+        assert_eq!(fs::read(state.path().join("0-aa/fixed")).unwrap(), b"old", "the others stay");
+        assert_eq!(fs::read_dir(state.path().join("0-aa")).unwrap().count(), 2);
     }
 
     #[test]

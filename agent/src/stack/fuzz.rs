@@ -64,6 +64,7 @@ fn gateway() -> ServiceSpec {
         gid: 101,
         mode: 0o400,
         bind_placement: true,
+        reload: false,
     };
     ServiceSpec {
         name: "gateway".into(),

@@ -12,7 +12,7 @@ use supalove_proto::node::v1::{
 
 use super::failure::StepFailure;
 use super::files::{self, ConfigDir, ReadyFile};
-use crate::admission::{TokenError, substitute, substitute_text};
+use crate::admission::{TokenError, is_postgres, substitute, substitute_text};
 use crate::config::HostSettings;
 use crate::docker::{ContainerPlan, MountPlan, PortPlan, labels};
 use crate::state::Record;
@@ -30,6 +30,21 @@ pub struct ServicePlan {
     pub container: ContainerPlan,
     /// Directories to be written before.
     pub dirs: Vec<ConfigDir>,
+}
+
+impl ServicePlan {
+    /// Hash of the files that change in the running container; empty if there are none.
+    pub fn reloaded(&self) -> String {
+        let files = self.dirs.iter().flat_map(|dir| &dir.files).filter(|file| file.reload);
+        let mut hash = Context::new(&SHA256);
+        let mut any = false;
+        for file in files {
+            any = true;
+            update(&mut hash, file.path.as_bytes());
+            update(&mut hash, &file.content);
+        }
+        if any { hex::encode(&hash.finish().as_ref()[..12]) } else { String::new() }
+    }
 }
 
 /// Plans every service of a record.
@@ -75,7 +90,7 @@ impl Planner<'_> {
             mounts,
             stop_signal: spec.stop_signal.clone(),
             stop_grace: i64::from(grace(spec)),
-            shm_bytes: (spec.launch() == Launch::Postgres).then(|| shared_memory(limits.memory_mib)),
+            shm_bytes: is_postgres(spec.launch()).then(|| shared_memory(limits.memory_mib)),
             limits,
             security: spec.security.clone().unwrap_or_default(),
         };
@@ -137,8 +152,12 @@ impl Planner<'_> {
             } else {
                 file.content.clone()
             };
-            for part in [file.path.as_bytes(), &content] {
-                update(&mut hash, part);
+            update(&mut hash, file.path.as_bytes());
+            if file.reload {
+                // Not the content: it changes in place.
+                update(&mut hash, b"reload");
+            } else {
+                update(&mut hash, &content);
             }
             for part in [file.uid, file.gid, file.mode] {
                 update(&mut hash, &part.to_be_bytes());
@@ -149,6 +168,7 @@ impl Planner<'_> {
                 uid: file.uid,
                 gid: file.gid,
                 mode: file.mode,
+                reload: file.reload,
             });
         }
         let name = format!("{number}-{}", hex::encode(&hash.finish().as_ref()[..12]));
@@ -156,7 +176,8 @@ impl Planner<'_> {
         Ok(ConfigDir { path, files: ready })
     }
 
-    /// The paths of config directories hold their content's hash, so mounts cover the files.
+    /// The paths of config directories hold their content's hash, so mounts cover the files, but not the content of those
+    /// that change in place.
     fn hash(&self, spec: &ServiceSpec, container: &ContainerPlan) -> String {
         let mut hash = Context::new(&SHA256);
         update(&mut hash, HASH_VERSION);
@@ -199,6 +220,19 @@ fn command(launch: Launch) -> Option<Vec<String>> {
     let words: &[&str] = match launch {
         Launch::Unspecified | Launch::ImageDefault => return None,
         Launch::Postgres => &["postgres", "-c", "config_file=/etc/postgresql/postgresql.conf"],
+        Launch::PostgresTls => &[
+            "postgres",
+            "-c",
+            "config_file=/etc/postgresql/postgresql.conf",
+            "-c",
+            "ssl=on",
+            "-c",
+            "ssl_cert_file=/etc/supalove/tls/server.pem",
+            "-c",
+            "ssl_key_file=/etc/supalove/tls/server.pem",
+            "-c",
+            "ssl_min_protocol_version=TLSv1.2",
+        ],
         Launch::FunctionsRouter => &[
             "run",
             "--no-prompt",
@@ -317,10 +351,35 @@ mod tests {
     }
 
     #[test]
+    fn the_content_of_a_file_that_changes_in_place_recreates_nothing() {
+        let with = |reload: bool, content: &[u8], mode: u32| {
+            let mut request = request();
+            let mount = &mut request.spec.as_mut().unwrap().services[0].config_mounts[0];
+            mount.single_file = false;
+            mount.files[0] =
+                ConfigFile { path: "x".into(), content: content.into(), mode, reload, ..Default::default() };
+            planned(request)
+        };
+        let one = with(true, b"one", 0o400);
+        let two = with(true, b"two", 0o400);
+        assert_eq!(one.container.hash, two.container.hash);
+        assert_eq!(one.dirs[0].path, two.dirs[0].path);
+        assert_ne!(one.reloaded(), two.reloaded());
+        assert_ne!(with(true, b"one", 0o440).container.hash, one.container.hash);
+        let fixed = with(false, b"one", 0o400);
+        assert_ne!(fixed.container.hash, one.container.hash);
+        assert_ne!(with(false, b"two", 0o400).container.hash, fixed.container.hash);
+        assert_eq!(fixed.reloaded(), "");
+    }
+
+    #[test]
     fn command_lines_are_fixed() {
         assert_eq!(command(Launch::ImageDefault), None);
         let router = command(Launch::FunctionsRouter).unwrap();
         assert!(router.contains(&"--no-prompt".to_owned()) && !router.iter().any(|word| word == "-A"));
         assert_eq!(command(Launch::Postgres).unwrap()[0], "postgres");
+        let tls = command(Launch::PostgresTls).unwrap();
+        assert_eq!(tls[..3], command(Launch::Postgres).unwrap());
+        assert!(tls.contains(&"ssl=on".to_owned()));
     }
 }

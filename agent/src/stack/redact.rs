@@ -126,12 +126,24 @@ impl Secrets {
         self.words(value);
     }
 
-    /// What functions are given as secrets is a file of names and values.
+    /// What functions are given as secrets is a file of names and values; private keys stand in PEM.
     fn file(&mut self, file: &ConfigFile) {
+        self.private_keys(&String::from_utf8_lossy(&file.content));
         let Ok(serde_json::Value::Object(values)) = serde_json::from_slice(&file.content) else { return };
         for value in values.values().filter_map(serde_json::Value::as_str) {
             self.add(value, NAMED_BYTES);
             self.words(value);
+        }
+    }
+
+    fn private_keys(&mut self, text: &str) {
+        let mut inside = false;
+        for line in text.lines() {
+            if line.contains("PRIVATE KEY-----") {
+                inside = line.contains("-----BEGIN");
+            } else if inside {
+                self.add(line, PASSWORD_BYTES);
+            }
         }
     }
 
@@ -281,6 +293,24 @@ mod tests {
             r"~^[redacted]\.[redacted]$"
         );
         assert_eq!(redactor.message("line TUlJRXZRSUJBREFO"), "line [redacted]");
+    }
+
+    #[test]
+    fn a_private_key_in_a_file_goes_and_its_certificate_stays() {
+        let pem = |kind: &str, body: &str| format!("-----BEGIN {kind}-----\n{body}\n-----END {kind}-----\n");
+        let content =
+            pem("PRIVATE KEY", "MIGHAgEAMBMGByqG\nSM49AgEG==") + &pem("CERTIFICATE", "MIIBszCCAVmgAwIB");
+        let redactor = redactor(vec![ServiceSpec {
+            config_mounts: vec![ConfigMount {
+                files: vec![ConfigFile { content: content.into(), ..ConfigFile::default() }],
+                ..ConfigMount::default()
+            }],
+            ..ServiceSpec::default()
+        }]);
+        assert_eq!(
+            redactor.message("ERROR at MIGHAgEAMBMGByqG SM49AgEG== MIIBszCCAVmgAwIB"),
+            "ERROR at [redacted] [redacted] MIIBszCCAVmgAwIB"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::failure::{LOG_LINES, StepFailure};
 use super::first_start::{self, Unfinished};
 use super::lost_ports::PortsOfService;
 use super::plan::{self, ServicePlan};
-use super::start_sql;
+use super::start_sql::{self, Due};
 use super::volumes::{self, Checked};
 use crate::admission::is_database;
 use crate::backoff::Backoff;
@@ -247,7 +247,7 @@ impl<'a> Service<'a> {
         let limit = self.ready_within();
         let mut reported = false;
         let mut looked = started;
-        let mut sql_due = self.start_sql_is_due().await;
+        let mut sql_due = start_sql::due(self.project, self.plan, &self.container, &self.started_at).await;
         let mut sql_backoff = Backoff::new(self.times().restart_first, self.times().restart_cap);
         let mut sql_failures = 0;
         loop {
@@ -263,9 +263,10 @@ impl<'a> Service<'a> {
                 return Ok(End::OverLimit);
             }
             let answered = self.probe().await;
-            if sql_due && answered.as_ref().err().is_none_or(NotReady::is_role_spoilt) {
-                let Err(failure) = start_sql::run(self.project, self.plan, &self.container).await else {
-                    sql_due = false;
+            if sql_due != Due::Nothing && answered.as_ref().err().is_none_or(NotReady::is_role_spoilt) {
+                let ran = start_sql::run(self.project, self.plan, &self.container, sql_due).await;
+                let Err(failure) = ran else {
+                    sql_due = Due::Nothing;
                     start_sql::remember(self.project, self.plan, &self.container, &self.started_at).await;
                     continue;
                 };
@@ -302,11 +303,6 @@ impl<'a> Service<'a> {
             }
             self.pause(self.times().start_probe_pause(started.elapsed())).await;
         }
-    }
-
-    async fn start_sql_is_due(&self) -> bool {
-        !self.plan.spec.start_sql.is_empty()
-            && !start_sql::has_run(self.project, self.plan, &self.container, &self.started_at).await
     }
 
     /// A start after a late one gets more time, so that a slow host can become ready at all.

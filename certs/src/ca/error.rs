@@ -33,12 +33,19 @@ pub enum CaError {
     Damaged,
     /// The root's life is over.
     #[error(
-        "the fleet's CA has expired: check the clock; if it is right, create a new CA and enrol the nodes again"
+        "the CA has expired: check the clock; if it is right and this is the fleet's CA, create a new CA and enrol the \
+         nodes again"
     )]
     Expired,
     /// The clock shows a time that a certificate cannot hold.
     #[error("the clock shows a time outside of 1971 to 8999: set it right")]
     Clock,
+    /// A server's name cannot stand in a certificate.
+    #[error("a server's certificate cannot hold the name {0:?}: it must be a host name or an IP address")]
+    ServerName(String),
+    /// The stored certificate is no server certificate of ours.
+    #[error("the stored server certificate cannot be read: issue a new one")]
+    ServerCertificate,
     /// The system's random source failed.
     #[error("the system's random source failed: no certificate can be issued until it works")]
     Random,

@@ -5,6 +5,7 @@
 
 mod controller;
 mod csr;
+mod database;
 mod error;
 mod validity;
 
@@ -22,6 +23,7 @@ use zeroize::Zeroizing;
 pub use self::controller::ControllerCertificate;
 pub(crate) use self::csr::public_key as request_key;
 pub use self::csr::{CsrError, MAX_CSR_PEM_BYTES, csr_key_sha256};
+pub use self::database::{DATABASE_LIFETIME, DatabaseAuthority, ServerCertificate, ServerFacts};
 pub use self::error::CaError;
 use self::validity::Validity;
 pub use self::validity::{BACK_DATED, CA_LIFETIME, CONTROLLER_LIFETIME, NODE_LIFETIME};
@@ -62,9 +64,12 @@ impl CertificateAuthority {
     /// Creates a root that lives for [`CA_LIFETIME`].
     pub fn create(fleet_name: &str, now: DateTime<Utc>) -> Result<Self, CaError> {
         check_fleet_name(fleet_name)?;
+        Self::with_root(root_params("Supalove fleet CA", fleet_name), now)
+    }
+
+    fn with_root(mut params: CertificateParams, now: DateTime<Utc>) -> Result<Self, CaError> {
         let key = PrivateKey::generate()?;
         let validity = Validity::starting(now, CA_LIFETIME)?;
-        let mut params = root_params(fleet_name);
         validity.write(&mut params);
         params.serial_number = Some(random_serial()?);
         let certificate = params.self_signed(&key).map_err(CaError::Encode)?;
@@ -198,10 +203,10 @@ fn check_root(certificate: &CertificateDer<'_>, key: &PrivateKey) -> Result<Date
     DateTime::from_timestamp(root.validity().not_after.timestamp(), 0).ok_or(CaError::NotACa)
 }
 
-fn root_params(fleet_name: &str) -> CertificateParams {
+fn root_params(name: &str, organization: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
-    params.distinguished_name = common_name("Supalove fleet CA");
-    params.distinguished_name.push(DnType::OrganizationName, fleet_name);
+    params.distinguished_name = common_name(name);
+    params.distinguished_name.push(DnType::OrganizationName, organization);
     // Leaves only: the root signs no further CA.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

@@ -56,7 +56,7 @@ pub enum Projects {
     /// Show the API keys: the one for clients, and with --reveal the secret one.
     Keys(connect::Arguments),
     /// Show the addresses of gateway and database, and with --reveal the database's password.
-    Connection(connect::Arguments),
+    Connection(connect::Connection),
     /// List a project's events, oldest first.
     Events(Which),
 }

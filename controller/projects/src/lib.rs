@@ -9,6 +9,7 @@
 mod acts;
 mod api;
 mod capacity;
+mod certificates;
 mod consistency;
 mod decide;
 mod endpoints;
@@ -74,6 +75,7 @@ impl Projects {
             .check(NodeCheck::new(&self.core, fleet));
         room.jobs = Housekeeper::new(&self.core).jobs();
         room.jobs.push(self.placer.job());
+        room.jobs.push(certificates::job(&self.core, self.acts.releases()));
         room
     }
 

@@ -81,6 +81,8 @@ sql_enum! {
         ProjectAbandoned = "project.abandoned",
         /// An upgrade failed; the old release is desired again.
         ProjectReturned = "project.returned",
+        /// The database gets a new certificate.
+        CertificateRenewed = "certificate.renewed",
         StateChanged = "state.changed",
         /// The agent pulls a service's image.
         ServicePulling = "service.pulling",

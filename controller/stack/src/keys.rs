@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Months, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
-use supalove_certs::BACK_DATED;
+use supalove_certs::{BACK_DATED, CaError, DatabaseAuthority, ServerFacts};
 use zeroize::Zeroizing;
 
 /// Lifetime of the API keys, as on the hosted platform.
@@ -35,7 +35,24 @@ const S3_ACCESS_KEY_ID: &str = "s3_access_key_id";
 /// The storage service's S3 endpoint.
 const S3_SECRET_ACCESS_KEY: &str = "s3_secret_access_key";
 
-const NAMES: [&str; 10] = [
+/// Certificate of the CA of the project's database; public.
+const DB_CA_CERTIFICATE: &str = "db_ca_certificate";
+/// Private key of that CA. No template gets it.
+pub(super) const DB_CA_KEY: &str = "db_ca_key";
+/// Certificate that the database presents.
+const DB_CERTIFICATE: &str = "db_certificate";
+const DB_CERTIFICATE_KEY: &str = "db_certificate_key";
+
+/// Secrets of which none is new without the others: one is made from the other.
+const TOGETHER: [&[&str]; 2] = [
+    &[JWT_SECRET, ANON_KEY, SERVICE_ROLE_KEY],
+    &[DB_CA_CERTIFICATE, DB_CA_KEY, DB_CERTIFICATE, DB_CERTIFICATE_KEY],
+];
+
+/// Names under which every database is reached: on its host, through a tunnel, and by the project's services.
+const LOCAL_NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", "db"];
+
+const NAMES: [&str; 14] = [
     POSTGRES_PASSWORD,
     TENANT_DB_PASSWORD,
     JWT_SECRET,
@@ -46,6 +63,10 @@ const NAMES: [&str; 10] = [
     METRICS_JWT_SECRET,
     S3_ACCESS_KEY_ID,
     S3_SECRET_ACCESS_KEY,
+    DB_CA_CERTIFICATE,
+    DB_CA_KEY,
+    DB_CERTIFICATE,
+    DB_CERTIFICATE_KEY,
 ];
 
 /// Why secrets cannot be generated or assembled.
@@ -57,6 +78,9 @@ pub enum SecretsError {
     /// An API key cannot be signed.
     #[error("cannot sign an API key")]
     Sign(#[source] jsonwebtoken::errors::Error),
+    /// The database's certificate cannot be made or read.
+    #[error("the certificate of the project's database")]
+    Certificate(#[from] CaError),
     /// A stored secret is missing.
     #[error("the project has no secret '{0}'")]
     Missing(&'static str),
@@ -88,6 +112,8 @@ impl ProjectSecrets {
         let jwt_secret = base64_of::<30>()?;
         let anon_key = api_key(&jwt_secret, project_ref, "anon", now)?;
         let service_role_key = api_key(&jwt_secret, project_ref, "service_role", now)?;
+        let authority = DatabaseAuthority::create(project_ref, now + BACK_DATED)?;
+        let certificate = authority.issue(&LOCAL_NAMES, now + BACK_DATED)?;
         let values = BTreeMap::from([
             (POSTGRES_PASSWORD, hex_of::<16>()?),
             (TENANT_DB_PASSWORD, hex_of::<16>()?),
@@ -99,6 +125,10 @@ impl ProjectSecrets {
             (METRICS_JWT_SECRET, hex_of::<32>()?),
             (S3_ACCESS_KEY_ID, hex_of::<16>()?),
             (S3_SECRET_ACCESS_KEY, hex_of::<32>()?),
+            (DB_CA_CERTIFICATE, authority.cert_pem().to_owned().into()),
+            (DB_CA_KEY, authority.key_pem()),
+            (DB_CERTIFICATE, certificate.cert_pem.into()),
+            (DB_CERTIFICATE_KEY, certificate.key_pem),
         ]);
         Ok(Self { values })
     }
@@ -129,6 +159,7 @@ impl ProjectSecrets {
 
     /// Restores stored secrets and generates those that the project has not got yet, because an earlier version did not
     /// know them. Returns the names of the new ones, too. The API keys are never new: they belong to the stored JWT secret.
+    /// The database's CA and its certificate are new together or not at all.
     pub fn completed<V>(
         project_ref: &str,
         pairs: impl IntoIterator<Item = (String, V)>,
@@ -140,6 +171,13 @@ impl ProjectSecrets {
             pairs.into_iter().map(|(name, value)| (name, value.into())).collect();
         let mut all = Self::generate(project_ref)?;
         let mut new = Vec::new();
+        for together in TOGETHER {
+            if together.iter().any(|name| stored.contains_key(*name))
+                && let Some(missing) = together.iter().find(|name| !stored.contains_key(**name))
+            {
+                return Err(SecretsError::Missing(missing));
+            }
+        }
         for (name, value) in &mut all.values {
             match stored.remove(*name) {
                 Some(known) => *value = known,
@@ -168,6 +206,32 @@ impl ProjectSecrets {
     /// Password of the role `postgres`.
     pub fn tenant_db_password(&self) -> &str {
         self.get(TENANT_DB_PASSWORD)
+    }
+
+    /// Certificate of the CA of the project's database, for its clients.
+    pub fn db_ca_certificate(&self) -> &str {
+        self.get(DB_CA_CERTIFICATE)
+    }
+
+    /// What the certificate of the project's database says.
+    pub fn db_certificate(&self) -> Result<ServerFacts, SecretsError> {
+        Ok(ServerFacts::from_pem(self.get(DB_CERTIFICATE))?)
+    }
+
+    /// Replaces the database's certificate by one with a new key, for the names of every database and this host. Returns the
+    /// names of the secrets that changed.
+    pub fn renew_db_certificate(
+        &mut self,
+        host: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<[&'static str; 2], SecretsError> {
+        let mut names = LOCAL_NAMES.to_vec();
+        names.extend(host.filter(|host| !LOCAL_NAMES.contains(host)));
+        let authority = DatabaseAuthority::load(self.get(DB_CA_CERTIFICATE), self.get(DB_CA_KEY))?;
+        let certificate = authority.issue(&names, now)?;
+        self.values.insert(DB_CERTIFICATE, certificate.cert_pem.into());
+        self.values.insert(DB_CERTIFICATE_KEY, certificate.key_pem);
+        Ok([DB_CERTIFICATE, DB_CERTIFICATE_KEY])
     }
 
     /// Both constructors set every name, so the fallback never occurs.
@@ -289,6 +353,30 @@ mod tests {
         assert_eq!(ProjectSecrets::completed(REF, stored()).unwrap(), (old.clone(), Vec::new()));
         let without_key = stored().filter(|(name, _)| name != ANON_KEY);
         assert!(matches!(ProjectSecrets::completed(REF, without_key), Err(SecretsError::Missing(ANON_KEY))));
+    }
+
+    #[test]
+    fn the_databases_certificates_are_new_together_and_renewed_under_the_same_ca() {
+        let mut secrets = ProjectSecrets::generate(REF).unwrap();
+        let without = |missing: &[&str]| {
+            let stored = secrets.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+            ProjectSecrets::completed(REF, stored.filter(|(name, _)| !missing.contains(&name.as_str())))
+        };
+        let (_, new) = without(TOGETHER[1]).unwrap();
+        assert_eq!(new.len(), 4);
+        assert!(matches!(without(&[DB_CA_KEY]), Err(SecretsError::Missing(DB_CA_KEY))));
+
+        let before = secrets.clone();
+        let changed = secrets.renew_db_certificate(Some("db-1.example.org"), Utc::now()).unwrap();
+        let (old, new) = (before.db_certificate().unwrap(), secrets.db_certificate().unwrap());
+        assert_ne!(new.serial_hex, old.serial_hex);
+        assert_eq!(old.names, LOCAL_NAMES);
+        assert_eq!(new.names.last().unwrap(), "db-1.example.org");
+        for (name, value) in secrets.iter() {
+            assert_eq!(before.get(name) != value, changed.contains(&name), "{name}");
+        }
+        secrets.renew_db_certificate(Some("127.0.0.1"), Utc::now()).unwrap();
+        assert_eq!(secrets.db_certificate().unwrap().names, LOCAL_NAMES);
     }
 
     #[test]

@@ -78,6 +78,9 @@ pub(super) struct Service {
     /// SQL files, by their path in the container, that the agent runs at each start.
     #[serde(default)]
     pub start_sql: Vec<String>,
+    /// The same for files that the agent runs when a file with `reload` has changed while the container runs.
+    #[serde(default)]
+    pub reload_sql: Vec<String>,
     pub probe: Probe,
     #[serde(default)]
     pub depends_on: Vec<String>,
@@ -93,7 +96,14 @@ pub(super) struct Service {
 pub(super) enum Launch {
     ImageDefault,
     Postgres,
+    PostgresTls,
     FunctionsRouter,
+}
+
+impl Launch {
+    pub fn is_postgres(self) -> bool {
+        matches!(self, Self::Postgres | Self::PostgresTls)
+    }
 }
 
 impl From<Launch> for node::Launch {
@@ -101,6 +111,7 @@ impl From<Launch> for node::Launch {
         match launch {
             Launch::ImageDefault => Self::ImageDefault,
             Launch::Postgres => Self::Postgres,
+            Launch::PostgresTls => Self::PostgresTls,
             Launch::FunctionsRouter => Self::FunctionsRouter,
         }
     }
@@ -216,6 +227,9 @@ pub(super) struct ConfigFile {
     pub mode: String,
     #[serde(default)]
     pub bind_placement: bool,
+    /// A change of its content alone reaches the running container, see `reload_sql`.
+    #[serde(default)]
+    pub reload: bool,
 }
 
 /// When the service is ready. Exactly one of `http`, `postgres`, `tcp`.

@@ -90,6 +90,12 @@ impl Release {
         self.manifest.services.iter().map(|one| one.name.as_str())
     }
 
+    /// True if its database speaks TLS: the project's certificate is one of its files.
+    pub fn has_database_tls(&self) -> bool {
+        let services = self.manifest.services.iter().filter(|service| service.launch.is_postgres());
+        services.flat_map(|service| &service.config).flat_map(|mount| &mount.files).any(|file| file.reload)
+    }
+
     /// Its images, by service.
     pub fn images(&self) -> impl Iterator<Item = (&str, &str)> {
         let services = self.manifest.services.iter();

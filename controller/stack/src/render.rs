@@ -9,7 +9,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 use supalove_proto::node::v1 as node;
 
 use super::{
-    keys::ProjectSecrets,
+    keys::{DB_CA_KEY, ProjectSecrets},
     manifest::{
         Allow, ConfigFile, ConfigMount, EnvValue, Limits, Mount, Port, Probe, Security, Service, Tmpfs,
         Volume, parse_mode,
@@ -127,8 +127,9 @@ fn regex_escape(text: &str) -> String {
 }
 
 fn template_context(release: &Release, input: &ProjectInput<'_>) -> Value {
-    let secrets: BTreeMap<&str, Value> =
-        input.secrets.iter().map(|(name, value)| (name, value.into())).collect();
+    // Nothing in a container may issue certificates.
+    let secrets = input.secrets.iter().filter(|(name, _)| *name != DB_CA_KEY);
+    let secrets: BTreeMap<&str, Value> = secrets.map(|(name, value)| (name, value.into())).collect();
     let services: Vec<String> = release.services().map(str::to_owned).collect();
     context! {
         project => context! { ref => input.project_ref, name => input.project_name },
@@ -176,6 +177,7 @@ impl Renderer<'_> {
             config_mounts: collect(&service.config, |mount| self.config_mount(name, mount))?,
             probe: Some(self.probe(name, &service.probe)?),
             start_sql: service.start_sql.clone(),
+            reload_sql: service.reload_sql.clone(),
             depends_on: service.depends_on.clone(),
             limits: Some(limits(&service.limits)),
             security: Some(security(&service.security)),
@@ -220,6 +222,7 @@ impl Renderer<'_> {
             gid: file.gid,
             mode,
             bind_placement: file.bind_placement,
+            reload: file.reload,
         })
     }
 

@@ -365,6 +365,21 @@ fn problems_name_file_and_field() {
             "    launch: postgres\n    start_sql: [/data/tenant.sql]",
             "'/data/tenant.sql' is not the path of a file under config",
         ),
+        (
+            "mode: \"0400\" }",
+            "mode: \"0400\", reload: true }",
+            "reload_sql: and files with reload: true need each other",
+        ),
+        (
+            "    launch: image_default",
+            "    launch: postgres\n    reload_sql: [/etc/web/web.conf]",
+            "reload_sql: and files with reload: true need each other",
+        ),
+        (
+            "      - path: /etc/web\n        files:\n          - { path: web.conf,",
+            "      - path: /etc/web\n        single_file: true\n        files:\n          - { reload: true, path: web.conf,",
+            "is a single file, which cannot change in a running container",
+        ),
         ("    stop:", "    depends_on: [db]\n    stop:", "there is no service 'db'"),
         ("    stop:", "    depends_on: [web]\n    stop:", "wait for each other: web"),
     ] {
@@ -382,6 +397,60 @@ fn start_sql_reaches_the_specification() {
     let secrets = secrets();
     let spec = render(releases.get("tiny").unwrap(), &input(&secrets, &ProjectSettings::default())).unwrap();
     assert_eq!(spec.services[0].start_sql, ["/etc/web/web.conf"]);
+}
+
+/// All texts of a specification.
+fn texts(spec: &node::StackSpec) -> String {
+    let files =
+        spec.services.iter().flat_map(|service| &service.config_mounts).flat_map(|mount| &mount.files);
+    let files = files.map(|file| String::from_utf8_lossy(&file.content).into_owned());
+    let variables = spec.services.iter().flat_map(|service| &service.env).map(|one| one.value.clone());
+    files.chain(variables).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_database_of_the_second_releases_has_the_projects_certificate_and_nothing_has_the_cas_key() {
+    let releases = Releases::embedded().unwrap();
+    let secrets = secrets();
+    let settings = ProjectSettings::default();
+    let of = |name: &str| render(releases.get(name).unwrap(), &input(&secrets, &settings)).unwrap();
+    let key = secret(&secrets, "db_certificate_key");
+    let key_line = key.lines().nth(1).unwrap();
+    for (name, place) in [("core-2", "server.pem"), ("supabase-2025.12-2", "tls.sql")] {
+        assert!(releases.get(name).unwrap().has_database_tls());
+        let spec = of(name);
+        let postgres = service(&spec, "postgres");
+        let files: Vec<_> = postgres.config_mounts.iter().flat_map(|mount| &mount.files).collect();
+        let certificate = files.iter().find(|file| file.reload).unwrap();
+        assert_eq!((certificate.path.as_str(), certificate.mode), (place, 0o400));
+        let text = String::from_utf8(certificate.content.clone()).unwrap();
+        assert!(
+            text.contains(key_line) && text.contains(secret(&secrets, "db_certificate").trim_end()),
+            "{name}"
+        );
+        assert!(!postgres.reload_sql.is_empty());
+        let others = files.iter().filter(|file| !file.reload);
+        assert!(
+            others.clone().count() > 0
+                && others.clone().all(|file| !file
+                    .content
+                    .windows(key_line.len())
+                    .any(|part| part == key_line.as_bytes()))
+        );
+        let ca_key = secret(&secrets, "db_ca_key");
+        assert!(!texts(&spec).contains(ca_key.lines().nth(1).unwrap()), "{name}");
+    }
+    for name in ["core", "supabase-2025.12"] {
+        assert!(!releases.get(name).unwrap().has_database_tls());
+        assert!(!texts(&of(name)).contains(key_line), "{name}");
+    }
+}
+
+#[test]
+fn no_template_gets_the_key_of_the_databases_ca() {
+    let releases = load(TINY, "{{ secrets.db_ca_key }}").unwrap();
+    let secrets = secrets();
+    render(releases.get("tiny").unwrap(), &input(&secrets, &ProjectSettings::default())).unwrap_err();
 }
 
 #[test]

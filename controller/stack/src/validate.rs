@@ -8,7 +8,7 @@ use std::{
 use supalove_spec::{limits, tokens};
 
 use super::{
-    manifest::{Allow, ConfigFile, ConfigMount, Launch, Manifest, Probe, Service, Volume, parse_mode},
+    manifest::{Allow, ConfigFile, ConfigMount, Manifest, Probe, Service, Volume, parse_mode},
     render,
 };
 
@@ -187,7 +187,9 @@ impl Check<'_> {
         for mount in &service.config {
             self.config(&at("config"), mount);
         }
-        self.start_sql(&at("start_sql"), service);
+        self.sql(&at("start_sql"), service, &service.start_sql);
+        self.sql(&at("reload_sql"), service, &service.reload_sql);
+        self.reload(&at("reload_sql"), service);
         self.probe(&at("probe"), &service.probe);
         self.bounds(&at(""), service);
         self.security(&at("security"), service);
@@ -199,19 +201,19 @@ impl Check<'_> {
     }
 
     /// The agent refuses others: start SQL runs as a superuser of the database.
-    fn start_sql(&mut self, at: &str, service: &Service) {
-        self.unique(at, service.start_sql.iter());
+    fn sql(&mut self, at: &str, service: &Service, paths: &[String]) {
+        self.unique(at, paths.iter());
         self.require(
-            service.start_sql.is_empty() || service.launch == Launch::Postgres,
+            paths.is_empty() || service.launch.is_postgres(),
             at,
-            "is only for a service with launch: postgres",
+            "is only for a service with launch: postgres or postgres_tls",
         );
         self.require(
-            service.start_sql.len() <= limits::START_SQL,
+            paths.len() <= limits::START_SQL,
             at,
-            format!("has {}, at most {} are allowed", service.start_sql.len(), limits::START_SQL),
+            format!("has {}, at most {} are allowed", paths.len(), limits::START_SQL),
         );
-        for path in &service.start_sql {
+        for path in paths {
             let mounted = service.config.iter().any(|mount| {
                 if mount.single_file {
                     mount.path == *path
@@ -223,6 +225,17 @@ impl Check<'_> {
         }
     }
 
+    /// A file that changes in a running container needs something that tells the server so.
+    fn reload(&mut self, at: &str, service: &Service) {
+        let files = service.config.iter().flat_map(|mount| &mount.files);
+        let reloads = files.filter(|file| file.reload).count() > 0;
+        self.require(
+            reloads != service.reload_sql.is_empty(),
+            at,
+            "and files with reload: true need each other",
+        );
+    }
+
     fn config(&mut self, at: &str, mount: &ConfigMount) {
         let at = format!("{at}.{}", mount.path);
         self.absolute(&at, &mount.path);
@@ -232,6 +245,11 @@ impl Check<'_> {
             !mount.single_file || mount.files.len() == 1,
             at.as_str(),
             "is a single file, but lists several",
+        );
+        self.require(
+            !mount.single_file || !mount.files.iter().any(|file| file.reload),
+            at.as_str(),
+            "is a single file, which cannot change in a running container: reload needs a directory",
         );
         for file in &mount.files {
             self.config_file(&format!("{at}/{}", file.path), file);

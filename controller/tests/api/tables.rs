@@ -39,6 +39,7 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("placements", &["projects"]),
     ("platform", &["core", "identity"]),
     ("platform_secrets", &["core", "fleet"]),
+    ("project_certificates", &["projects"]),
     ("project_endpoints", &["projects"]),
     ("project_events", &["projects"]),
     ("project_secrets", &["projects"]),

@@ -1,8 +1,19 @@
 //! What the tenant of a project can do in its database, and what stays out of reach.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use supalove_system_tests::{CORE, Fleet, Options, Tenant, docker};
+use sqlx::{
+    Connection as _, PgConnection,
+    postgres::{PgConnectOptions, PgSslMode},
+};
+use supalove_certs::DatabaseAuthority;
+use supalove_proto::v1::{ProjectEventType, ProjectState};
+use supalove_system_tests::{CORE, Fleet, Options, SLACK, Tenant, docker, verified_certificate, wait_for};
 use tokio_postgres::{Client, Config, NoTls, error::SqlState};
 
 const OWNER: &str = "11111111-1111-4111-8111-111111111111";
@@ -16,6 +27,8 @@ async fn a_tenant_logs_in_as_postgres_and_never_becomes_superuser() {
     the_tenants_password_opens_no_other_role(&tenant).await;
     no_statement_makes_the_tenant_a_superuser(&tenant).await;
     the_servers_files_and_programs_are_out_of_reach(&tenant).await;
+    clients_verify_the_database_with_the_projects_ca(&fleet, &tenant).await;
+    the_certificate_is_renewed_while_the_database_runs(&fleet, &tenant).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,6 +79,95 @@ fn state<T>(result: Result<T, tokio_postgres::Error>, what: &str) -> SqlState {
 async fn texts(client: &Client, query: &str) -> Vec<String> {
     let rows = client.query(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error}"));
     rows.iter().map(|row| row.get(0)).collect()
+}
+
+fn port(tenant: &Tenant) -> u16 {
+    tenant.db_url.parse::<Config>().unwrap().get_ports()[0]
+}
+
+/// Logs in with this sslmode and CA; returns the version of TLS.
+async fn over_tls(tenant: &Tenant, mode: PgSslMode, ca_pem: Option<&str>) -> Result<String, sqlx::Error> {
+    let mut options: PgConnectOptions = tenant.db_url.parse::<PgConnectOptions>()?.ssl_mode(mode);
+    if let Some(ca_pem) = ca_pem {
+        options = options.ssl_root_cert_from_pem(ca_pem.as_bytes().to_vec());
+    }
+    let mut connection = PgConnection::connect_with(&options).await?;
+    let version = "SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    sqlx::query_scalar(version).fetch_one(&mut connection).await
+}
+
+fn database_container(tenant: &Tenant) -> String {
+    let project = format!("label=supalove.project={}", tenant.project_ref);
+    let filters = ["--filter", &project, "--filter", "label=supalove.service=postgres"];
+    docker(None, &[&["ps", "--quiet", "--no-trunc"], &filters[..]].concat())
+}
+
+/// libpq's own check, with the psql of the image.
+fn psql_verifies(tenant: &Tenant, ca_pem: &str) -> bool {
+    let login: Config = tenant.db_url.parse().unwrap();
+    let password = format!("PGPASSWORD={}", String::from_utf8_lossy(login.get_password().unwrap()));
+    let container = database_container(tenant);
+    let script = "cat >/tmp/ca.pem && exec psql -Xqc '' \
+        'host=127.0.0.1 user=postgres dbname=postgres sslmode=verify-full sslrootcert=/tmp/ca.pem'";
+    let mut command = Command::new("docker");
+    command.args(["exec", "--interactive", "--env", &password, &container, "sh", "-c", script]);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(ca_pem.as_bytes()).unwrap();
+    child.wait().unwrap().success()
+}
+
+async fn clients_verify_the_database_with_the_projects_ca(fleet: &Fleet, tenant: &Tenant) {
+    let connection = fleet.api.connection(&tenant.project_ref).await;
+    let ca = connection.db_ca_certificate.as_str();
+    assert_eq!(over_tls(tenant, PgSslMode::Require, None).await.unwrap(), "TLSv1.3");
+    assert_eq!(over_tls(tenant, PgSslMode::VerifyFull, Some(ca)).await.unwrap(), "TLSv1.3");
+    let other = DatabaseAuthority::create("abcdefghijklmnopqrst", chrono::Utc::now()).unwrap();
+    for wrong in [other.cert_pem(), &fleet.controller.database.rows().await.newest_root().await] {
+        over_tls(tenant, PgSslMode::VerifyFull, Some(wrong)).await.unwrap_err();
+        assert!(!psql_verifies(tenant, wrong));
+    }
+    assert!(psql_verifies(tenant, ca));
+    // The address that the API gives, and what a tunnel makes of it.
+    for name in [connection.db_host.as_str(), "localhost"] {
+        verified_certificate(port(tenant), ca, name).unwrap();
+    }
+    verified_certificate(port(tenant), ca, "db.example.org").unwrap_err();
+}
+
+async fn the_certificate_is_renewed_while_the_database_runs(fleet: &Fleet, tenant: &Tenant) {
+    let project_ref = tenant.project_ref.as_str();
+    let ca = fleet.api.connection(project_ref).await.db_ca_certificate;
+    let rows = fleet.controller.database.rows().await;
+    let before = verified_certificate(port(tenant), &ca, "localhost").unwrap();
+    let container = database_container(tenant);
+    let started = docker(None, &["inspect", "--format", "{{.State.StartedAt}}", &container]);
+    let events = fleet.api.events(project_ref).await.len();
+    let open = as_tenant(tenant).await;
+    let backend = texts(&open, "SELECT pg_backend_pid()::text").await;
+    let limit = Duration::from_secs(20) * SLACK;
+
+    rows.end_certificate(project_ref).await;
+    wait_for("another certificate", limit, async || {
+        (verified_certificate(port(tenant), &ca, "localhost").unwrap() != before).then_some(())
+    })
+    .await;
+    rows.set_database_host(project_ref, "db.example.org").await;
+    wait_for("a certificate for another host", limit, async || {
+        verified_certificate(port(tenant), &ca, "db.example.org").ok()
+    })
+    .await;
+    verified_certificate(port(tenant), &ca, "localhost").unwrap();
+
+    assert_eq!(texts(&open, "SELECT pg_backend_pid()::text").await, backend, "an open session stays");
+    assert_eq!(database_container(tenant), container);
+    let still = docker(None, &["inspect", "--format", "{{.State.StartedAt}}", &container]);
+    assert_eq!(still, started, "nothing was restarted");
+    assert_eq!(fleet.api.connection(project_ref).await.db_ca_certificate, ca, "the CA stays");
+    fleet.api.wait_state(project_ref, ProjectState::ActiveHealthy, limit).await;
+    let since = fleet.api.events(project_ref).await.split_off(events);
+    let kinds: BTreeSet<&str> = since.iter().map(|event| event.r#type().as_str_name()).collect();
+    assert!(kinds.contains(ProjectEventType::CertificateRenewed.as_str_name()), "{kinds:?}");
+    assert!(!kinds.contains(ProjectEventType::StateChanged.as_str_name()), "{since:#?}");
 }
 
 /// The password of the service roles, which no API tells: from the container's environment.

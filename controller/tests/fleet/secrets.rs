@@ -81,6 +81,12 @@ async fn secrets(controller: &Controller, api: &Api, join_token: String) -> Vec<
         let value = environment.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         all.push((name.to_owned(), value.unwrap().to_owned()));
     }
+    let postgres = format!("supalove_{project_ref}_postgres");
+    let pem = docker(None, &["exec", &postgres, "cat", "/etc/supalove/tls/server.pem"]);
+    assert!(pem.starts_with("-----BEGIN PRIVATE KEY-----"), "the key comes first");
+    all.extend(
+        pem.lines().skip(1).take(2).map(|line| ("database's private key".to_owned(), line.to_owned())),
+    );
     all
 }
 

@@ -7,11 +7,12 @@ use std::{
 };
 
 use supalove_proto::v1::{
-    Operation, OperationState, ProjectState, RestartProjectRequest, UpgradeProjectRequest,
+    GetProjectConnectionResponse, Operation, OperationState, ProjectState, RestartProjectRequest,
+    UpgradeProjectRequest,
 };
 use supalove_system_tests::{
     Api, Fleet, Options, SLACK, Tenant, accepts_upgrades_from, copy_core, docker, runs_at_each_start,
-    wait_for,
+    verified_certificate, wait_for,
 };
 use tempfile::TempDir;
 
@@ -112,6 +113,7 @@ async fn a_project_moves_to_the_next_release_with_its_data_and_returns_if_it_fai
         .await
         .unwrap();
     let connection = api.connection(project_ref).await;
+    assert_eq!(connection.db_ca_certificate, "", "the old release has no TLS");
 
     let before = containers(project_ref);
     let failed = upgrade(&api, project_ref, "absent").await;
@@ -144,7 +146,10 @@ async fn a_project_moves_to_the_next_release_with_its_data_and_returns_if_it_fai
     assert_eq!(done.state(), OperationState::Succeeded, "{done:#?}");
     let project = api.project(project_ref).await;
     assert_eq!((project.state(), project.release.as_str()), (ProjectState::ActiveHealthy, "next"));
-    assert_eq!(api.connection(project_ref).await, connection, "addresses do not change");
+    let now = api.connection(project_ref).await;
+    verified_certificate(u16::try_from(now.db_port).unwrap(), &now.db_ca_certificate, &now.db_host).unwrap();
+    let without_ca = GetProjectConnectionResponse { db_ca_certificate: String::new(), ..now };
+    assert_eq!(without_ca, connection, "addresses do not change");
     assert_eq!(rows(&tenant, "SELECT body FROM notes").await, ["kept"]);
     let runs = "SELECT settings FROM test_starts.runs";
     assert_eq!(

@@ -35,6 +35,7 @@ pub fn gateway() -> ServiceSpec {
                 gid: 101,
                 mode: 0o400,
                 bind_placement: true,
+                reload: false,
             }],
         }],
         probe: Some(probe(probe::Check::Http(HttpProbe {

@@ -1,7 +1,11 @@
 //! `projects keys|connection`: keys and addresses for clients of a project. Secrets only with `--reveal`, by a separate
 //! call, which the controller audits.
 
-use std::{fs, sync::LazyLock};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
 
 use clap::Args;
 use serde_json::Value;
@@ -21,6 +25,16 @@ pub struct Arguments {
     /// Also show the secrets. The controller audits this call.
     #[arg(long)]
     reveal: bool,
+}
+
+/// Arguments of `projects connection`.
+#[derive(Debug, Args)]
+pub struct Connection {
+    #[command(flatten)]
+    common: Arguments,
+    /// Save the certificate of the database's CA in this file, for sslmode=verify-full.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
 }
 
 pub async fn keys(context: &Context, arguments: &Arguments) -> Result<(), Error> {
@@ -45,7 +59,8 @@ pub async fn keys(context: &Context, arguments: &Arguments) -> Result<(), Error>
         .value(&value, || table::pairs([("anon", keys.anon_key.clone()), ("service_role (secret)", hidden)]))
 }
 
-pub async fn connection(context: &Context, arguments: &Arguments) -> Result<(), Error> {
+pub async fn connection(context: &Context, arguments: &Connection) -> Result<(), Error> {
+    let Connection { common: arguments, ca_file } = arguments;
     let project_ref = arguments.which.resolve(context).await?;
     let request = GetProjectConnectionRequest { project_ref: project_ref.clone() };
     let connection = context
@@ -54,6 +69,9 @@ pub async fn connection(context: &Context, arguments: &Arguments) -> Result<(), 
             ProjectServiceClient::new(channel).get_project_connection(request).await
         })
         .await?;
+    if let Some(file) = ca_file {
+        save_ca(file, &connection)?;
+    }
     let mut secrets = RevealProjectSecretsResponse::default();
     if arguments.reveal {
         secrets = reveal(context, project_ref).await?;
@@ -63,7 +81,29 @@ pub async fn connection(context: &Context, arguments: &Arguments) -> Result<(), 
         output::value("GetProjectConnectionResponse", &connection)?,
         output::value("RevealProjectSecretsResponse", &secrets)?,
     );
-    context.output.value(&value, || shown(&connection, &secrets, &HERE))
+    context.output.value(&value, || {
+        let mut text = shown(&connection, &secrets, &HERE);
+        if let Some(file) = ca_file {
+            text += &format!(
+                "\n\nThe database's CA is in {0}. A connection that verifies the database:\n  \
+                 PGSSLMODE=verify-full PGSSLROOTCERT={0} psql {1}",
+                file.display(),
+                connection.db_url,
+            );
+        }
+        text
+    })
+}
+
+fn save_ca(file: &Path, connection: &GetProjectConnectionResponse) -> Result<(), Error> {
+    if connection.db_ca_certificate.is_empty() {
+        return Err(Error::Usage(
+            "the database of this project has no TLS: its stack release is older; upgrade the project"
+                .to_owned(),
+        ));
+    }
+    fs::write(file, &connection.db_ca_certificate)
+        .map_err(|error| Error::Usage(format!("cannot write {}: {error}", file.display())))
 }
 
 async fn reveal(context: &Context, project_ref: String) -> Result<RevealProjectSecretsResponse, Error> {
@@ -120,6 +160,7 @@ fn shown(
         ("user", connection.db_user.clone()),
         ("password (secret)", secrets.db_password.clone()),
         ("name", connection.db_name.clone()),
+        ("tls", tls(connection).to_owned()),
     ]);
     if !far {
         return text;
@@ -128,6 +169,15 @@ fn shown(
         "{text}\n\nThe database listens on {node}'s loopback. Lead its port here, or run psql there:\n  \
          ssh -N -L {port}:127.0.0.1:{port} root@{node}"
     )
+}
+
+/// What a client can ask for; empty without an address.
+fn tls(connection: &GetProjectConnectionResponse) -> &'static str {
+    match (connection.db_url.is_empty(), connection.db_ca_certificate.is_empty()) {
+        (true, _) => "",
+        (false, true) => "no: the project's stack release is older",
+        (false, false) => "sslmode=require; for verify-full save the CA with --ca-file FILE",
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +195,20 @@ mod tests {
             api_host_only: true,
             db_host_only: true,
             node: "h2".into(),
+            db_ca_certificate: "-----BEGIN CERTIFICATE-----\n".into(),
         }
+    }
+
+    #[test]
+    fn the_ca_is_saved_only_where_there_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        let without = GetProjectConnectionResponse { db_ca_certificate: String::new(), ..connection() };
+        assert!(save_ca(&file, &without).unwrap_err().to_string().contains("has no TLS"));
+        assert!(!file.exists());
+        save_ca(&file, &connection()).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), connection().db_ca_certificate);
+        assert!(tls(&connection()).contains("--ca-file") && tls(&without).starts_with("no"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::{
     endpoints::{ServiceEndpoint, published},
     placer::{NewProject, Place, Written},
     store::{
+        certificates::Certificate,
         operations::{self, Operation},
         projects::{self, Endpoint, Project},
         secrets::{seal_secrets, seal_spec},
@@ -80,6 +81,8 @@ impl Acts {
         };
         let spec = supalove_stack::render(release, &input).map_err(Error::internal)?;
         let needs = needs(release)?;
+        let certificate =
+            release.has_database_tls().then(|| Certificate::from_secrets(&secrets)).transpose()?;
         let new = NewProject {
             project: &project,
             organization: grant.id,
@@ -92,6 +95,7 @@ impl Acts {
             secrets: &seal_secrets(&self.core.vault, &project, &secrets)?,
             spec: &seal_spec(&self.core.vault, &project, 1, &spec)?,
             endpoints: &published(&spec),
+            certificate: certificate.as_ref(),
         };
         failpoint!("controller.create.decided", project.as_str());
         let written = match self.placer.place(&mutation.in_one_statement(project.as_str()), &new).await {

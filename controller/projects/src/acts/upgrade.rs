@@ -28,6 +28,7 @@ use crate::{
     capacity,
     endpoints::{ServiceEndpoint, published},
     store::{
+        certificates::{self, Certificate},
         events::{self, NewEvent},
         operations::{self, NewOperation},
         secrets,
@@ -51,6 +52,8 @@ struct Plan<'a> {
     spec: Vec<u8>,
     return_spec: Vec<u8>,
     new_secrets: secrets::SealedSecrets,
+    /// Of the project's database, if the release has TLS.
+    certificate: Option<Certificate>,
 }
 
 impl Acts {
@@ -120,8 +123,10 @@ impl Acts {
             secrets::newest_spec(mutation.connection().await?, project, found.generation).await?;
         let old = secrets::open_spec(vault, project, generation, &sealed)?;
         compatible(&old, &spec)?;
+        let certificate = release.has_database_tls().then(|| Certificate::from_secrets(&all)).transpose()?;
         Ok(Plan {
             release,
+            certificate,
             from: before.release,
             needs: needs(release)?,
             spec: secrets::seal_spec(vault, project, found.generation + 1, &spec)?,
@@ -159,6 +164,10 @@ impl Acts {
         }
         secrets::insert(write, project, &plan.new_secrets).await?;
         secrets::insert_spec(write, project, found.generation + 1, &plan.spec).await?;
+        match &plan.certificate {
+            Some(newest) => certificates::put(write, project, newest).await?,
+            None => certificates::delete(write, project.as_str()).await?,
+        }
         overtake(write, found, OperationKind::Upgrade).await?;
         let operation = OperationId::generate();
         let message = format!("upgrading from {} to {}", plan.from, plan.release.name());

@@ -260,7 +260,15 @@ impl ProjectService for ProjectApi {
         let call = Call::from_request(&request)?;
         let grant = self.core.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
         let project = projects::get(&self.core.db, &grant.project).await?;
-        Ok(Response::new(connection(&project)))
+        let release = self.acts.releases().get(&project.release);
+        let ca_certificate = match release.filter(|release| release.has_database_tls()) {
+            Some(_) => secrets::find(&self.core, &grant.project, "db_ca_certificate").await?,
+            None => None,
+        };
+        Ok(Response::new(GetProjectConnectionResponse {
+            db_ca_certificate: ca_certificate.unwrap_or_default(),
+            ..connection(&project)
+        }))
     }
 
     async fn reveal_project_secrets(
@@ -304,6 +312,7 @@ fn connection(project: &projects::Project) -> GetProjectConnectionResponse {
         api_host_only: api.is_some_and(projects::Endpoint::host_only),
         db_host_only: db.is_some_and(projects::Endpoint::host_only),
         node: project.node_name.clone().unwrap_or_default(),
+        db_ca_certificate: String::new(),
     }
 }
 

@@ -13,7 +13,7 @@ use sqlx::postgres::PgDatabaseError;
 
 use crate::endpoints::ServiceEndpoint;
 use crate::{
-    store::secrets::SealedSecrets,
+    store::{certificates::Certificate, secrets::SealedSecrets},
     types::{OperationKind, OperationState},
 };
 use supalove_core::{
@@ -46,6 +46,8 @@ pub struct NewProject<'a> {
     pub spec: &'a [u8],
     /// Ports that the release publishes.
     pub endpoints: &'a [ServiceEndpoint],
+    /// Of its database, if the release has TLS.
+    pub certificate: Option<&'a Certificate>,
 }
 
 /// Endpoints as columns, for `unnest`.
@@ -135,6 +137,9 @@ pub async fn insert_project(
         ), secrets AS (
             INSERT INTO project_secrets (project_ref, name, version, sealed)
             SELECT $7, s.name, 1, s.sealed FROM unnest($16::text[], $17::bytea[]) AS s (name, sealed)
+        ), certificate AS (
+            INSERT INTO project_certificates (project_ref, serial, names, issued_at, ends_at, renew_at)
+            SELECT $7, $31, $32, $33, $34, $35 WHERE $31::text IS NOT NULL
         ), spec AS (
             INSERT INTO project_specs (project_ref, generation, sealed) VALUES ($7, 1, $18)
         ), operation AS (
@@ -191,6 +196,11 @@ pub async fn insert_project(
         one.entry.method,
         one.entry.client,
         one.entry.trace_id,
+        new.certificate.map(|one| one.serial.as_str()),
+        new.certificate.map_or(&[][..], |one| one.names.as_slice()),
+        new.certificate.map(|one| one.issued_at),
+        new.certificate.map(|one| one.ends_at),
+        new.certificate.map(|one| one.renew_at),
     )
     .fetch_one(one.db)
     .await;

@@ -1,5 +1,6 @@
 //! The room's tables in PostgreSQL, a file per table family.
 
+pub mod certificates;
 pub mod events;
 pub mod operations;
 pub mod projects;

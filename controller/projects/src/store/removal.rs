@@ -4,7 +4,10 @@
 use supalove_core::{Write, error::Result};
 use supalove_failpoints::failpoint;
 
-use crate::{capacity, store::snapshot::Snapshot};
+use crate::{
+    capacity,
+    store::{certificates, snapshot::Snapshot},
+};
 
 /// Releases quota, capacity, slot and ports and deletes the secrets, in the lock order. The caller updates the
 /// project's row.
@@ -27,6 +30,7 @@ pub async fn release(write: &mut impl Write, project: &Snapshot) -> Result<()> {
     sqlx::query!("DELETE FROM project_specs WHERE project_ref = $1", project_ref)
         .execute(write.connection().await?)
         .await?;
+    certificates::delete(write, project_ref).await?;
     failpoint!("controller.removal.secrets_gone", project_ref);
     Ok(())
 }

@@ -150,6 +150,38 @@ pub async fn insert(write: &mut impl Write, project: &ProjectRef, new: &SealedSe
     Ok(())
 }
 
+/// Stores new versions of secrets in the place of the old ones.
+pub async fn replace<'a>(
+    write: &mut impl Write,
+    vault: &Vault,
+    project: &ProjectRef,
+    secrets: impl Iterator<Item = (&'static str, &'a str)>,
+) -> Result<()> {
+    for (name, value) in secrets {
+        let before = sqlx::query_scalar!(
+            "DELETE FROM project_secrets WHERE project_ref = $1 AND name = $2 RETURNING version",
+            project.as_str(),
+            name,
+        )
+        .fetch_all(write.connection().await?)
+        .await?;
+        let version = before.into_iter().max().unwrap_or_default() + 1;
+        let sealed = vault
+            .seal(scope(project, name, version.unsigned_abs().into()), value.as_bytes())
+            .map_err(Error::internal)?;
+        sqlx::query!(
+            "INSERT INTO project_secrets (project_ref, name, version, sealed) VALUES ($1, $2, $3, $4)",
+            project.as_str(),
+            name,
+            version,
+            sealed,
+        )
+        .execute(write.connection().await?)
+        .await?;
+    }
+    Ok(())
+}
+
 /// Stores the sealed specification of a generation.
 pub async fn insert_spec(
     write: &mut impl Write,
@@ -170,12 +202,21 @@ pub async fn insert_spec(
 
 /// Returns the newest version of a project's secret.
 pub async fn reveal(core: &Core, project: &ProjectRef, name: &str) -> Result<String> {
-    let (version, sealed) = newest(&core.db, project, name).await?;
-    let opened = core.vault.open(scope(project, name, version), &sealed).map_err(Error::internal)?;
-    String::from_utf8(opened.to_vec()).map_err(|_| Error::internal(format!("secret {name} is not text")))
+    find(core, project, name).await?.ok_or_else(|| Error::FailedPrecondition {
+        reason: ErrorReason::ProjectRemoved,
+        message: "the project and its secrets have been removed".to_owned(),
+    })
 }
 
-async fn newest(db: &Db, project: &ProjectRef, name: &str) -> Result<(u64, Vec<u8>)> {
+/// The same; `None` if the project has no such secret.
+pub async fn find(core: &Core, project: &ProjectRef, name: &str) -> Result<Option<String>> {
+    let Some((version, sealed)) = newest(&core.db, project, name).await? else { return Ok(None) };
+    let opened = core.vault.open(scope(project, name, version), &sealed).map_err(Error::internal)?;
+    let text = String::from_utf8(opened.to_vec());
+    text.map(Some).map_err(|_| Error::internal(format!("secret {name} is not text")))
+}
+
+async fn newest(db: &Db, project: &ProjectRef, name: &str) -> Result<Option<(u64, Vec<u8>)>> {
     let row = sqlx::query!(
         "SELECT version, sealed FROM project_secrets WHERE project_ref = $1 AND name = $2 ORDER BY version DESC LIMIT 1",
         project.as_str(),
@@ -183,11 +224,7 @@ async fn newest(db: &Db, project: &ProjectRef, name: &str) -> Result<(u64, Vec<u
     )
     .fetch_optional(db)
     .await?;
-    let row = row.ok_or_else(|| Error::FailedPrecondition {
-        reason: ErrorReason::ProjectRemoved,
-        message: "the project and its secrets have been removed".to_owned(),
-    })?;
-    Ok((row.version.unsigned_abs().into(), row.sealed))
+    Ok(row.map(|row| (row.version.unsigned_abs().into(), row.sealed)))
 }
 
 #[cfg(test)]

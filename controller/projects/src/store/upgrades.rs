@@ -14,6 +14,7 @@ use supalove_scheduler::Resources;
 use crate::{
     capacity,
     store::{
+        certificates,
         events::{self, NewEvent},
         secrets,
         snapshot::Snapshot,
@@ -159,6 +160,7 @@ impl Ending {
             )
             .execute(write.connection().await?)
             .await?;
+            certificates::renew_now(write, project_ref).await?;
             let message = format!("release {} is desired again", upgrade.from);
             let event = NewEvent::new(EventType::ProjectReturned, message);
             events::append(write, project_ref, &event, Some(upgrade.operation)).await?;

@@ -5,9 +5,9 @@ mod enumerate;
 mod known;
 mod server;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Command, time::Duration};
 
-use supalove_system_tests::CORE;
+use supalove_system_tests::{CORE, SLACK, verified_certificate, wait_for};
 use tokio_postgres::error::SqlState;
 
 use enumerate::{Report, enumerate, roles_of};
@@ -47,6 +47,30 @@ async fn nothing_that_a_tenant_can_try_reaches_beyond_its_own_and_a_planted_hole
     assert_eq!(known::try_each(&server).await, Vec::<&str>::new());
     the_platform_gets_in_while_the_tenant_holds_all_its_connections(&server).await;
     each_planted_hole_is_found(&server).await;
+    the_official_releases_sql_gives_a_server_its_certificate(&server).await;
+}
+
+/// Here on the local image: nobody has run it on the official one.
+async fn the_official_releases_sql_gives_a_server_its_certificate(server: &Server) {
+    let ca = server.secret("db_ca_certificate");
+    verified_certificate(server.port(), &ca, "localhost").unwrap_err();
+    let spec = spec_of("supabase-2025.12-2", server.secrets());
+    let files =
+        spec.services.iter().flat_map(|service| &service.config_mounts).flat_map(|mount| &mount.files);
+    let sql = files.clone().find(|file| file.path == "tls.sql").unwrap();
+    let sql = String::from_utf8(sql.content.clone()).unwrap();
+    for _ in 0..2 {
+        server.as_superuser(&sql).unwrap();
+        wait_for("the server's certificate", Duration::from_secs(5) * SLACK, async || {
+            verified_certificate(server.port(), &ca, "localhost").ok()
+        })
+        .await;
+    }
+    let key = server.secret("db_certificate_key");
+    let log = Command::new("docker").args(["logs", server.container()]).output().unwrap();
+    let log = String::from_utf8_lossy(&[log.stdout, log.stderr].concat()).into_owned();
+    assert!(log.contains("database system is ready"), "{log}");
+    assert!(!log.contains(key.lines().nth(1).unwrap()), "the key is in the log");
 }
 
 /// Holes of each kind, and how the edge begins by which it must be found. An extension that should not be there and trust

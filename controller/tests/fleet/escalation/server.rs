@@ -114,7 +114,15 @@ impl Server {
         Self { name, secrets, port, _files: files, volume, trusts_loopback }
     }
 
-    fn secret(&self, name: &str) -> String {
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn secrets(&self) -> &ProjectSecrets {
+        &self.secrets
+    }
+
+    pub(super) fn secret(&self, name: &str) -> String {
         self.secrets.iter().find(|(one, _)| *one == name).unwrap().1.to_owned()
     }
 

@@ -104,6 +104,11 @@ fn inspect_image(image: &str) -> Value {
 fn command(spec: &ServiceSpec, image: &Value) -> Value {
     let words = match spec.launch() {
         Launch::Postgres => "config_file=/etc/postgresql/postgresql.conf -c postgres",
+        Launch::PostgresTls => {
+            "config_file=/etc/postgresql/postgresql.conf -c -c -c -c -c postgres ssl=on \
+             ssl_cert_file=/etc/supalove/tls/server.pem ssl_key_file=/etc/supalove/tls/server.pem \
+             ssl_min_protocol_version=TLSv1.2"
+        }
         Launch::FunctionsRouter => {
             "--allow-env --allow-net --allow-read=/app,/functions --allow-run=deno --no-prompt /app/router.ts run"
         }

@@ -16,6 +16,11 @@ impl Rows {
         insert.execute(&self.0).await.unwrap();
     }
 
+    /// The fleet's newest root.
+    pub async fn newest_root(&self) -> String {
+        self.one("SELECT certificate_pem FROM authorities ORDER BY created_at DESC LIMIT 1").await
+    }
+
     /// A node that was never seen, a retired root and an ended join token, with these ids.
     pub async fn add_bare_node_root_and_token(&self, node: Uuid, root: Uuid, token: Uuid) {
         let node_row =

@@ -28,6 +28,19 @@ impl Rows {
         sqlx::query_as(query).fetch_one(&self.0).await.unwrap()
     }
 
+    /// Makes the certificate of a project's database due for renewal.
+    pub async fn end_certificate(&self, project_ref: &str) {
+        let update = "UPDATE project_certificates SET renew_at = now() WHERE project_ref = $1";
+        sqlx::query(update).bind(project_ref).execute(&self.0).await.unwrap();
+    }
+
+    /// As if a project's database were reached under another name.
+    pub async fn set_database_host(&self, project_ref: &str, host: &str) {
+        let update =
+            "UPDATE project_endpoints SET host = $2 WHERE project_ref = $1 AND scheme = 'postgresql'";
+        sqlx::query(update).bind(project_ref).bind(host).execute(&self.0).await.unwrap();
+    }
+
     /// How many secrets of a project are kept.
     pub async fn secrets_of(&self, project_ref: &str) -> i64 {
         let query = "SELECT count(*) FROM project_secrets WHERE project_ref = $1";
