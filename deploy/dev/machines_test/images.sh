@@ -75,3 +75,24 @@ stand_in mmdebstrap 'echo "E: no mirror" >&2; exit 1'
 expect_words 'so is a root that cannot be made' 'E: no mirror' "$(words_of build_image_ gateway)"
 stand_in apt-get
 expect_words 'a host without Debian sources is told what to set' 'SUPALOVE_DEBIAN_MIRROR' "$(words_of build_image_ gateway)"
+
+# --- Releases whose images are named by digest ---
+digest=sha256:$(printf '7%.0s' {1..64})
+printf 'services:\n    image: nginx:alpine # a frame\n    image: supalove/gateway:1-2\n    image: a.b/c:1@%s\n    image: nginx:alpine\n' \
+  "${digest//7/8}" >"$scratch/stack.yaml"
+stand_in docker 'case $* in
+  *Labels*) ;;
+  *inspect*) echo "other@'"${digest//7/9}"'"; echo "nginx@'"$digest"'" ;;
+esac'
+expect 'tags get the digests of the registry, all else stays' \
+  "services:
+    image: nginx:alpine@$digest # a frame
+    image: supalove/gateway:1-2
+    image: a.b/c:1@${digest//7/8}
+    image: nginx:alpine@$digest" "$(with_stand_ins words_of "$here/../stacks/pin.sh" "$scratch/stack.yaml")"
+expect 'each image is pulled once, those of the local set never' 1 "$(called '^docker pull')"
+stand_in docker 'case $* in *Labels*) echo true ;; esac'
+expect_words 'a test image is not taken for the official one' 'stands in for the official one' \
+  "$(with_stand_ins words_of "$here/../stacks/pin.sh" "$scratch/stack.yaml")"
+stand_in docker 'case $* in *pull*) echo "no such host" >&2; exit 1 ;; esac'
+expect 'without the registry nothing is made up' 1 "$(with_stand_ins code_of "$here/../stacks/pin.sh" "$scratch/stack.yaml")"
