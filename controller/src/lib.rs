@@ -8,6 +8,7 @@ pub mod audit;
 pub mod config;
 mod descriptors;
 mod health;
+pub mod migrate;
 mod platform;
 mod public;
 mod reflection;

@@ -7,6 +7,7 @@ use clap::Parser as _;
 use supalove_controller::{
     audit,
     config::{Arguments, Audit, Command},
+    migrate,
     server::Controller,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,6 +22,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let config = match Arguments::parse().command {
         Command::Run(config) => config,
         Command::Audit(Audit::Verify(verify)) => return audit::verify(&verify).await,
+        Command::Migrate(arguments) => return migrate::migrate(&arguments).await,
     };
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let controller = Controller::start(&config, config.times()).await?;

@@ -17,7 +17,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-pub use self::migrations::migrate;
+pub use self::migrations::{Owner, migrate};
 use self::silence::Silence;
 use crate::error::{Error, Result};
 
@@ -163,9 +163,14 @@ impl Db {
         timeout(limit, listening).await.unwrap_or_else(|_| Err(no_answer(limit)))
     }
 
-    /// Applies the migrations, one replica at a time.
-    pub async fn migrate(&self) -> Result<()> {
-        migrations::migrate(&self.pool).await
+    /// Applies the migrations, one replica at a time. If the schema is another role's, checks that they were applied.
+    pub async fn prepare(&self) -> Result<Owner> {
+        migrations::prepare(&self.pool).await
+    }
+
+    /// Applies the migrations as the schema's owner, and grants the controller's role what it needs.
+    pub async fn migrate_for(&self, role: &str) -> Result<()> {
+        migrations::migrate_for(&self.pool, role).await
     }
 }
 
