@@ -3,13 +3,14 @@
 use prost::Message;
 use supalove_fuzz::{Samples, Verdict, bytes, text};
 use supalove_proto::v1::{
-    Endpoint, EndpointScheme, GetOperationResponse, GetProjectResponse, ListNodesResponse, Node, Operation,
-    OperationError, Project, ProjectEvent, ProjectEventType, ProjectServiceStatus, ServiceState,
+    ConfirmRestoreResponse, Endpoint, EndpointScheme, GetOperationResponse, GetProjectResponse,
+    ListNodesResponse, Node, Operation, OperationError, Project, ProjectEvent, ProjectEventType,
+    ProjectServiceStatus, ServiceState,
 };
 
 use crate::{
     chosen,
-    commands::{clusters, operations, projects::show},
+    commands::{clusters, jobs, operations, projects::show},
     credentials, output, span, yaml,
 };
 
@@ -103,18 +104,20 @@ fn answers() {
         with(0, GetProjectResponse { project: Some(project()) }.encode_to_vec()),
         with(1, GetOperationResponse { operation: Some(operation) }.encode_to_vec()),
         with(2, event.encode_to_vec()),
+        with(4, ConfirmRestoreResponse { detail: "node a has generation 3".into() }.encode_to_vec()),
         with(3, ListNodesResponse { nodes: vec![node], ..ListNodesResponse::default() }.encode_to_vec()),
     ];
     let words = ["\u{1b}[2J", "\u{1b}]0;x\u{7}", "\r", "\u{9b}31m", "\u{85}"];
     bytes("answers", &Samples::new(samples).words(words), |input| {
         let Some((which, body)) = input.split_first() else { return Verdict::Refused };
-        match which % 4 {
+        match which % 5 {
             0 => {
                 shown("GetProjectResponse", body, |m: &GetProjectResponse| show::project(m.project.as_ref()))
             }
             1 => shown("GetOperationResponse", body, |m: &GetOperationResponse| {
                 operations::one(m.operation.as_ref())
             }),
+            4 => shown("ConfirmRestoreResponse", body, jobs::confirmed),
             2 => shown("ProjectEvent", body, |m: &ProjectEvent| show::event(m)),
             _ => {
                 shown("ListNodesResponse", body, |m: &ListNodesResponse| clusters::nodes_text(&m.nodes, true))

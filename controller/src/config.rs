@@ -32,6 +32,10 @@ pub enum Command {
     /// Compare the rows of the control database among themselves. Changes nothing, and needs no running controller. Exits
     /// with 1 if something differs. `supalove platform check` also compares memory and nodes.
     Check(Check),
+    /// Prepare the control database as the owner of its schema, and grant the controller's role what it needs: no change of the
+    /// audit log but new rows. Run it before each new version of the controller; without an owner of its own the schema is
+    /// prepared by `run`.
+    Migrate(Migrate),
 }
 
 /// Settings of `check`.
@@ -40,6 +44,18 @@ pub struct Check {
     /// File with the postgresql:// URL of the control database.
     #[arg(long, env = "SUPALOVE_DATABASE_URL_FILE")]
     pub database_url_file: PathBuf,
+}
+
+/// Settings of `migrate`.
+#[derive(Debug, Clone, Args)]
+pub struct Migrate {
+    /// File with the postgresql:// URL of the control database, with the schema's owner as its user.
+    #[arg(long, env = "SUPALOVE_OWNER_DATABASE_URL_FILE")]
+    pub database_url_file: PathBuf,
+
+    /// Role that the controller logs in as. It must not have the owner's rights.
+    #[arg(long, env = "SUPALOVE_CONTROLLER_ROLE")]
+    pub controller_role: String,
 }
 
 /// Commands on the audit log.

@@ -9,6 +9,7 @@ pub mod check;
 pub mod config;
 mod descriptors;
 mod health;
+pub mod migrate;
 mod platform;
 mod public;
 mod reflection;

@@ -7,6 +7,7 @@ use clap::Parser as _;
 use supalove_controller::{
     audit, check,
     config::{Arguments, Audit, Command},
+    migrate,
     server::Controller,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +23,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Command::Run(config) => config,
         Command::Audit(Audit::Verify(verify)) => return audit::verify(&verify).await,
         Command::Check(arguments) => return check::check(&arguments).await,
+        Command::Migrate(arguments) => return migrate::migrate(&arguments).await,
     };
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let controller = Controller::start(&config, config.times()).await?;

@@ -3,7 +3,14 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use supalove_core::{Core, database::Pools, housekeeping, times::Times, vault::Vault, watch};
+use supalove_core::{
+    Core,
+    database::{Owner, Pools},
+    housekeeping,
+    times::Times,
+    vault::Vault,
+    watch,
+};
 use supalove_fleet::Fleet;
 use supalove_stack::Releases;
 use supalove_tasks::JobPanicked;
@@ -91,7 +98,12 @@ async fn open_core(config: &Config, times: Times, node_at: SocketAddr) -> anyhow
     let vault = Vault::from_file(&config.master_key_file)?;
     let url = config.database_url()?;
     let pools = Pools::connect(&url).await.context("cannot connect to the control database")?;
-    pools.calls.migrate().await.context("cannot prepare the control database")?;
+    if pools.calls.prepare().await.context("cannot prepare the control database")? == Owner::Own {
+        tracing::warn!(
+            "the controller's role owns the audit log: whoever has its rights can disable the triggers that keep the rows; \
+             `supalove-controller migrate` sets up an owner of its own"
+        );
+    }
     let address = config.node_address.clone().unwrap_or_else(|| node_at.to_string());
     let limits = config.limits().within(descriptors::raise()?);
     if let Some(limits) = limits.contradiction(&times) {

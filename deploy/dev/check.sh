@@ -28,6 +28,8 @@ check_scripts() {
   # SC2016: text in single quotes with $ or ` is meant as it stands.
   shellcheck --shell=bash --exclude=SC2016 --external-sources --source-path=SCRIPTDIR --source-path=. "${scripts[@]}"
   say "${#scripts[@]} scripts"
+  # A tag of an image belongs to one list of package versions.
+  deploy/images/build.sh --check
 }
 
 check_protos() {

@@ -84,25 +84,53 @@ ensure_postgres() {
   process_start postgres
   wait_for 60 "PostgreSQL answers on port $POSTGRES_PORT" postgres_answers "$POSTGRES_PORT" ||
     die 'PostgreSQL does not answer' "see $LOGS/postgres.log"
-  [[ -e $SECRETS/database-url ]] || make_database
+  [[ -e $SECRETS/database-url && -e $SECRETS/owner-database-url ]] || make_database
 }
 
 # True if DATABASE_URL was set, now or in an earlier run.
 database_is_external() { [[ -n ${DATABASE_URL:-} || -e $STATE/database-is-external ]]; }
 
-# Creates a role and a database for the controller; the role is not a superuser.
+# Creates the database with two roles, neither a superuser: the owner of the schema, and the one that the controller logs in as,
+# which can change no row of the audit log. A database in which the controller's role owns everything gets the owner, too; the
+# controller's password stays, since a controller may run.
 make_database() {
-  local password
+  local password owner_password
+  owner_password=$(random_password)
   password=$(random_password)
-  SUPALOVE_PASSWORD=$password psql_admin "$POSTGRES_PORT" "$SECRETS/postgres.password" <<'SQL'
+  SUPALOVE_PASSWORD=$password SUPALOVE_OWNER_PASSWORD=$owner_password SUPALOVE_NEW=$([[ -e $SECRETS/database-url ]] && echo no || echo yes) \
+    psql_admin "$POSTGRES_PORT" "$SECRETS/postgres.password" <<'SQL'
 set log_min_error_statement = panic;
 \getenv password SUPALOVE_PASSWORD
-select 'create role supalove login' where not exists (select from pg_roles where rolname = 'supalove') \gexec
+\getenv owner_password SUPALOVE_OWNER_PASSWORD
+\getenv new SUPALOVE_NEW
+select format('create role %I login', name) from unnest('{supalove,supalove_owner}'::text[]) name
+  where not exists (select from pg_roles where rolname = name) \gexec
+alter role supalove_owner password :'owner_password';
+\if :new
 alter role supalove password :'password';
-select 'create database supalove owner supalove' where not exists (select from pg_database where datname = 'supalove') \gexec
+\endif
+select 'create database supalove owner supalove_owner' where not exists (select from pg_database where datname = 'supalove') \gexec
+\connect supalove
+begin;
+reassign owned by supalove to supalove_owner;
+grant select, insert, update, delete on all tables in schema public to supalove;
+grant usage, select on all sequences in schema public to supalove;
+commit;
 SQL
-  printf 'postgresql://supalove:%s@127.0.0.1:%s/supalove' "$password" "$POSTGRES_PORT" |
-    put_secret "$SECRETS/database-url"
+  [[ -e $SECRETS/database-url ]] ||
+    printf 'postgresql://supalove:%s@127.0.0.1:%s/supalove' "$password" "$POSTGRES_PORT" | put_secret "$SECRETS/database-url"
+  printf 'postgresql://supalove_owner:%s@127.0.0.1:%s/supalove' "$owner_password" "$POSTGRES_PORT" |
+    put_secret "$SECRETS/owner-database-url"
+}
+
+# Prepares the schema as its owner, with this program. The controller that runs may be older. Not for a database of somebody
+# else's: there the controller prepares it.
+migrate_database() { # program
+  database_is_external && return
+  "$1" migrate --database-url-file "$SECRETS/owner-database-url" --controller-role supalove >"$LOGS/migrate.log" 2>&1 || {
+    tail -n 20 "$LOGS/migrate.log" >&2
+    die 'cannot prepare the control database' 'the last words are above'
+  }
 }
 
 # Starts a temporary server. In: its own folder, whether it logs statements (all|none).

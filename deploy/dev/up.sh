@@ -36,6 +36,7 @@ install_programs() {
     [[ -x $built/$name ]] || die "the build did not produce $built/$name" 'see the messages of cargo above'
   done
   install_binary "$built/supalove" || true
+  migrate_database "$built/supalove-controller"
   for name in controller agent; do
     install_binary "$built/supalove-$name" || continue
     process_running "$name" || continue

@@ -23,6 +23,9 @@ pub enum PullError {
          (deploy/images/build.sh), or load it from a host that has it (docker save, docker load)"
     )]
     Local(String),
+    /// The engine reports the end of a pull, but has no image with the digest that the reference names.
+    #[error("the engine has pulled {0}, but has no image with this digest")]
+    OtherDigest(String),
     /// Another failure, in the engine's words.
     #[error("{0}")]
     Failed(String),
@@ -66,7 +69,7 @@ impl Engine {
                 Err(_) => {
                     return Err(PullError::Stalled { image: image.to_owned(), limit: self.times.pull_idle });
                 }
-                Ok(None) => return Ok(()),
+                Ok(None) => return self.check_digest(image).await,
                 Ok(Some(Err(error))) => return Err(failure(image, &error.into())),
                 Ok(Some(Ok(report))) => {
                     let detail = report.progress_detail.unwrap_or_default();
@@ -78,6 +81,18 @@ impl Engine {
                     ));
                 }
             }
+        }
+    }
+
+    /// A reference with a digest is looked up by the digest alone, whatever its tag says.
+    async fn check_digest(&self, image: &str) -> Result<(), PullError> {
+        if !image.contains('@') {
+            return Ok(());
+        }
+        match self.has_image(image).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(PullError::OtherDigest(image.to_owned())),
+            Err(error) => Err(failure(image, &error)),
         }
     }
 }

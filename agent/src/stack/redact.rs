@@ -126,10 +126,14 @@ impl Secrets {
         self.words(value);
     }
 
-    /// What functions are given as secrets is a file of names and values; private keys stand in PEM.
+    /// What functions are given as secrets is a file of names and values; private keys stand in PEM; an SQL file sets passwords
+    /// of roles.
     fn file(&mut self, file: &ConfigFile) {
-        self.private_keys(&String::from_utf8_lossy(&file.content));
-        let Ok(serde_json::Value::Object(values)) = serde_json::from_slice(&file.content) else { return };
+        let text = String::from_utf8_lossy(&file.content);
+        self.private_keys(&text);
+        let Ok(serde_json::Value::Object(values)) = serde_json::from_slice(&file.content) else {
+            return self.sql_passwords(&text);
+        };
         for value in values.values().filter_map(serde_json::Value::as_str) {
             self.add(value, NAMED_BYTES);
             self.words(value);
@@ -144,6 +148,17 @@ impl Secrets {
             } else if inside {
                 self.add(line, PASSWORD_BYTES);
             }
+        }
+    }
+
+    /// The literal after each `password` of an SQL text: `'…'`, `E'…'`, `$$…$$` or `$tag$…$tag$`.
+    fn sql_passwords(&mut self, text: &str) {
+        let mut rest = text;
+        while let Some(at) = find_ignoring_case(rest, "password") {
+            rest = &rest[at + "password".len()..];
+            let Some((secret, as_written)) = sql_literal(rest.trim_start()) else { continue };
+            self.add(&secret, PASSWORD_BYTES);
+            self.add(as_written, PASSWORD_BYTES);
         }
     }
 
@@ -182,6 +197,36 @@ impl Secrets {
             self.0.push(line);
         }
     }
+}
+
+/// Where an ASCII word begins in a text, whatever its case.
+fn find_ignoring_case(text: &str, word: &str) -> Option<usize> {
+    text.as_bytes().windows(word.len()).position(|found| found.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// The string literal at the beginning of an SQL text: what it means, and what stands between its quotes.
+fn sql_literal(text: &str) -> Option<(String, &str)> {
+    if let Some(after) = text.strip_prefix('$') {
+        let (tag, body) = after.split_once('$')?;
+        let body = &body[..body.find(&format!("${tag}$"))?];
+        return Some((body.to_owned(), body));
+    }
+    let (escapes, body) = match text.strip_prefix(['e', 'E']) {
+        Some(body) => (true, body.strip_prefix('\'')?),
+        None => (false, text.strip_prefix('\'')?),
+    };
+    let mut secret = String::new();
+    let mut letters = body.char_indices().peekable();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '\\' if escapes => secret.extend(letters.next().map(|(_, letter)| letter)),
+            '\'' if letters.next_if(|(_, next)| *next == '\'').is_none() => {
+                return Some((secret, &body[..at]));
+            }
+            letter => secret.push(letter),
+        }
+    }
+    None
 }
 
 /// Paths, and addresses that name nothing but a place: too many letters of a key are missing in them.
@@ -280,6 +325,28 @@ mod tests {
             ]
         );
         assert!(!format!("{redactor:?}").contains(HEX));
+    }
+
+    #[test]
+    fn passwords_that_a_mounted_sql_file_sets_are_taken_out() {
+        let sql = r"alter role a password 'it''s-mine'; ALTER ROLE b ENCRYPTED PASSWORD
+            E'back\\slash\'d'; alter role c password $$dollar's$$; create role d PassWord $x$tagged$x$;
+            alter role e password null; alter role f password 'unended";
+        let file = ConfigFile { content: sql.into(), ..ConfigFile::default() };
+        let mounts = vec![ConfigMount { files: vec![file], ..ConfigMount::default() }];
+        let redactor = redactor(vec![ServiceSpec { config_mounts: mounts, ..ServiceSpec::default() }]);
+        for (told, shown) in [
+            (
+                "STATEMENT:  alter role a password 'it''s-mine';",
+                "STATEMENT:  alter role a password '[redacted]';",
+            ),
+            ("it's-mine is too short", "[redacted] is too short"),
+            (r"E'back\\slash\'d' or back\slash'd", "E'[redacted]' or [redacted]"),
+            ("dollar's, tagged, null", "[redacted], [redacted], null"),
+            ("ERROR:  role f: unended literal", "ERROR:  role f: unended literal"),
+        ] {
+            assert_eq!(redactor.message(told), shown);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod engine;
 mod failures;
 mod join;
 mod life;
+mod pulls;
 mod removal;
 mod support;
 mod volumes;

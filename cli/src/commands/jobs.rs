@@ -2,12 +2,12 @@
 
 use clap::Subcommand;
 use supalove_proto::v1::{
-    ConfirmRestoreRequest, Job, JobReplicas, JobRhythm, ListJobsRequest, ListJobsResponse,
-    platform_service_client::PlatformServiceClient,
+    ConfirmRestoreRequest, ConfirmRestoreResponse, Job, JobReplicas, JobRhythm, ListJobsRequest,
+    ListJobsResponse, platform_service_client::PlatformServiceClient,
 };
 
 use super::{Context, check, outdated, repeat};
-use crate::{error::Error, table};
+use crate::{error::Error, output, table};
 
 /// The commands about the control plane itself.
 #[derive(Debug, Subcommand)]
@@ -43,13 +43,15 @@ async fn confirm_restore(context: &Context) -> Result<(), Error> {
             PlatformServiceClient::new(channel).confirm_restore(request).await
         })
         .await?;
-    let text =
-        context.output.render("ConfirmRestoreResponse", &answer, |answer| match answer.detail.as_str() {
-            "" => "no restore was waiting for a confirmation".to_owned(),
-            detail => format!("confirmed: {detail}"),
-        })?;
-    println!("{text}");
-    Ok(())
+    context.output.answer("ConfirmRestoreResponse", &answer, confirmed)
+}
+
+/// The detail contains texts of agents.
+pub fn confirmed(answer: &ConfirmRestoreResponse) -> String {
+    match answer.detail.as_str() {
+        "" => "no restore was waiting for a confirmation".to_owned(),
+        detail => format!("confirmed: {}", output::clean(detail)),
+    }
 }
 
 async fn list(context: &Context) -> Result<String, Error> {

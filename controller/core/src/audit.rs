@@ -105,9 +105,7 @@ pub async fn seal(db: &Db, lease: &Lease) -> Result<usize> {
     for row in &rows {
         seq += 1;
         hash = link(&hash, row.text.as_bytes());
-        sqlx::query!("UPDATE audit_log SET seq = $2, chain_hash = $3 WHERE id = $1", row.id, seq, hash)
-            .execute(tx.connection()?)
-            .await?;
+        sqlx::query!("SELECT audit_chain($1, $2, $3)", row.id, seq, hash).fetch_one(tx.connection()?).await?;
         failpoint!("controller.jobs.sealed");
     }
     tx.commit().await?;

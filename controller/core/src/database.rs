@@ -19,7 +19,10 @@ use sqlx::{
 use tokio::time::timeout;
 
 use self::silence::Silence;
-pub use self::{migrations::migrate, writes::Refusal};
+pub use self::{
+    migrations::{Owner, migrate},
+    writes::Refusal,
+};
 use crate::error::{Error, Result};
 
 /// A connection that was used within this time is not pinged before reuse. Pings before each statement would double the
@@ -168,9 +171,14 @@ impl Db {
         timeout(limit, listening).await.unwrap_or_else(|_| Err(no_answer(limit)))
     }
 
-    /// Applies the migrations, one replica at a time.
-    pub async fn migrate(&self) -> Result<()> {
-        migrations::migrate(&self.pool).await
+    /// Applies the migrations, one replica at a time. If the schema is another role's, checks that they were applied.
+    pub async fn prepare(&self) -> Result<Owner> {
+        migrations::prepare(&self.pool).await
+    }
+
+    /// Applies the migrations as the schema's owner, and grants the controller's role what it needs.
+    pub async fn migrate_for(&self, role: &str) -> Result<()> {
+        migrations::migrate_for(&self.pool, role).await
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Limits {
     pub hellos: usize,
     /// The same from one address.
     pub hellos_per_address: usize,
+    /// How many of them are only for addresses from which a node of the fleet has dialled.
+    pub hellos_of_known: usize,
     /// Handshakes and calls of peers that want to join, at once.
     pub joins: usize,
     /// The same from one address.
@@ -62,6 +64,10 @@ pub struct Limits {
     pub node_handshakes: usize,
     /// The same from one address; the hosts of a site may share one.
     pub node_handshakes_per_address: usize,
+    /// How many of them are only for addresses from which a node of the fleet has dialled.
+    pub node_handshakes_of_known: usize,
+    /// Addresses that are remembered because a node of the fleet has dialled from there.
+    pub known_addresses: usize,
 
     /// File descriptors that neither port may use: database, files, logs.
     pub reserved_descriptors: usize,
@@ -105,10 +111,13 @@ impl Default for Limits {
             connections_per_node: 4,
             hellos: 1024,
             hellos_per_address: 128,
+            hellos_of_known: 256,
             joins: 128,
             joins_per_address: 32,
             node_handshakes: 512,
-            node_handshakes_per_address: 256,
+            node_handshakes_per_address: 128,
+            node_handshakes_of_known: 256,
+            known_addresses: 65_536,
             reserved_descriptors: 128,
             first_request: s(10),
             idle: s(120),
@@ -132,7 +141,8 @@ impl Limits {
         self.node_connections =
             self.node_connections.min((free - self.hellos - wanted_for_public).max(node_share));
         self.public_connections = self.public_connections.min(free - self.hellos - self.node_connections);
-        self.hellos_per_address = self.hellos_per_address.min((self.hellos / 2).max(1));
+        self.hellos_of_known = self.hellos_of_known.min(self.hellos / 4);
+        self.hellos_per_address = self.hellos_per_address.min((self.hellos / 4).max(1));
         self.public_connections_per_address =
             self.public_connections_per_address.min((self.public_connections / 2).max(1));
         self
@@ -162,11 +172,15 @@ impl Limits {
             (self.watched_per_user <= self.watched, "watched streams per user, and in all"),
             (self.watched_per_user <= self.calls_per_user, "watched streams and calls per user"),
             (self.waits_per_user < self.calls_per_user, "waits and calls per user"),
-            (self.hellos_per_address * 2 <= self.hellos, "hellos per address, and in all"),
+            (
+                self.hellos_per_address * 2 <= self.hellos.saturating_sub(self.hellos_of_known),
+                "hellos per address, and in all",
+            ),
             (self.joins_per_address * 2 <= self.joins, "joins per address, and in all"),
             (self.joins < self.hellos, "joins, and hellos"),
             (
-                self.node_handshakes_per_address * 2 <= self.node_handshakes,
+                self.node_handshakes_per_address * 2
+                    <= self.node_handshakes.saturating_sub(self.node_handshakes_of_known),
                 "node handshakes per address, and in all",
             ),
             (self.first_request < self.idle, "the first request, and the idle time"),

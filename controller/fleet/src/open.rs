@@ -70,7 +70,8 @@ impl Fleet {
         })
         .await?;
         let enrolment = EnrolmentApi::new(core.clone(), self.pki().clone(), Arc::new(Nonces::new(&key)));
-        Ok(NodePort::new(self.clone(), enrolment))
+        let dialled_from = self.dialled_from().await?;
+        Ok(NodePort::new(self.clone(), enrolment, dialled_from))
     }
 }
 

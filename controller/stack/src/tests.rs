@@ -344,6 +344,13 @@ fn problems_name_file_and_field() {
         ("name: tiny", "name: other", "tiny/stack.yaml: name:"),
         ("    launch: image_default", "    launch: sh -c reboot", "services[0].launch"),
         ("    image: example/web:1", "    image: example/web:1\n    privileged: true", "privileged"),
+        ("    image: example/web:1", "    image: example/web:1@sha256:00", "is no image reference"),
+        ("    image: example/web:1", "    image: --privileged", "is no image reference"),
+        (
+            "    image: example/web:1",
+            "    image: supalove/web:1@sha256:4444444444444444444444444444444444444444444444444444444444444444",
+            "local image by digest",
+        ),
         ("{ volume: data, path: /data }", "{ volume: dta, path: /data }", "services.web.volumes.volume"),
         ("path: /data }", "path: /data/../etc }", "services.web.volumes.path"),
         ("{ path: web.conf,", "{ path: ../web.conf,", "services.web.config"),

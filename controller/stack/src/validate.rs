@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use supalove_spec::{limits, tokens};
+use supalove_spec::{limits, names, tokens};
 
 use super::{
     manifest::{Allow, ConfigFile, ConfigMount, Manifest, Probe, Service, Volume, parse_mode},
@@ -167,7 +167,16 @@ impl Check<'_> {
     fn service(&mut self, manifest: &Manifest, service: &Service) {
         let at = |field: &str| format!("services.{}.{field}", service.name);
         self.require(is_label(&service.name, "-"), at("name"), "must be 1 to 32 of a-z 0-9 -");
-        self.require(!service.image.trim().is_empty(), at("image"), "is empty");
+        self.require(
+            names::is_image(&service.image),
+            at("image"),
+            "is no image reference (registry/name:tag@sha256:digest; the digest has 64 digits of 0-9 a-f)",
+        );
+        self.require(
+            !(names::is_local_image(&service.image) && service.image.contains('@')),
+            at("image"),
+            "names a local image by digest: local images are built on each host, so each host has another one",
+        );
         for port in &service.ports {
             self.require(port.container > 0, at("ports.container"), "is 0");
         }

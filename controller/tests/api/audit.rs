@@ -11,7 +11,7 @@ use supalove_proto::v1::{
     CreateJoinTokenRequest, CreateProjectRequest, GetMeRequest, RefreshRequest, RevealProjectSecretsRequest,
     RevokeJoinTokenRequest,
 };
-use supalove_system_tests::{Api, Controller, Rows, SLACK, program, wait_for};
+use supalove_system_tests::{Api, Controller, Options, Rows, SLACK, program, wait_for};
 use tonic::Code;
 use uuid::Uuid;
 
@@ -234,4 +234,124 @@ async fn the_audit_log_is_cut_only_by_age_and_nobody_changes_it_unnoticed() {
     rows.falsify("INSERT INTO audit_checkpoints SELECT true, min(seq) - 1, '', now(), '' FROM audit_log")
         .await;
     is_broken(&controller, None, &format!("the checkpoint of row {} has a wrong signature", changed - 1));
+}
+
+/// What the controller's role tries on the log when another role owns it.
+fn attempts(role: &str) -> Vec<String> {
+    let log = "INSERT INTO audit_log (id, actor, method, target, outcome, client, trace_id";
+    let tables = ["audit_log", "audit_checkpoints"].into_iter().flat_map(|table| {
+        [
+            format!("TRUNCATE {table}"),
+            format!("DELETE FROM {table}"),
+            format!("ALTER TABLE {table} DISABLE TRIGGER ALL"),
+            format!("ALTER TABLE {table} OWNER TO {role}"),
+            format!("DROP TABLE {table}"),
+            format!("ALTER TABLE {table} RENAME TO other"),
+            format!("CREATE TRIGGER mine BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()"),
+            format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"),
+        ]
+    });
+    let others = [
+        "UPDATE audit_log SET actor = 'somebody else'",
+        "UPDATE audit_log SET seq = 1, chain_hash = ''",
+        "UPDATE audit_checkpoints SET seq = seq + 1",
+        "DROP TRIGGER audit_append_only ON audit_log",
+        "DROP TRIGGER audit_never_truncated ON audit_log",
+        "CREATE OR REPLACE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'",
+        "DROP FUNCTION audit_cut",
+        "CREATE RULE none AS ON INSERT TO audit_log DO INSTEAD NOTHING",
+        "SET session_replication_role = replica",
+        "CREATE TABLE public.mine ()",
+        "DROP SCHEMA public CASCADE",
+        "DELETE FROM _sqlx_migrations",
+    ];
+    tables
+        .chain(others.map(str::to_owned))
+        .chain([
+            format!("{log}, seq) VALUES (gen_random_uuid(), 'x', 'x', '', 'OK', '', '', 1)"),
+            format!(
+                "{log}, at) VALUES (gen_random_uuid(), 'x', 'x', '', 'OK', '', '', now() - interval '1 year')"
+            ),
+            format!("SET ROLE {}", role.replace("_controller", "_owner")),
+        ])
+        .collect()
+}
+
+#[tokio::test]
+async fn the_controllers_role_can_only_add_to_an_audit_log_that_another_role_owns() {
+    const OLD: i32 = 20;
+    let options = Options { separate_owner: true, ..Options::default() };
+    let mut controller = Controller::start_with(options).await;
+    let api = controller.operator().await;
+    assert!(!controller.process.log().contains("owns the audit log"), "{}", controller.process.log());
+    let rows = controller.database.rows().await;
+    rows.begin_audit_log_long_ago(OLD).await;
+    api.create("audited", "").await;
+    wait_for("the rows to be chained", Duration::from_secs(10) * SLACK, async || {
+        let (_, newest, waiting) = rows.audit_chain().await;
+        (newest > i64::from(OLD) && waiting == 0).then_some(())
+    })
+    .await;
+    // The retention deletes what is old, as the owner.
+    controller.process.kill();
+    rows.end_leases().await;
+    controller.restart().await;
+    wait_for("the log to be cut", Duration::from_secs(10) * SLACK, async || {
+        (rows.audit_chain().await.0 == i64::from(OLD) + 1).then_some(())
+    })
+    .await;
+    is_whole(&controller, None);
+
+    let url = std::fs::read_to_string(controller.dir.path().join("database-url")).unwrap();
+    let attempts = attempts(&controller.database.controller_role());
+    let outcomes = Rows::run_as(&url, &attempts).await;
+    for (statement, outcome) in attempts.iter().zip(outcomes) {
+        // Insufficient privilege.
+        assert_eq!(outcome, Err("42501".to_owned()), "{statement}");
+    }
+    let through_functions = [
+        "SELECT audit_chain(id, 9999, '') FROM audit_log WHERE seq IS NOT NULL".to_owned(),
+        "SELECT audit_cut(max(seq)) FROM audit_log".to_owned(),
+        "CREATE TEMP TABLE audit_log (seq bigint); CREATE TEMP TABLE audit_checkpoints (cut boolean, seq bigint);
+         INSERT INTO pg_temp.audit_checkpoints VALUES (true, 9999); SELECT public.audit_cut(9999)"
+            .to_owned(),
+    ];
+    let outcomes = Rows::run_as(&url, &through_functions).await;
+    assert!(outcomes[0].is_ok(), "it changes no chained row: {outcomes:?}");
+    // The triggers refuse it.
+    assert_eq!(outcomes[1..], [Err("P0001".to_owned()), Err("P0001".to_owned())]);
+    is_whole(&controller, None);
+
+    // Another version of the controller does not start on a schema that its owner has not prepared.
+    let missing = rows.forget_newest_migration().await;
+    let mut command = Command::new(program("supalove-controller"));
+    command.args(["run", "--public-listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0"]);
+    for (option, file) in [("--database-url-file", "database-url"), ("--master-key-file", "master.key")] {
+        command.arg(option).arg(controller.dir.path().join(file));
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{text}");
+    assert!(
+        text.contains(&format!("lacks the migrations {missing:04}"))
+            && text.contains("supalove-controller migrate"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn the_owners_rights_are_not_given_to_the_controllers_role() {
+    let options = Options { separate_owner: true, ..Options::default() };
+    let controller = Controller::start_with(options).await;
+    let owner = format!("{}_owner", controller.database.name);
+    for (role, says) in
+        [("postgres", "superuser"), (owner.as_str(), "owner"), ("nobody_of_that_name", "has no role")]
+    {
+        let mut command = Command::new(program("supalove-controller"));
+        command.args(["migrate", "--controller-role", role]);
+        command.arg("--database-url-file").arg(controller.dir.path().join("owner-database-url"));
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains(says), "{role}: {text}");
+    }
 }

@@ -220,6 +220,45 @@ async fn strangers_who_want_to_join_do_not_delay_a_node() {
     }
 }
 
+/// Connections that send nothing, from so many addresses.
+async fn silent_strangers(port: u16, addresses: u8, each: u16) -> Vec<TcpStream> {
+    let connects = (0..u16::from(addresses) * each).map(|number| {
+        let last = 60 + u8::try_from(number / each).unwrap();
+        async move { connect_from(last, port).await.ok() }
+    });
+    futures::future::join_all(connects).await.into_iter().flatten().collect()
+}
+
+#[tokio::test]
+async fn strangers_who_say_nothing_do_not_keep_a_known_node_out() {
+    // 896 descriptors for both ports: 112 for hellos, of which 28 are for addresses of known nodes, and 28 for one address.
+    let under = ["prlimit", "--nofile=1024:1024"].map(str::to_owned).to_vec();
+    let mut controller = Controller::start_with(Options { under, ..Options::default() }).await;
+    let api = controller.operator().await;
+    let node = joined(&controller, &api).await;
+    let port = controller.node_address.rsplit_once(':').unwrap().1.parse().unwrap();
+    let mut stub = Stub::dial(&node, &controller.node_address).await;
+    stub.answer_hello();
+    assert_eq!(stub.hears().await, Heard::Hello);
+    drop(stub);
+
+    // A replica that has just started knows the address, too.
+    for restart in [false, true] {
+        if restart {
+            controller.process.kill();
+            controller.restart().await;
+        }
+        let strangers = silent_strangers(port, 8, 30).await;
+        let began = Instant::now();
+        let stream = node.dial(&controller.node_address, NodeChannel::Renewal).await;
+        let took = began.elapsed();
+        assert!(took < CALL * SLACK, "a node's handshake took {took:?}");
+        let log = controller.process.log();
+        assert!(log.contains("too many hellos\""), "the strangers have not taken all: {log}");
+        drop((stream, strangers));
+    }
+}
+
 async fn watch(
     api: &Api,
     project: &str,

@@ -24,6 +24,8 @@ pub struct Options {
     pub under: Vec<String>,
     /// Environment.
     pub environment: Vec<(String, String)>,
+    /// Its database belongs to another role than the one that it logs in as.
+    pub separate_owner: bool,
 }
 
 /// A running controller with its database and files.
@@ -61,7 +63,14 @@ impl Controller {
         let mut key = [0u8; 32];
         aws_lc_rs::rand::fill(&mut key).unwrap();
         std::fs::write(dir.path().join("master.key"), STANDARD.encode(key)).unwrap();
-        std::fs::write(dir.path().join("database-url"), &database.url).unwrap();
+        if options.separate_owner {
+            let [owner, own] = database.separate_roles().await;
+            std::fs::write(dir.path().join("owner-database-url"), owner).unwrap();
+            std::fs::write(dir.path().join("database-url"), own).unwrap();
+            migrate(dir.path(), &database.controller_role());
+        } else {
+            std::fs::write(dir.path().join("database-url"), &database.url).unwrap();
+        }
         let public_port = free_port();
         let host = options.node_host.clone().unwrap_or_else(|| "127.0.0.1".to_owned());
         let node_address = format!("{host}:{}", free_port());
@@ -130,6 +139,15 @@ impl Controller {
         api.create_organization("acme").await;
         api
     }
+}
+
+/// Prepares the database as its owner.
+fn migrate(dir: &Path, role: &str) {
+    let mut command = Command::new(program("supalove-controller"));
+    command.args(["migrate", "--controller-role", role]);
+    command.arg("--database-url-file").arg(dir.join("owner-database-url"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn spawn(dir: &Path, public_port: u16, node_address: &str, fleet: &str, options: &Options) -> Process {

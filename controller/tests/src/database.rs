@@ -1,8 +1,10 @@
 //! A database of the test's own on the server that `make test` started.
 
+use std::{path::Path, process::Command};
+
 use sqlx::PgPool;
 
-use super::rows::{Rows, create_database};
+use super::rows::{Rows, create_database, make_roles};
 
 /// A new, empty database.
 #[derive(Clone)]
@@ -30,6 +32,37 @@ impl Database {
         let (base, _) = base.rsplit_once('/').expect("the URL names a database");
         let query = if query.is_empty() { String::new() } else { format!("?{query}") };
         Self { url: format!("{base}/{name}{query}"), name }
+    }
+
+    /// Name of the role that its controller logs in as, if its schema has an owner of its own.
+    pub fn controller_role(&self) -> String {
+        format!("{}_controller", self.name)
+    }
+
+    /// Gives it, while it is empty, an owner of its own and a role for the controller; returns their URLs.
+    pub async fn separate_roles(&self) -> [String; 2] {
+        let owner = format!("{}_owner", self.name);
+        let controller = self.controller_role();
+        let password = uuid::Uuid::new_v4().simple().to_string();
+        make_roles(&self.url, &self.name, &owner, &controller, &password).await;
+        let at = self.url.split_once('@').expect("the URL has a password").1;
+        [owner, controller].map(|role| format!("postgresql://{role}:{password}@{at}"))
+    }
+
+    /// Writes all of it to a file.
+    pub fn dump(&self, file: &Path) {
+        self.run("pg_dump", &["--format=custom", "--file", &file.display().to_string()]);
+    }
+
+    /// Makes it what it was at that dump.
+    pub fn restore(&self, file: &Path) {
+        self.run("pg_restore", &["--clean", "--if-exists", "--no-owner", &file.display().to_string()]);
+    }
+
+    /// Runs a program of PostgreSQL on it.
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let output = Command::new(program).args(arguments).arg("--dbname").arg(&self.url).output().unwrap();
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Its rows, for looking behind the API.

@@ -8,7 +8,10 @@ mod growth;
 mod people;
 mod projects;
 mod replicas;
+mod roles;
 mod schema;
+
+pub(crate) use self::roles::make_roles;
 
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Postgres};
 

@@ -135,11 +135,11 @@ pub async fn cut(db: &Db, lease: &Lease, signer: &Signer, kept: Duration, batch:
     .await?;
     let Some(last) = last else { return Ok(true) };
     store(tx.connection()?, signer, true, last.seq, last.hash).await?;
-    let done =
-        sqlx::query!("DELETE FROM audit_log WHERE seq <= $1", last.seq).execute(tx.connection()?).await?;
-    sqlx::query!("DELETE FROM audit_checkpoints WHERE seq < $1", last.seq).execute(tx.connection()?).await?;
+    let deleted = sqlx::query_scalar!("SELECT audit_cut($1) AS \"deleted!\"", last.seq)
+        .fetch_one(tx.connection()?)
+        .await?;
     tx.commit().await?;
-    Ok(done.rows_affected() < batch.unsigned_abs())
+    Ok(deleted < batch)
 }
 
 /// All checkpoints with their signatures, by place.

@@ -147,7 +147,28 @@ async fn walk(
 
 #[cfg(test)]
 mod tests {
+    use supalove_fuzz::{Samples, Verdict, text};
+
     use super::*;
+
+    #[test]
+    fn noted_places() {
+        let hash = "5f".repeat(32);
+        let samples = Samples::new([format!("4711:{hash}"), format!("1:{}", "00".repeat(32))]);
+        text("--seen", &samples.words([":", "-", "+", "9223372036854775807", "0", "\u{661}"]), |input| {
+            let read = input.parse::<Seen>();
+            match &read {
+                Ok(seen) => {
+                    assert!(seen.seq > 0 && seen.hash.len() == 32);
+                    let hash = hex::encode(&seen.hash);
+                    assert!(input.to_ascii_lowercase().ends_with(&format!(":{hash}")), "{input:?}");
+                    assert_eq!(format!("{}:{hash}", seen.seq).parse().as_ref(), Ok(seen));
+                }
+                Err(why) => assert!(why.contains("<seq>:<hash>")),
+            }
+            Verdict::from_result(&read)
+        });
+    }
 
     #[test]
     fn a_noted_place_is_read_as_it_is_logged() {

@@ -1,8 +1,11 @@
 //! The schema. One replica at a time prepares it; the others wait, say for whom, and do not wait for ever.
+//!
+//! The schema can belong to another role than the controller's. Then `supalove-controller migrate` prepares it as its owner and
+//! grants the controller's role what it needs, which is less on the audit log; the controller itself only checks it.
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, migrate::Migrator};
 use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, Result};
@@ -16,13 +19,92 @@ const LOGGED: Duration = Duration::from_secs(10);
 /// How long a replica waits for the lock before it gives its start up. Longer than any migration.
 const PATIENCE: Duration = Duration::from_mins(10);
 
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+
+/// Whose the schema is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The role of this connection, or one that it is a member of.
+    Own,
+    /// Another role.
+    Other,
+}
+
+/// Applies the migrations, or, if the schema is another role's, checks that they were applied.
+pub async fn prepare(pool: &PgPool) -> Result<Owner> {
+    let owned = sqlx::query_scalar!(
+        "SELECT pg_has_role(current_user, c.relowner, 'USAGE') AS \"owned!\" FROM pg_class c
+         WHERE c.oid = to_regclass('public.audit_log')"
+    );
+    if owned.fetch_optional(pool).await?.unwrap_or(true) {
+        migrate(pool).await?;
+        return Ok(Owner::Own);
+    }
+    // Not checked at compile time: the table is sqlx's own.
+    let applied: Vec<i64> = sqlx::query_scalar("SELECT version FROM public._sqlx_migrations WHERE success")
+        .fetch_all(pool)
+        .await?;
+    let missing: Vec<String> = MIGRATIONS
+        .iter()
+        .filter(|migration| !applied.contains(&migration.version))
+        .map(|migration| format!("{:04}", migration.version))
+        .collect();
+    if missing.is_empty() {
+        return Ok(Owner::Other);
+    }
+    Err(Error::internal(format!(
+        "the control database lacks the migrations {}, and its schema belongs to another role: run \
+         `supalove-controller migrate` with the owner's URL",
+        missing.join(", ")
+    )))
+}
+
+/// What the controller's role may do, as the schema's owner grants it. `%s` is the role. The audit log takes new rows from it, with
+/// neither a place in the chain nor a time of its choice, and signed checkpoints; the functions of 0016 do the rest.
+const GRANTS: &str = "
+    GRANT USAGE ON SCHEMA public TO %s;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO %s;
+    GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO %s;
+    GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO %s;
+    REVOKE ALL ON public.audit_log, public.audit_checkpoints, public._sqlx_migrations FROM %s;
+    GRANT SELECT ON public.audit_log, public.audit_checkpoints, public._sqlx_migrations TO %s;
+    GRANT INSERT (id, actor, method, target, outcome, client, trace_id) ON public.audit_log TO %s;
+    GRANT INSERT ON public.audit_checkpoints TO %s;
+";
+
+/// Applies the migrations as the schema's owner, and grants the controller's role what it needs.
+pub async fn migrate_for(pool: &PgPool, role: &str) -> Result<()> {
+    let known = sqlx::query!(
+        "SELECT quote_ident(r.rolname) AS \"quoted!\", r.rolsuper AS \"superuser!\",
+             pg_has_role(r.rolname, current_user, 'MEMBER') AS \"member!\"
+         FROM pg_roles r WHERE r.rolname = $1",
+        role
+    );
+    let Some(known) = known.fetch_optional(pool).await? else {
+        return Err(Error::field("controller_role", format!("the database server has no role {role:?}")));
+    };
+    if known.superuser || known.member {
+        return Err(Error::field(
+            "controller_role",
+            format!(
+                "{role:?} is a superuser or has the rights of the schema's owner, so nothing could be kept from it"
+            ),
+        ));
+    }
+    migrate(pool).await?;
+    let mut transaction = pool.begin().await?;
+    sqlx::raw_sql(AssertSqlSafe(GRANTS.replace("%s", &known.quoted))).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
 /// Applies the migrations through a pool of any kind.
 pub async fn migrate(pool: &PgPool) -> Result<()> {
     let mut connection = pool.acquire().await?;
     // A migration may take longer than the statement timeout.
     sqlx::query!("SET statement_timeout = 0").execute(&mut *connection).await?;
     lock(&mut connection, PATIENCE).await?;
-    let migrated = sqlx::migrate!("../migrations").run_direct(None, &mut *connection, false).await;
+    let migrated = MIGRATIONS.run_direct(None, &mut *connection, false).await;
     sqlx::query!("SELECT pg_advisory_unlock($1)", LOCK).fetch_one(&mut *connection).await?;
     connection.close_on_drop();
     migrated.map_err(Error::internal)

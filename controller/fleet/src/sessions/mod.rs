@@ -6,12 +6,14 @@
 mod bulk;
 pub mod consistency;
 mod dismissal;
+mod known;
 mod port;
 mod store;
 mod tunnel;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    net::IpAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -107,6 +109,8 @@ pub struct Peer {
     pub identity: NodeIdentity,
     /// Root that signed the certificate.
     pub issuer: Option<CaFingerprint>,
+    /// Address from which it dialled.
+    pub address: IpAddr,
 }
 
 /// Uses sessions, for example to reconcile a node's projects.
@@ -231,7 +235,7 @@ impl Fleet {
             .await
             .map_err(Error::internal)?
             .channel;
-        let epoch = self.begin(node, &channel).await?;
+        let epoch = self.begin(node, peer.address, &channel).await?;
         failpoint!("controller.session.numbered");
         let metadata = MetadataValue::try_from(epoch.to_string()).map_err(Error::internal)?;
         let mut client = NodeAgentServiceClient::with_interceptor(channel.clone(), Epoch(metadata))
@@ -296,10 +300,15 @@ impl Fleet {
     }
 
     /// Returns the session's epoch. If the node gets none, tells the agent why.
-    async fn begin(&self, node: NodeId, channel: &Channel) -> Result<i64> {
+    /// Addresses from which the nodes of the fleet opened their newest sessions.
+    pub(crate) async fn dialled_from(&self) -> Result<Vec<IpAddr>> {
+        store::dialled_from(&self.0.core.db).await
+    }
+
+    async fn begin(&self, node: NodeId, address: IpAddr, channel: &Channel) -> Result<i64> {
         let times = &self.0.core.times;
         let mut write = self.0.core.system_write(node.to_string());
-        let start = store::begin(&mut write, node, self.0.core.controller, times).await?;
+        let start = store::begin(&mut write, node, address, self.0.core.controller, times).await?;
         write.commit([]).await?;
         let (dismissal, error) = match start {
             SessionStart::Epoch(epoch) => return Ok(epoch),

@@ -3,7 +3,8 @@
 //!
 //! Strangers and nodes have budgets of their own, and nothing waits for room: what is above a limit is closed at once, so
 //! that an agent dials again soon. A connection takes a part of `hellos` until its hello is read, then one of `joins` or of
-//! `node_handshakes`, and once its certificate is verified one of its own node.
+//! `node_handshakes`, and once its certificate is verified one of its own node. Addresses from which a node has dialled have a
+//! part of both that nobody else can take.
 
 use std::{
     convert::Infallible,
@@ -27,7 +28,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::service::Routes;
 use tower::ServiceExt as _;
 
-use super::{Fleet, Peer};
+use super::{
+    Fleet, Peer,
+    known::{KnownAddresses, Shared},
+};
 use crate::clusters::enrolment::EnrolmentApi;
 use supalove_core::{ids::NodeId, limits::Limits};
 
@@ -48,12 +52,14 @@ pub struct NodePort {
 
 /// What is open, by what is known of the peer.
 struct Admission {
-    /// Nothing is known yet.
-    hellos: Allowance<IpAddr>,
+    /// Addresses from which nodes have dialled.
+    known: KnownAddresses,
+    /// Nothing is known yet but the address.
+    hellos: Shared,
     /// Handshakes and calls of peers without a certificate.
     joins: Allowance<IpAddr>,
     /// Handshakes of peers that say that they are nodes.
-    handshakes: Allowance<IpAddr>,
+    handshakes: Shared,
     /// Connections of nodes.
     nodes: Allowance<NodeId>,
 }
@@ -61,9 +67,14 @@ struct Admission {
 impl Admission {
     fn new(limits: &Limits) -> Self {
         Self {
-            hellos: Allowance::new(limits.hellos, limits.hellos_per_address),
+            known: KnownAddresses::new(limits.known_addresses),
+            hellos: Shared::new(limits.hellos, limits.hellos_of_known, limits.hellos_per_address),
             joins: Allowance::new(limits.joins, limits.joins_per_address),
-            handshakes: Allowance::new(limits.node_handshakes, limits.node_handshakes_per_address),
+            handshakes: Shared::new(
+                limits.node_handshakes,
+                limits.node_handshakes_of_known,
+                limits.node_handshakes_per_address,
+            ),
             nodes: Allowance::new(limits.node_connections, limits.connections_per_node),
         }
     }
@@ -78,9 +89,10 @@ enum Refused {
 }
 
 impl NodePort {
-    /// For these services, with the limits of the core.
-    pub fn new(fleet: Fleet, enrolment: EnrolmentApi) -> Self {
+    /// For these services, with the limits of the core. In: addresses from which nodes dialled before this replica started.
+    pub fn new(fleet: Fleet, enrolment: EnrolmentApi, dialled_from: Vec<IpAddr>) -> Self {
         let admission = Arc::new(Admission::new(&fleet.core().limits));
+        dialled_from.into_iter().for_each(|address| admission.known.add(network(address)));
         Self { fleet, enrolment, admission }
     }
 
@@ -99,7 +111,8 @@ impl NodePort {
 
     fn accept(&self, stream: TcpStream, peer: SocketAddr) {
         let core = self.fleet.core();
-        let counts = match self.admission.hellos.take(network(peer.ip()), 1) {
+        let admission = &self.admission;
+        let counts = match admission.hellos.take(network(peer.ip()), &admission.known) {
             Ok(counts) => counts,
             Err(Full::All(_)) => {
                 return core.refusals.note("connection to the node port: too many hellos", peer);
@@ -144,13 +157,14 @@ impl NodePort {
         let address = network(peer.ip());
         let handshake = match greeted.purpose() {
             Purpose::Join => admission.joins.take(address, 1).map_err(|full| full_of(full, JOINS))?,
-            Purpose::Node | Purpose::Bulk | Purpose::Renew => {
-                admission.handshakes.take(address, 1).map_err(|full| full_of(full, HANDSHAKES))?
-            }
+            Purpose::Node | Purpose::Bulk | Purpose::Renew => admission
+                .handshakes
+                .take(address, &admission.known)
+                .map_err(|full| full_of(full, HANDSHAKES))?,
         };
         drop(hello);
         let accepted = greeted.handshake().await.map_err(Refused::Peer)?;
-        Box::pin(self.serve_accepted(&tls, accepted, handshake)).await
+        Box::pin(self.serve_accepted(&tls, accepted, handshake, peer.ip())).await
     }
 
     /// Serves a connection after its handshake. A join connection counts as a join to its end, any other as one of its
@@ -160,6 +174,7 @@ impl NodePort {
         tls: &NodePortTls,
         accepted: Accepted<TcpStream>,
         handshake: Taken<IpAddr>,
+        address: IpAddr,
     ) -> Result<(), Refused> {
         let identity = match &accepted {
             Accepted::Join(_) => None,
@@ -171,6 +186,7 @@ impl NodePort {
             None => None,
             Some(identity) => {
                 let node = NodeId(identity.node_id);
+                self.admission.known.add(network(address));
                 Some(self.admission.nodes.take(node, 1).map_err(|full| full_of(full, NODES))?)
             }
         };
@@ -183,7 +199,7 @@ impl NodePort {
         };
         match accepted {
             Accepted::Node(identity, io) => {
-                let peer = Peer { identity, issuer: tls.issuer(&io) };
+                let peer = Peer { identity, issuer: tls.issuer(&io), address };
                 self.fleet.serve_control(peer, io).await;
             }
             Accepted::Bulk(identity, io) => {

@@ -1,6 +1,6 @@
 //! Sessions in PostgreSQL.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 use supalove_core::database::Db;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -29,6 +29,7 @@ pub enum SessionStart {
 pub async fn begin(
     write: &mut impl Write,
     node: NodeId,
+    address: IpAddr,
     controller: ControllerId,
     times: &Times,
 ) -> Result<SessionStart> {
@@ -37,7 +38,7 @@ pub async fn begin(
     // A controller without a heartbeat for longer than this has stopped, and its sessions have ended.
     let fresh = (times.seen_flush + times.poll * 2).as_secs_f64();
     let epoch = sqlx::query_scalar!(
-        "WITH next AS (UPDATE nodes SET session_epoch = session_epoch + 1
+        "WITH next AS (UPDATE nodes SET session_epoch = session_epoch + 1, dialled_from = $6::text::inet
              WHERE id = $1 AND revoked_at IS NULL AND (NOT coalesce(
                  duplicate_at > now() - make_interval(secs => $4) AND greeted_at > now() - make_interval(secs => $3), false)
                  OR NOT EXISTS (SELECT 1 FROM node_sessions s JOIN controllers c ON c.id = s.controller_id
@@ -54,6 +55,7 @@ pub async fn begin(
         hold,
         alarm,
         fresh,
+        address.to_string(),
     )
     .fetch_optional(write.connection().await?)
     .await?;
@@ -243,4 +245,12 @@ mod tests {
         assert!(found(None).lack(confirmed));
         assert!(!found(None).lack(now - TimeDelta::days(1)), "it was deleted as gone");
     }
+}
+
+/// Addresses from which the nodes of the fleet opened their newest sessions.
+pub async fn dialled_from(db: &Db) -> Result<Vec<IpAddr>> {
+    let addresses = sqlx::query_scalar!(
+        "SELECT DISTINCT host(dialled_from) AS \"address!\" FROM nodes WHERE dialled_from IS NOT NULL AND revoked_at IS NULL"
+    );
+    Ok(addresses.fetch_all(db).await?.iter().filter_map(|address| address.parse().ok()).collect())
 }

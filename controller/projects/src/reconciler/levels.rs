@@ -129,6 +129,8 @@ pub(super) async fn rows(db: &Db, node: NodeId) -> Result<Vec<Row>> {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+    use supalove_fuzz::{Samples, Verdict, bytes};
     use supalove_proto::node::v1::StateDigest;
 
     use super::*;
@@ -167,6 +169,39 @@ mod tests {
         assert!(levels.differ_from(&digests(&project, 3), &row(7)), "the agent has another state");
         assert!(levels.are_behind(&row(8)), "somebody has changed the row");
         assert!(!levels.differ_from(&digests(&project, 3), &[]), "it is not on this node");
+    }
+
+    /// Only a digest of a project that is on the node, and that was told anew, makes the agent tell its states again.
+    #[test]
+    fn digests_of_agents() {
+        let [judged, waiting, absent] = [(); 3].map(|()| ProjectRef::generate());
+        let mut levels = Levels::default();
+        levels.put(report(&judged, 7));
+        levels.stored(&judged, Some(1));
+        levels.put(report(&waiting, 7));
+        let row = |project: &ProjectRef| Row { project: project.clone(), revision: 1 };
+        let rows = [row(&judged), row(&waiting)];
+        let all = |digest| StateDigests {
+            digests: [&judged, &waiting, &absent]
+                .into_iter()
+                .flat_map(|one| digests(one, digest).digests)
+                .collect(),
+        };
+        let samples = Samples::new([all(7).encode_to_vec(), all(8).encode_to_vec()]).words([
+            &b"\x0a\x00"[..],
+            b"\x1a\x01\x07",
+            b"\x1a\x00",
+            b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+        ]);
+        bytes("StateDigests", &samples, |input| {
+            let Ok(told) = StateDigests::decode(input) else { return Verdict::Refused };
+            let differ = levels.differ_from(&told, &rows);
+            let first = told.digests.iter().find(|one| one.project_ref == judged.as_str());
+            assert_eq!(differ, first.is_some_and(|first| first.digest != [7]), "{told:?}");
+            assert!(!levels.differ_from(&told, &[row(&waiting)]), "its report is not stored yet");
+            assert!(!levels.differ_from(&told, &[]), "nothing is on the node");
+            Verdict::from_result(&if told.digests.is_empty() { Err(()) } else { Ok(()) })
+        });
     }
 
     #[test]
