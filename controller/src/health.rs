@@ -5,19 +5,21 @@
 use std::{
     fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use supalove_core::database::Db;
 
 use axum::{Router, routing::get};
 use http::StatusCode;
 use supalove_core::{
     Core, Room,
     access::{Lasts, Permission::Public, Rule, Scope::Anyone},
+    database::Db,
     jobs::{Job, Jobs, Rhythm::Every},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
+/// How long an answer of the database is good for `/healthz`: strangers may call it as often as they like.
+const FRESH: Duration = Duration::from_secs(1);
 /// For the database to answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -58,8 +60,8 @@ impl Health {
             Every(core.times.health),
             report,
         ));
-        let db = core.db.clone();
-        room.http = Router::new().route("/healthz", get(async move || healthz(&db, &jobs).await));
+        let last = Arc::new(LastAnswer::new(core.for_work().db));
+        room.http = Router::new().route("/healthz", get(async move || healthz(&last, &jobs).await));
         (health, room)
     }
 
@@ -98,8 +100,32 @@ async fn answers(db: &Db) -> bool {
     matches!(tokio::time::timeout(ANSWER, asked).await, Ok(Ok(true)))
 }
 
-async fn healthz(db: &Db, jobs: &Jobs) -> (StatusCode, String) {
-    let (code, first_line) = if !answers(db).await {
+/// Whether the database answers, asked at most once a second however many want to know.
+struct LastAnswer {
+    db: Db,
+    last: tokio::sync::Mutex<Option<(Instant, bool)>>,
+}
+
+impl LastAnswer {
+    fn new(db: Db) -> Self {
+        Self { db, last: tokio::sync::Mutex::default() }
+    }
+
+    async fn get(&self) -> bool {
+        let mut last = self.last.lock().await;
+        if let Some((at, answered)) = *last
+            && at.elapsed() < FRESH
+        {
+            return answered;
+        }
+        let answered = answers(&self.db).await;
+        *last = Some((Instant::now(), answered));
+        answered
+    }
+}
+
+async fn healthz(last: &LastAnswer, jobs: &Jobs) -> (StatusCode, String) {
+    let (code, first_line) = if !last.get().await {
         (StatusCode::SERVICE_UNAVAILABLE, "the control database does not answer".to_owned())
     } else if let late @ [_, ..] = &*jobs.late() {
         (StatusCode::SERVICE_UNAVAILABLE, format!("late jobs: {}", late.join(" ")))
