@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
-        account, authorities, clusters, jobs, join_token, operations, organizations, platform, projects,
+        account, authorities, clusters, join_token, operations, organizations, platform, projects, status,
     },
     span,
 };
@@ -121,11 +121,11 @@ pub enum Command {
     /// Print a valid access token, for other tools.
     Token(account::Token),
     /// Show whether the platform is reachable, its nodes, and the projects by state.
-    Status(platform::Status),
+    Status(status::Status),
     /// Show the versions of this program and of the server.
     Version,
     /// Set the default organization, and optionally the default project, of later commands.
-    Use(platform::Use),
+    Use(status::Use),
     /// Organizations, which own projects.
     #[command(subcommand, visible_aliases = ["organization", "orgs", "org"])]
     Organizations(organizations::Organizations),
@@ -146,7 +146,7 @@ pub enum Command {
     Authorities(authorities::Authorities),
     /// The control plane itself.
     #[command(subcommand)]
-    Platform(jobs::Platform),
+    Platform(platform::Platform),
     /// Tokens with which hosts join.
     #[command(subcommand, visible_alias = "join-tokens")]
     JoinToken(join_token::JoinToken),

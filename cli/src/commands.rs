@@ -4,7 +4,6 @@ pub mod account;
 pub mod authorities;
 mod check;
 pub mod clusters;
-pub mod jobs;
 pub mod join_token;
 pub mod operations;
 pub mod organizations;
@@ -12,6 +11,7 @@ mod outdated;
 pub mod platform;
 pub mod projects;
 mod resolve;
+pub mod status;
 
 use std::{
     io::{self, IsTerminal as _},
@@ -93,16 +93,16 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Logout => account::logout(&context).await,
         Command::Whoami => account::whoami(&context).await,
         Command::Token(arguments) => account::token(&context, &arguments).await,
-        Command::Status(arguments) => platform::status(&context, &arguments).await,
-        Command::Version => platform::version(&context).await,
-        Command::Use(arguments) => platform::choose(&context, arguments).await,
+        Command::Status(arguments) => status::status(&context, &arguments).await,
+        Command::Version => status::version(&context).await,
+        Command::Use(arguments) => status::choose(&context, arguments).await,
         Command::Organizations(command) => organizations::run(&context, command).await,
         Command::Projects(command) => projects::run(&context, command).await,
         Command::Operations(command) => operations::run(&context, command).await,
         Command::Clusters(command) => clusters::run(&context, command).await,
         Command::Nodes(command) => clusters::run_nodes(&context, command).await,
         Command::Authorities(command) => authorities::run(&context, command).await,
-        Command::Platform(command) => jobs::run(&context, command).await,
+        Command::Platform(command) => platform::run(&context, command).await,
         Command::JoinToken(command) => join_token::run(&context, command).await,
         Command::Completions { .. } => Ok(()),
     }

@@ -34,6 +34,11 @@ pub async fn verify(arguments: &Verify) -> anyhow::Result<ExitCode> {
     for fault in &report.faults {
         println!("WRONG: {fault}");
     }
+    if report.seen_was_cut {
+        println!(
+            "the noted place is older than the retention: it was cut and cannot be checked; note a newer one"
+        );
+    }
     if report.faults.is_empty() {
         println!("nothing is wrong");
         return Ok(ExitCode::SUCCESS);

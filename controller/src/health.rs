@@ -6,19 +6,21 @@
 use std::{
     fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use supalove_core::database::{Db, Refusal};
 
 use axum::{Router, routing::get};
 use http::StatusCode;
 use supalove_core::{
     Core, Room,
     access::{Lasts, Permission::Public, Rule, Scope::Anyone},
+    database::{Db, Refusal},
     jobs::{Job, Jobs, Rhythm::Every},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
+/// How long an answer of the database is good for `/healthz`: strangers may call it as often as they like.
+const FRESH: Duration = Duration::from_secs(1);
 /// For the database to answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -61,8 +63,8 @@ impl Health {
             Every(core.times.health),
             report,
         ));
-        let (db, asked) = (core.db.clone(), health.clone());
-        room.http = Router::new().route("/healthz", get(async move || asked.healthz(&db, &jobs).await));
+        let (last, asked) = (Arc::new(LastAnswer::new(core.db.clone())), health.clone());
+        room.http = Router::new().route("/healthz", get(async move || asked.healthz(&last, &jobs).await));
         (health, room)
     }
 
@@ -111,8 +113,8 @@ impl Health {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn healthz(&self, db: &Db, jobs: &Jobs) -> (StatusCode, String) {
-        let (code, first_line) = if !answers(db).await {
+    async fn healthz(&self, last: &LastAnswer, jobs: &Jobs) -> (StatusCode, String) {
+        let (code, first_line) = if !last.get().await {
             (StatusCode::SERVICE_UNAVAILABLE, "the control database does not answer".to_owned())
         } else if let Some(refusal) = self.refusal() {
             (StatusCode::SERVICE_UNAVAILABLE, refusal.to_string())
@@ -132,6 +134,30 @@ impl Health {
 async fn answers(db: &Db) -> bool {
     let asked = sqlx::query_scalar!("SELECT true AS \"answers!\"").fetch_one(db);
     matches!(tokio::time::timeout(ANSWER, asked).await, Ok(Ok(true)))
+}
+
+/// Whether the database answers, asked at most once a second however many want to know.
+struct LastAnswer {
+    db: Db,
+    last: tokio::sync::Mutex<Option<(Instant, bool)>>,
+}
+
+impl LastAnswer {
+    fn new(db: Db) -> Self {
+        Self { db, last: tokio::sync::Mutex::default() }
+    }
+
+    async fn get(&self) -> bool {
+        let mut last = self.last.lock().await;
+        if let Some((at, answered)) = *last
+            && at.elapsed() < FRESH
+        {
+            return answered;
+        }
+        let answered = answers(&self.db).await;
+        *last = Some((Instant::now(), answered));
+        answered
+    }
 }
 
 /// The first line, and a line for each job that fails. Strangers read it: no errors and no ids.

@@ -131,6 +131,9 @@ impl PublicPort {
                 Ended::NoRequest => {
                     core.refusals.note("connection to the public port: no request in time", peer);
                 }
+                Ended::Unread => {
+                    core.refusals.note("connection to the public port: a response was not taken", peer);
+                }
                 Ended::Failed(error) => tracing::debug!(%peer, error, "a public connection failed"),
                 Ended::Idle | Ended::Closed => {}
             }
@@ -144,6 +147,7 @@ fn connection(limits: &Limits, proxy: bool) -> Connection {
         http2_only: false,
         first_request: limits.first_request,
         idle: limits.idle,
+        take: limits.take,
         linger: Duration::from_secs(1),
         streams: if proxy { limits.streams_per_proxy_connection } else { limits.streams_per_connection },
         headers: limits.header_bytes,

@@ -1,4 +1,7 @@
-//! Serves HTTP on one accepted connection and ends it when it is of no use: no first request in time, idle, silent.
+//! Serves HTTP on one accepted connection and ends it when it is of no use: no first request in time, idle, silent, or with a
+//! peer that does not take what it has asked for.
+
+mod unread;
 
 use std::{
     convert::Infallible,
@@ -21,6 +24,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt as _};
 
+pub use self::unread::EndsAt;
+use self::unread::Unread;
 use crate::{Pings, channel::CallExecutor};
 
 /// What one connection may cost.
@@ -32,6 +37,8 @@ pub struct Connection {
     pub first_request: Duration,
     /// Time without a call after which the connection is closed. Over HTTP/1.1 also the time for the next headers.
     pub idle: Duration,
+    /// Time that a peer gets to take the next bytes of a response, and its end.
+    pub take: Duration,
     /// Time that a peer gets to take the end of the connection.
     pub linger: Duration,
     /// Concurrent calls; over HTTP/2.
@@ -53,6 +60,8 @@ pub enum Ended {
     NoRequest,
     /// It had no call for too long.
     Idle,
+    /// The peer did not take a response.
+    Unread,
     /// An error of the connection, as text.
     Failed(String),
 }
@@ -74,16 +83,25 @@ where
 {
     let activity = Activity::default();
     let counted = activity.clone();
+    let unread = Unread::default();
+    let followed = unread.clone();
     let service = hyper::service::service_fn(move |request| {
         let call = counted.begin();
         let answered = service.clone().oneshot(request);
-        async move { answered.await.map(|response| response.map(|body| Held::new(body, call))) }
+        let followed = followed.clone();
+        async move {
+            let response = answered.await?;
+            let ends = response.extensions().get::<EndsAt>().copied();
+            Ok::<_, Infallible>(response.map(|body| followed.follow(Held::new(body, call), ends)))
+        }
     });
     let builder = builder(limits, tasks);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let reason = tokio::select! {
         ended = connection.as_mut() => return ended.map_or_else(|error| failed(error.as_ref()), |()| Ended::Closed),
         reason = activity.over(limits) => reason,
+        // What is open on it is lost: the peer does not take it.
+        () = unread.too_long(limits.take) => return Ended::Unread,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             // Open calls end by themselves, or with the program.
@@ -244,6 +262,7 @@ mod tests {
         http2_only: false,
         first_request: Duration::from_secs(10),
         idle: Duration::from_mins(1),
+        take: Duration::from_secs(30),
         linger: Duration::from_secs(1),
         streams: 8,
         headers: 16 * 1024,
@@ -297,6 +316,41 @@ mod tests {
             after >= takes + LIMITS.idle && after <= takes + LIMITS.idle + LIMITS.linger * 2,
             "{after:?}"
         );
+    }
+
+    /// A client's preface, SETTINGS_INITIAL_WINDOW_SIZE = 0, and `GET http://x/` on stream 1 (RFC 9113, RFC 7541 with
+    /// static entries).
+    const WINDOW_OF_ZERO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+        \x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\
+        \x00\x00\x06\x01\x05\x00\x00\x00\x01\x82\x86\x84\x41\x01x";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_take_its_response_loses_the_connection() {
+        let (mut peer, serving) = start(LIMITS, Duration::ZERO);
+        peer.write_all(WINDOW_OF_ZERO).await.unwrap();
+        // It answers pings and settings, as a living peer does.
+        let (mut from, mut to) = tokio::io::split(peer);
+        tokio::spawn(async move {
+            let mut head = [0; 9];
+            while from.read_exact(&mut head).await.is_ok() {
+                let mut rest = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+                from.read_exact(&mut rest).await.unwrap();
+                let acknowledges = matches!(head[3], 4 | 6) && head[4] & 1 == 0;
+                if acknowledges {
+                    head[4] = 1;
+                    let rest = if head[3] == 4 {
+                        head[1..3].fill(0);
+                        &[][..]
+                    } else {
+                        &rest
+                    };
+                    to.write_all(&[&head[..], rest].concat()).await.unwrap();
+                }
+            }
+        });
+        let (ended, after) = serving.await.unwrap();
+        assert!(matches!(ended, Ended::Unread), "{ended:?}");
+        assert!(after >= LIMITS.take && after < LIMITS.take * 2, "{after:?}");
     }
 
     #[tokio::test(start_paused = true)]

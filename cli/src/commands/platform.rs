@@ -1,137 +1,117 @@
-//! `status`, `version`, `use`: the platform as a whole, and the defaults of commands.
+//! `platform …`, for the operator: what the background jobs last did, outdated projects, a restore, a check of everything.
 
-use std::collections::BTreeMap;
+use clap::Subcommand;
+use supalove_proto::v1::{
+    ConfirmRestoreRequest, ConfirmRestoreResponse, Job, JobReplicas, JobRhythm, ListJobsRequest,
+    ListJobsResponse, platform_service_client::PlatformServiceClient,
+};
 
-use clap::Args;
-use serde_json::json;
-use supalove_proto::v1::{GetMeRequest, User, auth_service_client::AuthServiceClient};
+use super::{Context, check, outdated, repeat};
+use crate::{error::Error, output, table};
 
-use super::{Context, clusters, projects, repeat, required, resolve};
-use crate::{chosen::Chosen, error::Error, table};
-
-/// Arguments of `status`.
-#[derive(Debug, Args)]
-pub struct Status {
-    /// Print it again after each change, until Ctrl-C.
-    #[arg(long, short)]
-    watch: bool,
+/// The commands about the control plane itself.
+#[derive(Debug, Subcommand)]
+pub enum Platform {
+    /// List the background jobs, and whether each does its work.
+    Jobs {
+        /// Show them again whenever they change, until Ctrl-C.
+        #[arg(long, short)]
+        watch: bool,
+    },
+    /// List the projects whose release has known holes, and the release that closes them.
+    Outdated,
+    /// Compare rows, memory and nodes of the platform with each other, and print each difference. Exits with 1 if there is
+    /// one.
+    Check,
+    /// Confirm that the control database was restored from a backup on purpose; deleted projects are purged again.
+    ConfirmRestore,
 }
 
-/// Arguments of `use`.
-#[derive(Debug, Args)]
-pub struct Use {
-    /// The organization: its slug or name. Without it, the command shows the current choice.
-    organization: Option<String>,
-    /// The project: its name or ref.
-    project: Option<String>,
-    /// Forget the choice.
-    #[arg(long, conflicts_with_all = ["organization", "project"])]
-    clear: bool,
-}
-
-pub async fn status(context: &Context, arguments: &Status) -> Result<(), Error> {
-    repeat(context, arguments.watch, async || look(context).await).await
-}
-
-/// Formats the platform's status. JSON has a form of its own, because the API has no such message.
-async fn look(context: &Context) -> Result<String, Error> {
-    let version = context.client.server_version().await?;
-    let user = me(context).await?;
-    let projects = projects::all(context, "", false).await?;
-    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
-    for project in &projects {
-        *states.entry(table::project_state(project.state())).or_default() += 1;
+pub async fn run(context: &Context, command: Platform) -> Result<(), Error> {
+    match command {
+        Platform::Jobs { watch } => repeat(context, watch, async || list(context).await).await,
+        Platform::Outdated => outdated::list(context).await,
+        Platform::Check => check::check(context).await,
+        Platform::ConfirmRestore => confirm_restore(context).await,
     }
-    let mut nodes: BTreeMap<&str, usize> = BTreeMap::new();
-    if user.operator {
-        let all = clusters::all_nodes(context, "default").await?.nodes;
-        for node in all.iter().filter(|node| node.revoke_time.is_none()) {
-            *nodes.entry(table::node_state(node.state())).or_default() += 1;
-        }
-    }
-    let chosen = context.chosen()?;
-    let value = json!({
-        "api": context.client.api(), "version": version, "user": user.email, "operator": user.operator,
-        "organization": chosen.organization, "project": chosen.project, "nodes": nodes, "projects": states,
-    });
-    context.output.render_value(&value, || {
-        let operator = if user.operator { " (operator)" } else { "" };
-        table::pairs([
-            ("platform", format!("{} is up, version {version}", context.client.api())),
-            ("user", format!("{}{operator}", user.email)),
-            ("using", shown(&chosen)),
-            ("nodes", if user.operator { counted(&nodes, "none") } else { String::new() }),
-            ("projects", counted(&states, "none")),
-        ])
-    })
 }
 
-async fn me(context: &Context) -> Result<User, Error> {
+async fn confirm_restore(context: &Context) -> Result<(), Error> {
     let answer = context
         .client
-        .call(GetMeRequest {}, |channel, request| async move {
-            AuthServiceClient::new(channel).get_me(request).await
+        .call(ConfirmRestoreRequest {}, |channel, request| async move {
+            PlatformServiceClient::new(channel).confirm_restore(request).await
         })
         .await?;
-    required(answer.user, "user")
+    context.output.answer("ConfirmRestoreResponse", &answer, confirmed)
 }
 
-fn counted(states: &BTreeMap<&str, usize>, none: &str) -> String {
-    let each: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
-    if each.is_empty() { none.to_owned() } else { each.join(", ") }
-}
-
-fn shown(chosen: &Chosen) -> String {
-    let part = |what: &str, name: &Option<String>| name.as_ref().map(|name| format!("{what} {name}"));
-    let parts = [part("organization", &chosen.organization), part("project", &chosen.project)];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
-/// Prints both versions. An unreachable server is not an error, because the client's version needs none.
-pub async fn version(context: &Context) -> Result<(), Error> {
-    let client = env!("CARGO_PKG_VERSION");
-    let server = context.client.server_version().await;
-    let value = json!({
-        "client": client, "server": server.as_ref().ok(), "api": context.client.api(),
-        "error": server.as_ref().err().map(ToString::to_string),
-    });
-    context.output.value(&value, || {
-        let server = match &server {
-            Ok(version) => format!("{version} at {}", context.client.api()),
-            Err(error) => format!("unknown: {error}"),
-        };
-        table::pairs([("client", client.to_owned()), ("server", server)])
-    })
-}
-
-pub async fn choose(context: &Context, arguments: Use) -> Result<(), Error> {
-    let client = &context.client;
-    if arguments.clear {
-        Chosen::default().keep(client.store(), client.api())?;
-        return context.output.say("no organization and no project is chosen");
+/// The detail contains texts of agents.
+pub fn confirmed(answer: &ConfirmRestoreResponse) -> String {
+    match answer.detail.as_str() {
+        "" => "no restore was waiting for a confirmation".to_owned(),
+        detail => format!("confirmed: {}", output::clean(detail)),
     }
-    let Some(organization) = arguments.organization else {
-        let chosen = context.chosen()?;
-        let value = json!({"organization": chosen.organization, "project": chosen.project});
-        return context.output.value(&value, || match shown(&chosen).as_str() {
-            "" => "nothing is chosen; choose with: supalove use <ORGANIZATION> [PROJECT]".to_owned(),
-            shown => shown.to_owned(),
-        });
-    };
-    let organization = resolve::organization(context, Some(&organization)).await?;
-    let project = match &arguments.project {
-        Some(given) if given.contains('/') => Some(resolve::project(context, Some(given)).await?),
-        Some(given) => Some(project_of(context, &organization, given).await?),
-        None => None,
-    };
-    let chosen = Chosen { organization: Some(organization), project };
-    chosen.clone().keep(client.store(), client.api())?;
-    context.output.say(&format!("using {}", shown(&chosen)))
 }
 
-/// Resolves a project of an organization; also checks that the organization exists.
-async fn project_of(context: &Context, organization: &str, given: &str) -> Result<String, Error> {
-    let all = projects::all(context, organization, true).await?;
-    let chosen = Chosen { organization: Some(organization.to_owned()), project: None };
-    Ok(resolve::pick_project(&all, given, &chosen)?.r#ref.clone())
+async fn list(context: &Context) -> Result<String, Error> {
+    let answer = context
+        .client
+        .call(ListJobsRequest {}, |channel, request| async move {
+            PlatformServiceClient::new(channel).list_jobs(request).await
+        })
+        .await?;
+    let wide = context.output.is_wide();
+    context.output.render("ListJobsResponse", &answer, |answer| shown(answer, wide))
+}
+
+const COLUMNS: [&str; 5] = ["JOB", "STATE", "LAST SUCCESS", "LAST FAILURE", "LAST ERROR"];
+const MORE_COLUMNS: [&str; 4] = ["RUNS", "ON", "REPLICA", "OVERDUE"];
+
+fn shown(answer: &ListJobsResponse, wide: bool) -> String {
+    let jobs = answer.jobs.iter();
+    let text = if wide {
+        let header: [&str; 9] = table::joined(COLUMNS, MORE_COLUMNS);
+        table::rows(header, jobs.map(|job| table::joined(row(job), more(job))).collect(), "no jobs")
+    } else {
+        table::rows(COLUMNS, jobs.map(row).collect(), "no jobs")
+    };
+    match answer.answering_replica.as_ref().map_or(0, |replica| replica.connection_panics) {
+        0 => text,
+        1 => format!("{text}\na panic ended 1 connection {WHERE}"),
+        panics => format!("{text}\na panic ended {panics} connections {WHERE}"),
+    }
+}
+
+const WHERE: &str = "of the replica that answered; its log says \"connection task panicked\"";
+
+fn row(job: &Job) -> [String; 5] {
+    [
+        job.name.clone(),
+        table::short(job.state().as_str_name(), "JOB_STATE_").to_owned(),
+        table::time(job.last_success_time.as_ref()),
+        table::time(job.last_failure_time.as_ref()),
+        job.last_error.clone(),
+    ]
+}
+
+fn more(job: &Job) -> [String; 4] {
+    let replicas = match job.replicas() {
+        JobReplicas::Unspecified => "",
+        JobReplicas::Each => "each replica",
+        JobReplicas::One => "one replica",
+    };
+    let overdue = if job.overdue { "yes" } else { "" };
+    [runs(job), replicas.to_owned(), job.controller_id.clone(), overdue.to_owned()]
+}
+
+/// When a job runs, e.g. "every 60 s", "at a change, or every 10 s".
+fn runs(job: &Job) -> String {
+    let period = job.period.unwrap_or_default().seconds;
+    match job.rhythm() {
+        JobRhythm::Unspecified => String::new(),
+        JobRhythm::Every => format!("every {period} s"),
+        JobRhythm::Woken => format!("at a change, or every {period} s"),
+        JobRhythm::Always => "always".to_owned(),
+    }
 }

@@ -145,3 +145,14 @@ async fn who_is_no_operator_is_refused_the_jobs() {
     assert_eq!(refused.code, 4, "{refused:?}");
     assert!(refused.stderr.contains("needs the platform's operator"), "{}", refused.stderr);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_is_confirmed() {
+    let world = World::signed_in().await;
+    let confirmed = world.run(&["platform", "confirm-restore"]).await;
+    assert_eq!(
+        (confirmed.code, confirmed.stdout.as_str()),
+        (0, "confirmed: node nod_1 has newer generations\n")
+    );
+    assert_eq!(world.fake.calls_of("ConfirmRestore"), [""]);
+}

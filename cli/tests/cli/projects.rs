@@ -259,3 +259,19 @@ fn event(seq: u64, service: &str, message: &str, percent: u32) -> WatchProjectRe
         ProjectEvent { seq, service: service.into(), message: message.into(), percent, ..Default::default() };
     WatchProjectResponse { message: Some(Message::Event(event)) }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_volume_is_replaced_with_an_empty_one_only_when_confirmed() {
+    let world = World::signed_in().await;
+    let start = ["projects", "start", "abcdefghijklmnopqrst", "--no-wait", "--new-volumes", "db_data"];
+    // No terminal to confirm on.
+    let unsure = world.run(&start).await;
+    assert_eq!(unsure.code, 2, "{unsure:?}");
+    assert!(
+        unsure.stderr.contains("db_data") && world.fake.calls_of("StartProject").is_empty(),
+        "{unsure:?}"
+    );
+    let sure = world.run(&[&start[..], &["--yes"]].concat()).await;
+    assert_eq!(sure.code, 0, "{sure:?}");
+    assert_eq!(world.fake.calls_of("StartProject"), ["db_data"]);
+}

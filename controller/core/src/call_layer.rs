@@ -6,7 +6,6 @@
 //!
 //! Input: an HTTP request of a gRPC method. Output: the same request with a [`Call`] in its extensions, or a status.
 
-use crate::database::Db;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -15,6 +14,7 @@ use std::{
 };
 
 mod body;
+mod until;
 
 use axum::{body::Body, extract::ConnectInfo};
 use futures::future::BoxFuture;
@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
 use ipnet::IpNet;
 use supalove_net::{
     allowance::{Allowance, Full, Refusals, network},
-    serve::Held,
+    serve::{EndsAt, Held},
 };
 use tokio::{sync::Semaphore, time::Instant};
 use tonic::{Code, Status};
@@ -30,9 +30,12 @@ use tonic_types::StatusExt as _;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+use self::until::Until;
+
 use crate::{
     access::{Authenticator, Call, Lasts, Rule, Rules, Scope, unauthenticated},
     audit,
+    database::Db,
     error::{Error, Result},
     ids::UserId,
     limits::Limits,
@@ -67,6 +70,7 @@ pub struct Gate {
 pub struct Admission {
     limits: Limits,
     open_calls: Allowance<IpAddr>,
+    open_streams: Allowance<IpAddr>,
     users: Allowance<UserId>,
     open_memory: Arc<Semaphore>,
     memory: Arc<Semaphore>,
@@ -79,6 +83,7 @@ impl Admission {
         let bytes = |bytes: usize| Arc::new(Semaphore::new(bytes));
         Self {
             open_calls: Allowance::new(limits.open_calls, limits.open_calls_per_address),
+            open_streams: Allowance::new(limits.open_streams, limits.open_streams_per_address),
             users: Allowance::new(usize::MAX, limits.calls_per_user),
             open_memory: bytes(limits.open_memory),
             memory: bytes(limits.request_memory),
@@ -87,15 +92,20 @@ impl Admission {
         }
     }
 
-    /// A part of the calls of an address, for a method that anyone may call.
-    fn open_call(&self, client: IpAddr) -> Result<Box<dyn Send + Unpin>> {
-        match self.open_calls.take(network(client), 1) {
+    /// A part of the calls, or of the streams, of an address, for a method that anyone may call. Streams stay open for long:
+    /// those of strangers must not keep others from signing in.
+    fn open_call(&self, rule: &Rule, client: IpAddr) -> Result<Box<dyn Send + Unpin>> {
+        let (allowance, what) = match rule.lasts {
+            Lasts::Stream => (&self.open_streams, "streams from your address"),
+            Lasts::Call | Lasts::Wait => (&self.open_calls, "calls from your address"),
+        };
+        match allowance.take(network(client), 1) {
             Ok(taken) => Ok(Box::new(taken)),
             Err(full) => {
                 self.refusals.note("call of a method that anyone may call: too many at once", client);
                 Err(match full {
                     Full::All(_) => Error::Busy,
-                    Full::Key(most) => Error::TooMany { what: "calls from your address", most },
+                    Full::Key(most) => Error::TooMany { what, most },
                 })
             }
         }
@@ -191,8 +201,8 @@ where
                     request.extensions_mut().insert(call.clone());
                     let request = request.map(|body| gate.admission.body(rule, body));
                     let answer = inner.call(request).await?;
-                    // A stream counts until it ends.
-                    Ok(answer.map(|body| Body::new(Held::new(body, admitted))))
+                    // A stream counts until it ends, and ends with its time.
+                    Ok(answer.map(|body| Body::new(Until::new(Held::new(body, admitted), deadline, time))))
                 });
                 let mut response = match answered.await {
                     Ok(answer) => answer?,
@@ -203,6 +213,7 @@ where
                 // `supalove version` reads it without signing in.
                 let version = http::HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
                 response.headers_mut().insert("supalove-version", version);
+                response.extensions_mut().insert(EndsAt(deadline));
                 if let Ok(value) = trace_id.parse() {
                     response.headers_mut().insert("x-trace-id", value);
                 }
@@ -227,7 +238,7 @@ impl Gate {
         let headers = request.headers;
         if call.rule.scope == Scope::Anyone {
             let client = call.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            return Ok(self.admission.open_call(client)?);
+            return Ok(self.admission.open_call(call.rule, client)?);
         }
         let token = bearer(headers).ok_or_else(unauthenticated)?;
         let principal = self.authenticator.authenticate(token).await?;
@@ -249,6 +260,7 @@ impl Gate {
         let most = match rule.lasts {
             Lasts::Call => self.times.call,
             Lasts::Wait => self.times.wait_operation + self.times.call,
+            Lasts::Stream if rule.scope == Scope::Anyone => self.admission.limits.open_stream,
             Lasts::Stream => self.times.stream,
         };
         headers

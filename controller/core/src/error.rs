@@ -90,6 +90,10 @@ pub enum Error {
         /// How long the caller should wait before a retry.
         retry_after: Duration,
     },
+    /// The control database answered, but one statement took too long or waited too long for a locked row. Only the work
+    /// with this row fails.
+    #[error("the control database is too slow, or a row is locked for too long")]
+    Slow,
     /// The call missed its deadline.
     #[error("no answer within {} s; the work may continue, so read the object before you retry", .0.as_secs_f32())]
     TooLate(Duration),
@@ -142,11 +146,26 @@ impl Error {
             Self::Unavailable { message, retry_after } => {
                 Self::Unavailable { message: message.clone(), retry_after: *retry_after }
             }
+            Self::AlreadyExists { kind, name } => Self::AlreadyExists { kind, name: name.clone() },
+            Self::NameHeld { name, project, until } => {
+                Self::NameHeld { name: name.clone(), project: project.clone(), until: until.clone() }
+            }
+            Self::FailedPrecondition { reason, message } => {
+                Self::FailedPrecondition { reason: *reason, message: message.clone() }
+            }
+            Self::Quota { subject, message } => {
+                Self::Quota { subject: subject.clone(), message: message.clone() }
+            }
             Self::Aborted(what) => Self::Aborted(what),
+            Self::Refused(why) => Self::Refused(why),
+            Self::Slow => Self::Slow,
             Self::TooLate(limit) => Self::TooLate(*limit),
+            Self::NoSuchMethod => Self::NoSuchMethod,
             Self::Busy => Self::Busy,
+            Self::TooMany { what, most } => Self::TooMany { what, most: *most },
+            Self::Malformed(what) => Self::Malformed(what.clone()),
+            Self::SlowRequest(limit) => Self::SlowRequest(*limit),
             Self::Internal(cause) => Self::internal(chain(cause.as_ref())),
-            other => Self::internal(other.to_string()),
         }
     }
 
@@ -165,7 +184,7 @@ impl Error {
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
             Self::Quota { .. } | Self::Busy | Self::TooMany { .. } => Code::ResourceExhausted,
             Self::Aborted(_) => Code::Aborted,
-            Self::Unavailable { .. } => Code::Unavailable,
+            Self::Unavailable { .. } | Self::Slow => Code::Unavailable,
             Self::TooLate(_) | Self::SlowRequest(_) => Code::DeadlineExceeded,
             Self::NoSuchMethod => Code::Unimplemented,
             Self::Internal(_) => Code::Internal,
@@ -183,7 +202,7 @@ impl Error {
             Self::NameHeld { .. } => ErrorReason::NameHeldByDeletedProject,
             Self::Quota { .. } => ErrorReason::QuotaExceeded,
             Self::Aborted(_) => ErrorReason::Conflict,
-            Self::Unavailable { .. } => ErrorReason::Unavailable,
+            Self::Unavailable { .. } | Self::Slow => ErrorReason::Unavailable,
             Self::TooLate(_) | Self::SlowRequest(_) => ErrorReason::DeadlineExceeded,
             Self::NoSuchMethod => ErrorReason::NoSuchMethod,
             Self::Busy | Self::TooMany { .. } => ErrorReason::Busy,
@@ -213,7 +232,7 @@ impl Error {
             Self::Aborted(_) => {
                 details.set_retry_info(Some(Duration::from_millis(100)));
             }
-            Self::Busy | Self::TooMany { .. } => {
+            Self::Busy | Self::TooMany { .. } | Self::Slow => {
                 details.set_retry_info(Some(Duration::from_secs(1)));
             }
             Self::Unavailable { retry_after, .. } => {
@@ -241,6 +260,9 @@ impl From<Error> for Status {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
+        if is_slow(&error) {
+            return Self::Slow;
+        }
         if let Some(message) = trouble(&error) {
             return Self::Unavailable { message: message.to_owned(), retry_after: Duration::from_secs(1) };
         }
@@ -257,7 +279,13 @@ impl From<crate::sql_enum::UnknownText> for Error {
     }
 }
 
-/// Returns what is wrong if the control database cannot serve now: it is unreachable, starts, stops, is full, too slow or
+/// True if the control database gave one statement up: statement timeout, lock timeout, idle in a transaction for too long.
+fn is_slow(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some("57014" | "55P03" | "25P03"))
+}
+
+/// Returns what is wrong if the control database cannot serve now: it is unreachable, starts, stops, is full or
 /// read-only. The same statement succeeds later. Codes: PostgreSQL, appendix A.
 fn trouble(error: &sqlx::Error) -> Option<&'static str> {
     const AWAY: &str = "the control database does not answer";
@@ -267,10 +295,6 @@ fn trouble(error: &sqlx::Error) -> Option<&'static str> {
         _ => return None,
     };
     match &*said {
-        // Statement timeout, lock timeout, idle in a transaction for too long.
-        "57014" | "55P03" | "25P03" => {
-            Some("the control database is too slow, or a row is locked for too long")
-        }
         "25006" => Some("the control database is read-only"),
         "53100" => Some("the disk of the control database is full"),
         "57P01" | "57P02" | "57P03" => Some(AWAY),

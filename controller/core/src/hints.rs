@@ -1,7 +1,6 @@
 //! Hints that something changed. A hint has a key and wakes only the listeners of that key: on this replica at once, on
 //! the others through NOTIFY. A hint may be lost, so every listener also polls the database.
 
-use crate::database::Db;
 use std::{
     collections::{HashMap, HashSet},
     fmt,
@@ -16,6 +15,7 @@ use tokio::{
 };
 
 use crate::{
+    database::Db,
     error::{Error, Result},
     ids::{ControllerId, InvalidId, NodeId, OrganizationId, ProjectRef},
 };

@@ -35,6 +35,12 @@ pub struct Limits {
     pub open_calls: usize,
     /// The same from one address.
     pub open_calls_per_address: usize,
+    /// Streams of methods that anyone may call, at once: they may stay open for long.
+    pub open_streams: usize,
+    /// The same from one address.
+    pub open_streams_per_address: usize,
+    /// Longest life of such a stream.
+    pub open_stream: Duration,
     /// Calls of one signed-in user at once, streams and waits included.
     pub calls_per_user: usize,
     /// Streams (projects, organizations, nodes) that all users watch at once.
@@ -76,6 +82,8 @@ pub struct Limits {
     pub first_request: Duration,
     /// Time without a call after which a connection to the public port is closed.
     pub idle: Duration,
+    /// Time for a peer to take the next bytes of a response, and its end.
+    pub take: Duration,
     /// Interval of HTTP/2 pings on the public port.
     pub ping: Duration,
     /// Time for a request to arrive; a streaming caller has it for each message that it has begun.
@@ -102,6 +110,9 @@ impl Default for Limits {
             request_memory: 32 * MIB,
             open_calls: 1024,
             open_calls_per_address: 32,
+            open_streams: 256,
+            open_streams_per_address: 4,
+            open_stream: s(300),
             calls_per_user: 1024,
             watched: 20_000,
             watched_per_user: 1000,
@@ -121,6 +132,7 @@ impl Default for Limits {
             reserved_descriptors: 128,
             first_request: s(10),
             idle: s(120),
+            take: s(60),
             ping: s(20),
             body: s(10),
             hello: s(2),
@@ -143,6 +155,9 @@ impl Limits {
         self.public_connections = self.public_connections.min(free - self.hellos - self.node_connections);
         self.hellos_of_known = self.hellos_of_known.min(self.hellos / 4);
         self.hellos_per_address = self.hellos_per_address.min((self.hellos / 4).max(1));
+        // At least 3 hellos: see `max(8)` and the test.
+        self.joins = self.joins.min(self.hellos.saturating_sub(1)).max(1);
+        self.joins_per_address = self.joins_per_address.min((self.joins / 2).max(1));
         self.public_connections_per_address =
             self.public_connections_per_address.min((self.public_connections / 2).max(1));
         self
@@ -169,6 +184,8 @@ impl Limits {
                 "bytes of a request, and the memory for requests",
             ),
             (self.open_calls_per_address * 2 <= self.open_calls, "open calls per address, and in all"),
+            (self.open_streams_per_address * 2 <= self.open_streams, "open streams per address, and in all"),
+            (times.keep_alive < self.open_stream, "keep-alives, and the life of an open stream"),
             (self.watched_per_user <= self.watched, "watched streams per user, and in all"),
             (self.watched_per_user <= self.calls_per_user, "watched streams and calls per user"),
             (self.waits_per_user < self.calls_per_user, "waits and calls per user"),
@@ -186,6 +203,7 @@ impl Limits {
             (self.first_request < self.idle, "the first request, and the idle time"),
             (self.ping * 2 < self.idle, "pings, and the idle time"),
             (times.keep_alive < self.idle, "keep-alives of a watch, and the idle time"),
+            (times.keep_alive < self.take, "keep-alives of a watch, and the time to take one"),
             (self.body < times.call, "the time of a body, and of its call"),
             (self.hello < times.handshake, "the hello, and the handshake"),
             (self.join_idle < times.enrolment, "an idle join connection, and its longest life"),
@@ -212,6 +230,7 @@ mod tests {
             let all = limits.public_connections + limits.node_connections + limits.hellos;
             let free = descriptors.saturating_sub(limits.reserved_descriptors).max(8);
             assert!(all <= free, "{descriptors}: {limits:?}");
+            assert_eq!(limits.contradiction(&Times::default()), None, "{descriptors}");
             assert!(limits.public_connections > 0 && limits.hellos > 0, "{descriptors}: {limits:?}");
             assert!(
                 limits.node_connections + limits.hellos >= free / 2 - 1 || limits.node_connections == 40_000

@@ -1,10 +1,10 @@
 //! Fleet id and secrets of the installation. The first replica generates them; the secrets are
 //! sealed rows, so that every replica can use them.
 
-use crate::database::Db;
 use zeroize::Zeroizing;
 
 use crate::{
+    database::Db,
     error::{Error, Result},
     vault::{Scope, Vault},
 };

@@ -111,7 +111,7 @@ impl AuthService for AuthApi {
             User { id: UserId::generate(), email, display_name, operator: true, created_at: Utc::now() };
         let token = Opaque::received(body.setup_token);
         store::check_setup_token(&self.core.db, &token).await?;
-        let hash = self.passwords.hash(body.password).await?;
+        let hash = self.passwords.hash(call.client, body.password).await?;
         let session = self.new_session(false);
         let mut mutation = self.core.mutation(&call);
         store::insert_first_user(&mut mutation, &token, &user, &hash).await?;
@@ -129,7 +129,7 @@ impl AuthService for AuthApi {
         let email = normalize_email(&body.email)?;
         let found = store::credentials(&self.core.db, &email).await?;
         let hash = found.as_ref().map(|c| c.password_hash.clone());
-        let fits = self.passwords.verify(body.password, hash).await?;
+        let fits = self.passwords.verify(call.client, body.password, hash).await?;
         let user = found.filter(|_| fits).map(|c| c.user).ok_or_else(|| Error::Unauthenticated {
             reason: ErrorReason::BadCredentials,
             message: "e-mail address or password is wrong".to_owned(),

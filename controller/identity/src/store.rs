@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use supalove_core::database::Db;
 use supalove_proto::v1::ErrorReason;
 
 use super::{
@@ -13,6 +12,7 @@ use super::{
 use supalove_core::{
     Write,
     access::Principal,
+    database::Db,
     error::{Error, Result},
     ids::{SessionId, UserId},
     times::Times,

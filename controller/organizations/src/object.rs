@@ -1,8 +1,8 @@
 //! An organization that a request names.
 
-use supalove_core::database::Db;
 use supalove_core::{
     access::{Found, Object, Role},
+    database::Db,
     error::Result,
     ids::{OrganizationId, UserId},
 };

@@ -60,7 +60,7 @@ impl Housekeeper {
             self.job(EXPIRE, |keeper, _| async move { keeper.fail_expired().await }),
             self.job(PURGE, |keeper, _| async move { keeper.close_undo_windows().await }),
             self.job(SILENT, |keeper, run| async move { keeper.mark_silent(run.database_up).await }),
-            self.job(ABANDON, |keeper, _| async move { keeper.abandon_revoked().await }),
+            self.job(ABANDON, |keeper, run| async move { keeper.abandon(run.database_up).await }),
             self.prune(),
         ]
     }
@@ -139,25 +139,33 @@ impl Housekeeper {
 
     /// Ends deleted projects on revoked nodes, whose agents will never report the removal, and on nodes that have been lost for
     /// a day: who deleted a project must not pay for a host that does not come back. If it does, the inventory shows the
-    /// project as unexplained, and its slot stays blocked.
-    async fn abandon_revoked(&self) -> Result<()> {
+    /// project as unexplained, and its slot stays blocked. After a start, and after an outage of the database, every node gets
+    /// time to return: it may be the control plane that was away for a day.
+    async fn abandon(&self, up: Duration) -> Result<()> {
+        let lost_for_good = self.core.times.lost_for_good;
+        let least = if up < self.core.times.lost_after_private { Duration::MAX } else { lost_for_good };
         let rows = sqlx::query!(
             "SELECT p.ref AS \"project: ProjectRef\", n.id AS \"node: NodeId\", n.name, n.revoked_at IS NOT NULL AS \"revoked!\" FROM nodes n JOIN placements l ON l.node_id = n.id JOIN projects p ON p.ref = l.project_ref
              WHERE (n.revoked_at IS NOT NULL OR n.seen_at < now() - make_interval(secs => $2))
                  AND p.desired = 'REMOVED' AND p.removed_at IS NULL ORDER BY random() LIMIT $1",
             BATCH,
-            self.core.times.lost_for_good.as_secs_f64(),
+            lost_for_good.as_secs_f64(),
         )
         .fetch_all(&self.core.db)
         .await?;
         let mut failed = FirstFailure::default();
-        for row in rows {
+        for row in rows.into_iter().filter(|row| row.revoked || least < Duration::MAX) {
             let project = row.project;
-            let why = if row.revoked { "was revoked" } else { "has been lost for a day" };
+            let (why, least) = if row.revoked {
+                ("was revoked", Duration::ZERO)
+            } else {
+                ("has been lost for a day", least)
+            };
             tracing::warn!(%project, node = row.name, why, "deleted project is on a node that does not come back: its containers and volumes stay on that host");
-            let done =
-                decide(&self.core, ABANDON, &project, |found| abandoned(found, row.node, &row.name, why))
-                    .await;
+            let done = decide(&self.core, ABANDON, &project, |found| {
+                abandoned(found, row.node, least, &row.name, why)
+            })
+            .await;
             failed.note(&project, done);
         }
         failed.result()
@@ -244,10 +252,11 @@ impl Housekeeper {
 /// End of the reason of a deleted project on a lost node.
 const REMOVAL_WAITS: &str = "the removal waits until it is back; after a day, or when an operator revokes the node, the project is removed here and what is left of it stays on that host";
 
-/// Removes the project although its containers and volumes stay on the host, because the node never comes back.
-fn abandoned(found: &Snapshot, node: NodeId, name: &str, why: &str) -> Verdict {
+/// Removes the project although its containers and volumes stay on the host, because the node never comes back. Decides again,
+/// because the node may have been heard since the query.
+fn abandoned(found: &Snapshot, node: NodeId, least: Duration, name: &str, why: &str) -> Verdict {
     let there = found.placement.is_some_and(|placement| placement.node == node);
-    if found.desired != Desired::Removed || !there {
+    if found.desired != Desired::Removed || !there || found.node_silence < least {
         return Verdict::default();
     }
     let message = format!(

@@ -1,8 +1,8 @@
 //! Projects and operations that requests name.
 
-use supalove_core::database::Db;
 use supalove_core::{
     access::{Found, Object, Role},
+    database::Db,
     error::{Error, Result},
     ids::{OperationId, ProjectRef, UserId},
 };

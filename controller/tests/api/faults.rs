@@ -159,9 +159,7 @@ async fn a_restored_control_database_learns_from_the_agents_what_it_has_forgotte
     let next = api.create_healthy("next", CORE).await.r#ref;
     assert_ne!(slot_of(&next), slot_of(&unknown));
 
-    // The deleted one can be deleted here, too. Nothing is purged before the restore is confirmed.
-    let operation = api.delete(&gone, 0).await;
-    assert_eq!(api.wait(&operation.id).await.state(), OperationState::Succeeded);
+    // Nothing is purged before the restore is confirmed.
     let purged = api.create_healthy("purged", CORE).await.r#ref;
     let operation = api.delete(&purged, 1).await;
     api.wait(&operation.id).await;
@@ -170,6 +168,17 @@ async fn a_restored_control_database_learns_from_the_agents_what_it_has_forgotte
     let confirmed = api.platform().confirm_restore(ConfirmRestoreRequest {}).await.unwrap().into_inner();
     assert!(!confirmed.detail.is_empty());
     api.wait_state(&purged, ProjectState::Removed, TRUE_AGAIN * SLACK).await;
+
+    // The agent goes on to refuse the one that it has removed. That is the same sign, and does not undo the confirmation.
+    let refused = double.calls_of(&gone);
+    wait_for("another refusal", Duration::from_secs(20) * SLACK, async || {
+        (double.calls_of(&gone) > refused).then_some(())
+    })
+    .await;
+    let again = api.platform().confirm_restore(ConfirmRestoreRequest {}).await.unwrap().into_inner();
+    assert_eq!(again.detail, "", "nothing waits for a confirmation");
+    let operation = api.delete(&gone, 0).await;
+    assert_eq!(api.wait(&operation.id).await.state(), OperationState::Succeeded);
     // What the database has forgotten for good is all that differs.
     let found = api.check_consistency().await;
     let objects: Vec<_> = found.differences.iter().map(|one| one.check.as_str()).collect();

@@ -48,6 +48,7 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("projects", &["projects"]),
     ("refused_calls", &["core"]),
     ("requests", &["core", "projects"]),
+    ("restore_claims", &["core"]),
     ("used_recovery_nonces", &["fleet"]),
     ("user_sessions", &["identity"]),
     ("users", &["identity"]),

@@ -39,6 +39,7 @@ pub fn turn() {
 
 /// Waits until no other test is at work. For tests that load the machine with hundreds of calls at once, which would delay
 /// others beyond the times that they assert. Must come before the test's first resource.
+#[allow(dead_code, reason = "the agent's tests include this file and do not need it")]
 pub fn turn_alone() {
     TURN.with(|turn| {
         assert!(turn.get().is_none(), "this test has its turn already");

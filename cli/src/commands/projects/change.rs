@@ -54,7 +54,7 @@ pub async fn start(context: &Context, arguments: Start) -> Result<(), Error> {
     let project_ref = arguments.which.resolve(context).await?;
     if !new_volumes.is_empty() && !yes {
         let question = format!(
-            "Of these volumes of the project, each that is lost is made anew, EMPTY: {}.",
+            "Each of these volumes that is lost is replaced with an EMPTY one: {}.",
             new_volumes.join(", ")
         );
         confirm::type_to_confirm(&question, &project_ref)?;

@@ -142,6 +142,12 @@ impl ProjectService for Fake {
         Ok(Response::new(ListProjectsResponse { projects, ..Default::default() }))
     }
 
+    async fn start_project(&self, request: Request<StartProjectRequest>) -> Answer<StartProjectResponse> {
+        self.enter(&request, "StartProject", &request.get_ref().new_volumes.join(" ")).await?;
+        let operation = Some(operation(OperationState::Running));
+        Ok(Response::new(StartProjectResponse { operation }))
+    }
+
     async fn stop_project(&self, request: Request<StopProjectRequest>) -> Answer<StopProjectResponse> {
         self.enter(&request, "StopProject", &request.get_ref().project_ref).await?;
         let operation = Some(operation(OperationState::Running));
@@ -231,7 +237,6 @@ impl ProjectService for Fake {
     }
 
     unused! {
-        start_project(StartProjectRequest) -> StartProjectResponse;
         restart_project(RestartProjectRequest) -> RestartProjectResponse;
         undelete_project(UndeleteProjectRequest) -> UndeleteProjectResponse;
         list_project_events(ListProjectEventsRequest) -> ListProjectEventsResponse;

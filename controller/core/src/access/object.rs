@@ -1,8 +1,8 @@
 //! Turns the name in a request into an object on which the caller has the permission. Handlers get objects only here.
 
 use super::{Call, Permission, Role, Rule, Scope};
-use crate::database::Db;
 use crate::{
+    database::Db,
     error::{Error, Result},
     ids::UserId,
 };

@@ -24,6 +24,8 @@ pub struct Report {
     pub ends: Option<(i64, i64, String)>,
     /// Checkpoints that are signed by us.
     pub checkpoints: usize,
+    /// The noted place lies behind the newest cut, so it cannot be checked.
+    pub seen_was_cut: bool,
     /// Rows that wait to be chained for more than a minute.
     pub unchained: i64,
     /// What is wrong, at most 20.
@@ -77,6 +79,7 @@ pub async fn verify(db: &Db, signer: &Signer, seen: Option<&Seen>) -> Result<Rep
     let start = cut.map_or((0, Vec::new()), |cut| (cut.seq, cut.chain_hash.clone()));
     walk(db, start.clone(), &mut expected, &mut report).await?;
     let newest = report.ends.as_ref().map_or(start.0, |ends| ends.1);
+    report.seen_was_cut = seen.is_some_and(|seen| seen.seq < start.0);
     // What is left was met by no row: it is behind the cut, or its row is gone.
     for (seq, said) in expected.into_iter().filter(|(seq, _)| *seq > start.0) {
         for (_, who) in said {

@@ -2,12 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use supalove_certs::CertificateAuthority;
-use supalove_core::database::Db;
 use supalove_proto::v1::ErrorReason;
 
 use super::{AuthorityState, Root};
 use supalove_core::{
     Core, Write,
+    database::Db,
     error::{Error, Result},
     ids::AuthorityId,
     platform,

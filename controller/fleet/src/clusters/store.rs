@@ -1,7 +1,6 @@
 //! Clusters, nodes and join tokens in PostgreSQL.
 
 use std::time::Duration;
-use supalove_core::database::Db;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -11,6 +10,7 @@ use supalove_certs::{CaFingerprint, IssuedCertificate};
 use super::{Cluster, ClusterKind, Condition, Node, NodeAmounts, NodeState, Target, nodes::HelloValues};
 use supalove_core::{
     Write,
+    database::Db,
     error::{Error, Result},
     ids::{ClusterId, JoinTokenId, NodeId, OrganizationId},
     times::Times,

@@ -1,13 +1,13 @@
 //! The streams of nodes, for the one watch: the node as it is, for the operator. It has no events yet.
 
 use std::sync::Arc;
-use supalove_core::database::Db;
 
 use futures::future::{BoxFuture, FutureExt as _};
 use prost::Message as _;
 use supalove_core::{
     Core,
     access::{Call, Found, Object as Accessible, Permission::ManageFleet},
+    database::Db,
     error::{Error, Result},
     hints::Hint,
     ids::{InvalidId, NodeId, UserId},

@@ -58,7 +58,7 @@ use supalove_core::{
     error::{Error, Result, chain},
     hints::Hint,
     ids::NodeId,
-    restores,
+    restores::{self, Claim},
     times::Times,
 };
 use supalove_net::{
@@ -416,7 +416,7 @@ impl Fleet {
         if store::raise_epoch(&mut write, node, newest).await? {
             let detail =
                 format!("the agent of node {node} has seen epoch {newest}, which the database never gave");
-            restores::note(&mut write, &node.to_string(), &detail).await?;
+            restores::note_claim(&mut write, Claim { node, subject: "epoch", newest }, &detail).await?;
         }
         write.commit([]).await
     }

@@ -237,8 +237,8 @@ impl NodePort {
         let serving = serve::serve(io, service, &limits, &core.tasks, core.tasks.stopping());
         match tokio::time::timeout(core.times.enrolment, serving).await {
             Ok(Ended::Failed(error)) => tracing::debug!(error, "a join connection failed"),
-            Ok(Ended::NoRequest | Ended::Idle) => {
-                tracing::debug!("a join connection was closed: it had no call in time");
+            Ok(Ended::NoRequest | Ended::Idle | Ended::Unread) => {
+                tracing::debug!("a join connection was closed: it had no call in time, or took no response");
             }
             Ok(Ended::Closed) => {}
             Err(_) => tracing::debug!("a join connection took too long"),
@@ -273,6 +273,7 @@ fn short_connection(limits: &Limits) -> Connection {
         http2_only: true,
         first_request: limits.join_idle,
         idle: limits.join_idle,
+        take: limits.body,
         linger: Duration::from_secs(1),
         streams: 4,
         headers: limits.header_bytes,

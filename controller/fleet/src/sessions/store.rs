@@ -1,15 +1,16 @@
 //! Sessions in PostgreSQL.
 
 use std::{net::IpAddr, time::Duration};
-use supalove_core::database::Db;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use supalove_core::{
     Core, SystemWrite, Write,
+    database::Db,
     error::Result,
     ids::{ControllerId, NodeId},
+    restores::LEAP,
     times::Times,
 };
 
@@ -134,9 +135,10 @@ pub async fn duplicate(write: &mut SystemWrite, node: NodeId, detail: &str, time
 /// Lifts the epoch of a node above one that its agent has seen; false if it is above it already.
 pub async fn raise_epoch(write: &mut impl Write, node: NodeId, newest: i64) -> Result<bool> {
     let done = sqlx::query!(
-        "UPDATE nodes SET session_epoch = $2 WHERE id = $1 AND session_epoch < $2",
+        "UPDATE nodes SET session_epoch = $2 WHERE id = $1 AND session_epoch < $2 AND $2 - $3 <= session_epoch",
         node.0,
-        newest
+        newest,
+        LEAP,
     )
     .execute(write.connection().await?)
     .await?;

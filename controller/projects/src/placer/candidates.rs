@@ -4,11 +4,11 @@
 //! If the view is stale, the placing statement refuses the node and the placer tries the next candidate.
 
 use std::{collections::HashMap, sync::Arc};
-use supalove_core::database::Db;
 
 use tokio::sync::RwLock;
 
 use supalove_core::{
+    database::Db,
     error::Result,
     ids::{ClusterId, NodeId, OrganizationId},
     times::Times,

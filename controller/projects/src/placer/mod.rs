@@ -4,7 +4,6 @@ mod candidates;
 mod placement;
 
 use rand::rngs::SmallRng;
-use supalove_core::database::Db;
 use supalove_failpoints::failpoint;
 
 pub use candidates::Candidates;
@@ -26,6 +25,7 @@ use crate::{
 };
 use supalove_core::{
     Core, Write,
+    database::Db,
     error::{Error, Result},
     hints::Hint,
     ids::{NodeId, OperationId, OrganizationId, ProjectRef},

@@ -6,7 +6,6 @@
 //! function `placement_conflict` raises, and PostgreSQL undoes the whole statement.
 
 use std::time::Duration;
-use supalove_core::database::Db;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgDatabaseError;
@@ -17,6 +16,7 @@ use crate::{
     types::{OperationKind, OperationState},
 };
 use supalove_core::{
+    database::Db,
     error::{Error, Result},
     ids::{NodeId, OperationId, OrganizationId, ProjectRef, UserId},
     mutation::OneStatement,

@@ -1,11 +1,11 @@
 //! Generations that a node's agent has not stored yet, in PostgreSQL.
 
-use supalove_core::database::Db;
 use supalove_proto::node::v1::InventoryResponse;
 
 use crate::{types::Desired, verdict::Source};
 use supalove_core::{
     Write,
+    database::Db,
     error::Result,
     ids::{NodeId, ProjectRef},
 };
@@ -91,8 +91,10 @@ pub async fn forget_applied(
     Ok(())
 }
 
-/// Maximum number of unexplained projects that are kept of an inventory: a node could name millions.
-const UNEXPLAINED: usize = 100;
+/// Maximum number of unexplained projects whose slots are blocked: a node could name millions.
+const UNEXPLAINED: usize = 4096;
+/// How many of them are kept and shown.
+pub const UNEXPLAINED_SHOWN: usize = 100;
 
 /// Returns projects that run or have remains on the node although no placement puts them there; at most
 /// [`UNEXPLAINED`], and only well-formed refs.

@@ -28,7 +28,7 @@ use supalove_core::{
     error::{Error, Result},
     hints::Hint,
     ids::{NodeId, ProjectRef},
-    restores,
+    restores::{self, Claim},
 };
 use supalove_fleet::clusters::{self, Condition};
 
@@ -69,8 +69,8 @@ impl Reconciler {
         let Ok(project) = step.project_ref.parse::<ProjectRef>() else {
             return Ok(());
         };
-        if self.reports.spend(source.node).is_err() {
-            self.core.refusals.note("progress of a node: too many reports", source.node);
+        if self.progress.spend(source.node).is_err() {
+            self.core.refusals.note("progress of a node: too many steps", source.node);
             return Ok(());
         }
         let mut write = self.core.system_write(source.node.to_string());
@@ -161,13 +161,20 @@ impl Reconciler {
     ) -> Result<()> {
         let Ahead { ours, stored, removed } = ahead;
         let mut write = self.core.system_write(node.to_string());
+        if stored.saturating_sub(ours) > restores::LEAP {
+            let why = format!(
+                "node {node} claims to have generation {stored}, here it is {ours}; is the host taken over? ({why})"
+            );
+            return self.refused(node, project, ours, &why).await;
+        }
         let taken_up = restored::take_up(&mut write, node, project, ahead).await?;
         if !taken_up && !removed {
             // The project has changed meanwhile, and its newer generation is sent.
             return Ok(());
         }
         let detail = format!("node {node} has generation {stored} of project {project}, the database {ours}");
-        restores::note(&mut write, project.as_str(), &detail).await?;
+        restores::note_claim(&mut write, Claim { node, subject: project.as_str(), newest: stored }, &detail)
+            .await?;
         write.commit([Hint::Node(node), Hint::Project(project.clone())]).await?;
         if removed && !taken_up {
             let why = format!(

@@ -21,7 +21,7 @@ use supalove_proto::node::v1::{
     ApplyStackRequest, BlockedSlot, InventoryRequest, InventoryResponse, NodeConditions, Placement, Progress,
     ProjectInventory, RemoveStackRequest, RunState, WatchStateRequest, watch_state_response::Report,
 };
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tonic::{Code, Request, Status};
 
 use self::{
@@ -51,8 +51,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Reconciler {
     core: Core,
-    /// Of reports, by node.
+    /// Of states, digests and conditions, by node.
     reports: Budget,
+    /// Of progress, by node: a host that starts a hundred projects tells so much of it that their states would wait.
+    progress: Budget,
 }
 
 impl SessionHandler for Reconciler {
@@ -84,7 +86,7 @@ impl SessionHandler for Reconciler {
 impl Reconciler {
     /// On the control database.
     pub fn new(core: &Core) -> Self {
-        Self { core: core.for_work(), reports: Budget::default() }
+        Self { core: core.for_work(), reports: Budget::default(), progress: Budget::default() }
     }
 
     async fn reconcile(&self, session: Session) -> Result<()> {
@@ -165,9 +167,10 @@ impl Reconciler {
             Some(BlockedSlot { slot, reason })
         }));
         let blocked = capacity::save_blocked(&mut write, node, &slots).await?;
-        let changed = clusters::store::save_unexplained(&mut write, node, &unexplained).await?;
+        let shown = &unexplained[..unexplained.len().min(due::UNEXPLAINED_SHOWN)];
+        let changed = clusters::store::save_unexplained(&mut write, node, shown).await?;
         if changed && !unexplained.is_empty() {
-            let projects = unexplained.join(" ");
+            let projects = shown.join(" ");
             tracing::error!(%node, projects, "node has containers that no placement explains; they keep running");
         }
         let hints = [(blocked, Hint::Capacity), (blocked || changed, Hint::Node(node))];
@@ -206,6 +209,8 @@ impl Reconciler {
         // What the node has last said of itself, until it is stored.
         let mut conditions = None;
         let mut has_conditions = false;
+        // An agent may tell conditions as often as it likes; the newest count.
+        let mut next_try = Instant::now();
         let mut compare = tokio::time::interval(self.core.times.resync);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
         compare.tick().await;
@@ -220,6 +225,9 @@ impl Reconciler {
                             }
                         }
                         Some(Report::Progress(step)) => self.note_progress(source, &step).await?,
+                        Some(Report::Digests(_)) if self.reports.spend(node).is_err() => {
+                            self.core.refusals.note("digests of a node: too many reports", node);
+                        }
                         Some(Report::Digests(digests)) => {
                             if let Some(rows) = self.rows_of(node).await && levels.differ_from(&digests, &rows) {
                                 return Ok(true);
@@ -237,15 +245,17 @@ impl Reconciler {
                     }
                 }
                 () = levels.wait() => {}
-                () = tokio::time::sleep(RETRY_AFTER), if conditions.is_some() => {}
+                () = tokio::time::sleep_until(next_try), if conditions.is_some() => {}
                 _ = compare.tick() => {
                     if let Some(rows) = self.rows_of(node).await && levels.are_behind(&rows) {
                         return Ok(true);
                     }
                 }
             }
-            if let Some(told) = &conditions {
-                match self.conditions(source, told).await {
+            if let Some(told) = conditions.as_ref().filter(|_| Instant::now() >= next_try) {
+                let stored = self.conditions(source, told).await;
+                next_try = Instant::now() + RETRY_AFTER;
+                match stored {
                     Ok(()) => conditions = None,
                     Err(error @ Error::Refused(_)) => return Err(error),
                     Err(error) => {

@@ -9,7 +9,7 @@ use supalove_core::{
     SystemWrite, Write,
     error::Result,
     ids::{NodeId, ProjectRef},
-    restores,
+    restores::{self, Claim, LEAP},
 };
 
 /// Maximum number of records that are read of a response to Hello: a node could name millions.
@@ -46,22 +46,23 @@ pub(super) async fn compare(write: &mut SystemWrite, node: NodeId, stored: &[Sto
     let generations: Vec<i64> =
         stored().map(|s| i64::try_from(s.generation).unwrap_or(i64::MAX - 1)).collect();
     let removing: Vec<bool> = stored().map(|s| s.removing).collect();
-    let taken_up = sqlx::query_scalar!(
+    let taken_up = sqlx::query!(
         "UPDATE projects p SET generation = s.generation + 1, revision = revision + 1
          FROM unnest($2::text[], $3::bigint[], $4::bool[]) AS s (ref, generation, removing), placements l
          WHERE p.ref = s.ref AND l.project_ref = p.ref AND l.node_id = $1 AND s.generation > p.generation
-             AND (p.desired = 'REMOVED' OR NOT s.removing)
-         RETURNING p.ref",
+             AND s.generation - $5 <= p.generation AND (p.desired = 'REMOVED' OR NOT s.removing)
+         RETURNING p.ref, s.generation AS \"stored!\"",
         node.0,
         &refs,
         &generations,
         &removing,
+        LEAP,
     )
     .fetch_all(write.connection().await?)
     .await?;
-    if !taken_up.is_empty() {
-        let detail = format!("node {node} has newer generations of {}", taken_up.join(" "));
-        restores::note(write, &node.to_string(), &detail).await?;
+    for row in taken_up {
+        let detail = format!("node {node} has the newer generation {} of project {}", row.stored, row.r#ref);
+        restores::note_claim(write, Claim { node, subject: &row.r#ref, newest: row.stored }, &detail).await?;
     }
     let slots: Vec<i32> =
         stored().map(|s| s.slot.and_then(|slot| i32::try_from(slot).ok()).unwrap_or(-1)).collect();

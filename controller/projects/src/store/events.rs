@@ -1,11 +1,11 @@
 //! Events of a project. A counter in its row numbers them without gaps, so that a watch can resume.
 
 use chrono::{DateTime, Utc};
-use supalove_core::database::Db;
 
 use crate::types::{EventType, ProjectState};
 use supalove_core::{
     Write,
+    database::Db,
     error::Result,
     ids::{OperationId, ProjectRef},
 };

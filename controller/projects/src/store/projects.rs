@@ -1,7 +1,6 @@
 //! Projects with their addresses, in PostgreSQL, for reads of callers.
 
 use std::net::IpAddr;
-use supalove_core::database::Db;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,6 +8,7 @@ use sqlx::types::Json;
 
 use crate::types::ProjectState;
 use supalove_core::{
+    database::Db,
     error::{Error, Result},
     ids::{ClusterId, NodeId, OrganizationId, ProjectRef, UserId},
 };

@@ -2,11 +2,11 @@
 
 use prost::Message as _;
 use sqlx::PgExecutor;
-use supalove_core::database::Db;
 use supalove_proto::{node::v1::StackSpec, v1::ErrorReason};
 
 use supalove_core::{
     Core, Write,
+    database::Db,
     error::{Error, Result},
     ids::ProjectRef,
     vault::{Scope, Vault},
