@@ -10,7 +10,7 @@ use supalove_proto::v1::{
 
 use crate::{
     chosen,
-    commands::{clusters, jobs, operations, projects::show},
+    commands::{clusters, operations, platform, projects::show},
     credentials, output, span, yaml,
 };
 
@@ -117,7 +117,7 @@ fn answers() {
             1 => shown("GetOperationResponse", body, |m: &GetOperationResponse| {
                 operations::one(m.operation.as_ref())
             }),
-            4 => shown("ConfirmRestoreResponse", body, jobs::confirmed),
+            4 => shown("ConfirmRestoreResponse", body, platform::confirmed),
             2 => shown("ProjectEvent", body, |m: &ProjectEvent| show::event(m)),
             _ => {
                 shown("ListNodesResponse", body, |m: &ListNodesResponse| clusters::nodes_text(&m.nodes, true))

@@ -10,6 +10,7 @@ mod faults;
 mod growth;
 mod load;
 mod names;
+mod nodes;
 mod placement;
 mod platform;
 mod private_clusters;

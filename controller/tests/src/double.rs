@@ -56,9 +56,14 @@ pub struct DoubleState {
     pub differences: Vec<HostDifference>,
     /// Repeats digests as often as the controller asked.
     repeat: Duration,
-    /// First port, so that several doubles share a machine.
-    port_base: u32,
+    /// Over how long the controller asked it to spread its return.
+    pub reconnect_spread: Duration,
+    /// First port that it tells; 0 = 5500.
+    pub port_base: u32,
 }
+
+/// First port of a double, if a test sets no other one.
+const PORT_BASE: u32 = 5500;
 
 /// A node that plays an agent; it dials again until it is dropped.
 pub struct Double {
@@ -83,7 +88,9 @@ impl Double {
 
     /// Dials with what an earlier double had.
     pub fn dial(holder: Holder, address: &str, mut state: DoubleState) -> Self {
-        state.port_base = 5500;
+        if state.port_base == 0 {
+            state.port_base = PORT_BASE;
+        }
         let state = Arc::new(Mutex::new(state));
         let dialling = tokio::spawn(keep_dialling(holder.clone(), address.to_owned(), state.clone()));
         Self { state, holder, dialling }
@@ -202,6 +209,7 @@ impl NodeAgentService for Service {
         }
         state.epoch = hello.epoch;
         state.repeat = Duration::from_millis(hello.repeat_digests_ms.into());
+        state.reconnect_spread = Duration::from_millis(hello.reconnect_spread_ms.into());
         let stored = state.records.iter().map(|(name, record)| StoredProject {
             project_ref: name.clone(),
             generation: record.generation,

@@ -1,5 +1,6 @@
 //! Nodes and the fleet's certificates.
 
+use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::Rows;
@@ -19,6 +20,35 @@ impl Rows {
     /// The fleet's newest root.
     pub async fn newest_root(&self) -> String {
         self.one("SELECT certificate_pem FROM authorities ORDER BY created_at DESC LIMIT 1").await
+    }
+
+    /// Nodes that were never seen.
+    pub async fn add_bare_nodes(&self, count: i32) {
+        let insert = "INSERT INTO nodes (id, cluster_id, name, key_sha256)
+             SELECT gen_random_uuid(), c.id, gen_random_uuid()::text, '' FROM clusters c, generate_series(1, $1)";
+        sqlx::query(insert).bind(count).execute(&self.0).await.unwrap();
+    }
+
+    /// First port of a node.
+    pub async fn port_base(&self, node: Uuid) -> i32 {
+        let query = "SELECT port_base FROM node_capacity WHERE node_id = $1";
+        sqlx::query_scalar(query).bind(node).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// Nobody places anything on a node, and its settings do not change, until the transaction ends.
+    pub async fn lock_capacity(&self, node: Uuid) -> Transaction<'static, Postgres> {
+        let mut transaction = self.0.begin().await.unwrap();
+        let lock = "SELECT node_id FROM node_capacity WHERE node_id = $1 FOR UPDATE";
+        sqlx::query(lock).bind(node).execute(&mut *transaction).await.unwrap();
+        transaction
+    }
+
+    /// How many sessions of the database wait for a lock.
+    pub async fn waiting(&self) -> i64 {
+        self.one(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .await
     }
 
     /// A node that was never seen, a retired root and an ended join token, with these ids.
