@@ -9,7 +9,7 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use tokio::{
     sync::Notify,
-    time::{Instant, Interval, MissedTickBehavior},
+    time::{Instant, Interval, MissedTickBehavior, sleep},
 };
 
 use crate::{
@@ -114,8 +114,9 @@ impl Job {
         let mut results = Results::default();
         let mut failures = Failures::default();
         let at_work = Arc::new(Notify::new());
+        let mut again = None;
         loop {
-            turns.next().await;
+            turns.next(again).await;
             let result = match self.rhythm {
                 Rhythm::Always => tokio::select! {
                     result = self.run_once(&core, &mut lease, up_since.elapsed(), &at_work) => result,
@@ -129,8 +130,10 @@ impl Job {
                 Err(Error::Unavailable { .. }) => RunEnd::NoDatabase,
                 Err(_) => RunEnd::Failed,
             };
+            again = None;
             if end == RunEnd::NoDatabase {
                 up_since = Instant::now();
+                again = Some(RETRY);
             }
             core.jobs.note(self.name, end);
             if let Some(ran) = result.transpose() {
@@ -187,18 +190,31 @@ impl Turns {
         Self { tick, hint }
     }
 
-    async fn next(&mut self) {
-        match &mut self.hint {
-            Some(hint) => tokio::select! {
-                () = hint.woken() => self.tick.reset(),
-                _ = self.tick.tick() => {}
-            },
-            None => {
-                self.tick.tick().await;
+    /// Waits for the turn; at most until `again`, if it is set.
+    async fn next(&mut self, again: Option<Duration>) {
+        let hinted = async {
+            match &mut self.hint {
+                Some(hint) => hint.woken().await,
+                None => std::future::pending().await,
             }
+        };
+        let again = async {
+            match again {
+                Some(pause) => sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.tick.tick() => return,
+            () = hinted => {}
+            () = again => {}
         }
+        self.tick.reset();
     }
 }
+
+/// A job to which the database did not answer runs again after this time, even if its turn is in an hour.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// Between two writes of the same result.
 const REWRITE: Duration = Duration::from_secs(5);
@@ -238,5 +254,23 @@ impl LeaseKeeper {
             self.renew_at = Some(Instant::now() + core.times.lease_renew);
         }
         Ok(self.held.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_without_its_database_runs_again_long_before_its_turn() {
+        let mut tick = tokio::time::interval(Duration::from_hours(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut turns = Turns { tick, hint: None };
+        turns.next(None).await;
+        let began = Instant::now();
+        turns.next(Some(RETRY)).await;
+        assert_eq!(began.elapsed(), RETRY);
+        turns.next(None).await;
+        assert_eq!(began.elapsed(), RETRY + Duration::from_hours(1));
     }
 }

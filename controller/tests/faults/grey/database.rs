@@ -14,6 +14,8 @@ use super::{
 /// Longer than a job waits for an answer.
 const SHORT: Duration = Duration::from_secs(8);
 
+const SILENT: Option<&str> = Some("the control database does not answer");
+
 /// One fault. `begin` and `end` are what a test does to the database.
 struct Fault<B, E> {
     name: &'static str,
@@ -74,16 +76,12 @@ impl<B: AsyncFnOnce(), E: AsyncFnOnce()> Fault<B, E> {
 }
 
 /// Frozen, slow, refusing.
-pub async fn behind_a_cable() -> Vec<Cell> {
-    let server = std::env::var("SUPALOVE_TEST_DATABASE_URL").unwrap();
-    let address = server.split('@').nth(1).unwrap().split('/').next().unwrap();
-    let cable = TcpProxy::to(address).await;
-    let mut scene =
-        Scene::set(server.replace(address, &cable.address), Some((&cable.address, address))).await;
+pub async fn behind_a_cable(server: &Postgres) -> Vec<Cell> {
+    let cable = TcpProxy::to(&server.address).await;
+    let url = server.url.replace(&server.address, &cable.address);
+    let mut scene = Scene::set(url, Some((&cable.address, &server.address))).await;
     scene.join_straight().await;
     let steady = Steady::new(&scene).await;
-    const SILENT: Option<&str> = Some("the control database does not answer");
-
     let fault = Fault {
         name: "frozen",
         says: SILENT,
@@ -181,9 +179,10 @@ pub async fn with_a_standby() -> Vec<Cell> {
     vec![failed_over, restored(&scene, &steady, &standby, &changed).await]
 }
 
+const RESTORED: &str = "restored to an earlier time";
+
 /// Somebody puts an earlier state in the place of the database, while the controller runs.
 async fn restored(scene: &Scene, steady: &Steady, server: &Postgres, stopped: &str) -> Cell {
-    const NAME: &str = "restored to an earlier time";
     let gone = scene.api.create_healthy("gone", SMALL).await.r#ref;
     server.back_up();
     // What the database forgets: a start, a create, a delete.
@@ -203,7 +202,7 @@ async fn restored(scene: &Scene, steady: &Steady, server: &Postgres, stopped: &s
     let shown = scene.api.wait_state(&gone, ProjectState::ActiveUnhealthy, super::TRUE_AGAIN * SLACK).await;
     assert!(shown.state_reason.contains("removed it after the backup"), "{shown:?}");
     Act::delete(scene, &gone).is_done().await;
-    scene.is_true_again(NAME, since, &[&unknown]).await;
+    scene.is_true_again(RESTORED, since, &[&unknown]).await;
     let true_again = ended.elapsed();
     // Stopped in the backup, running on the node: the database is right about what is wanted.
     assert_eq!(scene.api.project(stopped).await.state(), ProjectState::Inactive);
@@ -213,9 +212,14 @@ async fn restored(scene: &Scene, steady: &Steady, server: &Postgres, stopped: &s
     let confirmed =
         scene.api.platform().confirm_restore(ConfirmRestoreRequest {}).await.unwrap().into_inner();
     assert!(!confirmed.detail.is_empty());
-    let cell =
-        Cell { fault: NAME, met: Met::Database, told: Some(told), true_again, restarts: steady.restarts() };
-    println!("{NAME}, database: {cell}");
+    let cell = Cell {
+        fault: RESTORED,
+        met: Met::Database,
+        told: Some(told),
+        true_again,
+        restarts: steady.restarts(),
+    };
+    println!("{RESTORED}, database: {cell}");
     assert_eq!(cell.restarts, 0, "a container was started again");
     cell
 }

@@ -11,9 +11,9 @@ mod nodes;
 mod scene;
 mod table;
 
-use std::{env, panic::resume_unwind, thread, time::Duration};
+use std::{env, panic::resume_unwind, sync::Arc, thread, time::Duration};
 
-use supalove_system_tests::turn;
+use supalove_system_tests::{Postgres, turn};
 use tokio::runtime::Builder;
 
 use self::table::Cell;
@@ -33,11 +33,14 @@ fn lasts(short: Duration) -> Duration {
 fn during_a_grey_fault_the_controller_tells_the_truth_and_afterwards_everything_is_true() {
     // Here, as the scenes are threads without the test's name.
     turn();
-    let scenes: [fn() -> Vec<Cell>; 4] = [
-        || run(database::behind_a_cable()),
-        || run(database::on_a_small_disk()),
-        || run(database::with_a_standby()),
-        || run(nodes::all_at_once()),
+    // Its disk does not delay it: the server of all tests waits for a disk on which others write.
+    let server = Arc::new(Postgres::start());
+    let (cable, nodes) = (server.clone(), server);
+    let scenes: [Box<dyn FnOnce() -> Vec<Cell> + Send>; 4] = [
+        Box::new(move || run(database::behind_a_cable(&cable))),
+        Box::new(|| run(database::on_a_small_disk())),
+        Box::new(|| run(database::with_a_standby())),
+        Box::new(move || run(nodes::all_at_once(&nodes))),
     ];
     let mut cells = Vec::new();
     for scene in scenes.map(thread::spawn) {

@@ -30,6 +30,8 @@ pub struct Scene {
     pub controller: Controller,
     /// Behind the API, and past any harmed cable.
     pub rows: Rows,
+    /// Each agent then finds containers that are another's.
+    pub nodes_share_an_engine: bool,
     _releases: TempDir,
 }
 
@@ -37,6 +39,12 @@ impl Drop for Scene {
     fn drop(&mut self) {
         // All at once: an agent that lives on would start again what another one takes along.
         self.agents.iter_mut().for_each(|agent| agent.process.interrupt());
+        if std::thread::panicking() {
+            let log = self.controller.process.log();
+            let dull = |line: &&str| line.contains(" INFO ") || line.contains("slow statement");
+            let lines: Vec<&str> = log.lines().filter(|line| !dull(line)).collect();
+            println!("the controller said:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
     }
 }
 
@@ -55,7 +63,8 @@ impl Scene {
             None => controller.database.url.clone(),
         };
         let rows = Database { url, name }.rows().await;
-        Self { api, agents: Vec::new(), controller, rows, _releases: releases }
+        let agents = Vec::new();
+        Self { api, agents, controller, rows, nodes_share_an_engine: false, _releases: releases }
     }
 
     /// The same rows on another server, to which the first has failed over.
@@ -98,12 +107,20 @@ impl Scene {
         .await;
     }
 
+    /// Waits until `/healthz` is 200 and names nothing.
+    pub async fn is_healthy(&self, limit: Duration) {
+        wait_for("/healthz to be ok", limit, async || {
+            (self.health().await? == (200, "ok\n".to_owned())).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until calls that only read show what was written after this time: they must not go on with an old server.
     pub async fn reads_newer_than(&self, since: f64) {
         wait_for("calls to read what is new", TOLD * SLACK, async || {
             let listed = self.api.clusters().list_nodes(ListNodesRequest::default()).await.ok()?.into_inner();
-            let seen = listed.nodes[0].last_seen_time?;
-            (seen.seconds as f64 > since).then_some(())
+            let seen = u64::try_from(listed.nodes[0].last_seen_time?.seconds).unwrap();
+            (seen > Duration::from_secs_f64(since).as_secs()).then_some(())
         })
         .await;
     }
@@ -117,7 +134,7 @@ impl Scene {
                 return began.elapsed();
             }
             assert!(began.elapsed() < TRUE_AGAIN * SLACK, "{what}, a long time afterwards: {wrong:#?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
         }
     }
 
@@ -158,9 +175,12 @@ impl Scene {
         wrong.extend(seen.open_operations);
         let silent = self.rows.loops_silent_since(since).await;
         wrong.extend(silent.into_iter().map(|what| format!("{what} has shown no sign of life")));
+        let explained = unknown.is_empty() && !self.nodes_share_an_engine;
         let broken = self.rows.broken_of_all().await.into_iter();
-        // The slot of a project without a record is blocked, and the node names it.
-        let broken = broken.filter(|what| unknown.is_empty() || *what != "nodes are the sum of placements");
+        let broken = broken.filter(|what| explained || *what != PLACED);
+        if !explained && self.rows.misreserved_nodes().await > 0 {
+            wrong.push(format!("it does not hold that {PLACED}"));
+        }
         wrong.extend(broken.map(|what| format!("it does not hold that {what}")));
         wrong
     }
@@ -207,6 +227,9 @@ impl Scene {
         held
     }
 }
+
+/// A rule of all rows: the sums, and that no node has containers which no placement explains.
+const PLACED: &str = "nodes are the sum of placements";
 
 struct Seen {
     sick_nodes: Vec<String>,
@@ -276,9 +299,14 @@ impl Act {
         }
     }
 
-    /// Asks until there is an answer, and waits for the end of the operation.
+    /// Asks until there is an answer.
+    pub async fn is_accepted(&self) -> Asked {
+        wait_for("an act to be accepted", TRUE_AGAIN * SLACK, async || self.ask().await).await
+    }
+
+    /// The same, and waits for the end of the operation.
     pub async fn is_done(&self) -> Asked {
-        let asked = wait_for("an act to be accepted", TRUE_AGAIN * SLACK, async || self.ask().await).await;
+        let asked = self.is_accepted().await;
         let operation = self.api.wait(&asked.operation).await;
         assert_eq!(operation.state(), OperationState::Succeeded, "{operation:#?}");
         asked
