@@ -142,6 +142,8 @@ impl Limits {
             self.node_connections.min((free - self.hellos - wanted_for_public).max(node_share));
         self.public_connections = self.public_connections.min(free - self.hellos - self.node_connections);
         self.hellos_of_known = self.hellos_of_known.min(self.hellos / 4);
+        self.joins = self.joins.min(self.hellos / 2);
+        self.joins_per_address = self.joins_per_address.min((self.joins / 4).max(1));
         self.hellos_per_address = self.hellos_per_address.min((self.hellos / 4).max(1));
         self.public_connections_per_address =
             self.public_connections_per_address.min((self.public_connections / 2).max(1));
@@ -213,6 +215,9 @@ mod tests {
             let free = descriptors.saturating_sub(limits.reserved_descriptors).max(8);
             assert!(all <= free, "{descriptors}: {limits:?}");
             assert!(limits.public_connections > 0 && limits.hellos > 0, "{descriptors}: {limits:?}");
+            if descriptors >= 256 {
+                assert_eq!(limits.contradiction(&Times::default()), None, "{descriptors}: {limits:?}");
+            }
             assert!(
                 limits.node_connections + limits.hellos >= free / 2 - 1 || limits.node_connections == 40_000
             );
