@@ -3,4 +3,5 @@
 mod control;
 mod host;
 mod project;
+mod restores;
 mod volumes;
