@@ -8,7 +8,8 @@ use supalove_sdk::{
     tonic::Request,
     v1::{
         CreateJoinTokenRequest, CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest,
-        ListNodesRequest, NodeState, Operation, OperationState, SetUpRequest, UndeleteProjectRequest,
+        GetProjectConnectionRequest, GetProjectRequest, ListNodesRequest, NodeState, Operation,
+        OperationState, Project, RevealProjectSecretsRequest, SetUpRequest, UndeleteProjectRequest,
         WaitOperationRequest,
     },
 };
@@ -102,4 +103,29 @@ impl Api {
         let answer = self.0.clusters().list_nodes(request).await?.into_inner();
         Ok(answer.nodes.into_iter().find(|node| node.state() == NodeState::Ready).map(|node| node.id))
     }
+
+    /// A project as it is shown.
+    pub async fn project(&self, project_ref: &str) -> Result<Project> {
+        let request = GetProjectRequest { project_ref: project_ref.to_owned() };
+        let answer = self.0.projects().get_project(request).await?.into_inner();
+        answer.project.context("GetProject answered without a project")
+    }
+
+    /// Where a project's owner reaches it.
+    pub async fn reached(&self, project_ref: &str) -> Result<Reached> {
+        let request = GetProjectConnectionRequest { project_ref: project_ref.to_owned() };
+        let api_url = self.0.projects().get_project_connection(request).await?.into_inner().api_url;
+        let request = RevealProjectSecretsRequest { project_ref: project_ref.to_owned() };
+        let db_url = self.0.projects().reveal_project_secrets(request).await?.into_inner().db_url;
+        Ok(Reached { api_url, db_url })
+    }
+}
+
+/// Where a project's owner reaches it.
+#[derive(Debug, Clone)]
+pub struct Reached {
+    /// The gateway.
+    pub api_url: String,
+    /// The database, with the password.
+    pub db_url: String,
 }

@@ -55,10 +55,12 @@ pub enum Item {
     Growth,
     /// Load from anyone on both ports.
     Load,
+    /// A tenant's query while its neighbour on the host takes all that it can get.
+    Tenants,
 }
 
 impl Item {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Scheduling,
         Self::Placing,
         Self::Requests,
@@ -67,6 +69,7 @@ impl Item {
         Self::Session,
         Self::Growth,
         Self::Load,
+        Self::Tenants,
     ];
 }
 
@@ -87,6 +90,8 @@ pub struct Effort {
     pub calls: usize,
     /// Acts on projects before their rows are counted.
     pub acts: usize,
+    /// Each attack of a tenant on its host, and the rest before.
+    pub attack: Duration,
 }
 
 impl Arguments {
@@ -102,6 +107,7 @@ impl Arguments {
                 rest: s(3),
                 calls: 1000,
                 acts: 800,
+                attack: s(3),
             }
         } else {
             Effort {
@@ -112,6 +118,7 @@ impl Arguments {
                 rest: s(30),
                 calls: 20_000,
                 acts: 100_000,
+                attack: s(30),
             }
         }
     }

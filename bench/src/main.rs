@@ -21,6 +21,7 @@ mod setup;
 mod stack;
 mod stats;
 mod table;
+mod tenants;
 
 use std::process::ExitCode;
 
@@ -62,6 +63,7 @@ async fn measure(item: Item, arguments: &Arguments, table: &mut Table) -> Result
         Item::Growth => growth::measure(arguments, table).await?,
         Item::Session => session::measure(arguments, table).await?,
         Item::Load => load::measure(arguments, table).await?,
+        Item::Tenants => tenants::measure(arguments, table).await?,
     }
     Ok(())
 }

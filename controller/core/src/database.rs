@@ -5,6 +5,7 @@
 //! a statement was given up is closed, never reused, and with it all connections that were opened before.
 
 mod executor;
+mod grants;
 mod migrations;
 mod silence;
 mod writes;

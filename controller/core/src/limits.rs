@@ -154,6 +154,8 @@ impl Limits {
             self.node_connections.min((free - self.hellos - wanted_for_public).max(node_share));
         self.public_connections = self.public_connections.min(free - self.hellos - self.node_connections);
         self.hellos_of_known = self.hellos_of_known.min(self.hellos / 4);
+        self.joins = self.joins.min(self.hellos / 2);
+        self.joins_per_address = self.joins_per_address.min((self.joins / 4).max(1));
         self.hellos_per_address = self.hellos_per_address.min((self.hellos / 4).max(1));
         // At least 3 hellos: see `max(8)` and the test.
         self.joins = self.joins.min(self.hellos.saturating_sub(1)).max(1);
@@ -232,6 +234,9 @@ mod tests {
             assert!(all <= free, "{descriptors}: {limits:?}");
             assert_eq!(limits.contradiction(&Times::default()), None, "{descriptors}");
             assert!(limits.public_connections > 0 && limits.hellos > 0, "{descriptors}: {limits:?}");
+            if descriptors >= 256 {
+                assert_eq!(limits.contradiction(&Times::default()), None, "{descriptors}: {limits:?}");
+            }
             assert!(
                 limits.node_connections + limits.hellos >= free / 2 - 1 || limits.node_connections == 40_000
             );

@@ -248,7 +248,7 @@ fn attempts(role: &str) -> Vec<String> {
             format!("DROP TABLE {table}"),
             format!("ALTER TABLE {table} RENAME TO other"),
             format!("CREATE TRIGGER mine BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()"),
-            format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"),
+            format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"),
         ]
     });
     let others = [

@@ -109,13 +109,6 @@ async fn restart(api: &Api, project_ref: &str) -> String {
     api.projects().restart_project(request).await.unwrap().into_inner().operation.unwrap().id
 }
 
-/// Runs a program of PostgreSQL on the controller's database.
-fn on_database(program: &str, arguments: &[&str], url: &str) {
-    let mut command = std::process::Command::new(program);
-    let done = command.args(arguments).arg("--dbname").arg(url).output().unwrap();
-    assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_control_database_learns_from_the_agents_what_it_has_forgotten() {
     let mut controller = Controller::start_with(options()).await;
@@ -123,8 +116,8 @@ async fn a_restored_control_database_learns_from_the_agents_what_it_has_forgotte
     let double = up(&controller, &api, "steady").await;
     let kept = api.create_healthy("kept", CORE).await.r#ref;
     let gone = api.create_healthy("gone", CORE).await.r#ref;
-    let backup = controller.dir.path().join("backup").display().to_string();
-    on_database("pg_dump", &["--format=custom", "--file", &backup], &controller.database.url);
+    let backup = controller.dir.path().join("backup");
+    controller.database.dump(&backup);
 
     for _ in 0..2 {
         assert_eq!(api.wait(&restart(&api, &kept).await).await.state(), OperationState::Succeeded);
@@ -137,7 +130,7 @@ async fn a_restored_control_database_learns_from_the_agents_what_it_has_forgotte
     controller.process.kill();
     // The agent forgets a removed project after a while.
     double.state().records.remove(&gone);
-    on_database("pg_restore", &["--clean", "--if-exists", "--no-owner", &backup], &controller.database.url);
+    controller.database.restore(&backup);
     controller.restart().await;
     api.wait_ready_nodes(1).await;
     wait_for("the agent's generation to be taken up", TRUE_AGAIN * SLACK, async || {

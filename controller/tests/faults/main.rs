@@ -4,4 +4,5 @@ mod control;
 mod grey;
 mod host;
 mod project;
+mod restores;
 mod volumes;

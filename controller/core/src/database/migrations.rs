@@ -5,9 +5,13 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, migrate::Migrator};
+use sqlx::{
+    PgConnection, PgPool,
+    migrate::{Migrate as _, Migrator},
+};
 use tokio::time::{Instant, sleep};
 
+use super::grants;
 use crate::error::{Error, Result};
 
 /// Key of the advisory lock under which migrations run: "supalove" in ASCII.
@@ -18,6 +22,9 @@ const RETRY: Duration = Duration::from_millis(200);
 const LOGGED: Duration = Duration::from_secs(10);
 /// How long a replica waits for the lock before it gives its start up. Longer than any migration.
 const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Where sqlx keeps what was applied.
+const TABLE: &str = "_sqlx_migrations";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
@@ -40,13 +47,10 @@ pub async fn prepare(pool: &PgPool) -> Result<Owner> {
         migrate(pool).await?;
         return Ok(Owner::Own);
     }
-    // Not checked at compile time: the table is sqlx's own.
-    let applied: Vec<i64> = sqlx::query_scalar("SELECT version FROM public._sqlx_migrations WHERE success")
-        .fetch_all(pool)
-        .await?;
+    let applied = pool.acquire().await?.list_applied_migrations(TABLE).await.map_err(Error::internal)?;
     let missing: Vec<String> = MIGRATIONS
         .iter()
-        .filter(|migration| !applied.contains(&migration.version))
+        .filter(|migration| applied.iter().all(|applied| applied.version != migration.version))
         .map(|migration| format!("{:04}", migration.version))
         .collect();
     if missing.is_empty() {
@@ -58,19 +62,6 @@ pub async fn prepare(pool: &PgPool) -> Result<Owner> {
         missing.join(", ")
     )))
 }
-
-/// What the controller's role may do, as the schema's owner grants it. `%s` is the role. The audit log takes new rows from it, with
-/// neither a place in the chain nor a time of its choice, and signed checkpoints; the functions of 0016 do the rest.
-const GRANTS: &str = "
-    GRANT USAGE ON SCHEMA public TO %s;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO %s;
-    GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO %s;
-    GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO %s;
-    REVOKE ALL ON public.audit_log, public.audit_checkpoints, public._sqlx_migrations FROM %s;
-    GRANT SELECT ON public.audit_log, public.audit_checkpoints, public._sqlx_migrations TO %s;
-    GRANT INSERT (id, actor, method, target, outcome, client, trace_id) ON public.audit_log TO %s;
-    GRANT INSERT ON public.audit_checkpoints TO %s;
-";
 
 /// Applies the migrations as the schema's owner, and grants the controller's role what it needs.
 pub async fn migrate_for(pool: &PgPool, role: &str) -> Result<()> {
@@ -92,10 +83,7 @@ pub async fn migrate_for(pool: &PgPool, role: &str) -> Result<()> {
         ));
     }
     migrate(pool).await?;
-    let mut transaction = pool.begin().await?;
-    sqlx::raw_sql(AssertSqlSafe(GRANTS.replace("%s", &known.quoted))).execute(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok(())
+    grants::grant(pool, &known.quoted).await
 }
 
 /// Applies the migrations through a pool of any kind.

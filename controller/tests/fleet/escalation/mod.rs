@@ -3,6 +3,7 @@
 
 mod enumerate;
 mod known;
+mod limits;
 mod server;
 
 use std::{collections::BTreeSet, process::Command, time::Duration};
@@ -46,6 +47,7 @@ async fn nothing_that_a_tenant_can_try_reaches_beyond_its_own_and_a_planted_hole
     assert_nothing(&try_everything(&server, CORE).await);
     assert_eq!(known::try_each(&server).await, Vec::<&str>::new());
     the_platform_gets_in_while_the_tenant_holds_all_its_connections(&server).await;
+    limits::what_a_tenant_writes_beside_its_data_is_bounded(&server).await;
     each_planted_hole_is_found(&server).await;
     the_official_releases_sql_gives_a_server_its_certificate(&server).await;
 }
