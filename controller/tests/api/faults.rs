@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use supalove_proto::{
     node::v1::StackPhase,
     v1::{ConfirmRestoreRequest, OperationState, ProjectState, RestartProjectRequest},
@@ -44,11 +45,17 @@ async fn a_database_that_fails_over_silently_stops_no_loop() {
     let api = controller.operator().await;
     let double = up(&controller, &api, "steady").await;
     let direct = controller.database.url.replace(&cable.address, address);
+    let mut stalling = PgConnection::connect(&direct).await.unwrap();
     let rows = Database { url: direct, name: controller.database.name.clone() }.rows().await;
     wait_for("health", WORKS_AGAIN * SLACK, async || (health(&controller).await == Some(200)).then_some(()))
         .await;
 
+    // Statements are in flight when it happens: they wait for a lock, and what they get afterwards is lost.
+    stalling.execute("BEGIN; LOCK TABLE nodes").await.unwrap();
+    wait_for("statements in flight", WORKS_AGAIN * SLACK, async || (rows.waiting().await > 1).then_some(()))
+        .await;
     cable.set_frozen(true);
+    stalling.execute("ROLLBACK").await.unwrap();
     let frozen = Instant::now();
     wait_for("the fault to be shown", WORKS_AGAIN * SLACK, async || {
         (health(&controller).await == Some(503)).then_some(())

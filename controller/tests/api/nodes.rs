@@ -25,7 +25,8 @@ async fn a_node_whose_ports_move_while_a_project_is_placed_on_it_is_refused() {
     wait_for("the placement to wait", SOON * SLACK, async || (rows.waiting().await == 1).then_some(())).await;
     let holder = double.holder.clone();
     drop(double);
-    let state = DoubleState { port_base: 7500, ..DoubleState::default() };
+    let mut state = DoubleState::default();
+    state.port_base = 7500;
     let _moved = Double::dial(holder, &controller.node_address, state);
     wait_for("Hello to wait", SOON * SLACK, async || (rows.waiting().await == 2).then_some(())).await;
     lock.rollback().await.unwrap();
@@ -33,7 +34,11 @@ async fn a_node_whose_ports_move_while_a_project_is_placed_on_it_is_refused() {
     let project = placing.await.unwrap().project.unwrap().r#ref;
     let given = rows.placement(&project).await;
     controller.process.wait_for_log("run its agent with --port-base 5500", SOON * SLACK);
-    assert_eq!((given.1 - 8 * given.0, rows.port_base(node).await), (5500, 5500), "the ports of the placement");
+    assert_eq!(
+        (given.1 - 8 * given.0, rows.port_base(node).await),
+        (5500, 5500),
+        "the ports of the placement"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -348,6 +348,11 @@ async fn lost_port(scene: &Scene, site: &Site) {
     assert!(site.answers().await.is_err());
 
     let lost = format!("published port 0.0.0.0:{} does not answer", site.port);
+    wait_for("PORTS_GONE", NOTICED * SLACK, async || {
+        let node = scene.api.nodes().await.remove(0);
+        node.conditions.into_iter().find(|one| one.reason == "PORTS_GONE" && one.message.contains(&lost))
+    })
+    .await;
     wait_for("the lost port to be told", NOTICED * SLACK, async || {
         let project = scene.api.project(&site.project_ref).await;
         let told = project.state_reason.contains(&lost);
