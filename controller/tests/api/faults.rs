@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use supalove_proto::{
     node::v1::StackPhase,
     v1::{ConfirmRestoreRequest, OperationState, ProjectState, RestartProjectRequest},
@@ -23,6 +24,53 @@ async fn up(controller: &Controller, api: &Api, hostname: &str) -> Double {
     let double = Double::join(&controller.node_address, &api.join_token().await, hostname).await;
     api.wait_ready_nodes(1).await;
     double
+}
+
+/// Status of `/healthz`; `None` if it does not answer in time.
+async fn health(controller: &Controller) -> Option<u16> {
+    let asked = reqwest::get(format!("http://127.0.0.1:{}/healthz", controller.public_port));
+    let answer = tokio::time::timeout(Duration::from_secs(5), asked).await.ok()?;
+    Some(answer.ok()?.status().as_u16())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_fails_over_silently_stops_no_loop() {
+    let server = std::env::var("SUPALOVE_TEST_DATABASE_URL").unwrap();
+    let address = server.split('@').nth(1).unwrap().split('/').next().unwrap();
+    let cable = TcpProxy::to(address).await;
+    let options = Options { database_server: Some(server.replace(address, &cable.address)), ..options() };
+    let controller = Controller::start_with(options).await;
+    let api = controller.operator().await;
+    let double = up(&controller, &api, "steady").await;
+    let direct = controller.database.url.replace(&cable.address, address);
+    let mut stalling = PgConnection::connect(&direct).await.unwrap();
+    let rows = Database { url: direct, name: controller.database.name.clone() }.rows().await;
+    wait_for("health", WORKS_AGAIN * SLACK, async || (health(&controller).await == Some(200)).then_some(()))
+        .await;
+
+    // Statements are in flight when it happens: they wait for a lock, and what they get afterwards is lost.
+    stalling.execute("BEGIN; LOCK TABLE nodes").await.unwrap();
+    wait_for("statements in flight", WORKS_AGAIN * SLACK, async || (rows.waiting().await > 1).then_some(()))
+        .await;
+    cable.set_frozen(true);
+    stalling.execute("ROLLBACK").await.unwrap();
+    let frozen = Instant::now();
+    wait_for("the fault to be shown", WORKS_AGAIN * SLACK, async || {
+        (health(&controller).await == Some(503)).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(4).saturating_sub(frozen.elapsed())).await;
+    cable.fail_over_silently();
+    let failed_over = Instant::now();
+    let since = rows.now().await;
+    wait_for("all loops to work again", WORKS_AGAIN * SLACK, async || {
+        let late = rows.loops_silent_since(since).await;
+        (late.is_empty() && health(&controller).await == Some(200)).then_some(())
+    })
+    .await;
+    println!("all loops work {:?} after the failover", failed_over.elapsed());
+    let project = api.create_healthy("after", CORE).await.r#ref;
+    assert_eq!(double.calls_of(&project), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,9 @@ async fn connect_from(last: u8, port: u16) -> std::io::Result<TcpStream> {
 /// How long a call of the operator takes.
 async fn get_me(api: &Api) -> Duration {
     let began = Instant::now();
-    api.auth().get_me(GetMeRequest {}).await.unwrap();
+    // A call that is never answered is a failure, too.
+    let answer = tokio::time::timeout(CALL * SLACK, api.auth().get_me(GetMeRequest {})).await;
+    answer.expect("the operator has no answer").unwrap();
     began.elapsed()
 }
 

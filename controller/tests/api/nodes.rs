@@ -1,5 +1,4 @@
-//! Nodes that move, that are many, and that do not come back; and replicas that start while another process prepares the
-//! database. Nodes are doubles, so no engine is needed.
+//! Nodes that move, that are many, and that do not come back. They are doubles, so no engine is needed.
 
 use std::time::Duration;
 
@@ -25,7 +24,8 @@ async fn a_node_whose_ports_move_while_a_project_is_placed_on_it_is_refused() {
     wait_for("the placement to wait", SOON * SLACK, async || (rows.waiting().await == 1).then_some(())).await;
     let holder = double.holder.clone();
     drop(double);
-    let state = DoubleState { port_base: 7500, ..DoubleState::default() };
+    let mut state = DoubleState::default();
+    state.port_base = 7500;
     let _moved = Double::dial(holder, &controller.node_address, state);
     wait_for("Hello to wait", SOON * SLACK, async || (rows.waiting().await == 2).then_some(())).await;
     lock.rollback().await.unwrap();
@@ -89,22 +89,4 @@ async fn a_deleted_project_on_a_host_that_has_been_lost_for_a_day_ends_without_i
     let told = told.expect("an event about what is left on the host");
     assert!(told.message.contains("has been lost for a day"), "{}", told.message);
     assert_eq!(rows.held().await, (0, 0, 0), "it holds no quota and no room");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_says_for_whom_its_start_waits_and_goes_on_when_the_database_is_prepared() {
-    let controller = Controller::start().await;
-    controller.operator().await;
-    let rows = controller.database.rows().await;
-    let preparing = rows.prepare_for_ever().await;
-    let mut replica = controller.replica().await;
-    replica.process.wait_for_log("another process prepares the control database", SOON * SLACK);
-    let log = replica.process.log();
-    assert!(log.contains("preparing, process "), "who it is: {log}");
-    assert_eq!(rows.count("controllers").await, 1, "it has not started");
-    preparing.rollback().await.unwrap();
-    wait_for("the replica to start", SOON * SLACK, async || {
-        (rows.count("controllers").await == 2).then_some(())
-    })
-    .await;
 }

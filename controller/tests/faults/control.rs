@@ -1,16 +1,28 @@
-//! A clock of the control plane or of a node jumps. Projects keep running. Other faults between them are in `grey`.
+//! Faults between the control plane and its nodes: the database is unreachable, the connection is cut, a clock jumps.
+//! Projects keep running.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
-use supalove_proto::v1::{GetMeRequest, OperationState, ProjectState, RefreshRequest, SignInRequest};
-use supalove_system_tests::{
-    Agent, AgentOptions, Api, CORE, Clock, Controller, Options, PASSWORD, SLACK, docker, wait_for,
+use supalove_proto::v1::{
+    GetMeRequest, ListNodesRequest, NodeState, OperationState, ProjectState, RefreshRequest, SignInRequest,
 };
+use supalove_system_tests::{
+    Agent, AgentOptions, Api, CORE, Clock, Controller, Fleet, Options, PASSWORD, Postgres, SLACK, TcpProxy,
+    docker, wait_for,
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
+/// A node is unhealthy after this silence (`silent_after` of the controller's times), and it takes two writes and a
+/// look to know of it.
+const SHOWN: Duration = Duration::from_secs(20 + 5 + 1);
 /// A session that was lost is back: an agent dials again after at most 5 s, and a dial into nothing takes 10 s.
 const BACK: Duration = Duration::from_secs(15);
+/// How long the node port is cut, and the database away.
+const CUT: Duration = Duration::from_secs(30);
+const AWAY: Duration = Duration::from_secs(10);
 
 /// Id and start of each container of a project.
 fn starts(project_ref: &str) -> Vec<String> {
@@ -26,6 +38,27 @@ fn starts(project_ref: &str) -> Vec<String> {
     all
 }
 
+async fn nodes(api: &Api) -> Result<usize, Status> {
+    let answer = api.clusters().list_nodes(ListNodesRequest::default()).await?;
+    Ok(answer.into_inner().nodes.len())
+}
+
+/// While the database is unreachable, every response says so and carries a retry time.
+async fn assert_unavailable(api: &Api, limit: Duration) {
+    let until = Instant::now() + limit;
+    let mut asked = 0;
+    while Instant::now() < until {
+        let status = nodes(api).await.expect_err("there is no database");
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        let details = status.get_error_details();
+        assert!(details.retry_info().is_some_and(|info| info.retry_delay.is_some()), "{status:?}");
+        assert_eq!(details.error_info().unwrap().reason, "UNAVAILABLE");
+        asked += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(asked > 0);
+}
+
 async fn created(api: &Api, name: &str) -> (String, String) {
     let created = api.create(name, CORE).await;
     (created.project.unwrap().r#ref, created.operation.unwrap().id)
@@ -34,6 +67,87 @@ async fn created(api: &Api, name: &str) -> (String, String) {
 async fn assert_succeeds(api: &Api, operation: &str) {
     let operation = api.wait(operation).await;
     assert_eq!(operation.state(), OperationState::Succeeded, "{operation:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_database_that_crashes_costs_no_session_no_operation_and_no_container() {
+    let database = Postgres::start();
+    let options = Options { database_server: Some(database.url.clone()), ..Options::default() };
+    let mut fleet = Fleet::start(options).await;
+    let steady = fleet.api.create_healthy("steady", CORE).await.r#ref;
+    let before = starts(&steady);
+
+    // At once back, in the middle of a create.
+    let (at_once, operation) = created(&fleet.api, "at-once").await;
+    database.crash();
+    database.run_again();
+    let answered = async || nodes(&fleet.api).await.ok();
+    wait_for("an answer of the API", BACK * SLACK, answered).await;
+    assert_succeeds(&fleet.api, &operation).await;
+
+    // Away for a while, in the middle of another.
+    let (later, operation) = created(&fleet.api, "later").await;
+    database.crash();
+    assert_unavailable(&fleet.api, AWAY).await;
+    database.run_again();
+    wait_for("an answer of the API", BACK * SLACK, answered).await;
+    assert_succeeds(&fleet.api, &operation).await;
+
+    fleet.controller.process.assert_alive();
+    fleet.api.wait_ready_nodes(1).await;
+    for project in [&at_once, &later, &steady] {
+        fleet.api.wait_state(project, ProjectState::ActiveHealthy, BACK * SLACK).await;
+    }
+    assert_eq!(starts(&steady), before, "no container was started again");
+    assert_eq!((starts(&at_once).len(), starts(&later).len()), (3, 3), "nothing twice");
+    fleet.api.assert_consistent(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_line_is_shown_and_comes_back_without_a_restart() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let cable = TcpProxy::to(&controller.node_address).await;
+    let token = api.join_token().await;
+    let agent = Agent::start_at(&cable.address, &controller.fleet, &token, AgentOptions::default());
+    api.wait_ready_nodes(1).await;
+    let project = api.create_healthy("steady", CORE).await.r#ref;
+    let before = starts(&project);
+    let node = api.nodes().await.remove(0);
+
+    cable.set_cut(true);
+    let cut = Instant::now();
+    wait_for("the silence to be shown", SHOWN * SLACK, async || {
+        let shown = api.nodes().await[0].state() == NodeState::Unhealthy;
+        shown.then_some(())
+    })
+    .await;
+    println!("the node is unhealthy {:?} after the cut", cut.elapsed());
+    // Last heard at most one ping of 5 s before the cut.
+    assert!(cut.elapsed() > Duration::from_secs(10), "a blip is no silence");
+    let told = format!("node {} has been silent since", node.name);
+    wait_for("the project to show it", BACK * SLACK, async || {
+        let project = api.project(&project).await;
+        let shown = project.state() == ProjectState::ActiveUnhealthy;
+        (shown && project.state_reason.starts_with(&told)).then_some(())
+    })
+    .await;
+    tokio::time::sleep(CUT.saturating_sub(cut.elapsed())).await;
+    cable.set_cut(false);
+    let healed = Instant::now();
+    api.wait_state(&project, ProjectState::ActiveHealthy, BACK * SLACK).await;
+    println!("the project is healthy {:?} after the line is whole", healed.elapsed());
+    api.wait_ready_nodes(1).await;
+
+    assert_eq!(starts(&project), before, "no container was started again");
+    let back = api.nodes().await;
+    assert_eq!((back.len(), &back[0].id), (1, &node.id), "nothing moved");
+    let events: Vec<String> = api.events(&project).await.into_iter().map(|event| event.message).collect();
+    let shown = events.iter().position(|said| said.starts_with("ACTIVE_UNHEALTHY") && said.contains(&told));
+    let over = events.iter().rposition(|said| said == "ACTIVE_HEALTHY");
+    assert!(shown.is_some() && shown < over, "{events:#?}");
+    api.assert_consistent(1).await;
+    drop(agent);
 }
 
 /// Certificates and keys are back-dated by so much: clocks may be apart by it.

@@ -153,6 +153,11 @@ impl Site {
         format!("supalove_{}_{service}", self.project_ref)
     }
 
+    /// Whether its gateway answers for itself. It asks no service, whose name it might have to look up.
+    async fn answers_itself(&self) -> Result<(), String> {
+        answers(&self.url.replace("functions/v1/hello", "health")).await
+    }
+
     /// Whether its gateway answers somebody outside, on a connection of its own.
     async fn answers(&self) -> Result<(), String> {
         answers(&self.url).await
@@ -258,8 +263,36 @@ async fn an_engine_that_dies_or_is_restarted_takes_no_project_along() {
     lost_port(&scene, &site).await;
     assert_eq!(scene.starts(&site)[..2], starts[..2], "only the gateway was started again");
     assert_eq!(scene.api.project(&next.project_ref).await.state(), ProjectState::ActiveHealthy);
+    an_engine_that_hangs_is_told(&scene, &site).await;
     lost_chains_are_told(&scene, &site, &next).await;
     scene.api.assert_consistent(1).await;
+}
+
+/// The engine lives, and answers nobody.
+async fn an_engine_that_hangs_is_told(scene: &Scene, site: &Site) {
+    let starts = scene.starts(site);
+    scene.host.freeze_engine();
+    let told = scene.wait_condition("ENGINE_SILENT", TOLD * SLACK).await;
+    println!("a frozen engine: {}", told.message);
+    assert!(told.blocking && told.message.contains("systemctl restart docker"), "{}", told.message);
+    let status = scene.agent.status();
+    assert_eq!(status["conditions"][0]["reason"], "ENGINE_SILENT", "{status}");
+    let sick =
+        scene.api.wait_state(&site.project_ref, ProjectState::ActiveUnhealthy, CONVERGED * SLACK).await;
+    assert!(sick.state_reason.contains("the Docker Engine does not answer"), "{}", sick.state_reason);
+    assert!(site.answers_itself().await.is_ok(), "the gateway runs on");
+
+    let waiting = scene.api.create("waiting", ORDERED).await;
+    let pending = scene.api.project(&waiting.project.unwrap().r#ref).await;
+    let why = pending.state_reason;
+    assert!(why.contains("0 of 1 node fits") && why.contains("an engine that does not answer"), "{why}");
+
+    scene.host.thaw_engine();
+    scene.api.wait_ready_nodes(1).await;
+    scene.api.wait_state(&site.project_ref, ProjectState::ActiveHealthy, CONVERGED * SLACK).await;
+    let placed = scene.api.wait(&waiting.operation.unwrap().id).await;
+    assert_eq!(placed.state(), OperationState::Succeeded, "{placed:#?}");
+    assert_eq!(scene.starts(site), starts, "a frozen engine: a container was started again");
 }
 
 /// Somebody flushes the packet filter, with the engine's chains in it.
@@ -316,6 +349,11 @@ async fn lost_port(scene: &Scene, site: &Site) {
     assert!(site.answers().await.is_err());
 
     let lost = format!("published port 0.0.0.0:{} does not answer", site.port);
+    wait_for("PORTS_GONE", NOTICED * SLACK, async || {
+        let node = scene.api.nodes().await.remove(0);
+        node.conditions.into_iter().find(|one| one.reason == "PORTS_GONE" && one.message.contains(&lost))
+    })
+    .await;
     wait_for("the lost port to be told", NOTICED * SLACK, async || {
         let project = scene.api.project(&site.project_ref).await;
         let told = project.state_reason.contains(&lost);

@@ -75,8 +75,22 @@ impl DockerHost {
 
     /// `kill -9` of its engine. Containers go on.
     pub fn kill_engine(&self) {
+        self.signal_engine("-9");
+    }
+
+    /// Its engine lives, and does nothing any more.
+    pub fn freeze_engine(&self) {
+        self.signal_engine("-STOP");
+    }
+
+    /// It goes on.
+    pub fn thaw_engine(&self) {
+        self.signal_engine("-CONT");
+    }
+
+    fn signal_engine(&self, signal: &str) {
         let pid = std::fs::read_to_string(&self.pid_file).unwrap();
-        run(Command::new("kill").args(["-9", pid.trim()]));
+        run(Command::new("kill").args([signal, pid.trim()]));
     }
 
     /// Asks its engine to end, and waits for that. Containers go on.
@@ -126,6 +140,10 @@ impl DockerHost {
 
 impl Drop for DockerHost {
     fn drop(&mut self) {
+        if let Ok(pid) = std::fs::read_to_string(&self.pid_file) {
+            // One that a test left frozen would not end. The process may be gone.
+            let _ = Command::new("kill").args(["-CONT", pid.trim()]).output();
+        }
         let output = Command::new(SCRIPT).args(["down", &self.dir]).output();
         // A panic here, on top of the test's own, would hide why the test failed.
         if !output.as_ref().is_ok_and(|output| output.status.success()) {
