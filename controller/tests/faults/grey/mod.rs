@@ -11,7 +11,13 @@ mod nodes;
 mod scene;
 mod table;
 
-use std::{env, panic::resume_unwind, sync::Arc, thread, time::Duration};
+use std::{
+    env,
+    panic::resume_unwind,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
 use supalove_system_tests::{Postgres, turn};
 use tokio::runtime::Builder;
@@ -42,9 +48,11 @@ fn during_a_grey_fault_the_controller_tells_the_truth_and_afterwards_everything_
         Box::new(|| run(database::with_a_standby())),
         Box::new(move || run(nodes::all_at_once(&nodes))),
     ];
+    // All of them end, also if one has failed: their programs and containers go with them.
+    let ended = scenes.map(thread::spawn).map(JoinHandle::join);
     let mut cells = Vec::new();
-    for scene in scenes.map(thread::spawn) {
-        match scene.join() {
+    for scene in ended {
+        match scene {
             Ok(of_scene) => cells.extend(of_scene),
             Err(panic) => resume_unwind(panic),
         }
