@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use supalove_proto::node::v1::Capacity;
+
+use crate::fsio;
 
 /// Capacity set by options; what is absent is measured.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,6 +19,8 @@ pub struct CapacityOverride {
     pub disk_mib: Option<u64>,
 }
 
+/// File in the state directory with the measured rate and the folder that it is of.
+const RATE: &str = "disk-rate";
 /// How long tenants write before a measurement sees it.
 const UNSEEN_SECONDS: u64 = 15;
 /// The headroom is at most one part in so many of the disk: on memory disks nothing else would be left.
@@ -24,13 +28,13 @@ const HEADROOM_PART: u64 = 10;
 
 /// What the host has; on disk without the headroom that no project may reserve. Only the controller offers more than that
 /// (overcommit).
-pub fn capacity(given: CapacityOverride, volumes_dir: &str) -> Capacity {
+pub fn capacity(given: CapacityOverride, volumes_dir: &str, rate_mib: u64) -> Capacity {
     Capacity {
         cpu_millis: given.cpu_millis.unwrap_or_else(cpu_millis),
         memory_mib: given.memory_mib.unwrap_or_else(memory_mib),
         disk_mib: given.disk_mib.unwrap_or_else(|| {
             let all = disk_mib(volumes_dir);
-            all - headroom_mib(all, write_rate_mib(Path::new(volumes_dir)))
+            all - headroom_mib(all, rate_mib)
         }),
     }
 }
@@ -59,7 +63,38 @@ fn headroom_mib(disk_mib: u64, rate_mib: u64) -> u64 {
     (rate_mib * UNSEEN_SECONDS).min(disk_mib / HEADROOM_PART)
 }
 
-/// MiB a second that a program writes there, measured with a small file.
+/// MiB a second that a program writes in the folder of the volumes. Measured once and written down, so that what the node offers
+/// does not change with each start; again for another folder. A disk that takes longer than the limit is so slow that it
+/// needs no headroom, and is measured again at the next start.
+pub async fn write_rate(state_dir: &Path, volumes_dir: &Path, limit: Duration) -> u64 {
+    let (stored, dir) = (state_dir.join(RATE), volumes_dir.to_owned());
+    let measured = tokio::task::spawn_blocking(move || known_rate(&stored, &dir, write_rate_mib));
+    match tokio::time::timeout(limit, measured).await {
+        Ok(measured) => measured.unwrap_or_default(),
+        Err(_) => {
+            tracing::warn!(dir = %volumes_dir.display(), "cannot measure how fast the disk of the volumes is within {limit:?}");
+            0
+        }
+    }
+}
+
+fn known_rate(stored: &Path, dir: &Path, measure: impl Fn(&Path) -> u64) -> u64 {
+    let known = fs::read_to_string(stored).unwrap_or_default();
+    let of_dir = known.split_once(' ').filter(|(_, of)| Path::new(of.trim_end()) == dir);
+    if let Some(rate) = of_dir.and_then(|(rate, _)| rate.parse().ok()) {
+        return rate;
+    }
+    let rate = measure(dir);
+    if rate > 0
+        && let Err(error) =
+            fsio::write_atomic(stored, format!("{rate} {}\n", dir.display()).as_bytes(), 0o600)
+    {
+        tracing::warn!(%error, "cannot write down how fast the disk of the volumes is");
+    }
+    rate
+}
+
+/// The same, measured with a small file.
 fn write_rate_mib(dir: &Path) -> u64 {
     const MIB: u64 = 16;
     let path = dir.join(".rate");
@@ -132,6 +167,19 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_is_measured_once_for_each_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let stored = dir.path().join(RATE);
+        let known = |of: &str, now: u64| known_rate(&stored, Path::new(of), |_| now);
+        assert_eq!(known("/a b", 0), 0);
+        assert_eq!(known("/a b", 40), 40, "what failed is measured again");
+        assert_eq!(known("/a b", 50), 40);
+        assert_eq!(known("/c", 60), 60);
+        fs::write(&stored, "broken").unwrap();
+        assert_eq!(known("/c", 70), 70);
+    }
+
+    #[test]
     fn a_full_disk_is_told() {
         assert_eq!(shortage("/d", LEAST_DISK_MIB), None);
         assert_eq!(shortage("/d", 3).unwrap(), "the disk of /d is full: less than 512 MiB left");
@@ -139,10 +187,10 @@ mod tests {
 
     #[test]
     fn this_host_has_something_and_given_values_win() {
-        let measured = capacity(CapacityOverride::default(), "/");
+        let measured = capacity(CapacityOverride::default(), "/", 0);
         assert!(measured.cpu_millis >= 1000 && measured.memory_mib > 0 && measured.disk_mib > 0);
         let given = CapacityOverride { cpu_millis: Some(1), memory_mib: Some(2), disk_mib: Some(3) };
-        assert_eq!(capacity(given, "/"), Capacity { cpu_millis: 1, memory_mib: 2, disk_mib: 3 });
+        assert_eq!(capacity(given, "/", 0), Capacity { cpu_millis: 1, memory_mib: 2, disk_mib: 3 });
         assert!(!boot_id().is_empty() && !hostname().is_empty());
     }
 }

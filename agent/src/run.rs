@@ -29,6 +29,9 @@ use crate::{engine_watch, fsio, host, session};
 /// Time for the tasks of an agent that ends because a job panicked: its supervisor is to start it again soon.
 const PANIC_SHUTDOWN: Duration = Duration::from_secs(1);
 
+/// Longest measurement of how fast the disk of the volumes is.
+const DISK_RATE: Duration = Duration::from_secs(20);
+
 /// Why the agent does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -112,7 +115,8 @@ async fn start(
         .await
         .map_err(|source| RunError::StateDir { path: host.volumes_dir.clone(), source })?;
     let volumes_dir = host.volumes_dir.to_string_lossy().into_owned();
-    let capacity = host::capacity(options.capacity(), &volumes_dir);
+    let rate = host::write_rate(&state_dir, &host.volumes_dir, DISK_RATE).await;
+    let capacity = host::capacity(options.capacity(), &volumes_dir, rate);
     tasks.job("engine watch", engine_watch::signs_of_life(engine.clone(), conditions.clone(), *times));
     tasks.job("engine chains", engine_watch::chains(state_dir, conditions.clone(), *times));
     let supervisor = Supervisor::start(

@@ -12,10 +12,7 @@ done
 remove_data() {
   say "removing $DATA and $STATE"
   remove_live_restore
-  # Volumes of projects may have file systems of their own.
-  { grep -oE " $DATA/[^ ]+" /proc/self/mounts || true; } | sort -r | while read -r mount; do
-    as_root umount "$mount" || warn "cannot unmount $mount"
-  done
+  unmount_below "$DATA"
   as_root rm -rf --one-file-system -- "$DATA" "$STATE"
 }
 

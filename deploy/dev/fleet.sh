@@ -30,6 +30,7 @@ remove_own_fleet() {
   fi
   say 'removing containers, networks and volumes'
   remove_fleet is_own_fleet
+  remove_engine_volumes
   remove_host_rules
   remove_local_images
 }
@@ -46,9 +47,39 @@ process_start_engine() {
     die 'the Docker Engine does not answer, so its volumes cannot be removed' "see $LOGS/dockerd.log"
 }
 
-# The agent keeps its packet filter rules in a table named after its node: the first 8 hex digits of the id's SHA-256.
+# What stands for a node in names on the host: the first 8 hex digits of the id's SHA-256.
+node_short() { # node id
+  printf %s "$1" | sha256sum | cut -c 1-8
+}
+
+# The agent keeps its packet filter rules in a table named after its node.
 rules_table() { # node id
-  printf 'supalove_%s\n' "$(printf %s "$1" | sha256sum | cut -c 1-8)"
+  printf 'supalove_%s\n' "$(node_short "$1")"
+}
+
+# Where the engine has a disk of its own the agent keeps the projects' volumes there, beside the engine's.
+remove_engine_volumes() {
+  local node root folder
+  node=$(identity node_id)
+  [[ -n $node ]] || return 0
+  root=$(docker_ info --format '{{.DockerRootDir}}') || root=''
+  if [[ $root != /* ]]; then
+    warn 'the engine does not tell where its folder is; volumes of projects may be left there'
+    return 0
+  fi
+  folder=$root/supalove-volumes-$(node_short "$node")
+  as_root test -d "$folder" || return 0
+  say "removing $folder"
+  unmount_below "$folder"
+  as_root rm -rf --one-file-system -- "$folder"
+}
+
+# Volumes of projects may have file systems of their own.
+unmount_below() { # folder
+  local mount
+  while read -r mount; do
+    as_root umount "$mount" || warn "cannot unmount $mount"
+  done < <(folder=$1/ awk 'index($2, ENVIRON["folder"]) == 1 { print $2 }' "$MOUNTS" | sort -r)
 }
 
 remove_host_rules() {

@@ -14,6 +14,9 @@ SECRETS=$STATE/secrets
 LOGS=$STATE/log
 # Files of this machine that other users (postgres) or only root must reach.
 DATA=$SYSTEM/var/lib/supalove
+# What is mounted where.
+# shellcheck disable=SC2034  # fleet.sh reads it
+MOUNTS=/proc/self/mounts
 # What runs of the tests, of the bench and of `make newcomer` need, each in a folder below. As root, the scripts end
 # processes, unmount and delete what they find there, so nobody but root may make entries: not in /tmp or /var/tmp.
 RUNS=$SYSTEM/var/lib/supalove-runs

@@ -8,21 +8,25 @@
 //! | 120 %                   | DISK_LIMIT: the services that have it mounted are stopped; the data is kept           |
 //!
 //! Whoever deletes sets its own transaction to read-write. Below 95 % all is as before. A project that was stopped and is
-//! started again may use a tenth more than it does, so that it can delete.
+//! started again may use a tenth more than it does, so that it can delete. A restart of the agent changes nothing of that:
+//! level and ceiling are written down with the generation. A volume that cannot be measured is DISK_UNMEASURED.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{ProgressStep, VolumeSpec, VolumeUsage};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::context::Project;
 use super::failure::StepFailure;
 use super::plan::ServicePlan;
+use super::psql;
 use super::volumes;
 use crate::admission::is_database;
 use crate::docker::labels;
+use crate::state::KnownUsage;
 
 /// Usage is reported in steps of so many MiB, so that not every page written is news.
 const STEP_MIB: u64 = 16;
@@ -30,6 +34,8 @@ const STEP_MIB: u64 = 16;
 const SHARE: u32 = 20;
 /// Lines of a failed program that are reported.
 const LINES: usize = 3;
+/// Measurements that fail in a row before the project says so.
+const MOST_FAILURES: u32 = 3;
 
 /// The services that must not run for what their volumes hold, each with the reason.
 pub type Stopped = BTreeMap<String, StepFailure>;
@@ -37,10 +43,20 @@ pub type Stopped = BTreeMap<String, StepFailure>;
 /// How full a volume is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
-    Fine,
-    Warned,
-    Full,
-    Over,
+    Fine = 0,
+    Warned = 1,
+    Full = 2,
+    Over = 3,
+}
+
+impl Level {
+    /// The level that was written down as this number.
+    fn from_number(number: u32) -> Self {
+        [Self::Warned, Self::Full, Self::Over]
+            .into_iter()
+            .find(|level| *level as u32 == number)
+            .unwrap_or(Self::Fine)
+    }
 }
 
 /// The size of a file system that holds so much: with what it needs itself, and with air, so that whoever writes is seen to
@@ -92,6 +108,25 @@ fn pause(grown: u64, within: Duration, left: u64, least: Duration, most: Duratio
     (until_there / 2).clamp(least, most)
 }
 
+/// What a project's volumes say to its services, and the services to the guard.
+#[derive(Debug, Default)]
+pub struct Room {
+    stopped: watch::Sender<Stopped>,
+    database_ready: Notify,
+}
+
+impl Room {
+    /// Services that must not run.
+    pub fn stopped(&self) -> watch::Receiver<Stopped> {
+        self.stopped.subscribe()
+    }
+
+    /// The database is ready after a start, without what the guard set in the server before.
+    pub fn database_ready(&self) {
+        self.database_ready.notify_one();
+    }
+}
+
 /// One volume of the project.
 #[derive(Debug)]
 struct Volume<'a> {
@@ -103,8 +138,13 @@ struct Volume<'a> {
     users: Vec<&'a ServicePlan>,
     level: Level,
     used: u64,
-    /// Set by the first measurement.
+    /// None until this generation has measured it once.
     ceiling: Option<u64>,
+    /// The start of the database in which it was made read-only.
+    read_only_since: Option<String>,
+    /// Measurements that failed in a row, and why the last one did.
+    failed: u32,
+    why: String,
 }
 
 impl Volume<'_> {
@@ -114,6 +154,15 @@ impl Volume<'_> {
 
     fn database(&self) -> Option<&ServicePlan> {
         self.users.iter().find(|plan| is_database(&plan.spec)).copied()
+    }
+
+    /// Goes on where an agent before this one was with the same generation. In a new one nothing is known: somebody acted.
+    fn take_up(&mut self, usage: &KnownUsage, generation: u64) {
+        if usage.generation == generation {
+            self.level = Level::from_number(usage.level);
+            self.used = usage.used_mib;
+            self.ceiling = Some(usage.ceiling_mib);
+        }
     }
 
     fn failure(&self) -> Option<StepFailure> {
@@ -134,70 +183,206 @@ impl Volume<'_> {
                      project again: it may then use a tenth more to delete what is not needed"
                 ),
             )),
+            _ if self.failed >= MOST_FAILURES => Some(StepFailure::new(
+                "DISK_UNMEASURED",
+                format!("volume {name} cannot be measured, so that its size does not bound it: {}", self.why),
+            )),
             _ => None,
         }
     }
 }
 
-/// Measures a project's volumes as long as its containers run, and acts on what it finds. Never returns.
-pub async fn guard(
-    project: &Project,
-    plans: &[ServicePlan],
-    specs: &[VolumeSpec],
-    stopped: &watch::Sender<Stopped>,
-) {
-    let times = &project.shared.times;
-    let mut all: Vec<Volume<'_>> = specs.iter().map(|spec| watched(project, plans, spec)).collect();
-    if all.is_empty() {
-        return std::future::pending().await;
-    }
-    let mut next = times.disk_check;
-    let mut last: Option<Instant> = None;
-    loop {
-        sleep(next).await;
-        let began = Instant::now();
-        let within = last.map_or(times.disk_check, |last| began - last);
-        last = Some(began);
-        next = times.disk_check;
+/// Measures a project's volumes as long as its containers run, and acts on what it finds.
+#[derive(Debug)]
+pub struct Guard<'a> {
+    project: &'a Project,
+    generation: u64,
+    all: Vec<Volume<'a>>,
+    room: &'a Room,
+    /// When it last began to measure.
+    last: Option<Instant>,
+    /// When it is to measure again.
+    due: Instant,
+}
+
+impl<'a> Guard<'a> {
+    /// Knows which services must not run before any is started: from what was written down, else by a first measurement.
+    pub async fn new(
+        project: &'a Project,
+        generation: u64,
+        plans: &'a [ServicePlan],
+        specs: &'a [VolumeSpec],
+        room: &'a Room,
+    ) -> Self {
+        let mut all: Vec<Volume<'_>> = specs.iter().map(|spec| watched(project, plans, spec)).collect();
         for volume in &mut all {
-            let before = volume.used;
-            match volumes::used_mib(project, &volume.name).await {
-                Ok(used) => volume.used = used,
-                Err(failure) => {
-                    tracing::warn!(
-                        volume = volume.name,
-                        message = failure.0.message,
-                        "cannot measure a volume"
-                    );
-                    continue;
+            match volumes::known(project, &volume.name).await {
+                Ok(known) => {
+                    if let Some(usage) = known.and_then(|known| known.usage) {
+                        volume.take_up(&usage, generation);
+                    }
+                }
+                Err(failure) => log(project, Err(failure), "cannot read what a volume held"),
+            }
+        }
+        let is_news = all.iter().any(|volume| volume.ceiling.is_none());
+        let mut guard = Self { project, generation, all, room, last: None, due: Instant::now() };
+        // A disk that hangs must not keep the services from being watched.
+        if is_news && timeout(project.shared.times.disk_check, guard.measure()).await.is_err() {
+            log(
+                project,
+                Err(StepFailure::new("ENGINE_ERROR", "it takes too long")),
+                "cannot measure volumes",
+            );
+        }
+        guard.tell();
+        guard
+    }
+
+    /// Never returns.
+    pub async fn run(mut self) {
+        if self.all.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::select! {
+                () = self.room.database_ready.notified() => {
+                    for volume in &mut self.all {
+                        keep_read_only(self.project, volume).await;
+                    }
+                }
+                () = sleep_until(self.due) => {
+                    self.measure().await;
+                    self.tell();
+                    self.clear_caches().await;
+                    if let Some(began) = self.last {
+                        self.due = self.due.max(began + began.elapsed() * SHARE);
+                    }
                 }
             }
-            let first = volume.ceiling.is_none();
-            let most =
-                *volume.ceiling.get_or_insert_with(|| ceiling(volume.used, volume.spec.size_mib.into()));
-            if first && most > hard_limit(volume.size()) {
-                log(volumes::grow(project, &volume.name, most).await, "cannot let a full volume grow");
+        }
+    }
+
+    async fn measure(&mut self) {
+        let times = &self.project.shared.times;
+        let began = Instant::now();
+        let within = self.last.replace(began).map(|last| began - last);
+        let mut next = times.disk_check;
+        for volume in &mut self.all {
+            let before = volume.used;
+            if !measure_one(self.project, volume).await {
+                continue;
             }
-            if !first && volume.size() > 0 {
+            let most = match volume.ceiling {
+                Some(most) => most,
+                None => self::ceiling(volume.used, volume.size()),
+            };
+            if volume.ceiling.is_none() && most > hard_limit(volume.size()) {
+                let grown = volumes::grow(self.project, &volume.name, most).await;
+                log(self.project, grown, "cannot let a full volume grow");
+            }
+            volume.ceiling = Some(most);
+            if let Some(within) = within
+                && volume.size() > 0
+            {
                 let grown = volume.used.saturating_sub(before);
                 let left = most.saturating_sub(volume.used);
                 next = next.min(pause(grown, within, left, times.disk_check_least, times.disk_check));
             }
-            act(project, volume, most).await;
+            act(self.project, self.generation, volume, most).await;
         }
-        tell(project, &all, stopped);
-        clear_caches(project, &mut all, stopped).await;
-        next = next.max(began.elapsed() * SHARE);
+        self.due = began + next;
+    }
+
+    fn tell(&self) {
+        let usage = self.all.iter().map(|volume| VolumeUsage {
+            name: volume.spec.name.clone(),
+            used_mib: volume.used.next_multiple_of(STEP_MIB),
+            limit_mib: volume.size(),
+        });
+        // The worst first.
+        let worst =
+            self.all.iter().filter(|volume| volume.failure().is_some()).max_by_key(|volume| volume.level);
+        self.project.view.usage(usage.collect(), worst.and_then(Volume::failure));
+        let over = self.all.iter().filter(|volume| volume.level == Level::Over && volume.is_data);
+        let held: Stopped = over
+            .filter_map(|volume| Some((volume, volume.failure()?)))
+            .flat_map(|(volume, failure)| {
+                volume.users.iter().map(move |plan| (plan.spec.name.clone(), failure.clone()))
+            })
+            .collect();
+        self.room.stopped.send_if_modified(|now| {
+            let changed = *now != held;
+            *now = held;
+            changed
+        });
+    }
+
+    /// A cache over its limit is emptied while its services are stopped for a moment; it is never emptied under a service
+    /// that runs.
+    async fn clear_caches(&mut self) {
+        let project = self.project;
+        for volume in self.all.iter_mut().filter(|volume| !volume.is_data && volume.level >= Level::Full) {
+            let words = format!(
+                "cache {} holds {} MiB of {}; it is cleared",
+                volume.spec.name,
+                volume.used,
+                volume.size()
+            );
+            tracing::warn!(project = &*project.project_ref, words, "a cache is full");
+            let users: BTreeSet<String> = volume.users.iter().map(|plan| plan.spec.name.clone()).collect();
+            self.room.stopped.send_modify(|now| {
+                now.extend(
+                    users.iter().map(|user| (user.clone(), StepFailure::new("DISK_FULL", words.clone()))),
+                );
+            });
+            match until_ended(project, &users).await {
+                Ok(()) => match volumes::clear(project, &volume.name).await {
+                    Ok(()) => volume.level = Level::Fine,
+                    Err(failure) => log(project, Err(failure), "cannot clear a cache"),
+                },
+                Err(failure) => log(project, Err(failure), "cannot clear a cache that services use"),
+            }
+            self.room.stopped.send_modify(|now| now.retain(|user, _| !users.contains(user)));
+        }
     }
 }
 
 fn watched<'a>(project: &Project, plans: &'a [ServicePlan], spec: &'a VolumeSpec) -> Volume<'a> {
     let name = labels::volume_name(&project.project_ref, &spec.name);
     let users = plans.iter().filter(|plan| volumes::mounted(plan).any(|mounted| mounted == name)).collect();
-    Volume { spec, is_data: volumes::is_data(spec), name, users, level: Level::Fine, used: 0, ceiling: None }
+    Volume {
+        spec,
+        is_data: volumes::is_data(spec),
+        name,
+        users,
+        level: Level::Fine,
+        used: 0,
+        ceiling: None,
+        read_only_since: None,
+        failed: 0,
+        why: String::new(),
+    }
 }
 
-async fn act(project: &Project, volume: &mut Volume<'_>, most: u64) {
+/// False if that failed: the volume stays at the level that it had.
+async fn measure_one(project: &Project, volume: &mut Volume<'_>) -> bool {
+    match volumes::used_mib(project, &volume.name).await {
+        Ok(used) => {
+            volume.used = used;
+            volume.failed = 0;
+            true
+        }
+        Err(failure) => {
+            volume.failed = volume.failed.saturating_add(1);
+            volume.why.clone_from(&failure.0.message);
+            log(project, Err(failure), "cannot measure a volume");
+            false
+        }
+    }
+}
+
+async fn act(project: &Project, generation: u64, volume: &mut Volume<'_>, most: u64) {
     let before = volume.level;
     volume.level = level(volume.used, volume.size(), most, before);
     if volume.level == Level::Warned && before == Level::Fine {
@@ -205,53 +390,24 @@ async fn act(project: &Project, volume: &mut Volume<'_>, most: u64) {
         tracing::warn!(project = &*project.project_ref, words, "a volume is nearly full");
         project.view.progress("", ProgressStep::Preparing, 0, &words);
     }
-    if volume.is_data && volume.database().is_some() {
-        let read_only = volume.level >= Level::Full;
-        log(set_read_only(project, volume, read_only).await, "cannot set whether a database may write");
-    }
-}
-
-fn tell(project: &Project, all: &[Volume<'_>], stopped: &watch::Sender<Stopped>) {
-    let usage = all.iter().map(|volume| VolumeUsage {
-        name: volume.spec.name.clone(),
-        used_mib: volume.used.next_multiple_of(STEP_MIB),
-        limit_mib: volume.size(),
-    });
-    // The worst first.
-    let worst = all.iter().filter(|volume| volume.failure().is_some()).max_by_key(|volume| volume.level);
-    project.view.usage(usage.collect(), worst.and_then(Volume::failure));
-    let over = all.iter().filter(|volume| volume.level == Level::Over && volume.is_data);
-    let held: Stopped = over
-        .filter_map(|volume| Some((volume, volume.failure()?)))
-        .flat_map(|(volume, failure)| {
-            volume.users.iter().map(move |plan| (plan.spec.name.clone(), failure.clone()))
-        })
-        .collect();
-    stopped.send_if_modified(|now| {
-        let changed = *now != held;
-        *now = held;
-        changed
-    });
-}
-
-/// A cache over its limit is emptied while its services are stopped for a moment.
-async fn clear_caches(project: &Project, all: &mut [Volume<'_>], stopped: &watch::Sender<Stopped>) {
-    for volume in all.iter_mut().filter(|volume| !volume.is_data && volume.level >= Level::Full) {
-        let words = format!(
-            "cache {} holds {} MiB of {}; it is cleared",
-            volume.spec.name,
-            volume.used,
-            volume.size()
-        );
-        tracing::warn!(project = &*project.project_ref, words, "a cache is full");
-        let users: BTreeSet<String> = volume.users.iter().map(|plan| plan.spec.name.clone()).collect();
-        stopped.send_modify(|now| {
-            now.extend(users.iter().map(|user| (user.clone(), StepFailure::new("DISK_FULL", words.clone()))));
+    let usage =
+        KnownUsage { generation, ceiling_mib: most, level: volume.level as u32, used_mib: volume.used };
+    let noted = volumes::update(project, &volume.name, move |known| {
+        // Not each MiB is worth a write.
+        let is_news = known.usage.as_ref().is_none_or(|old| {
+            (old.generation, old.ceiling_mib, old.level) != (usage.generation, usage.ceiling_mib, usage.level)
         });
-        log(until_ended(project, &users).await, "cannot see whether services ended");
-        log(volumes::clear(project, &volume.name).await, "cannot clear a cache");
-        stopped.send_modify(|now| now.retain(|user, _| !users.contains(user)));
-        volume.level = Level::Fine;
+        if is_news {
+            known.usage = Some(usage);
+        }
+    });
+    log(project, noted.await, "cannot write down what a volume holds");
+    keep_read_only(project, volume).await;
+}
+
+async fn keep_read_only(project: &Project, volume: &mut Volume<'_>) {
+    if volume.is_data {
+        log(project, set_read_only(project, volume).await, "cannot set whether a database may write");
     }
 }
 
@@ -268,42 +424,45 @@ async fn until_ended(project: &Project, services: &BTreeSet<String>) -> Result<(
     Err(StepFailure::new("ENGINE_ERROR", format!("services did not end within {longest:?}")))
 }
 
-/// Written down before it is set, and forgotten after it is taken back: a crash leaves no database that stays read-only.
-async fn set_read_only(project: &Project, volume: &Volume<'_>, read_only: bool) -> Result<(), StepFailure> {
-    let Some(database) = volume.database() else { return Ok(()) };
+/// Written down before it is set, and forgotten after it is taken back: a crash leaves no database that stays read-only. A
+/// start may undo it, since images empty the file that it is in, so it is set once in each start.
+async fn set_read_only(project: &Project, volume: &mut Volume<'_>) -> Result<(), StepFailure> {
+    let Some(database) = volume.database().cloned() else { return Ok(()) };
+    let read_only = volume.level >= Level::Full;
     let Some(known) = volumes::known(project, &volume.name).await? else { return Ok(()) };
-    if known.read_only == read_only {
+    if !read_only && !known.read_only {
         return Ok(());
     }
-    if read_only {
-        setting(project, database, "alter system set default_transaction_read_only = on").await?;
-    } else {
-        setting(project, database, "alter system reset default_transaction_read_only").await?;
+    if read_only && !known.read_only {
+        volumes::update(project, &volume.name, |known| known.read_only = true).await?;
+        failpoint!("agent.disk.read_only_known", &project.project_ref);
     }
-    volumes::update(project, &volume.name, move |known| known.read_only = read_only).await
+    let container = labels::container_name(&project.project_ref, &database.spec.name);
+    // One that does not run is told when it is ready.
+    let found = project.engine().inspect(&container).await?.filter(|found| found.running);
+    let Some(found) = found else { return Ok(()) };
+    if !read_only {
+        setting(project, &database, &container, "alter system reset default_transaction_read_only").await?;
+        volume.read_only_since = None;
+        return volumes::update(project, &volume.name, |known| known.read_only = false).await;
+    }
+    if volume.read_only_since.as_ref() != Some(&found.started_at) {
+        setting(project, &database, &container, "alter system set default_transaction_read_only = on")
+            .await?;
+        volume.read_only_since = Some(found.started_at);
+    }
+    Ok(())
 }
 
-/// By the program in the container, over its socket: superusers need no network.
-async fn setting(project: &Project, database: &ServicePlan, statement: &str) -> Result<(), StepFailure> {
-    let container = labels::container_name(&project.project_ref, &database.spec.name);
-    let argv = [
-        "psql",
-        "-h",
-        "/var/run/postgresql",
-        "-U",
-        "supabase_admin",
-        "-d",
-        "postgres",
-        "-qAtX",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "-c",
-        statement,
-        "-c",
-        "select pg_reload_conf()",
-    ];
+async fn setting(
+    project: &Project,
+    database: &ServicePlan,
+    container: &str,
+    statement: &str,
+) -> Result<(), StepFailure> {
     let limit = project.shared.times.database_setting;
-    let ended = project.engine().exec(&container, &argv, &[], LINES, limit).await?;
+    let what = ["-c", statement, "-c", "select pg_catalog.pg_reload_conf()"];
+    let ended = psql::run(project, database, container, &what, LINES, limit).await?;
     if ended.exit_code == 0 {
         return Ok(());
     }
@@ -313,9 +472,10 @@ async fn setting(project: &Project, database: &ServicePlan, statement: &str) -> 
     ))
 }
 
-fn log(result: Result<(), StepFailure>, what: &str) {
+fn log(project: &Project, result: Result<(), StepFailure>, what: &str) {
     if let Err(failure) = result {
-        tracing::warn!(reason = failure.0.reason, message = failure.0.message, "{what}");
+        let project = &*project.project_ref;
+        tracing::warn!(project, reason = failure.0.reason, message = failure.0.message, "{what}");
     }
 }
 
@@ -335,6 +495,51 @@ mod tests {
         assert_eq!(at(1000, Level::Over), Level::Over, "it stays stopped until it fits");
         assert_eq!(at(999, Level::Over), Level::Full);
         assert_eq!(level(u64::MAX, 0, 0, Level::Fine), Level::Fine, "no limit");
+    }
+
+    fn volume(spec: &VolumeSpec) -> Volume<'_> {
+        Volume {
+            spec,
+            name: String::new(),
+            is_data: true,
+            users: Vec::new(),
+            level: Level::Fine,
+            used: 0,
+            ceiling: None,
+            read_only_since: None,
+            failed: 0,
+            why: String::new(),
+        }
+    }
+
+    #[test]
+    fn another_agent_goes_on_with_a_generation_and_a_new_one_begins_anew() {
+        let spec = VolumeSpec { size_mib: 1000, ..VolumeSpec::default() };
+        let usage =
+            KnownUsage { generation: 3, ceiling_mib: 1200, level: Level::Over as u32, used_mib: 1210 };
+        let mut same = volume(&spec);
+        same.take_up(&usage, 3);
+        assert_eq!((same.level, same.used, same.ceiling), (Level::Over, 1210, Some(1200)));
+        assert_eq!(same.failure().unwrap().0.reason, "DISK_LIMIT", "before it is measured");
+        let mut next = volume(&spec);
+        next.take_up(&usage, 4);
+        assert_eq!((next.level, next.ceiling), (Level::Fine, None));
+        for level in [Level::Fine, Level::Warned, Level::Full, Level::Over] {
+            assert_eq!(Level::from_number(level as u32), level);
+        }
+    }
+
+    #[test]
+    fn a_volume_that_cannot_be_measured_is_told_but_not_at_once() {
+        let spec = VolumeSpec { name: "db_data".into(), size_mib: 1000, ..VolumeSpec::default() };
+        let mut volume = Volume { failed: MOST_FAILURES - 1, why: "it is gone".into(), ..volume(&spec) };
+        assert!(volume.failure().is_none());
+        volume.failed = MOST_FAILURES;
+        let failure = volume.failure().unwrap().0;
+        assert_eq!(failure.reason, "DISK_UNMEASURED");
+        assert!(failure.message.contains("db_data") && failure.message.contains("it is gone"));
+        volume.level = Level::Over;
+        assert_eq!(volume.failure().unwrap().0.reason, "DISK_LIMIT", "the worse of the two");
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl From<TokenError> for StepFailure {
     }
 }
 
+/// Work on a volume's folder, its file system or what is written down of it failed.
+pub fn of_volume(name: &str) -> impl FnOnce(io::Error) -> StepFailure {
+    move |error| StepFailure::new("FILES_FAILED", format!("cannot use the volume {name}: {error}"))
+}
+
 impl From<io::Error> for StepFailure {
     fn from(error: io::Error) -> Self {
         Self::new("FILES_FAILED", format!("cannot write the project's files: {error}"))
@@ -113,6 +118,12 @@ mod tests {
         let locked = "iptables failed: Another app is currently holding the xtables lock".to_owned();
         let failure = StepFailure::from(EngineError::Refused { status: 500, message: locked });
         assert_eq!(failure.0.reason, "ENGINE_ERROR");
+    }
+
+    #[test]
+    fn a_volume_that_cannot_be_mounted_is_named() {
+        let failure = of_volume("supalove_p_db_data")(io::Error::other("mount: no free loop device"));
+        assert_eq!(failure.0.message, "cannot use the volume supalove_p_db_data: mount: no free loop device");
     }
 
     #[test]

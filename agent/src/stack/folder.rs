@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::disk;
-use super::programs;
+use super::programs::{self, COPY, LONG, QUICK};
 use crate::config::VolumeQuota;
 use crate::fsio;
 
@@ -24,6 +24,8 @@ const MIB: u64 = 1024 * 1024;
 const LONGEST_MARK: usize = 64;
 /// Least size of a file system.
 const LEAST_MIB: u64 = 64;
+/// Where the superblock begins in an ext4 file system.
+const SUPERBLOCK: u64 = 1024;
 
 /// A volume's folder; it need not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,8 +126,8 @@ impl Folder {
         }
         let part = self.fs().join("data.part");
         fsio::remove_tree(&part)?;
-        let copied = programs::run(Command::new("cp").args(["-a", "--"]).arg(from).arg(&part))
-            .and_then(|_| programs::run(Command::new("sync").arg("-f").arg(&part)));
+        let copied = programs::run(Command::new("cp").args(["-a", "--"]).arg(from).arg(&part), COPY)
+            .and_then(|_| programs::run(Command::new("sync").arg("-f").arg(&part), COPY));
         if let Err(error) = copied {
             fsio::remove_tree(&part)?;
             return Err(error);
@@ -154,20 +156,28 @@ impl Folder {
 
     /// Makes the file system larger, if it has one of its own and that is smaller.
     pub fn grow(&self, limit_mib: u64) -> io::Result<()> {
-        let Ok(found) = fs::metadata(self.image()) else { return Ok(()) };
+        let image = match OpenOptions::new().read(true).write(true).open(self.image()) {
+            Ok(image) => image,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let wanted = limit_mib * MIB;
-        if found.len() >= wanted {
+        // Not the file's length: an agent that ended in between made only that larger.
+        if file_system_bytes(&image)? >= wanted {
             return Ok(());
         }
-        OpenOptions::new().write(true).open(self.image())?.set_len(wanted)?;
+        if image.metadata()?.len() < wanted {
+            image.set_len(wanted)?;
+        }
         self.mount()?;
         let device = programs::run(
             Command::new("findmnt")
                 .args(["--noheadings", "--output", "SOURCE", "--mountpoint"])
                 .arg(self.fs()),
+            QUICK,
         )?;
-        programs::run(Command::new("losetup").args(["--set-capacity", device.trim()]))?;
-        programs::run(Command::new("resize2fs").arg(device.trim())).map(drop)
+        programs::run(Command::new("losetup").args(["--set-capacity", device.trim()]), QUICK)?;
+        programs::run(Command::new("resize2fs").arg(device.trim()), LONG).map(drop)
     }
 
     /// A crash leaves no half-made file system under the final name.
@@ -177,7 +187,7 @@ impl Folder {
         file.set_len(limit_mib.max(LEAST_MIB) * MIB)?;
         // No reserve for root: it would be the tenant's loss.
         let options = ["-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"];
-        programs::run(Command::new("mkfs.ext4").args(options).arg(&unfinished))?;
+        programs::run(Command::new("mkfs.ext4").args(options).arg(&unfinished), LONG)?;
         file.sync_all()?;
         fs::rename(&unfinished, self.image())?;
         fsio::sync_parent(&self.image())
@@ -189,12 +199,12 @@ impl Folder {
             return Ok(());
         }
         let options = ["-t", "ext4", "-o", "loop,nosuid,nodev,noatime"];
-        programs::run(Command::new("mount").args(options).arg(self.image()).arg(self.fs())).map(drop)
+        programs::run(Command::new("mount").args(options).arg(self.image()).arg(self.fs()), QUICK).map(drop)
     }
 
     fn unmount(&self) -> io::Result<()> {
         if self.0.exists() && self.image().exists() && self.is_mounted()? {
-            programs::run(Command::new("umount").arg(self.fs()))?;
+            programs::run(Command::new("umount").arg(self.fs()), QUICK)?;
         }
         Ok(())
     }
@@ -202,6 +212,18 @@ impl Folder {
     fn is_mounted(&self) -> io::Result<bool> {
         Ok(fs::metadata(self.fs())?.dev() != fs::metadata(&self.0)?.dev())
     }
+}
+
+/// Size that the superblock of an ext4 file system says.
+fn file_system_bytes(image: &fs::File) -> io::Result<u64> {
+    let number = |offset: u64| {
+        let mut bytes = [0; 4];
+        image.read_exact_at(&mut bytes, SUPERBLOCK + offset)?;
+        Ok::<u64, io::Error>(u32::from_le_bytes(bytes).into())
+    };
+    // Blocks, the exponent of their size above 1 KiB, and the upper half of the blocks.
+    let (low, exponent, high) = (number(0x4)?, number(0x18)?, number(0x150)?);
+    Ok(((high << 32) | low).saturating_mul(1024 << exponent.min(6)))
 }
 
 /// What this host allows: makes, mounts and removes a small file system to find out.
@@ -292,6 +314,22 @@ mod tests {
         assert!(matches!(folder.holds("a", false).unwrap(), Held::Other(why) if why.contains("is missing")));
         folder.set_aside("x").unwrap();
         assert!(dir.path().join("v.aside-x/fs/data/dear").exists());
+    }
+
+    #[test]
+    fn a_file_system_is_as_large_as_it_says_not_as_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path().to_owned());
+        folder.make_image(LEAST_MIB).unwrap();
+        let image = OpenOptions::new().read(true).write(true).open(folder.image()).unwrap();
+        assert_eq!(file_system_bytes(&image).unwrap(), LEAST_MIB * MIB);
+        // The agent ends here, before the file system grows.
+        image.set_len(2 * LEAST_MIB * MIB).unwrap();
+        assert_eq!(file_system_bytes(&image).unwrap(), LEAST_MIB * MIB);
+        programs::run(Command::new("resize2fs").arg(folder.image()), QUICK).unwrap();
+        assert_eq!(file_system_bytes(&image).unwrap(), 2 * LEAST_MIB * MIB);
+        folder.grow(2 * LEAST_MIB).unwrap();
+        assert!(fs::read_dir(folder.fs()).is_err(), "nothing was to be done, so nothing is mounted");
     }
 
     #[test]

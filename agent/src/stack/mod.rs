@@ -20,6 +20,7 @@ mod plan;
 mod prepare;
 mod programs;
 mod project;
+mod psql;
 mod redact;
 mod service;
 mod start_sql;

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::context::{Project, blocking};
 use super::diff::Existing;
-use super::disk;
+use super::disk::{Guard, Room};
 use super::failure::StepFailure;
 use super::plan::{self, ServicePlan};
 use super::prepare;
@@ -70,10 +70,11 @@ async fn stay_running(project: &Project, record: &Record, plans: &[ServicePlan])
                 backoff.reset();
                 project.view.prepared();
                 let volumes = record.spec().map(|spec| spec.volumes.as_slice()).unwrap_or_default();
-                let stopped = watch::Sender::default();
+                let room = Room::default();
+                let guard = Guard::new(project, record.generation(), plans, volumes, &room).await;
                 tokio::select! {
-                    Gone = supervise(project, plans, volumes, &containers, &stopped) => {}
-                    () = disk::guard(project, plans, volumes, &stopped) => {}
+                    Gone = supervise(project, plans, volumes, &containers, &room) => {}
+                    () = guard.run() => {}
                 }
             }
             Err(failure) => {
@@ -107,7 +108,7 @@ async fn supervise(
     plans: &[ServicePlan],
     volumes: &[VolumeSpec],
     containers: &HashMap<String, Existing>,
-    stopped: &watch::Sender<disk::Stopped>,
+    room: &Room,
 ) -> Gone {
     let health: HashMap<&str, watch::Sender<bool>> =
         plans.iter().map(|plan| (plan.spec.name.as_str(), watch::Sender::new(false))).collect();
@@ -121,7 +122,7 @@ async fn supervise(
             containers.get(name)?.clone(),
             needs.map(watch::Sender::subscribe).collect(),
             health.get(name)?.clone(),
-            stopped.subscribe(),
+            room,
         );
         Some(Box::pin(service.run()))
     });

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::container_watch::ContainerWatch;
 use super::context::Project;
 use super::diff::Existing;
-use super::disk::Stopped;
+use super::disk::{Room, Stopped};
 use super::failure::{LOG_LINES, StepFailure};
 use super::first_start::{self, Unfinished};
 use super::lost_ports::PortsOfService;
@@ -42,6 +42,8 @@ pub struct Service<'a> {
     needs: Vec<watch::Receiver<bool>>,
     /// Its own health, for those that depend on it.
     healthy: watch::Sender<bool>,
+    /// Whom its database tells that it is ready.
+    room: &'a Room,
     /// Services that must not run for what their volumes hold.
     stopped: watch::Receiver<Stopped>,
     /// Where it is probed; changes with each start.
@@ -86,7 +88,7 @@ impl<'a> Service<'a> {
         container: Existing,
         needs: Vec<watch::Receiver<bool>>,
         healthy: watch::Sender<bool>,
-        stopped: watch::Receiver<Stopped>,
+        room: &'a Room,
     ) -> Self {
         let times = &project.shared.times;
         Self {
@@ -98,7 +100,8 @@ impl<'a> Service<'a> {
             container: container.id,
             needs,
             healthy,
-            stopped,
+            room,
+            stopped: room.stopped(),
             address: None,
             bridge: None,
             started_at: String::new(),
@@ -142,6 +145,9 @@ impl<'a> Service<'a> {
         }
         let ready_at = Instant::now();
         self.remember_ready().await;
+        if is_database(&self.plan.spec) {
+            self.room.database_ready();
+        }
         self.set_healthy();
         match self.stay_ready().await? {
             End::Exited(inspected) => self.after_exit(&inspected, Some(ready_at), None).await,
@@ -181,6 +187,8 @@ impl<'a> Service<'a> {
 
     async fn stop_over_limit(&mut self) -> Result<(), Gone> {
         self.healthy.send_replace(false);
+        // A service that is stopped has lost no port.
+        self.ports.have();
         self.stop().await;
         Ok(())
     }

@@ -2,25 +2,15 @@
 //! changed; and the SQL that tells the running server of files that have changed. In: a database that accepts connections. Out: every file ended without an error, or the failure with psql's
 //! last lines.
 //!
-//! The files are the release's own, mounted read-only (`admission` holds that), and psql gets fixed arguments without a
-//! shell. They run as a superuser in a database that a tenant can change, so the session takes no setting from the
-//! database: options of the connection win over `ALTER DATABASE … SET` and `ALTER ROLE … SET`.
-
-use std::time::Duration;
+//! The files are the release's own, mounted read-only (`admission` holds that).
 
 use supalove_failpoints::failpoint;
 
 use super::context::{Project, blocking};
 use super::failure::{LOG_LINES, StepFailure};
 use super::plan::ServicePlan;
+use super::psql;
 use crate::fsio;
-
-/// Directory of the server's socket in the container, in the local image and in the official one.
-const SOCKET: &str = "/var/run/postgresql";
-/// The owner of the platform's objects.
-const USER: &str = "supabase_admin";
-/// Variables of the container that hold the password of that user; the first one that is there counts.
-const PASSWORDS: [&str; 2] = ["PGPASSWORD=", "POSTGRES_PASSWORD="];
 
 /// What has to run in a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +30,6 @@ pub async fn run(
     due: Due,
 ) -> Result<(), StepFailure> {
     let limit = project.shared.times.start_sql;
-    let env = environment(plan, limit);
     let files = match due {
         Due::Nothing => &[],
         Due::Reload => plan.spec.reload_sql.as_slice(),
@@ -49,7 +38,7 @@ pub async fn run(
     for path in files {
         failpoint!("agent.start_sql.running", &project.project_ref);
         let lines = LOG_LINES as usize;
-        let ended = project.engine().exec(container, &argv(path), &env, lines, limit).await?;
+        let ended = psql::run(project, plan, container, &["-f", path], lines, limit).await?;
         if ended.exit_code != 0 {
             let what = if due == Due::Reload { "reload" } else { "start" };
             let message = format!("{what} SQL {path} failed: psql ended with exit code {}", ended.exit_code);
@@ -57,40 +46,6 @@ pub async fn run(
         }
     }
     Ok(())
-}
-
-fn argv(path: &str) -> [&str; 13] {
-    [
-        "psql",
-        "-X",
-        "-q",
-        "-v",
-        "ON_ERROR_STOP=1",
-        "--no-password",
-        "-U",
-        USER,
-        "-h",
-        SOCKET,
-        "-dpostgres",
-        "-f",
-        path,
-    ]
-}
-
-/// Limits are in milliseconds. The lock limit is shorter, so that a tenant's lock is named as the cause.
-fn environment(plan: &ServicePlan, limit: Duration) -> Vec<String> {
-    let millis = limit.as_millis();
-    let options = format!(
-        "-c search_path=pg_catalog -c role=none -c session_replication_role=origin -c default_transaction_read_only=off \
-         -c row_security=on -c statement_timeout={millis} -c lock_timeout={}",
-        millis / 4
-    );
-    let mut env = vec![format!("PGOPTIONS={options}"), "PGCONNECT_TIMEOUT=10".to_owned()];
-    let password = PASSWORDS
-        .iter()
-        .find_map(|name| plan.container.env.iter().find_map(|variable| variable.strip_prefix(name)));
-    env.extend(password.map(|password| format!("PGPASSWORD={password}")));
-    env
 }
 
 /// What is due in a container: nothing more if only the agent was restarted, not the database.
@@ -151,15 +106,5 @@ mod tests {
         assert_eq!(due_by_mark("", "c", "t", "a"), Due::Start);
         // Without such files it is the mark of older agents.
         assert_eq!(due_by_mark("c t", "c", "t", ""), Due::Nothing);
-    }
-
-    #[test]
-    fn psql_gets_fixed_arguments_and_no_shell() {
-        let words = argv("/etc/supalove/start.sql").join(" ");
-        assert_eq!(
-            words,
-            "psql -X -q -v ON_ERROR_STOP=1 --no-password -U supabase_admin -h /var/run/postgresql -dpostgres -f \
-             /etc/supalove/start.sql"
-        );
     }
 }

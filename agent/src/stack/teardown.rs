@@ -103,7 +103,7 @@ pub async fn remove(
 }
 
 async fn remove_volume(project: &Project, volume: &str) -> Result<(), StepFailure> {
-    volumes::delete(project, volume).await?;
+    volumes::delete_everywhere(project, volume).await?;
     failpoint!("agent.volume.removed", &project.project_ref);
     Ok(())
 }

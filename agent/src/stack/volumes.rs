@@ -5,6 +5,7 @@
 //! Volumes that older agents made lie in the engine's folders. Their data moves into the agent's when no container uses
 //! them. Every step is written down before it is done, and is carried on after a crash.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use supalove_failpoints::failpoint;
@@ -12,7 +13,7 @@ use supalove_proto::node::v1::{VolumeKind, VolumeSpec};
 
 use super::context::{Project, blocking};
 use super::disk;
-use super::failure::StepFailure;
+use super::failure::{StepFailure, of_volume};
 use super::first_start;
 use super::folder::{self, Folder, Held};
 use super::measure;
@@ -86,6 +87,35 @@ pub async fn ensure(
     Ok(ensured)
 }
 
+/// What lies in the place of a volume of which nothing is known.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// The engine has a volume that is bound to it.
+    bound: bool,
+    marked: bool,
+    has_data: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// It was never made, or not to its end.
+    Never,
+    Whole,
+    /// It was made, and its data is gone.
+    Lost,
+}
+
+impl Place {
+    /// The mark is written after the data's folder, and the engine's volume is bound after the mark.
+    fn seen(self) -> Seen {
+        match self {
+            Self { marked: true, has_data: true, .. } => Seen::Whole,
+            Self { marked: true, has_data: false, .. } | Self { bound: true, .. } => Seen::Lost,
+            _ => Seen::Never,
+        }
+    }
+}
+
 /// Nothing is known of it: it is new, or the agent's state is, or an older agent made it.
 async fn first_seen(
     project: &Project,
@@ -105,21 +135,22 @@ async fn first_seen(
         _ => {}
     }
     let looked = folder.clone();
-    let (mark, holds_something) = blocking(move || {
+    let (mark, there, holds_something) = blocking(move || {
         let there = looked.has_data()?;
-        Ok((looked.found_mark()?, there && !fsio::is_empty_dir(&looked.data())?))
+        Ok((looked.found_mark()?, there, there && !fsio::is_empty_dir(&looked.data())?))
     })
     .await?;
-    let was_made = bound && mark.is_none();
-    if was_made && is_data(wanted.spec) && !wanted.may_be_new {
-        // Somebody lost the agent's state, and the volume too.
-        let folder = folder.path().to_string_lossy().into_owned();
-        return Err(lost(
-            &KnownVolume { name, folder, id: new_id(), ..KnownVolume::default() },
-            "is missing",
-        ));
-    }
-    let ensured = if mark.is_some() { Ensured::Kept } else { Ensured::New };
+    let place = Place { bound, marked: mark.is_some(), has_data: there };
+    let ensured = match place.seen() {
+        Seen::Lost if is_data(wanted.spec) && !wanted.may_be_new => {
+            // Somebody lost the agent's state, and the volume too.
+            let folder = folder.path().to_string_lossy().into_owned();
+            let id = mark.unwrap_or_else(new_id);
+            return Err(lost(&KnownVolume { name, folder, id, ..KnownVolume::default() }, "is missing"));
+        }
+        Seen::Lost | Seen::Never => Ensured::New,
+        Seen::Whole => Ensured::Kept,
+    };
     let known = KnownVolume {
         name,
         id: mark.unwrap_or_else(new_id),
@@ -153,7 +184,7 @@ async fn known_one(
     let folder = Folder::new(folder);
     let limit = disk::image_mib(disk::hard_limit(wanted.spec.size_mib.into()));
     let data = folder.data();
-    blocking(move || folder.grow(limit)).await?;
+    blocking(move || folder.grow(limit)).await.map_err(of_volume(&known.name))?;
     match found {
         Some(found) if found.ours && found.bound && found.dir == data => {}
         // Somebody made it by hand, or the engine did, after a prune.
@@ -214,16 +245,50 @@ pub async fn delete(project: &Project, name: &str) -> Result<(), StepFailure> {
     })
     .await?;
     project.engine().remove_volume(name).await?;
-    Ok(blocking(move || folder.delete()).await?)
+    blocking(move || folder.delete()).await.map_err(of_volume(name))
 }
 
 /// Full names of the volumes that have a folder of the agent's, whether or not the engine knows them.
 pub async fn folders(project: &Project) -> Result<Vec<String>, StepFailure> {
-    let base = project.shared.host.volumes_dir.clone();
+    let bases = bases(project).await?;
     let prefix = labels::volume_name(&project.project_ref, "");
-    let list =
-        move || Ok(list_folders(&base)?.into_iter().filter(|name| name.starts_with(&prefix)).collect());
-    Ok(blocking(list).await?)
+    Ok(blocking(move || names_in(&bases, &prefix)).await?)
+}
+
+/// Deletes every folder of this name, for the end of a project: also the one of before a change of the setting.
+pub async fn delete_everywhere(project: &Project, name: &str) -> Result<(), StepFailure> {
+    delete(project, name).await?;
+    for base in bases(project).await? {
+        let folder = Folder::new(base.join(name));
+        blocking(move || folder.delete()).await.map_err(of_volume(name))?;
+    }
+    Ok(())
+}
+
+/// Where folders of the project may lie: where the setting says, and where those are that were made before it changed.
+async fn bases(project: &Project) -> Result<BTreeSet<PathBuf>, StepFailure> {
+    let shared = project.shared.clone();
+    let project_ref = project.project_ref.clone();
+    let all = blocking(move || shared.store.volumes(&project_ref).map_err(std::io::Error::other)).await?;
+    let mut bases = bases_of(&all.volumes);
+    bases.insert(project.shared.host.volumes_dir.clone());
+    Ok(bases)
+}
+
+fn bases_of(volumes: &[KnownVolume]) -> BTreeSet<PathBuf> {
+    volumes
+        .iter()
+        .filter_map(KnownVolume::folder)
+        .filter_map(|folder| Some(folder.parent()?.to_owned()))
+        .collect()
+}
+
+fn names_in(bases: &BTreeSet<PathBuf>, prefix: &str) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for base in bases {
+        names.extend(list_folders(base)?.into_iter().filter(|name| name.starts_with(prefix)));
+    }
+    Ok(names)
 }
 
 /// Names of all folders.
@@ -255,7 +320,8 @@ async fn look(known: &KnownVolume, found: Option<&VolumeFound>) -> Result<Held, 
                 Ok(Held::Other("is missing".to_owned()))
             }
         })
-        .await?);
+        .await
+        .map_err(of_volume(&known.name))?);
     }
     match found {
         None => Ok(Held::Other("is missing".to_owned())),
@@ -306,6 +372,7 @@ async fn remake(
         was_ready: false,
         was_filled: false,
         read_only: false,
+        usage: None,
         moving: false,
         is_data: known.is_data,
         name: known.name,
@@ -458,7 +525,9 @@ async fn make(project: &Project, wanted: &Wanted<'_>, known: &KnownVolume) -> Re
     let folder = folder_of(project, known);
     let id = known.id.clone();
     let limit = limit(project, wanted);
-    project.in_flight.run_to_completion(blocking(move || folder.make(&id, limit))).await?;
+    let name = known.name.clone();
+    let making = async move { blocking(move || folder.make(&id, limit)).await.map_err(of_volume(&name)) };
+    project.in_flight.run_to_completion(making).await?;
     failpoint!("agent.volume.folder", &project.project_ref);
     Ok(())
 }
@@ -488,20 +557,29 @@ fn limit(project: &Project, wanted: &Wanted<'_>) -> Option<u64> {
 
 /// How many MiB lie on a volume.
 pub async fn used_mib(project: &Project, name: &str) -> Result<u64, StepFailure> {
-    let Some(found) = project.engine().volume(&project.project_ref, name).await? else { return Ok(0) };
-    Ok(blocking(move || measure::used_mib(&found.dir)).await?)
+    // Without the engine, so that a limit holds while that does not answer.
+    let own = known(project, name).await?.filter(|known| !known.moving).and_then(|known| known.folder());
+    let dir = match own {
+        Some(folder) => Folder::new(folder).data(),
+        None => match project.engine().volume(&project.project_ref, name).await? {
+            Some(found) => found.dir,
+            None => return Ok(0),
+        },
+    };
+    blocking(move || measure::used_mib(&dir)).await.map_err(of_volume(name))
 }
 
 /// Lets a volume hold so many MiB, if it is a file system of its own.
 pub async fn grow(project: &Project, name: &str, limit_mib: u64) -> Result<(), StepFailure> {
-    let folder = own_folder(project, name);
-    Ok(blocking(move || folder.grow(disk::image_mib(limit_mib))).await?)
+    let Some(known) = known(project, name).await? else { return Ok(()) };
+    let folder = folder_of(project, &known);
+    blocking(move || folder.grow(disk::image_mib(limit_mib))).await.map_err(of_volume(name))
 }
 
 /// Empties a cache.
 pub async fn clear(project: &Project, name: &str) -> Result<(), StepFailure> {
     let Some(found) = project.engine().volume(&project.project_ref, name).await? else { return Ok(()) };
-    Ok(blocking(move || fsio::clear_dir(&found.dir)).await?)
+    blocking(move || fsio::clear_dir(&found.dir)).await.map_err(of_volume(name))
 }
 
 fn own_folder(project: &Project, name: &str) -> Folder {
@@ -576,8 +654,8 @@ fn lost(known: &KnownVolume, why: &str) -> StepFailure {
     StepFailure::new(
         "VOLUME_LOST",
         format!(
-            "volume {name} {why}, and a service was ready on the one that it had: nothing is started without its data. \
-             Restore {place}, or give the data up: start the project with this volume among its new_volumes"
+            "volume {name} {why}. It held data of a running service, so the agent starts nothing. Either restore {place}, or \
+             give the data up: start the project with this volume among its new_volumes"
         ),
     )
     .permanent()
@@ -599,6 +677,37 @@ mod tests {
         }
         assert!(!is_data(&spec("functions_cache", VolumeKind::Unspecified)));
         assert!(!is_data(&spec("db_data", VolumeKind::Cache)) && is_data(&spec("x", VolumeKind::Data)));
+    }
+
+    #[test]
+    fn folders_are_found_where_they_were_made() {
+        let (before, now) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (dir, name) in
+            [(&before, "supalove_p_db_data"), (&now, "supalove_p_storage"), (&now, "supalove_q_x")]
+        {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let folder = before.path().join("supalove_p_db_data").to_string_lossy().into_owned();
+        let known = KnownVolume { name: "supalove_p_db_data".into(), folder, ..KnownVolume::default() };
+        let engines = KnownVolume { name: "supalove_p_old".into(), ..KnownVolume::default() };
+        let mut bases = bases_of(&[known, engines]);
+        assert_eq!(bases, BTreeSet::from([before.path().to_owned()]));
+        bases.insert(now.path().to_owned());
+        let mut names = names_in(&bases, "supalove_p_").unwrap();
+        names.sort_unstable();
+        assert_eq!(names, ["supalove_p_db_data", "supalove_p_storage"]);
+    }
+
+    #[test]
+    fn data_that_is_gone_is_seen_also_without_the_agents_state() {
+        let seen = |bound, marked, has_data| Place { bound, marked, has_data }.seen();
+        assert_eq!(seen(false, true, false), Seen::Lost, "the mark tells that there was data");
+        assert_eq!(seen(true, true, false), Seen::Lost);
+        assert_eq!(seen(true, false, true), Seen::Lost);
+        assert_eq!(seen(true, false, false), Seen::Lost);
+        assert_eq!(seen(false, false, true), Seen::Never, "the agent ended while it made it");
+        assert_eq!(seen(false, false, false), Seen::Never);
+        assert_eq!(seen(false, true, true), Seen::Whole);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use self::record::{
     Accepted, ContentHash, Record, Refused, Removal, content_hash, fence_apply, fence_remove,
 };
 pub use self::seal::{SealError, Sealer};
-pub use self::volumes::{KnownVolume, Volumes};
+pub use self::volumes::{KnownUsage, KnownVolume, Volumes};
 use crate::fsio;
 
 const EXTENSION: &str = "sealed";

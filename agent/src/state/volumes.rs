@@ -51,6 +51,25 @@ pub struct KnownVolume {
     /// The database on it was told to refuse writes, since it was full.
     #[prost(bool, tag = "11")]
     pub read_only: bool,
+    /// What the last measurement that changed anything found.
+    #[prost(message, optional, tag = "12")]
+    pub usage: Option<KnownUsage>,
+}
+
+/// How full a volume is, and what it may hold in a generation.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct KnownUsage {
+    /// The generation that this holds for: the next one begins anew.
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// What writes beyond it is stopped.
+    #[prost(uint64, tag = "2")]
+    pub ceiling_mib: u64,
+    /// As `stack::disk` numbers its levels.
+    #[prost(uint32, tag = "3")]
+    pub level: u32,
+    #[prost(uint64, tag = "4")]
+    pub used_mib: u64,
 }
 
 impl KnownVolume {

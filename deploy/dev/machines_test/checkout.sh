@@ -102,6 +102,19 @@ expect 'and asks no engine' 0 "$(called docker)"
 expect 'make clean before any join removes no rules' 0 "$(code_of remove_host_rules)"
 plant_file "${DATA#"$SYSTEM"}/agent/identity.json" '{"fleet_id": "flt_1", "node_id": "nod_1"}'
 expect 'after a join the fleet is known' flt_1 "$(fleet_id)"
+volumes=$scratch/machine/engine/supalove-volumes-$(node_short nod_1)
+others=$scratch/machine/engine/supalove-volumes-01234567
+mkdir -p "$volumes/supalove_p_db_data/fs" "$others"
+printf '/dev/loop1 %s ext4 rw 0 0\n' "$volumes/supalove_p_db_data/fs" "$others/fs" >"$scratch/machine/mounts"
+stand_in umount
+(
+  docker_() { echo "$scratch/machine/engine"; }
+  MOUNTS=$scratch/machine/mounts
+  with_stand_ins remove_engine_volumes >/dev/null
+)
+expect 'volumes beside the engine'"'"'s are removed' no "$([[ -e $volumes ]] && echo yes || echo no)"
+expect 'after their file systems are unmounted' 1 "$(called "umount $volumes/supalove_p_db_data/fs")"
+expect 'and no other node'"'"'s' 'yes 1' "$([[ -e $others ]] && echo yes || echo no) $(called umount)"
 # As that of a user, this PATH leads to no /usr/sbin.
 plant_program /usr/sbin/nft
 stand_in sudo 'case $1 in cat | test) "$@" ;; esac'

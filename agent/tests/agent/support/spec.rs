@@ -55,7 +55,7 @@ pub fn postgres() -> ServiceSpec {
     let variable = |name: &str| EnvVar { name: name.into(), value: PASSWORD.into(), bind_placement: false };
     ServiceSpec {
         name: "postgres".into(),
-        image: "supalove/postgres:15-1".into(),
+        image: "supalove/postgres:15-2".into(),
         launch: Launch::Postgres.into(),
         aliases: vec!["db".into()],
         env: vec![

@@ -5,8 +5,9 @@
 // tmp is a tmpfs of a fixed size: when it is nearly full, the largest files go until it is half empty. The cache
 // holds what imports brought and can bring again: above its limit all of it goes.
 
-/** More files than this are not looked at one by one. */
+/** More files than this are not looked at one by one, and no more folders: also empty ones take time and memory. */
 const MOST_FILES = 20_000;
+const MOST_FOLDERS = 20_000;
 const MIB = 1024 * 1024;
 
 interface Settings {
@@ -21,30 +22,33 @@ interface Found {
   bytes: number;
 }
 
-/** Files below a folder with the room that they take. Links are not followed. */
-async function filesBelow(folder: string): Promise<Found[]> {
+/** Files below a folder with the room that they take, until there are too many. Links are not followed. */
+export async function filesBelow(folder: string): Promise<{ files: Found[]; tooMany: boolean }> {
   const found: Found[] = [];
   const folders = [folder];
-  while (folders.length > 0 && found.length < MOST_FILES) {
+  let seenFolders = 0;
+  const tooMany = () => found.length >= MOST_FILES || seenFolders >= MOST_FOLDERS;
+  while (folders.length > 0 && !tooMany()) {
     const next = folders.pop()!;
     try {
       for await (const entry of Deno.readDir(next)) {
+        if (tooMany()) break;
         const path = `${next}/${entry.name}`;
         if (entry.isDirectory) {
+          seenFolders += 1;
           folders.push(path);
           continue;
         }
         const { size, blocks } = await Deno.lstat(path);
         // A file with holes takes less than its size.
         found.push({ path, bytes: blocks === null ? size : blocks * 512 });
-        if (found.length >= MOST_FILES) break;
       }
     } catch (error) {
       // Functions remove files and folders while this looks.
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }
-  return found;
+  return { files: found, tooMany: tooMany() };
 }
 
 const total = (files: Found[]) => files.reduce((sum, file) => sum + file.bytes, 0);
@@ -61,10 +65,10 @@ async function empty(folder: string): Promise<void> {
 }
 
 async function guardTmp({ tmp, tmpMib }: Settings): Promise<void> {
-  const files = await filesBelow(tmp);
+  const { files, tooMany } = await filesBelow(tmp);
   let held = total(files);
-  if (files.length >= MOST_FILES) {
-    console.error(`functions: ${tmp} holds more than ${MOST_FILES} files; all are removed`);
+  if (tooMany) {
+    console.error(`functions: ${tmp} holds ${MOST_FILES} files or ${MOST_FOLDERS} folders; all are removed`);
     return empty(tmp);
   }
   if (held <= tmpMib * MIB) return;
@@ -77,8 +81,8 @@ async function guardTmp({ tmp, tmpMib }: Settings): Promise<void> {
 }
 
 async function guardCache({ cache, cacheMib }: Settings): Promise<boolean> {
-  const files = await filesBelow(cache);
-  if (total(files) <= cacheMib * MIB && files.length < MOST_FILES) return false;
+  const { files, tooMany } = await filesBelow(cache);
+  if (total(files) <= cacheMib * MIB && !tooMany) return false;
   console.error(
     `functions: the cache holds ${files.length} files and ${mib(total(files))} MiB of ${cacheMib}; all is removed, ` +
       "and imports are fetched again",

@@ -446,3 +446,13 @@ test("what functions write stays bounded: the largest temporary files go, and al
   assertEquals(await (await call("/any")).text() === first, false);
   workers.stop();
 });
+
+test("so do folders that are empty: too many are removed like files", async () => {
+  const [tmp, cache] = [await Deno.makeTempDir({ dir: "/tmp" }), await Deno.makeTempDir({ dir: "/tmp" })];
+  const { workers } = await setup({}, open("any"), { disk: { tmp, tmpMib: 4, cache, cacheMib: 2 } });
+  for (let number = 0; number < 20_000; number++) Deno.mkdirSync(`${tmp}/${number}`);
+  await Deno.mkdir(`${cache}/import`);
+  await workers.guardDisk();
+  assertEquals([await Array.fromAsync(Deno.readDir(tmp)), (await Array.fromAsync(Deno.readDir(cache))).length], [[], 1]);
+  workers.stop();
+});
