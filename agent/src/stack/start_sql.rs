@@ -56,12 +56,15 @@ fn argv(path: &str) -> [&str; 13] {
     ]
 }
 
-/// Limits are in milliseconds. The lock limit is shorter, so that a tenant's lock is named as the cause.
+/// Nothing of the database's or the role's settings may end the session or load code into it, and nobody is to see what it
+/// sends. Limits are in milliseconds. The lock limit is shorter, so that a tenant's lock is named as the cause.
 fn environment(plan: &ServicePlan, limit: Duration) -> Vec<String> {
     let millis = limit.as_millis();
     let options = format!(
         "-c search_path=pg_catalog -c role=none -c session_replication_role=origin -c default_transaction_read_only=off \
-         -c row_security=on -c statement_timeout={millis} -c lock_timeout={}",
+         -c row_security=on -c statement_timeout={millis} -c lock_timeout={} -c idle_session_timeout=0 \
+         -c idle_in_transaction_session_timeout=0 -c session_preload_libraries= -c local_preload_libraries= \
+         -c track_activities=off -c pg_stat_statements.track=none",
         millis / 4
     );
     let mut env = vec![format!("PGOPTIONS={options}"), "PGCONNECT_TIMEOUT=10".to_owned()];
