@@ -47,12 +47,15 @@ fn argv<'a>(what: &[&'a str]) -> Vec<&'a str> {
     [&fixed, what].concat()
 }
 
-/// Limits are in milliseconds. The lock limit is shorter, so that a tenant's lock is named as the cause.
+/// Nothing of the database's or the role's settings may end the session or load code into it, and nobody is to see what it
+/// sends. Limits are in milliseconds. The lock limit is shorter, so that a tenant's lock is named as the cause.
 fn environment(of_container: &[String], limit: Duration) -> Vec<String> {
     let millis = limit.as_millis();
     let options = format!(
         "-c search_path=pg_catalog -c role=none -c session_replication_role=origin -c default_transaction_read_only=off \
-         -c row_security=on -c statement_timeout={millis} -c lock_timeout={}",
+         -c row_security=on -c statement_timeout={millis} -c lock_timeout={} -c idle_session_timeout=0 \
+         -c idle_in_transaction_session_timeout=0 -c session_preload_libraries= -c local_preload_libraries= \
+         -c track_activities=off -c pg_stat_statements.track=none",
         millis / 4
     );
     let mut env = vec![format!("PGOPTIONS={options}"), "PGCONNECT_TIMEOUT=10".to_owned()];
@@ -81,7 +84,14 @@ mod tests {
     fn a_session_has_limits_and_the_password_and_no_setting_of_the_tenants() {
         let of_container = ["POSTGRES_PASSWORD=b", "PGPASSWORD=a"].map(str::to_owned);
         let env = environment(&of_container, Duration::from_secs(8));
-        for option in ["search_path=pg_catalog", "role=none", "statement_timeout=8000", "lock_timeout=2000"] {
+        for option in [
+            "search_path=pg_catalog",
+            "role=none",
+            "statement_timeout=8000",
+            "lock_timeout=2000",
+            "idle_session_timeout=0",
+            "track_activities=off",
+        ] {
             assert!(env[0].contains(option), "{}", env[0]);
         }
         assert_eq!(env[1..], ["PGCONNECT_TIMEOUT=10", "PGPASSWORD=a"]);

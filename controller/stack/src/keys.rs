@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Months, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -131,6 +132,17 @@ impl ProjectSecrets {
             (DB_CERTIFICATE_KEY, certificate.key_pem),
         ]);
         Ok(Self { values })
+    }
+
+    /// For salts of password verifiers, which the server shows to who wants to log in: from a secret that no project's
+    /// service has for itself, so that a salt tells nothing of a password.
+    pub(crate) fn salt_key(&self) -> hmac::Key {
+        let secret = self.values.get(SECRET_KEY_BASE).map_or("", |value| value.as_str());
+        hmac::Key::new(
+            hmac::HMAC_SHA256,
+            &hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), b"salts of verifiers")
+                .as_ref(),
+        )
     }
 
     /// Iterates over all pairs of name and value, sorted by name, for the vault.

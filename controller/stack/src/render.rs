@@ -3,8 +3,10 @@
 //! Templates are strict: an undefined variable is an error, not an empty string. The result depends on
 //! the input alone; everything iterates in a fixed order.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32};
 
+use aws_lc_rs::{digest, hmac, pbkdf2};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
 use supalove_proto::node::v1 as node;
 
@@ -93,9 +95,10 @@ pub struct RenderError {
 
 /// Renders the specification of one project.
 pub fn render(release: &Release, input: &ProjectInput<'_>) -> Result<node::StackSpec, RenderError> {
-    let renderer =
-        Renderer { release, environment: environment(), context: template_context(release, input) };
-    renderer.stack()
+    let mut environment = environment();
+    let salt_key = input.secrets.salt_key();
+    environment.add_filter("scram_verifier", move |password: &str| scram_verifier(password, &salt_key));
+    Renderer { release, environment, context: template_context(release, input) }.stack()
 }
 
 /// Checks a template's syntax.
@@ -124,6 +127,26 @@ fn regex_escape(text: &str) -> String {
         escaped.push(character);
     }
     escaped
+}
+
+/// Rounds of PBKDF2, as the server itself does for a password in plain text.
+const SCRAM_ROUNDS: NonZeroU32 = NonZeroU32::new(4096).expect("not zero");
+
+/// What PostgreSQL keeps of a password (RFC 5802, RFC 7677): who reads it cannot log in with it. A statement with it can
+/// stand in statistics, logs and lists of activity. The salt depends on the input alone; who knows no key cannot guess it.
+fn scram_verifier(password: &str, salt_key: &hmac::Key) -> String {
+    let salt = hmac::sign(salt_key, password.as_bytes());
+    verifier_with_salt(password, &salt.as_ref()[..16])
+}
+
+fn verifier_with_salt(password: &str, salt: &[u8]) -> String {
+    let mut salted = zeroize::Zeroizing::new([0; digest::SHA256_OUTPUT_LEN]);
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, SCRAM_ROUNDS, salt, password.as_bytes(), &mut *salted);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &*salted);
+    let stored = digest::digest(&digest::SHA256, hmac::sign(&key, b"Client Key").as_ref());
+    let server = hmac::sign(&key, b"Server Key");
+    let [salt, stored, server] = [salt, stored.as_ref(), server.as_ref()].map(|part| STANDARD.encode(part));
+    format!("SCRAM-SHA-256${SCRAM_ROUNDS}:{salt}${stored}:{server}")
 }
 
 fn template_context(release: &Release, input: &ProjectInput<'_>) -> Value {
@@ -330,6 +353,16 @@ fn tmpfs(tmpfs: &Tmpfs) -> node::Tmpfs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_verifier_is_what_the_server_makes_of_the_password() {
+        // RFC 7677, section 3: the client's proof and the server's signature follow from these two keys.
+        let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        assert_eq!(
+            verifier_with_salt("pencil", &salt),
+            "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+        );
+    }
 
     #[test]
     fn text_without_tags_renders_as_by_the_engine() {

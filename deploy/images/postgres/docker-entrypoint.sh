@@ -6,6 +6,7 @@ if [[ ${1:-} == -* ]]; then
   set -- postgres "$@"
 fi
 if [[ ${1:-} == postgres && " $* " != *' --help '* && " $* " != *' --version '* && " $* " != *' -V '* ]]; then
+  rm -f /var/run/postgresql/supalove-started
   first-start.sh "$@"
   # ALTER SYSTEM is a superuser's; a tenant that was one in an older image may have left settings in this file that run
   # programs or turn supalove_guard off. The platform's own settings are in postgresql.conf.

@@ -34,7 +34,8 @@ initdb --no-sync --username=supabase_admin --pwfile=<(printf '%s\n' "$POSTGRES_P
   --encoding=UTF8 --locale="$LANG" --data-checksums --auth=scram-sha-256 ${POSTGRES_INITDB_ARGS:-} >/dev/null
 
 # Nothing is lost if this phase dies (it starts over), so it does not wait for the disk; one sync ends it.
-"$@" -c listen_addresses= -c "unix_socket_directories=$PGHOST" \
+# There is no tenant yet, so superusers may run what they make: no supalove_guard.started_file.
+"$@" -c listen_addresses= -c supalove_guard.started_file= -c "unix_socket_directories=$PGHOST" \
   -c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_wal_size=4GB -c log_checkpoints=off &
 server=$!
 trap 'kill -INT $server 2>/dev/null || true; wait $server || true' EXIT

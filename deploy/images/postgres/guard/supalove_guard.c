@@ -6,8 +6,14 @@
  * - The platform's roles are reserved. They are not altered, renamed or dropped, no role of such a name is made, and
  *   only memberships on a list are granted.
  * - The platform's database is not dropped or renamed, and only settings on a list are made for all who connect to it.
- * - Password hashes are not read, also not with pg_read_all_data.
- * - No superuser logs in over TCP, and roles of the tenant leave connections for the platform's.
+ * - Password hashes are not read, also not with pg_read_all_data, through a superuser's view or from statistics, and
+ *   catalogs are not written, whatever was granted.
+ * - No superuser logs in over TCP, roles of the tenant leave connections for the platform's, and only a role on a list
+ *   replicates: a base backup is everybody's data.
+ * - A superuser runs no code of others: of SQL and PL/pgSQL only what the platform has in its own schemas. So nothing
+ *   that a tenant left behind who was a superuser under an older release runs with such rights again, in any database.
+ *   C code is the image's own.
+ * - Before the platform's SQL of this start has run, nobody but superusers gets in and pg_cron begins no job.
  *
  * The lists are settings of postgresql.conf; names may end with `*`.
  */
@@ -16,21 +22,33 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_statistic.h"
 #include "commands/dbcommands.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "libpq/auth.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/bgworker_internals.h"
+#include "replication/walsender.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
 #include "storage/proc.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
+#include "utils/wait_event.h"
 
 PG_MODULE_MAGIC;
 
@@ -42,11 +60,21 @@ static char *configurable_roles;
 static char *reserved_databases;
 static char *database_settings;
 static char *tenant_roles;
+static char *service_roles;
+static char *replication_roles;
+static char *superuser_schemas;
+static char *started_file;
 static int	tenant_connections;
 
 static ProcessUtility_hook_type previous_utility;
 static ExecutorCheckPerms_hook_type previous_permissions;
 static ClientAuthentication_hook_type previous_authentication;
+static needs_fmgr_hook_type previous_needs_function;
+static fmgr_hook_type previous_function;
+static object_access_hook_type previous_access;
+static shmem_startup_hook_type previous_startup;
+
+PGDLLEXPORT void guard_cron_main(Datum argument);
 
 /* Whether a name is on a list of names and prefixes. */
 static bool
@@ -212,6 +240,25 @@ check_database_setting(VariableSetStmt *setting)
 				 errhint("Set it for a role: ALTER ROLE ... SET.")));
 }
 
+/* Only a superuser makes functions of these, also where one has marked them as trusted. */
+static void
+check_language(CreateFunctionStmt *statement)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+		char	   *language;
+
+		if (strcmp(option->defname, "language") != 0)
+			continue;
+		language = strVal(option->arg);
+		if (strcmp(language, "c") == 0 || strcmp(language, "internal") == 0)
+			refuse("a function in this language is a superuser's", language);
+	}
+}
+
 static void
 check_statement(Node *statement)
 {
@@ -224,9 +271,10 @@ check_statement(Node *statement)
 			{
 				AlterRoleStmt *alter = (AlterRoleStmt *) statement;
 				char	   *role = role_of(alter->role);
+				bool		only_members = false;
 				ListCell   *option;
 
-				/* ALTER GROUP ... ADD USER is a grant under another name. */
+				/* ALTER GROUP ... ADD USER is a grant under another name; ALTER ROLE has it beside other options. */
 				foreach(option, alter->options)
 					if (strcmp(lfirst_node(DefElem, option)->defname, "rolemembers") == 0)
 					{
@@ -234,9 +282,9 @@ check_statement(Node *statement)
 							check_granted(role);
 						else if (role && is_reserved(role))
 							refuse("its members cannot be removed this way", role);
-						return;
+						only_members = list_length(alter->options) == 1;
 					}
-				if (role && is_reserved(role))
+				if (role && is_reserved(role) && !only_members)
 					refuse("it cannot be altered", role);
 				break;
 			}
@@ -288,6 +336,9 @@ check_statement(Node *statement)
 		case T_GrantStmt:
 			check_privileges((GrantStmt *) statement);
 			break;
+		case T_CreateFunctionStmt:
+			check_language((CreateFunctionStmt *) statement);
+			break;
 		case T_DropOwnedStmt:
 			check_owned(((DropOwnedStmt *) statement)->roles);
 			break;
@@ -338,33 +389,176 @@ guard_utility(PlannedStmt *plan, const char *query, bool read_only_tree, Process
 								completion);
 }
 
-/* pg_read_all_data opens the system catalogs too, among them the one with everybody's password hash. */
+/*
+ * pg_read_all_data opens the system catalogs too, among them the one with everybody's password hash. A view runs with
+ * its owner's rights, so a superuser's view could show it as well: what counts is who asks. One system view for
+ * everybody reads the hash without showing it: pg_user.
+ */
 static bool
 guard_permissions(List *range_table, bool report)
 {
 	ListCell   *cell;
+	int			hashes = 0;
 
+	if (superuser())
+		return previous_permissions ? previous_permissions(range_table, report) : true;
 	foreach(cell, range_table)
 	{
 		RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
 		Oid			user;
-		bool		hashes;
+		bool		refused = false;
 
 		if (entry->rtekind != RTE_RELATION || entry->requiredPerms == 0 || entry->relid >= FirstNormalObjectId)
 			continue;
-		hashes = entry->relid == AuthIdRelationId ||
-			(entry->relkind == RELKIND_VIEW && entry->relid == get_relname_relid("pg_shadow", PG_CATALOG_NAMESPACE));
 		user = OidIsValid(entry->checkAsUser) ? entry->checkAsUser : GetUserId();
-		if (!hashes || superuser_arg(user))
+		if (entry->relid == AuthIdRelationId)
+		{
+			refused = !superuser_arg(user);
+			if (bms_is_member(Anum_pg_authid_rolpassword - FirstLowInvalidHeapAttributeNumber, entry->selectedCols) ||
+				bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, entry->selectedCols))
+				hashes++;
+		}
+		else if (entry->relid == StatisticRelationId)
+			/* The most common values of a column of hashes are hashes. */
+			refused = !superuser_arg(user) ||
+				SearchSysCacheExists3(STATRELATTINH, ObjectIdGetDatum(AuthIdRelationId),
+									  Int16GetDatum(Anum_pg_authid_rolpassword), BoolGetDatum(false));
+		else if (entry->relkind == RELKIND_VIEW && entry->relid == get_relname_relid("pg_user", PG_CATALOG_NAMESPACE))
+			hashes--;
+		else if (entry->relkind == RELKIND_VIEW && entry->relid == get_relname_relid("pg_shadow", PG_CATALOG_NAMESPACE))
+			refused = !superuser_arg(user);
+		if (entry->relkind == RELKIND_RELATION && (entry->requiredPerms & (ACL_INSERT | ACL_UPDATE | ACL_DELETE)) != 0)
+			refused = true;
+		if (!refused)
 			continue;
 		if (report)
 			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, get_rel_name(entry->relid));
 		return false;
 	}
+	if (hashes > 0)
+	{
+		if (report)
+			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, "pg_authid");
+		return false;
+	}
 	return previous_permissions ? previous_permissions(range_table, report) : true;
 }
 
-/* Sessions of roles that are the tenant's: all but the platform's. */
+/* Whether the platform's SQL of this start has run. Without a file there is no tenant yet: the first start. */
+static bool
+has_started(void)
+{
+	return started_file[0] == '\0' || access(started_file, F_OK) == 0;
+}
+
+static void
+forbid(const char *why, const char *function)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("function \"%s\" does not run: %s", function, why)));
+}
+
+/*
+ * Before a function runs. The server's own functions in C do not come here: their code is compiled in, whatever the
+ * catalog says of them.
+ */
+static void
+check_function(Oid function)
+{
+	HeapTuple	tuple;
+	Form_pg_proc form;
+	bool		null;
+	Datum		datum;
+
+	if (!IsUnderPostmaster || started_file[0] == '\0')
+		return;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	if (!HeapTupleIsValid(tuple))
+		return;
+	form = (Form_pg_proc) GETSTRUCT(tuple);
+	if (form->prolang == ClanguageId)
+	{
+		datum = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_probin, &null);
+		if (null || strncmp(TextDatumGetCString(datum), "$libdir/", 8) != 0 ||
+			strchr(TextDatumGetCString(datum) + 8, '/') != NULL)
+			forbid("its library is not one of the image", NameStr(form->proname));
+	}
+	else if (form->prolang == INTERNALlanguageId && function >= FirstNormalObjectId)
+	{
+		/* Another name for one of the server's own: for whom that one is for. */
+		Oid			original;
+
+		datum = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &null);
+		original = null ? InvalidOid : fmgr_internal_function(TextDatumGetCString(datum));
+		if (OidIsValid(original) && pg_proc_aclcheck(original, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK)
+			forbid("it stands for a function that is a superuser's", NameStr(form->proname));
+	}
+	else if (form->prolang != INTERNALlanguageId && superuser() && (function >= FirstNormalObjectId || !has_started()))
+	{
+		char	   *schema = get_namespace_name(form->pronamespace);
+
+		if (!has_started())
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("the database was tampered with: function \"%s\" would run with a superuser's rights before the start is done",
+							NameStr(form->proname)),
+					 errhint("Dump it as the role postgres and restore it into a new project.")));
+		if (!superuser_arg(form->proowner) || schema == NULL || !on_list(superuser_schemas, schema))
+			forbid("a superuser runs no code of others", NameStr(form->proname));
+	}
+	ReleaseSysCache(tuple);
+}
+
+/* Asked for each function that is looked up and has neither SECURITY DEFINER nor settings. */
+static bool
+guard_needs_function(Oid function)
+{
+	check_function(function);
+	return previous_needs_function ? previous_needs_function(function) : false;
+}
+
+/* Called for those that have, when their owner's rights and their settings hold already. */
+static void
+guard_function(FmgrHookEventType event, FmgrInfo *info, Datum *argument)
+{
+	if (event == FHET_START)
+		check_function(info->fn_oid);
+	if (previous_function)
+		previous_function(event, info, argument);
+}
+
+/* What reads and writes files is a superuser's, whatever was granted. */
+static void
+guard_access(ObjectAccessType access, Oid class, Oid object, int part, void *argument)
+{
+	if (previous_access)
+		previous_access(access, class, object, part, argument);
+	if (access != OAT_FUNCTION_EXECUTE || object >= FirstNormalObjectId || superuser())
+		return;
+	switch (object)
+	{
+		case F_LO_IMPORT_TEXT:
+		case F_LO_IMPORT_TEXT_OID:
+		case F_LO_EXPORT:
+		case F_PG_READ_FILE_TEXT:
+		case F_PG_READ_FILE_TEXT_INT8_INT8:
+		case F_PG_READ_FILE_TEXT_INT8_INT8_BOOL:
+		case F_PG_READ_BINARY_FILE_TEXT:
+		case F_PG_READ_BINARY_FILE_TEXT_INT8_INT8:
+		case F_PG_READ_BINARY_FILE_TEXT_INT8_INT8_BOOL:
+		case F_PG_LS_DIR_TEXT:
+		case F_PG_LS_DIR_TEXT_BOOL_BOOL:
+		case F_PG_STAT_FILE_TEXT:
+		case F_PG_STAT_FILE_TEXT_BOOL:
+			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(object));
+			break;
+		default:
+			break;
+	}
+}
+
+/* Sessions of roles that the tenant may use: all but those that only the platform's services log in as. */
 static int
 sessions_of_the_tenant(void)
 {
@@ -379,7 +573,7 @@ sessions_of_the_tenant(void)
 		if (process->pid == 0 || !OidIsValid(role) || process == MyProc)
 			continue;
 		name = GetUserNameFromId(role, true);
-		if (name == NULL || !is_reserved(name) || on_list(tenant_roles, name))
+		if (name == NULL || !on_list(service_roles, name))
 			count++;
 	}
 	return count;
@@ -399,18 +593,68 @@ guard_authentication(Port *port, int status)
 		return;
 	if (superuser_arg(role))
 	{
+		if (am_walsender)
+			ereport(FATAL,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("role \"%s\" opens no replication connection", port->user_name)));
 		if (port->raddr.addr.ss_family != AF_UNIX)
 			ereport(FATAL,
 					(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
 					 errmsg("superusers do not log in over the network")));
 		return;
 	}
-	if (is_reserved(port->user_name) && !on_list(tenant_roles, port->user_name))
+	if (am_walsender && !on_list(replication_roles, port->user_name))
+		ereport(FATAL,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" opens no replication connection", port->user_name),
+				 errhint("Use the SQL functions of logical replication slots.")));
+	if (!has_started())
+		ereport(FATAL,
+				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+				 errmsg("the platform has not set up this start of the database yet")));
+	if (on_list(service_roles, port->user_name))
 		return;
 	if (sessions_of_the_tenant() >= tenant_connections)
 		ereport(FATAL,
 				(errcode(ERRCODE_TOO_MANY_CONNECTIONS),
 				 errmsg("the %d connections for roles of your own are in use", tenant_connections)));
+}
+
+/* In place of pg_cron's own: it begins when the platform's SQL has run, so that no job comes before it. */
+void
+guard_cron_main(Datum argument)
+{
+	bgworker_main_type main;
+
+	BackgroundWorkerUnblockSignals();
+	while (!has_started())
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 100L, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	main = (bgworker_main_type) load_external_function("pg_cron", "PgCronLauncherMain", true, NULL);
+	main(argument);
+}
+
+/* Every library has registered its workers by now. */
+static void
+guard_startup(void)
+{
+	slist_iter	iterator;
+
+	if (previous_startup)
+		previous_startup();
+	slist_foreach(iterator, &BackgroundWorkerList)
+	{
+		BackgroundWorker *worker = &slist_container(RegisteredBgWorker, rw_lnode, iterator.cur)->rw_worker;
+
+		if (strcmp(worker->bgw_library_name, "pg_cron") == 0 &&
+			strcmp(worker->bgw_function_name, "PgCronLauncherMain") == 0)
+		{
+			strlcpy(worker->bgw_library_name, "supalove_guard", BGW_MAXLEN);
+			strlcpy(worker->bgw_function_name, "guard_cron_main", BGW_MAXLEN);
+		}
+	}
 }
 
 static void
@@ -429,6 +673,10 @@ _PG_init(void)
 				&lent_roles);
 	define_list("supalove_guard.configurable_roles", "Reserved roles whose settings may be changed.", &configurable_roles);
 	define_list("supalove_guard.tenant_roles", "Reserved roles that the tenant uses itself.", &tenant_roles);
+	define_list("supalove_guard.service_roles", "Reserved roles that the platform's services log in as.", &service_roles);
+	define_list("supalove_guard.replication_roles", "Roles that may open replication connections.", &replication_roles);
+	define_list("supalove_guard.superuser_schemas", "Schemas of functions that superusers run.", &superuser_schemas);
+	define_list("supalove_guard.started_file", "Is there once the platform's SQL of this start has run.", &started_file);
 	define_list("supalove_guard.reserved_databases", "Databases of the platform.", &reserved_databases);
 	define_list("supalove_guard.database_settings", "What may be set for all who connect to a reserved database.",
 				&database_settings);
@@ -442,4 +690,12 @@ _PG_init(void)
 	ExecutorCheckPerms_hook = guard_permissions;
 	previous_authentication = ClientAuthentication_hook;
 	ClientAuthentication_hook = guard_authentication;
+	previous_needs_function = needs_fmgr_hook;
+	needs_fmgr_hook = guard_needs_function;
+	previous_function = fmgr_hook;
+	fmgr_hook = guard_function;
+	previous_access = object_access_hook;
+	object_access_hook = guard_access;
+	previous_startup = shmem_startup_hook;
+	shmem_startup_hook = guard_startup;
 }

@@ -4,7 +4,12 @@
 -- and event triggers of superusers stay as they are; supautils reserves its roles, extensions and settings.
 \set ON_ERROR_STOP on
 \set QUIET on
+-- What is sent here is nobody's to read: not while it runs, not later in statistics.
+set track_activities = off;
+set pg_stat_statements.track = 'none';
+set pg_stat_statements.track_utility = off;
 -- What the database's or the role's settings could have changed for this session.
+set idle_session_timeout = 0;
 set role none;
 set search_path = pg_catalog, pg_temp;
 set session_replication_role = origin;
@@ -16,19 +21,46 @@ set statement_timeout = '60s';
 set lock_timeout = '20s';
 set idle_in_transaction_session_timeout = 0;
 set client_min_messages = warning;
--- A statement that fails must not bring its password into the log.
+-- Of passwords only what the server keeps of them: who reads that cannot log in with it.
+\set internal '{{ secrets.postgres_password | scram_verifier }}'
+\set tenant '{{ secrets.tenant_db_password | scram_verifier }}'
+-- A statement that fails must not bring its text into the log.
 set log_statement = 'none';
 set log_min_error_statement = panic;
 set log_min_duration_statement = -1;
 
+-- A lock for this file that no tenant can take.
+create schema if not exists supalove authorization supabase_admin;
+alter schema supalove owner to supabase_admin;
+create table if not exists supalove.start ();
+alter table supalove.start owner to supabase_admin;
 begin;
 -- One at a time: a first start and an agent, or two agents, do not meet in the middle.
-select pg_advisory_xact_lock(7165042531) \g /dev/null
+lock table supalove.start in share row exclusive mode;
+
+-- The server samples a table's columns, and everybody with pg_read_all_data may read the samples: not of hashes.
+do $$
+  begin
+    perform set_config('allow_system_table_mods', 'on', true);
+    alter table pg_catalog.pg_authid alter column rolpassword set statistics 0;
+    perform set_config('allow_system_table_mods', 'off', true);
+  end
+$$;
+delete from pg_statistic as s using pg_attribute as a
+where s.starelid = 'pg_authid'::regclass and a.attrelid = s.starelid and a.attnum = s.staattnum and a.attname = 'rolpassword';
+
+-- Statistics of statements with their texts: the image's first start sets passwords in plain text. The function is made
+-- here, because one that is there may be another.
+create function pg_temp.forget_statements(oid, oid, bigint) returns void language c
+  as '$libdir/pg_stat_statements', 'pg_stat_statements_reset_1_7';
+select pg_temp.forget_statements(0, 0, 0) \g /dev/null
+drop function pg_temp.forget_statements(oid, oid, bigint);
 
 -- The lists.
 create temporary table rules_roles (name text primary key, attributes text not null) on commit drop;
 insert into rules_roles values
-  ('postgres', 'login inherit createdb createrole replication bypassrls'),
+  -- No replication: its connections copy the whole server, and pg_hba.conf cannot tell them from others.
+  ('postgres', 'login inherit createdb createrole noreplication bypassrls'),
   ('anon', 'nologin noinherit nocreatedb nocreaterole noreplication nobypassrls'),
   ('authenticated', 'nologin noinherit nocreatedb nocreaterole noreplication nobypassrls'),
   ('service_role', 'nologin noinherit nocreatedb nocreaterole noreplication bypassrls'),
@@ -39,7 +71,7 @@ insert into rules_roles values
   ('supabase_replication_admin', 'login inherit nocreatedb nocreaterole replication nobypassrls'),
   ('supabase_read_only_user', 'login inherit nocreatedb nocreaterole noreplication bypassrls'),
   ('pgbouncer', 'login inherit nocreatedb nocreaterole noreplication nobypassrls'),
-  ('dashboard_user', 'nologin inherit createdb createrole replication nobypassrls'),
+  ('dashboard_user', 'nologin inherit createdb createrole noreplication nobypassrls'),
   -- Whom the release's probe logs in as. It may nothing but log in.
   ('supalove_probe', 'login noinherit nocreatedb nocreaterole noreplication nobypassrls');
 
@@ -94,16 +126,16 @@ alter role supabase_admin superuser login createdb createrole replication bypass
 alter role supalove_probe connection limit 5;
 
 -- Passwords. A probe that is red for the platform's own reasons cannot be made red by a tenant's ALTER ROLE.
-alter role supabase_admin password '{{ secrets.postgres_password }}';
-alter role supalove_probe password '{{ secrets.postgres_password }}';
-alter role authenticator password '{{ secrets.postgres_password }}';
-alter role pgbouncer password '{{ secrets.postgres_password }}';
-alter role supabase_auth_admin password '{{ secrets.postgres_password }}';
-alter role supabase_functions_admin password '{{ secrets.postgres_password }}';
-alter role supabase_storage_admin password '{{ secrets.postgres_password }}';
+alter role supabase_admin password :'internal';
+alter role supalove_probe password :'internal';
+alter role authenticator password :'internal';
+alter role pgbouncer password :'internal';
+alter role supabase_auth_admin password :'internal';
+alter role supabase_functions_admin password :'internal';
+alter role supabase_storage_admin password :'internal';
 alter role supabase_replication_admin password null;
 alter role supabase_read_only_user password null;
-alter role postgres password '{{ secrets.tenant_db_password }}';
+alter role postgres password :'tenant';
 
 -- Memberships.
 do $$
@@ -151,12 +183,21 @@ alter role postgres set temp_file_limit = '1GB';
 do $$
   declare
     jobs bigint;
+    other record;
   begin
     -- There the tenant makes the extension, if it wants it; the trigger comes at the next start. Until then a job of
     -- another role cannot log in: pg_hba.conf trusts postgres only.
     if to_regclass('cron.job') is null then
       return;
     end if;
+    -- Triggers of others must not run with a superuser's rights.
+    for other in
+      select tgname from pg_trigger
+      where tgrelid = 'cron.job'::regclass and not tgisinternal
+        and tgname not in ('supalove_check_job', 'cron_job_cache_invalidate')
+    loop
+      execute format('drop trigger %I on cron.job', other.tgname);
+    end loop;
     delete from cron.job as j
     where j.database <> 'postgres'
       or not exists (select from pg_roles as r where r.rolname = j.username and not r.rolsuper)
@@ -168,8 +209,6 @@ do $$
     end if;
   end
 $$;
-create schema if not exists supalove authorization supabase_admin;
-alter schema supalove owner to supabase_admin;
 revoke all on schema supalove from public;
 -- pg_cron writes jobs as the extension's owner, after it has checked that a role which is no superuser names itself. Who
 -- else writes the table, by whatever grant, names itself too.

@@ -1,12 +1,18 @@
 -- The rules of a project's database, brought about at each start: the last SQL of its first start, and what the agent
 -- runs at every later one, as supabase_admin over the server's socket, in database postgres. It brings any database of
 -- an older release to the same rules, also one whose tenant made itself a superuser: so it trusts nothing that a tenant
--- could have written, names everything with its schema, and runs no function that is not pg_catalog's.
+-- could have written, names everything with its schema, and runs no function that is not pg_catalog's: supalove_guard
+-- refuses every other, and lets nobody but superusers in before the last line of this file.
 --
 -- What is not on a list below is taken away. Data of the tenant is never touched.
 \set ON_ERROR_STOP on
 \set QUIET on
+-- What is sent here is nobody's to read: not while it runs, not later in statistics.
+set track_activities = off;
+set pg_stat_statements.track = 'none';
+set pg_stat_statements.track_utility = off;
 -- What the database's or the role's settings could have changed for this session.
+set idle_session_timeout = 0;
 set role none;
 set search_path = pg_catalog, pg_temp;
 set session_replication_role = origin;
@@ -18,7 +24,10 @@ set statement_timeout = '60s';
 set lock_timeout = '20s';
 set idle_in_transaction_session_timeout = 0;
 set client_min_messages = warning;
--- A statement that fails must not bring its password into the log.
+-- Of passwords only what the server keeps of them: who reads that cannot log in with it.
+\set internal '{{ secrets.postgres_password | scram_verifier }}'
+\set tenant '{{ secrets.tenant_db_password | scram_verifier }}'
+-- A statement that fails must not bring its text into the log.
 set log_statement = 'none';
 set log_min_error_statement = panic;
 set log_min_duration_statement = -1;
@@ -32,10 +41,6 @@ do $$
       and a.backend_type !~ '(launcher|autovacuum worker)$';
   end
 $$;
-
-begin;
--- One at a time: a first start and an agent, or two agents, do not meet in the middle.
-select pg_advisory_xact_lock(7165042531) \g /dev/null
 
 -- Event triggers run with the rights of who makes the change, here a superuser's. Those of the platform come back below;
 -- a tenant has none, so any other is a superuser's that was left behind.
@@ -55,6 +60,179 @@ do $$
     end loop;
   end
 $$;
+
+-- A lock for this file that no tenant can take.
+create schema if not exists supalove authorization supabase_admin;
+alter schema supalove owner to supabase_admin;
+create table if not exists supalove.start ();
+do $$
+  begin
+    -- In an older database a tenant could make a schema of this name.
+    if not exists (select from pg_class where oid = to_regclass('supalove.start') and relkind = 'r' and relowner = 10) then
+      raise exception 'supalove.start is not the platform''s table: the database was tampered with'
+        using hint = 'Dump it as the role postgres and restore it into a new project.';
+    end if;
+  end
+$$;
+begin;
+-- One at a time: a first start and an agent, or two agents, do not meet in the middle.
+lock table supalove.start in share row exclusive mode;
+
+-- Catalogs, first of all: what a tenant that was a superuser has changed so that a superuser's statements do something
+-- else, or so that others get a superuser's rights.
+do $$
+  declare
+    item record;
+    foreign_code text;
+  begin
+    -- Rules and triggers on catalogs and on the jobs, before this file changes them.
+    delete from pg_rewrite as r using pg_class as c
+    where c.oid = r.ev_class and r.rulename <> '_RETURN'
+      and (c.oid < 16384 and (c.relname, r.rulename) not in (('pg_settings', 'pg_settings_u'), ('pg_settings', 'pg_settings_n'))
+        or c.oid in (to_regclass('cron.job'), to_regclass('cron.job_run_details')));
+    for item in
+      select t.oid, t.tgrelid, t.tgname, t.tgrelid::regclass::text as relation from pg_trigger as t
+      where not t.tgisinternal
+        and (t.tgrelid < 16384
+          or t.tgrelid in (to_regclass('cron.job'), to_regclass('cron.job_run_details'))
+            and t.tgname not in ('supalove_check_job', 'cron_job_cache_invalidate'))
+    loop
+      delete from pg_depend where classid = 'pg_trigger'::regclass and objid = item.oid;
+      delete from pg_trigger where oid = item.oid;
+      raise warning 'trigger % on % was not the platform''s and is gone', item.tgname, item.relation;
+    end loop;
+    update pg_class set relhastriggers = relhastriggers
+    where oid in (to_regclass('cron.job'), to_regclass('cron.job_run_details'));
+    delete from pg_subscription;
+    -- The server's own functions run with their caller's rights and belong to the first superuser; languages that run
+    -- anything are no tenant's.
+    update pg_proc set prosecdef = false, proowner = 10 where oid < 16384 and (prosecdef or proowner <> 10);
+    update pg_language set lanpltrusted = false where lanname in ('c', 'internal') and lanpltrusted;
+    update pg_class set relowner = 10 where oid < 16384 and relowner <> 10;
+    -- In the server's schemas nobody has anything: what is there is found before what it hides. The functions are pinned
+    -- by their numbers; what came later is not the server's.
+    select string_agg(found.name, ', ') into foreign_code from (
+      select p.oid::regprocedure::text as name from pg_proc as p
+      where p.oid >= 16384 and p.pronamespace in (11, to_regnamespace('information_schema'))
+        and not exists (
+          select from pg_depend as d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+      union all
+      select o.oid::regoperator::text from pg_operator as o
+      where o.oid >= 16384 and o.oprnamespace = 11
+        or o.oid < 16384 and o.oprcode >= 16384
+      union all
+      select format('cast %s', c.oid) from pg_cast as c where c.oid < 16384 and c.castfunc >= 16384
+      union all
+      select format('type %s', t.typname) from pg_type as t
+      where t.oid < 16384 and (t.typinput >= 16384 or t.typoutput >= 16384 or t.typreceive >= 16384 or t.typsend >= 16384)
+      union all
+      select format('aggregate %s', a.aggfnoid::regprocedure) from pg_aggregate as a
+      where a.aggfnoid < 16384 and (a.aggtransfn >= 16384 or a.aggfinalfn >= 16384)
+      union all
+      select format('access method %s', a.amproc::regprocedure) from pg_amproc as a
+      where a.oid < 16384 and a.amproc >= 16384
+      union all
+      select format('function %s', p.oid::regprocedure) from pg_proc as p
+      where p.oid < 16384 and (p.prosupport >= 16384
+        or p.prolang = 13 and p.probin !~ '^\$libdir/[a-z0-9_]+$' or p.prolang not in (12, 13, 14))
+      union all
+      select format('language %s', l.lanname) from pg_language as l
+      where l.oid < 16384 and (l.lanplcallfoid >= 16384 or l.laninline >= 16384 or l.lanvalidator >= 16384)) as found;
+    if foreign_code is not null then
+      raise exception 'the database was tampered with by a superuser: %', foreign_code
+        using hint = 'Dump it as the role postgres and restore it into a new project.';
+    end if;
+    for item in
+      select c.relname, n.nspname, c.relkind from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+      where c.oid >= 16384 and c.relkind in ('r', 'p', 'v', 'm', 'S', 'f') and c.relowner = 10
+        and n.nspname in ('pg_catalog', 'information_schema')
+        and not exists (
+          select from pg_depend as d
+          where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype in ('e', 'a', 'i'))
+    loop
+      execute format('alter table %I.%I owner to postgres', item.nspname, item.relname);
+      raise warning 'relation %.% was a superuser''s and is the tenant''s now', item.nspname, item.relname;
+    end loop;
+    -- Privileges on what the server has, beyond those that it began with.
+    for item in
+      select p.oid::regprocedure::text as name, a.grantee
+      from pg_proc as p
+      cross join lateral aclexplode(p.proacl) as a
+      where p.oid < 16384 and a.grantee <> 10
+        and not exists (
+          select from pg_init_privs as i cross join lateral aclexplode(i.initprivs) as b
+          where i.classoid = 'pg_proc'::regclass and i.objoid = p.oid and i.privtype = 'i' and b.grantee = a.grantee)
+        and not (a.grantee = 0
+          and not exists (select from pg_init_privs as i where i.classoid = 'pg_proc'::regclass and i.objoid = p.oid))
+    loop
+      execute format('revoke all on routine %s from %s cascade', item.name,
+        case item.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(item.grantee)) end);
+      raise warning 'role % could call % and cannot any more',
+        case item.grantee when 0 then 'PUBLIC' else pg_get_userbyid(item.grantee) end, item.name;
+    end loop;
+    for item in
+      select c.oid::regclass::text as name, a.grantee, a.privilege_type
+      from pg_class as c
+      cross join lateral aclexplode(c.relacl) as a
+      where c.oid < 16384 and a.grantee <> 10
+        -- Everybody reads the standard's views; initdb makes them after it has noted what there is.
+        and not (c.relnamespace = to_regnamespace('information_schema') and a.privilege_type = 'SELECT')
+        and not exists (
+          select from pg_init_privs as i cross join lateral aclexplode(i.initprivs) as b
+          where i.classoid = 'pg_class'::regclass and i.objoid = c.oid and i.objsubid = 0 and i.privtype = 'i'
+            and b.grantee = a.grantee and b.privilege_type = a.privilege_type)
+    loop
+      execute format('revoke %s on table %s from %s cascade', item.privilege_type, item.name,
+        case item.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(item.grantee)) end);
+      raise warning 'role % could % on % and cannot any more',
+        case item.grantee when 0 then 'PUBLIC' else pg_get_userbyid(item.grantee) end, item.privilege_type, item.name;
+    end loop;
+    for item in
+      select t.attrelid::regclass::text as name, t.attname, a.grantee, a.privilege_type
+      from pg_attribute as t
+      cross join lateral aclexplode(t.attacl) as a
+      where t.attrelid < 16384 and a.grantee <> 10
+        and not exists (
+          select from pg_init_privs as i cross join lateral aclexplode(i.initprivs) as b
+          where i.classoid = 'pg_class'::regclass and i.objoid = t.attrelid and i.objsubid = t.attnum
+            and i.privtype = 'i' and b.grantee = a.grantee and b.privilege_type = a.privilege_type)
+    loop
+      execute format('revoke %s (%I) on table %s from %s cascade', item.privilege_type, item.attname, item.name,
+        case item.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(item.grantee)) end);
+    end loop;
+    for item in
+      select p.parname, a.grantee from pg_parameter_acl as p cross join lateral aclexplode(p.paracl) as a
+      where a.grantee <> 10
+    loop
+      execute format('revoke all on parameter %I from %s cascade', item.parname,
+        case item.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(item.grantee)) end);
+      raise warning 'role % could set % and cannot any more',
+        case item.grantee when 0 then 'PUBLIC' else pg_get_userbyid(item.grantee) end, item.parname;
+    end loop;
+  end
+$$;
+
+-- The server samples a table's columns, and everybody with pg_read_all_data may read the samples: not of hashes.
+do $$
+  begin
+    if exists (
+      select from pg_attribute where attrelid = 'pg_authid'::regclass and attname = 'rolpassword' and attstattarget <> 0)
+    then
+      perform set_config('allow_system_table_mods', 'on', true);
+      alter table pg_catalog.pg_authid alter column rolpassword set statistics 0;
+      perform set_config('allow_system_table_mods', 'off', true);
+    end if;
+  end
+$$;
+delete from pg_statistic as s using pg_attribute as a
+where s.starelid = 'pg_authid'::regclass and a.attrelid = s.starelid and a.attnum = s.staattnum and a.attname = 'rolpassword';
+
+-- Statistics of statements that superusers sent, with their texts. The function is made here, because one that is there
+-- may be another.
+create function pg_temp.forget_statements(oid, oid, bigint) returns void language c
+  as '$libdir/pg_stat_statements', 'pg_stat_statements_reset_1_7';
+select pg_temp.forget_statements(10, 0, 0) \g /dev/null
+drop function pg_temp.forget_statements(oid, oid, bigint);
 
 -- The lists.
 create temporary table rules_roles (name text primary key, attributes text not null) on commit drop;
@@ -97,7 +275,7 @@ insert into rules_lent values
 -- Functions that run with a superuser's rights for others.
 create temporary table rules_functions (name text primary key) on commit drop;
 insert into rules_functions values
-  ('pgbouncer.get_auth(text)'), ('extensions.grant_pg_net_access()');
+  ('pgbouncer.get_auth(text)'), ('supalove.grant_pg_net_access()');
 
 -- What others may write in tables, views and sequences of superusers.
 create temporary table rules_tables (name text not null, grantee text not null, privilege text not null) on commit drop;
@@ -135,16 +313,16 @@ alter role supabase_admin superuser login createdb createrole replication bypass
 alter role supalove_probe connection limit 5;
 
 -- Passwords. A probe that is red for the platform's own reasons cannot be made red by a tenant's ALTER ROLE.
-alter role supabase_admin password '{{ secrets.postgres_password }}';
-alter role supalove_probe password '{{ secrets.postgres_password }}';
-alter role authenticator password '{{ secrets.postgres_password }}';
-alter role pgbouncer password '{{ secrets.postgres_password }}';
-alter role supabase_auth_admin password '{{ secrets.postgres_password }}';
-alter role supabase_functions_admin password '{{ secrets.postgres_password }}';
-alter role supabase_storage_admin password '{{ secrets.postgres_password }}';
+alter role supabase_admin password :'internal';
+alter role supalove_probe password :'internal';
+alter role authenticator password :'internal';
+alter role pgbouncer password :'internal';
+alter role supabase_auth_admin password :'internal';
+alter role supabase_functions_admin password :'internal';
+alter role supabase_storage_admin password :'internal';
 alter role supabase_replication_admin password null;
 alter role supabase_read_only_user password null;
-alter role postgres password '{{ secrets.tenant_db_password }}';
+alter role postgres password :'tenant';
 
 -- Memberships.
 do $$
@@ -274,6 +452,7 @@ grant connect on database postgres to supalove_probe, authenticator, supabase_au
 grant create on database postgres to supabase_auth_admin, supabase_storage_admin, supabase_functions_admin;
 grant all on database postgres to dashboard_user;
 
+revoke all on schema supalove from public, postgres, anon, authenticated, service_role;
 -- Schemas of the platform: there, with their owners, usable by the roles of requests.
 create schema if not exists extensions authorization postgres;
 create schema if not exists auth authorization supabase_admin;
@@ -351,7 +530,7 @@ do $$
         and n.nspname not like 'pg\_temp\_%' and n.nspname not like 'pg\_toast\_temp\_%'
         and a.privilege_type not in ('SELECT', 'USAGE') and a.grantee <> c.relowner
         and not coalesce(g.rolsuper, false)
-        and (n.nspname || '.' || c.relname, coalesce(g.rolname, 'public'), a.privilege_type)
+        and (format('%s.%s', n.nspname, c.relname), coalesce(g.rolname, 'public'), a.privilege_type)
           not in (select name, grantee, privilege from rules_tables)
     loop
       execute format('revoke %s on %s %I.%I from %s cascade', item.privilege_type,
@@ -376,6 +555,30 @@ do $$
   end
 $$;
 
+-- Of event triggers, in a schema that is a superuser's. Older releases have them in the tenant's `extensions`, where a
+-- tenant may have made others of these names, or members of an extension: those stay.
+drop event trigger if exists pgrst_ddl_watch;
+drop event trigger if exists pgrst_drop_watch;
+drop event trigger if exists issue_pg_net_access;
+do $$
+  declare
+    old record;
+  begin
+    for old in
+      select p.oid::regprocedure::text as name from pg_proc as p
+      where p.oid in (to_regprocedure('extensions.pgrst_ddl_watch()'), to_regprocedure('extensions.pgrst_drop_watch()'),
+          to_regprocedure('extensions.grant_pg_net_access()'))
+        and p.proowner = 10
+        and not exists (
+          select from pg_depend as d
+          where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype in ('e', 'x')
+            or d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid)
+    loop
+      execute format('drop routine %s', old.name);
+    end loop;
+  end
+$$;
+
 -- Functions. What runs with a superuser's rights and is not listed becomes the tenant's; code in C or in the server's
 -- own language can only have been made by a superuser, and outside an extension nobody calls it any more.
 do $$
@@ -392,7 +595,10 @@ do $$
           select from pg_depend as d
           where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
         and (l.lanname in ('c', 'internal')
-          or o.rolsuper and p.prosecdef and p.oid::regprocedure::text not in (select name from rules_functions))
+          or o.rolsuper and p.prosecdef and p.oid::regprocedure::text not in (select name from rules_functions)
+          -- Also without a superuser's rights: a superuser's statement could come across it.
+          or o.rolsuper and p.pronamespace::regnamespace::text not in ('supalove', 'pgbouncer', 'graphql_public', 'auth',
+            'storage', 'realtime', '_realtime', 'extensions', 'pg_temp'))
     loop
       if item.lanname in ('c', 'internal') then
         execute format('alter routine %s owner to supabase_admin', item.name);
@@ -411,7 +617,7 @@ do $$
       raise warning 'function % of an extension ran with a superuser''s rights', item.name;
     end loop;
     -- Languages other than these are a superuser's.
-    for item in select lanname from pg_language where lanname not in ('internal', 'c', 'sql', 'plpgsql') loop
+    for item in select lanname from pg_language where lanname not in ('sql', 'plpgsql') loop
       execute format('update pg_language set lanpltrusted = false where lanname = %L', item.lanname);
     end loop;
   end
@@ -432,13 +638,7 @@ revoke all on function pgbouncer.get_auth(text) from public, postgres, anon, aut
 grant usage on schema pgbouncer to pgbouncer;
 grant execute on function pgbouncer.get_auth(text) to pgbouncer;
 
--- The schema is the tenant's, who may have dropped these and made others of the same names.
-drop event trigger if exists pgrst_ddl_watch;
-drop event trigger if exists pgrst_drop_watch;
-drop event trigger if exists issue_pg_net_access;
-drop routine if exists extensions.pgrst_ddl_watch(), extensions.pgrst_drop_watch(), extensions.grant_pg_net_access()
-  cascade;
-create function extensions.pgrst_ddl_watch() returns event_trigger language plpgsql set search_path = '' as $$
+create or replace function supalove.pgrst_ddl_watch() returns event_trigger language plpgsql set search_path = '' as $$
   begin
     if exists (
       select from pg_catalog.pg_event_trigger_ddl_commands() as c
@@ -448,14 +648,14 @@ create function extensions.pgrst_ddl_watch() returns event_trigger language plpg
     end if;
   end
 $$;
-create function extensions.pgrst_drop_watch() returns event_trigger language plpgsql set search_path = '' as $$
+create or replace function supalove.pgrst_drop_watch() returns event_trigger language plpgsql set search_path = '' as $$
   begin
     if exists (select from pg_catalog.pg_event_trigger_dropped_objects() as o where not o.is_temporary) then
       notify pgrst, 'reload schema';
     end if;
   end
 $$;
-create function extensions.grant_pg_net_access() returns event_trigger
+create or replace function supalove.grant_pg_net_access() returns event_trigger
   language plpgsql security definer set search_path = '' as $$
   begin
     if exists (
@@ -469,6 +669,10 @@ create function extensions.grant_pg_net_access() returns event_trigger
     end if;
   end
 $$;
+
+alter function supalove.pgrst_ddl_watch() owner to supabase_admin;
+alter function supalove.pgrst_drop_watch() owner to supabase_admin;
+alter function supalove.grant_pg_net_access() owner to supabase_admin;
 
 -- Jobs: each runs as the role that made it, which is no superuser and none of the platform's, in this database.
 do $$
@@ -492,9 +696,6 @@ do $$
     end if;
   end
 $$;
-create schema if not exists supalove authorization supabase_admin;
-alter schema supalove owner to supabase_admin;
-revoke all on schema supalove from public;
 do $$
   begin
     -- In an older database a tenant could make a schema of this name.
@@ -505,7 +706,6 @@ do $$
     end if;
   end
 $$;
-revoke all on schema supalove from postgres, anon, authenticated, service_role;
 -- pg_cron writes jobs as the extension's owner, after it has checked that a role which is no superuser names itself. Who
 -- else writes the table, by whatever grant, names itself too.
 create or replace function supalove.check_job() returns trigger language plpgsql set search_path = '' as $$
@@ -559,10 +759,10 @@ do $$
   end
 $$;
 
-create event trigger pgrst_ddl_watch on ddl_command_end execute function extensions.pgrst_ddl_watch();
-create event trigger pgrst_drop_watch on sql_drop execute function extensions.pgrst_drop_watch();
+create event trigger pgrst_ddl_watch on ddl_command_end execute function supalove.pgrst_ddl_watch();
+create event trigger pgrst_drop_watch on sql_drop execute function supalove.pgrst_drop_watch();
 create event trigger issue_pg_net_access on ddl_command_end when tag in ('CREATE EXTENSION')
-  execute function extensions.grant_pg_net_access();
+  execute function supalove.grant_pg_net_access();
 notify pgrst, 'reload schema';
 commit;
 
@@ -575,3 +775,6 @@ do $$
       and a.backend_type !~ '(launcher|autovacuum worker)$';
   end
 $$;
+
+-- From here on others get in, and pg_cron begins.
+copy (select) to '/var/run/postgresql/supalove-started';
