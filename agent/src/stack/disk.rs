@@ -14,7 +14,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{ProgressStep, VolumeSpec, VolumeUsage};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -435,7 +434,6 @@ async fn set_read_only(project: &Project, volume: &mut Volume<'_>) -> Result<(),
     }
     if read_only && !known.read_only {
         volumes::update(project, &volume.name, |known| known.read_only = true).await?;
-        failpoint!("agent.disk.read_only_known", &project.project_ref);
     }
     let container = labels::container_name(&project.project_ref, &database.spec.name);
     // One that does not run is told when it is ready.
