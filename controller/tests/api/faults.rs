@@ -1,18 +1,20 @@
-//! Faults of the control database: it refuses writes for a while, keeps a row locked, or was restored from a backup. Nodes are
+//! Faults of the control database: it fails over without a word, refuses writes for a while, keeps a row locked, or was restored from a backup. Nodes are
 //! doubles, so no engine is needed. Faults of the whole database are in `faults/grey`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use supalove_proto::{
     node::v1::StackPhase,
     v1::{ConfirmRestoreRequest, OperationState, ProjectState, RestartProjectRequest},
 };
-use supalove_system_tests::{Api, CORE, Controller, Double, Options, SLACK, wait_for};
+use supalove_system_tests::{Api, CORE, Controller, Database, Double, Options, SLACK, TcpProxy, wait_for};
 use tonic::Status;
 
 /// The controller compares reports with rows this often, here.
 const RESYNC: Duration = Duration::from_secs(2);
+/// All loops work again after a silent failover, at the latest.
+const WORKS_AGAIN: Duration = Duration::from_secs(15);
 /// States are true again after a fault, at the latest, with `RESYNC`.
 const TRUE_AGAIN: Duration = Duration::from_secs(10);
 
