@@ -165,6 +165,8 @@ pub(super) async fn nothing_planted_works(server: &Server) {
         }
     }
     assert!(worked.is_empty(), "{worked:#?}");
+    // It is the tenant's own.
+    server.tenant().await.batch_execute("DROP DATABASE beside WITH (FORCE)").await.unwrap();
     let superusers = "SELECT string_agg(rolname, ',') FROM pg_roles WHERE rolsuper AND oid >= 16384";
     assert_eq!(server.as_superuser(superusers).unwrap(), "");
     let files = docker(None, &["exec", server.container(), "sh", "-c", "ls /tmp | grep -c planted || true"]);

@@ -42,6 +42,7 @@ do $$
   end
 $$;
 
+begin;
 -- Event triggers run with the rights of who makes the change, here a superuser's. Those of the platform come back below;
 -- a tenant has none, so any other is a superuser's that was left behind.
 do $$
@@ -74,7 +75,6 @@ do $$
     end if;
   end
 $$;
-begin;
 -- One at a time: a first start and an agent, or two agents, do not meet in the middle.
 lock table supalove.start in share row exclusive mode;
 
