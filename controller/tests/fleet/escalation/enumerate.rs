@@ -222,6 +222,7 @@ async fn spoil_each(client: &Client, roles: &[String], report: &mut Report) {
         for way in [
             format!("ALTER ROLE {name} PASSWORD 'known'"),
             format!("ALTER ROLE {name} NOLOGIN CONNECTION LIMIT 0"),
+            format!("ALTER ROLE {name} LOGIN CREATEROLE PASSWORD 'known' USER postgres"),
             format!("ALTER ROLE {name} VALID UNTIL '2000-01-01'"),
             format!("ALTER ROLE {name} SUPERUSER"),
             format!("ALTER ROLE {name} RENAME TO edge"),

@@ -5,6 +5,7 @@ mod enumerate;
 mod known;
 mod limits;
 mod server;
+mod starts;
 
 use std::{collections::BTreeSet, process::Command, time::Duration};
 
@@ -43,13 +44,17 @@ fn assert_nothing(report: &Report) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_a_tenant_can_try_reaches_beyond_its_own_and_a_planted_hole_is_found() {
-    let server = Server::start(CORE).await;
+    let mut server = Server::start(CORE).await;
     assert_nothing(&try_everything(&server, CORE).await);
     assert_eq!(known::try_each(&server).await, Vec::<&str>::new());
+    starts::no_password_can_be_read(&server).await;
+    starts::nobody_copies_the_whole_server(&server).await;
+    starts::nothing_of_the_tenant_comes_before_or_into_a_start(&mut server).await;
     the_platform_gets_in_while_the_tenant_holds_all_its_connections(&server).await;
     limits::what_a_tenant_writes_beside_its_data_is_bounded(&server).await;
     each_planted_hole_is_found(&server).await;
     the_official_releases_sql_gives_a_server_its_certificate(&server).await;
+    starts::a_database_with_foreign_code_in_the_catalog_does_not_start(&mut server).await;
 }
 
 /// Here on the local image: nobody has run it on the official one.
@@ -124,6 +129,11 @@ async fn the_platform_gets_in_while_the_tenant_holds_all_its_connections(server:
         assert!(held.len() < 100, "nothing limits the tenant");
     };
     assert_eq!(refused.code(), Some(&SqlState::TOO_MANY_CONNECTIONS));
+    // Whatever name a tenant has found a way to log in with.
+    server.as_superuser("ALTER ROLE anon LOGIN PASSWORD 'known'").unwrap();
+    let refused = server.log_in("anon", "known").await.unwrap_err();
+    assert_eq!(refused.code(), Some(&SqlState::TOO_MANY_CONNECTIONS));
+    server.as_superuser("ALTER ROLE anon NOLOGIN PASSWORD NULL").unwrap();
     for role in ["supalove_probe", "authenticator", "supabase_auth_admin"] {
         let client = server.log_in(role, &server.internal_password()).await.unwrap();
         client.batch_execute("SELECT 1").await.unwrap();
@@ -154,6 +164,7 @@ async fn two_statements_exploit_core_and_its_data_under_core_2_cannot_be_exploit
     }
     // What the job does within a minute, and what such a tenant leaves behind.
     server.as_superuser(LEFT_BEHIND).unwrap();
+    server.as_superuser(starts::PLANTED).unwrap();
 
     let server = server.upgrade(CORE).await;
     let client = server.tenant().await;
@@ -161,6 +172,7 @@ async fn two_statements_exploit_core_and_its_data_under_core_2_cannot_be_exploit
     assert_eq!(kept.get::<_, i32>(0), 7, "the tenant's data is untouched");
     assert!(client.batch_execute(EXPLOIT).await.is_err());
     drop(client);
+    starts::nothing_planted_works(&server).await;
     assert_nothing(&try_everything(&server, "core, upgraded").await);
     let left = server.as_superuser("SELECT rolname FROM pg_roles WHERE rolsuper AND oid >= 16384").unwrap();
     assert_eq!(left, "");

@@ -21,6 +21,10 @@ const REF: &str = "abcdefghijklmnopqrst";
 /// Where the releases have the SQL of each start.
 const START: &str = "/etc/supalove/start/start.sql";
 
+/// Of a session of the agent's (`agent/src/stack/start_sql.rs`).
+const OPTIONS: &str = "PGOPTIONS=-c idle_session_timeout=0 -c lock_timeout=5s -c role=none -c track_activities=off \
+    -c pg_stat_statements.track=none";
+
 pub(super) struct Server {
     name: String,
     secrets: ProjectSecrets,
@@ -108,8 +112,7 @@ impl Server {
         command.push(service.image.clone());
         let arguments: Vec<&str> = command.iter().map(String::as_str).collect();
         docker(None, &arguments);
-        let published = docker(None, &["port", &name, "5432/tcp"]);
-        let port = published.lines().next().unwrap().rsplit_once(':').unwrap().1.parse().unwrap();
+        let port = published_port(&name);
         let trusts_loopback = release == "core";
         Self { name, secrets, port, _files: files, volume, trusts_loopback }
     }
@@ -120,6 +123,14 @@ impl Server {
 
     pub(super) fn secrets(&self) -> &ProjectSecrets {
         &self.secrets
+    }
+
+    /// Starts the server again, up to where an agent would run the SQL of the start.
+    pub(super) async fn restart(&mut self) {
+        docker(None, &["restart", &self.name]);
+        self.port = published_port(&self.name);
+        let answers = || async { self.as_superuser("SELECT 1").ok() };
+        wait_for("the server answers over its socket", Duration::from_mins(1), answers).await;
     }
 
     pub(super) fn secret(&self, name: &str) -> String {
@@ -143,8 +154,17 @@ impl Server {
 
     /// A login over TCP.
     pub(super) async fn log_in(&self, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
+        self.log_in_to("postgres", user, password).await
+    }
+
+    pub(super) async fn log_in_to(
+        &self,
+        database: &str,
+        user: &str,
+        password: &str,
+    ) -> Result<Client, tokio_postgres::Error> {
         let mut config = Config::new();
-        config.hostaddr(IpAddr::V4(Ipv4Addr::LOCALHOST)).port(self.port).dbname("postgres");
+        config.hostaddr(IpAddr::V4(Ipv4Addr::LOCALHOST)).port(self.port).dbname(database);
         config.user(user).password(password);
         let (client, connection) = config.connect(NoTls).await?;
         tokio::spawn(connection);
@@ -176,6 +196,8 @@ impl Server {
         command.args([
             "exec",
             "--interactive",
+            "--env",
+            OPTIONS,
             &self.name,
             "psql",
             "--no-psqlrc",
@@ -203,6 +225,11 @@ impl Server {
         let found = docker(None, &arguments);
         (3 * roles.len(), found.lines().map(str::to_owned).collect())
     }
+}
+
+fn published_port(container: &str) -> u16 {
+    let published = docker(None, &["port", container, "5432/tcp"]);
+    published.lines().next().unwrap().rsplit_once(':').unwrap().1.parse().unwrap()
 }
 
 fn write(path: &Path, content: &[u8]) {

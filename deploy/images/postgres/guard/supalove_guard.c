@@ -451,6 +451,31 @@ has_started(void)
 	return started_file[0] == '\0' || access(started_file, F_OK) == 0;
 }
 
+/* What reads and writes the server's files. */
+static bool
+is_of_files(Oid function)
+{
+	switch (function)
+	{
+		case F_LO_IMPORT_TEXT:
+		case F_LO_IMPORT_TEXT_OID:
+		case F_LO_EXPORT:
+		case F_PG_READ_FILE_TEXT:
+		case F_PG_READ_FILE_TEXT_INT8_INT8:
+		case F_PG_READ_FILE_TEXT_INT8_INT8_BOOL:
+		case F_PG_READ_BINARY_FILE_TEXT:
+		case F_PG_READ_BINARY_FILE_TEXT_INT8_INT8:
+		case F_PG_READ_BINARY_FILE_TEXT_INT8_INT8_BOOL:
+		case F_PG_LS_DIR_TEXT:
+		case F_PG_LS_DIR_TEXT_BOOL_BOOL:
+		case F_PG_STAT_FILE_TEXT:
+		case F_PG_STAT_FILE_TEXT_BOOL:
+			return true;
+		default:
+			return false;
+	}
+}
+
 static void
 forbid(const char *why, const char *function)
 {
@@ -491,7 +516,8 @@ check_function(Oid function)
 
 		datum = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &null);
 		original = null ? InvalidOid : fmgr_internal_function(TextDatumGetCString(datum));
-		if (OidIsValid(original) && pg_proc_aclcheck(original, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK)
+		if (OidIsValid(original) && !superuser() &&
+			(is_of_files(original) || pg_proc_aclcheck(original, GetUserId(), ACL_EXECUTE) != ACLCHECK_OK))
 			forbid("it stands for a function that is a superuser's", NameStr(form->proname));
 	}
 	else if (form->prolang != INTERNALlanguageId && superuser() && (function >= FirstNormalObjectId || !has_started()))
@@ -536,26 +562,8 @@ guard_access(ObjectAccessType access, Oid class, Oid object, int part, void *arg
 		previous_access(access, class, object, part, argument);
 	if (access != OAT_FUNCTION_EXECUTE || object >= FirstNormalObjectId || superuser())
 		return;
-	switch (object)
-	{
-		case F_LO_IMPORT_TEXT:
-		case F_LO_IMPORT_TEXT_OID:
-		case F_LO_EXPORT:
-		case F_PG_READ_FILE_TEXT:
-		case F_PG_READ_FILE_TEXT_INT8_INT8:
-		case F_PG_READ_FILE_TEXT_INT8_INT8_BOOL:
-		case F_PG_READ_BINARY_FILE_TEXT:
-		case F_PG_READ_BINARY_FILE_TEXT_INT8_INT8:
-		case F_PG_READ_BINARY_FILE_TEXT_INT8_INT8_BOOL:
-		case F_PG_LS_DIR_TEXT:
-		case F_PG_LS_DIR_TEXT_BOOL_BOOL:
-		case F_PG_STAT_FILE_TEXT:
-		case F_PG_STAT_FILE_TEXT_BOOL:
-			aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(object));
-			break;
-		default:
-			break;
-	}
+	if (is_of_files(object))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(object));
 }
 
 /* Sessions of roles that the tenant may use: all but those that only the platform's services log in as. */

@@ -38,12 +38,18 @@ begin;
 -- One at a time: a first start and an agent, or two agents, do not meet in the middle.
 lock table supalove.start in share row exclusive mode;
 
--- The server samples a table's columns, and everybody with pg_read_all_data may read the samples: not of hashes.
+-- The server samples a table's columns, and everybody with pg_read_all_data may read the samples: not of hashes. A target
+-- of 0 for the column has no effect, since the server has the columns of this table built in.
 do $$
   begin
-    perform set_config('allow_system_table_mods', 'on', true);
-    alter table pg_catalog.pg_authid alter column rolpassword set statistics 0;
-    perform set_config('allow_system_table_mods', 'off', true);
+    if not exists (
+      select from pg_class
+      where oid = 'pg_authid'::regclass and 'autovacuum_analyze_threshold=2147483647' = any (reloptions))
+    then
+      perform set_config('allow_system_table_mods', 'on', true);
+      alter table pg_catalog.pg_authid set (autovacuum_analyze_threshold = 2147483647);
+      perform set_config('allow_system_table_mods', 'off', true);
+    end if;
   end
 $$;
 delete from pg_statistic as s using pg_attribute as a

@@ -42,6 +42,7 @@ do $$
   end
 $$;
 
+begin;
 -- Event triggers run with the rights of who makes the change, here a superuser's. Those of the platform come back below;
 -- a tenant has none, so any other is a superuser's that was left behind.
 do $$
@@ -74,7 +75,6 @@ do $$
     end if;
   end
 $$;
-begin;
 -- One at a time: a first start and an agent, or two agents, do not meet in the middle.
 lock table supalove.start in share row exclusive mode;
 
@@ -212,14 +212,16 @@ do $$
   end
 $$;
 
--- The server samples a table's columns, and everybody with pg_read_all_data may read the samples: not of hashes.
+-- The server samples a table's columns, and everybody with pg_read_all_data may read the samples: not of hashes. A target
+-- of 0 for the column has no effect, since the server has the columns of this table built in.
 do $$
   begin
-    if exists (
-      select from pg_attribute where attrelid = 'pg_authid'::regclass and attname = 'rolpassword' and attstattarget <> 0)
+    if not exists (
+      select from pg_class
+      where oid = 'pg_authid'::regclass and 'autovacuum_analyze_threshold=2147483647' = any (reloptions))
     then
       perform set_config('allow_system_table_mods', 'on', true);
-      alter table pg_catalog.pg_authid alter column rolpassword set statistics 0;
+      alter table pg_catalog.pg_authid set (autovacuum_analyze_threshold = 2147483647);
       perform set_config('allow_system_table_mods', 'off', true);
     end if;
   end
