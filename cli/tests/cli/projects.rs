@@ -267,10 +267,7 @@ async fn a_lost_volume_is_replaced_with_an_empty_one_only_when_confirmed() {
     // No terminal to confirm on.
     let unsure = world.run(&start).await;
     assert_eq!(unsure.code, 2, "{unsure:?}");
-    assert!(
-        unsure.stderr.contains("db_data") && world.fake.calls_of("StartProject").is_empty(),
-        "{unsure:?}"
-    );
+    assert!(world.fake.calls_of("StartProject").is_empty(), "{unsure:?}");
     let sure = world.run(&[&start[..], &["--yes"]].concat()).await;
     assert_eq!(sure.code, 0, "{sure:?}");
     assert_eq!(world.fake.calls_of("StartProject"), ["db_data"]);

@@ -86,6 +86,7 @@ pub struct Compared {
 
 impl Compared {
     /// Notes a difference.
+    #[expect(clippy::needless_pass_by_value, reason = "callers pass ids and texts alike")]
     pub fn note(
         &mut self,
         check: impl Into<String>,

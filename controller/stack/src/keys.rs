@@ -140,8 +140,7 @@ impl ProjectSecrets {
         let secret = self.values.get(SECRET_KEY_BASE).map_or("", |value| value.as_str());
         hmac::Key::new(
             hmac::HMAC_SHA256,
-            &hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), b"salts of verifiers")
-                .as_ref(),
+            hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), b"salts of verifiers").as_ref(),
         )
     }
 

@@ -109,6 +109,7 @@ printf '/dev/loop1 %s ext4 rw 0 0\n' "$volumes/supalove_p_db_data/fs" "$others/f
 stand_in umount
 (
   docker_() { echo "$scratch/machine/engine"; }
+  # shellcheck disable=SC2034
   MOUNTS=$scratch/machine/mounts
   with_stand_ins remove_engine_volumes >/dev/null
 )
