@@ -69,13 +69,11 @@ fn headroom_mib(disk_mib: u64, rate_mib: u64) -> u64 {
 pub async fn write_rate(state_dir: &Path, volumes_dir: &Path, limit: Duration) -> u64 {
     let (stored, dir) = (state_dir.join(RATE), volumes_dir.to_owned());
     let measured = tokio::task::spawn_blocking(move || known_rate(&stored, &dir, write_rate_mib));
-    match tokio::time::timeout(limit, measured).await {
-        Ok(measured) => measured.unwrap_or_default(),
-        Err(_) => {
-            tracing::warn!(dir = %volumes_dir.display(), "cannot measure how fast the disk of the volumes is within {limit:?}");
-            0
-        }
+    if let Ok(measured) = tokio::time::timeout(limit, measured).await {
+        return measured.unwrap_or_default();
     }
+    tracing::warn!(dir = %volumes_dir.display(), "cannot measure how fast the disk of the volumes is within {limit:?}");
+    0
 }
 
 fn known_rate(stored: &Path, dir: &Path, measure: impl Fn(&Path) -> u64) -> u64 {

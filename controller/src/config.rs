@@ -159,6 +159,10 @@ pub struct Config {
     #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub duplicate_hold: Option<u64>,
 
+    /// How long after a start nodes get to return before deleted projects on lost ones are given up, in seconds.
+    #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub nodes_return: Option<u64>,
+
     /// How often agents repeat the digests of their projects' states and the controller compares them, in seconds.
     #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub resync: Option<u64>,
@@ -185,6 +189,7 @@ impl Config {
             controller_certificate: given(self.controller_certificate_life, times.controller_certificate),
             repeat_digests: given(self.resync, times.repeat_digests),
             resync: given(self.resync, times.resync),
+            nodes_return: given(self.nodes_return, times.nodes_return),
             duplicate_hold: given(self.duplicate_hold, times.duplicate_hold),
             ..times
         }

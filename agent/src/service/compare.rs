@@ -260,7 +260,7 @@ mod tests {
             ("networks abcdefghijklmnopqrst", |host| drop(host.networks.remove(UP))),
             ("packet_rules abcdefghijklmnopqrst", |host| host.ruled = Ok(BTreeSet::new())),
             ("packet_rules bcdefghijklmnopqrstu", |host| {
-                host.ruled = Ok([UP, DOWN].map(str::to_owned).into())
+                host.ruled = Ok([UP, DOWN].map(str::to_owned).into());
             }),
             ("packet_rules ", |host| host.rules_intact = false),
             ("packet_rules ", |host| host.ruled = Err("nft failed".into())),

@@ -146,7 +146,7 @@ async fn first_seen(
             // Somebody lost the agent's state, and the volume too.
             let folder = folder.path().to_string_lossy().into_owned();
             let id = mark.unwrap_or_else(new_id);
-            return Err(lost(&KnownVolume { name, folder, id, ..KnownVolume::default() }, "is missing"));
+            return Err(lost(&KnownVolume { name, id, folder, ..KnownVolume::default() }, "is missing"));
         }
         Seen::Lost | Seen::Never => Ensured::New,
         Seen::Whole => Ensured::Kept,
@@ -313,7 +313,7 @@ async fn look(known: &KnownVolume, found: Option<&VolumeFound>) -> Result<Held, 
     let id = known.id.clone();
     let filled = known.was_filled;
     if let Some(folder) = known.folder().map(Folder::new) {
-        return Ok(blocking(move || {
+        return blocking(move || {
             if folder.path().is_dir() {
                 folder.holds(&id, filled)
             } else {
@@ -321,7 +321,7 @@ async fn look(known: &KnownVolume, found: Option<&VolumeFound>) -> Result<Held, 
             }
         })
         .await
-        .map_err(of_volume(&known.name))?);
+        .map_err(of_volume(&known.name));
     }
     match found {
         None => Ok(Held::Other("is missing".to_owned())),

@@ -19,6 +19,8 @@ pub struct Times {
     pub lost_after_private: Duration,
     /// Silence of a node after which deleted projects on it are removed without it.
     pub lost_for_good: Duration,
+    /// How long after a start, or an outage of the database, nodes get to return before that.
+    pub nodes_return: Duration,
     /// Interval at which a replica writes `seen_at` of its live sessions.
     pub seen_flush: Duration,
     /// Interval at which the health check probes the control database.
@@ -115,6 +117,7 @@ impl Default for Times {
             lost_after: protocol.lost_after,
             lost_after_private: protocol.lost_after_private,
             lost_for_good: s(24 * HOUR),
+            nodes_return: protocol.lost_after_private,
             seen_flush: protocol.seen_flush,
             health: s(5),
             handshake: protocol.handshake,
@@ -173,6 +176,7 @@ mod tests {
             "a dead connection must be noticed before its node counts as silent"
         );
         assert!(t.seen_flush * 2 < t.silent_after, "one missed flush must not make nodes silent");
+        assert!(t.lost_after <= t.nodes_return && t.nodes_return < t.lost_for_good);
         assert!(t.silent_after * 2 < t.lost_after && t.lost_after < t.lost_after_private);
         assert!(t.lease_renew * 2 < t.lease, "a lease must survive one missed renewal");
         assert!(

@@ -143,7 +143,7 @@ impl Housekeeper {
     /// time to return: it may be the control plane that was away for a day.
     async fn abandon(&self, up: Duration) -> Result<()> {
         let lost_for_good = self.core.times.lost_for_good;
-        let least = if up < self.core.times.lost_after_private { Duration::MAX } else { lost_for_good };
+        let least = if up < self.core.times.nodes_return { Duration::MAX } else { lost_for_good };
         let rows = sqlx::query!(
             "SELECT p.ref AS \"project: ProjectRef\", n.id AS \"node: NodeId\", n.name, n.revoked_at IS NOT NULL AS \"revoked!\" FROM nodes n JOIN placements l ON l.node_id = n.id JOIN projects p ON p.ref = l.project_ref
              WHERE (n.revoked_at IS NOT NULL OR n.seen_at < now() - make_interval(secs => $2))

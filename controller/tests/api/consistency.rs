@@ -70,7 +70,8 @@ async fn each_planted_difference_is_found_and_a_healthy_platform_has_none() {
         let record = state.records.get_mut(&up).unwrap();
         record.slot += 20;
         record.phase = StackPhase::Stopped;
-        state.records.get_mut(&down).unwrap().generation += 1;
+        // Not a newer one: that would be taken up.
+        state.records.get_mut(&down).unwrap().generation -= 1;
         let strange = DoubleRecord { generation: 1, slot: 30, phase: StackPhase::Healthy };
         state.records.insert(stranger.into(), strange);
         state.differences.push(HostDifference {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use supalove_proto::v1::{DeleteProjectRequest, OperationState, ProjectEventType, ProjectState};
-use supalove_system_tests::{CORE, Controller, Double, DoubleState, SLACK, wait_for};
+use supalove_system_tests::{CORE, Controller, Double, DoubleState, Options, SLACK, wait_for};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -68,7 +68,8 @@ async fn agents_are_asked_to_spread_their_return_by_the_size_of_the_fleet() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_project_on_a_host_that_has_been_lost_for_a_day_ends_without_it() {
     const DAY: Duration = Duration::from_hours(24);
-    let controller = Controller::start().await;
+    let arguments = vec!["--nodes-return".into(), "1".into()];
+    let controller = Controller::start_with(Options { arguments, ..Options::default() }).await;
     let api = controller.operator().await;
     let double = Double::join(&controller.node_address, &api.join_token().await, "lost").await;
     api.wait_ready_nodes(1).await;

@@ -63,10 +63,6 @@ async fn random_concurrent_acts_leave_everything_true() {
         storm(&api, &doubles, seed).await;
         let broken = settled(&api, &rows, &doubles).await;
         assert!(broken.is_empty(), "seed {seed}: {broken:#?}");
-        // Memory and nodes, too. Once, since a double that is deaf now and then makes it compare twice.
-        if seed == first {
-            api.assert_consistent(3).await;
-        }
         clear(&api, seed).await;
     }
     println!("{count} storms in {:?}, 0 broken invariants", began.elapsed());

@@ -82,16 +82,16 @@ pub async fn connection(context: &Context, arguments: &Connection) -> Result<(),
         output::value("RevealProjectSecretsResponse", &secrets)?,
     );
     context.output.value(&value, || {
-        let mut text = shown(&connection, &secrets, &HERE);
-        if let Some(file) = ca_file {
-            text += &format!(
-                "\n\nThe database's CA is in {0}. A connection that verifies the database:\n  \
+        let text = shown(&connection, &secrets, &HERE);
+        match ca_file {
+            None => text,
+            Some(file) => format!(
+                "{text}\n\nThe database's CA is in {0}. A connection that verifies the database:\n  \
                  PGSSLMODE=verify-full PGSSLROOTCERT={0} psql {1}",
                 file.display(),
                 connection.db_url,
-            );
+            ),
         }
-        text
     })
 }
 

@@ -92,7 +92,9 @@ impl NodePort {
     /// For these services, with the limits of the core. In: addresses from which nodes dialled before this replica started.
     pub fn new(fleet: Fleet, enrolment: EnrolmentApi, dialled_from: Vec<IpAddr>) -> Self {
         let admission = Arc::new(Admission::new(&fleet.core().limits));
-        dialled_from.into_iter().for_each(|address| admission.known.add(network(address)));
+        for address in dialled_from {
+            admission.known.add(network(address));
+        }
         Self { fleet, enrolment, admission }
     }
 

@@ -232,6 +232,14 @@ impl Heartbeats {
     }
 }
 
+/// Addresses from which the nodes of the fleet opened their newest sessions.
+pub async fn dialled_from(db: &Db) -> Result<Vec<IpAddr>> {
+    let addresses = sqlx::query_scalar!(
+        "SELECT DISTINCT host(dialled_from) AS \"address!\" FROM nodes WHERE dialled_from IS NOT NULL AND revoked_at IS NULL"
+    );
+    Ok(addresses.fetch_all(db).await?.iter().filter_map(|address| address.parse().ok()).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,12 +255,4 @@ mod tests {
         assert!(found(None).lack(confirmed));
         assert!(!found(None).lack(now - TimeDelta::days(1)), "it was deleted as gone");
     }
-}
-
-/// Addresses from which the nodes of the fleet opened their newest sessions.
-pub async fn dialled_from(db: &Db) -> Result<Vec<IpAddr>> {
-    let addresses = sqlx::query_scalar!(
-        "SELECT DISTINCT host(dialled_from) AS \"address!\" FROM nodes WHERE dialled_from IS NOT NULL AND revoked_at IS NULL"
-    );
-    Ok(addresses.fetch_all(db).await?.iter().filter_map(|address| address.parse().ok()).collect())
 }

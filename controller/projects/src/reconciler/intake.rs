@@ -47,7 +47,9 @@ impl Reconciler {
             if found.placement.is_none_or(|p| p.node != source.node) {
                 return Verdict::default();
             }
-            let is_ahead = stored > found.generation && found.state != ProjectState::Removed;
+            // A number that is too large to be true is nonsense, like other reports on generations that are not ours.
+            let leap = stored.saturating_sub(found.generation);
+            let is_ahead = (1..=restores::LEAP).contains(&leap) && found.state != ProjectState::Removed;
             *ahead_of.lock().unwrap_or_else(PoisonError::into_inner) = is_ahead.then_some(found.generation);
             judge(found, report)
         };
