@@ -1,4 +1,5 @@
 //! Pulls by digest, from a small registry of the test's own that moves tags and lies.
+#![allow(clippy::disallowed_methods, reason = "tests spawn their peers bare")]
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -98,12 +99,11 @@ async fn answer(mut stream: TcpStream, contents: Contents) {
         Some(path) => contents.lock().unwrap().get(path).cloned(),
         None => (path == "/v2/").then(|| ("application/json", b"{}".to_vec())),
     };
-    let (status, (media_type, bytes)) = match found {
-        Some(found) => ("200 OK", found),
-        None => {
-            let error = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
-            ("404 Not Found", ("application/json", error.to_vec()))
-        }
+    let (status, (media_type, bytes)) = if let Some(found) = found {
+        ("200 OK", found)
+    } else {
+        let error = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
+        ("404 Not Found", ("application/json", error.to_vec()))
     };
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {}\r\ndocker-content-digest: {}\r\nconnection: close\r\n\r\n",

@@ -54,6 +54,7 @@ impl Postgres {
     }
 
     /// A standby that follows this server until it is promoted.
+    #[must_use]
     pub fn standby(&self) -> Self {
         let standby = Self::empty();
         self.copy_to(&standby.data(), &["--write-recovery-conf"]);

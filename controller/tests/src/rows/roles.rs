@@ -25,7 +25,7 @@ impl Rows {
             let mut connection = PgConnection::connect(url).await.unwrap();
             let done = connection.execute(AssertSqlSafe(statement.clone())).await;
             outcomes.push(done.map(|done| done.rows_affected()).map_err(|error| {
-                let code = error.as_database_error().and_then(|error| error.code());
+                let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
                 code.expect("the server refuses it").into_owned()
             }));
         }
