@@ -25,7 +25,7 @@ async fn what_is_changed_behind_the_agents_back_is_found() {
         docker(None, &["network", "create", "--label", &labels[0], "--label", &labels[1], &name]);
         name
     };
-    let strays = [&up, &down, gone].map(|project| add_network(project));
+    let strays = [&up, &down, gone].map(add_network);
     let state = fleet.agent.state.path();
     let folder = state.join("projects").join(gone);
     fs::create_dir_all(&folder).unwrap();

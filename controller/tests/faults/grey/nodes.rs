@@ -99,17 +99,14 @@ pub async fn all_at_once(server: &Postgres) -> Vec<Cell> {
 
 async fn join(scene: &mut Scene, fault: Fault, met: Met) -> Struck {
     let straight = scene.controller.node_address.clone();
-    let (cable, address, engine_cable) = match met {
-        Met::AgentLink => {
-            let cable = TcpProxy::to(&straight).await;
-            let address = cable.address.clone();
-            (cable, address, None)
-        }
-        _ => {
-            let cable = TcpProxy::to_engine().await;
-            let engine = format!("tcp://{}", cable.address);
-            (cable, straight, Some(engine))
-        }
+    let (cable, address, engine_cable) = if met == Met::AgentLink {
+        let cable = TcpProxy::to(&straight).await;
+        let address = cable.address.clone();
+        (cable, address, None)
+    } else {
+        let cable = TcpProxy::to_engine().await;
+        let engine = format!("tcp://{}", cable.address);
+        (cable, straight, Some(engine))
     };
     let arguments = ["--memory-mib", MEMORY].map(str::to_owned).to_vec();
     let options = AgentOptions { arguments, engine_cable, ..AgentOptions::default() };

@@ -50,7 +50,7 @@ pub fn print(cells: &[Cell]) {
         let cell = cells.iter().find(|cell| cell.fault == fault && cell.met == met);
         cell.map(Cell::to_string).unwrap_or_default()
     };
-    println!("{:<28}| {:<54}| {:<54}| {}", "fault", "controller's database", "agent link", "engine");
+    println!("{:<28}| {:<54}| {:<54}| engine", "fault", "controller's database", "agent link");
     for row in ROWS {
         let [database, link, engine] = [Met::Database, Met::AgentLink, Met::Engine].map(|met| at(row, met));
         println!("{row:<28}| {database:<54}| {link:<54}| {engine}");

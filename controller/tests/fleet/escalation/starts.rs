@@ -67,7 +67,7 @@ pub(super) async fn nobody_copies_the_whole_server(server: &Server) {
             "--command",
             "IDENTIFY_SYSTEM",
         ];
-        let refused = try_docker(None, &psql).unwrap_err().to_string();
+        let refused = try_docker(None, &psql).unwrap_err();
         assert!(refused.contains("replication connection"), "{refused}");
     }
     // Slots are there for SQL.
