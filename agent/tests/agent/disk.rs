@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::docker::{container, docker, try_docker};
-use crate::support::spec::{PASSWORD, postgres, stack};
+use crate::support::spec::{PASSWORD, newer_postgres, stack};
 use crate::support::{Fleet, Session};
 use supalove_agent::config::Times;
 use supalove_proto::node::v1::{ApplyStackRequest, ObservedStack, StackPhase, VolumeKind};
@@ -25,7 +25,7 @@ const UP: u64 = 90;
 const SOON: u64 = 60;
 
 fn request(fleet: &Fleet, project: &str, slot: u32, generation: u64, size: u32) -> ApplyStackRequest {
-    let mut request = stack(fleet, project, slot, generation, vec![postgres()]);
+    let mut request = stack(fleet, project, slot, generation, vec![newer_postgres()]);
     let volumes = &mut request.spec.as_mut().unwrap().volumes;
     volumes[0].kind = VolumeKind::Data.into();
     volumes[0].size_mib = size;

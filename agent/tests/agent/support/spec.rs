@@ -55,7 +55,7 @@ pub fn postgres() -> ServiceSpec {
     let variable = |name: &str| EnvVar { name: name.into(), value: PASSWORD.into(), bind_placement: false };
     ServiceSpec {
         name: "postgres".into(),
-        image: "supalove/postgres:15-2".into(),
+        image: "supalove/postgres:15-1".into(),
         launch: Launch::Postgres.into(),
         aliases: vec!["db".into()],
         env: vec![
@@ -131,5 +131,43 @@ pub fn stack(
             api_port: port_base,
             db_port: port_base + 1,
         }),
+    }
+}
+
+/// The newer image, which opens to others only when its start SQL has run, and forgets `ALTER SYSTEM` at each start.
+pub fn newer_postgres() -> ServiceSpec {
+    const FOLDER: &str = "/etc/supalove/start";
+    let sql = format!(
+        "do $$ begin
+           if not exists (select from pg_roles where rolname = 'supalove_probe') then
+             create role supalove_probe login;
+           end if;
+         end $$;
+         alter role supalove_probe password '{PASSWORD}';
+         alter role postgres nosuperuser password '{PASSWORD}';
+         copy (select) to '/var/run/postgresql/supalove-started';
+         "
+    );
+    let start = ConfigFile {
+        path: "start.sql".into(),
+        content: sql.into(),
+        uid: 999,
+        gid: 999,
+        mode: 0o400,
+        bind_placement: false,
+        reload: false,
+    };
+    let probed = PostgresProbe {
+        port: 5432,
+        user: "supalove_probe".into(),
+        password: PASSWORD.into(),
+        database: "postgres".into(),
+    };
+    ServiceSpec {
+        image: "supalove/postgres:15-2".into(),
+        config_mounts: vec![ConfigMount { path: FOLDER.into(), single_file: false, files: vec![start] }],
+        start_sql: vec![format!("{FOLDER}/start.sql")],
+        probe: Some(probe(probe::Check::Postgres(probed))),
+        ..postgres()
     }
 }

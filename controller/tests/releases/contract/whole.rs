@@ -12,7 +12,7 @@ use super::{
 };
 
 /// §3: who gets which secret, in a variable or a file.
-const CONSUMERS: [(&str, &[&str]); 10] = [
+const CONSUMERS: [(&str, &[&str]); 14] = [
     ("postgres_password", &["api", "auth", "postgres", "realtime", "storage"]),
     // Architecture §7: the tenant's own role; functions connect as it.
     ("tenant_db_password", &["functions", "postgres"]),
@@ -24,6 +24,11 @@ const CONSUMERS: [(&str, &[&str]); 10] = [
     ("metrics_jwt_secret", &["realtime"]),
     ("s3_access_key_id", &["storage"]),
     ("s3_secret_access_key", &["storage"]),
+    // Only the controller signs with it; clients get the certificate from the API.
+    ("db_ca_key", &[]),
+    ("db_ca_certificate", &[]),
+    ("db_certificate", &["postgres"]),
+    ("db_certificate_key", &["postgres"]),
 ];
 
 /// Constants of the official files that are public, so no secrets (§3, §7.1, §11.1, §16).
@@ -57,7 +62,8 @@ fn secrets_are_where_they_are_used_and_nowhere_else() {
         let beyond: Vec<_> = holders.iter().filter(|one| !consumers.contains(one)).collect();
         assert!(beyond.is_empty(), "{name} is also in {beyond:?}");
         // The metrics' secret is optional at this version.
-        assert!(!holders.is_empty() || name == "metrics_jwt_secret", "nobody gets {name}");
+        let needs_none = consumers.is_empty() || name == "metrics_jwt_secret";
+        assert!(!holders.is_empty() || needs_none, "nobody gets {name}");
     }
     assert_eq!(CONSUMERS.len(), project.secrets.len(), "a secret that the table does not know");
 }
