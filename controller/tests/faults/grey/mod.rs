@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use supalove_system_tests::{Postgres, turn};
+use supalove_system_tests::{Postgres, turn_alone};
 use tokio::runtime::Builder;
 
 use self::table::Cell;
@@ -38,7 +38,7 @@ fn lasts(short: Duration) -> Duration {
 #[test]
 fn during_a_grey_fault_the_controller_tells_the_truth_and_afterwards_everything_is_true() {
     // Here, as the scenes are threads without the test's name.
-    turn();
+    turn_alone();
     // Its disk does not delay it: the server of all tests waits for a disk on which others write.
     let server = Arc::new(Postgres::start());
     let (cable, nodes) = (server.clone(), server);

@@ -176,7 +176,12 @@ impl Scene {
         let silent = self.rows.loops_silent_since(since).await;
         wrong.extend(silent.into_iter().map(|what| format!("{what} has shown no sign of life")));
         let explained = unknown.is_empty() && !self.nodes_share_an_engine;
-        let broken = self.rows.broken_of_all().await.into_iter();
+        let broken = self
+            .rows
+            .broken_of_all()
+            .await
+            .into_iter()
+            .filter(|rule| !rule.starts_with("fleet.unexplained "));
         let broken = broken.filter(|what| explained || *what != PLACED);
         if !explained && self.rows.misreserved_nodes().await > 0 {
             wrong.push(format!("it does not hold that {PLACED}"));
