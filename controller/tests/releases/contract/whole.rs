@@ -24,11 +24,11 @@ const CONSUMERS: [(&str, &[&str]); 14] = [
     ("metrics_jwt_secret", &["realtime"]),
     ("s3_access_key_id", &["storage"]),
     ("s3_secret_access_key", &["storage"]),
-    // Only the controller signs with it; clients get the certificate from the API.
+    // The database speaks TLS from the next release on.
     ("db_ca_key", &[]),
     ("db_ca_certificate", &[]),
-    ("db_certificate", &["postgres"]),
-    ("db_certificate_key", &["postgres"]),
+    ("db_certificate", &[]),
+    ("db_certificate_key", &[]),
 ];
 
 /// Constants of the official files that are public, so no secrets (§3, §7.1, §11.1, §16).
