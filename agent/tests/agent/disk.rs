@@ -162,7 +162,15 @@ async fn a_full_disk(number: u8, quota: &str, greedy_ref: &str, neighbour_ref: O
     let again = request(&fleet, greedy_ref, 0, 2, SIZE);
     session.client.apply_stack(session.call(again)).await.unwrap();
     told(session, greedy_ref, 2, "DISK_FULL").await;
-    let greedy = tenant(&fleet, 0).await;
+    // That is known before the database is up.
+    let until = Instant::now() + Duration::from_secs(UP);
+    let greedy = loop {
+        if let Some(client) = try_tenant(&fleet, 0).await {
+            break client;
+        }
+        assert!(Instant::now() < until, "its database does not come up");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
     assert!(greedy.simple_query("create table more (x int)").await.is_err(), "it is still full");
     greedy.batch_execute("begin; set transaction read write; drop table big; commit").await.unwrap();
     greedy.batch_execute("checkpoint").await.ok();
