@@ -4,6 +4,7 @@
 DAEMON_JSON=$SYSTEM/etc/docker/daemon.json
 ENGINE_PID=$SYSTEM/var/run/docker.pid
 CONTAINERD_PID=$SYSTEM/var/run/docker/containerd/containerd.pid
+ENGINE_DATA=$SYSTEM/var/lib/docker
 
 engine_answers() { docker_ version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 engine_has_live_restore() { [[ $(docker_ info --format '{{.LiveRestoreEnabled}}' 2>/dev/null) == true ]]; }
@@ -21,7 +22,7 @@ ensure_engine() {
   say 'starting the Docker Engine'
   if has_systemd; then as_root systemctl start docker.service; else process_start dockerd; fi
   wait_for 60 'the Docker Engine answers' engine_answers ||
-    die 'the Docker Engine does not answer' "see $(engine_log)"
+    die 'the Docker Engine does not answer' "see $(engine_log), and docs/guides/operating.md, When the engine is sick"
 }
 
 has_engine_unit() { systemctl cat docker.service >/dev/null 2>&1; }
@@ -103,19 +104,41 @@ is_engine_process() { # pid
   is_alive "$1" && [[ $(tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null) == *@(dockerd|containerd)* ]]
 }
 
+# Whether an engine's last words are a panic over its networks. Docker 20.10 that is killed while it deletes a network
+# leaves it without addresses in its database, and panics at every later start (moby/moby#45057).
+died_of_networks() { # log
+  as_root awk '/^time=/ { panic = 0 } /^panic: / { panic = 1; networks = 0 } /docker\/libnetwork\./ { networks = 1 }
+    END { exit !(panic && networks) }' "$1" 2>/dev/null
+}
+
+# Lets such an engine start: keeps that database under another name, and the engine makes a new one. Fails if the engine
+# ended for another reason. The networks of projects come back from their agents, others do not.
+set_networks_aside() { # log, the engine's data
+  local database=$2/network/files/local-kv.db
+  died_of_networks "$1" && as_root mv -f "$database" "$database.broken" || return
+  warn "the Docker Engine panics over a network that it had half deleted: its database of networks is now $database.broken"
+}
+
 # `make test`: starts an engine for the duration of the tests if none answers. Sets TEST_ENGINE_PID.
 start_test_engine() { # log file
   engine_answers && return
-  clean_stale_pids
   say 'starting a Docker Engine for the tests'
-# A process group of its own, so that Ctrl-C does not kill it before the clean-up.
-  as_root setsid dockerd --live-restore >"$1" 2>&1 </dev/null &
-  if ! wait_for 60 'the Docker Engine answers' engine_answers; then
+  if ! run_test_engine "$1" && ! { set_networks_aside "$1" "$ENGINE_DATA" && run_test_engine "$1"; }; then
     tail -n 20 "$1" >&2
     die 'the Docker Engine does not answer' 'its last lines are above'
   fi
   TEST_ENGINE_PID=$(cat "$ENGINE_PID")
 }
+
+run_test_engine() { # log file
+  clean_stale_pids
+# A process group of its own, so that Ctrl-C does not kill it before the clean-up.
+  as_root setsid dockerd --live-restore >"$1" 2>&1 </dev/null &
+  wait_for 60 'the Docker Engine has started or ended' engine_answers_or_ended "$!"
+  engine_answers
+}
+
+engine_answers_or_ended() { engine_answers || ! is_alive "$1"; } # pid
 
 stop_test_engine() {
   [[ -n ${TEST_ENGINE_PID:-} ]] || return 0

@@ -14,6 +14,8 @@ set -euo pipefail
 shopt -s nullglob
 # shellcheck source=deploy/dev/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=deploy/dev/dockerd.sh
+. "$ROOT/deploy/dev/dockerd.sh"
 
 # Short, because a socket's path has at most 107 bytes, and the engine's sockets are below.
 HOSTS=$RUNS/host
@@ -73,6 +75,13 @@ make_disk() { # directory
 }
 
 start_engine() { # directory
+  run_engine "$1" || { set_networks_aside "$1/dockerd.log" "$1/data" >&2 && run_engine "$1"; } || {
+    tail -n 20 "$1/dockerd.log" >&2
+    die 'the engine of the test host does not answer' 'its last lines are above'
+  }
+}
+
+run_engine() { # directory
   local dir=$1
   remove_stale "$dir/dockerd.pid"
   remove_stale "$dir/exec/containerd/containerd.pid"
@@ -83,10 +92,11 @@ start_engine() { # directory
     --data-root "$dir/data" --exec-root "$dir/exec" --pidfile "$dir/dockerd.pid" --host "unix://$dir/docker.sock" \
     --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$(space_of "$dir")" --live-restore \
     </dev/null >>"$dir/dockerd.log" 2>&1 &
-  wait_for 60 'the engine of the test host answers' engine "$dir" version >&2 && return
-  tail -n 20 "$dir/dockerd.log" >&2
-  die 'the engine of the test host does not answer' 'its last lines are above'
+  wait_for 60 'the engine of the test host has started or ended' host_answers_or_ended "$dir" "$!" >&2
+  engine "$dir" version >/dev/null 2>&1
 }
+
+host_answers_or_ended() { engine "$1" version || ! is_alive "$2"; } # directory, pid
 
 # A stale pid file prevents the engine from starting.
 remove_stale() { # file

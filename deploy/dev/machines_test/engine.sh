@@ -116,3 +116,31 @@ expect 'an engine without a pid file cannot be told' 1 "$(code_of ensure)"
 expect_words 'and that is said' 'restart it' "$(words_of ensure)"
 plant_file /var/run/docker.pid "$$"
 expect 'a pid that is somebody else now is no engine' 1 "$(code_of ensure)"
+
+# --- An engine that was killed while it deleted a network ---
+
+half_deleted=$'panic: runtime error: index out of range [0] with length 0\n\ngoroutine 1 [running]:
+github.com/docker/libnetwork.(*controller).reservePools(0x5)\n\t/src/controller.go:956 +0xb65'
+plant_broken_engine() { # its last words
+  plant
+  plant_engine true
+  plant_file /var/lib/docker/network/files/local-kv.db 'half deleted'
+  plant_file /var/log/words "$1"
+  stand_in dockerd '[[ -e '"$ENGINE_DATA"'/network/files/local-kv.db ]] || { echo $$ >'"$ENGINE_PID"'; touch '"$scratch"'/engine-runs; exec sleep 5; }
+    echo "time=x msg=starting"; cat '"$SYSTEM"'/var/log/words; exit 2'
+  mkdir -p "$SYSTEM/var/run"
+}
+start_for_tests() { with_stand_ins start_test_engine "$scratch/dockerd.log"; }
+
+plant_broken_engine "$half_deleted"
+expect 'an engine that panics over a half deleted network is started again' 0 "$(code_of start_for_tests)"
+expect 'without its database of networks' 'half deleted' "$(cat "$ENGINE_DATA/network/files/local-kv.db.broken")"
+expect 'and only once' 2 "$(called '^dockerd ')"
+plant_broken_engine "$half_deleted"
+expect_words 'which is said' 'database of networks is now' "$(words_of start_for_tests)"
+plant_broken_engine "$half_deleted"$'\ntime=y msg="it started all the same"'
+expect 'an older panic is none' 1 "$(code_of start_for_tests)"
+plant_broken_engine 'panic: disk full'
+expect 'nor does another one cost the networks' 1 "$(code_of start_for_tests)"
+expect 'whose database stays' 'half deleted' "$(cat "$ENGINE_DATA/network/files/local-kv.db")"
+expect_words 'and which is shown' 'panic: disk full' "$(words_of start_for_tests)"
