@@ -406,6 +406,27 @@ async fn a_host_that_lost_its_power_brings_its_projects_up_in_order_without_a_co
     scene.api.assert_consistent(1).await;
 }
 
+/// docs/guides/operating.md, "When the engine is sick": how an engine is started again that died while it deleted a
+/// network.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_makes_the_networks_again_that_an_engine_lost() {
+    let mut scene = Scene::set().await;
+    let site = scene.healthy("up").await;
+    scene.sql(&site, "create table public.kept (x int); insert into public.kept values (42)");
+    scene.agent.process.kill();
+    scene.host.power_off();
+    scene.host.lose_networks();
+    scene.boot.boot();
+    scene.host.start_engine();
+    let network = format!("project_{}_net", site.project_ref);
+    assert!(!scene.host.docker(&["network", "ls"]).contains(&network));
+    scene.agent.restart();
+    site.wait_for_answer("without its network", Duration::from_mins(1) * SLACK).await;
+    assert_eq!(scene.sql(&site, "select x from public.kept"), "42");
+    scene.api.wait_state(&site.project_ref, ProjectState::ActiveHealthy, NOTICED * SLACK).await;
+    scene.api.assert_consistent(1).await;
+}
+
 /// Each service was started only when the one it needs was ready.
 fn assert_in_order(scene: &Scene, site: &Site) {
     let started = |service: &str| {

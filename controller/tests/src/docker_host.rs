@@ -109,6 +109,11 @@ impl DockerHost {
         run(Command::new(SCRIPT).args(["poweroff", &self.dir]));
     }
 
+    /// Takes the database of networks from its engine, which is down.
+    pub fn lose_networks(&self) {
+        std::fs::remove_file(Path::new(&self.dir).join("data/network/files/local-kv.db")).unwrap();
+    }
+
     /// Fills the disk of its engine; returns how many MiB that took.
     pub fn fill_disk(&self) -> usize {
         let mut filling = File::create(self.filling()).unwrap();
