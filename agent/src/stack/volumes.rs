@@ -1,11 +1,11 @@
 //! A project's volumes: each is a folder of the agent's, to which a volume of the engine is bound, so that nobody who
 //! removes the engine's volume removes data. In: what the spec wants, what the agent knows (sealed, outside the volume),
 //! and what lies there. Out: the project's own volumes, or the failure VOLUME_LOST: data is never replaced by emptiness.
-//!
-//! Volumes that older agents made lie in the engine's folders. Their data moves into the agent's when no container uses
-//! them. Every step is written down before it is done, and is carried on after a crash.
 
-use std::collections::BTreeSet;
+mod moving;
+mod records;
+mod removal;
+
 use std::path::{Path, PathBuf};
 
 use supalove_failpoints::failpoint;
@@ -23,6 +23,10 @@ use crate::config::VolumeQuota;
 use crate::docker::{MountPlan, VolumeFound, VolumeMaker, labels};
 use crate::fsio;
 use crate::state::KnownVolume;
+
+use moving::{adopt_engines, go_on_moving, move_over};
+pub(super) use records::{known, remember, update};
+pub use removal::{delete, delete_everywhere, folders, list_folders};
 
 /// The mark of a volume in a folder of the engine's, beside its data: it goes when the engine removes the volume.
 const ENGINES_MARK: &str = "supalove-id";
@@ -235,72 +239,6 @@ pub async fn mark_ready(project: &Project, plan: &ServicePlan) -> Result<(), Ste
     Ok(blocking(change).await?)
 }
 
-/// Removes a volume with its data: for a first start that is started over, and for the end of a project.
-pub async fn delete(project: &Project, name: &str) -> Result<(), StepFailure> {
-    let folder = known(project, name)
-        .await?
-        .map_or_else(|| own_folder(project, name), |known| folder_of(project, &known));
-    update(project, name, |known| {
-        (known.was_ready, known.was_filled, known.moving) = (false, false, false);
-    })
-    .await?;
-    project.engine().remove_volume(name).await?;
-    blocking(move || folder.delete()).await.map_err(of_volume(name))
-}
-
-/// Full names of the volumes that have a folder of the agent's, whether or not the engine knows them.
-pub async fn folders(project: &Project) -> Result<Vec<String>, StepFailure> {
-    let bases = bases(project).await?;
-    let prefix = labels::volume_name(&project.project_ref, "");
-    Ok(blocking(move || names_in(&bases, &prefix)).await?)
-}
-
-/// Deletes every folder of this name, for the end of a project: also the one of before a change of the setting.
-pub async fn delete_everywhere(project: &Project, name: &str) -> Result<(), StepFailure> {
-    delete(project, name).await?;
-    for base in bases(project).await? {
-        let folder = Folder::new(base.join(name));
-        blocking(move || folder.delete()).await.map_err(of_volume(name))?;
-    }
-    Ok(())
-}
-
-/// Where folders of the project may lie: where the setting says, and where those are that were made before it changed.
-async fn bases(project: &Project) -> Result<BTreeSet<PathBuf>, StepFailure> {
-    let shared = project.shared.clone();
-    let project_ref = project.project_ref.clone();
-    let all = blocking(move || shared.store.volumes(&project_ref).map_err(std::io::Error::other)).await?;
-    let mut bases = bases_of(&all.volumes);
-    bases.insert(project.shared.host.volumes_dir.clone());
-    Ok(bases)
-}
-
-fn bases_of(volumes: &[KnownVolume]) -> BTreeSet<PathBuf> {
-    volumes
-        .iter()
-        .filter_map(KnownVolume::folder)
-        .filter_map(|folder| Some(folder.parent()?.to_owned()))
-        .collect()
-}
-
-fn names_in(bases: &BTreeSet<PathBuf>, prefix: &str) -> std::io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for base in bases {
-        names.extend(list_folders(base)?.into_iter().filter(|name| name.starts_with(prefix)));
-    }
-    Ok(names)
-}
-
-/// Names of all folders.
-pub fn list_folders(base: &Path) -> std::io::Result<Vec<String>> {
-    let entries = match std::fs::read_dir(base) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-}
-
 /// Full names of what a service mounts.
 pub fn mounted(plan: &ServicePlan) -> impl Iterator<Item = &str> {
     plan.container.mounts.iter().filter_map(|mount| match mount {
@@ -348,7 +286,12 @@ async fn remake(
         return Err(lost(&known, why));
     }
     if kept {
-        tracing::warn!(project = &*project.project_ref, volume = known.name, why, "lost volume is made anew");
+        tracing::warn!(
+            project = &*project.project_ref,
+            volume = known.name,
+            why,
+            "replacing a lost volume with an empty one"
+        );
         first_start::forget(project, plans, &known.name).await?;
     }
     let folder = own_folder(project, &known.name);
@@ -389,126 +332,6 @@ async fn remake(
     make(project, wanted, &new).await?;
     bind(project, &new).await?;
     Ok(Ensured::New)
-}
-
-/// Records a volume that an older agent made in a folder of the engine's.
-async fn adopt_engines(
-    project: &Project,
-    wanted: &Wanted<'_>,
-    name: &str,
-    found: &VolumeFound,
-) -> Result<KnownVolume, StepFailure> {
-    let mark = engines_mark(&found.dir);
-    let data = found.dir.clone();
-    // Nobody knows any more whether a service was ready on it.
-    let holds_something = blocking(move || Ok(!fsio::is_empty_dir(&data)?)).await?;
-    let id = blocking(move || match std::fs::read_to_string(&mark) {
-        Ok(id) => Ok(id),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let id = new_id();
-            fsio::write_atomic(&mark, id.as_bytes(), 0o600)?;
-            Ok(id)
-        }
-        Err(error) => Err(error),
-    })
-    .await?;
-    let known = KnownVolume {
-        name: name.to_owned(),
-        id,
-        generation: found.generation.unwrap_or_default(),
-        node: found.node.clone(),
-        is_data: is_data(wanted.spec),
-        was_ready: holds_something,
-        ..KnownVolume::default()
-    };
-    remember(project, known.clone()).await?;
-    Ok(known)
-}
-
-/// Begins to move a volume's data into a folder of the agent's, if no container uses it. If that cannot be done now, the
-/// volume stays where it is.
-async fn move_over(project: &Project, wanted: &Wanted<'_>, known: KnownVolume) -> Result<(), StepFailure> {
-    if !wanted.free {
-        return Ok(());
-    }
-    let folder = own_folder(project, &known.name);
-    let moving =
-        KnownVolume { moving: true, folder: folder.path().to_string_lossy().into_owned(), ..known.clone() };
-    remember(project, moving.clone()).await?;
-    failpoint!("agent.volume.move_begun", &project.project_ref);
-    if let Err(failure) = carry(project, wanted, &moving).await {
-        let (name, reason) = (known.name.clone(), &failure.0.message);
-        let arrived = folder.clone();
-        if blocking(move || arrived.has_data()).await? {
-            return Err(failure);
-        }
-        tracing::warn!(
-            project = &*project.project_ref,
-            volume = name,
-            reason,
-            "cannot move a volume; it stays in the engine's folder"
-        );
-        remember(project, known).await?;
-    }
-    Ok(())
-}
-
-async fn go_on_moving(
-    project: &Project,
-    wanted: &Wanted<'_>,
-    plans: &[ServicePlan],
-    known: KnownVolume,
-) -> Result<Ensured, StepFailure> {
-    let folder = folder_of(project, &known);
-    let arrived = blocking(move || folder.has_data()).await?;
-    let found = project.engine().volume(&project.project_ref, &known.name).await?;
-    let left = match &found {
-        Some(found) => {
-            let dir = found.dir.clone();
-            found.ours && !found.bound && blocking(move || Ok(dir.is_dir())).await?
-        }
-        None => false,
-    };
-    if arrived {
-        carry(project, wanted, &known).await?;
-        return Ok(Ensured::Kept);
-    }
-    if left {
-        let still = KnownVolume { moving: false, folder: String::new(), ..known };
-        return move_over(project, wanted, still).await.map(|()| Ensured::Kept);
-    }
-    remake(project, wanted, plans, known, "is missing").await
-}
-
-/// Data first, then its mark, then the engine's volume: at each moment one of the two places has all of it.
-async fn carry(project: &Project, wanted: &Wanted<'_>, known: &KnownVolume) -> Result<(), StepFailure> {
-    let folder = folder_of(project, known);
-    let found = project.engine().volume(&project.project_ref, &known.name).await?;
-    let from = found.as_ref().filter(|found| !found.bound).map(|found| found.dir.clone());
-    let limit = limit(project, wanted);
-    let id = known.id.clone();
-    let to = folder.clone();
-    let carried = blocking(move || {
-        let has_data = to.has_data()?;
-        if let Some(from) = from.filter(|_| !has_data) {
-            let room = match limit {
-                Some(limit) => Some(folder::room_for(measure::used_mib(&from)?, limit)),
-                None => None,
-            };
-            to.make_room(room)?;
-            to.take_over(&from)?;
-        }
-        to.make_room(None)?;
-        to.set_mark(&id)
-    });
-    project.in_flight.run_to_completion(carried).await?;
-    failpoint!("agent.volume.moved", &project.project_ref);
-    if found.is_some_and(|found| !found.bound) {
-        project.engine().remove_volume(&known.name).await?;
-    }
-    failpoint!("agent.volume.unbound", &project.project_ref);
-    bind(project, known).await?;
-    remember(project, KnownVolume { moving: false, ..known.clone() }).await
 }
 
 /// Removes a volume of the engine's that keeps the name from its owner, if that removes nothing.
@@ -599,47 +422,6 @@ fn new_id() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-pub(super) async fn known(project: &Project, name: &str) -> Result<Option<KnownVolume>, StepFailure> {
-    let shared = project.shared.clone();
-    let project_ref = project.project_ref.clone();
-    let all = blocking(move || shared.store.volumes(&project_ref).map_err(std::io::Error::other)).await?;
-    Ok(all.get(name).cloned())
-}
-
-pub(super) async fn remember(project: &Project, volume: KnownVolume) -> Result<(), StepFailure> {
-    let shared = project.shared.clone();
-    let project_ref = project.project_ref.clone();
-    let put = move || {
-        let changed = shared.store.change_volumes(&project_ref, |all| {
-            all.project_ref = project_ref.to_string();
-            all.put(volume);
-        });
-        changed.map_err(std::io::Error::other)
-    };
-    project.in_flight.run_to_completion(blocking(put)).await
-}
-
-/// Changes what is known of one volume.
-pub(super) async fn update(
-    project: &Project,
-    name: &str,
-    change: impl FnOnce(&mut KnownVolume) + Send + 'static,
-) -> Result<(), StepFailure> {
-    let shared = project.shared.clone();
-    let project_ref = project.project_ref.clone();
-    let name = name.to_owned();
-    let put = move || {
-        let changed = shared.store.change_volumes(&project_ref, |all| {
-            if let Some(volume) = all.volumes.iter_mut().find(|volume| volume.name == name) {
-                change(volume);
-            }
-        });
-        changed.map_err(std::io::Error::other)
-    };
-    // Not as an operation in flight, for which a teardown waits before it comes here. A blocking task ends in any case.
-    Ok(blocking(put).await?)
-}
-
 fn foreign(name: &str) -> StepFailure {
     StepFailure::new("VOLUME_FOREIGN", format!("a volume named {name} exists that is not this project's"))
 }
@@ -677,25 +459,6 @@ mod tests {
         }
         assert!(!is_data(&spec("functions_cache", VolumeKind::Unspecified)));
         assert!(!is_data(&spec("db_data", VolumeKind::Cache)) && is_data(&spec("x", VolumeKind::Data)));
-    }
-
-    #[test]
-    fn folders_are_found_where_they_were_made() {
-        let (before, now) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for (dir, name) in
-            [(&before, "supalove_p_db_data"), (&now, "supalove_p_storage"), (&now, "supalove_q_x")]
-        {
-            std::fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        let folder = before.path().join("supalove_p_db_data").to_string_lossy().into_owned();
-        let known = KnownVolume { name: "supalove_p_db_data".into(), folder, ..KnownVolume::default() };
-        let engines = KnownVolume { name: "supalove_p_old".into(), ..KnownVolume::default() };
-        let mut bases = bases_of(&[known, engines]);
-        assert_eq!(bases, BTreeSet::from([before.path().to_owned()]));
-        bases.insert(now.path().to_owned());
-        let mut names = names_in(&bases, "supalove_p_").unwrap();
-        names.sort_unstable();
-        assert_eq!(names, ["supalove_p_db_data", "supalove_p_storage"]);
     }
 
     #[test]
