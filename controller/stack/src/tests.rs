@@ -495,3 +495,29 @@ fn the_newest_successor_is_the_one_that_accepts_the_others() {
     assert_eq!(releases.newest_successor("two").unwrap().name(), "three");
     assert!(releases.newest_successor("three").is_none());
 }
+
+/// Pieces of a start SQL by the comment above them.
+fn pieces(text: &str) -> std::collections::BTreeMap<String, String> {
+    let mut pieces: Vec<(String, String)> = Vec::new();
+    for line in text.lines() {
+        match (line.strip_prefix("-- "), pieces.last_mut()) {
+            (Some(more), Some((heading, body))) if body.is_empty() => *heading += &format!(" {more}"),
+            (Some(heading), _) => pieces.push((heading.to_owned(), String::new())),
+            (None, Some((_, body))) => *body += &format!("{line}\n"),
+            (None, None) => {}
+        }
+    }
+    pieces.into_iter().map(|(heading, body)| (heading, body.trim().to_owned())).collect()
+}
+
+#[test]
+fn both_start_sqls_share_their_pieces_but_those_that_depend_on_the_image() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/stacks/shared/2/postgres");
+    let read = |name| pieces(&fs::read_to_string(folder.join(name)).unwrap());
+    let (local, official) = (read("start.sql"), read("official-start.sql"));
+    let both = || local.iter().filter_map(|(heading, body)| Some((heading, body, official.get(heading)?)));
+    let other: Vec<_> =
+        both().filter(|(_, local, official)| local != official).map(|(heading, ..)| &heading[..9]).collect();
+    assert_eq!(other, ["A lock fo", "Jobs: eac", "Membershi", "Membershi", "The lists", "pg_cron w"]);
+    assert!(both().count() >= 15);
+}
