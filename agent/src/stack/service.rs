@@ -2,6 +2,7 @@
 //! ready. The loop ends only when the container is gone.
 
 use std::net::Ipv4Addr;
+use std::pin::pin;
 use std::time::Duration;
 
 use supalove_failpoints::failpoint;
@@ -77,6 +78,12 @@ enum End {
     Hung,
     /// Its volumes hold more than they may.
     OverLimit,
+}
+
+/// How a probe ended.
+enum Probed {
+    Answered(Result<(), NotReady>),
+    Ended(Inspected),
 }
 
 impl<'a> Service<'a> {
@@ -270,7 +277,10 @@ impl<'a> Service<'a> {
             if self.over_limit().is_some() {
                 return Ok(End::OverLimit);
             }
-            let answered = self.probe().await;
+            let answered = match self.probe_while_it_runs(false).await? {
+                Probed::Answered(answered) => answered,
+                Probed::Ended(inspected) => return Ok(End::Exited(inspected)),
+            };
             if sql_due != Due::Nothing && answered.as_ref().err().is_none_or(NotReady::is_role_spoilt) {
                 let ran = start_sql::run(self.project, self.plan, &self.container, sql_due).await;
                 let Err(failure) = ran else {
@@ -328,9 +338,7 @@ impl<'a> Service<'a> {
         loop {
             self.pause(interval).await;
             if let Some(inspected) = self.ended().await? {
-                self.healthy.send_replace(false);
-                self.ports.have();
-                return Ok(End::Exited(inspected));
+                return Ok(self.exited(inspected));
             }
             if self.over_limit().is_some() {
                 return Ok(End::OverLimit);
@@ -339,7 +347,11 @@ impl<'a> Service<'a> {
                 self.keep_limits().await;
                 limits_seen = Some(Instant::now());
             }
-            match self.probe_all().await {
+            let answered = match self.probe_while_it_runs(true).await? {
+                Probed::Answered(answered) => answered,
+                Probed::Ended(inspected) => return Ok(self.exited(inspected)),
+            };
+            match answered {
                 Ok(()) => {
                     misses = 0;
                     self.ports.have();
@@ -380,6 +392,13 @@ impl<'a> Service<'a> {
                 unhealthy_since = Some(Instant::now());
             }
         }
+    }
+
+    /// The end of a container that was ready.
+    fn exited(&self, inspected: Inspected) -> End {
+        self.healthy.send_replace(false);
+        self.ports.have();
+        End::Exited(inspected)
     }
 
     /// Sets right what somebody has changed behind the agent's back, without a restart. A container that keeps other limits
@@ -579,21 +598,39 @@ impl<'a> Service<'a> {
         self.project.view.fail_service(self.name(), state, failure);
     }
 
-    async fn probe(&self) -> Result<(), NotReady> {
-        match (&self.plan.spec.probe, self.address) {
-            (Some(probe), Some(address)) => probe::check(probe, address).await,
-            // A program that exited at once has no address any more.
-            (_, None) => Err(NotReady::Answer("the container has no address".into())),
-            (None, Some(_)) => Ok(()),
+    /// Probes until there is an answer or the container has ended: the address of one that is gone answers nothing, and a
+    /// probe of it would take all of its time.
+    async fn probe_while_it_runs(&mut self, published_too: bool) -> Result<Probed, Gone> {
+        let mut probing = pin!(self.probing(published_too));
+        loop {
+            tokio::select! {
+                answered = &mut probing => return Ok(Probed::Answered(answered)),
+                () = self.events.changed() => {
+                    if let Some(inspected) = self.ended().await? {
+                        return Ok(Probed::Ended(inspected));
+                    }
+                }
+            }
         }
     }
 
     /// Probes the service itself, then its published ports: the engine can lose a port while the container runs on.
-    async fn probe_all(&self) -> Result<(), NotReady> {
-        self.probe().await?;
-        let millis = self.plan.spec.probe.as_ref().map_or(1000, |probe| probe.timeout_ms);
-        let limit = Duration::from_millis(millis.into());
-        probe::published::check(&self.plan.container.ports, self.bridge, limit).await
+    fn probing(&self, published_too: bool) -> impl Future<Output = Result<(), NotReady>> + use<'a> {
+        let (plan, address, bridge) = (self.plan, self.address, self.bridge);
+        async move {
+            match (&plan.spec.probe, address) {
+                (Some(probe), Some(address)) => probe::check(probe, address).await?,
+                // A program that exited at once has no address any more.
+                (_, None) => return Err(NotReady::Answer("the container has no address".into())),
+                (None, Some(_)) => {}
+            }
+            if !published_too {
+                return Ok(());
+            }
+            let millis = plan.spec.probe.as_ref().map_or(1000, |probe| probe.timeout_ms);
+            let limit = Duration::from_millis(millis.into());
+            probe::published::check(&plan.container.ports, bridge, limit).await
+        }
     }
 
     fn interval(&self) -> Duration {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use supalove_proto::{
     node::v1::StackPhase,
-    v1::{ConfirmRestoreRequest, OperationState, ProjectState, RestartProjectRequest},
+    v1::{ConfirmRestoreRequest, GetMeRequest, OperationState, ProjectState, RestartProjectRequest},
 };
 use supalove_system_tests::{Api, CORE, Controller, Database, Double, Options, SLACK, TcpProxy, wait_for};
-use tonic::Status;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 /// The controller compares reports with rows this often, here.
 const RESYNC: Duration = Duration::from_secs(2);
@@ -17,6 +18,8 @@ const RESYNC: Duration = Duration::from_secs(2);
 const WORKS_AGAIN: Duration = Duration::from_secs(15);
 /// States are true again after a fault, at the latest, with `RESYNC`.
 const TRUE_AGAIN: Duration = Duration::from_secs(10);
+/// A statement of a call is given up after this time.
+const GIVEN_UP: Duration = Duration::from_secs(15);
 
 fn options() -> Options {
     Options { arguments: vec!["--resync".into(), RESYNC.as_secs().to_string()], ..Options::default() }
@@ -125,6 +128,22 @@ async fn a_locked_row_silences_no_other_node_and_its_own_state_comes_back() {
     api.wait_state(&project, ProjectState::ActiveHealthy, TRUE_AGAIN * SLACK).await;
     assert_eq!(rows.greeted_epoch_of(steady.holder.uuid()).await, session, "the session went on");
     api.assert_consistent(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waits_too_long_for_a_row_is_unavailable_and_the_controller_serves_on() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let lock = controller.database.rows().await.lock_user_sessions().await;
+    let begun = Instant::now();
+    let slow = api.auth().get_me(GetMeRequest {}).await.unwrap_err();
+    assert!(begun.elapsed() < GIVEN_UP * SLACK, "{:?}", begun.elapsed());
+    assert_eq!(slow.code(), Code::Unavailable, "{slow:?}");
+    assert!(slow.message().contains("a row is locked for too long"), "{slow:?}");
+    assert!(slow.get_details_retry_info().is_some(), "{slow:?}");
+    assert_eq!(health(&controller).await, Some(200));
+    lock.rollback().await.unwrap();
+    api.auth().get_me(GetMeRequest {}).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

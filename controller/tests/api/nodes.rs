@@ -1,9 +1,11 @@
 //! Nodes that move, that are many, and that do not come back. They are doubles, so no engine is needed.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use supalove_proto::v1::{DeleteProjectRequest, OperationState, ProjectEventType, ProjectState};
-use supalove_system_tests::{CORE, Controller, Double, DoubleState, Options, SLACK, wait_for};
+use supalove_system_tests::{
+    CORE, Controller, Double, DoubleState, Options, Process, SLACK, program, wait_for,
+};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -90,4 +92,28 @@ async fn a_deleted_project_on_a_host_that_has_been_lost_for_a_day_ends_without_i
     let told = told.expect("an event about what is left on the host");
     assert!(told.message.contains("has been lost for a day"), "{}", told.message);
     assert_eq!(rows.held().await, (0, 0, 0), "it holds no quota and no room");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_says_for_whom_its_start_waits_and_goes_on_when_the_database_is_prepared() {
+    let controller = Controller::start().await;
+    controller.operator().await;
+    let rows = controller.database.rows().await;
+    let preparing = rows.prepare_for_ever().await;
+    // Not as a replica of the test: its public port opens only after the wait.
+    let mut command = Command::new(program("supalove-controller"));
+    command.args(["run", "--public-listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0"]);
+    for (option, file) in [("--database-url-file", "database-url"), ("--master-key-file", "master.key")] {
+        command.arg(option).arg(controller.dir.path().join(file));
+    }
+    let mut replica = Process::start(&mut command, &controller.dir.path().join("replica.log"));
+    replica.wait_for_log("another process prepares the control database", SOON * SLACK);
+    let log = replica.log();
+    assert!(log.contains("preparing, process "), "who it is: {log}");
+    assert_eq!(rows.count("controllers").await, 1, "it has not started");
+    preparing.rollback().await.unwrap();
+    wait_for("the replica to start", SOON * SLACK, async || {
+        (rows.count("controllers").await == 2).then_some(())
+    })
+    .await;
 }

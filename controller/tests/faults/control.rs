@@ -76,6 +76,7 @@ async fn a_control_database_that_crashes_costs_no_session_no_operation_and_no_co
     let mut fleet = Fleet::start(options).await;
     let steady = fleet.api.create_healthy("steady", CORE).await.r#ref;
     let before = starts(&steady);
+    let session = fleet.controller.database.rows().await.session_epoch().await;
 
     // At once back, in the middle of a create.
     let (at_once, operation) = created(&fleet.api, "at-once").await;
@@ -95,6 +96,8 @@ async fn a_control_database_that_crashes_costs_no_session_no_operation_and_no_co
 
     fleet.controller.process.assert_alive();
     fleet.api.wait_ready_nodes(1).await;
+    let now = fleet.controller.database.rows().await.session_epoch().await;
+    assert_eq!(now, session, "the node's session went on");
     for project in [&at_once, &later, &steady] {
         fleet.api.wait_state(project, ProjectState::ActiveHealthy, BACK * SLACK).await;
     }

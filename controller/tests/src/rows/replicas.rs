@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::Executor as _;
+use sqlx::{Executor as _, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::Rows;
@@ -27,6 +27,15 @@ impl Rows {
         for update in [seen, results] {
             sqlx::query(update).bind(replica).bind(silent.as_secs_f64()).execute(&self.0).await.unwrap();
         }
+    }
+
+    /// As if another process prepared the database, until the transaction ends. Its name is `preparing`.
+    pub async fn prepare_for_ever(&self) -> Transaction<'static, Postgres> {
+        let mut transaction = self.0.begin().await.unwrap();
+        transaction.execute("SET LOCAL application_name = 'preparing'").await.unwrap();
+        let lock = "SELECT pg_advisory_xact_lock(x'737570616c6f7665'::bigint)";
+        transaction.execute(lock).await.unwrap();
+        transaction
     }
 
     /// Whatever replica comes next gets each lease.
