@@ -15,6 +15,8 @@ use supalove_system_tests::{Api, CORE, Controller, DAMAGES, Double, DoubleRecord
 
 /// The controller knows that a node is gone.
 const GONE: Duration = Duration::from_secs(5);
+/// The sealer has chained what is older than a second.
+const CHAINED: Duration = Duration::from_secs(5);
 
 async fn stop(api: &Api, project_ref: &str) {
     let request = StopProjectRequest { project_ref: project_ref.into(), ..StopProjectRequest::default() };
@@ -58,6 +60,11 @@ async fn each_planted_difference_is_found_and_a_healthy_platform_has_none() {
     let clean = check(&controller);
     assert!(clean.status.success(), "{clean:?}");
     let rows = controller.database.rows().await;
+    // Its damage is a row taken from the middle.
+    wait_for("a chain of audit rows", CHAINED * SLACK, async || {
+        (rows.audit_chain().await.1 > 2).then_some(())
+    })
+    .await;
     each_rule_is_broken_by_its_damage(&controller).await;
 
     // In memory, at the node, and between the two and the rows.
