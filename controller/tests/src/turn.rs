@@ -54,8 +54,9 @@ impl Turn {
         if name.starts_with("tokio") || name == "main" {
             return None;
         }
-        // One test at a time collects all places: two would wait for each other.
-        let _collects = alone.then(|| wait_for_one("alone", 1));
+        // One test at a time waits for its places. Two that need all would wait for each other, and one that needs all would
+        // hold those that it has, unused, for as long as others take the next free one.
+        let _waits = wait_for_one("next", 1);
         let all = at_once();
         let places = (0..if alone { all } else { 1 }).map(|_| wait_for_one("turns", all)).collect();
         Some(Self { name, began: Instant::now(), _places: places })
