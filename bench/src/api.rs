@@ -9,32 +9,42 @@ use supalove_sdk::{
     v1::{
         CreateJoinTokenRequest, CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest,
         GetProjectConnectionRequest, GetProjectRequest, ListNodesRequest, NodeState, Operation,
-        OperationState, Project, RevealProjectSecretsRequest, SetUpRequest, UndeleteProjectRequest,
-        WaitOperationRequest,
+        OperationState, Project, RevealProjectSecretsRequest, SetUpRequest, SignInRequest,
+        UndeleteProjectRequest, WaitOperationRequest,
     },
 };
 
 /// Timeout of an operation.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// A client; clones share the connection.
+/// A client and its user's password; clones share the connection.
 #[derive(Clone)]
-pub struct Api(Client);
+pub struct Api(Client, String);
 
 impl Api {
     /// Connects to a controller on loopback and becomes the first user.
     pub async fn set_up(port: u16, setup_token: &str) -> Result<Self> {
         let client = Client::connect(&format!("http://127.0.0.1:{port}"))?;
+        // Of a platform that lives for a minute.
+        let password = uuid::Uuid::new_v4().to_string();
         let request = SetUpRequest {
             setup_token: setup_token.to_owned(),
             email: "bench@example.com".into(),
-            // Of a platform that lives for a minute.
-            password: uuid::Uuid::new_v4().to_string(),
+            password: password.clone(),
             display_name: String::new(),
         };
         let answer = client.auth().set_up(request).await?.into_inner();
         let tokens: Tokens = answer.tokens.context("SetUp answered without tokens")?.into();
-        Ok(Self(client.with_tokens(tokens)))
+        Ok(Self(client.with_tokens(tokens), password))
+    }
+
+    /// Signs in somebody else with the same password.
+    pub async fn sign_in(&self, email: &str) -> Result<Self> {
+        let request =
+            SignInRequest { email: email.into(), password: self.1.clone(), ..SignInRequest::default() };
+        let answer = self.0.auth().sign_in(request).await?.into_inner();
+        let tokens: Tokens = answer.tokens.context("SignIn answered without tokens")?.into();
+        Ok(Self(self.0.clone().with_tokens(tokens), self.1.clone()))
     }
 
     /// The access token of its user; it lasts longer than an item.

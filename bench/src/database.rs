@@ -84,6 +84,26 @@ pub async fn add_organizations(db: &PgPool, user: Uuid, count: usize) -> Result<
     Ok(all)
 }
 
+/// Makes a member who only reads, with the password of `user`. Returns the e-mail address.
+pub async fn add_reader(db: &PgPool, organization: Uuid, user: Uuid) -> Result<&'static str> {
+    let (id, email) = (Uuid::now_v7(), "reader@example.com");
+    sqlx::query(
+        "INSERT INTO users (id, email, display_name, password_hash)
+         SELECT $1, $2, '', password_hash FROM users WHERE id = $3",
+    )
+    .bind(id)
+    .bind(email)
+    .bind(user)
+    .execute(db)
+    .await?;
+    sqlx::query("INSERT INTO members (organization_id, user_id, role) VALUES ($1, $2, 'READ_ONLY')")
+        .bind(organization)
+        .bind(id)
+        .execute(db)
+        .await?;
+    Ok(email)
+}
+
 /// Makes nodes of 16 cores, 32 GiB and 2 TiB, with the default overcommit, seen for as long as the bench runs.
 pub async fn add_nodes(db: &PgPool, count: i32) -> Result<()> {
     sqlx::query(

@@ -38,9 +38,10 @@ use tokio::{
 use tonic::{Request, Response, Status, service::Routes, transport::Endpoint};
 
 use crate::{
+    api::Api,
     arguments::Arguments,
     controller::Controller,
-    database::add_organizations,
+    database::{add_organizations, add_reader},
     stats::{Samples, ms},
     table::{Aim, Table},
 };
@@ -81,7 +82,7 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     for number in 0..amounts.agents {
         agents.push(Double::start(arguments, &controller, number, &tasks).await?);
     }
-    let project = project(&controller).await?;
+    let (project, reader) = watched(&controller).await?;
     let rest = controller.resident()?.all;
 
     let mut load = JoinSet::new();
@@ -105,7 +106,7 @@ pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     }
     let watching = Arc::new(AtomicUsize::new(0));
     for _ in 0..amounts.watches.div_ceil(WATCHES_PER_CONNECTION) {
-        let token = controller.api.access_token();
+        let token = reader.access_token();
         load.spawn(watches(public, token, project.clone(), watching.clone()));
     }
 
@@ -182,10 +183,13 @@ async fn slow_body(number: usize, port: u16) -> Result<()> {
     hold(stream).await
 }
 
-async fn project(controller: &Controller) -> Result<String> {
+/// A project, and somebody who may read it.
+async fn watched(controller: &Controller) -> Result<(String, Api)> {
     let db = controller.pool().await?;
     let organizations = add_organizations(&db, controller.user, 1).await?;
     let organization = organizations.into_iter().next().context("no organization")?;
+    let reader = add_reader(&db, organization.id, controller.user).await?;
+    let reader = controller.api.sign_in(reader).await?;
     db.close().await;
     let request = CreateProjectRequest {
         organization: organization.slug,
@@ -193,7 +197,7 @@ async fn project(controller: &Controller) -> Result<String> {
         ..Default::default()
     };
     let created = controller.api.create(request).await?;
-    Ok(created.project.context("no project in the answer")?.r#ref)
+    Ok((created.project.context("no project in the answer")?.r#ref, reader))
 }
 
 /// Many watches on one connection, until they end.

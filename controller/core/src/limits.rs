@@ -113,7 +113,7 @@ impl Default for Limits {
             open_streams: 256,
             open_streams_per_address: 4,
             open_stream: s(300),
-            calls_per_user: 1024,
+            calls_per_user: 1536,
             watched: 20_000,
             watched_per_user: 1000,
             waits_per_user: 100,
@@ -186,8 +186,11 @@ impl Limits {
             (self.open_streams_per_address * 2 <= self.open_streams, "open streams per address, and in all"),
             (times.keep_alive < self.open_stream, "keep-alives, and the life of an open stream"),
             (self.watched_per_user <= self.watched, "watched streams per user, and in all"),
-            (self.watched_per_user <= self.calls_per_user, "watched streams and calls per user"),
-            (self.waits_per_user < self.calls_per_user, "waits and calls per user"),
+            // Whoever watches and waits as much as allowed can still call.
+            (
+                self.watched_per_user + self.waits_per_user + 256 <= self.calls_per_user,
+                "watched streams, waits, and calls per user",
+            ),
             (
                 self.hellos_per_address * 2 <= self.hellos.saturating_sub(self.hellos_of_known),
                 "hellos per address, and in all",

@@ -112,6 +112,11 @@ impl BusyDouble {
         self.cut.send_modify(|count| *count += 1);
     }
 
+    /// Tells nothing of removed projects any more, as an agent after a while.
+    pub fn forget_removed(&self) {
+        self.world.stacks().retain(|_, held| held.phase != StackPhase::Removed);
+    }
+
     /// What it holds of each project, removed ones excluded.
     pub fn held(&self) -> BTreeMap<String, Held> {
         let stacks = self.world.stacks();

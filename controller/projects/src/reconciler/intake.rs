@@ -1,6 +1,9 @@
 //! Stores reports of agents: observed states through a verdict, progress as events, and conditions of the node.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use supalove_failpoints::failpoint;
 use supalove_proto::{
@@ -43,7 +46,9 @@ impl Reconciler {
         failpoint!("controller.report.received", project.as_str());
         let stored = i64::try_from(report.generation).unwrap_or(i64::MAX - 1);
         let ahead_of = Mutex::new(None);
+        let changes = AtomicBool::new(false);
         let judged = |found: &Snapshot| {
+            changes.store(false, Ordering::Relaxed);
             if found.placement.is_none_or(|p| p.node != source.node) {
                 return Verdict::default();
             }
@@ -51,10 +56,15 @@ impl Reconciler {
             let leap = stored.saturating_sub(found.generation);
             let is_ahead = (1..=restores::LEAP).contains(&leap) && found.state != ProjectState::Removed;
             *ahead_of.lock().unwrap_or_else(PoisonError::into_inner) = is_ahead.then_some(found.generation);
-            judge(found, report)
+            let verdict = judge(found, report);
+            changes.store(verdict != Verdict::default() || is_ahead, Ordering::Relaxed);
+            verdict
         };
         let actor = source.node.to_string();
         let revision = decide_from(&self.core, &actor, Some(source), &project, judged).await?;
+        if !changes.into_inner() {
+            self.reports.was_unchanged(source.node);
+        }
         let ahead_of = ahead_of.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let Some(ours) = ahead_of {
             // The database can lose a generation while a session goes on: by a restore in its place, or by a failover to a
