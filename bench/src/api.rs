@@ -9,8 +9,8 @@ use supalove_sdk::{
     v1::{
         CreateJoinTokenRequest, CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest,
         GetProjectConnectionRequest, GetProjectRequest, ListNodesRequest, NodeState, Operation,
-        OperationState, Project, RevealProjectSecretsRequest, SetUpRequest, SignInRequest,
-        UndeleteProjectRequest, WaitOperationRequest,
+        OperationState, Project, RestartProjectRequest, RevealProjectSecretsRequest, SetUpRequest,
+        SignInRequest, UndeleteProjectRequest, WaitOperationRequest,
     },
 };
 
@@ -55,6 +55,14 @@ impl Api {
     /// Calls CreateProject once, without a retry, because the bench measures single calls.
     pub async fn create(&self, request: CreateProjectRequest) -> Result<CreateProjectResponse> {
         Ok(self.0.projects().create_project(request).await?.into_inner())
+    }
+
+    /// RestartProject, without waiting for its end.
+    pub async fn restart(&self, project_ref: &str) -> Result<()> {
+        let request =
+            RestartProjectRequest { project_ref: project_ref.to_owned(), ..RestartProjectRequest::default() };
+        self.0.projects().restart_project(request).await?;
+        Ok(())
     }
 
     /// DeleteProject at once, with its data.

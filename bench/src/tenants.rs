@@ -164,9 +164,13 @@ async fn calls(tenant: Reached) -> Result<()> {
     }
 }
 
-/// Removes what an attack has left, and waits until the project is healthy. Returns how long that took.
+/// Removes what an attack has left, and waits until the project is healthy. A database that was stopped for what its disk
+/// holds needs an owner's restart first. Returns how long that took.
 async fn recovered(api: &Api, project: &str, attacker: &Reached) -> Result<Duration> {
     let began = Instant::now();
+    if api.project(project).await?.state_reason.contains("what writes there is stopped") {
+        api.restart(project).await?;
+    }
     loop {
         let cleaned = async {
             let mut connection = PgConnection::connect(&attacker.db_url).await?;
