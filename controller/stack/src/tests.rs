@@ -501,9 +501,9 @@ fn pieces(text: &str) -> std::collections::BTreeMap<String, String> {
     let mut pieces: Vec<(String, String)> = Vec::new();
     for line in text.lines() {
         match (line.strip_prefix("-- "), pieces.last_mut()) {
-            (Some(more), Some((heading, body))) if body.is_empty() => *heading += &format!(" {more}"),
+            (Some(more), Some((heading, body))) if body.is_empty() => heading.extend([" ", more]),
             (Some(heading), _) => pieces.push((heading.to_owned(), String::new())),
-            (None, Some((_, body))) => *body += &format!("{line}\n"),
+            (None, Some((_, body))) => body.extend([line, "\n"]),
             (None, None) => {}
         }
     }
