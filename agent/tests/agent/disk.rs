@@ -189,15 +189,22 @@ async fn a_full_disk(number: u8, quota: &str, greedy_ref: &str, neighbour_ref: O
     stop.cancel();
 }
 
-/// Asks until a restarted database answers, and refuses to write; returns the connection.
+/// Asks until a restarted database answers, and refuses to write; returns the connection. Its stop may have removed so much
+/// WAL that it is no longer full: then it is filled again.
 async fn refused_again(fleet: &Fleet) -> tokio_postgres::Client {
     let until = Instant::now() + Duration::from_secs(SOON);
+    let is_not_full = Instant::now() + Duration::from_secs(SOON / 4);
     loop {
         if let Some(client) = try_tenant(fleet, 0).await
             && let Ok(rows) = client.simple_query("show default_transaction_read_only").await
-            && rows.iter().any(|row| matches!(row, SimpleQueryMessage::Row(row) if row.get(0) == Some("on")))
         {
-            return client;
+            let is = |row: &SimpleQueryMessage| matches!(row, SimpleQueryMessage::Row(row) if row.get(0) == Some("on"));
+            if rows.iter().any(is) {
+                return client;
+            }
+            if Instant::now() > is_not_full {
+                write_on(&client).await;
+            }
         }
         assert!(Instant::now() < until, "a full database that was started again lets its tenant write");
         tokio::time::sleep(Duration::from_millis(100)).await;
