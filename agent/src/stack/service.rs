@@ -1,8 +1,10 @@
 //! One service while its project runs, as a loop of steps: wait for the services it depends on, start, become ready, stay
 //! ready. The loop ends only when the container is gone.
 
+mod limits;
+mod probing;
+
 use std::net::Ipv4Addr;
-use std::pin::pin;
 use std::time::Duration;
 
 use supalove_failpoints::failpoint;
@@ -24,8 +26,10 @@ use crate::admission::is_database;
 use crate::backoff::Backoff;
 use crate::conditions::ENGINE_SILENT;
 use crate::config::Times;
-use crate::docker::{HeldLimits, Inspected, held_limits};
-use crate::probe::{self, NotReady};
+use crate::docker::{HeldLimits, Inspected};
+use crate::probe::NotReady;
+
+use probing::Probed;
 
 /// The container no longer exists: the project must be prepared again.
 #[derive(Debug)]
@@ -78,12 +82,6 @@ enum End {
     Hung,
     /// Its volumes hold more than they may.
     OverLimit,
-}
-
-/// How a probe ended.
-enum Probed {
-    Answered(Result<(), NotReady>),
-    Ended(Inspected),
 }
 
 impl<'a> Service<'a> {
@@ -401,36 +399,6 @@ impl<'a> Service<'a> {
         End::Exited(inspected)
     }
 
-    /// Sets right what somebody has changed behind the agent's back, without a restart. A container that keeps other limits
-    /// all the same (a kernel without swap accounting) is told of once.
-    async fn keep_limits(&mut self) {
-        if self.engine_is_silent() {
-            return;
-        }
-        let wanted = held_limits(&self.plan.container.limits);
-        let engine = self.project.engine();
-        let Ok(Some(found)) = engine.inspect(&self.container).await else { return };
-        if found.limits == wanted || self.stuck.as_ref() == Some(&found.limits) {
-            return;
-        }
-        let project = &*self.project.project_ref;
-        let service = self.name();
-        let held = &found.limits;
-        tracing::warn!(
-            project,
-            service,
-            ?held,
-            ?wanted,
-            "container has other limits than its specification, setting them"
-        );
-        if let Err(error) = engine.set_limits(&self.container, &wanted).await {
-            tracing::warn!(project, service, %error, "cannot set a container's limits");
-            return;
-        }
-        let Ok(Some(after)) = engine.inspect(&self.container).await else { return };
-        self.stuck = (after.limits != wanted).then_some(after.limits);
-    }
-
     fn tell_dependants(&self, healthy: bool) {
         self.healthy.send_if_modified(|told| std::mem::replace(told, healthy) != healthy);
     }
@@ -596,41 +564,6 @@ impl<'a> Service<'a> {
         let lines = self.project.engine().log_tail(&self.container, LOG_LINES).await;
         let failure = StepFailure::new(reason, message).with_log(lines);
         self.project.view.fail_service(self.name(), state, failure);
-    }
-
-    /// Probes until there is an answer or the container has ended: the address of one that is gone answers nothing, and a
-    /// probe of it would take all of its time.
-    async fn probe_while_it_runs(&mut self, published_too: bool) -> Result<Probed, Gone> {
-        let mut probing = pin!(self.probing(published_too));
-        loop {
-            tokio::select! {
-                answered = &mut probing => return Ok(Probed::Answered(answered)),
-                () = self.events.changed() => {
-                    if let Some(inspected) = self.ended().await? {
-                        return Ok(Probed::Ended(inspected));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Probes the service itself, then its published ports: the engine can lose a port while the container runs on.
-    fn probing(&self, published_too: bool) -> impl Future<Output = Result<(), NotReady>> + use<'a> {
-        let (plan, address, bridge) = (self.plan, self.address, self.bridge);
-        async move {
-            match (&plan.spec.probe, address) {
-                (Some(probe), Some(address)) => probe::check(probe, address).await?,
-                // A program that exited at once has no address any more.
-                (_, None) => return Err(NotReady::Answer("the container has no address".into())),
-                (None, Some(_)) => {}
-            }
-            if !published_too {
-                return Ok(());
-            }
-            let millis = plan.spec.probe.as_ref().map_or(1000, |probe| probe.timeout_ms);
-            let limit = Duration::from_millis(millis.into());
-            probe::published::check(&plan.container.ports, bridge, limit).await
-        }
     }
 
     fn interval(&self) -> Duration {
