@@ -17,14 +17,19 @@ use supalove_sdk::{
 /// Timeout of an operation.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// A client and its user's password; clones share the connection.
+/// A client; clones share the connection and the user.
 #[derive(Clone)]
-pub struct Api(Client, String);
+pub struct Api {
+    client: Client,
+    port: u16,
+    /// The first user's.
+    password: String,
+}
 
 impl Api {
     /// Connects to a controller on loopback and becomes the first user.
     pub async fn set_up(port: u16, setup_token: &str) -> Result<Self> {
-        let client = Client::connect(&format!("http://127.0.0.1:{port}"))?;
+        let client = connect(port)?;
         // Of a platform that lives for a minute.
         let password = uuid::Uuid::new_v4().to_string();
         let request = SetUpRequest {
@@ -35,33 +40,38 @@ impl Api {
         };
         let answer = client.auth().set_up(request).await?.into_inner();
         let tokens: Tokens = answer.tokens.context("SetUp answered without tokens")?.into();
-        Ok(Self(client.with_tokens(tokens), password))
+        Ok(Self { client: client.with_tokens(tokens), port, password })
     }
 
     /// Signs in somebody else with the same password.
     pub async fn sign_in(&self, email: &str) -> Result<Self> {
-        let request =
-            SignInRequest { email: email.into(), password: self.1.clone(), ..SignInRequest::default() };
-        let answer = self.0.auth().sign_in(request).await?.into_inner();
+        let request = SignInRequest {
+            email: email.into(),
+            password: self.password.clone(),
+            ..SignInRequest::default()
+        };
+        // A clone would change the user of this one, too.
+        let client = connect(self.port)?;
+        let answer = client.auth().sign_in(request).await?.into_inner();
         let tokens: Tokens = answer.tokens.context("SignIn answered without tokens")?.into();
-        Ok(Self(self.0.clone().with_tokens(tokens), self.1.clone()))
+        Ok(Self { client: client.with_tokens(tokens), ..self.clone() })
     }
 
     /// The access token of its user; it lasts longer than an item.
     pub fn access_token(&self) -> String {
-        self.0.tokens().access_token
+        self.client.tokens().access_token
     }
 
     /// Calls CreateProject once, without a retry, because the bench measures single calls.
     pub async fn create(&self, request: CreateProjectRequest) -> Result<CreateProjectResponse> {
-        Ok(self.0.projects().create_project(request).await?.into_inner())
+        Ok(self.client.projects().create_project(request).await?.into_inner())
     }
 
     /// RestartProject, without waiting for its end.
     pub async fn restart(&self, project_ref: &str) -> Result<()> {
         let request =
             RestartProjectRequest { project_ref: project_ref.to_owned(), ..RestartProjectRequest::default() };
-        self.0.projects().restart_project(request).await?;
+        self.client.projects().restart_project(request).await?;
         Ok(())
     }
 
@@ -72,7 +82,7 @@ impl Api {
             undo_window: Some(prost_types::Duration::default()),
             ..Default::default()
         };
-        let answer = self.0.projects().delete_project(request).await?;
+        let answer = self.client.projects().delete_project(request).await?;
         answer.into_inner().operation.context("DeleteProject answered without an operation")
     }
 
@@ -81,14 +91,14 @@ impl Api {
         let undo_window = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
         let request =
             DeleteProjectRequest { project_ref: project_ref.to_owned(), undo_window, ..Default::default() };
-        self.0.projects().delete_project(request).await?;
+        self.client.projects().delete_project(request).await?;
         Ok(())
     }
 
     /// UndeleteProject.
     pub async fn undelete(&self, project_ref: &str) -> Result<()> {
         let request = UndeleteProjectRequest { project_ref: project_ref.to_owned(), ..Default::default() };
-        self.0.projects().undelete_project(request).await?;
+        self.client.projects().undelete_project(request).await?;
         Ok(())
     }
 
@@ -100,7 +110,7 @@ impl Api {
             timeout: Some(timeout),
         });
         request.set_timeout(PATIENCE + Duration::from_secs(10));
-        let answer = self.0.operations().wait_operation(request).await?.into_inner();
+        let answer = self.client.operations().wait_operation(request).await?.into_inner();
         let operation = answer.operation.context("WaitOperation answered without an operation")?;
         ensure!(
             operation.state() == OperationState::Succeeded,
@@ -112,29 +122,29 @@ impl Api {
     /// A join token for one host.
     pub async fn join_token(&self) -> Result<String> {
         let request = CreateJoinTokenRequest::default();
-        Ok(self.0.clusters().create_join_token(request).await?.into_inner().join_token)
+        Ok(self.client.clusters().create_join_token(request).await?.into_inner().join_token)
     }
 
     /// The id of a node that is READY.
     pub async fn ready_node(&self) -> Result<Option<String>> {
         let request = ListNodesRequest::default();
-        let answer = self.0.clusters().list_nodes(request).await?.into_inner();
+        let answer = self.client.clusters().list_nodes(request).await?.into_inner();
         Ok(answer.nodes.into_iter().find(|node| node.state() == NodeState::Ready).map(|node| node.id))
     }
 
     /// A project as it is shown.
     pub async fn project(&self, project_ref: &str) -> Result<Project> {
         let request = GetProjectRequest { project_ref: project_ref.to_owned() };
-        let answer = self.0.projects().get_project(request).await?.into_inner();
+        let answer = self.client.projects().get_project(request).await?.into_inner();
         answer.project.context("GetProject answered without a project")
     }
 
     /// Where a project's owner reaches it.
     pub async fn reached(&self, project_ref: &str) -> Result<Reached> {
         let request = GetProjectConnectionRequest { project_ref: project_ref.to_owned() };
-        let api_url = self.0.projects().get_project_connection(request).await?.into_inner().api_url;
+        let api_url = self.client.projects().get_project_connection(request).await?.into_inner().api_url;
         let request = RevealProjectSecretsRequest { project_ref: project_ref.to_owned() };
-        let db_url = self.0.projects().reveal_project_secrets(request).await?.into_inner().db_url;
+        let db_url = self.client.projects().reveal_project_secrets(request).await?.into_inner().db_url;
         Ok(Reached { api_url, db_url })
     }
 }
@@ -146,4 +156,8 @@ pub struct Reached {
     pub api_url: String,
     /// The database, with the password.
     pub db_url: String,
+}
+
+fn connect(port: u16) -> Result<Client> {
+    Ok(Client::connect(&format!("http://127.0.0.1:{port}"))?)
 }

@@ -138,6 +138,20 @@ run_test_engine() { # log file
   engine_answers
 }
 
+# Kills an engine of the tests that hangs, and starts another; containers go on. Its log tells what it was doing.
+replace_hung_engine() { # log file
+  [[ -n ${TEST_ENGINE_PID:-} ]] || return 0
+  ! as_root env "DOCKER_HOST=$DOCKER_HOST" timeout 60 docker ps --quiet >/dev/null 2>&1 || return 0
+  warn 'the Docker Engine hangs; what waits in it for a lock:'
+  signal USR1 "$TEST_ENGINE_PID"
+  sleep 5
+# Go's dump of all goroutines, in paragraphs.
+  as_root find "$(dirname "$ENGINE_PID")/docker" -name 'goroutine-stacks-*.log' -newer "$1" -exec \
+    awk 'BEGIN { RS = ""; ORS = "\n\n" } /^goroutine [0-9]+ \[(semacquire|sync)/' {} + | head -n 500
+  signal KILL "$TEST_ENGINE_PID"
+  start_test_engine "$1"
+}
+
 engine_answers_or_ended() { engine_answers || ! is_alive "$1"; } # pid
 
 stop_test_engine() {

@@ -9,6 +9,7 @@
 #
 # Builds images and clients while the compiler runs. The tests of one program run in parallel, the programs one after
 # the other.
+# A step that hangs is ended, with all that it started, after three times its budget.
 # Out: the output of each ended step; the slowest tests; steps over their budget; what failed tests said; the last line is
 #      "N passed, N failed". Exit code 0 only if nothing failed and everything could be run.
 # For the tests: SUPALOVE_TEST_DATABASE_URL (a superuser's; tests make databases of their own),
@@ -30,7 +31,7 @@ SYSTEM_TESTS=(api fleet faults pki releases failpoints)
 # Seconds on two processors.
 declare -A BUDGETS=(
   [newcomer]=480 [images]=180 [clients]=120 [sqlx]=150 [programs]=420 [stand-ins]=60
-  [crates]=180 [agent]=180 [api]=180 [fleet]=240 [faults]=300 [pki]=200 [releases]=200 [failpoints]=300 [scripts]=90
+  [crates]=180 [agent]=180 [api]=180 [fleet]=240 [faults]=420 [pki]=200 [releases]=200 [failpoints]=300 [scripts]=90
 )
 declare -A RUNNING=()
 LATE=()
@@ -79,12 +80,27 @@ start() { # name, command...
   {
 # A step must not run this script's clean-up.
     trap - EXIT INT TERM
-    began=$SECONDS code=0
+    began=$SECONDS code=0 group=$BASHPID
+    end_late_step "$name" "$group" &
+    limit=$!
     "$@" </dev/null >"$folder/output/$name" 2>&1 || code=$?
+    kill "$limit"
     echo "$code $((SECONDS - began))" >"$folder/ended/$name"
   } &
   set +m
   RUNNING[$!]=$name
+}
+
+budget_of() { echo "${BUDGETS[$1]:-60}"; } # name
+
+# Kills a step when its time is over; runs until then in the step's process group.
+end_late_step() { # name, process group
+  local seconds=$((3 * $(budget_of "$1")))
+# A sleep would survive the shell that waits for it.
+  read -rt "$seconds" <> <(:) || true
+  echo "it hung: ended after $seconds s" >>"$folder/output/$1"
+  echo "124 $seconds" >"$folder/ended/$1"
+  kill -KILL -- "-$2"
 }
 
 # Waits until a step, or every started step, has ended; reports each one that ends.
@@ -103,13 +119,15 @@ finish() { # name, if only one
 }
 
 report() { # name
-  local name=$1 code=1 seconds=0 budget=${BUDGETS[$1]:-60}
+  local name=$1 code=1 seconds=0 budget
+  budget=$(budget_of "$name")
   [[ ! -e $folder/ended/$name ]] || read -r code seconds <"$folder/ended/$name"
   say "test: $name"
   cat "$folder/output/$name"
   if [[ $code -ne 0 ]]; then
     FAILED_STEPS=$((FAILED_STEPS + 1))
     warn "test: $name failed"
+    [[ $code -ne 124 || -z ${engine_is_used:-} ]] || replace_hung_engine "$folder/dockerd.log"
   fi
   say "test: $name took $seconds s (budget: $budget s)"
   [[ $seconds -le $budget ]] || LATE+=("$name took $seconds s, its budget is $budget s")

@@ -2,6 +2,9 @@
 
 use std::process::Command;
 
+/// Seconds after which an engine hangs: Docker 20.10 may, for ever, when many containers are removed at once.
+const HANGS: &str = "240";
+
 /// Runs docker; answers its output. Panics if it fails.
 pub fn docker(host: Option<&str>, arguments: &[&str]) -> String {
     try_docker(host, arguments).unwrap_or_else(|error| panic!("docker {arguments:?}: {error}"))
@@ -9,14 +12,19 @@ pub fn docker(host: Option<&str>, arguments: &[&str]) -> String {
 
 /// The same; answers what it complained about if it fails.
 pub fn try_docker(host: Option<&str>, arguments: &[&str]) -> Result<String, String> {
-    let mut command = Command::new("docker");
+    let mut command = Command::new("timeout");
+    command.args([HANGS, "docker"]);
     if let Some(host) = host {
         command.args(["--host", host]);
     }
     let output = command.args(arguments).output().unwrap();
     let out = String::from_utf8_lossy(&output.stdout);
     let error = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(out.trim_end().to_owned()) } else { Err(error.into_owned()) }
+    match output.status.code() {
+        Some(0) => Ok(out.trim_end().to_owned()),
+        Some(124) => Err(format!("the engine has not answered for {HANGS} s")),
+        _ => Err(error.into_owned()),
+    }
 }
 
 /// Names of everything with this label.
@@ -37,8 +45,8 @@ pub fn labelled(host: Option<&str>, label: &str) -> Vec<String> {
 /// Removes everything of a test's fleet, whatever state it is in. An agent that is just ending may still make
 /// something, so it looks again until nothing is left.
 pub fn remove_fleet(fleet: &str, host: Option<&str>) {
-    // A test that fails while its engine is away must tell why it failed.
-    if let Err(error) = try_docker(host, &["version"]) {
+    // A test that fails while its engine is away or hangs must tell why it failed.
+    if let Err(error) = try_docker(host, &["ps"]) {
         eprintln!("what {fleet} made is not removed: {error}");
         return;
     }
