@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use sqlx::PgPool;
 use supalove_core::{
     Core,
-    access::{Authenticator, Call, Principal, unauthenticated},
+    access::{Authenticator, Call, Credential, Principal, unauthenticated},
     database as control_database,
     error::Result as CoreResult,
     ids::{OrganizationId, SessionId, UserId},
@@ -190,7 +190,11 @@ fn call(user: Uuid) -> Result<Call> {
     Ok(Call {
         method: rule.method,
         rule,
-        principal: Some(Principal { user: UserId(user), session: SessionId::generate(), operator: false }),
+        principal: Some(Principal {
+            user: UserId(user),
+            credential: Credential::Session(SessionId::generate()),
+            operator: false,
+        }),
         client: Some([127, 0, 0, 1].into()),
         trace_id: Uuid::new_v4().simple().to_string(),
         deadline: tokio::time::Instant::now() + Duration::from_secs(30),

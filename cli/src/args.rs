@@ -8,7 +8,8 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
-        account, authorities, clusters, join_token, operations, organizations, platform, projects, status,
+        access_tokens, account, authorities, clusters, join_token, members, operations, organizations,
+        platform, projects, sessions, status,
     },
     span,
 };
@@ -32,7 +33,7 @@ Environment:
   SUPALOVE_API            same as --api
   SUPALOVE_ORGANIZATION   default organization; overrides the choice of `use`
   SUPALOVE_PROJECT        default project; overrides the choice of `use`
-  SUPALOVE_ACCESS_TOKEN   access token to use instead of the stored session
+  SUPALOVE_ACCESS_TOKEN   access token, e.g. a personal one, to use instead of the stored session
   SUPALOVE_PASSWORD       password for `login` and `setup`
   SUPALOVE_CREDENTIALS    path of the credentials file
                           (default: $XDG_CONFIG_HOME/supalove/credentials.json);
@@ -120,15 +121,27 @@ pub enum Command {
     Whoami,
     /// Print a valid access token, for other tools.
     Token(account::Token),
+    /// Your name and password.
+    #[command(subcommand)]
+    Account(account::Account),
+    /// Your sessions: each sign-in that has not ended.
+    #[command(subcommand, visible_alias = "session")]
+    Sessions(sessions::Sessions),
     /// Show whether the platform is reachable, its nodes, and the projects by state.
     Status(status::Status),
     /// Show the versions of this program and of the server.
     Version,
     /// Set the default organization, and optionally the default project, of later commands.
     Use(status::Use),
+    /// Personal access tokens: for programs that act as you.
+    #[command(subcommand, visible_aliases = ["access-token", "pat"])]
+    AccessTokens(access_tokens::AccessTokens),
     /// Organizations, which own projects.
     #[command(subcommand, visible_aliases = ["organization", "orgs", "org"])]
     Organizations(organizations::Organizations),
+    /// Members of an organization and their roles.
+    #[command(subcommand, visible_alias = "member")]
+    Members(members::Members),
     /// Projects.
     #[command(subcommand, visible_alias = "project")]
     Projects(projects::Projects),

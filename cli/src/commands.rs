@@ -1,16 +1,19 @@
 //! The commands, one file per service of the API: arguments → call → output.
 
+pub mod access_tokens;
 pub mod account;
 pub mod authorities;
 mod check;
 pub mod clusters;
 pub mod join_token;
+pub mod members;
 pub mod operations;
 pub mod organizations;
 mod outdated;
 pub mod platform;
 pub mod projects;
 mod resolve;
+pub mod sessions;
 pub mod status;
 
 use std::{
@@ -93,10 +96,14 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Logout => account::logout(&context).await,
         Command::Whoami => account::whoami(&context).await,
         Command::Token(arguments) => account::token(&context, &arguments).await,
+        Command::Account(command) => account::run(&context, command).await,
+        Command::AccessTokens(command) => access_tokens::run(&context, command).await,
+        Command::Sessions(command) => sessions::run(&context, command).await,
         Command::Status(arguments) => status::status(&context, &arguments).await,
         Command::Version => status::version(&context).await,
         Command::Use(arguments) => status::choose(&context, arguments).await,
         Command::Organizations(command) => organizations::run(&context, command).await,
+        Command::Members(command) => members::run(&context, command).await,
         Command::Projects(command) => projects::run(&context, command).await,
         Command::Operations(command) => operations::run(&context, command).await,
         Command::Clusters(command) => clusters::run(&context, command).await,

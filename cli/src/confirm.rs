@@ -32,6 +32,25 @@ pub fn password(from_stdin: bool, new: bool) -> Result<String, Error> {
     Ok(password)
 }
 
+/// Reads the current and a new password: from two lines of stdin if asked, else from prompts.
+pub fn passwords(from_stdin: bool) -> Result<(String, String), Error> {
+    if from_stdin {
+        let mut text = String::new();
+        io::stdin().take(MAX_SECRET).read_to_string(&mut text)?;
+        let (current, new) = text.split_once('\n').unwrap_or_default();
+        return Ok((first_line(current)?, first_line(new)?));
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Error::Usage("no terminal to ask for the passwords: use --passwords-stdin".into()));
+    }
+    let current = rpassword::prompt_password("Current password: ")?;
+    let new = rpassword::prompt_password("New password: ")?;
+    if rpassword::prompt_password("New password again: ")? != new {
+        return Err(Error::Usage("the passwords differ".into()));
+    }
+    Ok((current, new))
+}
+
 /// Reads a secret from a file, from stdin (`-`) or from a prompt.
 pub fn secret(source: Option<&Path>, prompt: &str) -> Result<String, Error> {
     match source {

@@ -1,14 +1,14 @@
-//! `setup`, `login`, `logout`, `whoami`, `token`: who the caller is.
+//! `setup`, `login`, `logout`, `whoami`, `token`, `account`: who the caller is.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use supalove_proto::v1::{
-    GetMeRequest, GetMeResponse, RefreshTokenDelivery, SessionTokens, SetUpRequest, SignInRequest,
-    SignOutRequest, User, auth_service_client::AuthServiceClient,
+    ChangePasswordRequest, GetMeRequest, GetMeResponse, RefreshTokenDelivery, SessionTokens, SetUpRequest,
+    SignInRequest, SignOutRequest, UpdateMeRequest, User, auth_service_client::AuthServiceClient,
 };
 
-use super::{Context, required};
+use super::{Context, required, sessions};
 use crate::{confirm, credentials::Stored, error::Error, output, table};
 
 /// Arguments of `setup`.
@@ -45,6 +45,57 @@ pub struct Token {
     /// Get a new access token, even if the stored one is still valid.
     #[arg(long)]
     fresh: bool,
+}
+
+/// The commands about the caller's account.
+#[derive(Debug, Subcommand)]
+pub enum Account {
+    /// Change your display name.
+    Rename {
+        /// The name.
+        name: String,
+    },
+    /// Set a new password. Your other sessions end.
+    Password {
+        /// Read both passwords from stdin, a line each: the current one, then the new one.
+        #[arg(long)]
+        passwords_stdin: bool,
+    },
+}
+
+pub async fn run(context: &Context, command: Account) -> Result<(), Error> {
+    match command {
+        Account::Rename { name } => rename(context, name).await,
+        Account::Password { passwords_stdin } => change_password(context, passwords_stdin).await,
+    }
+}
+
+async fn rename(context: &Context, display_name: String) -> Result<(), Error> {
+    let answer = context
+        .client
+        .call(UpdateMeRequest { display_name, update_mask: None }, |channel, request| async move {
+            AuthServiceClient::new(channel).update_me(request).await
+        })
+        .await?;
+    context.output.answer("UpdateMeResponse", &answer, |answer| shown(answer.user.as_ref()))
+}
+
+async fn change_password(context: &Context, from_stdin: bool) -> Result<(), Error> {
+    let (current_password, new_password) = confirm::passwords(from_stdin)?;
+    // Repeated after a lost answer, it would call the current password wrong.
+    let answer = context
+        .client
+        .call_once(ChangePasswordRequest { current_password, new_password }, |channel, request| async move {
+            AuthServiceClient::new(channel).change_password(request).await
+        })
+        .await?;
+    context.output.answer("ChangePasswordResponse", &answer, |answer| {
+        let changed = format!("the password is changed; {}", sessions::ended(answer.sessions_ended));
+        match answer.personal_access_tokens_left {
+            0 => changed,
+            left => format!("{changed}; {left} access tokens still work: supalove access-tokens list"),
+        }
+    })
 }
 
 pub async fn set_up(context: &Context, arguments: Setup) -> Result<(), Error> {
@@ -128,14 +179,16 @@ async fn store(context: &Context, user: Option<User>, tokens: Option<SessionToke
 }
 
 fn show(context: &Context, answer: &GetMeResponse) -> Result<(), Error> {
-    context.output.answer("GetMeResponse", answer, |answer| {
-        let user = answer.user.clone().unwrap_or_default();
-        table::pairs([
-            ("email", user.email),
-            ("name", user.display_name),
-            ("id", user.id),
-            ("operator", if user.operator { "yes" } else { "no" }.into()),
-            ("created", table::time(user.create_time.as_ref())),
-        ])
-    })
+    context.output.answer("GetMeResponse", answer, |answer| shown(answer.user.as_ref()))
+}
+
+fn shown(user: Option<&User>) -> String {
+    let user = user.cloned().unwrap_or_default();
+    table::pairs([
+        ("email", user.email),
+        ("name", user.display_name),
+        ("id", user.id),
+        ("operator", if user.operator { "yes" } else { "no" }.into()),
+        ("created", table::time(user.create_time.as_ref())),
+    ])
 }

@@ -1,13 +1,14 @@
-//! `organizations create | get | list`.
+//! `organizations create | get | list | rename | delete | leave`.
 
 use clap::{Args, Subcommand};
 use supalove_proto::v1::{
-    CreateOrganizationRequest, GetOrganizationRequest, ListOrganizationsRequest, ListOrganizationsResponse,
-    Organization, organization_service_client::OrganizationServiceClient,
+    CreateOrganizationRequest, DeleteOrganizationRequest, GetOrganizationRequest, LeaveOrganizationRequest,
+    ListOrganizationsRequest, ListOrganizationsResponse, Organization, UpdateOrganizationRequest,
+    organization_service_client::OrganizationServiceClient,
 };
 
 use super::{Context, resolve};
-use crate::{args::RequestId, error::Error, table};
+use crate::{args::RequestId, chosen::Chosen, confirm, error::Error, table};
 
 /// Page size.
 const PAGE: i32 = 100;
@@ -26,6 +27,27 @@ pub enum Organizations {
     /// List the caller's organizations.
     #[command(visible_alias = "ls")]
     List,
+    /// Change the display name; the slug stays.
+    Rename {
+        /// Slug or name.
+        organization: String,
+        /// New display name.
+        name: String,
+    },
+    /// Delete an organization that has no projects.
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Slug or name.
+        organization: String,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// End your own membership.
+    Leave {
+        /// Slug or name.
+        organization: String,
+    },
 }
 
 /// Arguments of `organizations create`.
@@ -47,7 +69,64 @@ pub async fn run(context: &Context, command: Organizations) -> Result<(), Error>
             get(context, resolve::organization(context, organization.as_deref()).await?).await
         }
         Organizations::List => list(context).await,
+        Organizations::Rename { organization, name } => {
+            rename(context, resolve::organization(context, Some(&organization)).await?, name).await
+        }
+        Organizations::Delete { organization, yes } => {
+            let slug = resolve::organization(context, Some(&organization)).await?;
+            if !yes {
+                confirm::type_to_confirm("The organization and its memberships are deleted.", &slug)?;
+            }
+            delete(context, slug).await
+        }
+        Organizations::Leave { organization } => {
+            leave(context, resolve::organization(context, Some(&organization)).await?).await
+        }
     }
+}
+
+async fn rename(context: &Context, organization: String, name: String) -> Result<(), Error> {
+    let request = UpdateOrganizationRequest { organization, name, ..UpdateOrganizationRequest::default() };
+    let answer = context
+        .client
+        .call(request, |channel, request| async move {
+            OrganizationServiceClient::new(channel).update_organization(request).await
+        })
+        .await?;
+    context.output.answer("UpdateOrganizationResponse", &answer, |a| one(a.organization.as_ref()))
+}
+
+async fn delete(context: &Context, organization: String) -> Result<(), Error> {
+    let slug = organization.clone();
+    let answer = context
+        .client
+        .call_once(DeleteOrganizationRequest { organization }, |channel, request| async move {
+            OrganizationServiceClient::new(channel).delete_organization(request).await
+        })
+        .await?;
+    forget(context, &slug)?;
+    context.output.answer("DeleteOrganizationResponse", &answer, |_| format!("{slug} is deleted"))
+}
+
+async fn leave(context: &Context, organization: String) -> Result<(), Error> {
+    let slug = organization.clone();
+    let answer = context
+        .client
+        .call_once(LeaveOrganizationRequest { organization }, |channel, request| async move {
+            OrganizationServiceClient::new(channel).leave_organization(request).await
+        })
+        .await?;
+    forget(context, &slug)?;
+    context.output.answer("LeaveOrganizationResponse", &answer, |_| format!("you have left {slug}"))
+}
+
+/// Clears the choice of `supalove use` if it is this organization.
+fn forget(context: &Context, slug: &str) -> Result<(), Error> {
+    let (store, api) = (context.client.store(), context.client.api());
+    if Chosen::stored(store, api)?.organization.as_deref() == Some(slug) {
+        Chosen::default().keep(store, api)?;
+    }
+    Ok(())
 }
 
 async fn create(context: &Context, arguments: Create) -> Result<(), Error> {

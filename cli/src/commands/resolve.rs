@@ -2,10 +2,13 @@
 //! Passes everything that the API itself understands unchanged.
 
 use supalove_proto::v1::{
-    ListOperationsRequest, Node, Organization, Project, operation_service_client::OperationServiceClient,
+    ListOperationsRequest, Member, Node, Organization, PersonalAccessToken, Project, Session,
+    operation_service_client::OperationServiceClient,
 };
 
-use super::{Context, authorities, clusters, join_token, organizations, projects};
+use super::{
+    Context, access_tokens, authorities, clusters, join_token, members, organizations, projects, sessions,
+};
 use crate::{chosen::Chosen, error::Error};
 
 /// Length of a project's ref.
@@ -91,6 +94,39 @@ pub async fn organization(context: &Context, given: Option<&str>) -> Result<Stri
     }
     let organization = one("organization", &given, "organizations list", &found, |one| one.slug.clone())?;
     Ok(organization.slug.clone())
+}
+
+/// Resolves a member of an organization: an id or an e-mail address.
+pub async fn member(context: &Context, organization: &str, given: &str) -> Result<String, Error> {
+    if is_id(given, "usr_") {
+        return Ok(given.to_owned());
+    }
+    let all = members::all(context, organization).await?.members;
+    let found: Vec<&Member> = all.iter().filter(|member| member.email.eq_ignore_ascii_case(given)).collect();
+    let member = one("member", given, "members list", &found, |member| member.email.clone())?;
+    Ok(member.user_id.clone())
+}
+
+/// Resolves one of the caller's sessions: an id, or the beginning of one.
+pub async fn session(context: &Context, given: &str) -> Result<String, Error> {
+    if is_id(given, "ses_") {
+        return Ok(given.to_owned());
+    }
+    let all = sessions::all(context).await?.sessions;
+    let found: Vec<&Session> = all.iter().filter(|session| begins(&session.id, given, "ses_")).collect();
+    Ok(one("session", given, "sessions list", &found, |session| session.id.clone())?.id.clone())
+}
+
+/// Resolves one of the caller's personal access tokens: an id, or the beginning of one.
+pub async fn access_token(context: &Context, given: &str) -> Result<String, Error> {
+    if is_id(given, "pat_") {
+        return Ok(given.to_owned());
+    }
+    let all = access_tokens::all(context).await?.personal_access_tokens;
+    let found: Vec<&PersonalAccessToken> =
+        all.iter().filter(|token| begins(&token.id, given, "pat_")).collect();
+    let shown = |token: &PersonalAccessToken| format!("{}  {}", token.id, token.name);
+    Ok(one("access token", given, "access-tokens list", &found, shown)?.id.clone())
 }
 
 /// Resolves a node: an id, the beginning of one, or the host's name.

@@ -3,6 +3,7 @@
 mod answers;
 mod fleet;
 mod names;
+mod people;
 mod projects;
 mod sessions;
 mod support;

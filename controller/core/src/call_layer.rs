@@ -244,7 +244,9 @@ impl Gate {
         let principal = self.authenticator.authenticate(token).await?;
         let operator = principal.operator;
         let user = principal.user;
+        let in_scope = principal.check_scope(call.rule.permission, call.short_method());
         call.principal = Some(principal);
+        in_scope?;
         if call.rule.scope == Scope::OperatorOnly && !operator {
             return Err(Error::PermissionDenied {
                 action: call.short_method().to_owned(),

@@ -79,6 +79,9 @@ pub enum Error {
     /// A concurrent change won; the caller can retry.
     #[error("{0}; try again")]
     Aborted(&'static str),
+    /// The object is not the one that the caller has read: its etag is another one.
+    #[error("the {0} has changed since you read it; read it again, then decide")]
+    Changed(&'static str),
     /// The controller has refused the peer and told it why. The public API never returns it.
     #[error("{0}")]
     Refused(&'static str),
@@ -157,6 +160,7 @@ impl Error {
                 Self::Quota { subject: subject.clone(), message: message.clone() }
             }
             Self::Aborted(what) => Self::Aborted(what),
+            Self::Changed(kind) => Self::Changed(kind),
             Self::Refused(why) => Self::Refused(why),
             Self::Slow => Self::Slow,
             Self::TooLate(limit) => Self::TooLate(*limit),
@@ -183,7 +187,7 @@ impl Error {
             Self::AlreadyExists { .. } | Self::NameHeld { .. } => Code::AlreadyExists,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
             Self::Quota { .. } | Self::Busy | Self::TooMany { .. } => Code::ResourceExhausted,
-            Self::Aborted(_) => Code::Aborted,
+            Self::Aborted(_) | Self::Changed(_) => Code::Aborted,
             Self::Unavailable { .. } | Self::Slow => Code::Unavailable,
             Self::TooLate(_) | Self::SlowRequest(_) => Code::DeadlineExceeded,
             Self::NoSuchMethod => Code::Unimplemented,
@@ -202,6 +206,7 @@ impl Error {
             Self::NameHeld { .. } => ErrorReason::NameHeldByDeletedProject,
             Self::Quota { .. } => ErrorReason::QuotaExceeded,
             Self::Aborted(_) => ErrorReason::Conflict,
+            Self::Changed(_) => ErrorReason::EtagMismatch,
             Self::Unavailable { .. } | Self::Slow => ErrorReason::Unavailable,
             Self::TooLate(_) | Self::SlowRequest(_) => ErrorReason::DeadlineExceeded,
             Self::NoSuchMethod => ErrorReason::NoSuchMethod,

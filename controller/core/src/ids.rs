@@ -58,6 +58,8 @@ uuid_ids! {
     UserId = "usr";
     /// A session of a user.
     SessionId = "ses";
+    /// A personal access token.
+    PersonalAccessTokenId = "pat";
     /// An organization.
     OrganizationId = "org";
     /// A cluster.

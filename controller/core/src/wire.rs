@@ -88,6 +88,27 @@ pub fn request_id(text: &str) -> Result<Option<Uuid>> {
     Uuid::try_parse(text).map(Some).map_err(|_| Error::field("request_id", "must be a UUID, or empty"))
 }
 
+/// Which fields an update changes: those that its mask names, or all if it names none.
+#[derive(Debug)]
+pub struct Changes<'a>(Option<&'a prost_types::FieldMask>);
+
+impl<'a> Changes<'a> {
+    /// Reads the mask of an update of these fields; an error if it names another one.
+    pub fn parse(mask: Option<&'a prost_types::FieldMask>, fields: &[&str]) -> Result<Self> {
+        let mask = mask.filter(|mask| !mask.paths.is_empty());
+        let unknown = mask.and_then(|mask| mask.paths.iter().find(|path| !fields.contains(&path.as_str())));
+        if unknown.is_some() {
+            return Err(Error::field("update_mask", format!("must be empty or of {}", fields.join(", "))));
+        }
+        Ok(Self(mask))
+    }
+
+    /// Whether to change the field.
+    pub fn field(&self, name: &str) -> bool {
+        self.0.is_none_or(|mask| mask.paths.iter().any(|path| path == name))
+    }
+}
+
 /// Checks a display name: 1 to 80 visible characters after trimming. The error names the field.
 pub fn display_text(field: &str, text: &str) -> Result<String> {
     let name = supalove_spec::text::display(text);
@@ -109,6 +130,21 @@ mod tests {
         assert_eq!(duration("d", second(0), max, max).unwrap(), Duration::ZERO);
         assert!(duration("d", second(-1), max, max).is_err());
         assert!(duration("d", second(11), max, max).is_err());
+    }
+
+    #[test]
+    fn a_mask_names_the_fields_to_change_and_no_others() {
+        let mask =
+            |paths: &[&str]| prost_types::FieldMask { paths: paths.iter().map(|p| (*p).into()).collect() };
+        let fields = ["name", "size"];
+        for none in [None, Some(&mask(&[]))] {
+            let changes = Changes::parse(none, &fields).unwrap();
+            assert!(changes.field("name") && changes.field("size"));
+        }
+        let one = mask(&["size"]);
+        let changes = Changes::parse(Some(&one), &fields).unwrap();
+        assert!(changes.field("size") && !changes.field("name"));
+        assert!(Changes::parse(Some(&mask(&["name", "slug"])), &fields).is_err());
     }
 
     #[test]

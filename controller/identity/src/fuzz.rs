@@ -4,7 +4,7 @@ use chrono::{TimeDelta, Utc};
 use supalove_fuzz::{Samples, Verdict, bytes, text};
 use tonic::metadata::{MetadataMap, MetadataValue};
 
-use super::{Families, Opaque, Passwords, TokenSigner, api, family::Presented, normalize_email};
+use super::{Families, NewPassword, Opaque, TokenSigner, api, cookie, family::Presented, normalize_email};
 use supalove_core::{
     error::Error,
     ids::{SessionId, UserId},
@@ -64,7 +64,7 @@ fn refresh_cookies() {
         if let Ok(value) = MetadataValue::try_from(input) {
             metadata.insert("cookie", value);
         }
-        let found = api::cookie(&metadata);
+        let found = cookie::refresh_token(&metadata);
         assert!(found.as_ref().is_none_or(|token| !token.contains(';')));
         if found.is_some() { Verdict::Accepted } else { Verdict::Refused }
     });
@@ -82,7 +82,7 @@ fn addresses_names_and_passwords() {
             let name = api::display_name(input, email);
             assert!(name.is_err() || name.is_ok_and(|name| !name.contains(char::is_control)));
         }
-        if Passwords::check_rules(input).is_ok() {
+        if NewPassword::new("password", input.to_owned(), &[]).is_ok() {
             assert!(input.len() <= 1024 && input.chars().count() >= 10);
         }
         Verdict::from_result(&email)

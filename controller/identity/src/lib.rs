@@ -1,4 +1,4 @@
-//! Identity: users, passwords, sessions and their tokens.
+//! Identity: users, passwords, sessions and their tokens, personal access tokens.
 //!
 //! A sign-in starts a session. Its access token is a short-lived JWT that names the session. The controller looks the
 //! session up at each call, so a sign-out takes effect at once. Its refresh tokens are a [`family`]: each works once.
@@ -6,11 +6,13 @@
 #![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
 pub mod api;
+mod cookie;
 mod family;
 #[cfg(test)]
 mod fuzz;
 mod open;
 mod password;
+mod personal_access_tokens;
 mod rules;
 mod setup;
 pub mod store;
@@ -19,17 +21,17 @@ mod tokens;
 use chrono::{DateTime, Utc};
 use supalove_proto::v1::ErrorReason;
 
-pub use api::AuthApi;
+pub use api::{AuthApi, PersonalAccessTokenApi};
 pub use family::Families;
 pub use open::{Identity, open};
-pub use password::{MIN_PASSWORD_CHARS, Passwords};
+pub use password::{MIN_PASSWORD_CHARS, NewPassword, Passwords};
 pub use rules::RULES;
 pub use setup::ensure_setup_token;
 pub use tokens::{Opaque, TokenSigner};
 
 use supalove_core::{
     error::{Error, Result},
-    ids::UserId,
+    ids::{SessionId, UserId},
 };
 use supalove_spec::text::is_visible;
 
@@ -41,6 +43,20 @@ pub struct User {
     pub operator: bool,
     /// When the account was created.
     pub created_at: DateTime<Utc>,
+}
+
+/// A session as its user sees it.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub id: SessionId,
+    /// The sign-in.
+    pub created_at: DateTime<Utc>,
+    /// When the newest refresh token was issued.
+    pub refreshed_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    /// Client address at the sign-in; empty if unknown.
+    pub client: String,
+    pub user_agent: String,
 }
 
 /// The error for an access token whose session has ended.

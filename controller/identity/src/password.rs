@@ -1,5 +1,5 @@
 //! Hashes passwords with Argon2id and OWASP's parameters (19 MiB, t = 2, p = 1), on blocking threads and only a few
-//! at a time, so that sign-ins exhaust neither the runtime nor the memory.
+//! at a time, so that sign-ins exhaust neither the runtime nor the memory. Refuses new ones that are easy to guess.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -13,6 +13,7 @@ use argon2::{
 use supalove_net::allowance::{Allowance, Full, network};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
+use zxcvbn::{Score, feedback::Feedback, zxcvbn};
 
 use supalove_core::error::{Error, Result};
 
@@ -25,6 +26,56 @@ const PARALLEL: usize = 4;
 const WAITING: usize = 64;
 /// The same from one address: nobody keeps others from signing in.
 const WAITING_PER_ADDRESS: usize = 16;
+
+/// zxcvbn's score that a new password needs: 10⁸ guesses or more, out of reach for somebody who can only try to sign in.
+const MIN_SCORE: Score = Score::Three;
+
+/// A password that a user chooses.
+pub struct NewPassword {
+    /// Field of the request, for errors.
+    field: &'static str,
+    text: Zeroizing<String>,
+    /// What anybody knows of the user, and so makes a poor password.
+    known: Vec<String>,
+}
+
+impl NewPassword {
+    /// Rejects one that is too short or too long; the error names the field.
+    pub fn new(field: &'static str, text: String, known: &[&str]) -> Result<Self> {
+        let text = Zeroizing::new(text);
+        if text.chars().count() < MIN_PASSWORD_CHARS {
+            return Err(Error::field(field, format!("must have at least {MIN_PASSWORD_CHARS} characters")));
+        }
+        if text.len() > MAX_PASSWORD_BYTES {
+            return Err(Error::field(field, format!("must have at most {MAX_PASSWORD_BYTES} bytes")));
+        }
+        // zxcvbn compares whole words: so also the parts, and all of them in a row.
+        let parts = |text: &str| -> Vec<String> {
+            let parts = text.split(|c: char| !c.is_alphanumeric()).filter(|part| part.chars().count() > 2);
+            parts.map(str::to_owned).collect()
+        };
+        let known = known
+            .iter()
+            .flat_map(|text| [vec![(*text).to_owned(), parts(text).concat()], parts(text)].concat());
+        Ok(Self { field, text, known: known.collect() })
+    }
+
+    /// Rejects one that is easy to guess. Takes milliseconds.
+    fn check_strength(&self) -> Result<()> {
+        let known: Vec<&str> = self.known.iter().map(String::as_str).chain(["supalove"]).collect();
+        let found = zxcvbn(&self.text, &known);
+        if found.score() >= MIN_SCORE {
+            return Ok(());
+        }
+        let why = found.feedback().and_then(Feedback::warning);
+        let why = why.map_or_else(|| "it follows a common pattern".to_owned(), |warning| warning.to_string());
+        let why = why.trim_end_matches('.');
+        Err(Error::field(
+            self.field,
+            format!("is easy to guess ({why}); take several words, or a random one"),
+        ))
+    }
+}
 
 /// Hashes and checks passwords.
 #[derive(Debug, Clone)]
@@ -43,26 +94,12 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// Rejects a password that is too short or too long; the error names the field.
-    pub fn check_rules(password: &str) -> Result<()> {
-        if password.chars().count() < MIN_PASSWORD_CHARS {
-            return Err(Error::field(
-                "password",
-                format!("must have at least {MIN_PASSWORD_CHARS} characters"),
-            ));
-        }
-        if password.len() > MAX_PASSWORD_BYTES {
-            return Err(Error::field("password", format!("must have at most {MAX_PASSWORD_BYTES} bytes")));
-        }
-        Ok(())
-    }
-
-    /// Hashes a password for a client; returns the PHC string.
-    pub async fn hash(&self, client: Option<IpAddr>, password: String) -> Result<String> {
-        let password = Zeroizing::new(password);
+    /// Hashes a new password for a client if it is hard to guess; returns the PHC string.
+    pub async fn hash(&self, client: Option<IpAddr>, password: NewPassword) -> Result<String> {
         self.run(client, move || {
+            password.check_strength()?;
             let hash = Argon2::default()
-                .hash_password(password.as_bytes())
+                .hash_password(password.text.as_bytes())
                 .map_err(|e| Error::internal(e.to_string()))?;
             Ok(hash.to_string())
         })
@@ -120,7 +157,8 @@ mod tests {
     #[tokio::test]
     async fn a_password_fits_its_own_hash_only() {
         let passwords = Passwords::default();
-        let hash = passwords.hash(None, "correct horse".into()).await.unwrap();
+        let chosen = NewPassword::new("password", "correct horse".into(), &[]).unwrap();
+        let hash = passwords.hash(None, chosen).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert!(passwords.verify(None, "correct horse".into(), Some(hash.clone())).await.unwrap());
         assert!(!passwords.verify(None, "wrong horse".into(), Some(hash)).await.unwrap());
@@ -143,7 +181,35 @@ mod tests {
 
     #[test]
     fn short_passwords_are_refused() {
-        assert!(Passwords::check_rules("123456789").is_err());
-        assert!(Passwords::check_rules("1234567890").is_ok());
+        assert!(NewPassword::new("password", "123456789".into(), &[]).is_err());
+        assert!(NewPassword::new("password", "1234567890".into(), &[]).is_ok());
+        assert!(NewPassword::new("password", "x".repeat(MAX_PASSWORD_BYTES + 1), &[]).is_err());
+    }
+
+    #[test]
+    fn passwords_that_are_easy_to_guess_are_refused_with_the_field_and_why() {
+        let known = ["xkrzzq.wvtq@example.com", "Xkrzzq Bnmpf"];
+        let check =
+            |text: &str| NewPassword::new("new_password", text.into(), &known).unwrap().check_strength();
+        for easy in [
+            "1234567890",
+            "password123",
+            "qwertyuiop",
+            "xkrzzq.wvtq@example.com",
+            "xkrzzqbnmpf",
+            "XkrzzqBnmpf",
+            "supalovesupalove",
+            "aaaaaaaaaaaa",
+        ] {
+            let Err(Error::Invalid(violations)) = check(easy) else { panic!("{easy} is taken") };
+            assert_eq!(violations[0].field, "new_password");
+            assert!(violations[0].description.starts_with("is easy to guess ("), "{violations:?}");
+        }
+        assert!(NewPassword::new("password", "xkrzzqbnmpf".into(), &[]).unwrap().check_strength().is_ok());
+        for hard in ["correct-horse-battery", "7f3c0a9d51", "ʇsıɟ ɐ ʇou sı sıɥʇ"] {
+            check(hard).unwrap();
+        }
+        // No input takes long.
+        check(&"correct-horse-battery ".repeat(40)).unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! Rows of the room's methods.
 
 use supalove_core::access::{
-    Permission::{Public, ReadSelf},
+    Permission::{ManageAccount, Public, ReadAccount},
     Rule,
     Scope::{AnySignedIn, Anyone},
 };
@@ -11,6 +11,26 @@ pub const RULES: &[Rule] = &[
     Rule::write("/supalove.v1.AuthService/SetUp", Anyone, Public),
     Rule::write("/supalove.v1.AuthService/SignIn", Anyone, Public).with_cookies(),
     Rule::write("/supalove.v1.AuthService/Refresh", Anyone, Public).with_cookies(),
-    Rule::write("/supalove.v1.AuthService/SignOut", AnySignedIn, ReadSelf).with_cookies(),
-    Rule::read("/supalove.v1.AuthService/GetMe", AnySignedIn, ReadSelf),
+    Rule::write("/supalove.v1.AuthService/SignOut", AnySignedIn, ManageAccount).with_cookies(),
+    Rule::read("/supalove.v1.AuthService/GetMe", AnySignedIn, ReadAccount),
+    Rule::write("/supalove.v1.AuthService/UpdateMe", AnySignedIn, ManageAccount),
+    Rule::write("/supalove.v1.AuthService/ChangePassword", AnySignedIn, ManageAccount),
+    Rule::read("/supalove.v1.AuthService/ListSessions", AnySignedIn, ManageAccount),
+    Rule::write("/supalove.v1.AuthService/EndSession", AnySignedIn, ManageAccount),
+    Rule::write("/supalove.v1.AuthService/EndOtherSessions", AnySignedIn, ManageAccount),
+    Rule::write(
+        "/supalove.v1.PersonalAccessTokenService/CreatePersonalAccessToken",
+        AnySignedIn,
+        ManageAccount,
+    ),
+    Rule::read(
+        "/supalove.v1.PersonalAccessTokenService/ListPersonalAccessTokens",
+        AnySignedIn,
+        ManageAccount,
+    ),
+    Rule::write(
+        "/supalove.v1.PersonalAccessTokenService/RevokePersonalAccessToken",
+        AnySignedIn,
+        ManageAccount,
+    ),
 ];

@@ -1,18 +1,26 @@
 //! `supalove.v1.OrganizationService`.
 
 use supalove_proto::v1::{
-    self as pb, CreateOrganizationRequest, CreateOrganizationResponse, GetOrganizationRequest,
-    GetOrganizationResponse, ListOrganizationsRequest, ListOrganizationsResponse,
+    self as pb, CreateOrganizationRequest, CreateOrganizationResponse, DeleteOrganizationRequest,
+    DeleteOrganizationResponse, GetOrganizationRequest, GetOrganizationResponse, LeaveOrganizationRequest,
+    LeaveOrganizationResponse, ListMembersRequest, ListMembersResponse, ListOrganizationsRequest,
+    ListOrganizationsResponse, RemoveMemberRequest, RemoveMemberResponse, UpdateMemberRequest,
+    UpdateMemberResponse, UpdateOrganizationRequest, UpdateOrganizationResponse,
     organization_service_server::OrganizationService,
 };
 use tonic::{Request, Response, Status};
 
-use super::{Organization, OrganizationKey, slug, store};
+use super::{
+    Organization, OrganizationKey, members, slug,
+    store::{self, members::Member},
+};
 use supalove_core::{
     Core,
-    access::{Call, Role},
-    error::Result,
-    wire::{display_text, page, page_size, parse_page_token, timestamp},
+    access::{Call, Principal, Role},
+    error::{Error, Result},
+    hints::Hint,
+    ids::{InvalidId, OrganizationId, UserId},
+    wire::{Changes, display_text, page, page_size, parse_page_token, timestamp},
 };
 
 #[derive(Debug, Clone)]
@@ -24,6 +32,10 @@ impl OrganizationApi {
     /// On the control database.
     pub fn new(core: Core) -> Self {
         Self { core }
+    }
+
+    async fn seen_by(&self, principal: &Principal, id: OrganizationId) -> Result<Organization> {
+        store::get(&self.core.db, id, principal.user, principal.operator).await
     }
 }
 
@@ -37,16 +49,18 @@ impl OrganizationService for OrganizationApi {
         let principal = call.principal()?;
         let body = request.into_inner();
         let mut mutation = self.core.mutation(&call).once(&call, &body.request_id, &body).await?;
-        let slug = if let Some(done) = mutation.replayed() {
-            done.resource.clone()
+        let id = if let Some(done) = mutation.replayed() {
+            let gone = |_| Error::NotFound { kind: "organization", name: done.resource.clone() };
+            done.resource.parse().map_err(gone)?
         } else {
             let name = display_text("name", &body.name)?;
             let slug = slug(&body.slug, &name)?;
-            store::insert(&mut mutation, &slug, &name, principal).await?;
-            mutation.commit(&slug, []).await?;
-            slug
+            let id = store::insert(&mut mutation, &slug, &name, principal.user).await?;
+            mutation.commit(&id.to_string(), []).await?;
+            id
         };
-        let organization = store::get(&self.core.db, &slug, principal.user).await?;
+        // Whoever repeats the call later sees it only if still a member.
+        let organization = self.seen_by(principal, id).await?;
         Ok(Response::new(CreateOrganizationResponse { organization: Some(organization.into()) }))
     }
 
@@ -56,7 +70,7 @@ impl OrganizationService for OrganizationApi {
     ) -> Result<Response<GetOrganizationResponse>, Status> {
         let call = Call::from_request(&request)?;
         let grant = self.core.access.allow::<OrganizationKey>(&call, &request.get_ref().organization).await?;
-        let organization = store::get(&self.core.db, &grant.slug, call.principal()?.user).await?;
+        let organization = self.seen_by(call.principal()?, grant.id).await?;
         Ok(Response::new(GetOrganizationResponse { organization: Some(organization.into()) }))
     }
 
@@ -72,6 +86,121 @@ impl OrganizationService for OrganizationApi {
         let (found, next) = page(found, size, |o| o.slug.clone());
         let organizations = found.into_iter().map(pb::Organization::from).collect();
         Ok(Response::new(ListOrganizationsResponse { organizations, next_page_token: next }))
+    }
+
+    async fn update_organization(
+        &self,
+        request: Request<UpdateOrganizationRequest>,
+    ) -> Result<Response<UpdateOrganizationResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let key = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
+        if Changes::parse(body.update_mask.as_ref(), &["name"])?.field("name") {
+            let name = display_text("name", &body.name)?;
+            let mut mutation = self.core.mutation(&call);
+            store::rename(&mut mutation, &call, &key, &name, &body.etag).await?;
+            mutation.commit(&key.id.to_string(), [Hint::Organization(key.id)]).await?;
+        }
+        let organization = self.seen_by(call.principal()?, key.id).await?;
+        Ok(Response::new(UpdateOrganizationResponse { organization: Some(organization.into()) }))
+    }
+
+    async fn delete_organization(
+        &self,
+        request: Request<DeleteOrganizationRequest>,
+    ) -> Result<Response<DeleteOrganizationResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let key = self.core.access.allow::<OrganizationKey>(&call, &request.get_ref().organization).await?;
+        let mut mutation = self.core.mutation(&call);
+        store::delete(&mut mutation, &call, &key).await?;
+        mutation.commit(&key.id.to_string(), [Hint::Organization(key.id)]).await?;
+        Ok(Response::new(DeleteOrganizationResponse {}))
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<ListMembersRequest>,
+    ) -> Result<Response<ListMembersResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let key = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
+        let size = page_size(body.page_size, 50, 100)?;
+        let after = parse_page_token(&body.page_token)?;
+        let found = store::members::list(&self.core.db, key.id, after.as_deref(), size + 1).await?;
+        let (found, next) = page(found, size, |member| member.email.clone());
+        let members = found.into_iter().map(pb::Member::from).collect();
+        Ok(Response::new(ListMembersResponse { members, next_page_token: next }))
+    }
+
+    async fn update_member(
+        &self,
+        request: Request<UpdateMemberRequest>,
+    ) -> Result<Response<UpdateMemberResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        call.names(&format!("{}/{}", body.organization, body.user_id));
+        let key = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
+        let (user, role) = (user_id(&body.user_id)?, role(body.role())?);
+        let mut mutation = self.core.mutation(&call);
+        let member = members::set_role(&mut mutation, &call, &key, user, role).await?;
+        let target = format!("{}/{user} {}", key.id, role.as_sql());
+        mutation.commit(&target, [Hint::Organization(key.id)]).await?;
+        Ok(Response::new(UpdateMemberResponse { member: Some(member.into()) }))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<RemoveMemberRequest>,
+    ) -> Result<Response<RemoveMemberResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        call.names(&format!("{}/{}", body.organization, body.user_id));
+        let key = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
+        let user = user_id(&body.user_id)?;
+        let mut mutation = self.core.mutation(&call);
+        members::remove(&mut mutation, &call, &key, user).await?;
+        mutation.commit(&format!("{}/{user}", key.id), [Hint::Organization(key.id)]).await?;
+        Ok(Response::new(RemoveMemberResponse {}))
+    }
+
+    async fn leave_organization(
+        &self,
+        request: Request<LeaveOrganizationRequest>,
+    ) -> Result<Response<LeaveOrganizationResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let key = self.core.access.allow::<OrganizationKey>(&call, &request.get_ref().organization).await?;
+        let mut mutation = self.core.mutation(&call);
+        members::leave(&mut mutation, &call, &key).await?;
+        mutation.commit(&key.id.to_string(), [Hint::Organization(key.id)]).await?;
+        Ok(Response::new(LeaveOrganizationResponse {}))
+    }
+}
+
+fn user_id(text: &str) -> Result<UserId> {
+    text.parse().map_err(|error: InvalidId| Error::field("user_id", error.to_string()))
+}
+
+fn role(wire: pb::Role) -> Result<Role> {
+    match wire {
+        pb::Role::Unspecified => {
+            Err(Error::field("role", "must be OWNER, ADMINISTRATOR, DEVELOPER or READ_ONLY"))
+        }
+        pb::Role::Owner => Ok(Role::Owner),
+        pb::Role::Administrator => Ok(Role::Administrator),
+        pb::Role::Developer => Ok(Role::Developer),
+        pb::Role::ReadOnly => Ok(Role::ReadOnly),
+    }
+}
+
+impl From<Member> for pb::Member {
+    fn from(member: Member) -> Self {
+        Self {
+            user_id: member.user.to_string(),
+            email: member.email,
+            display_name: member.display_name,
+            role: wire_role(member.role).into(),
+            create_time: Some(timestamp(member.created_at)),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
 pub mod api;
+mod members;
 mod object;
 mod rules;
 pub mod store;
@@ -19,14 +20,30 @@ use supalove_core::{
     access::Role,
     error::{Error, Result},
     ids::OrganizationId,
+    jobs::{Job, Rhythm::Every},
+    retention,
 };
 use supalove_proto::v1::organization_service_server::OrganizationServiceServer;
 
 /// What the server mounts.
 pub fn room(core: &Core) -> Room {
+    let pruned = core.clone();
     Room::new("organizations", RULES)
         .service(OrganizationServiceServer::new(OrganizationApi::new(core.clone())))
         .stream(watch::OrganizationStreams::new(core))
+        .job(Job::leased("organizations.prune", Every(core.times.prune), move |_| prune(pruned.clone())))
+}
+
+async fn prune(core: Core) -> Result<()> {
+    retention::in_batches(|| {
+        let mut write = core.system_write("organizations.prune");
+        async move {
+            let done = store::prune(&mut write).await?;
+            write.commit([]).await?;
+            Ok(done)
+        }
+    })
+    .await
 }
 
 /// An organization, with the caller's role in it.

@@ -20,7 +20,7 @@ impl Object for OrganizationKey {
     async fn find(db: &Db, slug: &str, user: UserId) -> Result<Option<Found<Self>>> {
         let row = sqlx::query!(
             "SELECT o.id AS \"id: OrganizationId\", m.role AS \"role?: Role\" FROM organizations o
-             LEFT JOIN members m ON m.organization_id = o.id AND m.user_id = $2 WHERE o.slug = $1",
+             LEFT JOIN members m ON m.organization_id = o.id AND m.user_id = $2 WHERE o.slug = $1 AND o.deleted_at IS NULL",
             slug,
             user.0,
         )

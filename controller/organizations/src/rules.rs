@@ -2,7 +2,10 @@
 
 use supalove_core::access::{
     Object as _,
-    Permission::{ReadOrganization, ReadSelf},
+    Permission::{
+        CreateOrganizations, DeleteOrganization, LeaveOrganization, ManageMembers, ManageOrganization,
+        ReadAccount, ReadOrganization,
+    },
     Rule,
     Scope::{AnySignedIn, On},
 };
@@ -13,7 +16,13 @@ const ORGANIZATION: supalove_core::access::Scope = On(OrganizationKey::KIND);
 
 /// Every method of the room.
 pub const RULES: &[Rule] = &[
-    Rule::write("/supalove.v1.OrganizationService/CreateOrganization", AnySignedIn, ReadSelf),
+    Rule::write("/supalove.v1.OrganizationService/CreateOrganization", AnySignedIn, CreateOrganizations),
     Rule::read("/supalove.v1.OrganizationService/GetOrganization", ORGANIZATION, ReadOrganization),
-    Rule::read("/supalove.v1.OrganizationService/ListOrganizations", AnySignedIn, ReadSelf),
+    Rule::read("/supalove.v1.OrganizationService/ListOrganizations", AnySignedIn, ReadAccount),
+    Rule::write("/supalove.v1.OrganizationService/UpdateOrganization", ORGANIZATION, ManageOrganization),
+    Rule::write("/supalove.v1.OrganizationService/DeleteOrganization", ORGANIZATION, DeleteOrganization),
+    Rule::read("/supalove.v1.OrganizationService/ListMembers", ORGANIZATION, ReadOrganization),
+    Rule::write("/supalove.v1.OrganizationService/UpdateMember", ORGANIZATION, ManageMembers),
+    Rule::write("/supalove.v1.OrganizationService/RemoveMember", ORGANIZATION, ManageMembers),
+    Rule::write("/supalove.v1.OrganizationService/LeaveOrganization", ORGANIZATION, LeaveOrganization),
 ];

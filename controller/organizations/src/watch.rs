@@ -6,7 +6,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use prost::Message as _;
 use supalove_core::{
     Core,
-    access::{Call, Permission::ReadOrganization},
+    access::{Call, Permission::ReadOrganization, Principal},
     error::Result,
     hints::Hint,
     ids::UserId,
@@ -36,8 +36,9 @@ impl StreamSource for OrganizationStreams {
     fn open<'a>(&'a self, call: &'a Call, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Watched>>> {
         async move {
             let key = self.core.access.allow_item(call, name, ReadOrganization).await?;
-            let viewer = call.principal()?.user;
-            Ok(Arc::new(OrganizationStream { core: self.core.clone(), key, viewer }) as Arc<dyn Watched>)
+            let Principal { user: viewer, operator, .. } = *call.principal()?;
+            Ok(Arc::new(OrganizationStream { core: self.core.clone(), key, viewer, operator })
+                as Arc<dyn Watched>)
         }
         .boxed()
     }
@@ -48,6 +49,7 @@ struct OrganizationStream {
     key: OrganizationKey,
     /// Who sees it: it shows the viewer's role.
     viewer: UserId,
+    operator: bool,
 }
 
 impl Watched for OrganizationStream {
@@ -69,8 +71,8 @@ impl Watched for OrganizationStream {
 
     fn now(&self) -> BoxFuture<'_, Result<Now>> {
         async move {
-            let organization: pb::Organization =
-                store::get(&self.core.db, &self.key.slug, self.viewer).await?.into();
+            let found = store::get(&self.core.db, self.key.id, self.viewer, self.operator).await?;
+            let organization = pb::Organization::from(found);
             // All of it: the caller's role is not part of the organization's revision.
             let version = organization.encode_to_vec();
             Ok(Now { object: Object::Organization(organization), version, last_seq: 0, gone: None })

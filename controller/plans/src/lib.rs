@@ -20,7 +20,7 @@ pub fn organizations_exceeded() -> Error {
     Error::Quota {
         subject: "user:organizations".to_owned(),
         message: format!(
-            "you own {ORGANIZATIONS_LIMIT} organizations, which is the maximum; use one of them"
+            "a user owns at most {ORGANIZATIONS_LIMIT} organizations; delete one that is no longer needed"
         ),
     }
 }

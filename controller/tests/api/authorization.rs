@@ -7,7 +7,7 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost_reflect::MethodDescriptor;
-use supalove_core::access::{Rule, Scope};
+use supalove_core::access::{Rule, Scope, TokenScope};
 use supalove_system_tests::Controller;
 use tonic::{Code, Request};
 
@@ -16,69 +16,98 @@ use self::{
     world::{PRINCIPALS, World, role},
 };
 
-/// Method × principal → code. All calls name objects of the owner's organization. `unauth`: UNAUTHENTICATED, `denied`:
+/// Method × principal → code, and the scope that a personal access token needs beside its user's right: `session` is none that
+/// a token can have, `any` is for methods without sign-in. All calls name objects of the owner's organization. `unauth`: UNAUTHENTICATED, `denied`:
 /// PERMISSION_DENIED, `hidden`: NOT_FOUND.
 ///
-/// An allowed call succeeds, but for SetUp and Watch. SetUp works once, before there is a user, so here it is refused for
-/// the password. Watch is called without subscriptions: each of them has its own right, see `watch.rs`.
+/// An allowed call succeeds, but for SetUp, Watch and LeaveOrganization. SetUp works once, before there is a user, so here it
+/// is refused for the password. Watch is called without subscriptions: each of them has its own right, see `watch.rs`. The
+/// only owner cannot leave, and the operator is no member.
 const TABLE: &str = "
-                                        nobody  stranger read_only developer administrator owner   operator
-AuthService/SetUp                       invalid invalid  invalid   invalid   invalid       invalid invalid
-AuthService/SignIn                      ok      ok       ok        ok        ok            ok      ok
-AuthService/Refresh                     ok      ok       ok        ok        ok            ok      ok
-AuthService/SignOut                     unauth  ok       ok        ok        ok            ok      ok
-AuthService/GetMe                       unauth  ok       ok        ok        ok            ok      ok
-OrganizationService/CreateOrganization  unauth  ok       ok        ok        ok            ok      ok
-OrganizationService/GetOrganization     unauth  hidden   ok        ok        ok            ok      ok
-OrganizationService/ListOrganizations   unauth  ok       ok        ok        ok            ok      ok
-ProjectService/CreateProject            unauth  hidden   denied    ok        ok            ok      ok
-ProjectService/GetProject               unauth  hidden   ok        ok        ok            ok      ok
-ProjectService/ListProjects             unauth  ok       ok        ok        ok            ok      ok
-ProjectService/StartProject             unauth  hidden   denied    ok        ok            ok      ok
-ProjectService/StopProject              unauth  hidden   denied    ok        ok            ok      ok
-ProjectService/RestartProject           unauth  hidden   denied    ok        ok            ok      ok
-ProjectService/UpgradeProject           unauth  hidden   denied    ok        ok            ok      ok
-ProjectService/ListOutdatedProjects     unauth  denied   denied    denied    denied        denied  ok
-ProjectService/DeleteProject            unauth  hidden   denied    ok        ok            ok      ok
-ProjectService/UndeleteProject          unauth  hidden   denied    ok        ok            ok      ok
-ProjectService/WatchProject             unauth  hidden   ok        ok        ok            ok      ok
-ProjectService/ListProjectEvents        unauth  hidden   ok        ok        ok            ok      ok
-ProjectService/GetProjectApiKeys        unauth  hidden   ok        ok        ok            ok      ok
-ProjectService/GetProjectConnection     unauth  hidden   ok        ok        ok            ok      ok
-ProjectService/RevealProjectSecrets     unauth  hidden   denied    ok        ok            ok      denied
-OperationService/GetOperation           unauth  hidden   ok        ok        ok            ok      ok
-OperationService/ListOperations         unauth  hidden   ok        ok        ok            ok      ok
-OperationService/WaitOperation          unauth  hidden   ok        ok        ok            ok      ok
-OperationService/CancelOperation        unauth  hidden   denied    ok        ok            ok      ok
-ClusterService/GetCluster               unauth  denied   denied    denied    denied        denied  ok
-ClusterService/ListNodes                unauth  denied   denied    denied    denied        denied  ok
-ClusterService/GetNode                  unauth  denied   denied    denied    denied        denied  ok
-ClusterService/RevokeNode               unauth  denied   denied    denied    denied        denied  ok
-ClusterService/CreateJoinToken          unauth  denied   denied    denied    denied        denied  ok
-ClusterService/ListJoinTokens           unauth  denied   denied    denied    denied        denied  ok
-ClusterService/RevokeJoinToken          unauth  denied   denied    denied    denied        denied  ok
-AuthorityService/ListAuthorities        unauth  denied   denied    denied    denied        denied  ok
-AuthorityService/CreateAuthority        unauth  denied   denied    denied    denied        denied  ok
-AuthorityService/ActivateAuthority      unauth  denied   denied    denied    denied        denied  ok
-AuthorityService/RetireAuthority        unauth  denied   denied    denied    denied        denied  ok
-PlatformService/ListJobs                unauth  denied   denied    denied    denied        denied  ok
-PlatformService/ConfirmRestore          unauth  denied   denied    denied    denied        denied  ok
-PlatformService/CheckConsistency        unauth  denied   denied    denied    denied        denied  ok
-WatchService/Watch                      unauth  invalid  invalid   invalid   invalid       invalid invalid
+                                                     nobody  stranger read_only developer administrator owner        operator     token
+AuthService/SetUp                                    invalid invalid  invalid   invalid   invalid       invalid      invalid      any
+AuthService/SignIn                                   ok      ok       ok        ok        ok            ok           ok           any
+AuthService/Refresh                                  ok      ok       ok        ok        ok            ok           ok           any
+AuthService/SignOut                                  unauth  ok       ok        ok        ok            ok           ok           session
+AuthService/GetMe                                    unauth  ok       ok        ok        ok            ok           ok           read
+AuthService/UpdateMe                                 unauth  ok       ok        ok        ok            ok           ok           session
+AuthService/ChangePassword                           unauth  ok       ok        ok        ok            ok           ok           session
+AuthService/ListSessions                             unauth  ok       ok        ok        ok            ok           ok           session
+AuthService/EndSession                               unauth  ok       ok        ok        ok            ok           ok           session
+AuthService/EndOtherSessions                         unauth  ok       ok        ok        ok            ok           ok           session
+PersonalAccessTokenService/CreatePersonalAccessToken unauth  ok       ok        ok        ok            ok           ok           session
+PersonalAccessTokenService/ListPersonalAccessTokens  unauth  ok       ok        ok        ok            ok           ok           session
+PersonalAccessTokenService/RevokePersonalAccessToken unauth  ok       ok        ok        ok            ok           ok           session
+OrganizationService/CreateOrganization               unauth  ok       ok        ok        ok            ok           ok           organizations
+OrganizationService/GetOrganization                  unauth  hidden   ok        ok        ok            ok           ok           read
+OrganizationService/ListOrganizations                unauth  ok       ok        ok        ok            ok           ok           read
+OrganizationService/UpdateOrganization               unauth  hidden   denied    denied    ok            ok           ok           organizations
+OrganizationService/DeleteOrganization               unauth  hidden   denied    denied    denied        ok           ok           organizations
+OrganizationService/ListMembers                      unauth  hidden   ok        ok        ok            ok           ok           read
+OrganizationService/UpdateMember                     unauth  hidden   denied    denied    ok            ok           denied       organizations
+OrganizationService/RemoveMember                     unauth  hidden   denied    denied    ok            ok           denied       organizations
+OrganizationService/LeaveOrganization                unauth  hidden   ok        ok        ok            precondition precondition organizations
+ProjectService/CreateProject                         unauth  hidden   denied    ok        ok            ok           ok           projects
+ProjectService/GetProject                            unauth  hidden   ok        ok        ok            ok           ok           read
+ProjectService/ListProjects                          unauth  ok       ok        ok        ok            ok           ok           read
+ProjectService/StartProject                          unauth  hidden   denied    ok        ok            ok           ok           projects
+ProjectService/StopProject                           unauth  hidden   denied    ok        ok            ok           ok           projects
+ProjectService/RestartProject                        unauth  hidden   denied    ok        ok            ok           ok           projects
+ProjectService/UpgradeProject                        unauth  hidden   denied    ok        ok            ok           ok           projects
+ProjectService/ListOutdatedProjects                  unauth  denied   denied    denied    denied        denied       ok           platform
+ProjectService/DeleteProject                         unauth  hidden   denied    ok        ok            ok           ok           projects
+ProjectService/UndeleteProject                       unauth  hidden   denied    ok        ok            ok           ok           projects
+ProjectService/WatchProject                          unauth  hidden   ok        ok        ok            ok           ok           read
+ProjectService/ListProjectEvents                     unauth  hidden   ok        ok        ok            ok           ok           read
+ProjectService/GetProjectApiKeys                     unauth  hidden   ok        ok        ok            ok           ok           read
+ProjectService/GetProjectConnection                  unauth  hidden   ok        ok        ok            ok           ok           read
+ProjectService/RevealProjectSecrets                  unauth  hidden   denied    ok        ok            ok           denied       secrets
+OperationService/GetOperation                        unauth  hidden   ok        ok        ok            ok           ok           read
+OperationService/ListOperations                      unauth  hidden   ok        ok        ok            ok           ok           read
+OperationService/WaitOperation                       unauth  hidden   ok        ok        ok            ok           ok           read
+OperationService/CancelOperation                     unauth  hidden   denied    ok        ok            ok           ok           projects
+ClusterService/GetCluster                            unauth  denied   denied    denied    denied        denied       ok           platform
+ClusterService/ListNodes                             unauth  denied   denied    denied    denied        denied       ok           platform
+ClusterService/GetNode                               unauth  denied   denied    denied    denied        denied       ok           platform
+ClusterService/RevokeNode                            unauth  denied   denied    denied    denied        denied       ok           platform
+ClusterService/CreateJoinToken                       unauth  denied   denied    denied    denied        denied       ok           platform
+ClusterService/ListJoinTokens                        unauth  denied   denied    denied    denied        denied       ok           platform
+ClusterService/RevokeJoinToken                       unauth  denied   denied    denied    denied        denied       ok           platform
+AuthorityService/ListAuthorities                     unauth  denied   denied    denied    denied        denied       ok           platform
+AuthorityService/CreateAuthority                     unauth  denied   denied    denied    denied        denied       ok           platform
+AuthorityService/ActivateAuthority                   unauth  denied   denied    denied    denied        denied       ok           platform
+AuthorityService/RetireAuthority                     unauth  denied   denied    denied    denied        denied       ok           platform
+PlatformService/ListJobs                             unauth  denied   denied    denied    denied        denied       ok           platform
+PlatformService/ConfirmRestore                       unauth  denied   denied    denied    denied        denied       ok           platform
+PlatformService/CheckConsistency                     unauth  denied   denied    denied    denied        denied       ok           platform
+WatchService/Watch                                   unauth  invalid  invalid   invalid   invalid       invalid      invalid      read
 ";
 
 /// The codes of a method's row, in the order of [`PRINCIPALS`].
-type Row = [Code; PRINCIPALS.len()];
+type Codes = [Code; PRINCIPALS.len()];
+
+struct Row {
+    codes: Codes,
+    token: &'static str,
+}
+
+impl Row {
+    fn code_of(&self, principal: &str) -> Code {
+        self.codes[PRINCIPALS.iter().position(|known| *known == principal).unwrap()]
+    }
+}
 
 fn table() -> BTreeMap<&'static str, Row> {
     let mut lines = TABLE.lines().filter(|line| !line.is_empty()).map(str::split_whitespace);
-    assert!(lines.next().unwrap().eq(PRINCIPALS), "the head of the table names the principals");
+    let head = PRINCIPALS.into_iter().chain(["token"]);
+    assert!(lines.next().unwrap().eq(head), "the head of the table names the principals");
     let mut table = BTreeMap::new();
     for mut line in lines {
         let method = line.next().unwrap();
+        let token = line.next_back().unwrap();
         let codes: Vec<Code> = line.map(code).collect();
         let codes = codes.try_into().unwrap_or_else(|_| panic!("{method} has no cell for each principal"));
-        assert!(table.insert(method, codes).is_none(), "{method} has two lines");
+        assert!(table.insert(method, Row { codes, token }).is_none(), "{method} has two lines");
     }
     table
 }
@@ -130,10 +159,30 @@ async fn cell(
     if passed(expected) != allowed(rule, principal) {
         return Some(format!("{name} as {principal}: the table says {expected:?}, but the rule is {rule:?}"));
     }
-    let fields = world.fields(&name, expected == Code::Ok).await;
-    let answered = call(&world.caller_of(&name, principal).await, method, &fields).await;
+    let caller = world.caller_of(&name, principal).await;
+    let fields = world.fields(&name, &caller, expected == Code::Ok).await;
+    let answered = call(&caller, method, &fields).await;
     (answered != expected)
         .then(|| format!("{name} as {principal}: {answered:?}, but the table says {expected:?}"))
+}
+
+/// Calls a method with a personal access token of somebody who may; what is wrong, if anything.
+async fn token_cell(
+    world: &World,
+    method: &MethodDescriptor,
+    row: &Row,
+    scope: TokenScope,
+) -> Option<String> {
+    let name = name(method);
+    let principal = if row.token == "platform" { "operator" } else { "owner" };
+    let in_scope = row.token == "read" || row.token.eq_ignore_ascii_case(scope.as_sql());
+    let expected = if in_scope { row.code_of(principal) } else { Code::PermissionDenied };
+    let caller = world.token_of(principal, scope);
+    let fields = world.fields(&name, caller, expected == Code::Ok).await;
+    let answered = call(caller, method, &fields).await;
+    (answered != expected).then(|| {
+        format!("{name} with a token of the {principal} for {scope:?}: {answered:?} instead of {expected:?}")
+    })
 }
 
 #[tokio::test]
@@ -148,7 +197,13 @@ async fn authorization_covers_every_rpc_for_every_principal() {
         .map(str::to_owned)
         .collect();
     let listed: BTreeSet<String> = table.keys().map(|method| (*method).to_owned()).collect();
-    println!("{} RPCs, {} uncovered", described.len(), only_in(&described, &listed).len());
+    println!(
+        "{} RPCs × {} principals and {} scopes of tokens, {} uncovered",
+        described.len(),
+        PRINCIPALS.len(),
+        TokenScope::ALL.len(),
+        only_in(&described, &listed).len()
+    );
     assert!(
         described == with_rule,
         "without a rule: {:?}; no such RPC, but a rule: {:?}",
@@ -167,9 +222,14 @@ async fn authorization_covers_every_rpc_for_every_principal() {
     for method in &methods {
         let name = name(method);
         let rule = rules.find(&format!("/supalove.v1.{name}")).unwrap();
-        let cells = PRINCIPALS.into_iter().zip(table[name.as_str()]);
+        let row = &table[name.as_str()];
+        let cells = PRINCIPALS.into_iter().zip(row.codes);
         let walked = cells.map(|(principal, expected)| cell(&world, method, rule, principal, expected));
         wrong.extend(futures::future::join_all(walked).await.into_iter().flatten());
+        if row.token != "any" {
+            let walked = TokenScope::ALL.iter().map(|scope| token_cell(&world, method, row, *scope));
+            wrong.extend(futures::future::join_all(walked).await.into_iter().flatten());
+        }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use supalove_proto::v1::{
-    CreateJoinTokenRequest, DeleteProjectRequest, RefreshRequest, SignInRequest, UndeleteProjectRequest,
+    CreateJoinTokenRequest, CreatePersonalAccessTokenRequest, DeleteOrganizationRequest,
+    DeleteProjectRequest, PersonalAccessTokenScope, RefreshRequest, SignInRequest, UndeleteProjectRequest,
 };
 use supalove_system_tests::{Api, Controller, EMAIL, PASSWORD, SLACK, turn_alone, wait_for};
 
@@ -100,6 +101,15 @@ async fn what_ended_long_ago_is_deleted_and_a_replica_that_was_forgotten_comes_b
     rows.add_node("a", 10, 10).await;
     let kept = api.create("kept", "").await.project.unwrap().r#ref;
     api.clusters().create_join_token(CreateJoinTokenRequest::default()).await.unwrap();
+    let token = CreatePersonalAccessTokenRequest {
+        name: "ci".into(),
+        scopes: vec![PersonalAccessTokenScope::Read.into()],
+        ttl: None,
+    };
+    api.personal_access_tokens().create_personal_access_token(token).await.unwrap();
+    api.create_organization("empty").await;
+    let request = DeleteOrganizationRequest { organization: "empty".into() };
+    api.organizations().delete_organization(request).await.unwrap();
     controller.api().auth().refresh(RefreshRequest::default()).await.unwrap_err();
     wait_for("the count", Duration::from_secs(6) * SLACK, async || {
         (rows.count("refused_calls").await == 1).then_some(())
@@ -127,6 +137,8 @@ async fn what_ended_long_ago_is_deleted_and_a_replica_that_was_forgotten_comes_b
         ("operations", 1),
         ("join_tokens", 0),
         ("user_sessions", 0),
+        ("personal_access_tokens", 0),
+        ("organizations", 1),
         ("requests", 0),
         ("refused_calls", 0),
         ("certificates", 1),

@@ -1,5 +1,6 @@
 //! The API as callers use it. Needs PostgreSQL and no engine, because these calls need no host.
 
+mod accounts;
 mod audit;
 mod authorization;
 mod bad_input;
@@ -9,8 +10,10 @@ mod cookies;
 mod faults;
 mod growth;
 mod load;
+mod members;
 mod names;
 mod nodes;
+mod personal_access_tokens;
 mod placement;
 mod platform;
 mod private_clusters;

@@ -36,6 +36,7 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("nodes", &["fleet"]),
     ("operations", &["projects"]),
     ("organizations", &["organizations", "plans", "projects"]),
+    ("personal_access_tokens", &["identity"]),
     ("placements", &["projects"]),
     ("platform", &["core", "identity"]),
     ("platform_secrets", &["core", "fleet"]),

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use supalove_proto::v1::{
-    CreateOrganizationRequest, ErrorReason, NodeState, ProjectState, RevokeNodeRequest, SignOutRequest,
-    WatchRequest, WatchResponse, WatchSubscription, watch_event::Event, watch_response::Message,
-    watch_snapshot::Object, watch_subscription::Stream,
+    CreateOrganizationRequest, ErrorReason, ListMembersRequest, NodeState, ProjectState, RemoveMemberRequest,
+    RevokeNodeRequest, SignOutRequest, WatchRequest, WatchResponse, WatchSubscription, watch_event::Event,
+    watch_response::Message, watch_snapshot::Object, watch_subscription::Stream,
 };
 use supalove_system_tests::{Api, CORE, Controller, SLACK};
 use tonic::{Code, Status, Streaming};
@@ -241,7 +241,11 @@ async fn a_member_who_is_removed_sees_nothing_more_and_an_ended_session_ends_the
         next(messages, AT_ONCE, |stream, _| (stream == 1).then_some(())).await;
     }
 
-    rows.remove_member(email).await;
+    let members = ListMembersRequest { organization: "acme".into(), ..Default::default() };
+    let members = api.organizations().list_members(members).await.unwrap().into_inner().members;
+    let user_id = members.into_iter().find(|member| member.email == email).unwrap().user_id;
+    let request = RemoveMemberRequest { organization: "acme".into(), user_id };
+    api.organizations().remove_member(request).await.unwrap();
     leaving.auth().sign_out(SignOutRequest {}).await.unwrap();
     // The right to read is asked for again at every keep-alive.
     let limit = Duration::from_secs(15) * SLACK;

@@ -13,8 +13,10 @@ use supalove_proto::v1::{
     RevealProjectSecretsResponse, SetUpRequest, SignInRequest, WaitOperationRequest,
     auth_service_client::AuthServiceClient, authority_service_client::AuthorityServiceClient,
     cluster_service_client::ClusterServiceClient, operation_service_client::OperationServiceClient,
-    organization_service_client::OrganizationServiceClient, platform_service_client::PlatformServiceClient,
-    project_service_client::ProjectServiceClient, watch_service_client::WatchServiceClient,
+    organization_service_client::OrganizationServiceClient,
+    personal_access_token_service_client::PersonalAccessTokenServiceClient,
+    platform_service_client::PlatformServiceClient, project_service_client::ProjectServiceClient,
+    watch_service_client::WatchServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -97,6 +99,11 @@ impl Api {
     /// AuthorityService.
     pub fn authorities(&self) -> AuthorityServiceClient<Service> {
         AuthorityServiceClient::new(self.service())
+    }
+
+    /// PersonalAccessTokenService.
+    pub fn personal_access_tokens(&self) -> PersonalAccessTokenServiceClient<Service> {
+        PersonalAccessTokenServiceClient::new(self.service())
     }
 
     /// PlatformService.

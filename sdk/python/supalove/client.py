@@ -24,6 +24,7 @@ from supalove.v1 import (
     cluster_pb2_grpc,
     operation_pb2_grpc,
     organization_pb2_grpc,
+    personal_access_token_pb2_grpc,
     platform_pb2_grpc,
     project_pb2,
     project_pb2_grpc,
@@ -69,6 +70,9 @@ class Client:
         self.clusters = Service(self, cluster_pb2_grpc.ClusterServiceStub(self._channel))
         self.operations = Service(self, operation_pb2_grpc.OperationServiceStub(self._channel))
         self.organizations = Service(self, organization_pb2_grpc.OrganizationServiceStub(self._channel))
+        self.personal_access_tokens = Service(
+            self, personal_access_token_pb2_grpc.PersonalAccessTokenServiceStub(self._channel)
+        )
         self.platform = Service(self, platform_pb2_grpc.PlatformServiceStub(self._channel))
         self.projects = Service(self, project_pb2_grpc.ProjectServiceStub(self._channel))
         self.watches = Service(self, watch_pb2_grpc.WatchServiceStub(self._channel))

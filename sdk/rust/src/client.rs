@@ -6,8 +6,10 @@ use supalove_proto::v1::{
     CreateProjectRequest, CreateProjectResponse, SignInRequest, SignOutRequest, User, WatchSubscription,
     auth_service_client::AuthServiceClient, authority_service_client::AuthorityServiceClient,
     cluster_service_client::ClusterServiceClient, operation_service_client::OperationServiceClient,
-    organization_service_client::OrganizationServiceClient, platform_service_client::PlatformServiceClient,
-    project_service_client::ProjectServiceClient, watch_service_client::WatchServiceClient,
+    organization_service_client::OrganizationServiceClient,
+    personal_access_token_service_client::PersonalAccessTokenServiceClient,
+    platform_service_client::PlatformServiceClient, project_service_client::ProjectServiceClient,
+    watch_service_client::WatchServiceClient,
 };
 use tonic::{
     Code, Status,
@@ -111,6 +113,11 @@ impl Client {
     /// `supalove.v1.OrganizationService`.
     pub fn organizations(&self) -> OrganizationServiceClient<Session> {
         OrganizationServiceClient::new(self.session.clone())
+    }
+
+    /// `supalove.v1.PersonalAccessTokenService`.
+    pub fn personal_access_tokens(&self) -> PersonalAccessTokenServiceClient<Session> {
+        PersonalAccessTokenServiceClient::new(self.session.clone())
     }
 
     /// `supalove.v1.PlatformService`.

@@ -15,6 +15,7 @@ import { AuthorityService } from "./gen/supalove/v1/authority_pb.js";
 import { ClusterService } from "./gen/supalove/v1/cluster_pb.js";
 import { OperationService } from "./gen/supalove/v1/operation_pb.js";
 import { OrganizationService } from "./gen/supalove/v1/organization_pb.js";
+import { PersonalAccessTokenService } from "./gen/supalove/v1/personal_access_token_pb.js";
 import { PlatformService } from "./gen/supalove/v1/platform_pb.js";
 import { type CreateProjectRequestSchema, type CreateProjectResponse, ProjectService } from "./gen/supalove/v1/project_pb.js";
 import { type WatchResponse, WatchService } from "./gen/supalove/v1/watch_pb.js";
@@ -45,6 +46,7 @@ export class Client {
   readonly clusters: ServiceClient<typeof ClusterService>;
   readonly operations: ServiceClient<typeof OperationService>;
   readonly organizations: ServiceClient<typeof OrganizationService>;
+  readonly personalAccessTokens: ServiceClient<typeof PersonalAccessTokenService>;
   readonly platform: ServiceClient<typeof PlatformService>;
   readonly projects: ServiceClient<typeof ProjectService>;
   readonly watches: ServiceClient<typeof WatchService>;
@@ -65,6 +67,7 @@ export class Client {
     this.clusters = createClient(ClusterService, transport);
     this.operations = createClient(OperationService, transport);
     this.organizations = createClient(OrganizationService, transport);
+    this.personalAccessTokens = createClient(PersonalAccessTokenService, transport);
     this.platform = createClient(PlatformService, transport);
     this.projects = createClient(ProjectService, transport);
     this.watches = createClient(WatchService, transport);

@@ -6,6 +6,7 @@ use supalove_proto::v1::{
     self as pb, AuthorityState, NodeState, OperationState, auth_service_server::AuthService,
     authority_service_server::AuthorityService, cluster_service_server::ClusterService,
     operation_service_server::OperationService, organization_service_server::OrganizationService,
+    personal_access_token_service_server::PersonalAccessTokenService,
     platform_service_server::PlatformService, project_service_server::ProjectService,
     watch_service_server::WatchService, *,
 };
@@ -77,6 +78,88 @@ impl AuthService for Fake {
         self.enter(&request, "GetMe", "").await?;
         Ok(Response::new(GetMeResponse { user: Some(user()) }))
     }
+
+    async fn update_me(&self, request: Request<UpdateMeRequest>) -> Answer<UpdateMeResponse> {
+        self.enter(&request, "UpdateMe", &request.get_ref().display_name).await?;
+        let display_name = request.into_inner().display_name;
+        Ok(Response::new(UpdateMeResponse { user: Some(User { display_name, ..user() }) }))
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<ChangePasswordRequest>,
+    ) -> Answer<ChangePasswordResponse> {
+        let asked = request.get_ref();
+        let text = format!("{} -> {}", asked.current_password, asked.new_password);
+        self.enter(&request, "ChangePassword", &text).await?;
+        Ok(Response::new(ChangePasswordResponse { sessions_ended: 2, personal_access_tokens_left: 1 }))
+    }
+
+    async fn list_sessions(&self, request: Request<ListSessionsRequest>) -> Answer<ListSessionsResponse> {
+        self.enter(&request, "ListSessions", "").await?;
+        let session = |digit: &str, current| Session {
+            id: format!("ses_{}", digit.repeat(32)),
+            current,
+            client_address: "192.0.2.7".into(),
+            user_agent: "tonic/0.14".into(),
+            ..Session::default()
+        };
+        Ok(Response::new(ListSessionsResponse { sessions: vec![session("b", true), session("a", false)] }))
+    }
+
+    async fn end_session(&self, request: Request<EndSessionRequest>) -> Answer<EndSessionResponse> {
+        self.enter(&request, "EndSession", &request.get_ref().session_id).await?;
+        Ok(Response::new(EndSessionResponse {}))
+    }
+
+    async fn end_other_sessions(
+        &self,
+        request: Request<EndOtherSessionsRequest>,
+    ) -> Answer<EndOtherSessionsResponse> {
+        self.enter(&request, "EndOtherSessions", "").await?;
+        Ok(Response::new(EndOtherSessionsResponse { sessions_ended: 1 }))
+    }
+}
+
+#[tonic::async_trait]
+impl PersonalAccessTokenService for Fake {
+    async fn create_personal_access_token(
+        &self,
+        request: Request<CreatePersonalAccessTokenRequest>,
+    ) -> Answer<CreatePersonalAccessTokenResponse> {
+        let asked = request.get_ref();
+        let text = format!("{} {:?} {:?}", asked.name, asked.scopes, asked.ttl.map(|ttl| ttl.seconds));
+        self.enter(&request, "CreatePersonalAccessToken", &text).await?;
+        let personal_access_token = Some(personal_access_token());
+        Ok(Response::new(CreatePersonalAccessTokenResponse { token: "sbp_1".into(), personal_access_token }))
+    }
+
+    async fn list_personal_access_tokens(
+        &self,
+        request: Request<ListPersonalAccessTokensRequest>,
+    ) -> Answer<ListPersonalAccessTokensResponse> {
+        self.enter(&request, "ListPersonalAccessTokens", "").await?;
+        let personal_access_tokens = vec![personal_access_token()];
+        Ok(Response::new(ListPersonalAccessTokensResponse { personal_access_tokens }))
+    }
+
+    async fn revoke_personal_access_token(
+        &self,
+        request: Request<RevokePersonalAccessTokenRequest>,
+    ) -> Answer<RevokePersonalAccessTokenResponse> {
+        self.enter(&request, "RevokePersonalAccessToken", &request.get_ref().personal_access_token_id)
+            .await?;
+        Ok(Response::new(RevokePersonalAccessTokenResponse {}))
+    }
+}
+
+fn personal_access_token() -> PersonalAccessToken {
+    PersonalAccessToken {
+        id: format!("pat_{}", "a".repeat(32)),
+        name: "ci".into(),
+        scopes: vec![PersonalAccessTokenScope::Read.into(), PersonalAccessTokenScope::Projects.into()],
+        ..PersonalAccessToken::default()
+    }
 }
 
 #[tonic::async_trait]
@@ -103,6 +186,63 @@ impl OrganizationService for Fake {
     unused! {
         create_organization(CreateOrganizationRequest) -> CreateOrganizationResponse;
         get_organization(GetOrganizationRequest) -> GetOrganizationResponse;
+    }
+
+    async fn update_organization(
+        &self,
+        request: Request<UpdateOrganizationRequest>,
+    ) -> Answer<UpdateOrganizationResponse> {
+        let asked = request.get_ref();
+        self.enter(&request, "UpdateOrganization", &format!("{} {}", asked.organization, asked.name)).await?;
+        let asked = request.into_inner();
+        let organization =
+            Organization { slug: asked.organization, name: asked.name, ..Organization::default() };
+        Ok(Response::new(UpdateOrganizationResponse { organization: Some(organization) }))
+    }
+
+    async fn delete_organization(
+        &self,
+        request: Request<DeleteOrganizationRequest>,
+    ) -> Answer<DeleteOrganizationResponse> {
+        self.enter(&request, "DeleteOrganization", &request.get_ref().organization).await?;
+        Ok(Response::new(DeleteOrganizationResponse {}))
+    }
+
+    async fn list_members(&self, request: Request<ListMembersRequest>) -> Answer<ListMembersResponse> {
+        self.enter(&request, "ListMembers", &request.get_ref().organization).await?;
+        Ok(Response::new(ListMembersResponse { members: vec![member()], next_page_token: String::new() }))
+    }
+
+    async fn update_member(&self, request: Request<UpdateMemberRequest>) -> Answer<UpdateMemberResponse> {
+        let asked = request.get_ref();
+        let text = format!("{} {} {}", asked.organization, asked.user_id, asked.role().as_str_name());
+        self.enter(&request, "UpdateMember", &text).await?;
+        let role = request.into_inner().role;
+        Ok(Response::new(UpdateMemberResponse { member: Some(Member { role, ..member() }) }))
+    }
+
+    async fn remove_member(&self, request: Request<RemoveMemberRequest>) -> Answer<RemoveMemberResponse> {
+        let text = format!("{} {}", request.get_ref().organization, request.get_ref().user_id);
+        self.enter(&request, "RemoveMember", &text).await?;
+        Ok(Response::new(RemoveMemberResponse {}))
+    }
+
+    async fn leave_organization(
+        &self,
+        request: Request<LeaveOrganizationRequest>,
+    ) -> Answer<LeaveOrganizationResponse> {
+        self.enter(&request, "LeaveOrganization", &request.get_ref().organization).await?;
+        Ok(Response::new(LeaveOrganizationResponse {}))
+    }
+}
+
+fn member() -> Member {
+    Member {
+        user_id: format!("usr_{}", "c".repeat(32)),
+        email: "grace@example.com".into(),
+        display_name: "Grace".into(),
+        role: Role::Developer.into(),
+        ..Member::default()
     }
 }
 

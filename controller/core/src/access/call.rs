@@ -12,21 +12,52 @@ use supalove_spec::{limits::REASON_CHARS, text::single_line};
 use tokio::time::Instant;
 use tonic::{Extensions, Request};
 
-use super::Rule;
+use super::{Permission, Rule, TokenScope, TokenScopes};
 use crate::{
     error::{Error, Result},
-    ids::{SessionId, UserId},
+    ids::{PersonalAccessTokenId, SessionId, UserId},
 };
 
-/// A signed-in user.
+/// A user who calls.
 #[derive(Debug, Clone)]
 pub struct Principal {
     /// The user.
     pub user: UserId,
-    /// The sign-in.
-    pub session: SessionId,
+    /// How the caller has shown to be this user.
+    pub credential: Credential,
     /// True for the operator of the platform.
     pub operator: bool,
+}
+
+/// What a principal called with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Credential {
+    /// The access token of a sign-in: it may do all that the user may.
+    Session(SessionId),
+    /// A personal access token: it may do what its scopes name.
+    Token(PersonalAccessTokenId, TokenScopes),
+}
+
+impl Principal {
+    /// The sign-in. Methods that need one have a permission that no scope contains.
+    pub fn session(&self) -> Result<SessionId> {
+        match self.credential {
+            Credential::Session(session) => Ok(session),
+            Credential::Token(..) => Err(Error::internal("a token passed where a session is needed")),
+        }
+    }
+
+    /// Returns an error if a personal access token has no scope for the permission. Whether the user has it, is decided on
+    /// the object.
+    pub fn check_scope(&self, needs: Permission, action: &str) -> Result<()> {
+        let Credential::Token(_, scopes) = self.credential else { return Ok(()) };
+        let needs = match TokenScope::of(needs) {
+            Some(scope) if scopes.contains(scope) => return Ok(()),
+            Some(scope) => format!("a token with the scope {}", scope.as_sql()),
+            None => "a session: sign in, a personal access token may not do this".to_owned(),
+        };
+        Err(Error::PermissionDenied { action: action.to_owned(), needs })
+    }
 }
 
 /// Authenticates callers. The identity room implements it.
@@ -34,7 +65,7 @@ pub trait Authenticator: Send + Sync + 'static {
     /// Returns the principal of a bearer token.
     fn authenticate<'a>(&'a self, bearer: &'a str) -> BoxFuture<'a, Result<Principal>>;
 
-    /// Returns the principal as it is now; an error if its session has ended meanwhile.
+    /// Returns the principal as it is now; an error if its session has ended, or its token was revoked, meanwhile.
     fn confirm<'a>(&'a self, principal: &'a Principal) -> BoxFuture<'a, Result<Principal>>;
 }
 

@@ -9,8 +9,10 @@ mod call;
 mod object;
 mod role;
 mod rule;
+mod token_scope;
 
-pub use call::{Authenticator, Call, Principal, unauthenticated};
-pub use object::{Access, Found, Object};
+pub use call::{Authenticator, Call, Credential, Principal, unauthenticated};
+pub use object::{Access, Found, Object, decide};
 pub use role::Role;
 pub use rule::{Lasts, Permission, Rule, Rules, Scope};
+pub use token_scope::{TokenScope, TokenScopes};

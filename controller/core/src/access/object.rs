@@ -48,6 +48,7 @@ impl Access {
         expect_scope(call.rule, T::KIND)?;
         let principal = call.principal()?;
         call.names(name);
+        principal.check_scope(needs, call.short_method())?;
         // PostgreSQL takes no NUL in a text.
         if name.contains('\0') {
             return Err(not_found(T::KIND, "?"));
@@ -72,7 +73,14 @@ fn expect_scope(rule: &Rule, kind: &'static str) -> Result<()> {
     Err(Error::internal(format!("{} asked for a {kind}, its row says {:?}", rule.method, rule.scope)))
 }
 
-fn decide(call: &Call, needs: Permission, role: Option<Role>, stranger: impl Fn() -> Error) -> Result<()> {
+/// Decides whether a caller with this role has the permission; `stranger` makes the error for one who may not see the object.
+/// Handlers whose right may be lost between [`Access::allow`] and their lock decide again under the lock.
+pub fn decide(
+    call: &Call,
+    needs: Permission,
+    role: Option<Role>,
+    stranger: impl Fn() -> Error,
+) -> Result<()> {
     let operator = call.principal()?.operator;
     let by_role = role.is_some_and(|role| needs.roles().contains(&role));
     if by_role || (operator && needs.operator()) {

@@ -7,7 +7,7 @@ sql_enum! {
     Role {
         /// May do everything, including deleting the organization.
         Owner = "OWNER",
-        /// May do everything except acts on owners.
+        /// May do everything except delete the organization and act on owners.
         Administrator = "ADMINISTRATOR",
         /// May manage projects and read their secrets.
         Developer = "DEVELOPER",

@@ -23,10 +23,22 @@ pub enum Scope {
 pub enum Permission {
     /// Call methods that everybody may call: sign-in, health, reflection.
     Public,
-    /// Read the caller's own account.
-    ReadSelf,
-    /// Read an organization.
+    /// Read the caller's own profile, and list what the caller may see.
+    ReadAccount,
+    /// Change the caller's own account: name, password, sessions, tokens.
+    ManageAccount,
+    /// Create organizations.
+    CreateOrganizations,
+    /// Read an organization and its members.
     ReadOrganization,
+    /// Change an organization.
+    ManageOrganization,
+    /// Change who is a member, and in which role.
+    ManageMembers,
+    /// Delete an organization.
+    DeleteOrganization,
+    /// End the caller's own membership.
+    LeaveOrganization,
     /// Read projects, their events and operations.
     ReadProjects,
     /// Create, start, stop, delete projects.
@@ -43,17 +55,25 @@ impl Permission {
     /// Returns the roles of an organization that have the permission, strongest first.
     pub fn roles(self) -> &'static [Role] {
         match self {
-            Self::Public | Self::ReadSelf | Self::ManageFleet | Self::OperatePlatform => &[],
-            Self::ReadOrganization | Self::ReadProjects => Role::ALL,
+            Self::Public
+            | Self::ReadAccount
+            | Self::ManageAccount
+            | Self::CreateOrganizations
+            | Self::ManageFleet
+            | Self::OperatePlatform => &[],
+            Self::ReadOrganization | Self::LeaveOrganization | Self::ReadProjects => Role::ALL,
+            Self::ManageOrganization | Self::ManageMembers => &[Role::Owner, Role::Administrator],
+            Self::DeleteOrganization => &[Role::Owner],
             Self::OperateProjects | Self::ReadProjectSecrets => {
                 &[Role::Owner, Role::Administrator, Role::Developer]
             }
         }
     }
 
-    /// True if the operator has the permission on all objects. The operator may not read tenants' secrets.
+    /// True if the operator has the permission on all objects. The operator may not read tenants' secrets, and so not become
+    /// a member of their organizations either.
     pub fn operator(self) -> bool {
-        !matches!(self, Self::ReadProjectSecrets)
+        !matches!(self, Self::ReadProjectSecrets | Self::ManageMembers)
     }
 }
 

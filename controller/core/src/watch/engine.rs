@@ -67,7 +67,7 @@ impl Engine {
     /// The messages of these streams. They end when the reader goes, when all streams have ended, or with an error. Refused
     /// if the caller watches too many streams already.
     pub fn follow(&self, call: Call, streams: Vec<Followed>) -> Result<ReceiverStream<Result<Message>>> {
-        let Principal { user, session, .. } = *call.principal()?;
+        let Principal { user, credential, .. } = *call.principal()?;
         let counts = self.watched.take(user, streams.len()).map_err(|full| {
             self.refusals.note("watch: too many streams", user);
             match full {
@@ -98,7 +98,7 @@ impl Engine {
         });
         let streams = positions.collect();
         let shared = self.shared.clone();
-        let session = shared.sessions.cell(session);
+        let session = shared.sessions.cell(credential);
         self.tasks.connection_until("watch", |stop| async move {
             let _counts = counts;
             let out = Outlet { sender, stop, deadline: call.deadline, last_sent: now };

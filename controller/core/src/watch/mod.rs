@@ -19,7 +19,7 @@ pub use engine::{Engine, Followed};
 
 use crate::{
     Core, Room,
-    access::{Call, Lasts::Stream, Permission::ReadSelf, Rule, Scope::AnySignedIn},
+    access::{Call, Lasts::Stream, Permission::ReadAccount, Rule, Scope::AnySignedIn},
     consistency::{Compared, LiveCheck},
     error::{Error, Result},
     hints::Hint,
@@ -28,7 +28,7 @@ use crate::{
 
 /// Rows of the room's methods. Each object of a watch is decided on by itself: see [`StreamSource::open`].
 pub const RULES: &[Rule] =
-    &[Rule::read("/supalove.v1.WatchService/Watch", AnySignedIn, ReadSelf).lasting(Stream)];
+    &[Rule::read("/supalove.v1.WatchService/Watch", AnySignedIn, ReadAccount).lasting(Stream)];
 
 /// What the server mounts, for the streams of the other rooms.
 pub fn room(core: &Core, rooms: &mut [Room]) -> Room {

@@ -10,9 +10,10 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Event, Now, Watched, engine::PAGE};
 use crate::{
+    access::{Credential, Principal},
     error::{Error, Result},
     hints::Hint,
-    ids::{SessionId, UserId},
+    ids::UserId,
 };
 
 /// Newest events kept of a stream, for all its watches. A watch that is further behind reads for itself.
@@ -109,8 +110,8 @@ pub struct Shared {
     pub streams: Cells<(Hint, Option<UserId>), Arc<Seen>>,
     /// By object and user: the user may read it.
     pub rights: Cells<(Hint, UserId), ()>,
-    /// By session: its principal.
-    pub sessions: Cells<SessionId, crate::access::Principal>,
+    /// By session or token: its principal.
+    pub sessions: Cells<Credential, Principal>,
     /// Bounds the connections of the pool that watches use.
     pub reads: Arc<Semaphore>,
     most_reads: usize,

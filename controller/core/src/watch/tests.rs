@@ -19,7 +19,7 @@ use super::{
     engine::{BUFFER, PAGE},
 };
 use crate::{
-    access::{Authenticator, Call, Lasts, Permission, Principal, Rule, Scope},
+    access::{Authenticator, Call, Credential, Lasts, Permission, Principal, Rule, Scope},
     error::{Error, Result},
     hints::{Hint, Hints},
     ids::{ProjectRef, SessionId, UserId},
@@ -27,8 +27,9 @@ use crate::{
     times::Times,
 };
 
-static RULE: Rule = Rule::read("/supalove.v1.WatchService/Watch", Scope::AnySignedIn, Permission::ReadSelf)
-    .lasting(Lasts::Stream);
+static RULE: Rule =
+    Rule::read("/supalove.v1.WatchService/Watch", Scope::AnySignedIn, Permission::ReadAccount)
+        .lasting(Lasts::Stream);
 
 /// Streams that one user may watch.
 const MOST: usize = 3;
@@ -131,11 +132,11 @@ impl Bench {
     }
 
     fn call(&self) -> Call {
-        let (user, session) = (UserId::generate(), SessionId::generate());
+        let (user, credential) = (UserId::generate(), Credential::Session(SessionId::generate()));
         Call {
             method: RULE.method,
             rule: &RULE,
-            principal: Some(Principal { user, session, operator: false }),
+            principal: Some(Principal { user, credential, operator: false }),
             client: None,
             trace_id: String::new(),
             deadline: Instant::now() + self.engine.times.stream,

@@ -1,17 +1,19 @@
 //! Users and sessions in PostgreSQL.
 
+pub mod personal_access_tokens;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use supalove_proto::v1::ErrorReason;
 
 use super::{
-    Opaque, User,
+    Opaque, Session, User,
     family::{Answer, Presented, answer},
 };
 use supalove_core::{
     Write,
-    access::Principal,
+    access::{Credential, Principal},
     database::Db,
     error::{Error, Result},
     ids::{SessionId, UserId},
@@ -36,6 +38,9 @@ pub struct NewSession {
     /// True to deliver the refresh token as a cookie.
     pub in_cookie: bool,
     pub expires_at: DateTime<Utc>,
+    /// Client address; empty if unknown.
+    pub client: String,
+    pub user_agent: String,
 }
 
 fn wrong_setup_token() -> Error {
@@ -118,14 +123,50 @@ pub async fn user(db: &Db, id: UserId) -> Result<User> {
     Ok(user.fetch_one(db).await?)
 }
 
+pub async fn set_display_name(write: &mut impl Write, id: UserId, display_name: &str) -> Result<()> {
+    sqlx::query!("UPDATE users SET display_name = $2 WHERE id = $1", id.0, display_name)
+        .execute(write.connection().await?)
+        .await?;
+    Ok(())
+}
+
+/// Returns the Argon2id hash of a user's password.
+pub async fn password_hash(db: &Db, id: UserId) -> Result<String> {
+    Ok(sqlx::query_scalar!("SELECT password_hash FROM users WHERE id = $1", id.0).fetch_one(db).await?)
+}
+
+/// Keeps a user's password from changing until the transaction ends; false if its hash is another one already. So no session
+/// begins with the old password after ChangePassword has ended the others.
+pub async fn lock_password(write: &mut impl Write, id: UserId, hash: &str) -> Result<bool> {
+    let row = sqlx::query!("SELECT id FROM users WHERE id = $1 AND password_hash = $2 FOR SHARE", id.0, hash)
+        .fetch_optional(write.connection().await?)
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Replaces a user's password hash; an error if it is not `old` any more.
+pub async fn replace_password(write: &mut impl Write, id: UserId, old: &str, new: &str) -> Result<()> {
+    let done = sqlx::query!(
+        "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2",
+        id.0,
+        old,
+        new
+    )
+    .execute(write.connection().await?)
+    .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(Error::Aborted("the password was changed meanwhile")) }
+}
+
 /// Stores a session. Deletes the user's oldest ones if there are too many.
 pub async fn insert_session(write: &mut impl Write, user: UserId, session: &NewSession) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO user_sessions (id, user_id, in_cookie, expires_at) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO user_sessions (id, user_id, in_cookie, expires_at, client, user_agent) VALUES ($1, $2, $3, $4, $5, $6)",
         session.id.0,
         user.0,
         session.in_cookie,
         session.expires_at,
+        session.client,
+        session.user_agent,
     )
     .execute(write.connection().await?)
     .await?;
@@ -216,7 +257,7 @@ pub async fn principal(db: &Db, session: SessionId) -> Result<Option<Principal>>
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|r| Principal { user: r.id, session, operator: r.operator }))
+    Ok(row.map(|r| Principal { user: r.id, credential: Credential::Session(session), operator: r.operator }))
 }
 
 pub async fn end_session(write: &mut impl Write, session: SessionId) -> Result<()> {
@@ -224,6 +265,44 @@ pub async fn end_session(write: &mut impl Write, session: SessionId) -> Result<(
         .execute(write.connection().await?)
         .await?;
     Ok(())
+}
+
+/// Lists a user's live sessions, newest first.
+pub async fn sessions(db: &Db, user: UserId) -> Result<Vec<Session>> {
+    let found = sqlx::query_as!(
+        Session,
+        "SELECT id AS \"id: SessionId\", created_at, refreshed_at, expires_at, client, user_agent FROM user_sessions
+         WHERE user_id = $1 AND ended_at IS NULL AND expires_at > now() ORDER BY id DESC LIMIT $2",
+        user.0,
+        SESSIONS,
+    );
+    Ok(found.fetch_all(db).await?)
+}
+
+/// Ends a live session of this user; false if there is none.
+pub async fn end_session_of(write: &mut impl Write, user: UserId, session: SessionId) -> Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE user_sessions SET ended_at = now()
+         WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > now()",
+        session.0,
+        user.0
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends a user's live sessions but one; returns their number.
+pub async fn end_other_sessions(write: &mut impl Write, user: UserId, kept: SessionId) -> Result<u32> {
+    let done = sqlx::query!(
+        "UPDATE user_sessions SET ended_at = now()
+         WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL AND expires_at > now()",
+        user.0,
+        kept.0
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(u32::try_from(done.rows_affected()).unwrap_or(u32::MAX))
 }
 
 /// Deletes sessions that expired more than 30 days ago; false if there may be more.

@@ -1,22 +1,26 @@
 //! Organizations in PostgreSQL.
 
+pub mod members;
+
 use supalove_core::database::Db;
 use supalove_plans::{DEFAULT_PROJECTS_LIMIT, ORGANIZATIONS_LIMIT};
+use supalove_proto::v1::ErrorReason;
 
-use super::Organization;
+use super::{Organization, OrganizationKey};
 use supalove_core::{
     Write,
-    access::{Principal, Role},
+    access::{Call, Object as _, Role},
     database::violates,
     error::{Error, Result},
     ids::{OrganizationId, UserId},
 };
 
+/// Rows that one statement deletes.
+const BATCH: i64 = 1000;
+
 /// Stores an organization with its owner. The operator may own any number.
-pub async fn insert(write: &mut impl Write, slug: &str, name: &str, owner: &Principal) -> Result<()> {
-    if !owner.operator {
-        check_quota(write, owner.user).await?;
-    }
+pub async fn insert(write: &mut impl Write, slug: &str, name: &str, owner: UserId) -> Result<OrganizationId> {
+    check_quota(write, owner).await?;
     let id = OrganizationId::generate();
     sqlx::query!(
         "INSERT INTO organizations (id, slug, name, projects_limit) VALUES ($1, $2, $3, $4)",
@@ -31,18 +35,22 @@ pub async fn insert(write: &mut impl Write, slug: &str, name: &str, owner: &Prin
     sqlx::query!(
         "INSERT INTO members (organization_id, user_id, role) VALUES ($1, $2, 'OWNER')",
         id.0,
-        owner.user.0
+        owner.0
     )
     .execute(write.connection().await?)
     .await?;
-    Ok(())
+    Ok(id)
 }
 
-/// Of two calls of one user, the second waits here for the first.
-async fn check_quota(write: &mut impl Write, owner: UserId) -> Result<()> {
-    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR UPDATE", owner.0)
+/// Returns an error if a user owns as many organizations as a user may; the operator may own any number. Of two calls for one
+/// user, the second waits here for the first.
+pub async fn check_quota(write: &mut impl Write, owner: UserId) -> Result<()> {
+    let operator = sqlx::query_scalar!("SELECT operator FROM users WHERE id = $1 FOR UPDATE", owner.0)
         .fetch_one(write.connection().await?)
         .await?;
+    if operator {
+        return Ok(());
+    }
     let organizations = sqlx::query_scalar!(
         "SELECT count(*) AS \"count!\" FROM members WHERE user_id = $1 AND role = 'OWNER'",
         owner.0
@@ -59,17 +67,20 @@ fn name_taken(error: sqlx::Error, slug: &str) -> Error {
     error.into()
 }
 
-/// Returns an organization, with the role of `viewer`.
-pub async fn get(db: &Db, slug: &str, viewer: UserId) -> Result<Organization> {
+/// Returns an organization as a principal sees it, with the principal's role. Nobody but members and the operator sees one.
+pub async fn get(db: &Db, id: OrganizationId, viewer: UserId, operator: bool) -> Result<Organization> {
     let found = sqlx::query_as!(
         Organization,
         "SELECT o.id AS \"id: OrganizationId\", o.slug, o.name, m.role AS \"role?: Role\", o.projects_used,
              o.projects_limit, o.revision, o.created_at
-         FROM organizations o LEFT JOIN members m ON m.organization_id = o.id AND m.user_id = $2 WHERE o.slug = $1",
-        slug,
+         FROM organizations o LEFT JOIN members m ON m.organization_id = o.id AND m.user_id = $2
+         WHERE o.id = $1 AND o.deleted_at IS NULL AND (m.role IS NOT NULL OR $3)",
+        id.0,
         viewer.0,
+        operator,
     );
-    Ok(found.fetch_one(db).await?)
+    let gone = || Error::NotFound { kind: OrganizationKey::KIND, name: id.to_string() };
+    found.fetch_optional(db).await?.ok_or_else(gone)
 }
 
 /// Lists the organizations of a member, ordered by slug.
@@ -85,4 +96,79 @@ pub async fn list(db: &Db, member: UserId, after: Option<&str>, limit: i64) -> R
         limit,
     );
     Ok(found.fetch_all(db).await?)
+}
+
+/// Renames an organization on behalf of the caller; an error if `etag` is not empty and not the present one.
+pub async fn rename(
+    write: &mut impl Write,
+    call: &Call,
+    key: &OrganizationKey,
+    name: &str,
+    etag: &str,
+) -> Result<()> {
+    members::lock(write, key, call).await?;
+    let revision = sqlx::query_scalar!("SELECT revision FROM organizations WHERE id = $1", key.id.0)
+        .fetch_one(write.connection().await?)
+        .await?;
+    if !etag.is_empty() && etag != revision.to_string() {
+        return Err(Error::Changed(OrganizationKey::KIND));
+    }
+    sqlx::query!("UPDATE organizations SET name = $2, revision = revision + 1 WHERE id = $1", key.id.0, name)
+        .execute(write.connection().await?)
+        .await?;
+    Ok(())
+}
+
+/// Deletes an organization that owns nothing, on behalf of the caller. Its row stays for those who refer to it; its slug is
+/// free, and nobody is a member. A create that runs at the same time finds a quota of 0.
+pub async fn delete(write: &mut impl Write, call: &Call, key: &OrganizationKey) -> Result<()> {
+    members::lock(write, key, call).await?;
+    let owned = sqlx::query!(
+        "SELECT projects_used AS projects, (SELECT count(*) FROM clusters WHERE organization_id = $1) AS \"clusters!\"
+         FROM organizations WHERE id = $1",
+        key.id.0
+    )
+    .fetch_one(write.connection().await?)
+    .await?;
+    if owned.projects > 0 || owned.clusters > 0 {
+        return Err(not_empty(key, owned.projects, owned.clusters));
+    }
+    // Nobody can guess the new slug, and so nobody can hold it.
+    sqlx::query!(
+        "UPDATE organizations SET deleted_at = now(), slug = 'deleted-' || replace(gen_random_uuid()::text, '-', ''),
+             projects_limit = 0, revision = revision + 1 WHERE id = $1",
+        key.id.0
+    )
+    .execute(write.connection().await?)
+    .await?;
+    sqlx::query!("DELETE FROM members WHERE organization_id = $1", key.id.0)
+        .execute(write.connection().await?)
+        .await?;
+    Ok(())
+}
+
+fn not_empty(key: &OrganizationKey, projects: i32, clusters: i64) -> Error {
+    Error::FailedPrecondition {
+        reason: ErrorReason::OrganizationNotEmpty,
+        message: format!(
+            "the organization {} still has projects ({projects}) or private clusters ({clusters}); delete the projects (a \
+             deleted one counts until its undo window ends), and ask the operator to remove the clusters",
+            key.slug
+        ),
+    }
+}
+
+/// Deletes rows of organizations that were deleted long ago and that nothing refers to; false if there may be more.
+pub async fn prune(write: &mut impl Write) -> Result<bool> {
+    let done = sqlx::query!(
+        "DELETE FROM organizations WHERE id IN (
+             SELECT o.id FROM organizations o WHERE o.deleted_at < now() - interval '100 days'
+                 AND NOT EXISTS (SELECT FROM projects WHERE organization_id = o.id)
+                 AND NOT EXISTS (SELECT FROM clusters WHERE organization_id = o.id)
+             LIMIT $1)",
+        BATCH,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(done.rows_affected() < BATCH.unsigned_abs())
 }

@@ -42,6 +42,10 @@ fn value(field: &FieldDescriptor, fields: &Fields) -> Option<Value> {
             moment.set_field_by_name("nanos", Value::I32(1_000_000));
             Some(Value::Message(moment))
         }
+        // READ
+        (Kind::Enum(_), "scopes") => Some(Value::List(vec![Value::EnumNumber(1)])),
+        // DEVELOPER
+        (Kind::Enum(_), "role") => Some(Value::EnumNumber(3)),
         _ => None,
     }
 }

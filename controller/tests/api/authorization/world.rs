@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use supalove_core::access::Role;
+use supalove_core::access::{Role, TokenScope};
 use supalove_proto::v1::{
-    AuthorityState, CreateAuthorityRequest, CreateProjectRequest, DeleteProjectRequest,
-    ListAuthoritiesRequest, OperationState, SignInRequest,
+    Authority, AuthorityState, CreateAuthorityRequest, CreatePersonalAccessTokenRequest,
+    CreateProjectRequest, DeleteProjectRequest, GetMeRequest, ListAuthoritiesRequest, ListSessionsRequest,
+    OperationState, PersonalAccessTokenScope, RetireAuthorityRequest, SignInRequest,
 };
 use supalove_system_tests::{Api, Controller, PASSWORD, Rows};
 use uuid::Uuid;
@@ -30,6 +31,8 @@ pub struct World {
     controller: Controller,
     rows: Rows,
     callers: Vec<Api>,
+    /// Clients with personal access tokens: whose, and their scope beside READ.
+    tokens: Vec<(&'static str, TokenScope, Api)>,
     /// What requests name unless the call would change it.
     shared: Fields,
     made: AtomicUsize,
@@ -41,8 +44,14 @@ impl World {
         let controller = Controller::start().await;
         let operator = controller.operator().await;
         let rows = controller.database.rows().await;
-        let mut world =
-            Self { controller, rows, callers: Vec::new(), shared: Fields::new(), made: AtomicUsize::new(0) };
+        let mut world = Self {
+            controller,
+            rows,
+            callers: Vec::new(),
+            tokens: Vec::new(),
+            shared: Fields::new(),
+            made: AtomicUsize::new(0),
+        };
         for principal in PRINCIPALS {
             let api = match principal {
                 "nobody" => world.controller.api(),
@@ -54,10 +63,13 @@ impl World {
             };
             world.callers.push(api);
         }
-        world.caller("owner").create_organization("target").await;
-        for role in Role::ALL.iter().filter(|role| **role != Role::Owner) {
-            world.rows.add_member("target", &email(&role.as_sql().to_lowercase()), role.as_sql()).await;
+        for principal in ["owner", "operator"] {
+            for scope in TokenScope::ALL {
+                let token = world.with_token(principal, *scope).await;
+                world.tokens.push((principal, *scope, token));
+            }
         }
+        world.new_organization("target").await;
         world.rows.add_node("roomy", 100, 100).await;
         let [node, root, token] = [1, 2, 3].map(Uuid::from_u128);
         world.rows.add_bare_node_root_and_token(node, root, token).await;
@@ -68,15 +80,48 @@ impl World {
             ("join_token_id", format!("jtk_{}", token.simple())),
             ("email", email("owner")),
             ("password", PASSWORD.to_owned()),
+            ("current_password", PASSWORD.to_owned()),
+            ("new_password", format!("{PASSWORD}-2")),
+            ("display_name", "Ada".to_owned()),
+            ("user_id", world.user_id("developer").await),
         ]);
         let project = world.new_project().await;
         world.shared.extend(project);
         world
     }
 
+    /// Makes an organization of the owner with a member of each other role.
+    async fn new_organization(&self, slug: &str) {
+        self.rows.add_organization(slug, &email("owner")).await;
+        for role in Role::ALL.iter().filter(|role| **role != Role::Owner) {
+            self.rows.add_member(slug, &email(&role.as_sql().to_lowercase()), role.as_sql()).await;
+        }
+    }
+
     fn caller(&self, principal: &str) -> &Api {
         let position = PRINCIPALS.iter().position(|known| *known == principal).unwrap();
         &self.callers[position]
+    }
+
+    /// Somebody's client with a personal access token of this scope.
+    pub fn token_of(&self, principal: &str, scope: TokenScope) -> &Api {
+        &self.tokens.iter().find(|known| (known.0, known.1) == (principal, scope)).unwrap().2
+    }
+
+    async fn with_token(&self, principal: &str, scope: TokenScope) -> Api {
+        let scope = format!("PERSONAL_ACCESS_TOKEN_SCOPE_{}", scope.as_sql());
+        let scopes = vec![PersonalAccessTokenScope::from_str_name(&scope).unwrap().into()];
+        let request = CreatePersonalAccessTokenRequest { name: scope, scopes, ttl: None };
+        let mut tokens = self.caller(principal).personal_access_tokens();
+        let created = tokens.create_personal_access_token(request).await.unwrap().into_inner();
+        let mut api = self.controller.api();
+        api.use_token(&created.token);
+        api
+    }
+
+    async fn user_id(&self, principal: &str) -> String {
+        let me = self.caller(principal).auth().get_me(GetMeRequest {}).await.unwrap().into_inner();
+        me.user.unwrap().id
     }
 
     async fn signed_in(&self, principal: &str) -> Api {
@@ -85,17 +130,24 @@ impl World {
         api
     }
 
-    /// Whoever calls a method: with a session of its own if the call ends it.
+    /// Whoever calls a method: with a session of its own if the call ends it, as another user if it ends others.
     pub async fn caller_of(&self, method: &str, principal: &str) -> Api {
         match method {
-            "AuthService/SignOut" if principal != "nobody" => self.signed_in(principal).await,
+            _ if principal == "nobody" => self.caller(principal).clone(),
+            "AuthService/SignOut" => self.signed_in(principal).await,
+            "AuthService/ChangePassword" | "AuthService/EndSession" | "AuthService/EndOtherSessions" => {
+                // What one may do with one's own account depends on no role.
+                let somebody = format!("{principal}-{}", self.made.fetch_add(1, Ordering::Relaxed));
+                self.rows.add_user(&email(&somebody)).await;
+                self.signed_in(&somebody).await
+            }
             _ => self.caller(principal).clone(),
         }
     }
 
     /// What a request for the method names. If the call is `allowed`: such that it succeeds, on an object of its own if it
     /// changes one.
-    pub async fn fields(&self, method: &str, allowed: bool) -> Fields {
+    pub async fn fields(&self, method: &str, caller: &Api, allowed: bool) -> Fields {
         let mut fields = self.shared.clone();
         fields.insert("name", self.new_name());
         match method {
@@ -103,15 +155,43 @@ impl World {
             "AuthService/SetUp" => drop(fields.insert("password", "short".to_owned())),
             // A list of one's own things names no organization.
             "ProjectService/ListProjects" => drop(fields.remove("organization")),
-            _ if allowed => fields.extend(self.own_object(method).await),
+            _ if allowed => fields.extend(self.own_object(method, caller).await),
             _ => {}
         }
         fields
     }
 
-    async fn own_object(&self, method: &str) -> Fields {
+    async fn own_object(&self, method: &str, caller: &Api) -> Fields {
         match method {
+            "AuthService/EndSession" => {
+                let sessions =
+                    caller.auth().list_sessions(ListSessionsRequest {}).await.unwrap().into_inner();
+                Fields::from([("session_id", sessions.sessions[0].id.clone())])
+            }
+            "PersonalAccessTokenService/RevokePersonalAccessToken" => {
+                let request = CreatePersonalAccessTokenRequest {
+                    name: self.new_name(),
+                    scopes: vec![PersonalAccessTokenScope::Read.into()],
+                    ttl: None,
+                };
+                let mut tokens = caller.personal_access_tokens();
+                let created = tokens.create_personal_access_token(request).await.unwrap().into_inner();
+                let id = created.personal_access_token.unwrap().id;
+                Fields::from([("personal_access_token_id", id)])
+            }
+            "OrganizationService/DeleteOrganization"
+            | "OrganizationService/UpdateMember"
+            | "OrganizationService/RemoveMember"
+            | "OrganizationService/LeaveOrganization" => {
+                let slug = format!("own-{}", self.made.fetch_add(1, Ordering::Relaxed));
+                self.new_organization(&slug).await;
+                Fields::from([("organization", slug)])
+            }
             "AuthService/Refresh" => Fields::from([("refresh_token", self.refresh_token().await)]),
+            "AuthorityService/CreateAuthority" => {
+                self.end_rotation().await;
+                Fields::new()
+            }
             "AuthorityService/ActivateAuthority" => Fields::from([("authority_id", self.next_root().await)]),
             "ProjectService/StartProject" => self.project_in("INACTIVE").await,
             "ProjectService/UpgradeProject" => {
@@ -167,11 +247,25 @@ impl World {
         signed_in.tokens.unwrap().refresh_token
     }
 
+    /// Retires the next root and the old one, so that another replacement of the CA may begin.
+    async fn end_rotation(&self) {
+        let mut authorities = self.caller("operator").authorities();
+        let listed = authorities.list_authorities(ListAuthoritiesRequest {}).await.unwrap().into_inner();
+        let ends = |root: &Authority| matches!(root.state(), AuthorityState::Next | AuthorityState::Old);
+        for root in listed.authorities.into_iter().filter(ends) {
+            let request = RetireAuthorityRequest { authority_id: root.id, force: true };
+            authorities.retire_authority(request).await.unwrap();
+        }
+    }
+
     /// The root that the call of CreateAuthority has made, or one made now; every replica has taken it up.
     async fn next_root(&self) -> String {
         let mut authorities = self.caller("operator").authorities();
         let listed = authorities.list_authorities(ListAuthoritiesRequest {}).await.unwrap().into_inner();
         let next = listed.authorities.into_iter().find(|root| root.state() == AuthorityState::Next);
+        if next.is_none() {
+            self.end_rotation().await;
+        }
         let id = if let Some(root) = next {
             root.id
         } else {

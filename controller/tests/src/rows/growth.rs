@@ -59,6 +59,8 @@ impl Rows {
             "UPDATE operations SET ended_at = ended_at - make_interval(secs => $1)",
             "UPDATE join_tokens SET expires_at = expires_at - make_interval(secs => $1)",
             "UPDATE user_sessions SET expires_at = expires_at - make_interval(secs => $1)",
+            "UPDATE personal_access_tokens SET expires_at = expires_at - make_interval(secs => $1)",
+            "UPDATE organizations SET deleted_at = deleted_at - make_interval(secs => $1)",
             "UPDATE requests SET created_at = created_at - make_interval(secs => $1)",
             "UPDATE refused_calls SET minute = minute - make_interval(secs => $1)",
             "UPDATE certificates SET not_after = not_after - make_interval(secs => $1)",

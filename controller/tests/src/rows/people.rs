@@ -15,12 +15,69 @@ impl Rows {
         sqlx::query(insert).bind(Uuid::now_v7()).bind(email).execute(&self.0).await.unwrap();
     }
 
-    /// Makes a user a member of an organization: there is no RPC for it yet.
+    /// Gives a member another role, or none, when the transaction ends; as the API does it.
+    pub async fn change_role(
+        &self,
+        slug: &str,
+        email: &str,
+        role: Option<&str>,
+    ) -> Transaction<'static, Postgres> {
+        let mut change = self.0.begin().await.unwrap();
+        let lock = "SELECT id FROM organizations WHERE slug = $1 FOR NO KEY UPDATE";
+        sqlx::query(lock).bind(slug).execute(&mut *change).await.unwrap();
+        let statement = if role.is_some() {
+            "UPDATE members SET role = $3 FROM organizations o, users u WHERE o.slug = $1 AND u.email = $2
+                 AND organization_id = o.id AND user_id = u.id"
+        } else {
+            "DELETE FROM members USING organizations o, users u WHERE o.slug = $1 AND u.email = $2
+                 AND organization_id = o.id AND user_id = u.id AND $3::text IS NULL"
+        };
+        let done =
+            sqlx::query(statement).bind(slug).bind(email).bind(role).execute(&mut *change).await.unwrap();
+        assert_eq!(done.rows_affected(), 1);
+        change
+    }
+
+    /// How many calls wait for the row of an organization.
+    pub async fn waiting_for_an_organization(&self) -> i64 {
+        self.one(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                 AND wait_event_type = 'Lock' AND query LIKE 'SELECT id FROM organizations%FOR NO KEY UPDATE'",
+        )
+        .await
+    }
+
+    /// Makes an organization of a user, beyond the number that a user may own.
+    pub async fn add_organization(&self, slug: &str, owner: &str) {
+        let insert = "INSERT INTO organizations (id, slug, name, projects_limit) VALUES ($1, $2, $2, 100)";
+        sqlx::query(insert).bind(Uuid::now_v7()).bind(slug).execute(&self.0).await.unwrap();
+        self.add_member(slug, owner, "OWNER").await;
+    }
+
+    /// Makes a user a member of an organization, in this role: there is no RPC for it yet.
     pub async fn add_member(&self, slug: &str, email: &str, role: &str) {
         let insert = "INSERT INTO members (organization_id, user_id, role)
-            SELECT o.id, u.id, $3 FROM organizations o, users u WHERE o.slug = $1 AND u.email = $2";
+            SELECT o.id, u.id, $3 FROM organizations o, users u WHERE o.slug = $1 AND u.email = $2
+            ON CONFLICT (organization_id, user_id) DO UPDATE SET role = excluded.role";
         let insert = sqlx::query(insert).bind(slug).bind(email).bind(role).execute(&self.0).await.unwrap();
         assert_eq!(insert.rows_affected(), 1, "there is no {email}, or no {slug}");
+    }
+
+    /// Changes a user's password to one that nobody knows, when the transaction ends.
+    pub async fn change_password(&self, email: &str) -> Transaction<'static, Postgres> {
+        let mut change = self.0.begin().await.unwrap();
+        let update = "UPDATE users SET password_hash = 'nobody knows' WHERE email = $1";
+        sqlx::query(update).bind(email).execute(&mut *change).await.unwrap();
+        change
+    }
+
+    /// Whether a sign-in waits for such a change.
+    pub async fn is_a_sign_in_waiting(&self) -> bool {
+        self.one(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                 AND wait_event_type = 'Lock' AND query LIKE 'SELECT id FROM users%password_hash%FOR SHARE')",
+        )
+        .await
     }
 
     /// Keeps every refresh from ending until the transaction does.
@@ -42,6 +99,13 @@ impl Rows {
     /// As if each refresh token had been issued so long ago.
     pub async fn age_refresh_tokens(&self, by: Duration) {
         let update = "UPDATE user_sessions SET refreshed_at = refreshed_at - make_interval(secs => $1)";
+        sqlx::query(update).bind(by.as_secs_f64()).execute(&self.0).await.unwrap();
+    }
+
+    /// As if each personal access token had been made so long ago.
+    pub async fn age_personal_access_tokens(&self, by: Duration) {
+        let update = "UPDATE personal_access_tokens SET created_at = created_at - make_interval(secs => $1),
+            expires_at = expires_at - make_interval(secs => $1)";
         sqlx::query(update).bind(by.as_secs_f64()).execute(&self.0).await.unwrap();
     }
 
@@ -86,6 +150,11 @@ impl Rows {
         id
     }
 
+    /// Takes a cluster without nodes away: there is no RPC for it yet.
+    pub async fn remove_cluster(&self, name: &str) {
+        sqlx::query("DELETE FROM clusters WHERE name = $1").bind(name).execute(&self.0).await.unwrap();
+    }
+
     /// How many projects each organization may have from now on.
     pub async fn set_projects_limit(&self, limit: i32) {
         let update = "UPDATE organizations SET projects_limit = $1";
@@ -96,12 +165,6 @@ impl Rows {
     pub async fn projects_used(&self, slug: &str) -> i32 {
         let query = "SELECT projects_used FROM organizations WHERE slug = $1";
         sqlx::query_scalar(query).bind(slug).fetch_one(&self.0).await.unwrap()
-    }
-
-    /// Takes a member out of all organizations: there is no RPC for it yet.
-    pub async fn remove_member(&self, email: &str) {
-        let delete = "DELETE FROM members USING users WHERE users.id = user_id AND email = $1";
-        sqlx::query(delete).bind(email).execute(&self.0).await.unwrap();
     }
 
     /// Calls of an RPC on record, e.g. of "Renew".

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use supalove_proto::v1::{
-    self as pb, ErrorReason, GetMeRequest, GetMeResponse, RefreshRequest, RefreshResponse,
+    self as pb, ChangePasswordRequest, ChangePasswordResponse, EndOtherSessionsRequest,
+    EndOtherSessionsResponse, EndSessionRequest, EndSessionResponse, ErrorReason, GetMeRequest,
+    GetMeResponse, ListSessionsRequest, ListSessionsResponse, RefreshRequest, RefreshResponse,
     RefreshTokenDelivery, SessionTokens, SetUpRequest, SetUpResponse, SignInRequest, SignInResponse,
-    SignOutRequest, SignOutResponse, auth_service_server::AuthService,
+    SignOutRequest, SignOutResponse, UpdateMeRequest, UpdateMeResponse, auth_service_server::AuthService,
 };
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{
-    Families, Opaque, Passwords, TokenSigner, User,
+use crate::{
+    Families, NewPassword, Opaque, Passwords, Session, TokenSigner, User,
+    cookie::{self, Cookie, is_secure},
     family::Answer,
     normalize_email,
     store::{self, Refreshed},
@@ -20,14 +23,15 @@ use supalove_core::{
     Core,
     access::Call,
     error::{Error, Result},
-    ids::{SessionId, UserId},
-    wire::{display_text, timestamp},
+    ids::{InvalidId, SessionId, UserId},
+    wire::{Changes, display_text, timestamp},
 };
+use supalove_spec::text::single_line;
 
-const COOKIE: &str = "supalove_refresh";
 /// Outcome in the audit log when an old refresh token ends its session.
 const REUSED: &str = "REFRESH_TOKEN_REUSED";
-const COOKIE_SCOPE: &str = "Path=/supalove.v1.AuthService/; HttpOnly; SameSite=Strict";
+/// Characters of a user-agent that are stored.
+const USER_AGENT_CHARS: usize = 200;
 
 #[derive(Debug, Clone)]
 pub struct AuthApi {
@@ -43,11 +47,14 @@ impl AuthApi {
         Self { core, signer, families, passwords: Passwords::default() }
     }
 
-    fn new_session(&self, in_cookie: bool) -> store::NewSession {
+    fn new_session(&self, call: &Call, metadata: &MetadataMap, in_cookie: bool) -> store::NewSession {
+        let user_agent = metadata.get("user-agent").and_then(|value| value.to_str().ok());
         store::NewSession {
             id: SessionId::generate(),
             in_cookie,
             expires_at: Utc::now() + self.core.times.refresh_token,
+            client: call.client.map(|address| address.to_string()).unwrap_or_default(),
+            user_agent: single_line(user_agent.unwrap_or_default(), USER_AGENT_CHARS),
         }
     }
 
@@ -103,16 +110,16 @@ impl AuthApi {
 impl AuthService for AuthApi {
     async fn set_up(&self, request: Request<SetUpRequest>) -> Result<Response<SetUpResponse>, Status> {
         let call = Call::from_request(&request)?;
+        let session = self.new_session(&call, request.metadata(), false);
         let body = request.into_inner();
         let email = normalize_email(&body.email)?;
-        Passwords::check_rules(&body.password)?;
         let display_name = display_name(&body.display_name, &email)?;
+        let password = NewPassword::new("password", body.password, &[&email, &display_name])?;
         let user =
             User { id: UserId::generate(), email, display_name, operator: true, created_at: Utc::now() };
         let token = Opaque::received(body.setup_token);
         store::check_setup_token(&self.core.db, &token).await?;
-        let hash = self.passwords.hash(call.client, body.password).await?;
-        let session = self.new_session(false);
+        let hash = self.passwords.hash(call.client, password).await?;
         let mut mutation = self.core.mutation(&call);
         store::insert_first_user(&mut mutation, &token, &user, &hash).await?;
         store::insert_session(&mut mutation, user.id, &session).await?;
@@ -124,20 +131,21 @@ impl AuthService for AuthApi {
     async fn sign_in(&self, request: Request<SignInRequest>) -> Result<Response<SignInResponse>, Status> {
         let call = Call::from_request(&request)?;
         let secure = is_secure(&call);
+        let in_cookie = request.get_ref().refresh_token_delivery() == RefreshTokenDelivery::Cookie;
+        let session = self.new_session(&call, request.metadata(), in_cookie);
         let body = request.into_inner();
-        let in_cookie = body.refresh_token_delivery() == RefreshTokenDelivery::Cookie;
         let email = normalize_email(&body.email)?;
         let found = store::credentials(&self.core.db, &email).await?;
         let hash = found.as_ref().map(|c| c.password_hash.clone());
         let fits = self.passwords.verify(call.client, body.password, hash).await?;
-        let user = found.filter(|_| fits).map(|c| c.user).ok_or_else(|| Error::Unauthenticated {
-            reason: ErrorReason::BadCredentials,
-            message: "e-mail address or password is wrong".to_owned(),
-        })?;
-        let session = self.new_session(in_cookie);
+        let found = found.filter(|_| fits).ok_or_else(bad_credentials)?;
+        let user = found.user;
         let refresh = self.families.token(session.id, 0);
         let mut mutation = self.core.mutation(&call);
         mutation.act_as(user.id);
+        if !store::lock_password(&mut mutation, user.id, &found.password_hash).await? {
+            return Err(bad_credentials().into());
+        }
         store::insert_session(&mut mutation, user.id, &session).await?;
         mutation.commit(&user.id.to_string(), []).await?;
         let tokens = self.tokens(user.id, session.id, (!in_cookie).then_some(&refresh))?;
@@ -149,7 +157,7 @@ impl AuthService for AuthApi {
     async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {
         let call = Call::from_request(&request)?;
         let secure = is_secure(&call);
-        let from_cookie = cookie(request.metadata());
+        let from_cookie = cookie::refresh_token(request.metadata());
         let sent = request.into_inner().refresh_token;
         let old = if sent.is_empty() { from_cookie.unwrap_or_default() } else { sent };
         let (refreshed, new) = self.exchange(&call, &Opaque::received(old)).await?;
@@ -164,11 +172,10 @@ impl AuthService for AuthApi {
         let call = Call::from_request(&request)?;
         let principal = call.principal()?;
         let mut mutation = self.core.mutation(&call);
-        store::end_session(&mut mutation, principal.session).await?;
+        store::end_session(&mut mutation, principal.session()?).await?;
         mutation.commit(&principal.user.to_string(), []).await?;
         let mut response = Response::new(SignOutResponse {});
-        let gone = format!("{COOKIE}=; {COOKIE_SCOPE}; Max-Age=0");
-        response.metadata_mut().insert("set-cookie", gone.parse().map_err(Error::internal)?);
+        response.metadata_mut().insert("set-cookie", cookie::removal().parse().map_err(Error::internal)?);
         Ok(response)
     }
 
@@ -176,6 +183,106 @@ impl AuthService for AuthApi {
         let call = Call::from_request(&request)?;
         let user = store::user(&self.core.db, call.principal()?.user).await?;
         Ok(Response::new(GetMeResponse { user: Some(user.into()) }))
+    }
+
+    async fn update_me(
+        &self,
+        request: Request<UpdateMeRequest>,
+    ) -> Result<Response<UpdateMeResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let user = call.principal()?.user;
+        let body = request.into_inner();
+        if Changes::parse(body.update_mask.as_ref(), &["display_name"])?.field("display_name") {
+            let display_name = display_text("display_name", &body.display_name)?;
+            let mut mutation = self.core.mutation(&call);
+            store::set_display_name(&mut mutation, user, &display_name).await?;
+            mutation.commit(&user.to_string(), []).await?;
+        }
+        let user = store::user(&self.core.db, user).await?;
+        Ok(Response::new(UpdateMeResponse { user: Some(user.into()) }))
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<ChangePasswordRequest>,
+    ) -> Result<Response<ChangePasswordResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let principal = call.principal()?;
+        let session = principal.session()?;
+        let body = request.into_inner();
+        let user = store::user(&self.core.db, principal.user).await?;
+        let new = NewPassword::new("new_password", body.new_password, &[&user.email, &user.display_name])?;
+        let old = store::password_hash(&self.core.db, user.id).await?;
+        if !self.passwords.verify(call.client, body.current_password, Some(old.clone())).await? {
+            return Err(Error::field("current_password", "is wrong").into());
+        }
+        let hash = self.passwords.hash(call.client, new).await?;
+        let mut mutation = self.core.mutation(&call);
+        store::replace_password(&mut mutation, user.id, &old, &hash).await?;
+        let ended = store::end_other_sessions(&mut mutation, user.id, session).await?;
+        let left = store::personal_access_tokens::count(&mut mutation, user.id).await?;
+        mutation.commit(&user.id.to_string(), []).await?;
+        Ok(Response::new(ChangePasswordResponse { sessions_ended: ended, personal_access_tokens_left: left }))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let principal = call.principal()?;
+        let current = principal.session()?;
+        let found = store::sessions(&self.core.db, principal.user).await?;
+        let sessions = found.into_iter().map(|session| wire_session(session, current)).collect();
+        Ok(Response::new(ListSessionsResponse { sessions }))
+    }
+
+    async fn end_session(
+        &self,
+        request: Request<EndSessionRequest>,
+    ) -> Result<Response<EndSessionResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let name = request.into_inner().session_id;
+        let session =
+            name.parse().map_err(|error: InvalidId| Error::field("session_id", error.to_string()))?;
+        call.names(&name);
+        let mut mutation = self.core.mutation(&call);
+        if !store::end_session_of(&mut mutation, call.principal()?.user, session).await? {
+            return Err(Error::NotFound { kind: "session", name }.into());
+        }
+        mutation.commit(&name, []).await?;
+        Ok(Response::new(EndSessionResponse {}))
+    }
+
+    async fn end_other_sessions(
+        &self,
+        request: Request<EndOtherSessionsRequest>,
+    ) -> Result<Response<EndOtherSessionsResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let principal = call.principal()?;
+        let mut mutation = self.core.mutation(&call);
+        let ended = store::end_other_sessions(&mut mutation, principal.user, principal.session()?).await?;
+        mutation.commit(&principal.user.to_string(), []).await?;
+        Ok(Response::new(EndOtherSessionsResponse { sessions_ended: ended }))
+    }
+}
+
+fn bad_credentials() -> Error {
+    Error::Unauthenticated {
+        reason: ErrorReason::BadCredentials,
+        message: "e-mail address or password is wrong".to_owned(),
+    }
+}
+
+fn wire_session(session: Session, current: SessionId) -> pb::Session {
+    pb::Session {
+        id: session.id.to_string(),
+        current: session.id == current,
+        create_time: Some(timestamp(session.created_at)),
+        refresh_time: Some(timestamp(session.refreshed_at)),
+        expire_time: Some(timestamp(session.expires_at)),
+        client_address: session.client,
+        user_agent: session.user_agent,
     }
 }
 
@@ -191,38 +298,10 @@ impl From<User> for pb::User {
     }
 }
 
-pub(super) fn display_name(given: &str, email: &str) -> Result<String> {
+pub fn display_name(given: &str, email: &str) -> Result<String> {
     let name = match given.trim() {
         "" => email.split('@').next().unwrap_or(email),
         name => name,
     };
     display_text("display_name", name)
-}
-
-/// Returns whether the cookie must be `Secure`. Browsers send other cookies over plain HTTP too, so only loopback may.
-fn is_secure(call: &Call) -> bool {
-    !call.client.is_some_and(|address| address.is_loopback())
-}
-
-/// A refresh token for a browser.
-struct Cookie<'a> {
-    token: &'a Opaque,
-    expires_at: DateTime<Utc>,
-    secure: bool,
-}
-
-impl Cookie<'_> {
-    fn set(&self) -> String {
-        let secure = if self.secure { "; Secure" } else { "" };
-        let life = (self.expires_at - Utc::now()).num_seconds().max(0);
-        format!("{COOKIE}={}; {COOKIE_SCOPE}; Max-Age={life}{secure}", self.token.reveal())
-    }
-}
-
-/// Reads the refresh token from the cookies. Over HTTP/2 a browser may send each cookie in a field of its own
-/// (RFC 9113, 8.2.3).
-pub(super) fn cookie(metadata: &MetadataMap) -> Option<String> {
-    let fields = metadata.get_all("cookie").iter().filter_map(|field| field.to_str().ok());
-    let mut pairs = fields.flat_map(|field| field.split(';')).map(str::trim);
-    pairs.find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('=')).map(str::to_owned)
 }

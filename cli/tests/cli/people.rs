@@ -1,0 +1,102 @@
+//! Accounts, sessions, access tokens, organizations and members.
+
+use tokio::io::AsyncWriteExt as _;
+
+use crate::support::{Ran, World};
+
+fn id(prefix: &str, digit: &str) -> String {
+    format!("{prefix}_{}", digit.repeat(32))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_account_is_renamed_and_its_password_changed_without_a_password_in_an_argument() {
+    let world = World::signed_in().await;
+    let renamed = world.run(&["account", "rename", "Ada Lovelace"]).await;
+    assert_eq!(renamed.code, 0, "{renamed:?}");
+    assert!(renamed.stdout.contains("Ada Lovelace"), "{}", renamed.stdout);
+
+    let change = ["account", "password", "--passwords-stdin"];
+    let mut child = world.command(&change).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"the old one\nthe new one\n").await.unwrap();
+    let changed = Ran::from(child.wait_with_output().await.unwrap());
+    assert_eq!(changed.code, 0, "{changed:?}");
+    assert_eq!(
+        changed.stdout,
+        "the password is changed; 2 other sessions have ended; 1 access tokens still work: supalove access-tokens list\n"
+    );
+    assert_eq!(world.fake.calls_of("ChangePassword"), ["the old one -> the new one"]);
+    let without = world.run(&["account", "password"]).await;
+    assert_eq!(without.code, 2, "there is no terminal: {without:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_listed_and_ended() {
+    let world = World::signed_in().await;
+    let listed = world.run(&["sessions", "ls"]).await;
+    for part in ["(this one)", &id("ses", "a"), "192.0.2.7", "tonic/0.14"] {
+        assert!(listed.stdout.contains(part), "{part}: {}", listed.stdout);
+    }
+    assert_eq!(world.run(&["sessions", "end", "ses_aaaa"]).await.code, 0, "the beginning of an id");
+    assert_eq!(world.fake.calls_of("EndSession"), [id("ses", "a")]);
+    assert_eq!(world.run(&["sessions", "end", "ses_cccc"]).await.code, 5);
+    let others = world.run(&["sessions", "end", "--others"]).await;
+    assert_eq!(others.stdout, "1 other session has ended\n");
+    for wrong in [&["sessions", "end"][..], &["sessions", "end", "ses_aaaa", "--others"]] {
+        assert_eq!(world.run(wrong).await.code, 2, "{wrong:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_is_shown_once_and_revoked() {
+    let world = World::signed_in().await;
+    let create =
+        ["access-tokens", "create", "ci", "--scope", "projects", "--scope", "secrets", "--ttl", "7d"];
+    let created = world.run(&create).await;
+    assert!(created.code == 0 && created.stdout.contains("sbp_1"), "{created:?}");
+    assert_eq!(world.run(&["access-tokens", "create", "reads"]).await.code, 0);
+    let asked = ["ci [2, 3] Some(604800)", "reads [1] Some(7776000)"];
+    assert_eq!(world.fake.calls_of("CreatePersonalAccessToken"), asked);
+    let listed = world.run(&["access-tokens", "list"]).await;
+    for part in ["ci", "read, projects", "never"] {
+        assert!(listed.stdout.contains(part), "{part}: {}", listed.stdout);
+    }
+    assert!(!listed.stdout.contains("sbp_"));
+    let revoked = world.run(&["pat", "rm", "pat_aaaa"]).await;
+    assert_eq!(revoked.stdout, format!("{} is revoked\n", id("pat", "a")));
+    assert_eq!(world.run(&["access-tokens", "create", "x", "--ttl", "0"]).await.code, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_are_listed_given_a_role_and_removed_by_their_address() {
+    let world = World::signed_in().await;
+    let listed = world.run(&["members", "list", "--organization", "org-1"]).await;
+    for part in ["grace@example.com", "Grace", "developer"] {
+        assert!(listed.stdout.contains(part), "{part}: {}", listed.stdout);
+    }
+    let of = ["--organization", "org-1"];
+    let set = [&["members", "set-role", "Grace@Example.com", "read-only"][..], &of].concat();
+    assert_eq!(world.run(&set).await.stdout, "grace@example.com is read_only now\n");
+    let asked = format!("org-1 {} ROLE_READ_ONLY", id("usr", "c"));
+    assert_eq!(world.fake.calls_of("UpdateMember"), [asked]);
+    let remove = [&["members", "remove", "grace@example.com"][..], &of].concat();
+    assert_eq!(world.run(&remove).await.code, 2, "it asks first, and there is no terminal");
+    assert_eq!(world.run(&[&remove[..], &["--yes"]].concat()).await.code, 0);
+    assert_eq!(world.fake.calls_of("RemoveMember"), [format!("org-1 {}", id("usr", "c"))]);
+    let nobody = [&["members", "remove", "nobody@example.com", "--yes"][..], &of].concat();
+    assert_eq!(world.run(&nobody).await.code, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_is_renamed_left_and_deleted() {
+    let world = World::signed_in().await;
+    let renamed = world.run(&["organizations", "rename", "org-1", "Globex"]).await;
+    assert!(renamed.code == 0 && renamed.stdout.contains("Globex"), "{renamed:?}");
+    assert_eq!(world.fake.calls_of("UpdateOrganization"), ["org-1 Globex"]);
+    assert_eq!(world.run(&["use", "org-2"]).await.code, 0);
+    assert_eq!(world.run(&["orgs", "leave", "org-2"]).await.stdout, "you have left org-2\n");
+    let which = world.run(&["orgs", "get"]).await;
+    assert!(which.code == 2 && which.stderr.contains("which organization?"), "the choice is gone: {which:?}");
+    assert_eq!(world.run(&["orgs", "delete", "org-1"]).await.code, 2, "it asks first");
+    assert_eq!(world.run(&["orgs", "delete", "Name 1", "--yes"]).await.stdout, "org-1 is deleted\n");
+    assert_eq!(world.fake.calls_of("DeleteOrganization"), ["org-1"]);
+}

@@ -1,0 +1,121 @@
+//! Members of organizations in PostgreSQL.
+
+use chrono::{DateTime, Utc};
+use supalove_core::{
+    Write,
+    access::{Call, Object as _, Role, decide},
+    database::Db,
+    error::{Error, Result},
+    ids::{OrganizationId, UserId},
+};
+
+use crate::OrganizationKey;
+
+/// A user in an organization.
+#[derive(Debug, Clone)]
+pub struct Member {
+    pub user: UserId,
+    pub email: String,
+    pub display_name: String,
+    pub role: Role,
+    /// Since when.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Lists members, ordered by e-mail address.
+pub async fn list(
+    db: &Db,
+    organization: OrganizationId,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<Member>> {
+    let found = sqlx::query_as!(
+        Member,
+        "SELECT u.id AS \"user: UserId\", u.email, u.display_name, m.role AS \"role: Role\", m.created_at
+         FROM members m JOIN users u ON u.id = m.user_id
+         WHERE m.organization_id = $1 AND ($2::text IS NULL OR u.email > $2) ORDER BY u.email LIMIT $3",
+        organization.0,
+        after,
+        limit,
+    );
+    Ok(found.fetch_all(db).await?)
+}
+
+/// Returns a member.
+pub async fn get(
+    write: &mut impl Write,
+    organization: OrganizationId,
+    user: UserId,
+) -> Result<Option<Member>> {
+    let found = sqlx::query_as!(
+        Member,
+        "SELECT u.id AS \"user: UserId\", u.email, u.display_name, m.role AS \"role: Role\", m.created_at
+         FROM members m JOIN users u ON u.id = m.user_id WHERE m.organization_id = $1 AND m.user_id = $2",
+        organization.0,
+        user.0,
+    );
+    Ok(found.fetch_optional(write.connection().await?).await?)
+}
+
+/// Locks the organization's row, so that changes of it and of its members run one after the other, and decides again: what
+/// the caller could do before may have been lost meanwhile. Returns the caller's role.
+pub async fn lock(write: &mut impl Write, key: &OrganizationKey, call: &Call) -> Result<Option<Role>> {
+    let gone = || Error::NotFound { kind: OrganizationKey::KIND, name: key.slug.clone() };
+    let row = sqlx::query!(
+        "SELECT id FROM organizations WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE",
+        key.id.0
+    )
+    .fetch_optional(write.connection().await?)
+    .await?;
+    row.ok_or_else(gone)?;
+    let role = role(write, key.id, call.principal()?.user).await?;
+    decide(call, call.rule.permission, role, gone)?;
+    Ok(role)
+}
+
+/// Role of a user, if a member. Call [`lock`] first.
+pub async fn role(
+    write: &mut impl Write,
+    organization: OrganizationId,
+    user: UserId,
+) -> Result<Option<Role>> {
+    let role = sqlx::query_scalar!(
+        "SELECT role AS \"role: Role\" FROM members WHERE organization_id = $1 AND user_id = $2",
+        organization.0,
+        user.0,
+    );
+    Ok(role.fetch_optional(write.connection().await?).await?)
+}
+
+/// Number of owners. Call [`lock`] first.
+pub async fn owners(write: &mut impl Write, organization: OrganizationId) -> Result<i64> {
+    let owners = sqlx::query_scalar!(
+        "SELECT count(*) AS \"count!\" FROM members WHERE organization_id = $1 AND role = 'OWNER'",
+        organization.0,
+    );
+    Ok(owners.fetch_one(write.connection().await?).await?)
+}
+
+pub async fn set_role(
+    write: &mut impl Write,
+    organization: OrganizationId,
+    user: UserId,
+    role: Role,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE members SET role = $3 WHERE organization_id = $1 AND user_id = $2",
+        organization.0,
+        user.0,
+        role.as_sql(),
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(())
+}
+
+pub async fn remove(write: &mut impl Write, organization: OrganizationId, user: UserId) -> Result<()> {
+    sqlx::query!("DELETE FROM members WHERE organization_id = $1 AND user_id = $2", organization.0, user.0)
+        .execute(write.connection().await?)
+        .await?;
+    Ok(())
+}
