@@ -195,6 +195,11 @@ impl Client {
         }
     }
 
+    /// True if calls carry a token from the environment instead of the stored session's.
+    pub fn has_given_token(&self) -> bool {
+        self.given_token.is_some()
+    }
+
     /// Returns an access token that has not expired, as far as the client knows.
     pub async fn access_token(&self) -> Result<String, Error> {
         if let Some(token) = &self.given_token {

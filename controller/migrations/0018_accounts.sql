@@ -22,10 +22,10 @@ COMMENT ON COLUMN personal_access_tokens.id IS 'UUIDv7; pat_… on the wire.';
 COMMENT ON COLUMN personal_access_tokens.user_id IS 'User as whom it acts.';
 COMMENT ON COLUMN personal_access_tokens.name IS 'Name that the user gave it.';
 COMMENT ON COLUMN personal_access_tokens.token_hash IS 'SHA-256 of the token.';
-COMMENT ON COLUMN personal_access_tokens.scopes IS 'What it may be used for, beside READ.';
+COMMENT ON COLUMN personal_access_tokens.scopes IS 'What it may be used for.';
 COMMENT ON COLUMN personal_access_tokens.created_at IS 'When it was created.';
 COMMENT ON COLUMN personal_access_tokens.expires_at IS 'When it stops working.';
-COMMENT ON COLUMN personal_access_tokens.last_used_at IS 'When it was last used, to the minute.';
+COMMENT ON COLUMN personal_access_tokens.last_used_at IS 'When it was last used, as far as replicas have written it down.';
 
 -- Projects and events of a deleted organization keep their row; nobody finds it by its slug.
 ALTER TABLE organizations ADD COLUMN deleted_at timestamptz;

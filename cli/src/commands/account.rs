@@ -136,6 +136,11 @@ pub async fn login(context: &Context, arguments: Login) -> Result<(), Error> {
 /// Ends the session on the server and deletes it here, even if the server has already ended it.
 pub async fn logout(context: &Context) -> Result<(), Error> {
     let client = &context.client;
+    if client.has_given_token() {
+        return Err(Error::Usage(
+            "SUPALOVE_ACCESS_TOKEN is set, so this would not end the stored session; unset it first".into(),
+        ));
+    }
     let ended = client
         .call(SignOutRequest {}, |channel, request| async move {
             AuthServiceClient::new(channel).sign_out(request).await

@@ -64,6 +64,10 @@ async fn an_access_token_is_shown_once_and_revoked() {
     let revoked = world.run(&["pat", "rm", "pat_aaaa"]).await;
     assert_eq!(revoked.stdout, format!("{} is revoked\n", id("pat", "a")));
     assert_eq!(world.run(&["access-tokens", "create", "x", "--ttl", "0"]).await.code, 2);
+    let logout = world.command(&["logout"]).env("SUPALOVE_ACCESS_TOKEN", "sbp_1").output().await.unwrap();
+    let logout = Ran::from(logout);
+    assert!(logout.code == 2 && logout.stderr.contains("unset it first"), "{logout:?}");
+    assert_eq!(world.run(&["whoami"]).await.code, 0, "the session is still there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

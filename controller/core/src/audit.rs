@@ -18,7 +18,7 @@ use crate::{access::Call, error::Result, leases::Lease};
 pub struct Entry {
     /// UUIDv7.
     pub id: Uuid,
-    /// `usr_…`, `nod_…`, or anonymous.
+    /// `usr_…`, `usr_… pat_…` with a personal access token, `nod_…`, or anonymous.
     pub actor: String,
     /// RPC.
     pub method: String,
@@ -37,7 +37,7 @@ impl Entry {
     pub fn from_call(call: &Call, target: impl Into<String>) -> Self {
         Self {
             id: Uuid::now_v7(),
-            actor: call.principal.as_ref().map_or_else(|| "anonymous".to_owned(), |c| c.user.to_string()),
+            actor: call.principal.as_ref().map_or_else(|| "anonymous".to_owned(), ToString::to_string),
             method: call.method.to_owned(),
             target: target.into(),
             outcome: "OK".to_owned(),

@@ -33,7 +33,7 @@ use tracing::Instrument as _;
 use self::until::Until;
 
 use crate::{
-    access::{Authenticator, Call, Lasts, Rule, Rules, Scope, unauthenticated},
+    access::{Authenticator, Call, Lasts, Principal, Rule, Rules, Scope, unauthenticated},
     audit,
     database::Db,
     error::{Error, Result},
@@ -193,11 +193,15 @@ where
                     authenticator: gate.authenticator.clone(),
                 };
                 let deadline = call.deadline;
+                // Of a refused call until its audit row is written.
+                let mut admitted = None;
                 let answered = tokio::time::timeout_at(deadline, async {
-                    let admitted = match gate.admit(&mut call, &AdmittedParts::of(&request)).await {
-                        Err(status) => return Ok(status.into_http()),
-                        Ok(admitted) => admitted,
-                    };
+                    if let Err(status) =
+                        gate.admit(&mut call, &AdmittedParts::of(&request), &mut admitted).await
+                    {
+                        return Ok(status.into_http());
+                    }
+                    let admitted = admitted.take();
                     request.extensions_mut().insert(call.clone());
                     let request = request.map(|body| gate.admission.body(rule, body));
                     let answer = inner.call(request).await?;
@@ -225,26 +229,32 @@ where
 }
 
 impl Gate {
-    /// Authenticates, then checks rules without an object. The handler checks the permission on an object. Returns the
-    /// call's part of what its address or its user may have open.
+    /// Authenticates, then checks rules without an object. The handler checks the permission on an object. `admitted` becomes
+    /// the call's part of what its address or its user may have open.
     async fn admit(
         &self,
         call: &mut Call,
         request: &AdmittedParts<'_>,
-    ) -> Result<Box<dyn Send + Unpin>, Status> {
+        admitted: &mut Option<Box<dyn Send + Unpin>>,
+    ) -> Result<(), Status> {
         if call.rule.cookies {
             check_origin(call, request, &self.origins)?;
         }
         let headers = request.headers;
         if call.rule.scope == Scope::Anyone {
             let client = call.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            return Ok(self.admission.open_call(call.rule, client)?);
+            *admitted = Some(self.admission.open_call(call.rule, client)?);
+            return Ok(());
         }
         let token = bearer(headers).ok_or_else(unauthenticated)?;
         let principal = self.authenticator.authenticate(token).await?;
+        *admitted = Some(self.admission.user_call(principal.user)?);
         let operator = principal.operator;
-        let user = principal.user;
-        let in_scope = principal.check_scope(call.rule.permission, call.short_method());
+        // Of a method on an object the handler asks, so that the audit row names the object.
+        let in_scope = match call.rule.scope {
+            Scope::On(_) => Ok(()),
+            _ => principal.check_scope(call.rule.permission, call.short_method()),
+        };
         call.principal = Some(principal);
         in_scope?;
         if call.rule.scope == Scope::OperatorOnly && !operator {
@@ -254,7 +264,7 @@ impl Gate {
             }
             .into());
         }
-        Ok(self.admission.user_call(user)?)
+        Ok(())
     }
 
     /// Returns the caller's timeout, at most the bound of the rule.
@@ -281,7 +291,7 @@ impl Gate {
     /// Logs the call and audits a refused change. A successful change has written its audit row in its own transaction.
     async fn finish(&self, call: &Call, status: &Status, started: Instant) {
         let code = status.code();
-        let user = call.principal.as_ref().map(|p| p.user.to_string());
+        let user = call.principal.as_ref().map(Principal::to_string);
         tracing::info!(code = ?code, user, milliseconds = started.elapsed().as_millis(), "call");
         if code == Code::Ok || !call.rule.changes {
             return;

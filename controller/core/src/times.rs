@@ -23,6 +23,8 @@ pub struct Times {
     pub nodes_return: Duration,
     /// Interval at which a replica writes `seen_at` of its live sessions.
     pub seen_flush: Duration,
+    /// Interval at which a replica writes when personal access tokens were used.
+    pub token_uses: Duration,
     /// Interval at which the health check probes the control database.
     pub health: Duration,
     /// Timeout of the TLS handshake on the node port.
@@ -119,6 +121,7 @@ impl Default for Times {
             lost_for_good: s(24 * HOUR),
             nodes_return: protocol.lost_after_private,
             seen_flush: protocol.seen_flush,
+            token_uses: s(10),
             health: s(5),
             handshake: protocol.handshake,
             inventory: s(60),

@@ -7,7 +7,6 @@ use supalove_core::{
     Core, Room,
     access::{Authenticator, Credential, Principal},
     error::{Error, Result},
-    ids::PersonalAccessTokenId,
     jobs::{Job, Rhythm::Every},
     platform, retention,
 };
@@ -18,7 +17,9 @@ use supalove_proto::v1::{
 
 use crate::{
     AuthApi, Families, PersonalAccessTokenApi, TokenSigner, ensure_setup_token,
-    personal_access_tokens::Secret, rules::RULES, session_ended, store,
+    personal_access_tokens::{Secret, Tokens, Uses},
+    rules::RULES,
+    session_ended, store,
 };
 
 /// The room. Cheap to clone.
@@ -27,6 +28,8 @@ pub struct Identity {
     core: Core,
     signer: Arc<TokenSigner>,
     families: Arc<Families>,
+    tokens: Arc<Tokens>,
+    uses: Arc<Uses>,
 }
 
 /// Opens the room. While there is no user, it writes a one-time setup token to `setup_token_file`, or to standard
@@ -36,10 +39,14 @@ pub async fn open(core: &Core, setup_token_file: Option<&Path>) -> Result<Identi
     let key = platform::secret(&core.db, &core.vault, "token-signing-key", TokenSigner::generate_key).await?;
     let refresh =
         platform::secret(&core.db, &core.vault, "refresh-token-key", Families::generate_key).await?;
+    let tokens =
+        platform::secret(&core.db, &core.vault, "personal-access-token-key", Tokens::generate_key).await?;
     Ok(Identity {
         core: core.clone(),
         signer: Arc::new(TokenSigner::from_pkcs8(&key)?),
         families: Arc::new(Families::new(&refresh)),
+        tokens: Arc::new(Tokens::new(&tokens)),
+        uses: Arc::default(),
     })
 }
 
@@ -53,35 +60,55 @@ impl Identity {
                 self.signer.clone(),
                 self.families.clone(),
             )))
-            .service(PersonalAccessTokenServiceServer::new(PersonalAccessTokenApi::new(self.core.clone())))
+            .service(PersonalAccessTokenServiceServer::new(PersonalAccessTokenApi::new(
+                self.core.clone(),
+                self.tokens.clone(),
+            )))
+            .job(Job::on_each("identity.note_uses", Every(self.core.times.token_uses), {
+                let identity = self.clone();
+                move |_| identity.clone().note_uses()
+            }))
             .job(Job::leased("identity.prune", Every(self.core.times.prune), move |_| prune(core.clone())))
     }
 }
 
 impl Identity {
-    /// The principal of a personal access token. Notes once a minute that the token is used.
+    /// The principal of a personal access token.
     async fn of_token(&self, secret: &Secret) -> Result<Principal> {
         let found = store::personal_access_tokens::find(&self.core.db, &secret.hash()).await?;
         let found = found.ok_or_else(token_refused)?;
         if found.expired {
-            return Err(Error::Unauthenticated {
-                reason: ErrorReason::AccessTokenExpired,
-                message: "the personal access token has expired; create another one".to_owned(),
-            });
+            return Err(token_expired());
         }
-        if let (true, Credential::Token(token, _)) = (found.unnoted, found.principal.credential)
-            && let Err(error) = self.note_use(token).await
-        {
-            // A database that cannot write still serves calls that read.
-            tracing::warn!(%token, %error, "cannot note the use of a personal access token");
+        if let Credential::Token(token, _) = found.principal.credential {
+            self.uses.note(token);
         }
         Ok(found.principal)
     }
 
-    async fn note_use(&self, token: PersonalAccessTokenId) -> Result<()> {
-        let mut write = self.core.system_write("identity.note_use");
-        store::personal_access_tokens::note_use(&mut write, token).await?;
-        write.commit([]).await
+    /// Writes down when tokens were used.
+    async fn note_uses(self) -> Result<()> {
+        let uses = self.uses.take();
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let mut write = self.core.system_write("identity.note_uses");
+        let noted = store::personal_access_tokens::note_uses(&mut write, &uses).await;
+        let noted = match noted {
+            Ok(()) => write.commit([]).await,
+            failed => failed,
+        };
+        if noted.is_err() {
+            self.uses.give_back(uses);
+        }
+        noted
+    }
+}
+
+fn token_expired() -> Error {
+    Error::Unauthenticated {
+        reason: ErrorReason::AccessTokenExpired,
+        message: "the personal access token has expired; create another one".to_owned(),
     }
 }
 
@@ -96,7 +123,7 @@ fn token_refused() -> Error {
 impl Authenticator for Identity {
     fn authenticate<'a>(&'a self, bearer: &'a str) -> BoxFuture<'a, Result<Principal>> {
         Box::pin(async move {
-            if let Some(secret) = Secret::from_bearer(bearer) {
+            if let Some(secret) = self.tokens.read(bearer) {
                 return self.of_token(&secret).await;
             }
             let session = self.signer.verify(bearer)?;
@@ -111,6 +138,7 @@ impl Authenticator for Identity {
                     store::principal(&self.core.db, session).await?.ok_or_else(session_ended)
                 }
                 Credential::Token(token, scopes) => {
+                    self.uses.note(token);
                     let found =
                         store::personal_access_tokens::principal(&self.core.db, token, scopes).await?;
                     found.ok_or_else(token_refused)

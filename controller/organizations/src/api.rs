@@ -16,7 +16,7 @@ use super::{
 };
 use supalove_core::{
     Core,
-    access::{Call, Principal, Role},
+    access::{Call, Object as _, Principal, Role},
     error::{Error, Result},
     hints::Hint,
     ids::{InvalidId, OrganizationId, UserId},
@@ -32,6 +32,16 @@ impl OrganizationApi {
     /// On the control database.
     pub fn new(core: Core) -> Self {
         Self { core }
+    }
+
+    /// The organization that a create has made. For a day after an upgrade its key may come from a controller that stored the
+    /// slug.
+    async fn made(&self, resource: &str) -> Result<OrganizationId> {
+        if let Ok(id) = resource.parse() {
+            return Ok(id);
+        }
+        let gone = || Error::NotFound { kind: OrganizationKey::KIND, name: resource.to_owned() };
+        store::id_of(&self.core.db, resource).await?.ok_or_else(gone)
     }
 
     async fn seen_by(&self, principal: &Principal, id: OrganizationId) -> Result<Organization> {
@@ -50,8 +60,7 @@ impl OrganizationService for OrganizationApi {
         let body = request.into_inner();
         let mut mutation = self.core.mutation(&call).once(&call, &body.request_id, &body).await?;
         let id = if let Some(done) = mutation.replayed() {
-            let gone = |_| Error::NotFound { kind: "organization", name: done.resource.clone() };
-            done.resource.parse().map_err(gone)?
+            self.made(&done.resource).await?
         } else {
             let name = display_text("name", &body.name)?;
             let slug = slug(&body.slug, &name)?;

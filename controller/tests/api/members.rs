@@ -344,23 +344,36 @@ async fn nobody_owns_more_organizations_by_a_promotion() {
 #[tokio::test]
 async fn no_project_is_made_in_an_organization_that_is_deleted_at_the_same_time() {
     let scene = Scene::set().await;
+    let rows = scene.controller.database.rows().await;
     let owner = &scene.owner.api;
-    let mut deleted = 0;
     for round in 0..10 {
         let slug = format!("round-{round}");
-        scene.controller.database.rows().await.add_organization(&slug, "owner@example.com").await;
-        let (gone, made) = tokio::join!(delete(owner, &slug), project_in(owner, &slug));
-        match (gone, made) {
+        rows.add_organization(&slug, "owner@example.com").await;
+        // Both wait for the row, and the one that came first gets it first.
+        let held = rows.hold_organization(&slug).await;
+        let gone = tokio::spawn({
+            let (owner, slug) = (owner.clone(), slug.clone());
+            async move { delete(&owner, &slug).await }
+        });
+        wait_for("the deletion to wait", Duration::from_secs(10) * SLACK, async || {
+            (rows.waiting_for_an_organization().await == 1).then_some(())
+        })
+        .await;
+        let made = tokio::spawn({
+            let (owner, slug) = (owner.clone(), slug.clone());
+            async move { project_in(&owner, &slug).await }
+        });
+        wait_for("the create to wait", Duration::from_secs(10) * SLACK, async || {
+            (rows.waiting_for_locks().await == 2).then_some(())
+        })
+        .await;
+        held.commit().await.unwrap();
+        match (gone.await.unwrap(), made.await.unwrap()) {
             (Ok(()), Err(refused)) => {
-                deleted += 1;
-                assert!(
-                    matches!(refused.code(), Code::NotFound | Code::ResourceExhausted),
-                    "not there, or without a quota: {refused:?}"
-                );
+                assert_eq!(refused.code(), Code::ResourceExhausted, "it has no quota: {refused:?}");
             }
             (Err(refused), Ok(_)) => assert_eq!(reason(&refused), "ORGANIZATION_NOT_EMPTY"),
             both => panic!("{both:?}"),
         }
     }
-    println!("{deleted} of 10 deletions came first");
 }

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use supalove_proto::v1::{
-    CreatePersonalAccessTokenRequest, GetMeRequest, ListPersonalAccessTokensRequest, PersonalAccessToken,
-    PersonalAccessTokenScope as Scope, RevokePersonalAccessTokenRequest, WatchRequest, WatchSubscription,
-    watch_subscription::Stream,
+    CreatePersonalAccessTokenRequest, ErrorReason, GetMeRequest, ListPersonalAccessTokensRequest,
+    PersonalAccessToken, PersonalAccessTokenScope as Scope, RevokePersonalAccessTokenRequest, WatchRequest,
+    WatchResponse, WatchSubscription, watch_response::Message, watch_subscription::Stream,
 };
-use supalove_system_tests::{Api, Controller, SLACK};
-use tonic::{Code, Status};
+use supalove_system_tests::{Api, Controller, SLACK, wait_for};
+use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
 const DAY: i64 = 24 * 3600;
@@ -52,6 +52,19 @@ fn reason(refused: &Status) -> String {
     refused.get_details_error_info().unwrap().reason
 }
 
+/// Why a watch ends.
+async fn end_of(watched: &mut Streaming<WatchResponse>) -> String {
+    let ended = tokio::time::timeout(Duration::from_secs(15) * SLACK, async {
+        loop {
+            match watched.message().await {
+                Ok(message) => drop(message.expect("it ends with an error")),
+                Err(status) => return reason(&status),
+            }
+        }
+    });
+    ended.await.unwrap()
+}
+
 #[tokio::test]
 async fn a_token_acts_as_its_user_until_it_is_revoked() {
     let controller = Controller::start().await;
@@ -65,8 +78,14 @@ async fn a_token_acts_as_its_user_until_it_is_revoked() {
 
     let program = with(&controller, &token);
     assert_eq!(email_of(&program).await.unwrap(), "operator@example.com");
-    let listed = list(&user).await;
-    assert!(matches!(&listed[..], [one] if one.id == shown.id && one.last_use_time.is_some()), "{listed:?}");
+    wait_for("its use to be written down", Duration::from_secs(10) * SLACK, async || {
+        let listed = list(&user).await;
+        assert!(matches!(&listed[..], [one] if one.id == shown.id), "{listed:?}");
+        listed[0].last_use_time
+    })
+    .await;
+    let made = controller.database.rows().await.audited("CreatePersonalAccessToken").await;
+    assert!(made[0].target.starts_with(&format!("{} READ,PROJECTS until 2", shown.id)), "{made:?}");
     let stream = Some(Stream::Organization("acme".into()));
     let subscriptions = vec![WatchSubscription { stream, after_seq: None }];
     let mut watched = program.watches().watch(WatchRequest { subscriptions }).await.unwrap().into_inner();
@@ -77,19 +96,15 @@ async fn a_token_acts_as_its_user_until_it_is_revoked() {
     other.sign_in("other@example.com").await;
     assert_eq!(revoke(&other, &shown.id).await.unwrap_err().code(), Code::NotFound, "another user's");
     assert_eq!(revoke(&program, &shown.id).await.unwrap_err().code(), Code::PermissionDenied);
+    let refused = controller.database.rows().await.audited("RevokePersonalAccessToken").await;
+    let by_token = refused.iter().filter(|call| call.actor.ends_with(&format!(" {}", shown.id)));
+    assert_eq!(by_token.count(), 1, "the token is named beside its user: {refused:?}");
     assert_eq!(email_of(&program).await.unwrap(), "operator@example.com");
 
     revoke(&user, &shown.id).await.unwrap();
     assert_eq!(reason(&email_of(&program).await.unwrap_err()), "ACCESS_TOKEN_INVALID");
     // It is asked for again at every keep-alive.
-    let ended = tokio::time::timeout(Duration::from_secs(15) * SLACK, async {
-        loop {
-            if let Err(status) = watched.message().await {
-                return status;
-            }
-        }
-    });
-    assert_eq!(reason(&ended.await.unwrap()), "ACCESS_TOKEN_INVALID");
+    assert_eq!(end_of(&mut watched).await, "ACCESS_TOKEN_INVALID");
     assert!(list(&user).await.is_empty());
     assert_eq!(revoke(&user, &shown.id).await.unwrap_err().code(), Code::NotFound);
 }
@@ -101,9 +116,14 @@ async fn an_expired_token_is_told_so() {
     let (token, _) = create(&user, request("short", &[Scope::Read.into()], Some(1))).await.unwrap();
     let program = with(&controller, &token);
     email_of(&program).await.unwrap();
+    let stream = Some(Stream::Organization("acme".into()));
+    let subscriptions = vec![WatchSubscription { stream, after_seq: None }];
+    let mut watched = program.watches().watch(WatchRequest { subscriptions }).await.unwrap().into_inner();
+    watched.message().await.unwrap().unwrap();
     controller.database.rows().await.age_personal_access_tokens(Duration::from_hours(25)).await;
     assert_eq!(reason(&email_of(&program).await.unwrap_err()), "ACCESS_TOKEN_EXPIRED");
     assert!(list(&user).await.is_empty(), "only those that work are shown");
+    assert_eq!(end_of(&mut watched).await, "ACCESS_TOKEN_INVALID");
     let unknown = with(&controller, &format!("sbp_{}", "0".repeat(40)));
     assert_eq!(reason(&email_of(&unknown).await.unwrap_err()), "ACCESS_TOKEN_INVALID");
     let cut = with(&controller, &token[..43]);
@@ -122,11 +142,70 @@ async fn wrong_fields_of_a_token_are_named() {
         (request("x", &[read, 99], None), "scopes"),
         (request("x", &[read], Some(0)), "ttl"),
         (request("x", &[read], Some(-1)), "ttl"),
+        (
+            CreatePersonalAccessTokenRequest {
+                ttl: Some(prost_types::Duration { seconds: 59, nanos: 0 }),
+                ..request("x", &[read], None)
+            },
+            "ttl",
+        ),
         (request("x", &[read], Some(367)), "ttl"),
     ] {
         let refused = create(&user, wrong).await.unwrap_err();
         assert_eq!(refused.get_details_bad_request().unwrap().field_violations[0].field, field);
     }
+    assert!(list(&user).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_watch_shows_a_token_only_what_its_scopes_allow() {
+    let controller = Controller::start().await;
+    let user = controller.operator().await;
+    let id = uuid::Uuid::from_u128(1);
+    let [root, token] = [2, 3].map(uuid::Uuid::from_u128);
+    controller.database.rows().await.add_bare_node_root_and_token(id, root, token).await;
+    let stream = Some(Stream::NodeId(format!("nod_{}", id.simple())));
+    let subscriptions = vec![WatchSubscription { stream, after_seq: None }];
+    for (scope, allowed) in [(Scope::Read, false), (Scope::Platform, true)] {
+        let (token, _) = create(&user, request("watches", &[scope.into()], None)).await.unwrap();
+        let program = with(&controller, &token);
+        let request = WatchRequest { subscriptions: subscriptions.clone() };
+        let watched = program.watches().watch(request).await;
+        let first = match watched {
+            Ok(answer) => answer.into_inner().message().await.map(Option::unwrap),
+            Err(refused) => Err(refused),
+        };
+        match first {
+            Ok(WatchResponse { message: Some(Message::Snapshot(_)), .. }) => assert!(allowed),
+            Ok(WatchResponse { message: Some(Message::End(end)), .. }) => {
+                assert_eq!((allowed, end.reason()), (false, ErrorReason::PermissionDenied));
+            }
+            Err(refused) => assert_eq!((allowed, refused.code()), (false, Code::PermissionDenied)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Its session was there when the call began, and has ended when its turn comes.
+#[tokio::test]
+async fn a_session_that_ends_while_a_create_waits_leaves_no_token() {
+    let controller = Controller::start().await;
+    let user = controller.operator().await;
+    let rows = controller.database.rows().await;
+    let mut thief = controller.api();
+    thief.sign_in("operator@example.com").await;
+    let change = rows.change_password("operator@example.com").await;
+    let waiting = tokio::spawn({
+        let thief = thief.clone();
+        async move { create(&thief, request("mine", &[1], None)).await }
+    });
+    wait_for("the create to wait for the change", Duration::from_secs(10) * SLACK, async || {
+        rows.is_an_account_waiting().await.then_some(())
+    })
+    .await;
+    rows.end_newest_session().await;
+    change.commit().await.unwrap();
+    assert_eq!(reason(&waiting.await.unwrap().unwrap_err()), "SESSION_ENDED");
     assert!(list(&user).await.is_empty());
 }
 

@@ -55,7 +55,8 @@ async fn a_user_owns_ten_organizations_at_most() {
     other.sign_in("other@example.com").await;
     let create = async |api: &Api, number: usize| {
         let name = format!("org-{}-{number}", api.token.len());
-        let request = CreateOrganizationRequest { name: name.clone(), slug: name, ..Default::default() };
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let request = CreateOrganizationRequest { name: name.clone(), slug: name, request_id };
         api.organizations().create_organization(request).await
     };
     let calls = (0..12).map(|number| create(&other, number));

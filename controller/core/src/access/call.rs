@@ -38,6 +38,16 @@ pub enum Credential {
     Token(PersonalAccessTokenId, TokenScopes),
 }
 
+/// The user, and the personal access token if it is one: for logs and the audit log.
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.credential {
+            Credential::Session(_) => write!(f, "{}", self.user),
+            Credential::Token(token, _) => write!(f, "{} {token}", self.user),
+        }
+    }
+}
+
 impl Principal {
     /// The sign-in. Methods that need one have a permission that no scope contains.
     pub fn session(&self) -> Result<SessionId> {

@@ -195,6 +195,7 @@ impl AuthService for AuthApi {
         if Changes::parse(body.update_mask.as_ref(), &["display_name"])?.field("display_name") {
             let display_name = display_text("display_name", &body.display_name)?;
             let mut mutation = self.core.mutation(&call);
+            store::lock_account(&mut mutation, call.principal()?).await?;
             store::set_display_name(&mut mutation, user, &display_name).await?;
             mutation.commit(&user.to_string(), []).await?;
         }
@@ -208,7 +209,6 @@ impl AuthService for AuthApi {
     ) -> Result<Response<ChangePasswordResponse>, Status> {
         let call = Call::from_request(&request)?;
         let principal = call.principal()?;
-        let session = principal.session()?;
         let body = request.into_inner();
         let user = store::user(&self.core.db, principal.user).await?;
         let new = NewPassword::new("new_password", body.new_password, &[&user.email, &user.display_name])?;
@@ -218,6 +218,7 @@ impl AuthService for AuthApi {
         }
         let hash = self.passwords.hash(call.client, new).await?;
         let mut mutation = self.core.mutation(&call);
+        let session = store::lock_account(&mut mutation, principal).await?;
         store::replace_password(&mut mutation, user.id, &old, &hash).await?;
         let ended = store::end_other_sessions(&mut mutation, user.id, session).await?;
         let left = store::personal_access_tokens::count(&mut mutation, user.id).await?;
@@ -247,6 +248,7 @@ impl AuthService for AuthApi {
             name.parse().map_err(|error: InvalidId| Error::field("session_id", error.to_string()))?;
         call.names(&name);
         let mut mutation = self.core.mutation(&call);
+        store::lock_account(&mut mutation, call.principal()?).await?;
         if !store::end_session_of(&mut mutation, call.principal()?.user, session).await? {
             return Err(Error::NotFound { kind: "session", name }.into());
         }
@@ -261,7 +263,8 @@ impl AuthService for AuthApi {
         let call = Call::from_request(&request)?;
         let principal = call.principal()?;
         let mut mutation = self.core.mutation(&call);
-        let ended = store::end_other_sessions(&mut mutation, principal.user, principal.session()?).await?;
+        let current = store::lock_account(&mut mutation, principal).await?;
+        let ended = store::end_other_sessions(&mut mutation, principal.user, current).await?;
         mutation.commit(&principal.user.to_string(), []).await?;
         Ok(Response::new(EndOtherSessionsResponse { sessions_ended: ended }))
     }

@@ -1,8 +1,8 @@
 //! `supalove.v1.PersonalAccessTokenService`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use chrono::Utc;
+use chrono::{SecondsFormat, Utc};
 use supalove_core::{
     Core,
     access::{Call, TokenScope, TokenScopes},
@@ -19,11 +19,15 @@ use supalove_proto::v1::{
 use tonic::{Request, Response, Status};
 
 use crate::{
-    personal_access_tokens::Secret,
-    store::personal_access_tokens::{self as store, PersonalAccessToken},
+    personal_access_tokens::Tokens,
+    store::{
+        lock_account,
+        personal_access_tokens::{self as store, PersonalAccessToken},
+    },
 };
 
 const DAY: Duration = Duration::from_hours(24);
+const MIN_TTL: Duration = Duration::from_mins(1);
 const DEFAULT_TTL: Duration = DAY.saturating_mul(90);
 /// A year, also a leap year.
 const MAX_TTL: Duration = DAY.saturating_mul(366);
@@ -32,12 +36,13 @@ const MAX_TTL: Duration = DAY.saturating_mul(366);
 #[derive(Debug, Clone)]
 pub struct PersonalAccessTokenApi {
     core: Core,
+    tokens: Arc<Tokens>,
 }
 
 impl PersonalAccessTokenApi {
-    /// On the control database.
-    pub fn new(core: Core) -> Self {
-        Self { core }
+    /// On the control database, with the key of tokens.
+    pub fn new(core: Core, tokens: Arc<Tokens>) -> Self {
+        Self { core, tokens }
     }
 }
 
@@ -48,12 +53,12 @@ impl PersonalAccessTokenService for PersonalAccessTokenApi {
         request: Request<CreatePersonalAccessTokenRequest>,
     ) -> Result<Response<CreatePersonalAccessTokenResponse>, Status> {
         let call = Call::from_request(&request)?;
-        let user = call.principal()?.user;
+        let principal = call.principal()?;
         let body = request.into_inner();
         let scopes = scopes(&body.scopes)?;
         let ttl = duration("ttl", body.ttl, DEFAULT_TTL, MAX_TTL)?;
-        if ttl.is_zero() {
-            return Err(Error::field("ttl", "must not be 0").into());
+        if ttl < MIN_TTL {
+            return Err(Error::field("ttl", "must be at least a minute").into());
         }
         let now = Utc::now();
         let token = PersonalAccessToken {
@@ -64,10 +69,11 @@ impl PersonalAccessTokenService for PersonalAccessTokenApi {
             expires_at: now + ttl,
             last_used_at: None,
         };
-        let secret = Secret::generate()?;
+        let secret = self.tokens.generate()?;
         let mut mutation = self.core.mutation(&call);
-        store::insert(&mut mutation, user, &token, &secret.hash()).await?;
-        mutation.commit(&token.id.to_string(), []).await?;
+        lock_account(&mut mutation, principal).await?;
+        store::insert(&mut mutation, principal.user, &token, &secret.hash()).await?;
+        mutation.commit(&target(&token), []).await?;
         Ok(Response::new(CreatePersonalAccessTokenResponse {
             token: secret.reveal(),
             personal_access_token: Some(token.into()),
@@ -100,6 +106,13 @@ impl PersonalAccessTokenService for PersonalAccessTokenApi {
         mutation.commit(&name, []).await?;
         Ok(Response::new(RevokePersonalAccessTokenResponse {}))
     }
+}
+
+/// The new token in the audit log, with what it may do: its row goes when it is revoked.
+fn target(token: &PersonalAccessToken) -> String {
+    let scopes: Vec<&str> = token.scopes.iter().map(TokenScope::as_sql).collect();
+    let until = token.expires_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    format!("{} {} until {until}", token.id, scopes.join(","))
 }
 
 fn scopes(wire: &[i32]) -> Result<TokenScopes> {

@@ -10,6 +10,7 @@ use supalove_proto::v1::ErrorReason;
 use super::{
     Opaque, Session, User,
     family::{Answer, Presented, answer},
+    session_ended,
 };
 use supalove_core::{
     Write,
@@ -142,6 +143,22 @@ pub async fn lock_password(write: &mut impl Write, id: UserId, hash: &str) -> Re
         .fetch_optional(write.connection().await?)
         .await?;
     Ok(row.is_some())
+}
+
+/// Locks the caller's account, so that changes of it run one after the other, and returns the caller's session; an error if it
+/// has ended meanwhile. A call may wait long for its body or its turn.
+pub async fn lock_account(write: &mut impl Write, principal: &Principal) -> Result<SessionId> {
+    let session = principal.session()?;
+    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE", principal.user.0)
+        .fetch_one(write.connection().await?)
+        .await?;
+    let lives = sqlx::query!(
+        "SELECT id FROM user_sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > now() FOR SHARE",
+        session.0
+    )
+    .fetch_optional(write.connection().await?)
+    .await?;
+    if lives.is_some() { Ok(session) } else { Err(session_ended()) }
 }
 
 /// Replaces a user's password hash; an error if it is not `old` any more.

@@ -1,5 +1,7 @@
 //! Personal access tokens in PostgreSQL.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use supalove_core::{
     Write,
@@ -8,6 +10,8 @@ use supalove_core::{
     error::{Error, Result},
     ids::{PersonalAccessTokenId, UserId},
 };
+
+use uuid::Uuid;
 
 use super::BATCH;
 
@@ -22,7 +26,7 @@ pub struct PersonalAccessToken {
     pub scopes: TokenScopes,
     pub created_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
-    /// To the minute; `None` if it was never used.
+    /// `None` if it was never used.
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
@@ -30,20 +34,25 @@ pub struct PersonalAccessToken {
 pub struct Presented {
     pub principal: Principal,
     pub expired: bool,
-    /// True if its last use on record is more than a minute old.
-    pub unnoted: bool,
 }
 
-/// Stores a token; an error if the user has too many. Of two calls of one user, the second waits here for the first.
+/// Stores a token; an error if the user has too many. Deletes the user's oldest expired ones if there are too many. Call
+/// [`lock_account`](super::lock_account) first.
 pub async fn insert(
     write: &mut impl Write,
     user: UserId,
     token: &PersonalAccessToken,
     hash: &[u8],
 ) -> Result<()> {
-    sqlx::query!("SELECT id FROM users WHERE id = $1 FOR NO KEY UPDATE", user.0)
-        .fetch_one(write.connection().await?)
-        .await?;
+    sqlx::query!(
+        "DELETE FROM personal_access_tokens WHERE id IN (
+             SELECT id FROM personal_access_tokens WHERE user_id = $1 AND expires_at <= now()
+             ORDER BY expires_at DESC OFFSET $2)",
+        user.0,
+        TOKENS,
+    )
+    .execute(write.connection().await?)
+    .await?;
     let scopes: Vec<String> = token.scopes.iter().map(|scope| scope.as_sql().to_owned()).collect();
     let done = sqlx::query!(
         "INSERT INTO personal_access_tokens (id, user_id, name, token_hash, scopes, created_at, expires_at)
@@ -118,7 +127,6 @@ pub async fn delete(write: &mut impl Write, user: UserId, token: PersonalAccessT
 pub async fn find(db: &Db, hash: &[u8]) -> Result<Option<Presented>> {
     let row = sqlx::query!(
         "SELECT t.id AS \"id: PersonalAccessTokenId\", t.scopes, t.expires_at <= now() AS \"expired!\",
-             coalesce(t.last_used_at < now() - interval '1 minute', true) AS \"unnoted!\",
              u.id AS \"user: UserId\", u.operator
          FROM personal_access_tokens t JOIN users u ON u.id = t.user_id WHERE t.token_hash = $1",
         hash
@@ -133,7 +141,6 @@ pub async fn find(db: &Db, hash: &[u8]) -> Result<Option<Presented>> {
                 operator: row.operator,
             },
             expired: row.expired,
-            unnoted: row.unnoted,
         })
     })
     .transpose()
@@ -159,12 +166,17 @@ pub async fn principal(
     }))
 }
 
-/// Notes that a token was used now, unless another call has just done so.
-pub async fn note_use(write: &mut impl Write, token: PersonalAccessTokenId) -> Result<()> {
+/// Writes down when tokens were used. Several controllers may have noted the same token.
+pub async fn note_uses(
+    write: &mut impl Write,
+    uses: &BTreeMap<PersonalAccessTokenId, DateTime<Utc>>,
+) -> Result<()> {
+    let (ids, times): (Vec<Uuid>, Vec<DateTime<Utc>>) = uses.iter().map(|(token, at)| (token.0, *at)).unzip();
     sqlx::query!(
-        "UPDATE personal_access_tokens SET last_used_at = now()
-         WHERE id = $1 AND coalesce(last_used_at < now() - interval '1 minute', true)",
-        token.0
+        "UPDATE personal_access_tokens t SET last_used_at = greatest(last_used_at, u.at)
+         FROM unnest($1::uuid[], $2::timestamptz[]) AS u (id, at) WHERE t.id = u.id",
+        &ids,
+        &times,
     )
     .execute(write.connection().await?)
     .await?;

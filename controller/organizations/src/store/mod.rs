@@ -45,7 +45,7 @@ pub async fn insert(write: &mut impl Write, slug: &str, name: &str, owner: UserI
 /// Returns an error if a user owns as many organizations as a user may; the operator may own any number. Of two calls for one
 /// user, the second waits here for the first.
 pub async fn check_quota(write: &mut impl Write, owner: UserId) -> Result<()> {
-    let operator = sqlx::query_scalar!("SELECT operator FROM users WHERE id = $1 FOR UPDATE", owner.0)
+    let operator = sqlx::query_scalar!("SELECT operator FROM users WHERE id = $1 FOR NO KEY UPDATE", owner.0)
         .fetch_one(write.connection().await?)
         .await?;
     if operator {
@@ -81,6 +81,15 @@ pub async fn get(db: &Db, id: OrganizationId, viewer: UserId, operator: bool) ->
     );
     let gone = || Error::NotFound { kind: OrganizationKey::KIND, name: id.to_string() };
     found.fetch_optional(db).await?.ok_or_else(gone)
+}
+
+/// Returns the id of the organization with this slug.
+pub async fn id_of(db: &Db, slug: &str) -> Result<Option<OrganizationId>> {
+    let id = sqlx::query_scalar!(
+        "SELECT id AS \"id: OrganizationId\" FROM organizations WHERE slug = $1 AND deleted_at IS NULL",
+        slug
+    );
+    Ok(id.fetch_optional(db).await?)
 }
 
 /// Lists the organizations of a member, ordered by slug.

@@ -99,13 +99,16 @@ impl OperationService for OperationApi {
         &self,
         request: Request<WaitOperationRequest>,
     ) -> Result<Response<WaitOperationResponse>, Status> {
-        let call = Call::from_request(&request)?;
+        let mut call = Call::from_request(&request)?;
         let body = request.into_inner();
         let wait = duration("timeout", body.timeout, DEFAULT_WAIT, self.core.times.wait_operation)?;
         let grant = self.core.access.allow::<OperationKey>(&call, &body.operation_id).await?;
         let until = (Instant::now() + wait).min(call.deadline.checked_sub(MARGIN).unwrap_or(call.deadline));
         let _counts = self.begin_wait(&call)?;
         let operation = self.wait_operation(grant.operation, until).await?;
+        // Session, token or membership may have ended while it waited.
+        call.confirm().await?;
+        self.core.access.allow::<OperationKey>(&call, &body.operation_id).await?;
         Ok(Response::new(WaitOperationResponse { operation: Some(operation.into()) }))
     }
 

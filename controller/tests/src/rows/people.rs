@@ -38,6 +38,22 @@ impl Rows {
         change
     }
 
+    /// Keeps an organization's row until the transaction ends.
+    pub async fn hold_organization(&self, slug: &str) -> Transaction<'static, Postgres> {
+        let mut held = self.0.begin().await.unwrap();
+        let lock = "SELECT id FROM organizations WHERE slug = $1 FOR NO KEY UPDATE";
+        sqlx::query(lock).bind(slug).execute(&mut *held).await.unwrap();
+        held
+    }
+
+    /// How many statements wait for a lock.
+    pub async fn waiting_for_locks(&self) -> i64 {
+        self.one(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .await
+    }
+
     /// How many calls wait for the row of an organization.
     pub async fn waiting_for_an_organization(&self) -> i64 {
         self.one(
@@ -78,6 +94,23 @@ impl Rows {
                  AND wait_event_type = 'Lock' AND query LIKE 'SELECT id FROM users%password_hash%FOR SHARE')",
         )
         .await
+    }
+
+    /// Whether a change of an account waits for another one.
+    pub async fn is_an_account_waiting(&self) -> bool {
+        self.one(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                 AND wait_event_type = 'Lock' AND query LIKE 'SELECT id FROM users%FOR NO KEY UPDATE')",
+        )
+        .await
+    }
+
+    /// Ends the session that began last.
+    pub async fn end_newest_session(&self) {
+        self.change(
+            "UPDATE user_sessions SET ended_at = now() WHERE id = (SELECT id FROM user_sessions ORDER BY id DESC LIMIT 1)",
+        )
+        .await;
     }
 
     /// Keeps every refresh from ending until the transaction does.
