@@ -104,12 +104,24 @@ impl Engine {
             labels: Some(labels::project(&self.fleet, &plan.project_ref)),
             ..NetworkCreateRequest::default()
         };
-        self.change(self.docker.create_network(request)).await.map(drop)
+        self.change(self.docker.create_network(request)).await.map(drop).map_err(with_remedy)
     }
 
     /// Removes a network by its id.
     pub async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
         gone_is_fine(self.change(self.docker.remove_network(id)).await)
+    }
+}
+
+/// The engine does not list a network that it failed to write down (a full disk, for example), but keeps its bridge's name
+/// until it is restarted. The caller has removed the project's networks that are listed.
+fn with_remedy(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Refused { status, message } if message.contains("networks have same bridge name") => {
+            let remedy = "the engine holds a network that it could not write down; restart it (systemctl restart docker)";
+            EngineError::Refused { status, message: format!("{remedy}: {message}") }
+        }
+        other => other,
     }
 }
 
@@ -129,4 +141,23 @@ fn project_network(network: Network) -> ProjectNetwork {
 fn subnets(network: &Network) -> Vec<Ipv4Net> {
     let configs = network.ipam.as_ref().and_then(|ipam| ipam.config.as_deref()).unwrap_or_default();
     configs.iter().filter_map(|config| config.subnet.as_ref()?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_the_engine_holds_unseen_is_told_with_the_remedy() {
+        let refused =
+            |message: &str| with_remedy(EngineError::Refused { status: 403, message: message.to_owned() });
+        let held =
+            "cannot create network a1 (sl1): conflicts with network b2 (sl1): networks have same bridge name";
+        assert!(
+            refused(held)
+                .to_string()
+                .contains("restart it (systemctl restart docker): cannot create network")
+        );
+        assert_eq!(refused("no space left").to_string(), "no space left");
+    }
 }
