@@ -5,9 +5,15 @@ use std::time::Duration;
 
 use bollard::exec::{CreateExecOptions, StartExecResults};
 use futures::StreamExt as _;
+use tokio::time::Instant;
 
 use super::logs::log_line;
 use super::{Engine, EngineError};
+
+/// Within this time after a program's output the engine says how it ended.
+const EXIT_CODE: Duration = Duration::from_secs(10);
+/// Between two looks for that.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How a program in a container ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,8 +56,42 @@ impl Engine {
             Ok(())
         };
         super::limited(limit, run).await?;
-        let ended = self.ask(self.docker.inspect_exec(&id)).await?;
-        // Without an exit code the program did not end by itself: its container went away.
-        Ok(Ended { exit_code: ended.exit_code.unwrap_or(-1), lines: last.into() })
+        Ok(Ended { exit_code: self.exit_code(&id).await?, lines: last.into() })
+    }
+
+    /// The output of a program ends a moment before the engine knows how the program ended.
+    async fn exit_code(&self, exec_id: &str) -> Result<i64, EngineError> {
+        let until = Instant::now() + EXIT_CODE;
+        loop {
+            let program = self.ask(self.docker.inspect_exec(exec_id)).await?;
+            if let Some(exit_code) = ended(program.running, program.exit_code) {
+                return Ok(exit_code);
+            }
+            if Instant::now() > until {
+                return Err(EngineError::Timeout(EXIT_CODE));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// How a program ended, if it has. Without an exit code it did not end by itself: its container went away.
+fn ended(running: Option<bool>, exit_code: Option<i64>) -> Option<i64> {
+    match (running, exit_code) {
+        (Some(true), _) => None,
+        (_, exit_code) => Some(exit_code.unwrap_or(-1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_whose_end_the_engine_has_not_noted_has_not_failed() {
+        assert_eq!(ended(Some(true), None), None);
+        assert_eq!(ended(Some(true), Some(0)), None);
+        assert_eq!(ended(Some(false), Some(3)), Some(3));
+        assert_eq!(ended(Some(false), None), Some(-1), "its container went away");
     }
 }
