@@ -146,8 +146,8 @@ replace_hung_engine() { # log file
   signal USR1 "$TEST_ENGINE_PID"
   sleep 5
 # Go's dump of all goroutines, in paragraphs.
-  as_root find "$(dirname "$ENGINE_PID")/docker" -name 'goroutine-stacks-*.log' -newer "$1" -exec \
-    awk 'BEGIN { RS = ""; ORS = "\n\n" } /^goroutine [0-9]+ \[(semacquire|sync)/' {} + | head -n 500
+  as_root find "$(dirname "$ENGINE_PID")/docker" -name 'goroutine-stacks-*.log' -mmin -1 -exec \
+    awk 'BEGIN { RS = ""; ORS = "\n\n" } /^goroutine [0-9]+ \[(semacquire|sync)/' {} + | head -n 500 || true
   signal KILL "$TEST_ENGINE_PID"
   start_test_engine "$1"
 }
