@@ -81,25 +81,34 @@ fn read(service: &Value) -> Result<Service> {
     let depends_on = service["depends_on"].as_sequence().into_iter().flatten();
     Ok(Service {
         depends_on: depends_on.filter_map(|need| need.as_str().map(str::to_owned)).collect(),
-        probe: command(&service["probe"]).with_context(|| format!("the probe of {name}"))?,
+        probe: command(service).with_context(|| format!("the probe of {name}"))?,
         timeout_ms: service["probe"]["timeout_ms"].as_u64().context("a probe has no timeout")?,
         name,
     })
 }
 
 /// The agent asks from the host; docker-compose can only run commands in the container: the same login, the same GET.
-fn command(probe: &Value) -> Result<Vec<String>> {
+/// The agent also runs the release's SQL at each start, which makes the role of the probe. docker-compose has no such step,
+/// so its first probe after the server listens does it.
+fn command(service: &Value) -> Result<Vec<String>> {
     let text = |value: &Value| value.as_str().map(str::to_owned).context("a field is missing");
+    let probe = &service["probe"];
     let postgres = &probe["postgres"];
     let http = &probe["http"];
     let words: Vec<String> = if !postgres.is_null() {
-        let port = postgres["port"].as_u64().context("a field is missing")?.to_string();
+        let port = postgres["port"].as_u64().context("a field is missing")?;
         // The password is in PGPASSWORD, which the container has.
         let user = text(&postgres["user"])?;
         let database = text(&postgres["database"])?;
-        let words =
-            ["psql", "-h", "127.0.0.1", "-p", &port, "-U", &user, "-d", &database, "-XAtqc", "select 1"];
-        words.map(str::to_owned).to_vec()
+        let login = format!("psql -h 127.0.0.1 -p {port} -U {user} -d {database} -XAtqc 'select 1'");
+        let files = service["start_sql"].as_sequence().into_iter().flatten();
+        let files: Vec<String> = files.map(text).collect::<Result<_>>()?;
+        let start = format!(
+            "psql -h /var/run/postgresql -U supabase_admin -d {database} -Xqv ON_ERROR_STOP=1 -f {}",
+            files.join(" -f ")
+        );
+        let script = format!("{login} || {{ : 3<>/dev/tcp/127.0.0.1/{port} && {start} && {login}; }}");
+        vec!["bash".to_owned(), "-c".to_owned(), script]
     } else if !http.is_null() {
         let port = http["port"].as_u64().context("a field is missing")?;
         let path = text(&http["path"])?;
@@ -128,8 +137,8 @@ mod tests {
             for service in services {
                 let waits = stack == Stack::Ordered && service.name != DATABASE && service.name != GATEWAY;
                 assert_eq!(service.depends_on, if waits { vec![DATABASE] } else { vec![] });
-                let program = if service.name == DATABASE { "psql" } else { "bash" };
-                assert_eq!(service.probe[0], program, "{service:?}");
+                let asks = if service.name == DATABASE { "psql" } else { "GET" };
+                assert!(service.probe[2].contains(asks), "{service:?}");
             }
         }
     }

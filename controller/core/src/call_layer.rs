@@ -71,6 +71,7 @@ pub struct Admission {
     limits: Limits,
     open_calls: Allowance<IpAddr>,
     open_streams: Allowance<IpAddr>,
+    unknown_calls: Allowance<IpAddr>,
     users: Allowance<UserId>,
     open_memory: Arc<Semaphore>,
     memory: Arc<Semaphore>,
@@ -84,6 +85,7 @@ impl Admission {
         Self {
             open_calls: Allowance::new(limits.open_calls, limits.open_calls_per_address),
             open_streams: Allowance::new(limits.open_streams, limits.open_streams_per_address),
+            unknown_calls: Allowance::new(limits.unknown_calls, limits.unknown_calls_per_address),
             users: Allowance::new(usize::MAX, limits.calls_per_user),
             open_memory: bytes(limits.open_memory),
             memory: bytes(limits.request_memory),
@@ -99,10 +101,26 @@ impl Admission {
             Lasts::Stream => (&self.open_streams, "streams from your address"),
             Lasts::Call | Lasts::Wait => (&self.open_calls, "calls from your address"),
         };
+        self.take(allowance, client, what, "call of a method that anyone may call: too many at once")
+    }
+
+    /// A part of the calls of an address until it is known who calls: each of them holds some 24 KB and waits for the database.
+    fn unknown_call(&self, client: IpAddr) -> Result<Box<dyn Send + Unpin>> {
+        let what = "calls from your address whose tokens are being checked";
+        self.take(&self.unknown_calls, client, what, "call with a token: too many at once")
+    }
+
+    fn take(
+        &self,
+        allowance: &Allowance<IpAddr>,
+        client: IpAddr,
+        what: &'static str,
+        refusal: &'static str,
+    ) -> Result<Box<dyn Send + Unpin>> {
         match allowance.take(network(client), 1) {
             Ok(taken) => Ok(Box::new(taken)),
             Err(full) => {
-                self.refusals.note("call of a method that anyone may call: too many at once", client);
+                self.refusals.note(refusal, client);
                 Err(match full {
                     Full::All(_) => Error::Busy,
                     Full::Key(most) => Error::TooMany { what, most },
@@ -241,13 +259,15 @@ impl Gate {
             check_origin(call, request, &self.origins)?;
         }
         let headers = request.headers;
+        let client = call.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         if call.rule.scope == Scope::Anyone {
-            let client = call.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
             *admitted = Some(self.admission.open_call(call.rule, client)?);
             return Ok(());
         }
         let token = bearer(headers).ok_or_else(unauthenticated)?;
+        let unknown = self.admission.unknown_call(client)?;
         let principal = self.authenticator.authenticate(token).await?;
+        drop(unknown);
         *admitted = Some(self.admission.user_call(principal.user)?);
         let operator = principal.operator;
         // Of a method on an object the handler asks, so that the audit row names the object.

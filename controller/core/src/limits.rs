@@ -35,6 +35,10 @@ pub struct Limits {
     pub open_calls: usize,
     /// The same from one address.
     pub open_calls_per_address: usize,
+    /// Other calls whose caller is not known yet, at once: their tokens are being looked up.
+    pub unknown_calls: usize,
+    /// The same from one address.
+    pub unknown_calls_per_address: usize,
     /// Streams of methods that anyone may call, at once: they may stay open for long.
     pub open_streams: usize,
     /// The same from one address.
@@ -110,6 +114,8 @@ impl Default for Limits {
             request_memory: 32 * MIB,
             open_calls: 1024,
             open_calls_per_address: 32,
+            unknown_calls: 1024,
+            unknown_calls_per_address: 256,
             open_streams: 256,
             open_streams_per_address: 4,
             open_stream: s(300),
@@ -183,6 +189,10 @@ impl Limits {
                 "bytes of a request, and the memory for requests",
             ),
             (self.open_calls_per_address * 2 <= self.open_calls, "open calls per address, and in all"),
+            (
+                self.unknown_calls_per_address * 2 <= self.unknown_calls,
+                "calls per address whose caller is not known yet, and in all",
+            ),
             (self.open_streams_per_address * 2 <= self.open_streams, "open streams per address, and in all"),
             (times.keep_alive < self.open_stream, "keep-alives, and the life of an open stream"),
             (self.watched_per_user <= self.watched, "watched streams per user, and in all"),
