@@ -10,7 +10,12 @@ use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use supalove_core::{audit::verify::Seen, limits::Limits, times::Times};
+use supalove_core::{
+    audit::verify::Seen,
+    limits::Limits,
+    mail::{self, Mail, SettingsError},
+    times::Times,
+};
 
 /// supalove-controller: the control plane of Supalove.
 #[derive(Debug, Parser)]
@@ -123,6 +128,35 @@ pub struct Config {
     #[arg(long, env = "SUPALOVE_RELEASES_DIR")]
     pub releases_dir: Option<PathBuf>,
 
+    /// Address at which people reach the dashboard: links in mails lead there. E.g. https://dashboard.example.com.
+    #[arg(long, env = "SUPALOVE_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+
+    /// Mail server: smtps://user@mail.example.com:465 (TLS), or smtp://user@mail.example.com:587 (STARTTLS, mandatory but on
+    /// loopback). Without it no mail is sent. Needs --mail-from and --public-url.
+    #[arg(long, env = "SUPALOVE_SMTP_URL", value_name = "URL")]
+    pub smtp_url: Option<String>,
+
+    /// File with the password of the mail server's user.
+    #[arg(long, env = "SUPALOVE_SMTP_PASSWORD_FILE", value_name = "FILE")]
+    pub smtp_password_file: Option<PathBuf>,
+
+    /// File with the certificate of the CA that signed the mail server's, in PEM. Default: the system's CAs.
+    #[arg(long, env = "SUPALOVE_SMTP_CA_FILE", value_name = "FILE")]
+    pub smtp_ca_file: Option<PathBuf>,
+
+    /// Sender of mails: an address, or 'Supalove <no-reply@example.com>'.
+    #[arg(long, env = "SUPALOVE_MAIL_FROM", value_name = "ADDRESS")]
+    pub mail_from: Option<String>,
+
+    /// First pause after a failure to send mail, in seconds; the outbox is polled as often.
+    #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub mail_retry: Option<u64>,
+
+    /// Time for one answer of the mail server, in seconds. A mail has twice that, and its claim lasts one second longer.
+    #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub mail_answer: Option<u64>,
+
     /// Origin from which browsers may call, e.g. https://dashboard.example.com. Repeatable.
     #[arg(long = "cors-origin", env = "SUPALOVE_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
@@ -184,7 +218,16 @@ impl Config {
     pub fn times(&self) -> Times {
         let given = |seconds: Option<u64>, default| seconds.map_or(default, Duration::from_secs);
         let times = Times::default();
+        let answers = |count: u32, more: u64, default: Duration| {
+            self.mail_answer
+                .map_or(default, |seconds| Duration::from_secs(seconds) * count + Duration::from_secs(more))
+        };
         Times {
+            mail_retry: given(self.mail_retry, times.mail_retry),
+            mail_poll: given(self.mail_retry, times.mail_poll),
+            mail_answer: answers(1, 0, times.mail_answer),
+            mail_send: answers(2, 0, times.mail_send),
+            mail_claim: answers(2, 1, times.mail_claim),
             node_certificate: given(self.node_certificate_life, times.node_certificate),
             controller_certificate: given(self.controller_certificate_life, times.controller_certificate),
             repeat_digests: given(self.resync, times.repeat_digests),
@@ -214,6 +257,17 @@ impl Config {
             first_request: self.first_request.map_or(limits.first_request, Duration::from_secs),
             ..limits
         }
+    }
+
+    /// Reads the settings of mail and the files that they name.
+    pub fn mail(&self) -> Result<Mail, SettingsError> {
+        Mail::new(&mail::Options {
+            public_url: self.public_url.clone(),
+            smtp_url: self.smtp_url.clone(),
+            smtp_password_file: self.smtp_password_file.clone(),
+            smtp_ca_file: self.smtp_ca_file.clone(),
+            mail_from: self.mail_from.clone(),
+        })
     }
 
     /// Reads the database's URL from its file.

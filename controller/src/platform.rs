@@ -7,12 +7,13 @@ use supalove_core::{
     access::{Call, Permission::OperatePlatform, Rule, Scope::OperatorOnly},
     consistency::{Checker, Difference},
     jobs::{self, JobStatus, Replicas, Rhythm, State},
-    restores,
+    mail, restores,
     wire::{proto_duration, timestamp},
 };
 use supalove_proto::v1::{
     self as pb, AnsweringReplica, CheckConsistencyRequest, CheckConsistencyResponse, ConfirmRestoreRequest,
     ConfirmRestoreResponse, Job, JobReplicas, JobRhythm, JobState, ListJobsRequest, ListJobsResponse,
+    SendTestMailRequest, SendTestMailResponse,
     platform_service_server::{PlatformService, PlatformServiceServer},
 };
 use tonic::{Request, Response, Status};
@@ -22,6 +23,7 @@ pub const RULES: &[Rule] = &[
     Rule::read("/supalove.v1.PlatformService/ListJobs", OperatorOnly, OperatePlatform),
     Rule::write("/supalove.v1.PlatformService/ConfirmRestore", OperatorOnly, OperatePlatform),
     Rule::read("/supalove.v1.PlatformService/CheckConsistency", OperatorOnly, OperatePlatform),
+    Rule::write("/supalove.v1.PlatformService/SendTestMail", OperatorOnly, OperatePlatform),
 ];
 
 /// What the server mounts, with the checks of the other rooms.
@@ -75,6 +77,17 @@ impl PlatformService for PlatformApi {
             in_flight: u32::try_from(report.in_flight).unwrap_or(u32::MAX),
             nodes: report.compared.nodes,
         }))
+    }
+
+    async fn send_test_mail(
+        &self,
+        request: Request<SendTestMailRequest>,
+    ) -> Result<Response<SendTestMailResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let mutation = self.core.mutation(&call);
+        let sent = mail::send_test(&self.core, &request.get_ref().to).await?;
+        mutation.commit("platform", []).await?;
+        Ok(Response::new(SendTestMailResponse { message_id: sent.message_id, server_answer: sent.said }))
     }
 }
 

@@ -96,6 +96,7 @@ async fn listen(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)
 
 async fn open_core(config: &Config, times: Times, node_at: SocketAddr) -> anyhow::Result<Core> {
     let vault = Vault::from_file(&config.master_key_file)?;
+    let mail = config.mail().context("mail")?;
     let url = config.database_url()?;
     let pools = Pools::connect(&url).await.context("cannot connect to the control database")?;
     if pools.calls.prepare().await.context("cannot prepare the control database")? == Owner::Own {
@@ -109,7 +110,7 @@ async fn open_core(config: &Config, times: Times, node_at: SocketAddr) -> anyhow
     if let Some(limits) = limits.contradiction(&times) {
         anyhow::bail!("limits contradict each other: {limits}");
     }
-    Ok(Core::open(pools, vault, times, limits, address, config.fleet_id.as_deref()).await?)
+    Ok(Core::open(pools, vault, times, limits, mail, address, config.fleet_id.as_deref()).await?)
 }
 
 fn releases(config: &Config) -> anyhow::Result<Releases> {

@@ -75,6 +75,9 @@ pub const POINTS: &[Point] = &[
     Point::at("controller.jobs.expired", "an operation's time is up, its end is not written"),
     Point::at("controller.jobs.purged", "an undo window is over and that is committed, nobody is told"),
     Point::at("controller.jobs.sealed", "audit rows are chained, not committed"),
+    // The outbox of mails.
+    Point::at("controller.mail.claimed", "a mail is claimed, the mail server knows nothing of it"),
+    Point::at("controller.mail.taken", "the mail server has taken a mail, that is not written down"),
     // The agent: its start and its session.
     Point::at("agent.start.loaded", "the records are loaded, nothing is done with them"),
     Point::at("agent.start.closed_in", "every project's rules are loaded, no project is looked after"),

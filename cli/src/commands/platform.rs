@@ -1,9 +1,10 @@
-//! `platform …`, for the operator: what the background jobs last did, outdated projects, a restore, a check of everything.
+//! `platform …`, for the operator: what the background jobs last did, outdated projects, a test mail, a restore, a check of
+//! everything.
 
 use clap::Subcommand;
 use supalove_proto::v1::{
     ConfirmRestoreRequest, ConfirmRestoreResponse, Job, JobReplicas, JobRhythm, ListJobsRequest,
-    ListJobsResponse, platform_service_client::PlatformServiceClient,
+    ListJobsResponse, SendTestMailRequest, platform_service_client::PlatformServiceClient,
 };
 
 use super::{Context, check, outdated, repeat};
@@ -23,6 +24,11 @@ pub enum Platform {
     /// Compare rows, memory and nodes of the platform with each other, and print each difference. Exits with 1 if there is
     /// one.
     Check,
+    /// Send a test mail, to see whether the settings of mail are right. Prints what the mail server answered.
+    SendTestMail {
+        /// Address of the recipient.
+        to: String,
+    },
     /// Confirm that the control database was restored from a backup on purpose; deleted projects are purged again.
     ConfirmRestore,
 }
@@ -32,6 +38,7 @@ pub async fn run(context: &Context, command: Platform) -> Result<(), Error> {
         Platform::Jobs { watch } => repeat(context, watch, async || list(context).await).await,
         Platform::Outdated => outdated::list(context).await,
         Platform::Check => check::check(context).await,
+        Platform::SendTestMail { to } => send_test_mail(context, to).await,
         Platform::ConfirmRestore => confirm_restore(context).await,
     }
 }
@@ -52,6 +59,20 @@ pub fn confirmed(answer: &ConfirmRestoreResponse) -> String {
         "" => "no restore was waiting for a confirmation".to_owned(),
         detail => format!("confirmed: {}", output::clean(detail)),
     }
+}
+
+async fn send_test_mail(context: &Context, to: String) -> Result<(), Error> {
+    let answer = context
+        .client
+        .call_once(SendTestMailRequest { to: to.clone() }, |channel, request| async move {
+            PlatformServiceClient::new(channel).send_test_mail(request).await
+        })
+        .await?;
+    context.output.answer("SendTestMailResponse", &answer, |answer| {
+        // Both are texts of the mail server.
+        let (id, said) = (output::clean(&answer.message_id), output::clean(&answer.server_answer));
+        format!("the mail server took the mail <{id}> to {to}: {said}")
+    })
 }
 
 async fn list(context: &Context) -> Result<String, Error> {

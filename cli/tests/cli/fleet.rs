@@ -156,3 +156,26 @@ async fn a_restore_is_confirmed() {
     );
     assert_eq!(world.fake.calls_of("ConfirmRestore"), [""]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_mail_is_sent_once_and_the_mail_servers_answer_is_shown() {
+    let world = World::signed_in().await;
+    let sent = world.run(&["platform", "send-test-mail", "ada@example.com"]).await;
+    let told = "the mail server took the mail <mal_1@example.com> to ada@example.com: 250 queued[2J as 4X\n";
+    assert_eq!((sent.code, sent.stdout.as_str()), (0, told));
+    let json = world.json(&["platform", "send-test-mail", "ada@example.com"]).await;
+    assert_eq!(json["messageId"], "mal_1@example.com");
+    assert_eq!(world.fake.calls_of("SendTestMail"), ["ada@example.com"; 2]);
+
+    let said = "the mail was not sent: the mail server refuses user or password: 535 no";
+    for failure in [tonic::Status::failed_precondition(said), tonic::Status::unavailable("gone")] {
+        world.fake.state().failures.push_back(failure);
+        let failed = world.run(&["platform", "send-test-mail", "eve@example.com"]).await;
+        assert_ne!(failed.code, 0, "{failed:?}");
+    }
+    assert_eq!(
+        world.fake.calls_of("SendTestMail").len(),
+        4,
+        "a call whose answer was lost may have sent a mail"
+    );
+}

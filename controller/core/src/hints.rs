@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    database::Db,
+    database::{Connection, Db},
     error::{Error, Result},
     ids::{ControllerId, InvalidId, NodeId, OrganizationId, ProjectRef},
 };
@@ -46,6 +46,8 @@ pub enum Hint {
     Sessions,
     /// The fleet's roots.
     Roots,
+    /// The outbox of mails.
+    Mails,
 }
 
 impl fmt::Display for Hint {
@@ -57,6 +59,7 @@ impl fmt::Display for Hint {
             Self::Capacity => f.write_str("capacity"),
             Self::Sessions => f.write_str("sessions"),
             Self::Roots => f.write_str("roots"),
+            Self::Mails => f.write_str("mails"),
         }
     }
 }
@@ -72,6 +75,7 @@ impl FromStr for Hint {
             None if text == "capacity" => Ok(Self::Capacity),
             None if text == "sessions" => Ok(Self::Sessions),
             None if text == "roots" => Ok(Self::Roots),
+            None if text == "mails" => Ok(Self::Mails),
             _ => Err(InvalidId { expected: "a hint" }),
         }
     }
@@ -180,6 +184,15 @@ impl Hints {
     }
 }
 
+/// Publishes a hint when the transaction of this connection commits, and never if it does not. For acts whose caller does not
+/// know that there is somebody to wake.
+pub(crate) async fn wake_at_commit(connection: &mut Connection, hint: &Hint) -> Result<()> {
+    // No replica has this name, so all of them hear the hint.
+    let payload = format!("a transaction\n{hint}");
+    sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, payload).fetch_one(connection).await?;
+    Ok(())
+}
+
 async fn notify(db: &Db, payload: &str) -> Result<()> {
     sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, payload).fetch_one(db).await?;
     Ok(())
@@ -286,6 +299,7 @@ mod tests {
             Hint::Capacity,
             Hint::Sessions,
             Hint::Roots,
+            Hint::Mails,
         ];
         for hint in all {
             assert_eq!(hint.to_string().parse(), Ok(hint.clone()));

@@ -1,17 +1,18 @@
-//! The jobs of core: exchange hints between replicas, chain and sign audit rows, count strangers' refused calls, delete old
-//! audit rows, counts, request keys, stopped controllers and their job results.
+//! The jobs of core: exchange hints between replicas, chain and sign audit rows, count strangers' refused calls, send mails,
+//! delete old audit rows, counts, request keys, rows of mails, stopped controllers and their job results.
 
 use crate::{
     Core, Room,
     audit::{self, checkpoints},
     consistency::RowCheck,
     error::{Error, Result},
+    hints::Hint,
     jobs::{
         self, Job,
-        Rhythm::{Always, Every},
+        Rhythm::{Always, Every, Woken},
         Run,
     },
-    refused_calls, requests,
+    mail, refused_calls, requests,
     retention::in_batches,
     row_check,
 };
@@ -43,6 +44,7 @@ pub fn room(core: &Core) -> Room {
     let counting = core.for_work();
     let pruning = core.for_work();
     let carrying = core.for_work();
+    let sender = mail::Sender::new(core);
     Room::new("core", &[])
         .job(Job::on_each("core.carry_hints", Always, move |run| {
             let core = carrying.clone();
@@ -55,6 +57,9 @@ pub fn room(core: &Core) -> Room {
         .job(Job::on_each("core.count_refusals", Every(core.times.seen_flush), move |_| {
             let core = counting.clone();
             async move { core.refused_calls.flush(&core.db).await }
+        }))
+        .job(Job::leased("core.send_mails", Woken(Hint::Mails, core.times.mail_poll), move |_| {
+            sender.clone().run()
         }))
         .job(Job::leased("core.prune", Every(core.times.prune), move |run| prune(pruning.clone(), run)))
 }
@@ -77,6 +82,15 @@ async fn prune(core: Core, run: Run) -> Result<()> {
     in_batches(|| requests::forget(&core.db, age, BATCH)).await?;
     jobs::forget(&core.db, &core.times).await?;
     forget_controllers(&core).await?;
+    in_batches(|| {
+        let mut write = core.system_write("core.prune");
+        async {
+            let done = mail::prune(&mut write, core.times.mails_kept, BATCH).await?;
+            write.commit([]).await?;
+            Ok(done)
+        }
+    })
+    .await?;
     in_batches(|| refused_calls::prune(&core.db, BATCH)).await?;
     let signer = checkpoints::Signer::open(&core.db, &core.vault, &core.fleet_id).await?;
     in_batches(|| checkpoints::cut(&core.db, &lease, &signer, core.times.audit_kept, BATCH)).await

@@ -72,6 +72,8 @@ uuid_ids! {
     OperationId = "opr";
     /// A root certificate of the fleet.
     AuthorityId = "aut";
+    /// A mail of the outbox.
+    MailId = "mal";
     /// A run of a controller.
     ControllerId = "ctl";
 }

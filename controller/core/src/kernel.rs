@@ -7,8 +7,8 @@ use supalove_net::allowance::Refusals;
 use supalove_tasks::Tasks;
 
 use crate::{
-    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, limits::Limits, platform,
-    refused_calls::RefusedCalls, times::Times, vault::Vault, watch::Engine,
+    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, limits::Limits, mail::Mail,
+    platform, refused_calls::RefusedCalls, times::Times, vault::Vault, watch::Engine,
 };
 
 /// The shared parts of all rooms. Cheap to clone.
@@ -29,6 +29,8 @@ pub struct Parts {
     pub times: Arc<Times>,
     /// Limits on what peers may have open.
     pub limits: Limits,
+    /// How mail is sent.
+    mail: Mail,
     /// What this replica has refused.
     pub refusals: Refusals,
     /// Id of this replica, new at each start.
@@ -60,6 +62,7 @@ impl Core {
         vault: Vault,
         times: Times,
         limits: Limits,
+        mail: Mail,
         node_address: String,
         fleet_id: Option<&str>,
     ) -> Result<Self> {
@@ -76,6 +79,7 @@ impl Core {
             vault,
             times,
             limits,
+            mail,
             refusals,
             controller,
             node_address,
@@ -87,6 +91,11 @@ impl Core {
             tasks,
         };
         Ok(Self { db, parts: Arc::new(parts) })
+    }
+
+    /// Whether mail can be sent, and the base of the links in it.
+    pub fn mail(&self) -> &Mail {
+        &self.mail
     }
 
     /// The same parts for jobs and sessions, which have connections of their own: calls cannot starve them.

@@ -14,6 +14,7 @@ pub mod jobs;
 mod kernel;
 pub mod leases;
 pub mod limits;
+pub mod mail;
 pub mod mutation;
 pub mod platform;
 pub mod refused_calls;

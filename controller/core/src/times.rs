@@ -89,6 +89,20 @@ pub struct Times {
     pub audit_kept: Duration,
     /// Retention of what has ended: operations, events, removed projects, join tokens.
     pub ended_kept: Duration,
+    /// For one answer of the mail server: to a connection, the TLS handshake, a command, a mail's content.
+    pub mail_answer: Duration,
+    /// For one mail, from its claim to the server's last answer.
+    pub mail_send: Duration,
+    /// After this time a mail that a replica has claimed is anybody's again: the replica died while it sent the mail.
+    pub mail_claim: Duration,
+    /// First pause after a failure to send; each further one about doubles it.
+    pub mail_retry: Duration,
+    /// Longest pause after failures to send.
+    pub mail_retry_most: Duration,
+    /// Poll interval of the outbox; each new mail publishes a hint.
+    pub mail_poll: Duration,
+    /// Retention of the rows of mails that were sent or given up; their content is deleted at once.
+    pub mails_kept: Duration,
     /// Lifetime of a node's certificate; the agent renews it after a random 50 to 80 % of it.
     pub node_certificate: Duration,
     /// Lifetime of a controller's own certificate; it renews it likewise.
@@ -154,6 +168,13 @@ impl Default for Times {
             audit_checkpoint: s(HOUR),
             audit_kept: s(365 * 24 * HOUR),
             ended_kept: s(90 * 24 * HOUR),
+            mail_answer: s(60),
+            mail_send: s(150),
+            mail_claim: s(180),
+            mail_retry: s(5),
+            mail_retry_most: s(300),
+            mail_poll: s(10),
+            mails_kept: s(30 * 24 * HOUR),
             node_certificate: s(30 * 24 * HOUR),
             controller_certificate: s(90 * 24 * HOUR),
             recovery_nonce: protocol.recovery_nonce,
@@ -201,6 +222,12 @@ mod tests {
         assert!(t.refresh_token < t.session, "a session that is used outlives one refresh token");
         assert!(t.audit_checkpoint < t.audit_kept, "the log is never cut behind its newest checkpoint");
         assert!(t.undo_window < t.ended_kept && t.ended_kept < t.audit_kept);
+        assert!(t.mail_answer * 2 < t.mail_send, "a mail has time for more than one slow answer");
+        assert!(
+            t.mail_send + t.lease < t.mail_claim,
+            "who sends a mail notes it before another may claim it"
+        );
+        assert!(t.mail_retry < t.mail_retry_most && t.mail_retry_most < t.access_token);
         assert!(t.enrolment < t.recovery_nonce, "a nonce must outlive the connection it was asked on");
         assert!(t.recovery_nonce < t.node_certificate && t.node_certificate < t.controller_certificate);
         assert_eq!(t.node_certificate.as_secs(), supalove_certs::NODE_LIFETIME.num_seconds().unsigned_abs());

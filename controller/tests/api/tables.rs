@@ -29,6 +29,7 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("job_results", &["core"]),
     ("join_tokens", &["fleet"]),
     ("leases", &["core"]),
+    ("mails", &["core"]),
     ("members", &["organizations"]),
     ("node_capacity", &["projects"]),
     ("node_conditions", &["fleet"]),

@@ -551,6 +551,15 @@ impl PlatformService for Fake {
         Ok(Response::new(CheckConsistencyResponse { differences, not_compared, in_flight: 2, nodes: 1 }))
     }
 
+    async fn send_test_mail(&self, request: Request<SendTestMailRequest>) -> Answer<SendTestMailResponse> {
+        let to = request.get_ref().to.clone();
+        self.enter(&request, "SendTestMail", &to).await?;
+        Ok(Response::new(SendTestMailResponse {
+            message_id: "mal_1@example.com".into(),
+            server_answer: "250 queued\u{1b}[2J as 4X".into(),
+        }))
+    }
+
     async fn list_jobs(&self, request: Request<ListJobsRequest>) -> Answer<ListJobsResponse> {
         self.enter(&request, "ListJobs", "").await?;
         let time = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
