@@ -14,6 +14,8 @@ use supalove_sdk::{
     },
 };
 
+/// Address of the first user.
+const EMAIL: &str = "bench@example.com";
 /// Timeout of an operation.
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -34,7 +36,7 @@ impl Api {
         let password = uuid::Uuid::new_v4().to_string();
         let request = SetUpRequest {
             setup_token: setup_token.to_owned(),
-            email: "bench@example.com".into(),
+            email: EMAIL.into(),
             password: password.clone(),
             display_name: String::new(),
         };
@@ -55,6 +57,11 @@ impl Api {
         let answer = client.auth().sign_in(request).await?.into_inner();
         let tokens: Tokens = answer.tokens.context("SignIn answered without tokens")?.into();
         Ok(Self { client: client.with_tokens(tokens), ..self.clone() })
+    }
+
+    /// What its user signs in with.
+    pub fn credentials(&self) -> SignInRequest {
+        SignInRequest { email: EMAIL.into(), password: self.password.clone(), ..SignInRequest::default() }
     }
 
     /// The access token of its user; it lasts longer than an item.

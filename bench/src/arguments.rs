@@ -55,12 +55,14 @@ pub enum Item {
     Growth,
     /// Load from anyone on both ports.
     Load,
+    /// Sign-ins of many, and a signed-in user beside them.
+    SignIns,
     /// A tenant's query while its neighbour on the host takes all that it can get.
     Tenants,
 }
 
 impl Item {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Scheduling,
         Self::Placing,
         Self::Requests,
@@ -69,6 +71,7 @@ impl Item {
         Self::Session,
         Self::Growth,
         Self::Load,
+        Self::SignIns,
         Self::Tenants,
     ];
 }

@@ -18,6 +18,7 @@ mod requests;
 mod scheduling;
 mod session;
 mod setup;
+mod sign_ins;
 mod stack;
 mod stats;
 mod table;
@@ -63,6 +64,7 @@ async fn measure(item: Item, arguments: &Arguments, table: &mut Table) -> Result
         Item::Growth => growth::measure(arguments, table).await?,
         Item::Session => session::measure(arguments, table).await?,
         Item::Load => load::measure(arguments, table).await?,
+        Item::SignIns => sign_ins::measure(arguments, table).await?,
         Item::Tenants => tenants::measure(arguments, table).await?,
     }
     Ok(())

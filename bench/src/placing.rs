@@ -121,7 +121,16 @@ async fn prepare(dir: &Path, database: &Database) -> Result<(Core, Projects, Vec
     let vault = Vault::from_file(&key_file)?;
     let db = control_database::Pools::connect(&database.url).await?;
     db.calls.prepare().await?;
-    let core = Core::open(db, vault, Times::default(), Limits::default(), Mail::default(), "127.0.0.1:0".into(), None).await?;
+    let core = Core::open(
+        db,
+        vault,
+        Times::default(),
+        Limits::default(),
+        Mail::default(),
+        "127.0.0.1:0".into(),
+        None,
+    )
+    .await?;
     // Makes the default cluster.
     supalove_fleet::open(&core).await?;
     let seed = database.pool().await?;

@@ -11,7 +11,8 @@ const BENCH: &str = env!("CARGO_BIN_EXE_supalove-bench");
 
 #[test]
 fn the_bench_fills_its_table() {
-    let output = bench("scheduling,placing,requests,memory,session,growth,load", &beside("supalove-agent"));
+    let output =
+        bench("scheduling,placing,requests,memory,session,growth,load,sign-ins", &beside("supalove-agent"));
     let table = String::from_utf8_lossy(&output.stdout);
     let progress = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{progress}");
@@ -25,6 +26,7 @@ fn the_bench_fills_its_table() {
         "| agent at rest: resident memory |",
         "| after 800 acts on 16 projects: audit_log |",
         "| unary call over the swapped session",
+        "| 200 parallel sign-ins from 40 addresses: another user's GetMe, p99 |",
         "sessions of 2 agents kept | 2.00 | ≥ 2.00 | met |",
     ] {
         assert!(table.contains(row), "{row} is missing:\n{table}");

@@ -8,8 +8,8 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
-        access_tokens, account, authorities, clusters, join_token, members, operations, organizations,
-        platform, projects, sessions, status,
+        access_tokens, account, authorities, clusters, invitations, join_token, members, operations,
+        organizations, platform, projects, sessions, sign_up, status,
     },
     span,
 };
@@ -34,7 +34,7 @@ Environment:
   SUPALOVE_ORGANIZATION   default organization; overrides the choice of `use`
   SUPALOVE_PROJECT        default project; overrides the choice of `use`
   SUPALOVE_ACCESS_TOKEN   access token, e.g. a personal one, to use instead of the stored session
-  SUPALOVE_PASSWORD       password for `login` and `setup`
+  SUPALOVE_PASSWORD       password for `login`, `setup`, `sign-up` and `account`
   SUPALOVE_CREDENTIALS    path of the credentials file
                           (default: $XDG_CONFIG_HOME/supalove/credentials.json);
                           `use` stores its choice in context.json beside it
@@ -113,6 +113,9 @@ pub enum Format {
 pub enum Command {
     /// Create the first user, the operator, with the one-time setup token.
     Setup(account::Setup),
+    /// Make an account, by a mailed link or an invitation.
+    #[command(subcommand)]
+    SignUp(sign_up::SignUp),
     /// Start a session and store it.
     Login(account::Login),
     /// End the stored session.
@@ -121,7 +124,7 @@ pub enum Command {
     Whoami,
     /// Print a valid access token, for other tools.
     Token(account::Token),
-    /// Your name and password.
+    /// Your name, address and password.
     #[command(subcommand)]
     Account(account::Account),
     /// Your sessions: each sign-in that has not ended.
@@ -142,6 +145,9 @@ pub enum Command {
     /// Members of an organization and their roles.
     #[command(subcommand, visible_alias = "member")]
     Members(members::Members),
+    /// Invitations to an organization.
+    #[command(subcommand, visible_alias = "invitation")]
+    Invitations(invitations::Invitations),
     /// Projects.
     #[command(subcommand, visible_alias = "project")]
     Projects(projects::Projects),

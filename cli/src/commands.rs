@@ -5,6 +5,7 @@ pub mod account;
 pub mod authorities;
 mod check;
 pub mod clusters;
+pub mod invitations;
 pub mod join_token;
 pub mod members;
 pub mod operations;
@@ -14,6 +15,7 @@ pub mod platform;
 pub mod projects;
 mod resolve;
 pub mod sessions;
+pub mod sign_up;
 pub mod status;
 
 use std::{
@@ -92,6 +94,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
     };
     match cli.command {
         Command::Setup(arguments) => account::set_up(&context, arguments).await,
+        Command::SignUp(command) => sign_up::run(&context, command).await,
         Command::Login(arguments) => account::login(&context, arguments).await,
         Command::Logout => account::logout(&context).await,
         Command::Whoami => account::whoami(&context).await,
@@ -103,6 +106,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Version => status::version(&context).await,
         Command::Use(arguments) => status::choose(&context, arguments).await,
         Command::Organizations(command) => organizations::run(&context, command).await,
+        Command::Invitations(command) => invitations::run(&context, command).await,
         Command::Members(command) => members::run(&context, command).await,
         Command::Projects(command) => projects::run(&context, command).await,
         Command::Operations(command) => operations::run(&context, command).await,

@@ -6,16 +6,17 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use supalove_core::{
     audit::verify::Seen,
     limits::Limits,
-    mail::{self, Mail, SettingsError},
+    mail::{self, Mail},
     times::Times,
 };
+use supalove_identity::SignUpPolicy;
 
 /// supalove-controller: the control plane of Supalove.
 #[derive(Debug, Parser)]
@@ -88,6 +89,27 @@ pub struct Verify {
     pub seen: Option<Seen>,
 }
 
+/// Who may sign up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SignUp {
+    /// Everybody who has a mailbox.
+    Open,
+    /// Whoever is invited to an organization.
+    Invitation,
+    /// Nobody.
+    Closed,
+}
+
+impl From<SignUp> for SignUpPolicy {
+    fn from(choice: SignUp) -> Self {
+        match choice {
+            SignUp::Open => Self::Open,
+            SignUp::Invitation => Self::Invitation,
+            SignUp::Closed => Self::Closed,
+        }
+    }
+}
+
 /// Settings of `run`.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
@@ -127,6 +149,10 @@ pub struct Config {
     /// Directory with additional stack releases, each in its own folder.
     #[arg(long, env = "SUPALOVE_RELEASES_DIR")]
     pub releases_dir: Option<PathBuf>,
+
+    /// Who may sign up. `open` needs mail.
+    #[arg(long, env = "SUPALOVE_SIGN_UP", value_enum, default_value_t = SignUp::Invitation)]
+    pub sign_up: SignUp,
 
     /// Address at which people reach the dashboard: links in mails lead there. E.g. https://dashboard.example.com.
     #[arg(long, env = "SUPALOVE_PUBLIC_URL", value_name = "URL")]
@@ -260,14 +286,19 @@ impl Config {
     }
 
     /// Reads the settings of mail and the files that they name.
-    pub fn mail(&self) -> Result<Mail, SettingsError> {
-        Mail::new(&mail::Options {
+    pub fn mail(&self) -> anyhow::Result<Mail> {
+        let mail = Mail::new(&mail::Options {
             public_url: self.public_url.clone(),
             smtp_url: self.smtp_url.clone(),
             smtp_password_file: self.smtp_password_file.clone(),
             smtp_ca_file: self.smtp_ca_file.clone(),
             mail_from: self.mail_from.clone(),
-        })
+        })?;
+        anyhow::ensure!(
+            self.sign_up != SignUp::Open || mail.enabled(),
+            "--sign-up open needs --smtp-url: strangers sign up with a link in a mail"
+        );
+        Ok(mail)
     }
 
     /// Reads the database's URL from its file.

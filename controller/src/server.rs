@@ -46,7 +46,13 @@ impl Controller {
         let (node_port, node_at) = listen(config.node_listen).await.context("node port")?;
         let core = open_core(config, times, node_at).await?;
         let (health, health_room) = Health::open(&core).await;
-        let identity = supalove_identity::open(&core, config.setup_token_file.as_deref()).await?;
+        let identity = supalove_identity::open(
+            &core,
+            config.setup_token_file.as_deref(),
+            config.sign_up.into(),
+            Arc::new(supalove_organizations::Newcomers),
+        )
+        .await?;
         let fleet = supalove_fleet::open(&core).await?;
         let projects = supalove_projects::open(&core, releases(config)?, &config.default_release);
         fleet.handle_sessions(vec![projects.session_handler()]);

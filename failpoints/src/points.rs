@@ -41,6 +41,12 @@ pub const POINTS: &[Point] = &[
     Point::at("controller.act.operation_written", "operation and first event are written in the transaction"),
     Point::at("controller.act.written", "request key and audit row are written, nothing is committed"),
     Point::at("controller.act.committed", "it is committed, neither reconciler nor caller are told"),
+    // Any call that changes something outside the placing statement.
+    Point::at(
+        "controller.call.written",
+        "change, audit row and request key are written, nothing is committed",
+    ),
+    Point::at("controller.call.committed", "it is committed, the caller is not told"),
     // An upgrade, which writes more than other acts.
     Point::at(
         "controller.upgrade.written",

@@ -19,12 +19,23 @@ macro_rules! redacted {
 }
 
 redacted! {
+    v1::AcceptInvitationRequest {}
+    v1::ChangePasswordRequest {}
+    v1::ConfirmEmailChangeRequest {}
+    v1::CreateInvitationResponse { invitation }
     v1::CreateJoinTokenResponse { id, max_uses }
+    v1::CreatePersonalAccessTokenResponse { personal_access_token }
+    v1::DeleteAccountRequest {}
+    v1::GetInvitationRequest {}
     v1::RefreshRequest {}
+    v1::RequestEmailChangeRequest { new_email }
+    v1::ResendInvitationResponse { invitation }
+    v1::ResetPasswordRequest {}
     v1::RevealProjectSecretsResponse {}
     v1::SessionTokens {}
     v1::SetUpRequest { email, display_name }
     v1::SignInRequest { email, refresh_token_delivery }
+    v1::SignUpRequest { display_name, refresh_token_delivery }
 }
 
 #[cfg(feature = "node")]

@@ -97,7 +97,6 @@ fn command(service: &Value) -> Result<Vec<String>> {
     let http = &probe["http"];
     let words: Vec<String> = if !postgres.is_null() {
         let port = postgres["port"].as_u64().context("a field is missing")?;
-        // The password is in PGPASSWORD, which the container has.
         let user = text(&postgres["user"])?;
         let database = text(&postgres["database"])?;
         let login = format!("psql -h 127.0.0.1 -p {port} -U {user} -d {database} -XAtqc 'select 1'");
@@ -107,7 +106,10 @@ fn command(service: &Value) -> Result<Vec<String>> {
             "psql -h /var/run/postgresql -U supabase_admin -d {database} -Xqv ON_ERROR_STOP=1 -f {}",
             files.join(" -f ")
         );
-        let script = format!("{login} || {{ : 3<>/dev/tcp/127.0.0.1/{port} && {start} && {login}; }}");
+        // The container has the password, in the variable that its image wants.
+        let password = r#"export PGPASSWORD="${PGPASSWORD:-$POSTGRES_PASSWORD}""#;
+        let script =
+            format!("{password}; {login} || {{ : 3<>/dev/tcp/127.0.0.1/{port} && {start} && {login}; }}");
         vec!["bash".to_owned(), "-c".to_owned(), script]
     } else if !http.is_null() {
         let port = http["port"].as_u64().context("a field is missing")?;

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use supalove_proto::v1::{
-    ChangePasswordRequest, GetMeRequest, GetMeResponse, RefreshTokenDelivery, SessionTokens, SetUpRequest,
-    SignInRequest, SignOutRequest, UpdateMeRequest, User, auth_service_client::AuthServiceClient,
+    ChangePasswordRequest, ConfirmEmailChangeRequest, DeleteAccountRequest, GetMeRequest, GetMeResponse,
+    RefreshTokenDelivery, RequestEmailChangeRequest, RequestPasswordResetRequest, ResetPasswordRequest,
+    SessionTokens, SetUpRequest, SignInRequest, SignOutRequest, UpdateMeRequest, User,
+    auth_service_client::AuthServiceClient,
 };
 
-use super::{Context, required, sessions};
+use super::{Context, required, sessions, sign_up::LinkToken};
 use crate::{confirm, credentials::Stored, error::Error, output, table};
 
 /// Arguments of `setup`.
@@ -61,12 +63,143 @@ pub enum Account {
         #[arg(long)]
         passwords_stdin: bool,
     },
+    /// Have a link mailed to you with which you set a new password.
+    ForgotPassword {
+        /// E-mail address.
+        #[arg(long)]
+        email: String,
+    },
+    /// Set a new password with a mailed link. All your sessions end.
+    ResetPassword {
+        #[command(flatten)]
+        link: LinkToken,
+        /// Read the new password from stdin.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Use another e-mail address. It changes when you confirm the link that is mailed there.
+    ChangeEmail {
+        /// The new address.
+        email: String,
+        /// Read your password from stdin.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Confirm a new e-mail address with a mailed link.
+    ConfirmEmail {
+        #[command(flatten)]
+        link: LinkToken,
+    },
+    /// Delete your account.
+    Delete {
+        /// Read your password from stdin.
+        #[arg(long)]
+        password_stdin: bool,
+        /// Do not ask.
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 pub async fn run(context: &Context, command: Account) -> Result<(), Error> {
     match command {
         Account::Rename { name } => rename(context, name).await,
         Account::Password { passwords_stdin } => change_password(context, passwords_stdin).await,
+        Account::ForgotPassword { email } => forgot_password(context, email).await,
+        Account::ResetPassword { link, password_stdin } => {
+            if password_stdin && link.from_stdin() {
+                return Err(Error::Usage("stdin cannot give both the token and the password".into()));
+            }
+            reset_password(context, link.read()?, confirm::password(password_stdin, true)?).await
+        }
+        Account::ChangeEmail { email, password_stdin } => {
+            change_email(context, email, confirm::password(password_stdin, false)?).await
+        }
+        Account::ConfirmEmail { link } => confirm_email(context, link.read()?).await,
+        Account::Delete { password_stdin, yes } => {
+            if !yes {
+                confirm::type_to_confirm("Your account, its sessions and its tokens are deleted.", "delete")?;
+            }
+            delete(context, confirm::password(password_stdin, false)?).await
+        }
+    }
+}
+
+async fn forgot_password(context: &Context, email: String) -> Result<(), Error> {
+    let answer = context
+        .client
+        .call_anonymously(
+            RequestPasswordResetRequest { email: email.clone() },
+            |channel, request| async move {
+                AuthServiceClient::new(channel).request_password_reset(request).await
+            },
+        )
+        .await?;
+    context.output.answer("RequestPasswordResetResponse", &answer, |_| {
+        format!("if {email} has an account, a mail is on its way; go on with its link: supalove account reset-password")
+    })
+}
+
+async fn reset_password(context: &Context, token: String, new_password: String) -> Result<(), Error> {
+    let answer = context
+        .client
+        .call_anonymously(ResetPasswordRequest { token, new_password }, |channel, request| async move {
+            AuthServiceClient::new(channel).reset_password(request).await
+        })
+        .await?;
+    context.output.answer("ResetPasswordResponse", &answer, |answer| {
+        let sessions = match answer.sessions_ended {
+            1 => "1 session has ended".to_owned(),
+            several => format!("{several} sessions have ended"),
+        };
+        changed(&sessions, answer.personal_access_tokens_left)
+    })
+}
+
+async fn change_email(context: &Context, new_email: String, current_password: String) -> Result<(), Error> {
+    let request = RequestEmailChangeRequest { new_email: new_email.clone(), current_password };
+    let answer = context
+        .client
+        .call_once(request, |channel, request| async move {
+            AuthServiceClient::new(channel).request_email_change(request).await
+        })
+        .await?;
+    context.output.answer("RequestEmailChangeResponse", &answer, |_| {
+        format!("a mail is on its way to {new_email}; confirm with its link: supalove account confirm-email")
+    })
+}
+
+async fn confirm_email(context: &Context, token: String) -> Result<(), Error> {
+    let answer = context
+        .client
+        .call_anonymously(ConfirmEmailChangeRequest { token }, |channel, request| async move {
+            AuthServiceClient::new(channel).confirm_email_change(request).await
+        })
+        .await?;
+    context.output.answer("ConfirmEmailChangeResponse", &answer, |answer| {
+        format!("the account's address is {} now; {}", answer.email, sessions::ended(answer.sessions_ended))
+    })
+}
+
+async fn delete(context: &Context, current_password: String) -> Result<(), Error> {
+    let client = &context.client;
+    let answer = client
+        .call_once(DeleteAccountRequest { current_password }, |channel, request| async move {
+            AuthServiceClient::new(channel).delete_account(request).await
+        })
+        .await?;
+    if !client.has_given_token() {
+        let lock = client.store().lock(client.timeout()).await?;
+        client.store().forget(&lock, client.api())?;
+    }
+    context.output.answer("DeleteAccountResponse", &answer, |_| "your account is deleted".to_owned())
+}
+
+fn changed(sessions: &str, tokens_left: u32) -> String {
+    let changed = format!("the password is changed; {sessions}");
+    match tokens_left {
+        0 => changed,
+        left => format!("{changed}; {left} access tokens still work: supalove access-tokens list"),
     }
 }
 
@@ -90,11 +223,7 @@ async fn change_password(context: &Context, from_stdin: bool) -> Result<(), Erro
         })
         .await?;
     context.output.answer("ChangePasswordResponse", &answer, |answer| {
-        let changed = format!("the password is changed; {}", sessions::ended(answer.sessions_ended));
-        match answer.personal_access_tokens_left {
-            0 => changed,
-            left => format!("{changed}; {left} access tokens still work: supalove access-tokens list"),
-        }
+        changed(&sessions::ended(answer.sessions_ended), answer.personal_access_tokens_left)
     })
 }
 
@@ -174,7 +303,11 @@ pub async fn token(context: &Context, arguments: &Token) -> Result<(), Error> {
 }
 
 /// Stores the session. The printed response has no tokens, because output often ends up in logs.
-async fn store(context: &Context, user: Option<User>, tokens: Option<SessionTokens>) -> Result<(), Error> {
+pub async fn store(
+    context: &Context,
+    user: Option<User>,
+    tokens: Option<SessionTokens>,
+) -> Result<(), Error> {
     let client = &context.client;
     let user = required(user, "user")?;
     let session = Stored::new(user.email.clone(), required(tokens, "tokens")?);

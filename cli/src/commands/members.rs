@@ -51,6 +51,13 @@ pub struct InOrganization {
     organization: Option<String>,
 }
 
+impl InOrganization {
+    /// The slug.
+    pub async fn resolve(&self, context: &Context) -> Result<String, Error> {
+        resolve::organization(context, self.organization.as_deref()).await
+    }
+}
+
 /// A role, as people write it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum RoleName {
@@ -77,22 +84,18 @@ impl From<RoleName> for Role {
 
 pub async fn run(context: &Context, command: Members) -> Result<(), Error> {
     match command {
-        Members::List { place } => list(context, &organization(context, &place).await?).await,
+        Members::List { place } => list(context, &place.resolve(context).await?).await,
         Members::SetRole { member, role, place } => {
-            set_role(context, organization(context, &place).await?, &member, role).await
+            set_role(context, place.resolve(context).await?, &member, role).await
         }
         Members::Remove { member, yes, place } => {
-            let organization = organization(context, &place).await?;
+            let organization = place.resolve(context).await?;
             if !yes {
                 confirm::type_to_confirm(&format!("{member} loses access to {organization}."), &member)?;
             }
             remove(context, organization, &member).await
         }
     }
-}
-
-async fn organization(context: &Context, place: &InOrganization) -> Result<String, Error> {
-    resolve::organization(context, place.organization.as_deref()).await
 }
 
 /// Returns all members of an organization.
@@ -166,5 +169,10 @@ fn row(member: &Member) -> [String; 5] {
 }
 
 fn role_of(member: &Member) -> String {
-    table::short(member.role().as_str_name(), "ROLE_").to_ascii_lowercase()
+    role_word(member.role())
+}
+
+/// A role as tables show it.
+pub fn role_word(role: Role) -> String {
+    table::short(role.as_str_name(), "ROLE_").to_ascii_lowercase()
 }

@@ -4,7 +4,8 @@
 use clap::Subcommand;
 use supalove_proto::v1::{
     ConfirmRestoreRequest, ConfirmRestoreResponse, Job, JobReplicas, JobRhythm, ListJobsRequest,
-    ListJobsResponse, SendTestMailRequest, platform_service_client::PlatformServiceClient,
+    ListJobsResponse, RotateSigningKeyRequest, SendTestMailRequest, auth_service_client::AuthServiceClient,
+    platform_service_client::PlatformServiceClient,
 };
 
 use super::{Context, check, outdated, repeat};
@@ -29,6 +30,12 @@ pub enum Platform {
         /// Address of the recipient.
         to: String,
     },
+    /// Replace the key that signs access tokens before its time.
+    RotateSigningKey {
+        /// At once: all access tokens of before are refused, and clients get others with their refresh tokens.
+        #[arg(long)]
+        at_once: bool,
+    },
     /// Confirm that the control database was restored from a backup on purpose; deleted projects are purged again.
     ConfirmRestore,
 }
@@ -39,8 +46,21 @@ pub async fn run(context: &Context, command: Platform) -> Result<(), Error> {
         Platform::Outdated => outdated::list(context).await,
         Platform::Check => check::check(context).await,
         Platform::SendTestMail { to } => send_test_mail(context, to).await,
+        Platform::RotateSigningKey { at_once } => rotate_signing_key(context, at_once).await,
         Platform::ConfirmRestore => confirm_restore(context).await,
     }
+}
+
+async fn rotate_signing_key(context: &Context, at_once: bool) -> Result<(), Error> {
+    let answer = context
+        .client
+        .call_once(RotateSigningKeyRequest { at_once }, |channel, request| async move {
+            AuthServiceClient::new(channel).rotate_signing_key(request).await
+        })
+        .await?;
+    context.output.answer("RotateSigningKeyResponse", &answer, |answer| {
+        format!("the key {} signs from {} on", answer.key_id, table::time(answer.sign_time.as_ref()))
+    })
 }
 
 async fn confirm_restore(context: &Context) -> Result<(), Error> {

@@ -2,12 +2,13 @@
 //! Passes everything that the API itself understands unchanged.
 
 use supalove_proto::v1::{
-    ListOperationsRequest, Member, Node, Organization, PersonalAccessToken, Project, Session,
+    Invitation, ListOperationsRequest, Member, Node, Organization, PersonalAccessToken, Project, Session,
     operation_service_client::OperationServiceClient,
 };
 
 use super::{
-    Context, access_tokens, authorities, clusters, join_token, members, organizations, projects, sessions,
+    Context, access_tokens, authorities, clusters, invitations, join_token, members, organizations, projects,
+    sessions,
 };
 use crate::{chosen::Chosen, error::Error};
 
@@ -105,6 +106,18 @@ pub async fn member(context: &Context, organization: &str, given: &str) -> Resul
     let found: Vec<&Member> = all.iter().filter(|member| member.email.eq_ignore_ascii_case(given)).collect();
     let member = one("member", given, "members list", &found, |member| member.email.clone())?;
     Ok(member.user_id.clone())
+}
+
+/// Resolves an open invitation: an e-mail address, an id, or the beginning of one.
+pub async fn invitation(context: &Context, organization: &str, given: &str) -> Result<String, Error> {
+    if is_id(given, "inv_") {
+        return Ok(given.to_owned());
+    }
+    let all = invitations::all(context, organization).await?.invitations;
+    let is = |one: &&Invitation| one.email.eq_ignore_ascii_case(given) || begins(&one.id, given, "inv_");
+    let found: Vec<&Invitation> = all.iter().filter(is).collect();
+    let shown = |one: &Invitation| format!("{}  {}", one.id, one.email);
+    Ok(one("invitation", given, "invitations list", &found, shown)?.id.clone())
 }
 
 /// Resolves one of the caller's sessions: an id, or the beginning of one.

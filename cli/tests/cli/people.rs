@@ -104,3 +104,88 @@ async fn an_organization_is_renamed_left_and_deleted() {
     assert_eq!(world.run(&["orgs", "delete", "Name 1", "--yes"]).await.stdout, "org-1 is deleted\n");
     assert_eq!(world.fake.calls_of("DeleteOrganization"), ["org-1"]);
 }
+
+/// Runs a command with this text on stdin.
+async fn fed(world: &World, arguments: &[&str], stdin: &str, password: Option<&str>) -> Ran {
+    let mut command = world.command(arguments);
+    if let Some(password) = password {
+        command.env("SUPALOVE_PASSWORD", password);
+    }
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    // A command that refuses its arguments does not read.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes()).await;
+    Ran::from(child.wait_with_output().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_signs_up_by_a_link_and_is_signed_in() {
+    let world = World::new().await;
+    let asked = world.run(&["sign-up", "request", "--email", "ada@example.com"]).await;
+    assert!(asked.code == 0 && asked.stdout.contains("on its way to ada@example.com"), "{asked:?}");
+    let finish = ["sign-up", "finish", "--token-file", "-", "--display-name", "Ada"];
+    let link = "https://example.com/sign-up#token=sbl_1\n";
+    let done = fed(&world, &finish, link, Some("correct horse")).await;
+    assert!(done.code == 0 && done.stdout.contains("ada@example.com"), "{done:?}");
+    assert_eq!(world.fake.calls_of("SignUp"), ["sbl_1 correct horse Ada"]);
+    assert_eq!(world.run(&["whoami"]).await.code, 0, "the session is stored");
+    let both = fed(&world, &[&finish[..], &["--password-stdin"]].concat(), "x", None).await;
+    assert_eq!(both.code, 2, "{both:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_reset_an_address_changed_and_an_account_deleted() {
+    let world = World::signed_in().await;
+    let forgot = world.run(&["account", "forgot-password", "--email", "ada@example.com"]).await;
+    assert!(forgot.stdout.contains("if ada@example.com has an account"), "{forgot:?}");
+    let reset = ["account", "reset-password", "--token-file", "-"];
+    let done = fed(&world, &reset, "sbl_2", Some("new one")).await;
+    assert_eq!(done.stdout, "the password is changed; 2 sessions have ended\n", "{done:?}");
+    assert_eq!(world.fake.calls_of("ResetPassword"), ["sbl_2 new one"]);
+    let change = ["account", "change-email", "new@example.com", "--password-stdin"];
+    assert_eq!(fed(&world, &change, "secret", None).await.code, 0);
+    assert_eq!(world.fake.calls_of("RequestEmailChange"), ["new@example.com secret"]);
+    let confirm = fed(&world, &["account", "confirm-email", "--token-file", "-"], "sbl_3", None).await;
+    assert!(confirm.stdout.contains("is new@example.com now; 1 other session has ended"), "{confirm:?}");
+    let delete = ["account", "delete", "--password-stdin"];
+    assert_eq!(fed(&world, &delete, "secret", None).await.code, 2, "it asks first, and there is no terminal");
+    let deleted = fed(&world, &[&delete[..], &["--yes"]].concat(), "secret", None).await;
+    assert_eq!(deleted.stdout, "your account is deleted\n");
+    assert_eq!(world.run(&["whoami"]).await.code, 3, "the stored session is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_invited_by_mail_or_by_a_token_that_is_shown_once() {
+    let world = World::signed_in().await;
+    let of = ["--organization", "org-1"];
+    let mailed = world.run(&[&["invitations", "create", "grace@example.com"][..], &of].concat()).await;
+    assert!(mailed.stdout.contains("on its way to grace@example.com"), "{mailed:?}");
+    let role = ["invitations", "create", "no-mail@example.com", "--role", "read-only"];
+    let shown = world.run(&[&role[..], &of].concat()).await;
+    assert!(shown.stdout.ends_with("\nsbi_1\n"), "{shown:?}");
+    let asked = ["org-1 grace@example.com ROLE_DEVELOPER", "org-1 no-mail@example.com ROLE_READ_ONLY"];
+    assert_eq!(world.fake.calls_of("CreateInvitation"), asked);
+    let listed = world.run(&[&["invitation", "ls"][..], &of].concat()).await;
+    for part in ["grace@example.com", "developer", "ada@example.com", "yes"] {
+        assert!(listed.stdout.contains(part), "{part}: {}", listed.stdout);
+    }
+    let all =
+        ["resend", "revoke"].map(|verb| [&["invitations", verb, "Grace@example.com"][..], &of].concat());
+    for command in all {
+        assert_eq!(world.run(&command).await.code, 0, "{command:?}");
+    }
+    assert_eq!(world.fake.calls_of("ResendInvitation"), [id("inv", "d")]);
+    assert_eq!(world.fake.calls_of("RevokeInvitation"), [id("inv", "d")]);
+    let show = fed(&world, &["invitations", "show", "--token-file", "-"], "sbi_2", None).await;
+    assert!(show.stdout.contains("Acme") && show.stdout.contains("developer"), "{show:?}");
+    let accepted = fed(&world, &["invitations", "accept", "--token-file", "-"], "sbi_2", None).await;
+    assert_eq!(accepted.stdout, "you are developer of acme now\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_replaces_the_signing_key() {
+    let world = World::signed_in().await;
+    let rotated = world.run(&["platform", "rotate-signing-key"]).await;
+    assert!(rotated.code == 0 && rotated.stdout.contains("a-key"), "{rotated:?}");
+    assert_eq!(world.run(&["platform", "rotate-signing-key", "--at-once"]).await.code, 0);
+    assert_eq!(world.fake.calls_of("RotateSigningKey"), ["false", "true"]);
+}

@@ -114,6 +114,14 @@ pub enum Error {
         /// The maximum.
         most: usize,
     },
+    /// The caller, or others on the same account, did this too often.
+    #[error("too many {what}; try again in {} s", retry_after.as_secs_f64().ceil())]
+    TooOften {
+        /// What was done too often, in the plural.
+        what: &'static str,
+        /// When the next one is possible.
+        retry_after: Duration,
+    },
     /// The bytes of a request are no message of its method.
     #[error("the request is malformed: {0}")]
     Malformed(String),
@@ -167,6 +175,7 @@ impl Error {
             Self::NoSuchMethod => Self::NoSuchMethod,
             Self::Busy => Self::Busy,
             Self::TooMany { what, most } => Self::TooMany { what, most: *most },
+            Self::TooOften { what, retry_after } => Self::TooOften { what, retry_after: *retry_after },
             Self::Malformed(what) => Self::Malformed(what.clone()),
             Self::SlowRequest(limit) => Self::SlowRequest(*limit),
             Self::Internal(cause) => Self::internal(chain(cause.as_ref())),
@@ -186,7 +195,9 @@ impl Error {
             Self::NotFound { .. } => Code::NotFound,
             Self::AlreadyExists { .. } | Self::NameHeld { .. } => Code::AlreadyExists,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
-            Self::Quota { .. } | Self::Busy | Self::TooMany { .. } => Code::ResourceExhausted,
+            Self::Quota { .. } | Self::Busy | Self::TooMany { .. } | Self::TooOften { .. } => {
+                Code::ResourceExhausted
+            }
             Self::Aborted(_) | Self::Changed(_) => Code::Aborted,
             Self::Unavailable { .. } | Self::Slow => Code::Unavailable,
             Self::TooLate(_) | Self::SlowRequest(_) => Code::DeadlineExceeded,
@@ -211,6 +222,7 @@ impl Error {
             Self::TooLate(_) | Self::SlowRequest(_) => ErrorReason::DeadlineExceeded,
             Self::NoSuchMethod => ErrorReason::NoSuchMethod,
             Self::Busy | Self::TooMany { .. } => ErrorReason::Busy,
+            Self::TooOften { .. } => ErrorReason::TooOften,
             Self::Internal(_) => ErrorReason::Internal,
         }
     }
@@ -240,7 +252,7 @@ impl Error {
             Self::Busy | Self::TooMany { .. } | Self::Slow => {
                 details.set_retry_info(Some(Duration::from_secs(1)));
             }
-            Self::Unavailable { retry_after, .. } => {
+            Self::Unavailable { retry_after, .. } | Self::TooOften { retry_after, .. } => {
                 details.set_retry_info(Some(*retry_after));
             }
             _ => {}

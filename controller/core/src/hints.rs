@@ -46,6 +46,8 @@ pub enum Hint {
     Sessions,
     /// The fleet's roots.
     Roots,
+    /// The keys of access tokens.
+    SigningKeys,
     /// The outbox of mails.
     Mails,
 }
@@ -59,6 +61,7 @@ impl fmt::Display for Hint {
             Self::Capacity => f.write_str("capacity"),
             Self::Sessions => f.write_str("sessions"),
             Self::Roots => f.write_str("roots"),
+            Self::SigningKeys => f.write_str("signing-keys"),
             Self::Mails => f.write_str("mails"),
         }
     }
@@ -75,6 +78,7 @@ impl FromStr for Hint {
             None if text == "capacity" => Ok(Self::Capacity),
             None if text == "sessions" => Ok(Self::Sessions),
             None if text == "roots" => Ok(Self::Roots),
+            None if text == "signing-keys" => Ok(Self::SigningKeys),
             None if text == "mails" => Ok(Self::Mails),
             _ => Err(InvalidId { expected: "a hint" }),
         }

@@ -1,5 +1,5 @@
 //! The jobs of core: exchange hints between replicas, chain and sign audit rows, count strangers' refused calls, send mails,
-//! delete old audit rows, counts, request keys, rows of mails, stopped controllers and their job results.
+//! delete old audit rows, counts, empty rate limits, request keys, rows of mails, stopped controllers and their job results.
 
 use crate::{
     Core, Room,
@@ -12,7 +12,7 @@ use crate::{
         Rhythm::{Always, Every, Woken},
         Run,
     },
-    mail, refused_calls, requests,
+    mail, rate_limits, refused_calls, requests,
     retention::in_batches,
     row_check,
 };
@@ -92,6 +92,7 @@ async fn prune(core: Core, run: Run) -> Result<()> {
     })
     .await?;
     in_batches(|| refused_calls::prune(&core.db, BATCH)).await?;
+    in_batches(|| rate_limits::prune(&core.db, BATCH)).await?;
     let signer = checkpoints::Signer::open(&core.db, &core.vault, &core.fleet_id).await?;
     in_batches(|| checkpoints::cut(&core.db, &lease, &signer, core.times.audit_kept, BATCH)).await
 }

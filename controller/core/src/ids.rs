@@ -60,6 +60,8 @@ uuid_ids! {
     SessionId = "ses";
     /// A personal access token.
     PersonalAccessTokenId = "pat";
+    /// An invitation to an organization.
+    InvitationId = "inv";
     /// An organization.
     OrganizationId = "org";
     /// A cluster.

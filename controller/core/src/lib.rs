@@ -2,6 +2,7 @@
 //! authorization, idempotency, audit, leases and times. It depends on no room.
 
 pub mod access;
+pub mod accounts;
 pub mod audit;
 pub mod call_layer;
 pub mod consistency;
@@ -17,6 +18,7 @@ pub mod limits;
 pub mod mail;
 pub mod mutation;
 pub mod platform;
+pub mod rate_limits;
 pub mod refused_calls;
 pub mod requests;
 pub mod restores;

@@ -6,6 +6,7 @@
 
 use crate::database::{Connection, Db, Transaction};
 use prost::Message;
+use supalove_failpoints::failpoint;
 
 use crate::{
     Core,
@@ -120,7 +121,9 @@ impl Mutation {
             requests::complete(transaction.connection()?, request, target, self.operation).await?;
         }
         audit::record(transaction.connection()?, &self.entry).await?;
+        failpoint!("controller.call.written");
         transaction.commit().await?;
+        failpoint!("controller.call.committed");
         for hint in hints {
             self.core.hints.wake(hint);
         }

@@ -10,11 +10,16 @@ mod cookie;
 mod family;
 #[cfg(test)]
 mod fuzz;
+pub mod letter;
+pub mod limits;
+pub mod links;
 mod open;
 mod password;
 mod personal_access_tokens;
 mod rules;
 mod setup;
+mod sign_up;
+mod signing_keys;
 pub mod store;
 mod tokens;
 
@@ -27,6 +32,8 @@ pub use open::{Identity, open};
 pub use password::{MIN_PASSWORD_CHARS, NewPassword, Passwords};
 pub use rules::RULES;
 pub use setup::ensure_setup_token;
+pub use sign_up::SignUpPolicy;
+pub use signing_keys::SigningKeys;
 pub use tokens::{Opaque, TokenSigner};
 
 use supalove_core::{
@@ -41,6 +48,8 @@ pub struct User {
     pub email: String,
     pub display_name: String,
     pub operator: bool,
+    /// The user has shown that mail to the address arrives.
+    pub email_verified: bool,
     /// When the account was created.
     pub created_at: DateTime<Utc>,
 }

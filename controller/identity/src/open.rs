@@ -6,8 +6,13 @@ use futures::future::BoxFuture;
 use supalove_core::{
     Core, Room,
     access::{Authenticator, Credential, Principal},
+    accounts::Accounts,
     error::{Error, Result},
-    jobs::{Job, Rhythm::Every},
+    hints::Hint,
+    jobs::{
+        Job,
+        Rhythm::{Every, Woken},
+    },
     platform, retention,
 };
 use supalove_proto::v1::{
@@ -16,37 +21,45 @@ use supalove_proto::v1::{
 };
 
 use crate::{
-    AuthApi, Families, PersonalAccessTokenApi, TokenSigner, ensure_setup_token,
+    AuthApi, Families, PersonalAccessTokenApi, SignUpPolicy, SigningKeys, ensure_setup_token,
     personal_access_tokens::{Secret, Tokens, Uses},
     rules::RULES,
-    session_ended, store,
+    session_ended, signing_keys, store,
 };
 
 /// The room. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Identity {
     core: Core,
-    signer: Arc<TokenSigner>,
+    keys: Arc<SigningKeys>,
     families: Arc<Families>,
     tokens: Arc<Tokens>,
     uses: Arc<Uses>,
+    policy: SignUpPolicy,
+    accounts: Arc<dyn Accounts>,
 }
 
 /// Opens the room. While there is no user, it writes a one-time setup token to `setup_token_file`, or to standard
-/// error.
-pub async fn open(core: &Core, setup_token_file: Option<&Path>) -> Result<Identity> {
+/// error. `accounts` hears of accounts that are made and deleted.
+pub async fn open(
+    core: &Core,
+    setup_token_file: Option<&Path>,
+    policy: SignUpPolicy,
+    accounts: Arc<dyn Accounts>,
+) -> Result<Identity> {
     ensure_setup_token(&core.db, setup_token_file).await?;
-    let key = platform::secret(&core.db, &core.vault, "token-signing-key", TokenSigner::generate_key).await?;
     let refresh =
         platform::secret(&core.db, &core.vault, "refresh-token-key", Families::generate_key).await?;
     let tokens =
         platform::secret(&core.db, &core.vault, "personal-access-token-key", Tokens::generate_key).await?;
     Ok(Identity {
         core: core.clone(),
-        signer: Arc::new(TokenSigner::from_pkcs8(&key)?),
+        keys: Arc::new(SigningKeys::open(core).await?),
         families: Arc::new(Families::new(&refresh)),
         tokens: Arc::new(Tokens::new(&tokens)),
         uses: Arc::default(),
+        policy,
+        accounts,
     })
 }
 
@@ -54,11 +67,15 @@ impl Identity {
     /// What the server mounts.
     pub fn room(&self) -> Room {
         let core = self.core.clone();
-        Room::new("identity", RULES)
+        let rotating = self.core.clone();
+        let loading = (self.keys.clone(), self.core.clone());
+        let mut room = Room::new("identity", RULES)
             .service(AuthServiceServer::new(AuthApi::new(
                 self.core.clone(),
-                self.signer.clone(),
+                self.keys.clone(),
                 self.families.clone(),
+                self.policy,
+                self.accounts.clone(),
             )))
             .service(PersonalAccessTokenServiceServer::new(PersonalAccessTokenApi::new(
                 self.core.clone(),
@@ -68,7 +85,20 @@ impl Identity {
                 let identity = self.clone();
                 move |_| identity.clone().note_uses()
             }))
-            .job(Job::leased("identity.prune", Every(self.core.times.prune), move |_| prune(core.clone())))
+            .job(Job::on_each(
+                "identity.load_signing_keys",
+                Woken(Hint::SigningKeys, self.core.times.hinted_poll),
+                move |_| {
+                    let (keys, core) = loading.clone();
+                    async move { keys.load(&core).await }
+                },
+            ))
+            .job(Job::leased("identity.rotate_signing_key", Every(self.core.times.prune), move |run| {
+                signing_keys::rotate(rotating.clone(), run)
+            }))
+            .job(Job::leased("identity.prune", Every(self.core.times.prune), move |_| prune(core.clone())));
+        room.http = self.keys.routes();
+        room
     }
 }
 
@@ -126,7 +156,7 @@ impl Authenticator for Identity {
             if let Some(secret) = self.tokens.read(bearer) {
                 return self.of_token(&secret).await;
             }
-            let session = self.signer.verify(bearer)?;
+            let session = self.keys.verify(bearer)?;
             store::principal(&self.core.db, session).await?.ok_or_else(session_ended)
         })
     }
@@ -154,8 +184,9 @@ async fn prune(core: Core) -> Result<()> {
         async move {
             let sessions = store::prune(&mut write).await?;
             let tokens = store::personal_access_tokens::prune(&mut write).await?;
+            let links = store::links::prune(&mut write).await?;
             write.commit([]).await?;
-            Ok(sessions && tokens)
+            Ok(sessions && tokens && links)
         }
     })
     .await

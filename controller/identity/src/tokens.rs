@@ -19,18 +19,24 @@ use supalove_core::{
 };
 
 const ISSUER: &str = "supalove";
+/// Tokens for somebody else are refused, whoever signed them.
+const AUDIENCE: &str = "supalove-api";
+/// How far clocks of replicas may differ, in seconds.
+const LEEWAY: u64 = 5;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     iss: String,
+    aud: String,
     sub: String,
     sid: String,
     iat: i64,
     exp: i64,
 }
 
-/// Signs and checks access tokens.
+/// Signs and checks access tokens with one key.
 pub struct TokenSigner {
+    header: Header,
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
@@ -43,21 +49,18 @@ impl fmt::Debug for TokenSigner {
 }
 
 impl TokenSigner {
-    /// Generates a key, PKCS#8.
-    pub fn generate_key() -> Result<Zeroizing<Vec<u8>>> {
-        let key = Ed25519KeyPair::generate().map_err(Error::internal)?;
-        let document = key.to_pkcs8v1().map_err(Error::internal)?;
-        Ok(Zeroizing::new(document.as_ref().to_vec()))
-    }
-
-    /// Uses a PKCS#8 key.
-    pub fn from_pkcs8(der: &[u8]) -> Result<Self> {
+    /// Uses a PKCS#8 key under its id.
+    pub fn from_pkcs8(key_id: &str, der: &[u8]) -> Result<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(der).map_err(|e| Error::internal(e.to_string()))?;
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(key_id.to_owned());
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
-        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
-        validation.leeway = 5;
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.leeway = LEEWAY;
         Ok(Self {
+            header,
             encoding: EncodingKey::from_ed_der(der),
             decoding: DecodingKey::from_ed_der(pair.public_key().as_ref()),
             validation,
@@ -74,30 +77,51 @@ impl TokenSigner {
     ) -> Result<String> {
         let claims = Claims {
             iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
             sub: user.to_string(),
             sid: session.to_string(),
             iat: now.timestamp(),
             exp: end.timestamp(),
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &self.encoding).map_err(Error::internal)
+        jsonwebtoken::encode(&self.header, &claims, &self.encoding).map_err(Error::internal)
+    }
+
+    /// The id of the key that a token says to be signed with. Nothing is verified yet.
+    pub fn key_id(token: &str) -> Result<String> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
+        // A token of a controller from before keys had ids, or of a stranger.
+        header.kid.ok_or_else(Self::unknown_key)
+    }
+
+    /// The error for a token of a key that is unknown or retired. A client that holds a refresh token gets another one.
+    pub fn unknown_key() -> Error {
+        Error::Unauthenticated {
+            reason: ErrorReason::AccessTokenExpired,
+            message: "the access token is of a key that is not used any more; get a new one with AuthService.Refresh"
+                .to_owned(),
+        }
     }
 
     /// Verifies an access token and returns its session.
     pub fn verify(&self, token: &str) -> Result<SessionId> {
         let data = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|e| {
-            let (reason, message) = match e.kind() {
-                jsonwebtoken::errors::ErrorKind::ExpiredSignature => (
-                    ErrorReason::AccessTokenExpired,
-                    "the access token has expired; get a new one with AuthService.Refresh",
-                ),
-                _ => (ErrorReason::AccessTokenInvalid, "the access token is not valid; sign in again"),
-            };
-            Error::Unauthenticated { reason, message: message.to_owned() }
+            match e.kind() {
+                jsonwebtoken::errors::ErrorKind::ExpiredSignature => Error::Unauthenticated {
+                    reason: ErrorReason::AccessTokenExpired,
+                    message: "the access token has expired; get a new one with AuthService.Refresh"
+                        .to_owned(),
+                },
+                _ => invalid(),
+            }
         })?;
-        data.claims.sid.parse().map_err(|_| Error::Unauthenticated {
-            reason: ErrorReason::AccessTokenInvalid,
-            message: "the access token is not valid; sign in again".to_owned(),
-        })
+        data.claims.sid.parse().map_err(|_| invalid())
+    }
+}
+
+fn invalid() -> Error {
+    Error::Unauthenticated {
+        reason: ErrorReason::AccessTokenInvalid,
+        message: "the access token is not valid; sign in again".to_owned(),
     }
 }
 
@@ -110,6 +134,11 @@ impl Opaque {
         let mut bytes = Zeroizing::new([0u8; 32]);
         aws_lc_rs::rand::fill(bytes.as_mut()).map_err(Error::internal)?;
         Ok(Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()))))
+    }
+
+    /// The same with a prefix that says what it is.
+    pub fn with_prefix(prefix: &str) -> Result<Self> {
+        Ok(Self(Zeroizing::new(format!("{prefix}{}", Self::generate()?.0.as_str()))))
     }
 
     /// Wraps a token that a caller sent.
@@ -140,17 +169,25 @@ mod tests {
 
     use super::*;
 
-    fn signer() -> TokenSigner {
-        TokenSigner::from_pkcs8(&TokenSigner::generate_key().unwrap()).unwrap()
+    fn key() -> Vec<u8> {
+        Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap().as_ref().to_vec()
+    }
+
+    fn claims(now: DateTime<Utc>) -> serde_json::Value {
+        let (user, session) = (UserId::generate().to_string(), SessionId::generate().to_string());
+        serde_json::json!({
+            "iss": ISSUER, "aud": AUDIENCE, "sub": user, "sid": session, "iat": now.timestamp(), "exp": now.timestamp() + 60,
+        })
     }
 
     #[test]
     fn a_token_names_its_session_until_it_ends() {
-        let signer = signer();
+        let signer = TokenSigner::from_pkcs8("a", &key()).unwrap();
         let session = SessionId::generate();
         let now = Utc::now();
         let token = signer.sign(UserId::generate(), session, now, now + TimeDelta::minutes(1)).unwrap();
         assert_eq!(signer.verify(&token).unwrap(), session);
+        assert_eq!(TokenSigner::key_id(&token).unwrap(), "a");
         let old = signer.sign(UserId::generate(), session, now, now - TimeDelta::minutes(1)).unwrap();
         assert!(matches!(
             signer.verify(&old),
@@ -159,16 +196,41 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_key_or_algorithm_is_refused() {
-        let now = Utc::now();
-        let foreign =
-            signer().sign(UserId::generate(), SessionId::generate(), now, now + TimeDelta::hours(1)).unwrap();
-        assert!(signer().verify(&foreign).is_err());
-        let claims =
-            serde_json::json!({"iss": ISSUER, "sub": "x", "sid": "y", "iat": 0, "exp": now.timestamp() + 60});
-        let hs256 =
-            jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(b"x"))
-                .unwrap();
-        assert!(signer().verify(&hs256).is_err());
+    fn what_is_not_signed_by_this_key_for_this_platform_is_refused() {
+        let der = key();
+        let signer = TokenSigner::from_pkcs8("a", &der).unwrap();
+        let right = claims(Utc::now());
+        let sign = |algorithm, claims: &serde_json::Value, key: &EncodingKey| {
+            let header = Header { kid: Some("a".into()), ..Header::new(algorithm) };
+            jsonwebtoken::encode(&header, claims, key).unwrap()
+        };
+        let own = EncodingKey::from_ed_der(&der);
+        signer.verify(&sign(Algorithm::EdDSA, &right, &own)).unwrap();
+
+        let mut wrong = vec![sign(Algorithm::EdDSA, &right, &EncodingKey::from_ed_der(&key()))];
+        // The public key as the secret of a symmetric algorithm.
+        let public = Ed25519KeyPair::from_pkcs8(&der).unwrap().public_key().as_ref().to_vec();
+        wrong.push(sign(Algorithm::HS256, &right, &EncodingKey::from_secret(&public)));
+        for (claim, value) in [("aud", "another"), ("iss", "another"), ("sid", "no session")] {
+            let mut claims = right.clone();
+            claims[claim] = value.into();
+            wrong.push(sign(Algorithm::EdDSA, &claims, &own));
+        }
+        for missing in ["aud", "iss", "exp", "sub", "sid"] {
+            let mut claims = right.clone();
+            claims.as_object_mut().unwrap().remove(missing);
+            wrong.push(sign(Algorithm::EdDSA, &claims, &own));
+        }
+        let part = |json: &serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let none = serde_json::json!({"alg": "none", "typ": "JWT", "kid": "a"});
+        wrong.push(format!("{}.{}.", part(&none), part(&right)));
+        for token in &wrong {
+            let refused = signer.verify(token).unwrap_err();
+            assert!(
+                matches!(refused, Error::Unauthenticated { reason: ErrorReason::AccessTokenInvalid, .. }),
+                "{token}: {refused:?}"
+            );
+        }
+        assert!(TokenSigner::key_id("no token").is_err());
     }
 }

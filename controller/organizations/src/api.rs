@@ -1,5 +1,9 @@
 //! `supalove.v1.OrganizationService`.
 
+mod invitations;
+
+pub use invitations::InvitationApi;
+
 use supalove_proto::v1::{
     self as pb, CreateOrganizationRequest, CreateOrganizationResponse, DeleteOrganizationRequest,
     DeleteOrganizationResponse, GetOrganizationRequest, GetOrganizationResponse, LeaveOrganizationRequest,

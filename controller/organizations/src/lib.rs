@@ -1,9 +1,11 @@
-//! Organizations: the owners of projects.
+//! Organizations: the owners of projects, their members, and who is invited.
 
 #![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
 pub mod api;
+mod invitations;
 mod members;
+mod newcomers;
 mod object;
 mod rules;
 pub mod store;
@@ -11,7 +13,8 @@ mod watch;
 
 use chrono::{DateTime, Utc};
 
-pub use api::OrganizationApi;
+pub use api::{InvitationApi, OrganizationApi};
+pub use newcomers::Newcomers;
 pub use object::OrganizationKey;
 pub use rules::RULES;
 
@@ -23,13 +26,17 @@ use supalove_core::{
     jobs::{Job, Rhythm::Every},
     retention,
 };
-use supalove_proto::v1::organization_service_server::OrganizationServiceServer;
+use supalove_proto::v1::{
+    invitation_service_server::InvitationServiceServer,
+    organization_service_server::OrganizationServiceServer,
+};
 
 /// What the server mounts.
 pub fn room(core: &Core) -> Room {
     let pruned = core.clone();
     Room::new("organizations", RULES)
         .service(OrganizationServiceServer::new(OrganizationApi::new(core.clone())))
+        .service(InvitationServiceServer::new(InvitationApi::new(core.clone())))
         .stream(watch::OrganizationStreams::new(core))
         .job(Job::leased("organizations.prune", Every(core.times.prune), move |_| prune(pruned.clone())))
 }
@@ -38,9 +45,10 @@ async fn prune(core: Core) -> Result<()> {
     retention::in_batches(|| {
         let mut write = core.system_write("organizations.prune");
         async move {
-            let done = store::prune(&mut write).await?;
+            let organizations = store::prune(&mut write).await?;
+            let invitations = store::invitations::prune(&mut write).await?;
             write.commit([]).await?;
-            Ok(done)
+            Ok(organizations && invitations)
         }
     })
     .await

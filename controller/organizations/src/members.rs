@@ -70,7 +70,7 @@ fn no_member(user: UserId) -> Error {
 }
 
 /// Only owners make owners, or act on one.
-fn check_owners_act(actor: Option<Role>, present: Role, next: Option<Role>) -> Result<()> {
+pub(crate) fn check_owners_act(actor: Option<Role>, present: Role, next: Option<Role>) -> Result<()> {
     let on_owners = present == Role::Owner || next == Some(Role::Owner);
     if !on_owners || actor == Some(Role::Owner) {
         return Ok(());

@@ -3,11 +3,11 @@
 use supalove_core::access::{
     Object as _,
     Permission::{
-        CreateOrganizations, DeleteOrganization, LeaveOrganization, ManageMembers, ManageOrganization,
-        ReadAccount, ReadOrganization,
+        CreateOrganizations, DeleteOrganization, LeaveOrganization, ManageAccount, ManageMembers,
+        ManageOrganization, Public, ReadAccount, ReadOrganization,
     },
     Rule,
-    Scope::{AnySignedIn, On},
+    Scope::{AnySignedIn, Anyone, On},
 };
 
 use crate::OrganizationKey;
@@ -25,4 +25,10 @@ pub const RULES: &[Rule] = &[
     Rule::write("/supalove.v1.OrganizationService/UpdateMember", ORGANIZATION, ManageMembers),
     Rule::write("/supalove.v1.OrganizationService/RemoveMember", ORGANIZATION, ManageMembers),
     Rule::write("/supalove.v1.OrganizationService/LeaveOrganization", ORGANIZATION, LeaveOrganization),
+    Rule::write("/supalove.v1.InvitationService/CreateInvitation", ORGANIZATION, ManageMembers),
+    Rule::read("/supalove.v1.InvitationService/ListInvitations", ORGANIZATION, ManageMembers),
+    Rule::write("/supalove.v1.InvitationService/ResendInvitation", ORGANIZATION, ManageMembers),
+    Rule::write("/supalove.v1.InvitationService/RevokeInvitation", ORGANIZATION, ManageMembers),
+    Rule::read("/supalove.v1.InvitationService/GetInvitation", Anyone, Public),
+    Rule::write("/supalove.v1.InvitationService/AcceptInvitation", AnySignedIn, ManageAccount),
 ];

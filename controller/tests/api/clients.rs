@@ -9,9 +9,9 @@ use std::{
 use prost_reflect::DescriptorPool;
 use sqlx::{Postgres, Transaction};
 use supalove_proto::v1::{
-    CreateProjectRequest, GetMeRequest, GetMeResponse, ListProjectsRequest, SignInRequest,
-    WaitOperationRequest, WatchEvent, WatchSubscription, watch_event::Event, watch_project_response::Message,
-    watch_response, watch_subscription::Stream,
+    CreateProjectRequest, GetMeRequest, GetMeResponse, ListProjectsRequest, RequestPasswordResetRequest,
+    SignInRequest, WaitOperationRequest, WatchEvent, WatchSubscription, watch_event::Event,
+    watch_project_response::Message, watch_response, watch_subscription::Stream,
 };
 use supalove_sdk::{Client, Tokens};
 use supalove_system_tests::{
@@ -90,12 +90,16 @@ async fn watched_with_others(client: Client, project_ref: String) -> String {
     panic!("the organization is still there")
 }
 
-/// Returns the RetryInfo when more callers sign in than the server accepts.
+/// Returns the RetryInfo when more callers ask for a new password than the server accepts; each answer takes its time.
 async fn flooded(address: &str) -> Duration {
     let stranger = Client::connect(address).unwrap();
-    let calls = (0..100).map(|_| stranger.sign_in("nobody@example.com", "a wrong password"));
+    let calls = (0..100).map(|_| async {
+        let request = RequestPasswordResetRequest { email: "nobody@example.com".into() };
+        let refused = stranger.auth().request_password_reset(request).await.unwrap_err();
+        supalove_sdk::Error::from(refused)
+    });
     let answers = futures::future::join_all(calls).await;
-    let mut problems = answers.iter().filter_map(|answer| answer.as_ref().err()?.problem());
+    let mut problems = answers.iter().filter_map(|answer| answer.problem());
     problems.find(|problem| problem.reason == "BUSY").unwrap().retry_after.unwrap()
 }
 

@@ -20,12 +20,14 @@ use self::statement::Statement;
 /// - `controllers`, `platform`, `platform_secrets`: core's tables, in which the fleet writes when a replica was last alive and
 ///   takes an old root away, and identity keeps the setup token's hash.
 const WRITTEN_BY: &[(&str, &[&str])] = &[
+    ("account_links", &["identity"]),
     ("audit_checkpoints", &["core"]),
     ("audit_log", &["core", "projects"]),
     ("authorities", &["fleet"]),
     ("certificates", &["fleet"]),
     ("clusters", &["fleet"]),
     ("controllers", &["core", "fleet"]),
+    ("invitations", &["organizations"]),
     ("job_results", &["core"]),
     ("join_tokens", &["fleet"]),
     ("leases", &["core"]),
@@ -48,9 +50,11 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("project_specs", &["projects"]),
     ("project_upgrades", &["projects"]),
     ("projects", &["projects"]),
+    ("rate_limits", &["core"]),
     ("refused_calls", &["core"]),
     ("requests", &["core", "projects"]),
     ("restore_claims", &["core"]),
+    ("signing_keys", &["identity"]),
     ("used_recovery_nonces", &["fleet"]),
     ("user_sessions", &["identity"]),
     ("users", &["identity"]),

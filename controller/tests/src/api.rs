@@ -12,8 +12,8 @@ use supalove_proto::v1::{
     NodeState, Operation, OperationState, Project, ProjectEvent, ProjectState, RevealProjectSecretsRequest,
     RevealProjectSecretsResponse, SetUpRequest, SignInRequest, WaitOperationRequest,
     auth_service_client::AuthServiceClient, authority_service_client::AuthorityServiceClient,
-    cluster_service_client::ClusterServiceClient, operation_service_client::OperationServiceClient,
-    organization_service_client::OrganizationServiceClient,
+    cluster_service_client::ClusterServiceClient, invitation_service_client::InvitationServiceClient,
+    operation_service_client::OperationServiceClient, organization_service_client::OrganizationServiceClient,
     personal_access_token_service_client::PersonalAccessTokenServiceClient,
     platform_service_client::PlatformServiceClient, project_service_client::ProjectServiceClient,
     watch_service_client::WatchServiceClient,
@@ -99,6 +99,11 @@ impl Api {
     /// AuthorityService.
     pub fn authorities(&self) -> AuthorityServiceClient<Service> {
         AuthorityServiceClient::new(self.service())
+    }
+
+    /// InvitationService.
+    pub fn invitations(&self) -> InvitationServiceClient<Service> {
+        InvitationServiceClient::new(self.service())
     }
 
     /// PersonalAccessTokenService.

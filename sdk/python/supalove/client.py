@@ -22,6 +22,7 @@ from supalove.v1 import (
     auth_pb2_grpc,
     authority_pb2_grpc,
     cluster_pb2_grpc,
+    invitation_pb2_grpc,
     operation_pb2_grpc,
     organization_pb2_grpc,
     personal_access_token_pb2_grpc,
@@ -68,6 +69,7 @@ class Client:
         self.auth = Service(self, auth_pb2_grpc.AuthServiceStub(self._channel))
         self.authorities = Service(self, authority_pb2_grpc.AuthorityServiceStub(self._channel))
         self.clusters = Service(self, cluster_pb2_grpc.ClusterServiceStub(self._channel))
+        self.invitations = Service(self, invitation_pb2_grpc.InvitationServiceStub(self._channel))
         self.operations = Service(self, operation_pb2_grpc.OperationServiceStub(self._channel))
         self.organizations = Service(self, organization_pb2_grpc.OrganizationServiceStub(self._channel))
         self.personal_access_tokens = Service(

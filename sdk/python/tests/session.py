@@ -1,5 +1,5 @@
 """A session that begins with an ended access token, a create that is repeated, a wrong password, a create whose answer
-is lost, a flood of sign-ins, and a watch to the end.
+is lost, a flood of strangers, and a watch to the end.
 
 Driven by controller/tests/api/clients.rs, which reads the lines and kills the controller under the watch.
 """
@@ -9,7 +9,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from supalove import Client, SupaloveError, Tokens
-from supalove.v1 import errors_pb2, watch_pb2
+from supalove.v1 import auth_pb2, errors_pb2, watch_pb2
 from supalove.v1 import project_pb2 as api
 
 address, organization = os.environ["SUPALOVE_API"], os.environ["SUPALOVE_ORGANIZATION"]
@@ -20,17 +20,18 @@ def say(*words: object) -> None:
 
 
 def flooded() -> float | None:
-    """What RetryInfo says when more sign in than the server takes."""
+    """What RetryInfo says when more ask for a new password than the server takes; each answer takes its time."""
 
-    def sign_in(_: int) -> SupaloveError | None:
+    def forget(_: int) -> SupaloveError | None:
         try:
-            stranger.sign_in("nobody@example.com", "a wrong password")
+            stranger.auth.RequestPasswordReset(request)
         except SupaloveError as error:
             return error
         return None
 
+    request = auth_pb2.RequestPasswordResetRequest(email="nobody@example.com")
     with Client(address) as stranger, ThreadPoolExecutor(100) as threads:
-        errors = list(threads.map(sign_in, range(100)))
+        errors = list(threads.map(forget, range(100)))
     return next(error.retry_after for error in errors if error and error.reason == "BUSY")
 
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use supalove_proto::v1::{
     CreateProjectRequest, CreateProjectResponse, SignInRequest, SignOutRequest, User, WatchSubscription,
     auth_service_client::AuthServiceClient, authority_service_client::AuthorityServiceClient,
-    cluster_service_client::ClusterServiceClient, operation_service_client::OperationServiceClient,
-    organization_service_client::OrganizationServiceClient,
+    cluster_service_client::ClusterServiceClient, invitation_service_client::InvitationServiceClient,
+    operation_service_client::OperationServiceClient, organization_service_client::OrganizationServiceClient,
     personal_access_token_service_client::PersonalAccessTokenServiceClient,
     platform_service_client::PlatformServiceClient, project_service_client::ProjectServiceClient,
     watch_service_client::WatchServiceClient,
@@ -103,6 +103,11 @@ impl Client {
     /// `supalove.v1.ClusterService`.
     pub fn clusters(&self) -> ClusterServiceClient<Session> {
         ClusterServiceClient::new(self.session.clone())
+    }
+
+    /// `supalove.v1.InvitationService`.
+    pub fn invitations(&self) -> InvitationServiceClient<Session> {
+        InvitationServiceClient::new(self.session.clone())
     }
 
     /// `supalove.v1.OperationService`.

@@ -13,6 +13,7 @@ import { explain } from "./errors.js";
 import { AuthService, type SessionTokens, type User } from "./gen/supalove/v1/auth_pb.js";
 import { AuthorityService } from "./gen/supalove/v1/authority_pb.js";
 import { ClusterService } from "./gen/supalove/v1/cluster_pb.js";
+import { InvitationService } from "./gen/supalove/v1/invitation_pb.js";
 import { OperationService } from "./gen/supalove/v1/operation_pb.js";
 import { OrganizationService } from "./gen/supalove/v1/organization_pb.js";
 import { PersonalAccessTokenService } from "./gen/supalove/v1/personal_access_token_pb.js";
@@ -44,6 +45,7 @@ export class Client {
   readonly auth: ServiceClient<typeof AuthService>;
   readonly authorities: ServiceClient<typeof AuthorityService>;
   readonly clusters: ServiceClient<typeof ClusterService>;
+  readonly invitations: ServiceClient<typeof InvitationService>;
   readonly operations: ServiceClient<typeof OperationService>;
   readonly organizations: ServiceClient<typeof OrganizationService>;
   readonly personalAccessTokens: ServiceClient<typeof PersonalAccessTokenService>;
@@ -65,6 +67,7 @@ export class Client {
     this.auth = createClient(AuthService, transport);
     this.authorities = createClient(AuthorityService, transport);
     this.clusters = createClient(ClusterService, transport);
+    this.invitations = createClient(InvitationService, transport);
     this.operations = createClient(OperationService, transport);
     this.organizations = createClient(OrganizationService, transport);
     this.personalAccessTokens = createClient(PersonalAccessTokenService, transport);

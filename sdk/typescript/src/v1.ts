@@ -4,6 +4,7 @@ export * from "./gen/supalove/v1/auth_pb.js";
 export * from "./gen/supalove/v1/authority_pb.js";
 export * from "./gen/supalove/v1/cluster_pb.js";
 export * from "./gen/supalove/v1/errors_pb.js";
+export * from "./gen/supalove/v1/invitation_pb.js";
 export * from "./gen/supalove/v1/operation_pb.js";
 export * from "./gen/supalove/v1/organization_pb.js";
 export * from "./gen/supalove/v1/personal_access_token_pb.js";

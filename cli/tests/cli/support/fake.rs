@@ -82,6 +82,11 @@ impl Fake {
         }
     }
 
+    /// Notes a call that needs no session.
+    pub fn note(&self, method: &'static str, id: &str) {
+        self.state().calls.push((method, id.to_owned()));
+    }
+
     pub fn calls_of(&self, method: &str) -> Vec<String> {
         let calls = &self.state().calls;
         calls.iter().filter(|(name, _)| *name == method).map(|(_, id)| id.clone()).collect()
@@ -109,7 +114,7 @@ pub fn user() -> User {
         email: "ada@example.com".into(),
         display_name: "Ada".into(),
         operator: true,
-        create_time: None,
+        ..User::default()
     }
 }
 

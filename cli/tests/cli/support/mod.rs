@@ -14,8 +14,8 @@ pub use fake::Fake;
 pub use services::project;
 use supalove_proto::v1::{
     auth_service_server::AuthServiceServer, authority_service_server::AuthorityServiceServer,
-    cluster_service_server::ClusterServiceServer, operation_service_server::OperationServiceServer,
-    organization_service_server::OrganizationServiceServer,
+    cluster_service_server::ClusterServiceServer, invitation_service_server::InvitationServiceServer,
+    operation_service_server::OperationServiceServer, organization_service_server::OrganizationServiceServer,
     personal_access_token_service_server::PersonalAccessTokenServiceServer,
     platform_service_server::PlatformServiceServer, project_service_server::ProjectServiceServer,
     watch_service_server::WatchServiceServer,
@@ -48,6 +48,7 @@ impl World {
             .add_service(WatchServiceServer::from_arc(fake.clone()))
             .add_service(OperationServiceServer::from_arc(fake.clone()))
             .add_service(ClusterServiceServer::from_arc(fake.clone()))
+            .add_service(InvitationServiceServer::from_arc(fake.clone()))
             .add_service(AuthorityServiceServer::from_arc(fake.clone()))
             .add_service(PersonalAccessTokenServiceServer::from_arc(fake.clone()))
             .add_service(PlatformServiceServer::from_arc(fake.clone()))

@@ -5,7 +5,8 @@ use std::{pin::Pin, time::Duration};
 use supalove_proto::v1::{
     self as pb, AuthorityState, NodeState, OperationState, auth_service_server::AuthService,
     authority_service_server::AuthorityService, cluster_service_server::ClusterService,
-    operation_service_server::OperationService, organization_service_server::OrganizationService,
+    invitation_service_server::InvitationService, operation_service_server::OperationService,
+    organization_service_server::OrganizationService,
     personal_access_token_service_server::PersonalAccessTokenService,
     platform_service_server::PlatformService, project_service_server::ProjectService,
     watch_service_server::WatchService, *,
@@ -93,6 +94,67 @@ impl AuthService for Fake {
         let text = format!("{} -> {}", asked.current_password, asked.new_password);
         self.enter(&request, "ChangePassword", &text).await?;
         Ok(Response::new(ChangePasswordResponse { sessions_ended: 2, personal_access_tokens_left: 1 }))
+    }
+
+    async fn start_sign_up(&self, request: Request<StartSignUpRequest>) -> Answer<StartSignUpResponse> {
+        self.note("StartSignUp", &request.get_ref().email);
+        Ok(Response::new(StartSignUpResponse {}))
+    }
+
+    async fn sign_up(&self, request: Request<SignUpRequest>) -> Answer<SignUpResponse> {
+        let asked = request.get_ref();
+        self.note("SignUp", &format!("{} {} {}", asked.token, asked.password, asked.display_name));
+        let tokens = Some(self.state().new_tokens());
+        Ok(Response::new(SignUpResponse { user: Some(user()), tokens }))
+    }
+
+    async fn request_password_reset(
+        &self,
+        request: Request<RequestPasswordResetRequest>,
+    ) -> Answer<RequestPasswordResetResponse> {
+        self.note("RequestPasswordReset", &request.get_ref().email);
+        Ok(Response::new(RequestPasswordResetResponse {}))
+    }
+
+    async fn reset_password(&self, request: Request<ResetPasswordRequest>) -> Answer<ResetPasswordResponse> {
+        let asked = request.get_ref();
+        self.note("ResetPassword", &format!("{} {}", asked.token, asked.new_password));
+        Ok(Response::new(ResetPasswordResponse { sessions_ended: 2, personal_access_tokens_left: 0 }))
+    }
+
+    async fn request_email_change(
+        &self,
+        request: Request<RequestEmailChangeRequest>,
+    ) -> Answer<RequestEmailChangeResponse> {
+        let text = format!("{} {}", request.get_ref().new_email, request.get_ref().current_password);
+        self.enter(&request, "RequestEmailChange", &text).await?;
+        Ok(Response::new(RequestEmailChangeResponse {}))
+    }
+
+    async fn confirm_email_change(
+        &self,
+        request: Request<ConfirmEmailChangeRequest>,
+    ) -> Answer<ConfirmEmailChangeResponse> {
+        self.note("ConfirmEmailChange", &request.get_ref().token);
+        Ok(Response::new(ConfirmEmailChangeResponse { email: "new@example.com".into(), sessions_ended: 1 }))
+    }
+
+    async fn delete_account(&self, request: Request<DeleteAccountRequest>) -> Answer<DeleteAccountResponse> {
+        self.enter(&request, "DeleteAccount", &request.get_ref().current_password).await?;
+        self.state().session = 0;
+        Ok(Response::new(DeleteAccountResponse {}))
+    }
+
+    async fn rotate_signing_key(
+        &self,
+        request: Request<RotateSigningKeyRequest>,
+    ) -> Answer<RotateSigningKeyResponse> {
+        self.enter(&request, "RotateSigningKey", &request.get_ref().at_once.to_string()).await?;
+        Ok(Response::new(RotateSigningKeyResponse { key_id: "a-key".into(), sign_time: None }))
+    }
+
+    unused! {
+        get_sign_up_policy(GetSignUpPolicyRequest) -> GetSignUpPolicyResponse;
     }
 
     async fn list_sessions(&self, request: Request<ListSessionsRequest>) -> Answer<ListSessionsResponse> {
@@ -233,6 +295,79 @@ impl OrganizationService for Fake {
     ) -> Answer<LeaveOrganizationResponse> {
         self.enter(&request, "LeaveOrganization", &request.get_ref().organization).await?;
         Ok(Response::new(LeaveOrganizationResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl InvitationService for Fake {
+    async fn create_invitation(
+        &self,
+        request: Request<CreateInvitationRequest>,
+    ) -> Answer<CreateInvitationResponse> {
+        let asked = request.get_ref();
+        let text = format!("{} {} {}", asked.organization, asked.email, asked.role().as_str_name());
+        self.enter(&request, "CreateInvitation", &text).await?;
+        let mailed = request.get_ref().email != "no-mail@example.com";
+        let invitation = Invitation { email: request.into_inner().email, mailed, ..invitation() };
+        let token = if mailed { "" } else { "sbi_1" };
+        Ok(Response::new(CreateInvitationResponse { invitation: Some(invitation), token: token.into() }))
+    }
+
+    async fn list_invitations(
+        &self,
+        request: Request<ListInvitationsRequest>,
+    ) -> Answer<ListInvitationsResponse> {
+        self.enter(&request, "ListInvitations", &request.get_ref().organization).await?;
+        let invitations = vec![invitation()];
+        Ok(Response::new(ListInvitationsResponse { invitations, next_page_token: String::new() }))
+    }
+
+    async fn resend_invitation(
+        &self,
+        request: Request<ResendInvitationRequest>,
+    ) -> Answer<ResendInvitationResponse> {
+        self.enter(&request, "ResendInvitation", &request.get_ref().invitation_id).await?;
+        Ok(Response::new(ResendInvitationResponse { invitation: Some(invitation()), token: String::new() }))
+    }
+
+    async fn revoke_invitation(
+        &self,
+        request: Request<RevokeInvitationRequest>,
+    ) -> Answer<RevokeInvitationResponse> {
+        self.enter(&request, "RevokeInvitation", &request.get_ref().invitation_id).await?;
+        Ok(Response::new(RevokeInvitationResponse {}))
+    }
+
+    async fn get_invitation(&self, request: Request<GetInvitationRequest>) -> Answer<GetInvitationResponse> {
+        self.note("GetInvitation", &request.get_ref().token);
+        Ok(Response::new(GetInvitationResponse {
+            organization_name: "Acme".into(),
+            email: "grace@example.com".into(),
+            role: Role::Developer.into(),
+            invited_by_name: "Ada".into(),
+            expire_time: None,
+        }))
+    }
+
+    async fn accept_invitation(
+        &self,
+        request: Request<AcceptInvitationRequest>,
+    ) -> Answer<AcceptInvitationResponse> {
+        self.enter(&request, "AcceptInvitation", &request.get_ref().token).await?;
+        let organization =
+            Organization { slug: "acme".into(), role: Role::Developer.into(), ..Organization::default() };
+        Ok(Response::new(AcceptInvitationResponse { organization: Some(organization) }))
+    }
+}
+
+fn invitation() -> Invitation {
+    Invitation {
+        id: format!("inv_{}", "d".repeat(32)),
+        email: "grace@example.com".into(),
+        role: Role::Developer.into(),
+        invited_by: "ada@example.com".into(),
+        mailed: true,
+        ..Invitation::default()
     }
 }
 

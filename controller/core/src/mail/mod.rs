@@ -84,11 +84,7 @@ pub async fn post(write: &mut impl Write, vault: &Vault, letter: &Letter<'_>) ->
 /// said when it took the mail.
 pub async fn send_test(core: &crate::Core, to: &str) -> Result<Tested> {
     let to = address("to", to)?;
-    let smtp = core.mail().smtp().ok_or_else(|| Error::FailedPrecondition {
-        reason: supalove_proto::v1::ErrorReason::MailNotSetUp,
-        message: "mail is not set up; start the controller with --smtp-url, --mail-from and --public-url"
-            .to_owned(),
-    })?;
+    let smtp = core.mail().smtp().ok_or_else(not_set_up)?;
     let letter = Letter {
         to: "",
         kind: "test",
@@ -117,6 +113,15 @@ pub async fn send_test(core: &crate::Core, to: &str) -> Result<Tested> {
         message: format!("the mail was not sent: {}", failure.said()),
     })?;
     Ok(Tested { message_id: mail.id, said })
+}
+
+fn not_set_up() -> Error {
+    Error::FailedPrecondition {
+        reason: supalove_proto::v1::ErrorReason::MailNotSetUp,
+        message: "the platform sends no mail; its operator has to start the controller with --smtp-url, --mail-from and \
+                  --public-url"
+            .to_owned(),
+    }
 }
 
 /// See [`send_test`].

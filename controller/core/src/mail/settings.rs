@@ -3,6 +3,7 @@
 
 use std::{fmt, fs, path::Path, path::PathBuf, sync::Arc};
 
+use crate::error::Error;
 use lettre::{message::Mailbox, transport::smtp::authentication::Credentials};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -149,6 +150,11 @@ impl Mail {
     /// True if mail can be sent. Links then have a base.
     pub fn enabled(&self) -> bool {
         self.smtp.is_some()
+    }
+
+    /// An error unless mail can be sent.
+    pub fn check_enabled(&self) -> Result<(), Error> {
+        if self.enabled() { Ok(()) } else { Err(super::not_set_up()) }
     }
 
     /// Base of the links in mails, with a slash at its end, so that [`Url::join`] appends to it.

@@ -3,7 +3,7 @@
 mod auth;
 mod personal_access_tokens;
 
-pub use auth::AuthApi;
 #[cfg(test)]
 pub(super) use auth::display_name;
+pub use auth::{AuthApi, has_account};
 pub use personal_access_tokens::PersonalAccessTokenApi;

@@ -1,6 +1,8 @@
 //! Users and sessions in PostgreSQL.
 
+pub mod links;
 pub mod personal_access_tokens;
+pub mod signing_keys;
 
 use std::time::Duration;
 
@@ -9,13 +11,14 @@ use supalove_proto::v1::ErrorReason;
 
 use super::{
     Opaque, Session, User,
+    api::has_account,
     family::{Answer, Presented, answer},
     session_ended,
 };
 use supalove_core::{
     Write,
     access::{Credential, Principal},
-    database::Db,
+    database::{Db, violates},
     error::{Error, Result},
     ids::{SessionId, UserId},
     times::Times,
@@ -80,24 +83,38 @@ pub async fn insert_first_user(
     if spent.rows_affected() != 1 {
         return Err(wrong_setup_token());
     }
+    insert_user(write, user, password_hash).await
+}
+
+/// Creates a user; an error if the address has an account.
+pub async fn insert_user(write: &mut impl Write, user: &User, password_hash: &str) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO users (id, email, display_name, password_hash, operator, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO users (id, email, display_name, password_hash, operator, created_at, email_verified_at)
+         VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $7 THEN $6::timestamptz END)",
         user.id.0,
         user.email,
         user.display_name,
         password_hash,
         user.operator,
         user.created_at,
+        user.email_verified,
     )
     .execute(write.connection().await?)
-    .await?;
+    .await
+    .map_err(|error| address_taken(error, &user.email))?;
     Ok(())
+}
+
+fn address_taken(error: sqlx::Error, email: &str) -> Error {
+    if violates(&error, "users_email_key") { has_account(email) } else { error.into() }
 }
 
 /// Returns the user with this address.
 pub async fn credentials(db: &Db, email: &str) -> Result<Option<Credentials>> {
     let row = sqlx::query!(
-        "SELECT id AS \"id: UserId\", email, display_name, password_hash, operator, created_at FROM users WHERE email = $1",
+        "SELECT id AS \"id: UserId\", email, display_name, password_hash, operator, created_at,
+             email_verified_at IS NOT NULL AS \"email_verified!\"
+         FROM users WHERE email = $1 AND deleted_at IS NULL",
         email
     )
     .fetch_optional(db)
@@ -108,6 +125,7 @@ pub async fn credentials(db: &Db, email: &str) -> Result<Option<Credentials>> {
             email: row.email,
             display_name: row.display_name,
             operator: row.operator,
+            email_verified: row.email_verified,
             created_at: row.created_at,
         },
         password_hash: row.password_hash,
@@ -118,7 +136,9 @@ pub async fn credentials(db: &Db, email: &str) -> Result<Option<Credentials>> {
 pub async fn user(db: &Db, id: UserId) -> Result<User> {
     let user = sqlx::query_as!(
         User,
-        "SELECT id AS \"id: UserId\", email, display_name, operator, created_at FROM users WHERE id = $1",
+        "SELECT id AS \"id: UserId\", email, display_name, operator, created_at,
+             email_verified_at IS NOT NULL AS \"email_verified!\"
+         FROM users WHERE id = $1",
         id.0
     );
     Ok(user.fetch_one(db).await?)
@@ -172,6 +192,83 @@ pub async fn replace_password(write: &mut impl Write, id: UserId, old: &str, new
     .execute(write.connection().await?)
     .await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(Error::Aborted("the password was changed meanwhile")) }
+}
+
+/// Locks an account, so that changes of it run one after the other, and returns its address.
+pub async fn lock_user(write: &mut impl Write, id: UserId) -> Result<String> {
+    let email = sqlx::query_scalar!("SELECT email FROM users WHERE id = $1 FOR NO KEY UPDATE", id.0);
+    Ok(email.fetch_one(write.connection().await?).await?)
+}
+
+/// The same; false if the account has another address than this one.
+pub async fn lock_address(write: &mut impl Write, id: UserId, email: &str) -> Result<bool> {
+    Ok(lock_user(write, id).await? == email)
+}
+
+/// Sets a password for somebody who reads the account's mails. Call [`lock_address`] first.
+pub async fn reset_password(write: &mut impl Write, id: UserId, hash: &str) -> Result<()> {
+    sqlx::query!(
+        "UPDATE users SET password_hash = $2, email_verified_at = coalesce(email_verified_at, now()) WHERE id = $1",
+        id.0,
+        hash
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(())
+}
+
+/// Gives an account another address, whose mails its user has read; an error if that has an account.
+pub async fn set_email(write: &mut impl Write, id: UserId, email: &str) -> Result<()> {
+    sqlx::query!("UPDATE users SET email = $2, email_verified_at = now() WHERE id = $1", id.0, email)
+        .execute(write.connection().await?)
+        .await
+        .map_err(|error| address_taken(error, email))?;
+    Ok(())
+}
+
+/// Returns an error if nobody but this user runs the platform. Of two operators who go at once the second waits.
+pub async fn check_other_operator(write: &mut impl Write, id: UserId) -> Result<()> {
+    let operators = sqlx::query_scalar!("SELECT id FROM users WHERE operator ORDER BY id FOR NO KEY UPDATE")
+        .fetch_all(write.connection().await?)
+        .await?;
+    if operators.iter().any(|operator| *operator != id.0) {
+        return Ok(());
+    }
+    Err(Error::FailedPrecondition {
+        reason: ErrorReason::LastOperator,
+        message: "the account is the platform's only operator".to_owned(),
+    })
+}
+
+/// Deletes an account: its row stays for those who refer to it, and names nobody.
+pub async fn delete_user(write: &mut impl Write, id: UserId) -> Result<()> {
+    end_sessions_but(write, id, None).await?;
+    links::forget(write, id).await?;
+    sqlx::query!("DELETE FROM personal_access_tokens WHERE user_id = $1", id.0)
+        .execute(write.connection().await?)
+        .await?;
+    // Nobody can guess the new address, and so nobody can hold it.
+    sqlx::query!(
+        "UPDATE users SET deleted_at = now(), operator = false, email_verified_at = NULL, password_hash = '',
+             email = gen_random_uuid()::text || '@deleted.invalid', display_name = 'deleted user' WHERE id = $1",
+        id.0
+    )
+    .execute(write.connection().await?)
+    .await?;
+    // Where the user signed in from.
+    sqlx::query!("UPDATE user_sessions SET client = '', user_agent = '' WHERE user_id = $1", id.0)
+        .execute(write.connection().await?)
+        .await?;
+    Ok(())
+}
+
+/// Addresses from which somebody has signed in to an account.
+pub async fn clients(db: &Db, email: &str) -> Result<Vec<String>> {
+    let clients = sqlx::query_scalar!(
+        "SELECT DISTINCT s.client FROM user_sessions s JOIN users u ON u.id = s.user_id WHERE u.email = $1",
+        email
+    );
+    Ok(clients.fetch_all(db).await?)
 }
 
 /// Stores a session. Deletes the user's oldest ones if there are too many.
@@ -309,13 +406,13 @@ pub async fn end_session_of(write: &mut impl Write, user: UserId, session: Sessi
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends a user's live sessions but one; returns their number.
-pub async fn end_other_sessions(write: &mut impl Write, user: UserId, kept: SessionId) -> Result<u32> {
+/// Ends a user's live sessions, perhaps but one; returns their number.
+pub async fn end_sessions_but(write: &mut impl Write, user: UserId, kept: Option<SessionId>) -> Result<u32> {
     let done = sqlx::query!(
         "UPDATE user_sessions SET ended_at = now()
-         WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL AND expires_at > now()",
+         WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND ended_at IS NULL AND expires_at > now()",
         user.0,
-        kept.0
+        kept.map(|session| session.0)
     )
     .execute(write.connection().await?)
     .await?;

@@ -119,3 +119,64 @@ pub async fn remove(write: &mut impl Write, organization: OrganizationId, user: 
         .await?;
     Ok(())
 }
+
+pub async fn insert(
+    write: &mut impl Write,
+    organization: OrganizationId,
+    user: UserId,
+    role: Role,
+) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO members (organization_id, user_id, role) VALUES ($1, $2, $3)",
+        organization.0,
+        user.0,
+        role.as_sql(),
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(())
+}
+
+/// True if a member has this e-mail address. Call [`lock`] first.
+pub async fn has_address(write: &mut impl Write, organization: OrganizationId, email: &str) -> Result<bool> {
+    let found = sqlx::query!(
+        "SELECT u.id FROM members m JOIN users u ON u.id = m.user_id WHERE m.organization_id = $1 AND u.email = $2",
+        organization.0,
+        email
+    );
+    Ok(found.fetch_optional(write.connection().await?).await?.is_some())
+}
+
+/// A membership of somebody.
+pub struct Membership {
+    /// Of the organization.
+    pub slug: String,
+    pub role: Role,
+    /// Number of owners of the organization.
+    pub owners: i64,
+}
+
+/// Locks all organizations of a user, in the order of their ids, and returns the memberships.
+pub async fn lock_all_of(write: &mut impl Write, user: UserId) -> Result<Vec<Membership>> {
+    sqlx::query!(
+        "SELECT o.id FROM organizations o JOIN members m ON m.organization_id = o.id WHERE m.user_id = $1
+         ORDER BY o.id FOR NO KEY UPDATE OF o",
+        user.0
+    )
+    .fetch_all(write.connection().await?)
+    .await?;
+    let found = sqlx::query_as!(
+        Membership,
+        "SELECT o.slug, m.role AS \"role: Role\",
+             (SELECT count(*) FROM members n WHERE n.organization_id = o.id AND n.role = 'OWNER') AS \"owners!\"
+         FROM members m JOIN organizations o ON o.id = m.organization_id WHERE m.user_id = $1 ORDER BY o.slug",
+        user.0
+    );
+    Ok(found.fetch_all(write.connection().await?).await?)
+}
+
+/// Ends all memberships of a user.
+pub async fn remove_everywhere(write: &mut impl Write, user: UserId) -> Result<()> {
+    sqlx::query!("DELETE FROM members WHERE user_id = $1", user.0).execute(write.connection().await?).await?;
+    Ok(())
+}

@@ -1,5 +1,6 @@
 //! Organizations in PostgreSQL.
 
+pub mod invitations;
 pub mod members;
 
 use supalove_core::database::Db;
@@ -32,13 +33,7 @@ pub async fn insert(write: &mut impl Write, slug: &str, name: &str, owner: UserI
     .execute(write.connection().await?)
     .await
     .map_err(|error| name_taken(error, slug))?;
-    sqlx::query!(
-        "INSERT INTO members (organization_id, user_id, role) VALUES ($1, $2, 'OWNER')",
-        id.0,
-        owner.0
-    )
-    .execute(write.connection().await?)
-    .await?;
+    members::insert(write, id, owner, Role::Owner).await?;
     Ok(id)
 }
 
@@ -90,6 +85,12 @@ pub async fn id_of(db: &Db, slug: &str) -> Result<Option<OrganizationId>> {
         slug
     );
     Ok(id.fetch_optional(db).await?)
+}
+
+/// Returns an organization's name. Lock it first.
+pub async fn name(write: &mut impl Write, id: OrganizationId) -> Result<String> {
+    let name = sqlx::query_scalar!("SELECT name FROM organizations WHERE id = $1", id.0);
+    Ok(name.fetch_one(write.connection().await?).await?)
 }
 
 /// Lists the organizations of a member, ordered by slug.
@@ -151,6 +152,9 @@ pub async fn delete(write: &mut impl Write, call: &Call, key: &OrganizationKey) 
     .execute(write.connection().await?)
     .await?;
     sqlx::query!("DELETE FROM members WHERE organization_id = $1", key.id.0)
+        .execute(write.connection().await?)
+        .await?;
+    sqlx::query!("DELETE FROM invitations WHERE organization_id = $1", key.id.0)
         .execute(write.connection().await?)
         .await?;
     Ok(())

@@ -8,7 +8,7 @@ use supalove_proto::v1::{
     CreateProjectRequest, DeleteProjectRequest, GetMeRequest, ListAuthoritiesRequest, ListSessionsRequest,
     OperationState, PersonalAccessTokenScope, RetireAuthorityRequest, SignInRequest,
 };
-use supalove_system_tests::{Api, Controller, PASSWORD, Rows};
+use supalove_system_tests::{Api, Controller, Options, PASSWORD, Rows};
 use uuid::Uuid;
 
 use super::any_call::Fields;
@@ -20,6 +20,17 @@ pub const PRINCIPALS: [&str; 7] =
 /// What a principal is in the organization.
 pub fn role(principal: &str) -> Option<Role> {
     Role::ALL.iter().copied().find(|role| role.as_sql().eq_ignore_ascii_case(principal))
+}
+
+/// Settings with which mails are written and wait: nothing listens there.
+fn mail_to_nowhere() -> Vec<String> {
+    let arguments = [
+        "--sign-up=open",
+        "--smtp-url=smtp://127.0.0.1:9",
+        "--mail-from=a@example.com",
+        "--public-url=http://127.0.0.1:3000",
+    ];
+    arguments.map(str::to_owned).to_vec()
 }
 
 fn email(principal: &str) -> String {
@@ -41,7 +52,8 @@ pub struct World {
 impl World {
     /// Makes it.
     pub async fn make() -> Self {
-        let controller = Controller::start().await;
+        let controller =
+            Controller::start_with(Options { arguments: mail_to_nowhere(), ..Options::default() }).await;
         let operator = controller.operator().await;
         let rows = controller.database.rows().await;
         let mut world = Self {
@@ -83,6 +95,7 @@ impl World {
             ("current_password", PASSWORD.to_owned()),
             ("new_password", format!("{PASSWORD}-2")),
             ("display_name", "Ada".to_owned()),
+            ("to", email("owner")),
             ("user_id", world.user_id("developer").await),
         ]);
         let project = world.new_project().await;
@@ -135,7 +148,11 @@ impl World {
         match method {
             _ if principal == "nobody" => self.caller(principal).clone(),
             "AuthService/SignOut" => self.signed_in(principal).await,
-            "AuthService/ChangePassword" | "AuthService/EndSession" | "AuthService/EndOtherSessions" => {
+            "AuthService/ChangePassword"
+            | "AuthService/EndSession"
+            | "AuthService/EndOtherSessions"
+            | "AuthService/DeleteAccount"
+            | "InvitationService/AcceptInvitation" => {
                 // What one may do with one's own account depends on no role.
                 let somebody = format!("{principal}-{}", self.made.fetch_add(1, Ordering::Relaxed));
                 self.rows.add_user(&email(&somebody)).await;
@@ -167,6 +184,34 @@ impl World {
                 let sessions =
                     caller.auth().list_sessions(ListSessionsRequest {}).await.unwrap().into_inner();
                 Fields::from([("session_id", sessions.sessions[0].id.clone())])
+            }
+            "AuthService/SignUp" => {
+                Fields::from([("token", self.link("SIGN_UP", &self.new_email(), None).await)])
+            }
+            "AuthService/ResetPassword" => {
+                let somebody = self.new_email();
+                self.rows.add_user(&somebody).await;
+                Fields::from([("token", self.link("RESET_PASSWORD", &somebody, Some(&somebody)).await)])
+            }
+            "AuthService/RequestEmailChange" => Fields::from([("new_email", self.new_email())]),
+            "AuthService/ConfirmEmailChange" => {
+                let somebody = self.new_email();
+                self.rows.add_user(&somebody).await;
+                Fields::from([("token", self.link("CHANGE_EMAIL", &self.new_email(), Some(&somebody)).await)])
+            }
+            "InvitationService/CreateInvitation" => Fields::from([("email", self.new_email())]),
+            "InvitationService/ResendInvitation" | "InvitationService/RevokeInvitation" => {
+                let (id, _) = self.invitation("target", &self.new_email()).await;
+                Fields::from([("invitation_id", id)])
+            }
+            "InvitationService/GetInvitation" => {
+                let (_, token) = self.invitation("target", &self.new_email()).await;
+                Fields::from([("token", token)])
+            }
+            "InvitationService/AcceptInvitation" => {
+                let me = caller.auth().get_me(GetMeRequest {}).await.unwrap().into_inner().user.unwrap();
+                let (_, token) = self.invitation("target", &me.email).await;
+                Fields::from([("token", token)])
             }
             "PersonalAccessTokenService/RevokePersonalAccessToken" => {
                 let request = CreatePersonalAccessTokenRequest {
@@ -215,6 +260,23 @@ impl World {
             }
             _ => Fields::new(),
         }
+    }
+
+    fn new_email(&self) -> String {
+        email(&format!("new-{}", self.made.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    async fn link(&self, kind: &str, email: &str, user: Option<&str>) -> String {
+        let token = format!("link-{}", self.made.fetch_add(1, Ordering::Relaxed));
+        self.rows.add_link(kind, email, user, &token).await;
+        token
+    }
+
+    /// An invitation by the owner; its id and its token.
+    async fn invitation(&self, slug: &str, to: &str) -> (String, String) {
+        let token = format!("invitation-{}", self.made.fetch_add(1, Ordering::Relaxed));
+        let id = self.rows.add_invitation(slug, to, &email("owner"), &token).await;
+        (format!("inv_{}", id.simple()), token)
     }
 
     fn new_name(&self) -> String {

@@ -21,7 +21,7 @@ impl Rows {
         let query = "SELECT 'replica' FROM controllers WHERE seen_at <= to_timestamp($1)
              UNION ALL SELECT name FROM nodes WHERE seen_at <= to_timestamp($1)
              UNION ALL SELECT job FROM job_results
-                 WHERE job NOT LIKE '%prune' AND job <> 'core.sign_audit' AND coalesce(succeeded_at, '-infinity') <= to_timestamp($1)";
+                 WHERE job NOT LIKE '%prune' AND job NOT IN ('core.sign_audit', 'identity.rotate_signing_key') AND coalesce(succeeded_at, '-infinity') <= to_timestamp($1)";
         sqlx::query_scalar(query).bind(since).fetch_all(&self.0).await.unwrap()
     }
 

@@ -15,6 +15,37 @@ impl Rows {
         sqlx::query(insert).bind(Uuid::now_v7()).bind(email).execute(&self.0).await.unwrap();
     }
 
+    /// A link of this kind to an address, of the account with an address, that works for an hour.
+    pub async fn add_link(&self, kind: &str, email: &str, user: Option<&str>, token: &str) {
+        let insert = "INSERT INTO account_links (id, kind, user_id, email, token_hash, expires_at)
+            VALUES ($1, $2, (SELECT id FROM users WHERE email = $3), $4, sha256($5), now() + interval '1 hour')";
+        let insert = sqlx::query(insert).bind(Uuid::now_v7()).bind(kind).bind(user).bind(email);
+        insert.bind(token.as_bytes()).execute(&self.0).await.unwrap();
+    }
+
+    /// An invitation to an organization, as a developer, that works for an hour; its id.
+    pub async fn add_invitation(&self, slug: &str, email: &str, by: &str, token: &str) -> Uuid {
+        let insert = "INSERT INTO invitations (id, organization_id, email, role, token_hash, mailed, invited_by, expires_at)
+            SELECT $1, o.id, $3, 'DEVELOPER', sha256($5), true, u.id, now() + interval '1 hour'
+            FROM organizations o, users u WHERE o.slug = $2 AND u.email = $4";
+        let id = Uuid::now_v7();
+        let insert = sqlx::query(insert).bind(id).bind(slug).bind(email).bind(by).bind(token.as_bytes());
+        assert_eq!(
+            insert.execute(&self.0).await.unwrap().rows_affected(),
+            1,
+            "there is no {by}, or no {slug}"
+        );
+        id
+    }
+
+    /// Lets the links of all invitations and mails end now.
+    pub async fn expire_links(&self) {
+        for table in ["invitations", "account_links"] {
+            let statement = format!("UPDATE {table} SET expires_at = now() - interval '1 second'");
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&self.0).await.unwrap();
+        }
+    }
+
     /// Gives a member another role, or none, when the transaction ends; as the API does it.
     pub async fn change_role(
         &self,
