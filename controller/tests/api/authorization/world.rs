@@ -8,7 +8,7 @@ use supalove_proto::v1::{
     CreateProjectRequest, DeleteProjectRequest, GetMeRequest, ListAuthoritiesRequest, ListSessionsRequest,
     OperationState, PersonalAccessTokenScope, RetireAuthorityRequest, SignInRequest,
 };
-use supalove_system_tests::{Api, Controller, PASSWORD, Rows};
+use supalove_system_tests::{Api, Controller, MailSink, Options, PASSWORD, Rows};
 use uuid::Uuid;
 
 use super::any_call::Fields;
@@ -29,6 +29,7 @@ fn email(principal: &str) -> String {
 /// An organization with a member of each role, a project and its operation, a node, a retired root and a join token.
 pub struct World {
     controller: Controller,
+    _mails: MailSink,
     rows: Rows,
     callers: Vec<Api>,
     /// Clients with personal access tokens: whose, and their scope beside READ.
@@ -41,11 +42,14 @@ pub struct World {
 impl World {
     /// Makes it.
     pub async fn make() -> Self {
-        let controller = Controller::start().await;
+        let mails = MailSink::start().await;
+        let options = Options { arguments: mails.arguments(), ..Options::default() };
+        let controller = Controller::start_with(options).await;
         let operator = controller.operator().await;
         let rows = controller.database.rows().await;
         let mut world = Self {
             controller,
+            _mails: mails,
             rows,
             callers: Vec::new(),
             tokens: Vec::new(),
@@ -79,6 +83,7 @@ impl World {
             ("authority_id", format!("aut_{}", root.simple())),
             ("join_token_id", format!("jtk_{}", token.simple())),
             ("email", email("owner")),
+            ("to", email("owner")),
             ("password", PASSWORD.to_owned()),
             ("current_password", PASSWORD.to_owned()),
             ("new_password", format!("{PASSWORD}-2")),
