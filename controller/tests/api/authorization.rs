@@ -95,7 +95,7 @@ AuthorityService/RetireAuthority                     unauth  denied   denied    
 PlatformService/ListJobs                             unauth  denied   denied    denied    denied        denied       ok           platform
 PlatformService/ConfirmRestore                       unauth  denied   denied    denied    denied        denied       ok           platform
 PlatformService/CheckConsistency                     unauth  denied   denied    denied    denied        denied       ok           platform
-PlatformService/SendTestMail                         unauth  denied   denied    denied    denied        denied       precondition platform
+PlatformService/SendTestMail                         unauth  denied   denied    denied    denied        denied       ok           platform
 WatchService/Watch                                   unauth  invalid  invalid   invalid   invalid       invalid      invalid      read
 ";
 

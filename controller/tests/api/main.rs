@@ -10,6 +10,7 @@ mod cookies;
 mod faults;
 mod growth;
 mod load;
+mod mail;
 mod members;
 mod names;
 mod nodes;

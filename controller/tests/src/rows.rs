@@ -5,6 +5,7 @@ mod consistency;
 mod faults;
 mod fleet;
 mod growth;
+mod mail;
 mod people;
 mod projects;
 mod replicas;
@@ -16,6 +17,7 @@ pub(crate) use self::roles::make_roles;
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Postgres};
 
 pub use consistency::DAMAGES;
+pub use mail::OutboxRow;
 
 /// The rows of one control database.
 #[derive(Clone)]

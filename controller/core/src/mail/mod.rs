@@ -1,9 +1,9 @@
 //! Mail: an act writes a [`Letter`] into the outbox in its own transaction, and a leased job sends it.
 //!
 //! What holds: a letter is sent if and only if its act commits. The mail server takes it once. If the process dies after the
-//! server has taken a mail and before that is written down, the mail is sent again once its claim has ended, byte for byte
-//! the same and with the same Message-ID, by which servers and mail clients can recognise it: in this window it is "at least
-//! once". A server that is down, slow or says "later" is tried again with growing pauses, until the letter expires.
+//! server has taken a mail and before that is written down, or if the server's answer is lost, the mail is sent again, byte
+//! for byte the same and with the same Message-ID, by which servers and mail clients can recognise it: in this window it is
+//! "at least once". A server that is down, slow or says "later" is tried again with growing pauses, until the letter expires.
 
 mod message;
 mod sender;
@@ -15,7 +15,7 @@ mod template;
 use chrono::{DateTime, Utc};
 use lettre::Address;
 use serde::{Deserialize, Serialize};
-use url::Url;
+use url::{Host, Url};
 use zeroize::Zeroize;
 
 use crate::{
@@ -34,6 +34,8 @@ pub use self::{
 
 /// Longest subject, in characters: what mail clients show, and more.
 const SUBJECT_CHARS: usize = 200;
+/// Longest address (RFC 5321, 4.5.3.1.3, without its brackets).
+const ADDRESS_BYTES: usize = 254;
 
 /// A mail to one address: what it says, rendered to text and HTML by one template that all mails share.
 #[derive(Debug)]
@@ -133,13 +135,19 @@ pub struct Tested {
     pub said: String,
 }
 
-/// Parses the address of a recipient.
+/// Parses the address of a recipient. Its domain becomes ASCII, which every mail server takes.
 fn address(field: &str, text: &str) -> Result<Address> {
     let wrong = || Error::field(field, "must be an address that mail can be sent to, like ada@example.com");
-    if text.len() > 254 {
+    if text.len() > ADDRESS_BYTES || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(wrong());
     }
-    text.parse().map_err(|_| wrong())
+    let (user, domain) = text.rsplit_once('@').ok_or_else(wrong)?;
+    let domain = if domain.is_ascii() {
+        domain.to_owned()
+    } else {
+        Host::parse(domain).map_err(|_| wrong())?.to_string()
+    };
+    Address::new(user, domain).map_err(|_| wrong())
 }
 
 /// What a letter says, as it is sealed.
@@ -205,6 +213,9 @@ fn turns_text(c: char) -> bool {
 }
 
 #[cfg(test)]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
 
@@ -256,7 +267,8 @@ mod tests {
 
     #[test]
     fn only_addresses_get_mail() {
-        assert!(address("to", "ada@example.com").is_ok());
+        assert_eq!(address("to", "ada@example.com").unwrap().to_string(), "ada@example.com");
+        assert_eq!(address("to", "ada@münchen.example").unwrap().to_string(), "ada@xn--mnchen-3ya.example");
         let long = format!("{}@example.com", "a".repeat(250));
         for wrong in [
             "",

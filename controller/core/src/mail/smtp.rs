@@ -69,16 +69,21 @@ enum Step {
 }
 
 impl Step {
-    /// What failed, for a log line.
-    fn failed(self) -> &'static str {
-        match self {
-            Self::Connect => "cannot connect to the mail server",
-            Self::Tls => "TLS with the mail server failed",
-            Self::Hello => "the mail server does not serve",
-            Self::SignIn => "the mail server refuses user or password",
-            Self::Sender => "the mail server refuses the sender (--mail-from)",
-            Self::Recipient => "the mail server refuses the recipient",
-            Self::Content => "the mail server refuses the content",
+    /// What failed, for a log line: the server has answered with a code, or not at all.
+    fn failed(self, answered: bool) -> &'static str {
+        match (self, answered) {
+            (Self::Connect, _) => "cannot connect to the mail server",
+            (Self::Tls, _) => "TLS with the mail server failed",
+            (Self::Hello, true) => "the mail server does not serve",
+            (Self::Hello, false) => "the mail server does not greet",
+            (Self::SignIn, true) => "the mail server refuses user or password",
+            (Self::SignIn, false) => "the mail server failed at the sign-in",
+            (Self::Sender, true) => "the mail server refuses the sender (--mail-from)",
+            (Self::Sender, false) => "the mail server failed at the sender",
+            (Self::Recipient, true) => "the mail server refuses the recipient",
+            (Self::Recipient, false) => "the mail server failed at the recipient",
+            (Self::Content, true) => "the mail server refuses the content",
+            (Self::Content, false) => "the mail server failed at the content",
         }
     }
 
@@ -96,8 +101,8 @@ impl Step {
 impl Failure {
     fn new(step: Step, code: Option<u16>, said: &str) -> Self {
         let text = match code {
-            Some(code) => format!("{}: {code} {said}", step.failed()),
-            None => format!("{}: {said}", step.failed()),
+            Some(code) => format!("{}: {code} {said}", step.failed(true)),
+            None => format!("{}: {said}", step.failed(false)),
         };
         Self { blame: step.blame(code), said: super::tidy(&text).chars().take(SAID_CHARS).collect() }
     }
@@ -327,7 +332,7 @@ async fn read_answer(stream: &mut BufReader<TcpStream>) -> io::Result<(u16, Vec<
 }
 
 /// Code, whether it is the last line, and the text.
-fn parse_line(line: &[u8]) -> Option<(u16, bool, String)> {
+pub(super) fn parse_line(line: &[u8]) -> Option<(u16, bool, String)> {
     let line = line.strip_suffix(b"\n")?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let (code, rest) = line.split_at_checked(3)?;

@@ -8,7 +8,7 @@ use supalove_proto::v1::{
     CreateProjectRequest, DeleteProjectRequest, GetMeRequest, ListAuthoritiesRequest, ListSessionsRequest,
     OperationState, PersonalAccessTokenScope, RetireAuthorityRequest, SignInRequest,
 };
-use supalove_system_tests::{Api, Controller, Options, PASSWORD, Rows};
+use supalove_system_tests::{Api, Controller, MailSink, Options, PASSWORD, Rows};
 use uuid::Uuid;
 
 use super::any_call::Fields;
@@ -22,17 +22,6 @@ pub fn role(principal: &str) -> Option<Role> {
     Role::ALL.iter().copied().find(|role| role.as_sql().eq_ignore_ascii_case(principal))
 }
 
-/// Settings with which mails are written and wait: nothing listens there.
-fn mail_to_nowhere() -> Vec<String> {
-    let arguments = [
-        "--sign-up=open",
-        "--smtp-url=smtp://127.0.0.1:9",
-        "--mail-from=a@example.com",
-        "--public-url=http://127.0.0.1:3000",
-    ];
-    arguments.map(str::to_owned).to_vec()
-}
-
 fn email(principal: &str) -> String {
     format!("{principal}@example.com")
 }
@@ -40,6 +29,7 @@ fn email(principal: &str) -> String {
 /// An organization with a member of each role, a project and its operation, a node, a retired root and a join token.
 pub struct World {
     controller: Controller,
+    _mails: MailSink,
     rows: Rows,
     callers: Vec<Api>,
     /// Clients with personal access tokens: whose, and their scope beside READ.
@@ -52,12 +42,14 @@ pub struct World {
 impl World {
     /// Makes it.
     pub async fn make() -> Self {
-        let controller =
-            Controller::start_with(Options { arguments: mail_to_nowhere(), ..Options::default() }).await;
+        let mails = MailSink::start().await;
+        let arguments = [mails.arguments(), vec!["--sign-up=open".to_owned()]].concat();
+        let controller = Controller::start_with(Options { arguments, ..Options::default() }).await;
         let operator = controller.operator().await;
         let rows = controller.database.rows().await;
         let mut world = Self {
             controller,
+            _mails: mails,
             rows,
             callers: Vec::new(),
             tokens: Vec::new(),
