@@ -154,7 +154,7 @@ pub async fn invited(db: &Db, token_hash: &[u8]) -> Result<Option<Invited>> {
 pub async fn lock_organization(write: &mut impl Write, token_hash: &[u8]) -> Result<Option<OrganizationId>> {
     let found = sqlx::query_scalar!(
         "SELECT o.id AS \"id: OrganizationId\" FROM organizations o JOIN invitations i ON i.organization_id = o.id
-         WHERE i.token_hash = $1 AND o.deleted_at IS NULL FOR NO KEY UPDATE OF o",
+         WHERE i.token_hash = $1 AND i.expires_at > now() AND o.deleted_at IS NULL FOR NO KEY UPDATE OF o",
         token_hash,
     );
     Ok(found.fetch_optional(write.connection().await?).await?)
