@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
-        access_tokens, account, authorities, clusters, join_token, members, operations, organizations,
+        access_tokens, account, audit, authorities, clusters, join_token, members, operations, organizations,
         platform, projects, sessions, status,
     },
     span,
@@ -142,6 +142,9 @@ pub enum Command {
     /// Members of an organization and their roles.
     #[command(subcommand, visible_alias = "member")]
     Members(members::Members),
+    /// The audit log: who did what in an organization, or on the platform.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Projects.
     #[command(subcommand, visible_alias = "project")]
     Projects(projects::Projects),

@@ -75,6 +75,13 @@ pub const POINTS: &[Point] = &[
     Point::at("controller.jobs.expired", "an operation's time is up, its end is not written"),
     Point::at("controller.jobs.purged", "an undo window is over and that is committed, nobody is told"),
     Point::at("controller.jobs.sealed", "audit rows are chained, not committed"),
+    // The replacement of the master key. `controller/tests/api/master_key.rs` dies at these.
+    Point::at("controller.rotation.begun", "the new key seals in the transaction, nothing is committed"),
+    Point::at(
+        "controller.rotation.wrapped",
+        "values are wrapped anew in the transaction, nothing is committed",
+    ),
+    Point::at("controller.rotation.wrapped_committed", "a batch of them is committed, others are left"),
     // The agent: its start and its session.
     Point::at("agent.start.loaded", "the records are loaded, nothing is done with them"),
     Point::at("agent.start.closed_in", "every project's rules are loaded, no project is looked after"),

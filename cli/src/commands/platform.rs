@@ -2,8 +2,9 @@
 
 use clap::Subcommand;
 use supalove_proto::v1::{
-    ConfirmRestoreRequest, ConfirmRestoreResponse, Job, JobReplicas, JobRhythm, ListJobsRequest,
-    ListJobsResponse, platform_service_client::PlatformServiceClient,
+    ConfirmRestoreRequest, ConfirmRestoreResponse, GetVaultStatusRequest, GetVaultStatusResponse, Job,
+    JobReplicas, JobRhythm, ListJobsRequest, ListJobsResponse, MasterKey,
+    platform_service_client::PlatformServiceClient,
 };
 
 use super::{Context, check, outdated, repeat};
@@ -23,6 +24,8 @@ pub enum Platform {
     /// Compare rows, memory and nodes of the platform with each other, and print each difference. Exits with 1 if there is
     /// one.
     Check,
+    /// Show the master keys, and how many sealed values are under each: whether the old one is still needed.
+    Vault,
     /// Confirm that the control database was restored from a backup on purpose; deleted projects are purged again.
     ConfirmRestore,
 }
@@ -32,8 +35,36 @@ pub async fn run(context: &Context, command: Platform) -> Result<(), Error> {
         Platform::Jobs { watch } => repeat(context, watch, async || list(context).await).await,
         Platform::Outdated => outdated::list(context).await,
         Platform::Check => check::check(context).await,
+        Platform::Vault => vault(context).await,
         Platform::ConfirmRestore => confirm_restore(context).await,
     }
+}
+
+async fn vault(context: &Context) -> Result<(), Error> {
+    let answer = context
+        .client
+        .call(GetVaultStatusRequest {}, |channel, request| async move {
+            PlatformServiceClient::new(channel).get_vault_status(request).await
+        })
+        .await?;
+    context.output.answer("GetVaultStatusResponse", &answer, keys)
+}
+
+fn keys(answer: &GetVaultStatusResponse) -> String {
+    let row = |key: &MasterKey| {
+        let state = table::short(key.state().as_str_name(), "MASTER_KEY_STATE_").to_owned();
+        [key.id.clone(), state, key.sealed_values.to_string()]
+    };
+    let mut text =
+        table::rows(["KEY", "STATE", "SEALED VALUES"], answer.keys.iter().map(row).collect(), "no keys");
+    for replica in &answer.waits_for {
+        let replica = format!("{} at {}", replica.controller_id, replica.address);
+        text.push_str(&format!(
+            "\n{} does not have the new key: restart it with both",
+            output::clean(&replica)
+        ));
+    }
+    text
 }
 
 async fn confirm_restore(context: &Context) -> Result<(), Error> {

@@ -2,6 +2,8 @@
 
 mod accounts;
 mod audit;
+mod audit_events;
+mod audit_tampering;
 mod authorization;
 mod bad_input;
 mod clients;
@@ -10,6 +12,7 @@ mod cookies;
 mod faults;
 mod growth;
 mod load;
+mod master_key;
 mod members;
 mod names;
 mod nodes;
@@ -18,6 +21,7 @@ mod placement;
 mod platform;
 mod private_clusters;
 mod reflection;
+mod schema;
 mod sessions;
 mod storm;
 mod tables;

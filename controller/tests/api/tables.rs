@@ -19,7 +19,10 @@ use self::statement::Statement;
 ///   counter of an organization through the function of the plans.
 /// - `controllers`, `platform`, `platform_secrets`: core's tables, in which the fleet writes when a replica was last alive and
 ///   takes an old root away, and identity keeps the setup token's hash.
+///
+/// Not shown: when the master key is replaced, core writes new headers into the columns that the rooms list as `SEALED`.
 const WRITTEN_BY: &[(&str, &[&str])] = &[
+    ("audit_chains", &["core"]),
     ("audit_checkpoints", &["core"]),
     ("audit_log", &["core", "projects"]),
     ("authorities", &["fleet"]),
@@ -29,6 +32,7 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("job_results", &["core"]),
     ("join_tokens", &["fleet"]),
     ("leases", &["core"]),
+    ("master_keys", &["core"]),
     ("members", &["organizations"]),
     ("node_capacity", &["projects"]),
     ("node_conditions", &["fleet"]),

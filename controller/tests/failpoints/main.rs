@@ -96,7 +96,10 @@ fn report(rows: &Rows, passed: &BTreeMap<String, usize>) {
         let died = done.iter().filter(|row| row.row.point == point.name && row.seconds.is_some()).count();
         println!("{:<38} {:>7} {:>6}", point.name, passed.get(point.name).unwrap_or(&0), died);
     }
-    let never: Vec<&str> = POINTS.iter().map(|point| point.name).filter(|name| !dead(name)).collect();
+    // The test program `api` dies at those of the master key's replacement, which no act on a project passes.
+    let of_acts =
+        POINTS.iter().map(|point| point.name).filter(|name| !name.starts_with("controller.rotation."));
+    let never: Vec<&str> = of_acts.filter(|name| !dead(name)).collect();
     println!("{} points, {} deaths, {} failed", POINTS.len(), done.len(), failed.len());
     assert!(failed.is_empty(), "did not end as asked: {failed:#?}");
     assert!(never.is_empty() || Rows::are_some_left_out(), "nothing died at {never:?}");
