@@ -36,5 +36,5 @@ grey: ## Each grey fault of database, agent links and engine, for minutes (SECON
 bench: ## Measure release builds against the aims of docs/bench.md (QUICK=1 to try it in minutes)
 	@QUICK='$(QUICK)' ITEMS='$(ITEMS)' deploy/dev/bench.sh
 
-sqlx: ## Regenerate .sqlx (metadata for compile-time query checks)
+sqlx: ## Regenerate .sqlx (metadata for compile-time query checks) and docs/schema.md
 	@deploy/dev/sqlx.sh

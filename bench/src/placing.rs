@@ -210,6 +210,7 @@ fn call(user: Uuid) -> Result<Call> {
         deadline: tokio::time::Instant::now() + Duration::from_secs(30),
         authenticator: Arc::new(NoDoor),
         named: Arc::default(),
+        organization: Arc::default(),
     })
 }
 

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
-        access_tokens, account, authorities, clusters, invitations, join_token, members, operations,
+        access_tokens, account, audit, authorities, clusters, invitations, join_token, members, operations,
         organizations, platform, projects, sessions, sign_up, status,
     },
     span,
@@ -148,6 +148,9 @@ pub enum Command {
     /// Invitations to an organization.
     #[command(subcommand, visible_alias = "invitation")]
     Invitations(invitations::Invitations),
+    /// The audit log: who did what in an organization, or on the platform.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Projects.
     #[command(subcommand, visible_alias = "project")]
     Projects(projects::Projects),

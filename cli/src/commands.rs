@@ -2,6 +2,7 @@
 
 pub mod access_tokens;
 pub mod account;
+pub mod audit;
 pub mod authorities;
 mod check;
 pub mod clusters;
@@ -107,6 +108,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Use(arguments) => status::choose(&context, arguments).await,
         Command::Organizations(command) => organizations::run(&context, command).await,
         Command::Invitations(command) => invitations::run(&context, command).await,
+        Command::Audit(command) => audit::run(&context, command).await,
         Command::Members(command) => members::run(&context, command).await,
         Command::Projects(command) => projects::run(&context, command).await,
         Command::Operations(command) => operations::run(&context, command).await,

@@ -7,30 +7,28 @@ use supalove_core::{
     audit::{checkpoints::Signer, verify},
     database::Pools,
     platform,
-    vault::Vault,
 };
 
 use crate::config::{Verify, database_url};
 
 /// Prints what the audit log is, and each fault. The exit code is 1 if there is one.
 pub async fn verify(arguments: &Verify) -> anyhow::Result<ExitCode> {
-    let vault = Vault::from_file(&arguments.master_key_file)?;
+    let vault = arguments.keys.vault()?;
     let url = database_url(&arguments.database_url_file)?;
     let db = Pools::connect(&url).await.context("cannot connect to the control database")?.work;
     let fleet = platform::fleet_id(&db, None).await?;
     let signer = Signer::open(&db, &vault, &fleet).await?;
     let report = verify::verify(&db, &signer, arguments.seen.as_ref()).await?;
-    let range = report.ends.map_or_else(
+    let platform = report.platform;
+    let range = platform.ends.map_or_else(
         || "no rows".to_owned(),
         |(first, newest, hash)| format!("rows {first} to {newest}, newest {newest}:{hash}"),
     );
-    println!("{range}; {} rows, {} checkpoints", report.rows, report.checkpoints);
-    if report.unchained > 0 {
-        println!(
-            "{} rows wait to be chained for more than a minute: is a controller running?",
-            report.unchained
-        );
-    }
+    println!("{range}; {} rows, {} checkpoints", platform.rows, platform.checkpoints);
+    println!(
+        "{} organizations: {} rows, {} checkpoints",
+        report.organizations, report.in_organizations.rows, report.in_organizations.checkpoints
+    );
     for fault in &report.faults {
         println!("WRONG: {fault}");
     }

@@ -15,6 +15,7 @@ use supalove_core::{
     limits::Limits,
     mail::{self, Mail},
     times::Times,
+    vault::{Vault, VaultError},
 };
 use supalove_identity::SignUpPolicy;
 
@@ -72,6 +73,26 @@ pub enum Audit {
     Verify(Verify),
 }
 
+/// The master key, and the one that it replaces.
+#[derive(Debug, Clone, Args)]
+pub struct MasterKeys {
+    /// File with the master key: 32 bytes in base64.
+    #[arg(long, env = "SUPALOVE_MASTER_KEY_FILE")]
+    pub master_key_file: PathBuf,
+
+    /// File with the master key that the other one replaces. Needed until `supalove platform vault` shows that no sealed value is
+    /// under it.
+    #[arg(long, env = "SUPALOVE_PREVIOUS_MASTER_KEY_FILE")]
+    pub previous_master_key_file: Option<PathBuf>,
+}
+
+impl MasterKeys {
+    /// Reads the files.
+    pub fn vault(&self) -> Result<Vault, VaultError> {
+        Vault::from_files(&self.master_key_file, self.previous_master_key_file.as_deref())
+    }
+}
+
 /// Settings of `audit verify`.
 #[derive(Debug, Clone, Args)]
 pub struct Verify {
@@ -79,9 +100,9 @@ pub struct Verify {
     #[arg(long, env = "SUPALOVE_DATABASE_URL_FILE")]
     pub database_url_file: PathBuf,
 
-    /// File with the master key: 32 bytes in base64.
-    #[arg(long, env = "SUPALOVE_MASTER_KEY_FILE")]
-    pub master_key_file: PathBuf,
+    /// The master key.
+    #[command(flatten)]
+    pub keys: MasterKeys,
 
     /// Number and hash of a row, as the controller logs the newest one each hour: proves that the rows since then are
     /// still there.
@@ -130,9 +151,9 @@ pub struct Config {
     #[arg(long, env = "SUPALOVE_DATABASE_URL_FILE")]
     pub database_url_file: PathBuf,
 
-    /// File with the master key: 32 bytes in base64.
-    #[arg(long, env = "SUPALOVE_MASTER_KEY_FILE")]
-    pub master_key_file: PathBuf,
+    /// The master key.
+    #[command(flatten)]
+    pub keys: MasterKeys,
 
     /// File for the one-time setup token (0600), written while there is no user. Default: standard error.
     #[arg(long, env = "SUPALOVE_SETUP_TOKEN_FILE")]

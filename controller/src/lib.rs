@@ -5,6 +5,7 @@
 //! their own beside it.
 
 pub mod audit;
+mod audit_events;
 pub mod check;
 pub mod config;
 mod descriptors;
@@ -16,7 +17,7 @@ mod reflection;
 pub mod server;
 mod welcome;
 
-use supalove_core::{access::Rules, consistency::RowCheck};
+use supalove_core::{access::Rules, consistency::RowCheck, vault::columns::SealedColumn};
 
 /// Returns the authorization rules of all methods of the public listener, for tests that walk them.
 pub fn rules() -> Rules {
@@ -26,10 +27,23 @@ pub fn rules() -> Rules {
         supalove_fleet::RULES,
         supalove_projects::RULES,
         platform::RULES,
+        audit_events::RULES,
         supalove_core::watch::RULES,
         health::RULES,
         reflection::RULES,
     ])
+}
+
+/// Returns the columns in which the rooms keep sealed values.
+pub fn sealed_columns() -> Vec<SealedColumn> {
+    [
+        supalove_core::platform::SEALED,
+        supalove_core::mail::SEALED,
+        supalove_identity::SEALED,
+        supalove_fleet::SEALED,
+        supalove_projects::SEALED,
+    ]
+    .concat()
 }
 
 /// Returns the rules that the rows of all rooms keep.

@@ -8,11 +8,17 @@ use supalove_core::{
     consistency::{Checker, Difference},
     jobs::{self, JobStatus, Replicas, Rhythm, State},
     mail, restores,
+    vault::{
+        columns::SealedColumn,
+        keys::{KeyState, Known},
+        rotation,
+    },
     wire::{proto_duration, timestamp},
 };
 use supalove_proto::v1::{
     self as pb, AnsweringReplica, CheckConsistencyRequest, CheckConsistencyResponse, ConfirmRestoreRequest,
-    ConfirmRestoreResponse, Job, JobReplicas, JobRhythm, JobState, ListJobsRequest, ListJobsResponse,
+    ConfirmRestoreResponse, GetVaultStatusRequest, GetVaultStatusResponse, Job, JobReplicas, JobRhythm,
+    JobState, LaggingReplica, ListJobsRequest, ListJobsResponse, MasterKey, MasterKeyState,
     SendTestMailRequest, SendTestMailResponse,
     platform_service_server::{PlatformService, PlatformServiceServer},
 };
@@ -24,14 +30,23 @@ pub const RULES: &[Rule] = &[
     Rule::write("/supalove.v1.PlatformService/ConfirmRestore", OperatorOnly, OperatePlatform),
     Rule::read("/supalove.v1.PlatformService/CheckConsistency", OperatorOnly, OperatePlatform),
     Rule::write("/supalove.v1.PlatformService/SendTestMail", OperatorOnly, OperatePlatform),
+    Rule::read("/supalove.v1.PlatformService/GetVaultStatus", OperatorOnly, OperatePlatform),
 ];
 
 /// What the server mounts, with the checks of the other rooms.
 pub fn room(core: &Core, rooms: &mut [Room]) -> Room {
     let live = rooms.iter_mut().flat_map(|room| room.checks.drain(..)).collect();
     let checker = Arc::new(Checker::new(core.db.clone(), crate::row_checks(), live));
+    let columns = crate::sealed_columns();
+    let [follow, rotate] = rotation::jobs(core, &columns);
     Room::new("platform", RULES)
-        .service(PlatformServiceServer::new(PlatformApi { core: core.clone(), checker }))
+        .service(PlatformServiceServer::new(PlatformApi {
+            core: core.clone(),
+            checker,
+            columns: columns.into(),
+        }))
+        .job(follow)
+        .job(rotate)
 }
 
 /// The service.
@@ -39,6 +54,7 @@ pub fn room(core: &Core, rooms: &mut [Room]) -> Room {
 struct PlatformApi {
     core: Core,
     checker: Arc<Checker>,
+    columns: Arc<[SealedColumn]>,
 }
 
 #[tonic::async_trait]
@@ -89,6 +105,30 @@ impl PlatformService for PlatformApi {
         mutation.commit("platform", []).await?;
         Ok(Response::new(SendTestMailResponse { message_id: sent.message_id, server_answer: sent.said }))
     }
+
+    async fn get_vault_status(
+        &self,
+        _request: Request<GetVaultStatusRequest>,
+    ) -> Result<Response<GetVaultStatusResponse>, Status> {
+        let status = rotation::status(&self.core, &self.columns).await?;
+        let waits_for = status.waits_for.into_iter();
+        Ok(Response::new(GetVaultStatusResponse {
+            keys: status.keys.into_iter().map(master_key).collect(),
+            waits_for: waits_for
+                .map(|(id, address)| LaggingReplica { controller_id: id.to_string(), address })
+                .collect(),
+        }))
+    }
+}
+
+fn master_key((key, values): (Known, i64)) -> MasterKey {
+    let state = match key.state {
+        KeyState::Next => MasterKeyState::Next,
+        KeyState::Current => MasterKeyState::Current,
+        KeyState::Previous => MasterKeyState::Previous,
+        KeyState::Retired => MasterKeyState::Retired,
+    };
+    MasterKey { id: key.id.to_string(), state: state.into(), sealed_values: values }
 }
 
 fn difference(difference: Difference) -> pb::Difference {

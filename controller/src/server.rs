@@ -8,7 +8,7 @@ use supalove_core::{
     database::{Owner, Pools},
     housekeeping,
     times::Times,
-    vault::Vault,
+    vault::keys,
     watch,
 };
 use supalove_fleet::Fleet;
@@ -17,12 +17,13 @@ use supalove_tasks::JobPanicked;
 use tokio::net::TcpListener;
 
 use crate::{
+    audit_events,
     config::Config,
     descriptors,
     health::Health,
     platform,
     public::{self, PublicPort},
-    reflection,
+    reflection, sealed_columns,
 };
 
 /// How long open calls may go on after a stop.
@@ -62,6 +63,7 @@ impl Controller {
             supalove_organizations::room(&core),
             fleet.room(),
             projects.room(&fleet),
+            audit_events::room(&core),
             health_room,
         ];
         let watch = watch::room(&core, &mut rooms);
@@ -101,7 +103,7 @@ async fn listen(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)
 }
 
 async fn open_core(config: &Config, times: Times, node_at: SocketAddr) -> anyhow::Result<Core> {
-    let vault = Vault::from_file(&config.master_key_file)?;
+    let vault = config.keys.vault()?;
     let mail = config.mail().context("mail")?;
     let url = config.database_url()?;
     let pools = Pools::connect(&url).await.context("cannot connect to the control database")?;
@@ -116,7 +118,10 @@ async fn open_core(config: &Config, times: Times, node_at: SocketAddr) -> anyhow
     if let Some(limits) = limits.contradiction(&times) {
         anyhow::bail!("limits contradict each other: {limits}");
     }
-    Ok(Core::open(pools, vault, times, limits, mail, address, config.fleet_id.as_deref()).await?)
+    keys::check(&pools.calls, &vault, &sealed_columns(), &times).await?;
+    let core = Core::open(pools, vault, times, limits, mail, address, config.fleet_id.as_deref()).await?;
+    keys::follow(&core).await?;
+    Ok(core)
 }
 
 fn releases(config: &Config) -> anyhow::Result<Releases> {

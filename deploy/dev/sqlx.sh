@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Regenerates .sqlx (metadata for compile-time query checks) of each room from a database with the current migrations.
+# Regenerates .sqlx (metadata for compile-time query checks) of each room, and docs/schema.md (the ER diagram), from a database with
+# the current migrations.
 #
-# Usage: sqlx.sh          regenerates .sqlx of the rooms
-#        sqlx.sh --check  exits with 1 if one is out of date
+# Usage: sqlx.sh           regenerates .sqlx of the rooms, and docs/schema.md
+#        sqlx.sh --check   exits with 1 if one is out of date
+#        sqlx.sh --schema  regenerates only docs/schema.md
 # In:  SUPALOVE_TEST_DATABASE_URL (optional, a superuser's); without it the script starts a temporary PostgreSQL.
 set -euo pipefail
 shopt -s extglob
@@ -44,6 +46,10 @@ migrate() {
   for file in "$ROOT"/controller/migrations/*.sql; do
     { echo 'begin;'; cat "$file"; echo ';commit;'; } | ask "$database" || die "migration $(basename "$file") failed"
   done
+}
+
+schema_page() {
+  in_database "$database" psql --no-psqlrc --set=ON_ERROR_STOP=1 --file="$ROOT/deploy/dev/schema.sql"
 }
 
 # "name folder" of the crates with checked queries, dependents first: what is touched then makes no other crate stale whose
@@ -99,10 +105,14 @@ fi
 cd "$ROOT"
 mkdir -p "$scratch/queries/all" "$scratch/present"
 migrate
+schema_page >"$scratch/schema.md"
 if [[ ${1:-} == --check ]]; then
+  cmp -s "$scratch/schema.md" docs/schema.md || die 'docs/schema.md is out of date' 'run: make sqlx'
   record_all "$scratch/queries/all" "$scratch/present"
   diff --recursive --brief "$scratch/present" "$scratch/queries/all" || die '.sqlx is out of date' 'run: make sqlx'
 else
+  cp "$scratch/schema.md" docs/schema.md
+  [[ ${1:-} != --schema ]] || exit 0
   record "$scratch/queries"
   while read -r name folder; do
     rm -rf "$folder/.sqlx"

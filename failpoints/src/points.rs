@@ -84,6 +84,13 @@ pub const POINTS: &[Point] = &[
     // The outbox of mails.
     Point::at("controller.mail.claimed", "a mail is claimed, the mail server knows nothing of it"),
     Point::at("controller.mail.taken", "the mail server has taken a mail, that is not written down"),
+    // The replacement of the master key. `controller/tests/api/master_key.rs` dies at these.
+    Point::at("controller.rotation.begun", "the new key seals in the transaction, nothing is committed"),
+    Point::at(
+        "controller.rotation.wrapped",
+        "values are wrapped anew in the transaction, nothing is committed",
+    ),
+    Point::at("controller.rotation.wrapped_committed", "a batch of them is committed, others are left"),
     // The agent: its start and its session.
     Point::at("agent.start.loaded", "the records are loaded, nothing is done with them"),
     Point::at("agent.start.closed_in", "every project's rules are loaded, no project is looked after"),

@@ -3,8 +3,9 @@
 
 use clap::Subcommand;
 use supalove_proto::v1::{
-    ConfirmRestoreRequest, ConfirmRestoreResponse, Job, JobReplicas, JobRhythm, ListJobsRequest,
-    ListJobsResponse, RotateSigningKeyRequest, SendTestMailRequest, auth_service_client::AuthServiceClient,
+    ConfirmRestoreRequest, ConfirmRestoreResponse, GetVaultStatusRequest, GetVaultStatusResponse, Job,
+    JobReplicas, JobRhythm, ListJobsRequest, ListJobsResponse, MasterKey, RotateSigningKeyRequest,
+    SendTestMailRequest, auth_service_client::AuthServiceClient,
     platform_service_client::PlatformServiceClient,
 };
 
@@ -36,6 +37,8 @@ pub enum Platform {
         #[arg(long)]
         at_once: bool,
     },
+    /// Show the master keys, and how many sealed values are under each: whether the old one is still needed.
+    Vault,
     /// Confirm that the control database was restored from a backup on purpose; deleted projects are purged again.
     ConfirmRestore,
 }
@@ -47,6 +50,7 @@ pub async fn run(context: &Context, command: Platform) -> Result<(), Error> {
         Platform::Check => check::check(context).await,
         Platform::SendTestMail { to } => send_test_mail(context, to).await,
         Platform::RotateSigningKey { at_once } => rotate_signing_key(context, at_once).await,
+        Platform::Vault => vault(context).await,
         Platform::ConfirmRestore => confirm_restore(context).await,
     }
 }
@@ -61,6 +65,33 @@ async fn rotate_signing_key(context: &Context, at_once: bool) -> Result<(), Erro
     context.output.answer("RotateSigningKeyResponse", &answer, |answer| {
         format!("the key {} signs from {} on", answer.key_id, table::time(answer.sign_time.as_ref()))
     })
+}
+
+async fn vault(context: &Context) -> Result<(), Error> {
+    let answer = context
+        .client
+        .call(GetVaultStatusRequest {}, |channel, request| async move {
+            PlatformServiceClient::new(channel).get_vault_status(request).await
+        })
+        .await?;
+    context.output.answer("GetVaultStatusResponse", &answer, keys)
+}
+
+fn keys(answer: &GetVaultStatusResponse) -> String {
+    let row = |key: &MasterKey| {
+        let state = table::short(key.state().as_str_name(), "MASTER_KEY_STATE_").to_owned();
+        [key.id.clone(), state, key.sealed_values.to_string()]
+    };
+    let mut text =
+        table::rows(["KEY", "STATE", "SEALED VALUES"], answer.keys.iter().map(row).collect(), "no keys");
+    for replica in &answer.waits_for {
+        let replica = format!("{} at {}", replica.controller_id, replica.address);
+        text.push_str(&format!(
+            "\n{} does not have the new key: restart it with both",
+            output::clean(&replica)
+        ));
+    }
+    text
 }
 
 async fn confirm_restore(context: &Context) -> Result<(), Error> {

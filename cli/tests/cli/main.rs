@@ -1,6 +1,7 @@
 //! The CLI as a user sees it: the real binary against a fake API in this process.
 
 mod answers;
+mod audit;
 mod fleet;
 mod names;
 mod people;

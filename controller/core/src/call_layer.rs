@@ -208,6 +208,7 @@ where
                     trace_id: trace_id.clone(),
                     deadline: started + time,
                     named: Arc::default(),
+                    organization: Arc::default(),
                     authenticator: gate.authenticator.clone(),
                 };
                 let deadline = call.deadline;

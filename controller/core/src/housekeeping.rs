@@ -12,6 +12,7 @@ use crate::{
         Rhythm::{Always, Every, Woken},
         Run,
     },
+    leases::Lease,
     mail, rate_limits, refused_calls, requests,
     retention::in_batches,
     row_check,
@@ -20,14 +21,20 @@ use crate::{
 /// Rows that one statement deletes.
 const BATCH: i64 = 1000;
 
+/// Chains of the audit log that one statement reads.
+const CHAINS: i64 = 100;
+
 /// Rules that the rows of core keep.
 pub const ROW_CHECKS: &[RowCheck] = &[
     row_check!(
         "core.audit_chain",
-        r#"SELECT 'audit_log' AS "object!", format('%s rows, %s to %s', newest - oldest + 1, oldest, newest) AS "expected!",
-               format('%s rows', rows) AS "found!"
-           FROM (SELECT count(seq) AS rows, min(seq) AS oldest, max(seq) AS newest FROM audit_log) a
-           WHERE rows <> newest - oldest + 1"#
+        r#"SELECT format('audit_log, chain %s', chain) AS "object!",
+               format('%s rows, %s to %s', head - oldest + 1, oldest, head) AS "expected!",
+               format('%s rows, to %s', rows, newest) AS "found!"
+           FROM (SELECT l.chain, count(seq) AS rows, min(seq) AS oldest, max(seq) AS newest,
+                     (SELECT c.seq FROM audit_chains c WHERE c.chain = l.chain) AS head
+                 FROM audit_log l WHERE seq IS NOT NULL GROUP BY l.chain) a
+           WHERE rows <> newest - oldest + 1 OR newest IS DISTINCT FROM head"#
     ),
     row_check!(
         "core.audit_unchained",
@@ -66,14 +73,15 @@ pub fn room(core: &Core) -> Room {
 
 async fn seal(core: Core, run: Run) -> Result<()> {
     let lease = run.lease.ok_or_else(|| Error::internal("audit rows are sealed under a lease"))?;
-    audit::seal(&core.db, &lease).await?;
+    let signer = async || checkpoints::Signer::open(&core.db, &core.vault, &core.fleet_id).await;
+    audit::seal(&core.db, &lease, signer).await?;
     Ok(())
 }
 
 async fn sign(core: Core, run: Run) -> Result<()> {
     let lease = run.lease.ok_or_else(|| Error::internal("audit rows are signed under a lease"))?;
     let signer = checkpoints::Signer::open(&core.db, &core.vault, &core.fleet_id).await?;
-    checkpoints::sign_newest(&core.db, &lease, &signer).await
+    in_batches(|| checkpoints::sign_newest(&core.db, &lease, &signer, CHAINS)).await
 }
 
 async fn prune(core: Core, run: Run) -> Result<()> {
@@ -93,8 +101,26 @@ async fn prune(core: Core, run: Run) -> Result<()> {
     .await?;
     in_batches(|| refused_calls::prune(&core.db, BATCH)).await?;
     in_batches(|| rate_limits::prune(&core.db, BATCH)).await?;
+    cut_audit(&core, &lease).await
+}
+
+/// Cuts off the audit rows of each organization, and of the platform, that are older than they are kept.
+async fn cut_audit(core: &Core, lease: &Lease) -> Result<()> {
     let signer = checkpoints::Signer::open(&core.db, &core.vault, &core.fleet_id).await?;
-    in_batches(|| checkpoints::cut(&core.db, &lease, &signer, core.times.audit_kept, BATCH)).await
+    let mut after = None;
+    loop {
+        let chains = checkpoints::oldest(&core.db, after, CHAINS).await?;
+        for (chain, age) in &chains {
+            let kept = core.audit_kept(*chain).await?;
+            if *age > kept {
+                in_batches(|| checkpoints::cut(&core.db, lease, &signer, *chain, kept, BATCH)).await?;
+            }
+        }
+        match chains.last() {
+            Some((chain, _)) => after = Some(*chain),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// Deletes replicas that have shown no sign of life for a day: neither a heartbeat nor a job's result.

@@ -1,14 +1,28 @@
 //! [`Core`]: the shared parts with which the server opens every room.
 
 use crate::database::{Db, Pools};
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use supalove_net::allowance::Refusals;
 use supalove_tasks::Tasks;
 
 use crate::{
-    access::Access, error::Result, hints::Hints, ids::ControllerId, jobs::Jobs, limits::Limits, mail::Mail,
-    platform, refused_calls::RefusedCalls, times::Times, vault::Vault, watch::Engine,
+    access::Access,
+    error::Result,
+    hints::Hints,
+    ids::ControllerId,
+    jobs::Jobs,
+    limits::Limits,
+    mail::Mail,
+    platform,
+    refused_calls::RefusedCalls,
+    retention::AuditRetention,
+    times::Times,
+    vault::{Vault, keys},
+    watch::Engine,
 };
 
 /// The shared parts of all rooms. Cheap to clone.
@@ -45,6 +59,8 @@ pub struct Parts {
     pub hints: Hints,
     /// Counts refused calls of strangers, for the audit.
     pub refused_calls: RefusedCalls,
+    /// How long the audit log keeps an organization's rows, if not all have the same time.
+    pub(crate) audit_retention: OnceLock<Arc<dyn AuditRetention>>,
     /// The jobs of this replica with their last results.
     pub jobs: Jobs,
     /// Starts watches; all rooms share it, so that each stream is read once.
@@ -69,7 +85,7 @@ impl Core {
         let controller = ControllerId::generate();
         let db = pools.calls.clone();
         let fleet_id = platform::fleet_id(&db, fleet_id).await?;
-        register(&db, controller, &node_address).await?;
+        register(&db, controller, &node_address, &keys::names(&vault)).await?;
         let times = Arc::new(times);
         let (hints, tasks, refusals) = (Hints::default(), Tasks::default(), Refusals::default());
         let watches = Engine::new(hints.clone(), times.clone(), tasks.clone(), &limits, refusals.clone());
@@ -86,6 +102,7 @@ impl Core {
             fleet_id,
             hints,
             refused_calls: RefusedCalls::default(),
+            audit_retention: OnceLock::new(),
             jobs: Jobs::default(),
             watches,
             tasks,
@@ -119,12 +136,13 @@ impl Deref for Core {
     }
 }
 
-async fn register(db: &Db, controller: ControllerId, address: &str) -> Result<()> {
+async fn register(db: &Db, controller: ControllerId, address: &str, master_keys: &[String]) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO controllers (id, address, version) VALUES ($1, $2, $3)",
+        "INSERT INTO controllers (id, address, version, master_keys) VALUES ($1, $2, $3, $4)",
         controller.0,
         address,
         env!("CARGO_PKG_VERSION"),
+        master_keys,
     )
     .execute(db)
     .await?;

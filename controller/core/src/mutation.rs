@@ -4,6 +4,8 @@
 //! session) implement it. So every write has an actor, and callers can use several stores in one transaction. The
 //! transaction begins at the first statement, so that it does not stay open during hashing or rendering.
 
+use std::sync::{Arc, OnceLock};
+
 use crate::database::{Connection, Db, Transaction};
 use prost::Message;
 use supalove_failpoints::failpoint;
@@ -11,10 +13,10 @@ use supalove_failpoints::failpoint;
 use crate::{
     Core,
     access::Call,
-    audit::{self, Entry},
+    audit::{self, Chain, Entry},
     error::{Error, Result},
     hints::Hint,
-    ids::{OperationId, UserId},
+    ids::{OperationId, OrganizationId, UserId},
     requests::{self, Answered, Request},
 };
 
@@ -34,6 +36,7 @@ pub trait Write: sealed::Sealed + Send {
 pub struct Mutation {
     core: Core,
     entry: Entry,
+    organization: Arc<OnceLock<OrganizationId>>,
     request: Option<Request>,
     replayed: Option<Answered>,
     operation: Option<OperationId>,
@@ -46,6 +49,7 @@ impl Core {
         Mutation {
             core: self.clone(),
             entry: Entry::from_call(call, ""),
+            organization: call.organization.clone(),
             request: None,
             replayed: None,
             operation: None,
@@ -109,10 +113,23 @@ impl Mutation {
         self.transaction = None;
     }
 
+    /// Sets the organization to whose log the audit row belongs, if it is neither that of the object which the caller was
+    /// allowed to act on, nor named by the target.
+    pub fn in_organization(&mut self, organization: OrganizationId) {
+        self.organization = Arc::new(OnceLock::from(organization));
+    }
+
+    fn acts_on(&mut self, target: &str) {
+        target.clone_into(&mut self.entry.target);
+        let organization = self.organization.get();
+        self.entry.chain =
+            organization.map_or_else(|| Chain::from_target(target), |id| Chain::Organization(*id));
+    }
+
     /// Writes the audit row and the request key, commits, and publishes the hints. `target` names the changed or
     /// created object.
     pub async fn commit(mut self, target: &str, hints: impl IntoIterator<Item = Hint>) -> Result<()> {
-        target.clone_into(&mut self.entry.target);
+        self.acts_on(target);
         self.connection().await?;
         let Some(mut transaction) = self.transaction.take() else {
             return Err(Error::internal("a transaction vanished"));
@@ -132,7 +149,7 @@ impl Mutation {
 
     /// For the hot path: returns the rows that the caller's one statement writes together with the change.
     pub fn in_one_statement(&mut self, target: &str) -> OneStatement<'_> {
-        target.clone_into(&mut self.entry.target);
+        self.acts_on(target);
         OneStatement { db: &self.core.db, entry: &self.entry, request: self.request.as_ref() }
     }
 }
@@ -178,6 +195,18 @@ impl SystemWrite {
     /// Adds an audit row for a fault, with its reason as the outcome.
     pub fn audit_outcome(&mut self, method: &str, target: &str, outcome: &str) {
         let entry = Entry::system(self.actor.clone(), method, target);
+        self.entries.push(Entry { outcome: outcome.to_owned(), ..entry });
+    }
+
+    /// The same for something in an organization, in whose log the row is.
+    pub fn audit_outcome_in(
+        &mut self,
+        organization: OrganizationId,
+        method: &str,
+        target: &str,
+        outcome: &str,
+    ) {
+        let entry = Entry::system(self.actor.clone(), method, target).in_organization(organization);
         self.entries.push(Entry { outcome: outcome.to_owned(), ..entry });
     }
 

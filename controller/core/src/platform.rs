@@ -6,8 +6,18 @@ use zeroize::Zeroizing;
 use crate::{
     database::Db,
     error::{Error, Result},
-    vault::{Scope, Vault},
+    vault::{Scope, Vault, columns::SealedColumn},
 };
+
+/// Sealed values of the platform.
+pub const SEALED: &[SealedColumn] = &[SealedColumn {
+    table: "platform_secrets",
+    column: "sealed",
+    kind: "platform",
+    id: "''",
+    name: "name",
+    version: "1",
+}];
 
 /// Returns the fleet's id. The first start sets it to `wanted`, or to a random one.
 pub async fn fleet_id(db: &Db, wanted: Option<&str>) -> Result<String> {
@@ -51,6 +61,6 @@ async fn stored(db: &Db, name: &str) -> Result<Option<Vec<u8>>> {
     Ok(sealed.fetch_optional(db).await?)
 }
 
-fn scope(name: &str) -> Scope<'_> {
+pub(crate) fn scope(name: &str) -> Scope<'_> {
     Scope { kind: "platform", id: "", name, version: 1 }
 }

@@ -1,6 +1,36 @@
-//! How jobs delete what is too old: in batches, so that no statement takes long and no transaction holds many locks.
+//! How jobs delete what is too old: in batches, so that no statement takes long and no transaction holds many locks. And how
+//! long the audit log keeps the rows of an organization.
 
-use crate::error::Result;
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+
+use crate::{Core, audit::Chain, error::Result, ids::OrganizationId};
+
+/// The database deletes no younger row of an organization, whatever its plan says.
+pub const AUDIT_KEPT_LEAST: Duration = Duration::from_hours(24);
+
+/// How long the audit log keeps an organization's rows. The room of the plans implements it.
+pub trait AuditRetention: fmt::Debug + Send + Sync + 'static {
+    /// Returns the time for this organization.
+    fn kept(&self, organization: OrganizationId) -> BoxFuture<'_, Result<Duration>>;
+}
+
+impl Core {
+    /// Sets what decides for each organization; only the first call has an effect. Without it
+    /// [`Times::audit_kept`](crate::times::Times::audit_kept) holds for all.
+    pub fn set_audit_retention(&self, retention: Arc<dyn AuditRetention>) {
+        let _ = self.audit_retention.set(retention);
+    }
+
+    /// How long the rows of a chain are kept.
+    pub async fn audit_kept(&self, chain: Chain) -> Result<Duration> {
+        match (chain, self.audit_retention.get()) {
+            (Chain::Organization(id), Some(retention)) => Ok(retention.kept(id).await?.max(AUDIT_KEPT_LEAST)),
+            _ => Ok(self.times.audit_kept),
+        }
+    }
+}
 
 /// Batches of one run of a job; the rest follows in the next run.
 const BATCHES: usize = 100;

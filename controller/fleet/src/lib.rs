@@ -14,6 +14,7 @@ pub mod sessions;
 mod open;
 mod rules;
 
+pub use certificates::SEALED;
 pub use open::open;
 pub use rules::RULES;
 pub use sessions::{

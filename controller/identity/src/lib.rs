@@ -33,7 +33,7 @@ pub use password::{MIN_PASSWORD_CHARS, NewPassword, Passwords};
 pub use rules::RULES;
 pub use setup::ensure_setup_token;
 pub use sign_up::SignUpPolicy;
-pub use signing_keys::SigningKeys;
+pub use signing_keys::{SEALED, SigningKeys};
 pub use tokens::{Opaque, TokenSigner};
 
 use supalove_core::{

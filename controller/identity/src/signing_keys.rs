@@ -25,7 +25,7 @@ use supalove_core::{
     hints::Hint,
     ids::{SessionId, UserId},
     jobs::Run,
-    vault::Scope,
+    vault::{Scope, columns::SealedColumn},
 };
 use zeroize::Zeroizing;
 
@@ -215,6 +215,16 @@ fn thumbprint(public: &[u8]) -> String {
     let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(public));
     URL_SAFE_NO_PAD.encode(digest(&SHA256, members.as_bytes()))
 }
+
+/// Sealed values of signing keys.
+pub const SEALED: &[SealedColumn] = &[SealedColumn {
+    table: "signing_keys",
+    column: "sealed",
+    kind: "signing-key",
+    id: "id",
+    name: "'private'",
+    version: "1",
+}];
 
 fn scope(id: &str) -> Scope<'_> {
     Scope { kind: "signing-key", id, name: "private", version: 1 }

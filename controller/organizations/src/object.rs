@@ -28,4 +28,8 @@ impl Object for OrganizationKey {
         .await?;
         Ok(row.map(|row| Found { object: Self { id: row.id, slug: slug.to_owned() }, role: row.role }))
     }
+
+    fn organization(&self) -> Option<OrganizationId> {
+        Some(self.id)
+    }
 }

@@ -96,7 +96,8 @@ async fn renew(core: &Core, releases: &Releases, due: &Due) -> Result<()> {
     );
     let event = NewEvent::for_service(EventType::CertificateRenewed, "postgres", message);
     events::append(&mut write, project, &event, None).await?;
-    write.audit_outcome("/supalove.projects/renew_certificate", project.as_str(), "RENEWED");
+    let method = "/supalove.projects/renew_certificate";
+    write.audit_outcome_in(found.organization, method, project.as_str(), "RENEWED");
     let node = found.placement.map(|placement| Hint::Node(placement.node));
     write.commit([Some(Hint::Project(project.clone())), node].into_iter().flatten()).await
 }

@@ -42,6 +42,7 @@ pub use consistency::ROW_CHECKS;
 pub use objects::{OperationKey, ProjectKey};
 pub use placer::Placer;
 pub use rules::RULES;
+pub use store::secrets::SEALED;
 pub use types::{Desired, OperationKind, OperationState, ProjectState};
 
 use crate::{

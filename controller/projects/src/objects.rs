@@ -4,13 +4,14 @@ use supalove_core::{
     access::{Found, Object, Role},
     database::Db,
     error::{Error, Result},
-    ids::{OperationId, ProjectRef, UserId},
+    ids::{OperationId, OrganizationId, ProjectRef, UserId},
 };
 
 /// A project on which the caller has the permission.
 #[derive(Debug, Clone)]
 pub struct ProjectKey {
     pub project: ProjectRef,
+    pub organization: OrganizationId,
 }
 
 impl Object for ProjectKey {
@@ -20,15 +21,20 @@ impl Object for ProjectKey {
         let project: ProjectRef = name
             .parse()
             .map_err(|e: supalove_core::ids::InvalidId| Error::field("project_ref", e.to_string()))?;
-        let role = sqlx::query_scalar!(
-            "SELECT m.role AS \"role?: Role\" FROM projects p
+        let row = sqlx::query!(
+            "SELECT p.organization_id AS \"organization: OrganizationId\", m.role AS \"role?: Role\" FROM projects p
              LEFT JOIN members m ON m.organization_id = p.organization_id AND m.user_id = $2 WHERE p.ref = $1",
             project.as_str(),
             user.0,
         )
         .fetch_optional(db)
         .await?;
-        Ok(role.map(|role| Found { object: Self { project }, role }))
+        let found = |organization, role| Found { object: Self { project, organization }, role };
+        Ok(row.map(|row| found(row.organization, row.role)))
+    }
+
+    fn organization(&self) -> Option<OrganizationId> {
+        Some(self.organization)
     }
 }
 
@@ -37,6 +43,7 @@ impl Object for ProjectKey {
 pub struct OperationKey {
     pub operation: OperationId,
     pub project: ProjectRef,
+    pub organization: OrganizationId,
 }
 
 impl Object for OperationKey {
@@ -47,7 +54,7 @@ impl Object for OperationKey {
             .parse()
             .map_err(|e: supalove_core::ids::InvalidId| Error::field("operation_id", e.to_string()))?;
         let row = sqlx::query!(
-            "SELECT p.ref AS \"project: ProjectRef\", m.role AS \"role?: Role\"
+            "SELECT p.ref AS \"project: ProjectRef\", p.organization_id AS \"organization: OrganizationId\", m.role AS \"role?: Role\"
              FROM operations o JOIN projects p ON p.ref = o.project_ref
              LEFT JOIN members m ON m.organization_id = p.organization_id AND m.user_id = $2 WHERE o.id = $1",
             operation.0,
@@ -55,6 +62,13 @@ impl Object for OperationKey {
         )
         .fetch_optional(db)
         .await?;
-        Ok(row.map(|row| Found { object: Self { operation, project: row.project }, role: row.role }))
+        Ok(row.map(|row| Found {
+            object: Self { operation, project: row.project, organization: row.organization },
+            role: row.role,
+        }))
+    }
+
+    fn organization(&self) -> Option<OrganizationId> {
+        Some(self.organization)
     }
 }

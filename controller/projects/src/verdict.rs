@@ -139,7 +139,7 @@ pub async fn write(
     let mut write = core.system_write(actor);
     let written = write_in(&mut write, project, &verdict).await?;
     if let Some((method, outcome)) = verdict.audit {
-        write.audit_outcome(method, project.project.as_str(), outcome);
+        write.audit_outcome_in(project.organization, method, project.project.as_str(), outcome);
     }
     // Last, while the project's row is locked: a newer session reads the row only after this transaction.
     let newest = match source {

@@ -42,7 +42,7 @@ impl StreamSource for ProjectStreams {
 
     fn open<'a>(&'a self, call: &'a Call, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Watched>>> {
         async move {
-            let ProjectKey { project } = self.core.access.allow_item(call, name, ReadProjects).await?;
+            let ProjectKey { project, .. } = self.core.access.allow_item(call, name, ReadProjects).await?;
             let core = self.core.clone();
             let releases = self.releases.clone();
             Ok(Arc::new(ProjectStream { core, releases, project }) as Arc<dyn Watched>)

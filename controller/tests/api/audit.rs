@@ -10,7 +10,7 @@ use std::{
 use futures::StreamExt as _;
 use supalove_proto::v1::{
     CreateJoinTokenRequest, CreateProjectRequest, GetMeRequest, RefreshRequest, RevealProjectSecretsRequest,
-    RevokeJoinTokenRequest,
+    RevokeJoinTokenRequest, UpdateMeRequest,
 };
 use supalove_system_tests::{Api, Controller, Options, Rows, SLACK, program, wait_for};
 use tonic::Code;
@@ -148,7 +148,7 @@ async fn refused_calls_of_strangers_are_counted_and_fill_no_table() {
 }
 
 /// Runs `audit verify` with this noted place.
-fn verify(controller: &Controller, seen: Option<&str>) -> Output {
+pub fn verify(controller: &Controller, seen: Option<&str>) -> Output {
     let mut command = Command::new(program("supalove-controller"));
     command.args(["audit", "verify"]);
     for (option, file) in [("--database-url-file", "database-url"), ("--master-key-file", "master.key")] {
@@ -159,7 +159,7 @@ fn verify(controller: &Controller, seen: Option<&str>) -> Output {
 }
 
 /// What it prints when all is well.
-fn is_whole(controller: &Controller, seen: Option<&str>) -> String {
+pub fn is_whole(controller: &Controller, seen: Option<&str>) -> String {
     let output = verify(controller, seen);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && text.ends_with("nothing is wrong\n"), "{output:?}");
@@ -167,7 +167,7 @@ fn is_whole(controller: &Controller, seen: Option<&str>) -> String {
 }
 
 /// What it prints when something is wrong.
-fn is_broken(controller: &Controller, seen: Option<&str>, what: &str) {
+pub fn is_broken(controller: &Controller, seen: Option<&str>, what: &str) {
     let output = verify(controller, seen);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
@@ -183,8 +183,10 @@ async fn the_audit_log_is_cut_only_by_age_and_nobody_changes_it_unnoticed() {
     let api = controller.operator().await;
     let rows = controller.database.rows().await;
     rows.begin_audit_log_long_ago(OLD).await;
-    for number in 0..5 {
-        api.create(&format!("p{number}"), "").await;
+    for _ in 0..5 {
+        // An act on oneself is the platform's.
+        let rename = UpdateMeRequest { display_name: "Ada".into(), ..Default::default() };
+        api.auth().update_me(rename).await.unwrap();
     }
     let (_, newest, _) = wait_for("the rows to be chained", Duration::from_secs(10) * SLACK, async || {
         Some(rows.audit_chain().await)
@@ -211,33 +213,49 @@ async fn the_audit_log_is_cut_only_by_age_and_nobody_changes_it_unnoticed() {
         "TRUNCATE audit_log",
         "DELETE FROM audit_log",
         "DELETE FROM audit_log WHERE seq = (SELECT max(seq) FROM audit_log)",
+        "UPDATE audit_log SET chain = gen_random_uuid()",
+        "TRUNCATE audit_chains",
+        "DELETE FROM audit_chains",
+        "UPDATE audit_chains SET seq = seq - 1",
+        "UPDATE audit_chains SET chain_hash = ''",
+        "UPDATE audit_chains SET number = number + 1",
         "UPDATE audit_log SET actor = 'somebody else'",
         "TRUNCATE audit_checkpoints",
         "DELETE FROM audit_checkpoints",
         "UPDATE audit_checkpoints SET seq = seq + 1",
-        "INSERT INTO audit_checkpoints SELECT true, max(seq), '', now(), '' FROM audit_log; DELETE FROM audit_log",
+        "INSERT INTO audit_checkpoints (cut, seq, chain_hash, at, signature) SELECT true, max(seq), '', now(), '' FROM audit_log;
+         DELETE FROM audit_log",
     ] {
         assert!(rows.refuses(statement).await, "{statement}");
     }
 
     // Who owns the tables can do more, and is noticed. The end of the log goes first, then what is before it.
     let last = seen.split_once(':').unwrap().0.to_owned();
-    rows.falsify("DELETE FROM audit_log WHERE seq = (SELECT max(seq) FROM audit_log)").await;
+    let platforms = "audit_log WHERE chain = '00000000-0000-0000-0000-000000000000' AND seq";
+    let newest_row = format!("DELETE FROM {platforms} = {last}");
+    rows.falsify(&newest_row).await;
     is_broken(&controller, Some(&seen), &format!("row {last}, of which the noted hash tells, is missing"));
     is_broken(&controller, None, &format!("row {last}, of which a checkpoint tells, is missing"));
     let changed = i64::from(OLD) + 2;
-    rows.falsify("UPDATE audit_log SET actor = 'x' WHERE seq = (SELECT min(seq) + 1 FROM audit_log)").await;
+    let change = format!("UPDATE {platforms} = {changed}").replace(" WHERE", " SET actor = 'x' WHERE");
+    rows.falsify(&change).await;
     is_broken(&controller, None, &format!("row {changed} was changed"));
-    rows.falsify("DELETE FROM audit_log WHERE seq = (SELECT min(seq) FROM audit_log)").await;
+    rows.falsify(&format!("DELETE FROM {platforms} = {}", changed - 1)).await;
     is_broken(
         &controller,
         None,
         &format!("row {} is expected, the log begins with row {changed}", changed - 1),
     );
-    rows.falsify("INSERT INTO audit_checkpoints SELECT true, min(seq) - 1, '', now(), '' FROM audit_log")
-        .await;
+    rows.falsify(&format!(
+        "INSERT INTO audit_checkpoints (cut, seq, chain_hash, at, signature) VALUES (true, {}, '', now(), '')",
+        changed - 1
+    ))
+    .await;
     is_broken(&controller, None, &format!("the checkpoint of row {} has a wrong signature", changed - 1));
 }
+
+/// The platform's chain, in SQL.
+const PLATFORM: &str = "'00000000-0000-0000-0000-000000000000'::uuid";
 
 /// What the controller's role tries on the log when another role owns it.
 fn attempts(role: &str) -> Vec<String> {
@@ -262,6 +280,9 @@ fn attempts(role: &str) -> Vec<String> {
         "DROP TRIGGER audit_never_truncated ON audit_log",
         "CREATE OR REPLACE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN OLD; END'",
         "DROP FUNCTION audit_cut",
+        "DELETE FROM audit_chains",
+        "TRUNCATE audit_chains",
+        "DROP TRIGGER audit_chains_grow ON audit_chains",
         "CREATE RULE none AS ON INSERT TO audit_log DO INSTEAD NOTHING",
         "SET session_replication_role = replica",
         "CREATE TABLE public.mine ()",
@@ -289,7 +310,8 @@ async fn the_controllers_role_can_only_add_to_an_audit_log_that_another_role_own
     assert!(!controller.process.log().contains("owns the audit log"), "{}", controller.process.log());
     let rows = controller.database.rows().await;
     rows.begin_audit_log_long_ago(OLD).await;
-    api.create("audited", "").await;
+    let rename = UpdateMeRequest { display_name: "Ada".into(), ..Default::default() };
+    api.auth().update_me(rename).await.unwrap();
     wait_for("the rows to be chained", Duration::from_secs(10) * SLACK, async || {
         let (_, newest, waiting) = rows.audit_chain().await;
         (newest > i64::from(OLD) && waiting == 0).then_some(())
@@ -313,16 +335,20 @@ async fn the_controllers_role_can_only_add_to_an_audit_log_that_another_role_own
         assert_eq!(outcome, Err("42501".to_owned()), "{statement}");
     }
     let through_functions = [
-        "SELECT audit_chain(id, 9999, '') FROM audit_log WHERE seq IS NOT NULL".to_owned(),
-        "SELECT audit_cut(max(seq)) FROM audit_log".to_owned(),
-        "CREATE TEMP TABLE audit_log (seq bigint); CREATE TEMP TABLE audit_checkpoints (cut boolean, seq bigint);
-         INSERT INTO pg_temp.audit_checkpoints VALUES (true, 9999); SELECT public.audit_cut(9999)"
+        "SELECT audit_seal(chain, ARRAY[id], ARRAY[9999::bigint], ARRAY[''::bytea]) FROM audit_log WHERE seq IS NOT NULL"
             .to_owned(),
+        format!("SELECT audit_cut({PLATFORM}, max(seq)) FROM audit_log"),
+        format!(
+            "CREATE TEMP TABLE audit_log (chain uuid, seq bigint);
+             CREATE TEMP TABLE audit_checkpoints (chain uuid, cut boolean, seq bigint);
+             INSERT INTO pg_temp.audit_checkpoints VALUES ({PLATFORM}, true, 9999); SELECT public.audit_cut({PLATFORM}, 9999)"
+        ),
+        "UPDATE audit_chains SET seq = 0".to_owned(),
     ];
     let outcomes = Rows::run_as(&url, &through_functions).await;
     assert!(outcomes[0].is_ok(), "it changes no chained row: {outcomes:?}");
     // The triggers refuse it.
-    assert_eq!(outcomes[1..], [Err("P0001".to_owned()), Err("P0001".to_owned())]);
+    assert_eq!(outcomes[1..], vec![Err("P0001".to_owned()); 3]);
     is_whole(&controller, None);
 
     // Another version of the controller does not start on a schema that its owner has not prepared.

@@ -92,10 +92,15 @@ AuthorityService/ListAuthorities                     unauth  denied   denied    
 AuthorityService/CreateAuthority                     unauth  denied   denied    denied    denied        denied       ok           platform
 AuthorityService/ActivateAuthority                   unauth  denied   denied    denied    denied        denied       ok           platform
 AuthorityService/RetireAuthority                     unauth  denied   denied    denied    denied        denied       ok           platform
+AuditService/ListAuditEvents                         unauth  hidden   denied    denied    ok            ok           ok           organizations
+AuditService/ExportAuditEvents                       unauth  hidden   denied    denied    ok            ok           ok           organizations
+AuditService/ListPlatformAuditEvents                 unauth  denied   denied    denied    denied        denied       ok           platform
+AuditService/ExportPlatformAuditEvents               unauth  denied   denied    denied    denied        denied       ok           platform
 PlatformService/ListJobs                             unauth  denied   denied    denied    denied        denied       ok           platform
 PlatformService/ConfirmRestore                       unauth  denied   denied    denied    denied        denied       ok           platform
 PlatformService/CheckConsistency                     unauth  denied   denied    denied    denied        denied       ok           platform
 PlatformService/SendTestMail                         unauth  denied   denied    denied    denied        denied       ok           platform
+PlatformService/GetVaultStatus                       unauth  denied   denied    denied    denied        denied       ok           platform
 WatchService/Watch                                   unauth  invalid  invalid   invalid   invalid       invalid      invalid      read
 ";
 
@@ -248,6 +253,8 @@ async fn authorization_covers_every_rpc_for_every_principal() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    let misplaced = world.misplaced_audit_rows().await;
+    assert!(misplaced.is_empty(), "not in the audit log of their organization: {misplaced:#?}");
 }
 
 #[tokio::test]

@@ -3,9 +3,10 @@
 use std::process::Output;
 
 use supalove_proto::v1::{
-    CreateJoinTokenRequest, CreateOrganizationRequest, CreateProjectRequest, DeleteProjectRequest,
-    GetClusterRequest, GetOperationRequest, GetProjectRequest, JoinToken, JoinTokenState,
-    ListJoinTokensRequest, ListProjectsRequest, OperationState, RevokeJoinTokenRequest, StartProjectRequest,
+    AuditFilter, CreateJoinTokenRequest, CreateOrganizationRequest, CreateProjectRequest,
+    DeleteProjectRequest, GetClusterRequest, GetMeRequest, GetOperationRequest, GetProjectRequest, JoinToken,
+    JoinTokenState, ListAuditEventsRequest, ListJoinTokensRequest, ListProjectsRequest, OperationState,
+    RevokeJoinTokenRequest, SignInRequest, StartProjectRequest,
 };
 use supalove_system_tests::{Api, Controller, join};
 use tonic::{Code, Status};
@@ -70,6 +71,38 @@ async fn unknown_ids_are_not_found_and_malformed_ones_are_named() {
     assert_eq!(api.clusters().get_cluster(request).await.unwrap_err().code(), Code::NotFound);
     let request = CreateProjectRequest { organization: "nobody".into(), ..new_project("p") };
     assert_eq!(create(&api, request).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn ten_megabytes_and_oversized_metadata_are_refused_and_cost_nobody_the_connection() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let large = "x".repeat(10 * 1024 * 1024);
+    let too_large = |status: Status| {
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains("bytes"), "the remedy names the limit: {status}");
+    };
+    too_large(create(&api, new_project(&large)).await.unwrap_err());
+    let request = SignInRequest { email: large.clone(), password: large.clone(), ..Default::default() };
+    too_large(controller.api().auth().sign_in(request).await.unwrap_err());
+    let request = ListAuditEventsRequest {
+        organization: "acme".into(),
+        filter: Some(AuditFilter { actor: large, ..Default::default() }),
+        ..Default::default()
+    };
+    too_large(api.audit().list_audit_events(request).await.unwrap_err());
+
+    for (name, value) in
+        [("x-one", "x".repeat(64 * 1024)), ("authorization", format!("Bearer {}", "x".repeat(64 * 1024)))]
+    {
+        let mut request = tonic::Request::new(GetMeRequest {});
+        request.metadata_mut().insert(name, value.parse().unwrap());
+        let client =
+            || supalove_proto::v1::auth_service_client::AuthServiceClient::new(controller.api().channel);
+        let status = client().get_me(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{name}: {status:?}");
+    }
+    api.auth().get_me(GetMeRequest {}).await.unwrap();
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ async fn each_planted_difference_is_found_and_a_healthy_platform_has_none() {
     let rows = controller.database.rows().await;
     // Its damage is a row taken from the middle.
     wait_for("a chain of audit rows", CHAINED * SLACK, async || {
-        (rows.audit_chain().await.1 > 2).then_some(())
+        (rows.audit_chain_of(rows.organization_id("acme").await).await.1 > 2).then_some(())
     })
     .await;
     each_rule_is_broken_by_its_damage(&controller).await;

@@ -2,6 +2,8 @@
 
 mod accounts;
 mod audit;
+mod audit_events;
+mod audit_tampering;
 mod authorization;
 mod bad_input;
 mod clients;
@@ -11,6 +13,7 @@ mod faults;
 mod growth;
 mod load;
 mod mail;
+mod master_key;
 mod members;
 mod names;
 mod nodes;
@@ -21,6 +24,7 @@ mod platform;
 mod private_clusters;
 mod rate_limits;
 mod reflection;
+mod schema;
 mod sessions;
 mod signing_keys;
 mod storm;

@@ -19,8 +19,11 @@ use self::statement::Statement;
 ///   counter of an organization through the function of the plans.
 /// - `controllers`, `platform`, `platform_secrets`: core's tables, in which the fleet writes when a replica was last alive and
 ///   takes an old root away, and identity keeps the setup token's hash.
+///
+/// Not shown: when the master key is replaced, core writes new headers into the columns that the rooms list as `SEALED`.
 const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("account_links", &["identity"]),
+    ("audit_chains", &["core"]),
     ("audit_checkpoints", &["core"]),
     ("audit_log", &["core", "projects"]),
     ("authorities", &["fleet"]),
@@ -32,6 +35,7 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("join_tokens", &["fleet"]),
     ("leases", &["core"]),
     ("mails", &["core"]),
+    ("master_keys", &["core"]),
     ("members", &["organizations"]),
     ("node_capacity", &["projects"]),
     ("node_conditions", &["fleet"]),

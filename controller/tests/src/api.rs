@@ -11,9 +11,10 @@ use supalove_proto::v1::{
     GetProjectConnectionResponse, GetProjectRequest, ListNodesRequest, ListProjectEventsRequest, Node,
     NodeState, Operation, OperationState, Project, ProjectEvent, ProjectState, RevealProjectSecretsRequest,
     RevealProjectSecretsResponse, SetUpRequest, SignInRequest, WaitOperationRequest,
-    auth_service_client::AuthServiceClient, authority_service_client::AuthorityServiceClient,
-    cluster_service_client::ClusterServiceClient, invitation_service_client::InvitationServiceClient,
-    operation_service_client::OperationServiceClient, organization_service_client::OrganizationServiceClient,
+    audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
+    authority_service_client::AuthorityServiceClient, cluster_service_client::ClusterServiceClient,
+    invitation_service_client::InvitationServiceClient, operation_service_client::OperationServiceClient,
+    organization_service_client::OrganizationServiceClient,
     personal_access_token_service_client::PersonalAccessTokenServiceClient,
     platform_service_client::PlatformServiceClient, project_service_client::ProjectServiceClient,
     watch_service_client::WatchServiceClient,
@@ -109,6 +110,11 @@ impl Api {
     /// PersonalAccessTokenService.
     pub fn personal_access_tokens(&self) -> PersonalAccessTokenServiceClient<Service> {
         PersonalAccessTokenServiceClient::new(self.service())
+    }
+
+    /// AuditService.
+    pub fn audit(&self) -> AuditServiceClient<Service> {
+        AuditServiceClient::new(self.service())
     }
 
     /// PlatformService.

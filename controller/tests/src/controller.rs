@@ -11,6 +11,9 @@ use tempfile::TempDir;
 
 use super::{Api, Database, Process, free_port, program, turn};
 
+/// File with the previous master key; it need not be there.
+pub const PREVIOUS_KEY: &str = "previous.key";
+
 /// What a test sets.
 #[derive(Default, Clone)]
 pub struct Options {
@@ -85,7 +88,10 @@ impl Controller {
     /// makes a new setup token.
     pub async fn replica(&self) -> Self {
         let dir = tempfile::Builder::new().prefix("supalove-test-").tempdir().unwrap();
-        for file in ["master.key", "database-url"] {
+        for file in ["master.key", PREVIOUS_KEY, "database-url"]
+            .into_iter()
+            .filter(|file| self.dir.path().join(file).exists())
+        {
             std::fs::copy(self.dir.path().join(file), dir.path().join(file)).unwrap();
         }
         let public_port = free_port();
@@ -110,6 +116,31 @@ impl Controller {
         self.process =
             spawn(self.dir.path(), self.public_port, &self.node_address, &self.fleet, &self.options);
         self.wait_until_up().await;
+    }
+
+    /// What the same command says that does not start, after a kill.
+    pub fn refused_start(&mut self) -> String {
+        self.process =
+            spawn(self.dir.path(), self.public_port, &self.node_address, &self.fleet, &self.options);
+        let until = Instant::now() + Duration::from_secs(20);
+        let code = loop {
+            if let Some(code) = self.process.ended() {
+                break code;
+            }
+            assert!(Instant::now() < until, "it started:\n{}", self.process.log());
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(!code.success(), "{code}");
+        self.process.log()
+    }
+
+    /// Has a new master key from its next start on; the old one becomes the previous one.
+    pub fn new_master_key(&self) {
+        let mut key = [0u8; 32];
+        aws_lc_rs::rand::fill(&mut key).unwrap();
+        let file = |name: &str| self.dir.path().join(name);
+        std::fs::rename(file("master.key"), file(PREVIOUS_KEY)).unwrap();
+        std::fs::write(file("master.key"), STANDARD.encode(key)).unwrap();
     }
 
     async fn wait_until_up(&mut self) {
@@ -164,6 +195,13 @@ fn spawn(dir: &Path, public_port: u16, node_address: &str, fleet: &str, options:
         .args(["--master-key-file", &file("master.key")])
         .args(["--setup-token-file", &file("setup-token")])
         .args(["--fleet-id", fleet])
+        .args(
+            dir.join(PREVIOUS_KEY)
+                .exists()
+                .then(|| ["--previous-master-key-file".to_owned(), file(PREVIOUS_KEY)])
+                .into_iter()
+                .flatten(),
+        )
         .args(&options.arguments)
         .envs(options.environment.iter().map(|(name, value)| (name, value)));
     Process::start(&mut command, &dir.join("controller.log"))

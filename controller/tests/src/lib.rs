@@ -39,7 +39,7 @@ pub use api::{Api, PASSWORD, wait_for};
 pub use busy_double::{BusyDouble, Manners};
 pub use clients::{EMAIL, Lines, client, lines_of, with_user};
 pub use clock::Clock;
-pub use controller::{Controller, Options};
+pub use controller::{Controller, Options, PREVIOUS_KEY};
 pub use database::Database;
 pub use database_tls::verified_certificate;
 pub use docker::{docker, labelled, remove_fleet, try_docker};

@@ -18,6 +18,8 @@ import grpc
 
 from supalove.errors import SupaloveError
 from supalove.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
     auth_pb2,
     auth_pb2_grpc,
     authority_pb2_grpc,
@@ -66,6 +68,7 @@ class Client:
         self._channel = _channel(address)
         self._tokens = tokens or Tokens()
         self._lock = threading.Lock()
+        self.audit = Service(self, audit_pb2_grpc.AuditServiceStub(self._channel))
         self.auth = Service(self, auth_pb2_grpc.AuthServiceStub(self._channel))
         self.authorities = Service(self, authority_pb2_grpc.AuthorityServiceStub(self._channel))
         self.clusters = Service(self, cluster_pb2_grpc.ClusterServiceStub(self._channel))
@@ -139,6 +142,31 @@ class Client:
     ) -> Iterator[watch_pb2.WatchResponse]:
         """Projects, organizations and nodes in one call. See :func:`supalove.watch.watch_many`."""
         return watch_many(self, subscriptions, timeout)
+
+    def export_audit_events(
+        self,
+        request: audit_pb2.ExportAuditEventsRequest | audit_pb2.ExportPlatformAuditEventsRequest,
+        timeout: float = 600.0,
+    ) -> Iterator[bytes]:
+        """The parts of an exported audit log, of an organization or of the platform, in order.
+
+        The file is complete only if the iteration ends without an error.
+        """
+        of_platform = isinstance(request, audit_pb2.ExportPlatformAuditEventsRequest)
+        stub = self.audit.stub
+        rpc = stub.ExportPlatformAuditEvents if of_platform else stub.ExportAuditEvents
+        begun = False
+        for attempt in (1, 2):
+            parts, token = self.open(rpc, request, timeout)
+            try:
+                for part in parts:
+                    begun = True
+                    yield part.data
+                return
+            except grpc.RpcError as error:
+                refused = error.code() is grpc.StatusCode.UNAUTHENTICATED and not begun and attempt == 1
+                if not refused or not self.refresh(token):
+                    raise SupaloveError(error) from None
 
     def call(self, rpc: Callable[..., Any], request: Any, timeout: float) -> Any:
         """One unary call; made again with a new token if the one it had was refused."""

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use supalove_proto::v1::{
     CreateProjectRequest, CreateProjectResponse, SignInRequest, SignOutRequest, User, WatchSubscription,
-    auth_service_client::AuthServiceClient, authority_service_client::AuthorityServiceClient,
-    cluster_service_client::ClusterServiceClient, invitation_service_client::InvitationServiceClient,
-    operation_service_client::OperationServiceClient, organization_service_client::OrganizationServiceClient,
+    audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
+    authority_service_client::AuthorityServiceClient, cluster_service_client::ClusterServiceClient,
+    invitation_service_client::InvitationServiceClient, operation_service_client::OperationServiceClient,
+    organization_service_client::OrganizationServiceClient,
     personal_access_token_service_client::PersonalAccessTokenServiceClient,
     platform_service_client::PlatformServiceClient, project_service_client::ProjectServiceClient,
     watch_service_client::WatchServiceClient,
@@ -88,6 +89,11 @@ impl Client {
         self.auth().sign_out(SignOutRequest {}).await?;
         self.session.keep(Tokens::default());
         Ok(())
+    }
+
+    /// `supalove.v1.AuditService`.
+    pub fn audit(&self) -> AuditServiceClient<Session> {
+        AuditServiceClient::new(self.session.clone())
     }
 
     /// `supalove.v1.AuthService`.

@@ -10,6 +10,7 @@ import { Code, type Client as ServiceClient, createClient, type Interceptor } fr
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
 import { explain } from "./errors.js";
+import { AuditService } from "./gen/supalove/v1/audit_pb.js";
 import { AuthService, type SessionTokens, type User } from "./gen/supalove/v1/auth_pb.js";
 import { AuthorityService } from "./gen/supalove/v1/authority_pb.js";
 import { ClusterService } from "./gen/supalove/v1/cluster_pb.js";
@@ -42,6 +43,7 @@ export type CreateProject = MessageInitShape<typeof CreateProjectRequestSchema>;
 
 /** Supalove's API as one user sees it. */
 export class Client {
+  readonly audit: ServiceClient<typeof AuditService>;
   readonly auth: ServiceClient<typeof AuthService>;
   readonly authorities: ServiceClient<typeof AuthorityService>;
   readonly clusters: ServiceClient<typeof ClusterService>;
@@ -64,6 +66,7 @@ export class Client {
     const transport = createGrpcWebTransport({ ...options, interceptors: [this.#session()] });
     this.#tokens = { ...tokens };
     this.#bare = createClient(AuthService, createGrpcWebTransport(options));
+    this.audit = createClient(AuditService, transport);
     this.auth = createClient(AuthService, transport);
     this.authorities = createClient(AuthorityService, transport);
     this.clusters = createClient(ClusterService, transport);

@@ -1,5 +1,6 @@
 /** The generated messages, enums and services of supalove.v1. */
 
+export * from "./gen/supalove/v1/audit_pb.js";
 export * from "./gen/supalove/v1/auth_pb.js";
 export * from "./gen/supalove/v1/authority_pb.js";
 export * from "./gen/supalove/v1/cluster_pb.js";

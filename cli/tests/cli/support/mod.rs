@@ -13,9 +13,10 @@ use tonic::transport::Server;
 pub use fake::Fake;
 pub use services::project;
 use supalove_proto::v1::{
-    auth_service_server::AuthServiceServer, authority_service_server::AuthorityServiceServer,
-    cluster_service_server::ClusterServiceServer, invitation_service_server::InvitationServiceServer,
-    operation_service_server::OperationServiceServer, organization_service_server::OrganizationServiceServer,
+    audit_service_server::AuditServiceServer, auth_service_server::AuthServiceServer,
+    authority_service_server::AuthorityServiceServer, cluster_service_server::ClusterServiceServer,
+    invitation_service_server::InvitationServiceServer, operation_service_server::OperationServiceServer,
+    organization_service_server::OrganizationServiceServer,
     personal_access_token_service_server::PersonalAccessTokenServiceServer,
     platform_service_server::PlatformServiceServer, project_service_server::ProjectServiceServer,
     watch_service_server::WatchServiceServer,
@@ -44,6 +45,7 @@ impl World {
         let server = Server::builder()
             .add_service(AuthServiceServer::from_arc(fake.clone()))
             .add_service(OrganizationServiceServer::from_arc(fake.clone()))
+            .add_service(AuditServiceServer::from_arc(fake.clone()))
             .add_service(ProjectServiceServer::from_arc(fake.clone()))
             .add_service(WatchServiceServer::from_arc(fake.clone()))
             .add_service(OperationServiceServer::from_arc(fake.clone()))

@@ -15,7 +15,7 @@ use tonic::{Extensions, Request};
 use super::{Permission, Rule, TokenScope, TokenScopes};
 use crate::{
     error::{Error, Result},
-    ids::{PersonalAccessTokenId, SessionId, UserId},
+    ids::{OrganizationId, PersonalAccessTokenId, SessionId, UserId},
 };
 
 /// A user who calls.
@@ -98,6 +98,8 @@ pub struct Call {
     pub authenticator: Arc<dyn Authenticator>,
     /// The object that the request names, for the audit row of a refusal.
     pub named: Arc<OnceLock<String>>,
+    /// The organization of that object, if the caller may see it: the audit row belongs to it.
+    pub organization: Arc<OnceLock<OrganizationId>>,
 }
 
 impl Call {
@@ -121,6 +123,11 @@ impl Call {
     /// Notes the object that the request names; the first one counts.
     pub fn names(&self, object: &str) {
         self.named.get_or_init(|| single_line(object, REASON_CHARS));
+    }
+
+    /// Notes the organization in which the caller acts; the first one counts.
+    pub fn acts_in(&self, organization: OrganizationId) {
+        self.organization.get_or_init(|| organization);
     }
 
     /// Returns an error if the caller's session has ended since the call began. Rights that the user has lost are lost

@@ -4,7 +4,7 @@ use super::{Call, Permission, Role, Rule, Scope};
 use crate::{
     database::Db,
     error::{Error, Result},
-    ids::UserId,
+    ids::{OrganizationId, UserId},
 };
 
 /// An object of an organization or of the platform that requests can name. Its room implements the trait.
@@ -15,6 +15,10 @@ pub trait Object: Sized + Send {
     /// Looks an object up by its name in a request, with the role that `user` has in its organization. `None` if there
     /// is no such object; an error if the text cannot be its name.
     fn find(db: &Db, name: &str, user: UserId) -> impl Future<Output = Result<Option<Found<Self>>>> + Send;
+
+    /// The organization that it is, or is in: the audit rows of acts on it belong to the organization. `None` for objects of
+    /// the platform.
+    fn organization(&self) -> Option<OrganizationId>;
 }
 
 /// An object, and the caller's role in its organization.
@@ -48,13 +52,20 @@ impl Access {
         expect_scope(call.rule, T::KIND)?;
         let principal = call.principal()?;
         call.names(name);
-        principal.check_scope(needs, call.short_method())?;
+        let scope = principal.check_scope(needs, call.short_method());
         // PostgreSQL takes no NUL in a text.
         if name.contains('\0') {
-            return Err(not_found(T::KIND, "?"));
+            return Err(scope.err().unwrap_or_else(|| not_found(T::KIND, "?")));
         }
-        let found = T::find(&self.db, name, principal.user).await?;
-        let found = found.ok_or_else(|| not_found(T::KIND, name))?;
+        // Also for a token that may not do this: the refusal is in the log of the member's organization.
+        let found = T::find(&self.db, name, principal.user).await;
+        if let Ok(Some(Found { object, role })) = &found
+            && (role.is_some() || principal.operator)
+        {
+            object.organization().into_iter().for_each(|organization| call.acts_in(organization));
+        }
+        scope?;
+        let found = found?.ok_or_else(|| not_found(T::KIND, name))?;
         decide(call, needs, found.role, || not_found(T::KIND, name))?;
         Ok(found.object)
     }

@@ -35,6 +35,8 @@ pub enum Permission {
     ManageOrganization,
     /// Change who is a member, and in which role.
     ManageMembers,
+    /// Read the audit log of an organization.
+    ReadAuditLog,
     /// Delete an organization.
     DeleteOrganization,
     /// End the caller's own membership.
@@ -62,7 +64,9 @@ impl Permission {
             | Self::ManageFleet
             | Self::OperatePlatform => &[],
             Self::ReadOrganization | Self::LeaveOrganization | Self::ReadProjects => Role::ALL,
-            Self::ManageOrganization | Self::ManageMembers => &[Role::Owner, Role::Administrator],
+            Self::ManageOrganization | Self::ManageMembers | Self::ReadAuditLog => {
+                &[Role::Owner, Role::Administrator]
+            }
             Self::DeleteOrganization => &[Role::Owner],
             Self::OperateProjects | Self::ReadProjectSecrets => {
                 &[Role::Owner, Role::Administrator, Role::Developer]

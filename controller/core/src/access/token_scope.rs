@@ -12,7 +12,7 @@ sql_enum! {
         Projects = "PROJECTS",
         /// Read keys and passwords of projects.
         Secrets = "SECRETS",
-        /// Create, change and delete organizations and memberships.
+        /// Create, change and delete organizations and memberships, and read an organization's audit log.
         Organizations = "ORGANIZATIONS",
         /// Run the platform.
         Platform = "PLATFORM",
@@ -33,6 +33,7 @@ impl TokenScope {
             Permission::CreateOrganizations
             | Permission::ManageOrganization
             | Permission::ManageMembers
+            | Permission::ReadAuditLog
             | Permission::DeleteOrganization
             | Permission::LeaveOrganization => Some(Self::Organizations),
             Permission::ManageFleet | Permission::OperatePlatform => Some(Self::Platform),

@@ -7,15 +7,16 @@ use sqlx::{AssertSqlSafe, PgPool};
 use crate::error::Result;
 
 /// What the controller's role may do, as the schema's owner grants it. `%s` is the role. The audit log takes new rows from it, with
-/// neither a place in the chain nor a time of its choice, and signed checkpoints; the functions of 0016 do the rest.
+/// neither a place in the chain nor a time of its choice, signed heads and signed checkpoints; the functions of 0022 do the rest.
 const GRANTS: &str = "
     GRANT USAGE ON SCHEMA public TO %s;
     GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO %s;
     GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO %s;
     GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO %s;
-    REVOKE ALL ON public.audit_log, public.audit_checkpoints, public._sqlx_migrations FROM %s;
-    GRANT SELECT ON public.audit_log, public.audit_checkpoints, public._sqlx_migrations TO %s;
-    GRANT INSERT (id, actor, method, target, outcome, client, trace_id) ON public.audit_log TO %s;
+    REVOKE ALL ON public.audit_log, public.audit_chains, public.audit_checkpoints, public._sqlx_migrations FROM %s;
+    GRANT SELECT ON public.audit_log, public.audit_chains, public.audit_checkpoints, public._sqlx_migrations TO %s;
+    GRANT INSERT (id, actor, method, target, outcome, client, trace_id, chain, credential) ON public.audit_log TO %s;
+    GRANT INSERT, UPDATE ON public.audit_chains TO %s;
     GRANT INSERT ON public.audit_checkpoints TO %s;
 ";
 

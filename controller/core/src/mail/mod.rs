@@ -23,7 +23,7 @@ use crate::{
     error::{Error, Result},
     hints::{Hint, wake_at_commit},
     ids::MailId,
-    vault::{Scope, Vault},
+    vault::{Scope, Vault, columns::SealedColumn},
 };
 
 pub(crate) use self::{sender::Sender, store::prune};
@@ -194,6 +194,16 @@ impl Content {
         serde_json::from_slice(&text).map_err(Error::internal)
     }
 }
+
+/// Sealed values of mails.
+pub const SEALED: &[SealedColumn] = &[SealedColumn {
+    table: "mails",
+    column: "sealed",
+    kind: "mail",
+    id: "'mal_' || replace(id::text, '-', '')",
+    name: "'content'",
+    version: "1",
+}];
 
 fn scope(id: &str) -> Scope<'_> {
     Scope { kind: "mail", id, name: "content", version: 1 }

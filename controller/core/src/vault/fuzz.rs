@@ -8,7 +8,11 @@ use super::*;
 fn sealed_values() {
     let vault = Vault::from_base64(&STANDARD.encode([7; 32])).unwrap();
     let scope = Scope { kind: "project", id: "a", name: "jwt", version: 1 };
-    let sealed = [&b"secret"[..], b""].map(|value| vault.seal(scope, value).unwrap());
+    let mut sealed = Vec::new();
+    for named in [false, true] {
+        assert!(vault.seal_under(vault.given(), named));
+        sealed.extend([&b"secret"[..], b""].map(|value| vault.seal(scope, value).unwrap()));
+    }
     bytes("sealed value", &Samples::new(&sealed), |input| {
         let opened = vault.open(scope, input);
         assert_eq!(opened.is_ok(), sealed.iter().any(|known| known == input), "only what was sealed opens");

@@ -142,6 +142,7 @@ impl Bench {
             deadline: Instant::now() + self.engine.times.stream,
             authenticator: self.sessions.clone(),
             named: Arc::default(),
+            organization: Arc::default(),
         }
     }
 

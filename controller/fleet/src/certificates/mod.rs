@@ -23,6 +23,7 @@ use tokio::sync::{Mutex, watch};
 
 pub use api::AuthorityApi;
 pub use nonce::Nonces;
+pub use store::SEALED;
 
 use supalove_core::{
     Core, Write,

@@ -10,7 +10,7 @@ use supalove_core::{
     database::Db,
     error::{Error, Result},
     hints::Hint,
-    ids::{InvalidId, NodeId, UserId},
+    ids::{InvalidId, NodeId, OrganizationId, UserId},
     watch::{Event, Kind, Now, Object, StreamSource, Watched},
 };
 use supalove_proto::v1 as pb;
@@ -31,6 +31,10 @@ impl Accessible for NodeKey {
         let node: NodeId = name.parse().map_err(|e: InvalidId| Error::field("node_id", e.to_string()))?;
         let known = store::enrolled_key(db, node).await?.is_some();
         Ok(known.then_some(Found { object: Self { node }, role: None }))
+    }
+
+    fn organization(&self) -> Option<OrganizationId> {
+        None
     }
 }
 

@@ -24,7 +24,7 @@ use supalove_core::{
     access::Call,
     error::{Error, Result},
     hints::Hint,
-    ids::{NodeId, OperationId, ProjectRef},
+    ids::{NodeId, OperationId, OrganizationId, ProjectRef},
 };
 
 /// Attempts before ABORTED when concurrent writers keep changing the project.
@@ -430,14 +430,15 @@ pub async fn purge_due(
                                      WHERE s.node_id = n.id AND s.epoch = n.greeted_epoch
                                          AND c.seen_at > now() - make_interval(secs => $1)))
                          ORDER BY purge_at LIMIT 100 FOR UPDATE SKIP LOCKED)
-         RETURNING p.ref AS \"project: ProjectRef\",
+         RETURNING p.ref AS \"project: ProjectRef\", p.organization_id AS \"organization: OrganizationId\",
              (SELECT node_id FROM placements l WHERE l.project_ref = p.ref AND l.role = 'ACTIVE') AS \"node: NodeId\"",
         replica_gone.as_secs_f64(),
     )
     .fetch_all(write.connection().await?)
     .await?;
     for row in &rows {
-        write.audit_outcome("/supalove.projects/close_undo_window", row.project.as_str(), "PURGED");
+        let method = "/supalove.projects/close_undo_window";
+        write.audit_outcome_in(row.organization, method, row.project.as_str(), "PURGED");
     }
     Ok(rows.into_iter().map(|row| (row.project, row.node)).collect())
 }

@@ -158,8 +158,8 @@ pub async fn insert_project(
             INSERT INTO requests (user_id, method, request_id, body_sha256, resource, operation)
             SELECT $21, $23, $24, $25, $7, $19 WHERE $24::uuid IS NOT NULL
         ), audited AS (
-            INSERT INTO audit_log (id, actor, method, target, outcome, client, trace_id)
-            VALUES ($26, $27, $28, $7, 'OK', $29, $30)
+            INSERT INTO audit_log (id, actor, method, target, outcome, client, trace_id, chain, credential)
+            VALUES ($26, $27, $28, $7, 'OK', $29, $30, $36, $37)
         )
         SELECT conflict, now() AS "at!",
             CASE WHEN $2::uuid IS NULL THEN NULL ELSE now() + make_interval(secs => $22) END AS "deadline?",
@@ -201,6 +201,8 @@ pub async fn insert_project(
         new.certificate.map(|one| one.issued_at),
         new.certificate.map(|one| one.ends_at),
         new.certificate.map(|one| one.renew_at),
+        one.entry.chain.id(),
+        one.entry.shown.as_sql(),
     )
     .fetch_one(one.db)
     .await;

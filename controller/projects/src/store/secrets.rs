@@ -9,7 +9,7 @@ use supalove_core::{
     database::Db,
     error::{Error, Result},
     ids::ProjectRef,
-    vault::{Scope, Vault},
+    vault::{Scope, Vault, columns::SealedColumn},
 };
 use supalove_stack::ProjectSecrets;
 use zeroize::Zeroizing;
@@ -26,6 +26,34 @@ const LEVEL: i32 = 1;
 /// Maximum size of an opened specification, so that a damaged length allocates no memory. gRPC cannot carry a larger
 /// one.
 const LARGEST_SPEC: usize = 4 * 1024 * 1024;
+
+/// Sealed values of projects.
+pub const SEALED: &[SealedColumn] = &[
+    SealedColumn {
+        table: "project_secrets",
+        column: "sealed",
+        kind: "project",
+        id: "project_ref",
+        name: "name",
+        version: "version",
+    },
+    SealedColumn {
+        table: "project_specs",
+        column: "sealed",
+        kind: "project",
+        id: "project_ref",
+        name: "'stack-spec'",
+        version: "generation",
+    },
+    SealedColumn {
+        table: "project_upgrades",
+        column: "return_spec",
+        kind: "project",
+        id: "project_ref",
+        name: "'stack-spec'",
+        version: "return_generation",
+    },
+];
 
 fn scope<'a>(project: &'a ProjectRef, name: &'a str, version: u64) -> Scope<'a> {
     Scope { kind: "project", id: project.as_str(), name, version }

@@ -103,6 +103,11 @@ impl World {
         }
     }
 
+    /// Audit rows about something in an organization that its audit log does not have.
+    pub async fn misplaced_audit_rows(&self) -> Vec<String> {
+        self.rows.audit_rows_outside_of_their_organization().await
+    }
+
     fn caller(&self, principal: &str) -> &Api {
         let position = PRINCIPALS.iter().position(|known| *known == principal).unwrap();
         &self.callers[position]

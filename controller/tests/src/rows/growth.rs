@@ -26,18 +26,21 @@ impl Rows {
     }
 
     /// Changes what triggers protect, as who owns the tables can.
-    pub async fn falsify(&self, statements: &'static str) {
+    pub async fn falsify(&self, statements: &str) {
         let mut transaction = self.0.begin().await.unwrap();
         transaction.execute("SET LOCAL session_replication_role = replica").await.unwrap();
-        transaction.execute(statements).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut *transaction).await.unwrap();
         transaction.commit().await.unwrap();
     }
 
-    /// The audit log has only so many rows, which are not chained yet and are 400 days old.
+    /// The platform's part of the audit log has only so many rows, which are not chained yet and are 400 days old.
     pub async fn begin_audit_log_long_ago(&self, rows: i32) {
         let mut transaction = self.0.begin().await.unwrap();
         transaction.execute("SET LOCAL session_replication_role = replica").await.unwrap();
-        transaction.execute("DELETE FROM audit_log; DELETE FROM audit_checkpoints").await.unwrap();
+        transaction
+            .execute("DELETE FROM audit_log; DELETE FROM audit_checkpoints; DELETE FROM audit_chains")
+            .await
+            .unwrap();
         let insert = "INSERT INTO audit_log (id, at, actor, method, target, outcome, client, trace_id)
             SELECT gen_random_uuid(), now() - interval '400 days' + make_interval(secs => n), 'x', 'x', '', 'OK', '', ''
             FROM generate_series(1, $1) AS n";
@@ -45,10 +48,60 @@ impl Rows {
         transaction.commit().await.unwrap();
     }
 
-    /// Places of the first and the newest chained row of the audit log, and how many rows are not chained.
+    /// Places of the first and the newest chained row of the platform's part of the audit log, and how many of its rows are
+    /// not chained.
     pub async fn audit_chain(&self) -> (i64, i64, i64) {
-        let query = "SELECT coalesce(min(seq), 0), coalesce(max(seq), 0), count(*) FILTER (WHERE seq IS NULL) FROM audit_log";
-        sqlx::query_as(query).fetch_one(&self.0).await.unwrap()
+        self.audit_chain_of(uuid::Uuid::nil()).await
+    }
+
+    /// The same of an organization's part.
+    pub async fn audit_chain_of(&self, chain: uuid::Uuid) -> (i64, i64, i64) {
+        let query = "SELECT coalesce(min(seq), 0), coalesce(max(seq), 0), count(*) FILTER (WHERE seq IS NULL)
+            FROM audit_log WHERE chain = $1";
+        sqlx::query_as(query).bind(chain).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// An organization's part of the audit log begins with so many rows of so many days ago, which are not chained yet.
+    pub async fn begin_audit_chain_long_ago(&self, chain: uuid::Uuid, rows: i32, days: i32) {
+        let insert = "INSERT INTO audit_log (id, at, actor, method, target, outcome, client, trace_id, chain, credential)
+            SELECT gen_random_uuid(), now() - make_interval(days => $3) + make_interval(secs => n), 'x', 'x', '', 'OK', '', '',
+                $2, 'SESSION' FROM generate_series(1, $1) AS n";
+        sqlx::query(insert).bind(rows).bind(chain).bind(days).execute(&self.0).await.unwrap();
+    }
+
+    /// The audit log is as a controller before organizations had chains of their own has left it: one chain, without heads.
+    pub async fn audit_log_of_one_chain(&self, rows: i32) {
+        self.falsify("DELETE FROM audit_log; DELETE FROM audit_checkpoints; DELETE FROM audit_chains").await;
+        let insert = "WITH RECURSIVE fresh AS (
+                SELECT n, gen_random_uuid() AS id, date_trunc('second', now()) - make_interval(hours => 10) + make_interval(secs => n) AS at
+                FROM generate_series(1, $1) AS n),
+            chained (n, id, at, hash) AS (
+                SELECT n, id, at, sha256(convert_to(concat_ws(E'\\x1f', id, extract(epoch FROM at), 'x', 'y', '', 'OK', '', ''), 'UTF8'))
+                FROM fresh WHERE n = 1
+                UNION ALL
+                SELECT f.n, f.id, f.at, sha256(c.hash
+                    || convert_to(concat_ws(E'\\x1f', f.id, extract(epoch FROM f.at), 'x', 'y', '', 'OK', '', ''), 'UTF8'))
+                FROM chained c JOIN fresh f ON f.n = c.n + 1)
+            INSERT INTO audit_log (id, at, actor, method, target, outcome, client, trace_id, seq, chain_hash)
+            SELECT id, at, 'x', 'y', '', 'OK', '', '', n, hash FROM chained";
+        sqlx::query(insert).bind(rows).execute(&self.0).await.unwrap();
+    }
+
+    /// Rows about an organization, or about a project in one, that are not in its part of the audit log, though no stranger
+    /// caused them.
+    pub async fn audit_rows_outside_of_their_organization(&self) -> Vec<String> {
+        let query = "SELECT format('%s %s: %s', method, target, outcome) FROM audit_log l
+            WHERE outcome <> 'NotFound' AND chain IS DISTINCT FROM coalesce(
+                (SELECT organization_id FROM projects p WHERE p.ref = l.target),
+                (SELECT id FROM organizations o WHERE l.target LIKE 'org_' || replace(o.id::text, '-', '') || '%'),
+                chain)";
+        sqlx::query_scalar(query).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// The id of an organization.
+    pub async fn organization_id(&self, slug: &str) -> uuid::Uuid {
+        let query = "SELECT id FROM organizations WHERE slug = $1";
+        sqlx::query_scalar(query).bind(slug).fetch_one(&self.0).await.unwrap()
     }
 
     /// Everything that has an age is so old.

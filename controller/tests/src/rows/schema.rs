@@ -19,6 +19,34 @@ impl Rows {
         sqlx::query_scalar(query).fetch_all(&self.0).await.unwrap()
     }
 
+    /// Tables, columns and functions without a comment.
+    pub async fn without_comment(&self) -> Vec<String> {
+        let query = "SELECT c.relname::text FROM pg_class c
+            WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> '_sqlx_migrations'
+                AND obj_description(c.oid, 'pg_class') IS NULL
+            UNION ALL
+            SELECT c.relname || '.' || a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+            WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> '_sqlx_migrations'
+                AND a.attnum > 0 AND NOT a.attisdropped AND col_description(c.oid, a.attnum) IS NULL
+            UNION ALL
+            SELECT p.proname || '()' FROM pg_proc p
+            WHERE p.pronamespace = 'public'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL";
+        sqlx::query_scalar(query).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// Its columns of bytes, "table.column", also of lists of them.
+    pub async fn columns_of_bytes(&self) -> Vec<String> {
+        let query = "SELECT format('%s.%s', table_name, column_name) FROM information_schema.columns
+            WHERE table_schema = 'public' AND table_name <> '_sqlx_migrations' AND udt_name IN ('bytea', '_bytea') ORDER BY 1";
+        sqlx::query_scalar(query).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// How many values a column of bytes has that are not empty.
+    pub async fn count_of_bytes(&self, table: &str, column: &str) -> i64 {
+        let query = format!("SELECT count(*) FROM {table} WHERE octet_length({column}) > 0");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_one(&self.0).await.unwrap()
+    }
+
     /// Its functions: name and definition. One of several with a name has the definitions of all.
     pub async fn functions(&self) -> Vec<(String, String)> {
         self.texts(
