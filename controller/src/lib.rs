@@ -22,6 +22,7 @@ use supalove_core::{access::Rules, consistency::RowCheck};
 pub fn rules() -> Rules {
     Rules::new([
         supalove_identity::RULES,
+        supalove_plans::RULES,
         supalove_organizations::RULES,
         supalove_fleet::RULES,
         supalove_projects::RULES,
@@ -34,7 +35,11 @@ pub fn rules() -> Rules {
 
 /// Returns the rules that the rows of all rooms keep.
 pub fn row_checks() -> Vec<RowCheck> {
-    let rooms =
-        [supalove_core::housekeeping::ROW_CHECKS, supalove_fleet::ROW_CHECKS, supalove_projects::ROW_CHECKS];
+    let rooms = [
+        supalove_core::housekeeping::ROW_CHECKS,
+        supalove_plans::ROW_CHECKS,
+        supalove_fleet::ROW_CHECKS,
+        supalove_projects::ROW_CHECKS,
+    ];
     rooms.concat()
 }

@@ -47,6 +47,12 @@ OrganizationService/ListMembers                      unauth  hidden   ok        
 OrganizationService/UpdateMember                     unauth  hidden   denied    denied    ok            ok           denied       organizations
 OrganizationService/RemoveMember                     unauth  hidden   denied    denied    ok            ok           denied       organizations
 OrganizationService/LeaveOrganization                unauth  hidden   ok        ok        ok            precondition precondition organizations
+PlanService/ListPlans                                unauth  ok       ok        ok        ok            ok           ok           read
+PlanService/UpdatePlan                               unauth  denied   denied    denied    denied        denied       ok           platform
+PlanService/GetEntitlements                          unauth  hidden   ok        ok        ok            ok           ok           read
+PlanService/AssignPlan                               unauth  denied   denied    denied    denied        denied       ok           platform
+PlanService/SetEntitlement                           unauth  denied   denied    denied    denied        denied       ok           platform
+PlanService/ClearEntitlement                         unauth  denied   denied    denied    denied        denied       ok           platform
 ProjectService/CreateProject                         unauth  hidden   denied    ok        ok            ok           ok           projects
 ProjectService/GetProject                            unauth  hidden   ok        ok        ok            ok           ok           read
 ProjectService/ListProjects                          unauth  ok       ok        ok        ok            ok           ok           read

@@ -15,8 +15,8 @@ use supalove_proto::v1::{
     cluster_service_client::ClusterServiceClient, operation_service_client::OperationServiceClient,
     organization_service_client::OrganizationServiceClient,
     personal_access_token_service_client::PersonalAccessTokenServiceClient,
-    platform_service_client::PlatformServiceClient, project_service_client::ProjectServiceClient,
-    watch_service_client::WatchServiceClient,
+    plan_service_client::PlanServiceClient, platform_service_client::PlatformServiceClient,
+    project_service_client::ProjectServiceClient, watch_service_client::WatchServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -104,6 +104,11 @@ impl Api {
     /// PersonalAccessTokenService.
     pub fn personal_access_tokens(&self) -> PersonalAccessTokenServiceClient<Service> {
         PersonalAccessTokenServiceClient::new(self.service())
+    }
+
+    /// PlanService.
+    pub fn plans(&self) -> PlanServiceClient<Service> {
+        PlanServiceClient::new(self.service())
     }
 
     /// PlatformService.

@@ -6,6 +6,7 @@ mod faults;
 mod fleet;
 mod growth;
 mod people;
+mod plans;
 mod projects;
 mod replicas;
 mod roles;

@@ -49,6 +49,8 @@ pub enum Permission {
     ManageFleet,
     /// Read the jobs of the control plane and their results.
     OperatePlatform,
+    /// Edit plans, assign them to organizations, and override their limits.
+    ManagePlans,
 }
 
 impl Permission {
@@ -60,7 +62,8 @@ impl Permission {
             | Self::ManageAccount
             | Self::CreateOrganizations
             | Self::ManageFleet
-            | Self::OperatePlatform => &[],
+            | Self::OperatePlatform
+            | Self::ManagePlans => &[],
             Self::ReadOrganization | Self::LeaveOrganization | Self::ReadProjects => Role::ALL,
             Self::ManageOrganization | Self::ManageMembers => &[Role::Owner, Role::Administrator],
             Self::DeleteOrganization => &[Role::Owner],
