@@ -8,8 +8,8 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
-        access_tokens, account, authorities, clusters, join_token, members, operations, organizations,
-        platform, projects, sessions, status,
+        access_tokens, account, authorities, clusters, entitlements, join_token, members, operations,
+        organizations, plans, platform, projects, sessions, status,
     },
     span,
 };
@@ -142,6 +142,12 @@ pub enum Command {
     /// Members of an organization and their roles.
     #[command(subcommand, visible_alias = "member")]
     Members(members::Members),
+    /// What an organization may use, and how much it uses.
+    #[command(subcommand, visible_alias = "entitlement")]
+    Entitlements(entitlements::EntitlementCommands),
+    /// Plans: named sets of limits.
+    #[command(subcommand, visible_alias = "plan")]
+    Plans(plans::Plans),
     /// Projects.
     #[command(subcommand, visible_alias = "project")]
     Projects(projects::Projects),

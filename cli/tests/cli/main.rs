@@ -4,6 +4,7 @@ mod answers;
 mod fleet;
 mod names;
 mod people;
+mod plans;
 mod projects;
 mod sessions;
 mod support;
