@@ -68,11 +68,18 @@ pub async fn add_organizations(db: &PgPool, user: Uuid, count: usize) -> Result<
     let all: Vec<_> =
         (0..count).map(|i| Organization { id: Uuid::now_v7(), slug: format!("bench-{i}") }).collect();
     for organization in &all {
+        sqlx::query("INSERT INTO organizations (id, slug, name) VALUES ($1, $2, $2)")
+            .bind(organization.id)
+            .bind(&organization.slug)
+            .execute(db)
+            .await?;
         sqlx::query(
-            "INSERT INTO organizations (id, slug, name, projects_limit) VALUES ($1, $2, $2, 100000000)",
+            "WITH allowed AS (
+                 INSERT INTO entitlement_overrides (organization_id, entitlement, number, reason)
+                 VALUES ($1, 'PROJECTS', 100000000, 'the bench'), ($1, 'MEMBERS', 1000000, 'the bench'))
+             UPDATE organizations SET projects_limit = 100000000 WHERE id = $1",
         )
         .bind(organization.id)
-        .bind(&organization.slug)
         .execute(db)
         .await?;
         sqlx::query("INSERT INTO members (organization_id, user_id, role) VALUES ($1, $2, 'OWNER')")

@@ -8,8 +8,8 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
-        access_tokens, account, audit, authorities, clusters, invitations, join_token, members, operations,
-        organizations, platform, projects, sessions, sign_up, status,
+        access_tokens, account, audit, authorities, clusters, entitlements, invitations, join_token, members,
+        operations, organizations, plans, platform, projects, sessions, sign_up, status,
     },
     span,
 };
@@ -151,6 +151,12 @@ pub enum Command {
     /// The audit log: who did what in an organization, or on the platform.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// What an organization may use, and how much it uses.
+    #[command(subcommand, visible_alias = "entitlement")]
+    Entitlements(entitlements::EntitlementCommands),
+    /// Plans: named sets of limits.
+    #[command(subcommand, visible_alias = "plan")]
+    Plans(plans::Plans),
     /// Projects.
     #[command(subcommand, visible_alias = "project")]
     Projects(projects::Projects),

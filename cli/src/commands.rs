@@ -6,12 +6,14 @@ pub mod audit;
 pub mod authorities;
 mod check;
 pub mod clusters;
+pub mod entitlements;
 pub mod invitations;
 pub mod join_token;
 pub mod members;
 pub mod operations;
 pub mod organizations;
 mod outdated;
+pub mod plans;
 pub mod platform;
 pub mod projects;
 mod resolve;
@@ -110,6 +112,8 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Invitations(command) => invitations::run(&context, command).await,
         Command::Audit(command) => audit::run(&context, command).await,
         Command::Members(command) => members::run(&context, command).await,
+        Command::Entitlements(command) => entitlements::run(&context, command).await,
+        Command::Plans(command) => plans::run(&context, command).await,
         Command::Projects(command) => projects::run(&context, command).await,
         Command::Operations(command) => operations::run(&context, command).await,
         Command::Clusters(command) => clusters::run(&context, command).await,

@@ -53,6 +53,11 @@ fn trimmed(table: &Table) -> String {
     lines.join("\n")
 }
 
+/// Formats a truth.
+pub fn yes_or_no(truth: bool) -> &'static str {
+    if truth { "yes" } else { "no" }
+}
+
 /// Formats a time in UTC; empty if unset.
 pub fn time(timestamp: Option<&Timestamp>) -> String {
     timestamp

@@ -23,6 +23,7 @@ use supalove_core::{access::Rules, consistency::RowCheck, vault::columns::Sealed
 pub fn rules() -> Rules {
     Rules::new([
         supalove_identity::RULES,
+        supalove_plans::RULES,
         supalove_organizations::RULES,
         supalove_fleet::RULES,
         supalove_projects::RULES,
@@ -48,7 +49,11 @@ pub fn sealed_columns() -> Vec<SealedColumn> {
 
 /// Returns the rules that the rows of all rooms keep.
 pub fn row_checks() -> Vec<RowCheck> {
-    let rooms =
-        [supalove_core::housekeeping::ROW_CHECKS, supalove_fleet::ROW_CHECKS, supalove_projects::ROW_CHECKS];
+    let rooms = [
+        supalove_core::housekeeping::ROW_CHECKS,
+        supalove_plans::ROW_CHECKS,
+        supalove_fleet::ROW_CHECKS,
+        supalove_projects::ROW_CHECKS,
+    ];
     rooms.concat()
 }

@@ -60,6 +60,7 @@ impl Controller {
         let mut rooms = vec![
             housekeeping::room(&core),
             identity.room(),
+            supalove_plans::room(&core),
             supalove_organizations::room(&core),
             fleet.room(),
             projects.room(&fleet),

@@ -61,6 +61,12 @@ ensure_organization() {
       ;;
     *) supalove organizations get "$ORGANIZATION" >/dev/null ;;
   esac
+# Only if nobody has chosen its plan yet.
+  local held
+  held=$(supalove entitlements get --organization "$ORGANIZATION" --output json)
+  jq -e '.entitlements | (.assignedBy // "") == "" and .plan.name == "free"' <<<"$held" >/dev/null || return 0
+  say "giving the organization $ORGANIZATION the plan premium"
+  supalove plans assign premium --organization "$ORGANIZATION" --reason 'the organization of the operator' >/dev/null
 }
 
 project_json() {

@@ -199,6 +199,7 @@ fn one(organization: Option<&Organization>) -> String {
         ("name", organization.name.clone()),
         ("id", organization.id.clone()),
         ("role", role(&organization)),
+        ("plan", organization.plan.clone()),
         ("projects", projects(&organization)),
         ("created", table::time(organization.create_time.as_ref())),
     ])

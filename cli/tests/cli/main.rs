@@ -5,6 +5,7 @@ mod audit;
 mod fleet;
 mod names;
 mod people;
+mod plans;
 mod projects;
 mod sessions;
 mod support;

@@ -68,6 +68,16 @@ pub enum Error {
         /// For people, with the remedy.
         message: String,
     },
+    /// Several things do not allow the act.
+    #[error("{message}")]
+    FailedPreconditions {
+        /// Stable reason.
+        reason: ErrorReason,
+        /// For people, with the remedy.
+        message: String,
+        /// Each of them: what it is, and what is wrong with it.
+        violations: Vec<(String, String)>,
+    },
     /// The organization has used up its quota.
     #[error("{message}")]
     Quota {
@@ -164,6 +174,11 @@ impl Error {
             Self::FailedPrecondition { reason, message } => {
                 Self::FailedPrecondition { reason: *reason, message: message.clone() }
             }
+            Self::FailedPreconditions { reason, message, violations } => Self::FailedPreconditions {
+                reason: *reason,
+                message: message.clone(),
+                violations: violations.clone(),
+            },
             Self::Quota { subject, message } => {
                 Self::Quota { subject: subject.clone(), message: message.clone() }
             }
@@ -194,7 +209,7 @@ impl Error {
             Self::PermissionDenied { .. } | Self::Refused(_) => Code::PermissionDenied,
             Self::NotFound { .. } => Code::NotFound,
             Self::AlreadyExists { .. } | Self::NameHeld { .. } => Code::AlreadyExists,
-            Self::FailedPrecondition { .. } => Code::FailedPrecondition,
+            Self::FailedPrecondition { .. } | Self::FailedPreconditions { .. } => Code::FailedPrecondition,
             Self::Quota { .. } | Self::Busy | Self::TooMany { .. } | Self::TooOften { .. } => {
                 Code::ResourceExhausted
             }
@@ -210,7 +225,9 @@ impl Error {
     pub fn reason(&self) -> ErrorReason {
         match self {
             Self::Invalid(_) | Self::Malformed(_) => ErrorReason::InvalidArgument,
-            Self::Unauthenticated { reason, .. } | Self::FailedPrecondition { reason, .. } => *reason,
+            Self::Unauthenticated { reason, .. }
+            | Self::FailedPrecondition { reason, .. }
+            | Self::FailedPreconditions { reason, .. } => *reason,
             Self::PermissionDenied { .. } | Self::Refused(_) => ErrorReason::PermissionDenied,
             Self::NotFound { .. } => ErrorReason::NotFound,
             Self::AlreadyExists { .. } => ErrorReason::AlreadyExists,
@@ -242,6 +259,11 @@ impl Error {
             }
             Self::FailedPrecondition { reason, message } => {
                 details.add_precondition_failure_violation(reason.text(), "state", message.clone());
+            }
+            Self::FailedPreconditions { reason, violations, .. } => {
+                for (subject, description) in violations {
+                    details.add_precondition_failure_violation(reason.text(), subject, description);
+                }
             }
             Self::Quota { subject, message } => {
                 details.add_quota_failure_violation(subject.clone(), message.clone());

@@ -228,6 +228,7 @@ impl From<Organization> for pb::Organization {
             projects_limit: o.projects_limit.unsigned_abs(),
             create_time: Some(timestamp(o.created_at)),
             etag: o.revision.to_string(),
+            plan: o.plan,
         }
     }
 }

@@ -127,6 +127,7 @@ pub async fn accept(write: &mut impl Write, token: &[u8], user: UserId) -> Resul
     if role == Role::Owner {
         store::check_quota(write, user).await?;
     }
+    supalove_plans::take_member(write, organization).await?;
     members::insert(write, organization, user, role).await?;
     Ok((organization, role))
 }

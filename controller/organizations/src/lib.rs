@@ -65,6 +65,8 @@ pub struct Organization {
     pub projects_used: i32,
     /// Maximum number of projects.
     pub projects_limit: i32,
+    /// Name of its plan.
+    pub plan: String,
     pub revision: i64,
     /// When it was created.
     pub created_at: DateTime<Utc>,

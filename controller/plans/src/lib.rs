@@ -1,44 +1,43 @@
-//! Quotas of organizations. Only SQL functions of this room write the counters
-//! (`plan_take_project`, `plan_give_back_project`); the placing statement of the projects room calls them too.
+//! Plans, what each organization may use, and the quotas that the other rooms take.
+//!
+//! A plan is a row that the operator edits. An organization has a plan and overrides of single limits. Only SQL functions of
+//! this room write the counters and limits in the rows of organizations (`plan_take_project`, `plan_give_back_project`,
+//! `plan_settle`, the trigger `plan_begin`); the placing statement of the projects room calls the first one, too.
+//!
+//! Lock order: the plans, then organizations. Every change of a plan or an entitlement locks all plans first: there are few of
+//! both, and so no two of them meet halfway.
 
 #![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
-use supalove_core::{
-    Write,
-    error::{Error, Result},
-    ids::OrganizationId,
+pub mod api;
+mod changes;
+mod consistency;
+mod entitlement;
+#[cfg(test)]
+mod fuzz;
+mod object;
+mod quotas;
+mod retention;
+mod rules;
+mod store;
+
+pub use api::PlanApi;
+pub use consistency::ROW_CHECKS;
+pub use entitlement::{Entitlement, Limits, PROJECT_SIZES, Value};
+pub use quotas::{
+    ORGANIZATIONS_LIMIT, give_back_project, organizations_exceeded, projects_exceeded, take_member,
+    take_private_cluster,
 };
+pub use rules::RULES;
 
-/// Maximum number of projects of an organization, until there are plans.
-pub const DEFAULT_PROJECTS_LIMIT: i32 = 100;
+use std::sync::Arc;
 
-/// Maximum number of organizations that a user owns, until there are plans: each has its own quota of projects.
-pub const ORGANIZATIONS_LIMIT: i64 = 10;
+use supalove_core::{Core, Room};
+use supalove_proto::v1::plan_service_server::PlanServiceServer;
 
-/// The error for a user who owns as many organizations as a user may.
-pub fn organizations_exceeded() -> Error {
-    Error::Quota {
-        subject: "user:organizations".to_owned(),
-        message: format!(
-            "a user owns at most {ORGANIZATIONS_LIMIT} organizations; delete one that is no longer needed"
-        ),
-    }
-}
-
-/// Decrements an organization's number of projects.
-pub async fn give_back_project(write: &mut impl Write, organization: OrganizationId) -> Result<()> {
-    sqlx::query!("SELECT plan_give_back_project($1)", organization.0)
-        .fetch_one(write.connection().await?)
-        .await?;
-    Ok(())
-}
-
-/// The error for an organization that has used up its quota of projects.
-pub fn projects_exceeded() -> Error {
-    Error::Quota {
-        subject: "organization:projects".to_owned(),
-        message:
-            "the organization has used up its quota of projects; delete one, or ask the operator for more"
-                .to_owned(),
-    }
+/// What the server mounts.
+pub fn room(core: &Core) -> Room {
+    let log_days = retention::LogDays { db: core.for_work().db, otherwise: core.times.audit_kept };
+    core.set_audit_retention(Arc::new(log_days));
+    Room::new("plans", RULES).service(PlanServiceServer::new(PlanApi::new(core.clone())))
 }

@@ -62,6 +62,12 @@ InvitationService/ResendInvitation                   unauth  hidden   denied    
 InvitationService/RevokeInvitation                   unauth  hidden   denied    denied    ok            ok           denied       organizations
 InvitationService/GetInvitation                      ok      ok       ok        ok        ok            ok           ok           any
 InvitationService/AcceptInvitation                   unauth  ok       ok        ok        ok            ok           ok           session
+PlanService/ListPlans                                unauth  ok       ok        ok        ok            ok           ok           read
+PlanService/UpdatePlan                               unauth  denied   denied    denied    denied        denied       ok           platform
+PlanService/GetEntitlements                          unauth  hidden   ok        ok        ok            ok           ok           read
+PlanService/AssignPlan                               unauth  denied   denied    denied    denied        denied       ok           platform
+PlanService/SetEntitlement                           unauth  denied   denied    denied    denied        denied       ok           platform
+PlanService/ClearEntitlement                         unauth  denied   denied    denied    denied        denied       ok           platform
 ProjectService/CreateProject                         unauth  hidden   denied    ok        ok            ok           ok           projects
 ProjectService/GetProject                            unauth  hidden   ok        ok        ok            ok           ok           read
 ProjectService/ListProjects                          unauth  ok       ok        ok        ok            ok           ok           read

@@ -17,6 +17,8 @@ use self::statement::Statement;
 /// Table → rooms that write it, both sorted; `docs/tables.md` shows it. Where it is several:
 /// - `audit_log`, `requests`, `organizations`: the placing statement of the projects writes them together with the rest, the
 ///   counter of an organization through the function of the plans.
+/// - `organization_entitlements`, `entitlement_overrides`: a new organization gets the default plan by a trigger of the plans; what
+///   an organization may use goes with its row.
 /// - `controllers`, `platform`, `platform_secrets`: core's tables, in which the fleet writes when a replica was last alive and
 ///   takes an old root away, and identity keeps the setup token's hash.
 ///
@@ -30,6 +32,7 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("certificates", &["fleet"]),
     ("clusters", &["fleet"]),
     ("controllers", &["core", "fleet"]),
+    ("entitlement_overrides", &["organizations", "plans"]),
     ("invitations", &["organizations"]),
     ("job_results", &["core"]),
     ("join_tokens", &["fleet"]),
@@ -42,9 +45,11 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("node_sessions", &["fleet"]),
     ("nodes", &["fleet"]),
     ("operations", &["projects"]),
+    ("organization_entitlements", &["organizations", "plans"]),
     ("organizations", &["organizations", "plans", "projects"]),
     ("personal_access_tokens", &["identity"]),
     ("placements", &["projects"]),
+    ("plans", &["plans"]),
     ("platform", &["core", "identity"]),
     ("platform_secrets", &["core", "fleet"]),
     ("project_certificates", &["projects"]),
@@ -100,7 +105,7 @@ fn statements(room: &Path) -> Vec<Statement> {
 struct Schema {
     tables: BTreeSet<String>,
     functions: BTreeMap<String, Statement>,
-    triggers: Vec<(String, String)>,
+    triggers: Vec<(String, String, bool)>,
     cascades: Vec<(String, String)>,
 }
 
@@ -130,8 +135,11 @@ impl Schema {
             assert!(self.tables.contains(table), "{table} is written and is no table: {statement:?}");
             written.insert(table.clone());
         }
-        let fired = self.triggers.iter().filter(|(table, _)| statement.writes.contains(table));
-        for function in statement.calls.iter().chain(fired.map(|(_, function)| function)) {
+        let fired = self.triggers.iter().filter(|(table, _, new_rows_only)| {
+            let firing = if *new_rows_only { &statement.inserts } else { &statement.writes };
+            firing.contains(table)
+        });
+        for function in statement.calls.iter().chain(fired.map(|(_, function, _)| function)) {
             if let Some(definition) = self.functions.get(function)
                 && called.insert(function.clone())
             {

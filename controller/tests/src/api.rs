@@ -16,8 +16,8 @@ use supalove_proto::v1::{
     invitation_service_client::InvitationServiceClient, operation_service_client::OperationServiceClient,
     organization_service_client::OrganizationServiceClient,
     personal_access_token_service_client::PersonalAccessTokenServiceClient,
-    platform_service_client::PlatformServiceClient, project_service_client::ProjectServiceClient,
-    watch_service_client::WatchServiceClient,
+    plan_service_client::PlanServiceClient, platform_service_client::PlatformServiceClient,
+    project_service_client::ProjectServiceClient, watch_service_client::WatchServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -115,6 +115,11 @@ impl Api {
     /// AuditService.
     pub fn audit(&self) -> AuditServiceClient<Service> {
         AuditServiceClient::new(self.service())
+    }
+
+    /// PlanService.
+    pub fn plans(&self) -> PlanServiceClient<Service> {
+        PlanServiceClient::new(self.service())
     }
 
     /// PlatformService.

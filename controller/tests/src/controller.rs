@@ -167,6 +167,8 @@ impl Controller {
         let token = std::fs::read_to_string(file).unwrap();
         let mut api = self.api();
         api.set_up(token.trim()).await;
+        // Most tests are about other things than quotas; those that are give their organizations a plan.
+        self.database.rows().await.set_default_plan("premium").await;
         api.create_organization("acme").await;
         api
     }

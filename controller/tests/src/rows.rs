@@ -7,6 +7,7 @@ mod fleet;
 mod growth;
 mod mail;
 mod people;
+mod plans;
 mod projects;
 mod replicas;
 mod roles;

@@ -28,6 +28,7 @@ from supalove.v1 import (
     operation_pb2_grpc,
     organization_pb2_grpc,
     personal_access_token_pb2_grpc,
+    plan_pb2_grpc,
     platform_pb2_grpc,
     project_pb2,
     project_pb2_grpc,
@@ -78,6 +79,7 @@ class Client:
         self.personal_access_tokens = Service(
             self, personal_access_token_pb2_grpc.PersonalAccessTokenServiceStub(self._channel)
         )
+        self.plans = Service(self, plan_pb2_grpc.PlanServiceStub(self._channel))
         self.platform = Service(self, platform_pb2_grpc.PlatformServiceStub(self._channel))
         self.projects = Service(self, project_pb2_grpc.ProjectServiceStub(self._channel))
         self.watches = Service(self, watch_pb2_grpc.WatchServiceStub(self._channel))

@@ -9,8 +9,8 @@ use supalove_proto::v1::{
     invitation_service_client::InvitationServiceClient, operation_service_client::OperationServiceClient,
     organization_service_client::OrganizationServiceClient,
     personal_access_token_service_client::PersonalAccessTokenServiceClient,
-    platform_service_client::PlatformServiceClient, project_service_client::ProjectServiceClient,
-    watch_service_client::WatchServiceClient,
+    plan_service_client::PlanServiceClient, platform_service_client::PlatformServiceClient,
+    project_service_client::ProjectServiceClient, watch_service_client::WatchServiceClient,
 };
 use tonic::{
     Code, Status,
@@ -129,6 +129,23 @@ impl Client {
     /// `supalove.v1.PersonalAccessTokenService`.
     pub fn personal_access_tokens(&self) -> PersonalAccessTokenServiceClient<Session> {
         PersonalAccessTokenServiceClient::new(self.session.clone())
+    }
+
+    /// `supalove.v1.PlanService`.
+    ///
+    /// ```no_run
+    /// # use supalove_sdk::{Client, Error, v1::GetEntitlementsRequest};
+    /// # async fn example(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let request = GetEntitlementsRequest { organization: "acme".into() };
+    /// let answer = client.plans().get_entitlements(request).await?.into_inner();
+    /// for one in answer.entitlements.unwrap_or_default().entitlements {
+    ///     println!("{:?}: {:?} in use", one.entitlement(), one.used);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn plans(&self) -> PlanServiceClient<Session> {
+        PlanServiceClient::new(self.session.clone())
     }
 
     /// `supalove.v1.PlatformService`.

@@ -18,6 +18,7 @@ import { InvitationService } from "./gen/supalove/v1/invitation_pb.js";
 import { OperationService } from "./gen/supalove/v1/operation_pb.js";
 import { OrganizationService } from "./gen/supalove/v1/organization_pb.js";
 import { PersonalAccessTokenService } from "./gen/supalove/v1/personal_access_token_pb.js";
+import { PlanService } from "./gen/supalove/v1/plan_pb.js";
 import { PlatformService } from "./gen/supalove/v1/platform_pb.js";
 import { type CreateProjectRequestSchema, type CreateProjectResponse, ProjectService } from "./gen/supalove/v1/project_pb.js";
 import { type WatchResponse, WatchService } from "./gen/supalove/v1/watch_pb.js";
@@ -51,6 +52,7 @@ export class Client {
   readonly operations: ServiceClient<typeof OperationService>;
   readonly organizations: ServiceClient<typeof OrganizationService>;
   readonly personalAccessTokens: ServiceClient<typeof PersonalAccessTokenService>;
+  readonly plans: ServiceClient<typeof PlanService>;
   readonly platform: ServiceClient<typeof PlatformService>;
   readonly projects: ServiceClient<typeof ProjectService>;
   readonly watches: ServiceClient<typeof WatchService>;
@@ -74,6 +76,7 @@ export class Client {
     this.operations = createClient(OperationService, transport);
     this.organizations = createClient(OrganizationService, transport);
     this.personalAccessTokens = createClient(PersonalAccessTokenService, transport);
+    this.plans = createClient(PlanService, transport);
     this.platform = createClient(PlatformService, transport);
     this.projects = createClient(ProjectService, transport);
     this.watches = createClient(WatchService, transport);

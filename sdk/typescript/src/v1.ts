@@ -9,6 +9,7 @@ export * from "./gen/supalove/v1/invitation_pb.js";
 export * from "./gen/supalove/v1/operation_pb.js";
 export * from "./gen/supalove/v1/organization_pb.js";
 export * from "./gen/supalove/v1/personal_access_token_pb.js";
+export * from "./gen/supalove/v1/plan_pb.js";
 export * from "./gen/supalove/v1/platform_pb.js";
 export * from "./gen/supalove/v1/project_pb.js";
 export * from "./gen/supalove/v1/watch_pb.js";

@@ -18,8 +18,8 @@ use supalove_proto::v1::{
     invitation_service_server::InvitationServiceServer, operation_service_server::OperationServiceServer,
     organization_service_server::OrganizationServiceServer,
     personal_access_token_service_server::PersonalAccessTokenServiceServer,
-    platform_service_server::PlatformServiceServer, project_service_server::ProjectServiceServer,
-    watch_service_server::WatchServiceServer,
+    plan_service_server::PlanServiceServer, platform_service_server::PlatformServiceServer,
+    project_service_server::ProjectServiceServer, watch_service_server::WatchServiceServer,
 };
 
 /// The fake API and a home directory for the CLI.
@@ -53,6 +53,7 @@ impl World {
             .add_service(InvitationServiceServer::from_arc(fake.clone()))
             .add_service(AuthorityServiceServer::from_arc(fake.clone()))
             .add_service(PersonalAccessTokenServiceServer::from_arc(fake.clone()))
+            .add_service(PlanServiceServer::from_arc(fake.clone()))
             .add_service(PlatformServiceServer::from_arc(fake.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(server);

@@ -7,7 +7,7 @@ use supalove_proto::v1::{
     auth_service_server::AuthService, authority_service_server::AuthorityService,
     cluster_service_server::ClusterService, invitation_service_server::InvitationService,
     operation_service_server::OperationService, organization_service_server::OrganizationService,
-    personal_access_token_service_server::PersonalAccessTokenService,
+    personal_access_token_service_server::PersonalAccessTokenService, plan_service_server::PlanService,
     platform_service_server::PlatformService, project_service_server::ProjectService,
     watch_service_server::WatchService, *,
 };
@@ -378,6 +378,102 @@ fn member() -> Member {
         display_name: "Grace".into(),
         role: Role::Developer.into(),
         ..Member::default()
+    }
+}
+
+#[tonic::async_trait]
+impl PlanService for Fake {
+    async fn list_plans(&self, request: Request<ListPlansRequest>) -> Answer<ListPlansResponse> {
+        self.enter(&request, "ListPlans", "").await?;
+        let free = Plan { name: "free".into(), default_for_new_organizations: true, ..Plan::default() };
+        Ok(Response::new(ListPlansResponse { plans: vec![free, plan()], next_page_token: String::new() }))
+    }
+
+    async fn update_plan(&self, request: Request<UpdatePlanRequest>) -> Answer<UpdatePlanResponse> {
+        let asked = request.get_ref();
+        let paths = asked.update_mask.clone().unwrap_or_default().paths.join(" ");
+        let projects = asked.limits.as_ref().map(|limits| limits.projects);
+        let text = format!("{} [{paths}] {} {projects:?}", asked.plan, asked.price_cents);
+        self.enter(&request, "UpdatePlan", &text).await?;
+        Ok(Response::new(UpdatePlanResponse { plan: Some(plan()) }))
+    }
+
+    async fn get_entitlements(
+        &self,
+        request: Request<GetEntitlementsRequest>,
+    ) -> Answer<GetEntitlementsResponse> {
+        self.enter(&request, "GetEntitlements", &request.get_ref().organization).await?;
+        Ok(Response::new(GetEntitlementsResponse { entitlements: Some(entitlements()) }))
+    }
+
+    async fn assign_plan(&self, request: Request<AssignPlanRequest>) -> Answer<AssignPlanResponse> {
+        let asked = request.get_ref();
+        let text = format!("{} {} {}", asked.organization, asked.plan, asked.reason);
+        self.enter(&request, "AssignPlan", &text).await?;
+        Ok(Response::new(AssignPlanResponse { entitlements: Some(entitlements()) }))
+    }
+
+    async fn set_entitlement(
+        &self,
+        request: Request<SetEntitlementRequest>,
+    ) -> Answer<SetEntitlementResponse> {
+        let asked = request.get_ref();
+        let value = asked.value.as_ref().and_then(|value| value.kind.as_ref());
+        let name = asked.entitlement().as_str_name();
+        let text = format!("{} {name} {value:?} {}", asked.organization, asked.reason);
+        self.enter(&request, "SetEntitlement", &text).await?;
+        Ok(Response::new(SetEntitlementResponse { entitlements: Some(entitlements()) }))
+    }
+
+    async fn clear_entitlement(
+        &self,
+        request: Request<ClearEntitlementRequest>,
+    ) -> Answer<ClearEntitlementResponse> {
+        let asked = request.get_ref();
+        let text = format!("{} {} {}", asked.organization, asked.entitlement().as_str_name(), asked.reason);
+        self.enter(&request, "ClearEntitlement", &text).await?;
+        Ok(Response::new(ClearEntitlementResponse { entitlements: Some(entitlements()) }))
+    }
+}
+
+fn plan() -> Plan {
+    Plan {
+        name: "pro".into(),
+        display_name: "Pro".into(),
+        price_cents: 2550,
+        limits: Some(PlanLimits {
+            projects: 20,
+            database_mib: 5120,
+            project_sizes: vec!["nano".into(), "micro".into()],
+            ..PlanLimits::default()
+        }),
+        ..Plan::default()
+    }
+}
+
+fn entitlements() -> Entitlements {
+    let limit = |kind| Some(EntitlementValue { kind: Some(kind) });
+    let projects = OrganizationEntitlement {
+        entitlement: Entitlement::Projects.into(),
+        limit: limit(entitlement_value::Kind::Number(30)),
+        plan_limit: limit(entitlement_value::Kind::Number(20)),
+        r#override: Some(EntitlementOverride {
+            reason: "a pilot\u{1b}[2J until June".into(),
+            ..EntitlementOverride::default()
+        }),
+        used: Some(4),
+    };
+    let logs = OrganizationEntitlement {
+        entitlement: Entitlement::LogDays.into(),
+        limit: limit(entitlement_value::Kind::Number(7)),
+        ..OrganizationEntitlement::default()
+    };
+    Entitlements {
+        organization: "org-1".into(),
+        plan: Some(plan()),
+        plan_reason: "pays by invoice".into(),
+        entitlements: vec![projects, logs],
+        ..Entitlements::default()
     }
 }
 

@@ -51,6 +51,8 @@ pub enum Permission {
     ManageFleet,
     /// Read the jobs of the control plane and their results.
     OperatePlatform,
+    /// Edit plans, assign them to organizations, and override their limits.
+    ManagePlans,
 }
 
 impl Permission {
@@ -62,7 +64,8 @@ impl Permission {
             | Self::ManageAccount
             | Self::CreateOrganizations
             | Self::ManageFleet
-            | Self::OperatePlatform => &[],
+            | Self::OperatePlatform
+            | Self::ManagePlans => &[],
             Self::ReadOrganization | Self::LeaveOrganization | Self::ReadProjects => Role::ALL,
             Self::ManageOrganization | Self::ManageMembers | Self::ReadAuditLog => {
                 &[Role::Owner, Role::Administrator]

@@ -36,7 +36,9 @@ impl TokenScope {
             | Permission::ReadAuditLog
             | Permission::DeleteOrganization
             | Permission::LeaveOrganization => Some(Self::Organizations),
-            Permission::ManageFleet | Permission::OperatePlatform => Some(Self::Platform),
+            Permission::ManageFleet | Permission::OperatePlatform | Permission::ManagePlans => {
+                Some(Self::Platform)
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ pub mod invitations;
 pub mod members;
 
 use supalove_core::database::Db;
-use supalove_plans::{DEFAULT_PROJECTS_LIMIT, ORGANIZATIONS_LIMIT};
+use supalove_plans::ORGANIZATIONS_LIMIT;
 use supalove_proto::v1::ErrorReason;
 
 use super::{Organization, OrganizationKey};
@@ -19,20 +19,15 @@ use supalove_core::{
 /// Rows that one statement deletes.
 const BATCH: i64 = 1000;
 
-/// Stores an organization with its owner. The operator may own any number.
+/// Stores an organization with its owner; the database gives it the default plan. The operator may own any number.
 pub async fn insert(write: &mut impl Write, slug: &str, name: &str, owner: UserId) -> Result<OrganizationId> {
     check_quota(write, owner).await?;
     let id = OrganizationId::generate();
-    sqlx::query!(
-        "INSERT INTO organizations (id, slug, name, projects_limit) VALUES ($1, $2, $3, $4)",
-        id.0,
-        slug,
-        name,
-        DEFAULT_PROJECTS_LIMIT,
-    )
-    .execute(write.connection().await?)
-    .await
-    .map_err(|error| name_taken(error, slug))?;
+    sqlx::query!("INSERT INTO organizations (id, slug, name) VALUES ($1, $2, $3)", id.0, slug, name,)
+        .execute(write.connection().await?)
+        .await
+        .map_err(|error| name_taken(error, slug))?;
+    supalove_plans::take_member(write, id).await?;
     members::insert(write, id, owner, Role::Owner).await?;
     Ok(id)
 }
@@ -67,8 +62,9 @@ pub async fn get(db: &Db, id: OrganizationId, viewer: UserId, operator: bool) ->
     let found = sqlx::query_as!(
         Organization,
         "SELECT o.id AS \"id: OrganizationId\", o.slug, o.name, m.role AS \"role?: Role\", o.projects_used,
-             o.projects_limit, o.revision, o.created_at
-         FROM organizations o LEFT JOIN members m ON m.organization_id = o.id AND m.user_id = $2
+             o.projects_limit, e.plan, o.revision, o.created_at
+         FROM organizations o JOIN organization_entitlements e ON e.organization_id = o.id
+         LEFT JOIN members m ON m.organization_id = o.id AND m.user_id = $2
          WHERE o.id = $1 AND o.deleted_at IS NULL AND (m.role IS NOT NULL OR $3)",
         id.0,
         viewer.0,
@@ -98,8 +94,9 @@ pub async fn list(db: &Db, member: UserId, after: Option<&str>, limit: i64) -> R
     let found = sqlx::query_as!(
         Organization,
         "SELECT o.id AS \"id: OrganizationId\", o.slug, o.name, m.role AS \"role?: Role\", o.projects_used,
-             o.projects_limit, o.revision, o.created_at
-         FROM organizations o JOIN members m ON m.organization_id = o.id AND m.user_id = $1
+             o.projects_limit, e.plan, o.revision, o.created_at
+         FROM organizations o JOIN organization_entitlements e ON e.organization_id = o.id
+         JOIN members m ON m.organization_id = o.id AND m.user_id = $1
          WHERE $2::text IS NULL OR o.slug > $2 ORDER BY o.slug LIMIT $3",
         member.0,
         after,

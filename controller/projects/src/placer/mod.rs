@@ -85,7 +85,7 @@ impl Placer {
                 Outcome::NodeRefused => {
                     tracing::debug!(%node, "node no longer has the capacity; trying another");
                 }
-                Outcome::QuotaExceeded => return Err(supalove_plans::projects_exceeded()),
+                Outcome::QuotaExceeded => return Err(self.quota_exceeded(new).await),
             }
         }
         let reason = self
@@ -95,8 +95,12 @@ impl Placer {
         match self.insert(one, new, None, &reason).await? {
             Outcome::Done(written) => Ok(written),
             Outcome::NodeRefused => Err(Error::internal("a pending project asked for a node")),
-            Outcome::QuotaExceeded => Err(supalove_plans::projects_exceeded()),
+            Outcome::QuotaExceeded => Err(self.quota_exceeded(new).await),
         }
+    }
+
+    async fn quota_exceeded(&self, new: &NewProject<'_>) -> Error {
+        supalove_plans::projects_exceeded(&self.core.db, new.organization).await
     }
 
     async fn insert(

@@ -46,6 +46,18 @@ fn value(field: &FieldDescriptor, fields: &Fields) -> Option<Value> {
         (Kind::Enum(_), "scopes") => Some(Value::List(vec![Value::EnumNumber(1)])),
         // DEVELOPER
         (Kind::Enum(_), "role") => Some(Value::EnumNumber(3)),
+        // MEMBERS
+        (Kind::Enum(_), "entitlement") => Some(Value::EnumNumber(5)),
+        (Kind::Message(limit), "value") if limit.name() == "EntitlementValue" => {
+            let mut hundred = DynamicMessage::new(limit);
+            hundred.set_field_by_name("number", Value::U64(100));
+            Some(Value::Message(hundred))
+        }
+        (Kind::Message(mask), "update_mask") => fields.get("update_mask").map(|path| {
+            let mut one = DynamicMessage::new(mask);
+            one.set_field_by_name("paths", Value::List(vec![Value::String(path.clone())]));
+            Value::Message(one)
+        }),
         _ => None,
     }
 }

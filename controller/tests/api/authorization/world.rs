@@ -89,6 +89,8 @@ impl World {
             ("display_name", "Ada".to_owned()),
             ("to", email("owner")),
             ("user_id", world.user_id("developer").await),
+            ("plan", "premium".to_owned()),
+            ("reason", "the table".to_owned()),
         ]);
         let project = world.new_project().await;
         world.shared.extend(project);
@@ -167,6 +169,8 @@ impl World {
         match method {
             // The setup token works once and has. The password is looked at before it, and behind the door.
             "AuthService/SetUp" => drop(fields.insert("password", "short".to_owned())),
+            // Its other fields are no text.
+            "PlanService/UpdatePlan" => drop(fields.insert("update_mask", "display_name".to_owned())),
             // A list of one's own things names no organization.
             "ProjectService/ListProjects" => drop(fields.remove("organization")),
             _ if allowed => fields.extend(self.own_object(method, caller).await),

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 pub struct Statement {
     /// Tables that it inserts into, updates or deletes from.
     pub writes: BTreeSet<String>,
+    /// Those of them that it inserts into.
+    pub inserts: BTreeSet<String>,
     /// Those of them that it deletes from.
     pub deletes: BTreeSet<String>,
     /// What it calls; also what only looks like a call.
@@ -25,7 +27,7 @@ impl Statement {
                 rest.find(|word| !matches!(*word, "only" | "table")).unwrap_or_default().to_owned()
             };
             match word.as_str() {
-                "into" if matches!(before(1), "insert" | "merge") => drop(statement.writes.insert(after())),
+                "into" if matches!(before(1), "insert" | "merge") => drop(statement.inserts.insert(after())),
                 // Others are locks, `ON CONFLICT … DO UPDATE` and events of triggers.
                 "update" if !matches!(before(1), "for" | "key" | "do" | "or" | "before" | "after" | "on") => {
                     statement.writes.insert(after());
@@ -37,7 +39,7 @@ impl Statement {
                 _ => {}
             }
         }
-        statement.writes.extend(statement.deletes.iter().cloned());
+        statement.writes.extend(statement.inserts.iter().chain(&statement.deletes).cloned());
         statement
     }
 }
@@ -97,6 +99,8 @@ fn a_statement_writes_what_its_words_say() {
         let statement = Statement::new(sql);
         assert_eq!((statement.writes, statement.deletes), (names(writes), names(deletes)), "{sql}");
     }
+    let both = Statement::new("INSERT INTO a SELECT; UPDATE b SET c = 1");
+    assert_eq!(both.inserts, names(&["a"]), "and updates b");
     let calls = Statement::new("SELECT f(1), public.g (2) FROM h WHERE i = 'j(3)'").calls;
     assert_eq!(calls, names(&["f", "g"]));
 }

@@ -13,6 +13,7 @@ pub const DAMAGES: &[(&str, &str)] = &[
         "INSERT INTO audit_log (id, at, actor, method, target, outcome, client, trace_id)
          VALUES (gen_random_uuid(), now() - interval '1 hour', '', '', '', '', '', '')",
     ),
+    ("plans.limits", "UPDATE organizations SET projects_limit = projects_limit + 1"),
     ("fleet.session_epochs", "UPDATE node_sessions SET epoch = epoch + 5"),
     ("fleet.revoked_sessions", "UPDATE nodes SET revoked_at = now() - interval '1 minute'"),
     ("fleet.unexplained", "UPDATE nodes SET unexplained = '{abcdefghijklmnopqrst}'"),

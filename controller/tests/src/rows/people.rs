@@ -96,7 +96,7 @@ impl Rows {
 
     /// Makes an organization of a user, beyond the number that a user may own.
     pub async fn add_organization(&self, slug: &str, owner: &str) {
-        let insert = "INSERT INTO organizations (id, slug, name, projects_limit) VALUES ($1, $2, $2, 100)";
+        let insert = "INSERT INTO organizations (id, slug, name) VALUES ($1, $2, $2)";
         sqlx::query(insert).bind(Uuid::now_v7()).bind(slug).execute(&self.0).await.unwrap();
         self.add_member(slug, owner, "OWNER").await;
     }
@@ -217,12 +217,6 @@ impl Rows {
     /// Takes a cluster without nodes away: there is no RPC for it yet.
     pub async fn remove_cluster(&self, name: &str) {
         sqlx::query("DELETE FROM clusters WHERE name = $1").bind(name).execute(&self.0).await.unwrap();
-    }
-
-    /// How many projects each organization may have from now on.
-    pub async fn set_projects_limit(&self, limit: i32) {
-        let update = "UPDATE organizations SET projects_limit = $1";
-        sqlx::query(update).bind(limit).execute(&self.0).await.unwrap();
     }
 
     /// How much of its quota an organization uses.

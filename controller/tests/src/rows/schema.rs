@@ -56,14 +56,12 @@ impl Rows {
         .await
     }
 
-    /// Its triggers: table and function.
-    pub async fn triggers(&self) -> Vec<(String, String)> {
-        self.texts(
-            "SELECT c.relname::text, p.proname::text
-             FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
-             WHERE NOT t.tgisinternal",
-        )
-        .await
+    /// Its triggers: table, function, and whether only new rows fire it (bits 3 and 4 of tgtype: deleted, updated ones).
+    pub async fn triggers(&self) -> Vec<(String, String, bool)> {
+        let query = "SELECT c.relname::text, p.proname::text, t.tgtype & 24 = 0
+            FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+            WHERE NOT t.tgisinternal";
+        sqlx::query_as(query).fetch_all(&self.0).await.unwrap()
     }
 
     /// Tables with rows that go, or change, when a row of another table is deleted: the other table and this one.
