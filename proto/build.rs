@@ -13,8 +13,11 @@ const NODE: &str = "supalove/node/v1";
 /// Messages that hold secrets: `src/redact.rs` gives them a `Debug` that does not show them.
 const SECRET: &[&str] = &[
     ".supalove.v1.CreateJoinTokenResponse",
+    ".supalove.v1.OAuthProvider",
+    ".supalove.v1.ProjectSmtp",
     ".supalove.v1.RefreshRequest",
     ".supalove.v1.RevealProjectSecretsResponse",
+    ".supalove.v1.SecretValue",
     ".supalove.v1.SessionTokens",
     ".supalove.v1.SetUpRequest",
     ".supalove.v1.SignInRequest",

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use crate::{
     commands::{
         access_tokens, account, authorities, clusters, join_token, members, operations, organizations,
-        platform, projects, sessions, status,
+        platform, projects, secrets, sessions, settings, status,
     },
     span,
 };
@@ -145,6 +145,12 @@ pub enum Command {
     /// Projects.
     #[command(subcommand, visible_alias = "project")]
     Projects(projects::Projects),
+    /// Settings of a project: URLs, sign-up, mail server, limits, services.
+    #[command(subcommand)]
+    Settings(settings::Settings),
+    /// Secrets of a project's functions: environment variables.
+    #[command(subcommand, visible_alias = "secret")]
+    Secrets(secrets::Secrets),
     /// Operations: work that continues after the command that started it.
     #[command(subcommand, visible_aliases = ["operation", "ops"])]
     Operations(operations::Operations),

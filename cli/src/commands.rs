@@ -13,7 +13,9 @@ mod outdated;
 pub mod platform;
 pub mod projects;
 mod resolve;
+pub mod secrets;
 pub mod sessions;
+pub mod settings;
 pub mod status;
 
 use std::{
@@ -105,6 +107,8 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Organizations(command) => organizations::run(&context, command).await,
         Command::Members(command) => members::run(&context, command).await,
         Command::Projects(command) => projects::run(&context, command).await,
+        Command::Settings(command) => settings::run(&context, command).await,
+        Command::Secrets(command) => secrets::run(&context, command).await,
         Command::Operations(command) => operations::run(&context, command).await,
         Command::Clusters(command) => clusters::run(&context, command).await,
         Command::Nodes(command) => clusters::run_nodes(&context, command).await,

@@ -20,8 +20,11 @@ macro_rules! redacted {
 
 redacted! {
     v1::CreateJoinTokenResponse { id, max_uses }
+    v1::OAuthProvider { name, client_id, client_secret_set, url }
+    v1::ProjectSmtp { host, port, user, password_set, sender_email, sender_name }
     v1::RefreshRequest {}
     v1::RevealProjectSecretsResponse {}
+    v1::SecretValue { name }
     v1::SessionTokens {}
     v1::SetUpRequest { email, display_name }
     v1::SignInRequest { email, refresh_token_delivery }

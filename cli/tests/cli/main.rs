@@ -6,4 +6,5 @@ mod names;
 mod people;
 mod projects;
 mod sessions;
+mod settings;
 mod support;

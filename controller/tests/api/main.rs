@@ -17,6 +17,7 @@ mod personal_access_tokens;
 mod placement;
 mod platform;
 mod private_clusters;
+mod project_settings;
 mod reflection;
 mod sessions;
 mod storm;

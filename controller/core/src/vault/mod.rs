@@ -8,7 +8,10 @@
 
 use std::{fmt, fs, path::Path};
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hmac,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
@@ -92,6 +95,14 @@ impl Vault {
         let bytes = Zeroizing::new(STANDARD.decode(text).map_err(|_| VaultError::BadKey)?);
         let master = <[u8; KEY_LEN]>::try_from(bytes.as_slice()).map_err(|_| VaultError::BadKey)?;
         Ok(Self { master: Zeroizing::new(master) })
+    }
+
+    /// Returns a fingerprint of a secret that tells whether two are the same, and nothing to who lacks the master key.
+    pub fn fingerprint(&self, secret: &[u8]) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.master.as_ref());
+        let key = hmac::sign(&key, b"fingerprints");
+        let fingerprint = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()), secret);
+        STANDARD.encode(fingerprint.as_ref())
     }
 
     /// Seals a value for a place.
@@ -190,6 +201,13 @@ mod tests {
     #[test]
     fn the_same_value_never_seals_to_the_same_bytes() {
         assert_ne!(vault(1).seal(HERE, b"x").unwrap(), vault(1).seal(HERE, b"x").unwrap());
+    }
+
+    #[test]
+    fn a_fingerprint_belongs_to_a_secret_and_a_master_key() {
+        assert_eq!(vault(1).fingerprint(b"x"), vault(1).fingerprint(b"x"));
+        assert_ne!(vault(1).fingerprint(b"x"), vault(1).fingerprint(b"y"));
+        assert_ne!(vault(1).fingerprint(b"x"), vault(2).fingerprint(b"x"));
     }
 
     #[test]
