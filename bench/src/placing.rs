@@ -139,7 +139,7 @@ async fn prepare(dir: &Path, database: &Database) -> Result<(Core, Projects, Vec
     add_nodes(&seed, NODES).await?;
     add_hot_node(&seed, HOT).await?;
     seed.close().await;
-    let projects = supalove_projects::open(&core, Releases::embedded()?, "core-2");
+    let projects = supalove_projects::open(&core, Releases::embedded()?, "core-3");
     Ok((core, projects, organizations, user))
 }
 

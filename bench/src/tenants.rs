@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The release of both projects.
-const RELEASE: &str = "core-2";
+const RELEASE: &str = "core-3";
 /// How long the attacker's project may take to be healthy again.
 const RECOVERY: Duration = Duration::from_mins(3);
 /// Pause of an attacker whose connection was ended.

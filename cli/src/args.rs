@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use crate::{
     commands::{
         access_tokens, account, audit, authorities, clusters, entitlements, invitations, join_token, members,
-        operations, organizations, plans, platform, projects, sessions, sign_up, status,
+        operations, organizations, plans, platform, projects, secrets, sessions, settings, sign_up, status,
     },
     span,
 };
@@ -160,6 +160,12 @@ pub enum Command {
     /// Projects.
     #[command(subcommand, visible_alias = "project")]
     Projects(projects::Projects),
+    /// Settings of a project: URLs, sign-up, mail server, limits, services.
+    #[command(subcommand)]
+    Settings(settings::Settings),
+    /// Secrets of a project's functions: environment variables.
+    #[command(subcommand, visible_alias = "secret")]
+    Secrets(secrets::Secrets),
     /// Operations: work that continues after the command that started it.
     #[command(subcommand, visible_aliases = ["operation", "ops"])]
     Operations(operations::Operations),

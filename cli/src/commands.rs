@@ -17,7 +17,9 @@ pub mod plans;
 pub mod platform;
 pub mod projects;
 mod resolve;
+pub mod secrets;
 pub mod sessions;
+pub mod settings;
 pub mod sign_up;
 pub mod status;
 
@@ -115,6 +117,8 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Entitlements(command) => entitlements::run(&context, command).await,
         Command::Plans(command) => plans::run(&context, command).await,
         Command::Projects(command) => projects::run(&context, command).await,
+        Command::Settings(command) => settings::run(&context, command).await,
+        Command::Secrets(command) => secrets::run(&context, command).await,
         Command::Operations(command) => operations::run(&context, command).await,
         Command::Clusters(command) => clusters::run(&context, command).await,
         Command::Nodes(command) => clusters::run_nodes(&context, command).await,

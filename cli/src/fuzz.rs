@@ -11,7 +11,7 @@ use supalove_proto::v1::{
 use crate::{
     chosen,
     commands::{clusters, operations, platform, projects::show},
-    credentials, output, span, yaml,
+    credentials, env_file, output, span, yaml,
 };
 
 #[test]
@@ -21,6 +21,19 @@ fn times() {
         if let Ok(span) = read {
             assert_eq!(span::parse(&format!("{}s", span.as_secs())), Ok(span));
             assert!(span::to_proto(span).seconds >= 0);
+        }
+        Verdict::from_result(&read)
+    });
+}
+
+#[test]
+fn environment_files() {
+    let samples = ["A=1\n# comment\nexport B=\"x\\n\"\n", "A='it is' # so\n"];
+    text("environment files", &Samples::new(samples).words(["\\", "\"", "'", " #", "=", "\n"]), |input| {
+        let read = env_file::parse(input);
+        match &read {
+            Ok(all) => assert!(all.len() <= input.lines().count()),
+            Err(why) => assert!(why.starts_with("line ") && why.len() < 120, "{why}"),
         }
         Verdict::from_result(&read)
     });

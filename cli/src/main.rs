@@ -9,6 +9,7 @@ mod client;
 mod commands;
 mod confirm;
 mod credentials;
+mod env_file;
 mod error;
 #[cfg(test)]
 mod fuzz;

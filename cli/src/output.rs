@@ -103,6 +103,18 @@ pub fn value<M: Message>(name: &str, message: &M) -> Result<Value, Error> {
 static POOL: LazyLock<Result<DescriptorPool, DescriptorError>> =
     LazyLock::new(|| DescriptorPool::decode(supalove_proto::DESCRIPTORS));
 
+/// Converts canonical protobuf JSON to a message.
+pub fn from_value<M: Message + Default>(name: &str, value: &Value) -> Result<M, Error> {
+    let wrong = |why: String| Error::Answer(why);
+    let descriptor = POOL
+        .as_ref()
+        .map_err(|e| wrong(e.to_string()))?
+        .get_message_by_name(&format!("supalove.v1.{name}"))
+        .ok_or_else(|| wrong(format!("no message {name}")))?;
+    let dynamic = DynamicMessage::deserialize(descriptor, value).map_err(|e| wrong(e.to_string()))?;
+    M::decode(dynamic.encode_to_vec().as_slice()).map_err(|e| wrong(e.to_string()))
+}
+
 /// Converts a message to canonical protobuf JSON.
 pub fn to_json<M: Message>(name: &str, message: &M, pretty: bool) -> Result<String, Error> {
     let wrong = |why: String| Error::Answer(why);

@@ -164,7 +164,7 @@ pub struct Config {
     pub fleet_id: Option<String>,
 
     /// Default stack release of projects.
-    #[arg(long, env = "SUPALOVE_DEFAULT_RELEASE", default_value = "core-2")]
+    #[arg(long, env = "SUPALOVE_DEFAULT_RELEASE", default_value = "core-3")]
     pub default_release: String,
 
     /// Directory with additional stack releases, each in its own folder.

@@ -2,9 +2,9 @@
 # Chooses the stack release of the first project. Sourced.
 
 STACKS=$ROOT/deploy/stacks
-OFFICIAL=supabase-2025.12-2
+OFFICIAL=supabase-2025.12-3
 # The release of the local image set.
-LOCAL=core-2
+LOCAL=core-3
 # The smallest image of the official release. If it can be pulled, that release is chosen.
 PROBE_IMAGE=postgrest/postgrest
 

@@ -53,6 +53,14 @@ pub const POINTS: &[Point] = &[
         "secrets, specification, the way back and the operation are written, nothing is committed",
     ),
     Point::at("controller.upgrade.committed", "it is committed, neither reconciler nor caller are told"),
+    // A change of settings or secrets.
+    Point::at("controller.change.desired_written", "the new generation is written in the transaction"),
+    Point::at("controller.change.inputs_written", "settings, secrets and specification are written as well"),
+    Point::at(
+        "controller.change.written",
+        "the operation and the way back are written, nothing is committed",
+    ),
+    Point::at("controller.change.committed", "it is committed, neither reconciler nor caller are told"),
     Point::at("controller.start.room_found", "a waiting start has its room, nothing is committed"),
     Point::at("controller.start.room_committed", "the same, committed, the reconciler is not told"),
     // The session with the agent.
@@ -70,6 +78,10 @@ pub const POINTS: &[Point] = &[
     Point::at("controller.report.project_written", "the project's row is written in the transaction"),
     Point::at("controller.report.operation_ended", "the operation's end is written, its event is not"),
     Point::at("controller.upgrade.returned", "the old content is a newer generation in the transaction"),
+    Point::at(
+        "controller.change.settled",
+        "of two versions one is left in the transaction, the way back is still there",
+    ),
     Point::at("controller.report.written", "all is written, nothing is committed"),
     Point::at("controller.report.committed", "it is committed, watchers are not told"),
     // The end of a project.

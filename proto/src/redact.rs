@@ -27,11 +27,14 @@ redacted! {
     v1::CreatePersonalAccessTokenResponse { personal_access_token }
     v1::DeleteAccountRequest {}
     v1::GetInvitationRequest {}
+    v1::OAuthProvider { name, client_id, client_secret_set, url }
+    v1::ProjectSmtp { host, port, user, password_set, sender_email, sender_name }
     v1::RefreshRequest {}
     v1::RequestEmailChangeRequest { new_email }
     v1::ResendInvitationResponse { invitation }
     v1::ResetPasswordRequest {}
     v1::RevealProjectSecretsResponse {}
+    v1::SecretValue { name }
     v1::SessionTokens {}
     v1::SetUpRequest { email, display_name }
     v1::SignInRequest { email, refresh_token_delivery }

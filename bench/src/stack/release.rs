@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result, bail};
 use serde_yaml_ng::Value;
 
-const CORE: &str = include_str!("../../../deploy/stacks/core-2/stack.yaml");
+const CORE: &str = include_str!("../../../deploy/stacks/core-3/stack.yaml");
 /// Between two probes.
 pub const INTERVAL_MS: u64 = 1000;
 const DATABASE: &str = "postgres";

@@ -2,6 +2,7 @@
 
 mod change;
 mod connect;
+mod credentials;
 pub mod show;
 mod watch;
 
@@ -10,7 +11,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use supalove_proto::v1::{
     GetProjectRequest, GetProjectResponse, ListProjectEventsRequest, ListProjectEventsResponse,
-    ListProjectsRequest, ListProjectsResponse, Project, project_service_client::ProjectServiceClient,
+    ListProjectsRequest, ListProjectsResponse, Operation, Project,
+    project_service_client::ProjectServiceClient,
 };
 
 use super::{Context, repeat, required, resolve};
@@ -53,6 +55,12 @@ pub enum Projects {
     Delete(Delete),
     /// Restore a deleted project within its undo window.
     Undelete(ChangeNamed),
+    /// Rename a project.
+    Update(credentials::Update),
+    /// Replace the password of the database role postgres by a random one.
+    ResetDatabasePassword(credentials::Reset),
+    /// Replace the secret that signs the project's tokens, and both API keys; says first what stops working.
+    RotateJwtSecret(credentials::Rotate),
     /// Show the API keys: the one for clients, and with --reveal the secret one.
     Keys(connect::Arguments),
     /// Show the addresses of gateway and database, and with --reveal the database's password.
@@ -71,6 +79,21 @@ pub struct Which {
 impl Which {
     /// Its ref.
     async fn resolve(&self, context: &Context) -> Result<String, Error> {
+        resolve::project(context, self.project.as_deref()).await
+    }
+}
+
+/// Which project, for commands whose arguments are something else.
+#[derive(Debug, Args)]
+pub struct InProject {
+    /// The project: its name, ORGANIZATION/NAME, its ref or the beginning of it. Default: that of `supalove use`.
+    #[arg(long, short, value_name = "PROJECT")]
+    project: Option<String>,
+}
+
+impl InProject {
+    /// Its ref.
+    pub async fn resolve(&self, context: &Context) -> Result<String, Error> {
         resolve::project(context, self.project.as_deref()).await
     }
 }
@@ -247,6 +270,9 @@ pub async fn run(context: &Context, command: Projects) -> Result<(), Error> {
         Projects::Upgrade(arguments) => change::upgrade(context, arguments).await,
         Projects::Delete(arguments) => change::delete(context, arguments).await,
         Projects::Undelete(arguments) => change::undelete(context, arguments).await,
+        Projects::Update(arguments) => credentials::update(context, arguments).await,
+        Projects::ResetDatabasePassword(arguments) => credentials::reset(context, arguments).await,
+        Projects::RotateJwtSecret(arguments) => credentials::rotate(context, arguments).await,
         Projects::Keys(arguments) => connect::keys(context, &arguments).await,
         Projects::Connection(arguments) => connect::connection(context, &arguments).await,
         Projects::Events(which) => events(context, which.resolve(context).await?).await,
@@ -331,6 +357,18 @@ async fn events(context: &Context, project: String) -> Result<(), Error> {
         }
     }
     context.output.answer("ListProjectEventsResponse", &all, |all| show::events(&all.events))
+}
+
+/// Waits for an operation on a project unless told otherwise; returns it with the last words of the command.
+pub async fn finish(
+    context: &Context,
+    project_ref: &str,
+    operation: Option<Operation>,
+    waiting: &Waiting,
+) -> Result<(Operation, String), Error> {
+    let operation = change::wait(context, operation, waiting).await?;
+    let last = change::ended(context, project_ref, &operation, waiting).await?;
+    Ok((operation, last))
 }
 
 /// Returns the current project, for the last line of a command.

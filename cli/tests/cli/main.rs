@@ -8,4 +8,5 @@ mod people;
 mod plans;
 mod projects;
 mod sessions;
+mod settings;
 mod support;

@@ -11,9 +11,10 @@ use supalove_core::{
     jobs::{Job, Rhythm::Every},
 };
 use supalove_proto::node::v1::{ConfigFile, StackSpec};
-use supalove_stack::{ProjectInput, ProjectSecrets, ProjectSettings, Releases, render};
+use supalove_stack::Releases;
 
 use crate::{
+    content::Content,
     first_failure::FirstFailure,
     store::{
         certificates::{self, Certificate, Due},
@@ -54,23 +55,10 @@ async fn renew(core: &Core, releases: &Releases, due: &Due) -> Result<()> {
     if found.operation.is_some() || found.desired == Desired::Removed {
         return Ok(());
     }
-    let row = sqlx::query!("SELECT name, release FROM projects WHERE ref = $1", project.as_str())
-        .fetch_one(write.connection().await?)
-        .await?;
-    let release = releases
-        .get(&row.release)
-        .ok_or_else(|| Error::internal(format!("stack release {} is not known any more", row.release)))?;
-    let stored = secrets::all(&mut write, &core.vault, project).await?;
-    let (mut all, _) = ProjectSecrets::completed(project.as_str(), stored).map_err(Error::internal)?;
-    let changed = all.renew_db_certificate(due.host.as_deref(), Utc::now()).map_err(Error::internal)?;
-    let settings = ProjectSettings::default();
-    let input = ProjectInput {
-        project_ref: project.as_str(),
-        project_name: &row.name,
-        secrets: &all,
-        settings: &settings,
-    };
-    let rendered = render(release, &input).map_err(Error::internal)?;
+    let mut content = Content::read(&mut write, &core.vault, project).await?;
+    let changed =
+        content.secrets.renew_db_certificate(due.host.as_deref(), Utc::now()).map_err(Error::internal)?;
+    let rendered = content.render(content.release(releases)?, project)?;
     let (generation, sealed) =
         secrets::newest_spec(write.connection().await?, project, found.generation).await?;
     let old = secrets::open_spec(&core.vault, project, generation, &sealed)?;
@@ -79,14 +67,14 @@ async fn renew(core: &Core, releases: &Releases, due: &Due) -> Result<()> {
         certificates::delete(&mut write, project.as_str()).await?;
         return write.commit([]).await;
     };
-    let newest = Certificate::from_secrets(&all)?;
+    let newest = Certificate::from_secrets(&content.secrets)?;
     let next = found.generation + 1;
     if !next_generation(&mut write, &found).await? {
         return Ok(());
     }
     secrets::insert_spec(&mut write, project, next, &secrets::seal_spec(&core.vault, project, next, &spec)?)
         .await?;
-    let pairs = all.iter().filter(|(name, _)| changed.contains(name));
+    let pairs = content.secrets.iter().filter(|(name, _)| changed.contains(name));
     secrets::replace(&mut write, &core.vault, project, pairs).await?;
     certificates::put(&mut write, project, &newest).await?;
     let message = format!(
@@ -137,6 +125,8 @@ fn counterpart<'a>(spec: &'a StackSpec, service: &str, mount: &str, file: &str) 
 
 #[cfg(test)]
 mod tests {
+    use supalove_stack::{ProjectInput, ProjectSecrets, ProjectSettings, render};
+
     use super::*;
 
     const REF: &str = "abcdefghijklmnopqrst";
@@ -151,7 +141,7 @@ mod tests {
     fn a_renewal_changes_only_the_files_that_change_in_a_running_container() {
         let one = ProjectSecrets::generate(REF).unwrap();
         let two = ProjectSecrets::generate(REF).unwrap();
-        for release in ["core-2", "supabase-2025.12-2"] {
+        for release in ["core-2", "core-3", "supabase-2025.12-2", "supabase-2025.12-3"] {
             let old = rendered(release, &one);
             let other = rendered(release, &two);
             let mut changed = with_files_of(old.clone(), &other).unwrap();

@@ -64,10 +64,12 @@ pub const ROW_CHECKS: &[RowCheck] = &[
     row_check!(
         "projects.removed",
         r#"SELECT p.ref AS "object!", 'nothing is left of it' AS "expected!",
-               format('%s placements, %s secrets, %s specifications, %s endpoints, %s open operations', l.n, s.n, c.n, e.n, o.n)
-                   AS "found!"
+               format('%s placements, %s secrets and settings, %s specifications, %s endpoints, %s open operations', l.n, s.n,
+                   c.n, e.n, o.n) AS "found!"
            FROM projects p, LATERAL (SELECT count(*) AS n FROM placements WHERE project_ref = p.ref) l,
-               LATERAL (SELECT count(*) AS n FROM project_secrets WHERE project_ref = p.ref) s,
+               LATERAL (SELECT (SELECT count(*) FROM project_secrets WHERE project_ref = p.ref)
+                   + (SELECT count(*) FROM project_settings WHERE project_ref = p.ref)
+                   + (SELECT count(*) FROM function_secrets WHERE project_ref = p.ref) AS n) s,
                LATERAL (SELECT count(*) AS n FROM project_specs WHERE project_ref = p.ref) c,
                LATERAL (SELECT count(*) AS n FROM project_endpoints WHERE project_ref = p.ref) e,
                LATERAL (SELECT count(*) AS n FROM operations WHERE project_ref = p.ref AND state IN ('PENDING', 'RUNNING')) o
@@ -128,10 +130,24 @@ pub const ROW_CHECKS: &[RowCheck] = &[
                        WHERE s.node_id = l.node_id AND c.seen_at > now() - interval '20 seconds')"#
     ),
     row_check!(
-        "projects.upgrades",
-        r#"SELECT u.project_ref AS "object!", 'no upgrade whose operation has ended' AS "expected!",
-               format('one to %s, whose operation is %s', u.to_release, o.state) AS "found!"
+        "projects.changes",
+        r#"SELECT u.project_ref AS "object!", 'no change whose operation has ended' AS "expected!",
+               format('%s, which is %s', o.kind, o.state) AS "found!"
            FROM project_upgrades u JOIN operations o ON o.id = u.operation_id WHERE o.state NOT IN ('PENDING', 'RUNNING')"#
+    ),
+    row_check!(
+        "projects.versions",
+        r#"SELECT v.project_ref AS "object!",
+               format('one version of %s, and none that deletes it, since no change is in progress', v.name) AS "expected!",
+               format('%s versions', v.versions) AS "found!"
+           FROM (SELECT project_ref, 'the settings' AS name, count(*) AS versions, false AS deletes
+                   FROM project_settings GROUP BY 1
+               UNION ALL SELECT project_ref, 'the secret ' || name, count(*), bool_or(sealed IS NULL)
+                   FROM function_secrets GROUP BY project_ref, name
+               UNION ALL SELECT project_ref, 'the platform''s secret ' || name, count(*), false
+                   FROM project_secrets GROUP BY project_ref, name) v
+           WHERE (v.versions > 1 OR v.deletes)
+               AND NOT EXISTS (SELECT 1 FROM project_upgrades u WHERE u.project_ref = v.project_ref)"#
     ),
     row_check!(
         "projects.event_numbers",

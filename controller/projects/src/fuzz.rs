@@ -1,7 +1,7 @@
 //! Fuzz targets of a project's reports and of public requests: what is written is bounded and printable, what is
 //! refused names a field.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use prost::Message;
 use supalove_fuzz::{Samples, Verdict, bytes, text};
@@ -13,7 +13,9 @@ use supalove_proto::{
 use crate::{
     api::parse_key,
     reconciler::judge::judge,
+    secret_rules, settings,
     store::events::NewEvent,
+    store::settings::Versioned,
     store::snapshot::{OpenOperation, PlacementRow, Snapshot},
     types::{Desired, OperationKind, OperationState, ProjectState},
     verdict::Verdict as Decision,
@@ -24,6 +26,7 @@ use supalove_core::{
     wire::{display_text, duration, page_size, parse_page_id, parse_page_token, request_id},
 };
 use supalove_scheduler::Resources;
+use supalove_stack::{ProjectSettings, Release, Releases};
 
 const REF: &str = "abcdefghijklmnopqrst";
 
@@ -162,11 +165,17 @@ fn id<T: std::str::FromStr<Err = supalove_core::ids::InvalidId>>(field: &str, te
     text.parse().map_err(|error: supalove_core::ids::InvalidId| Error::field(field, error.to_string()))
 }
 
+/// The release with most services.
+fn official() -> Release {
+    static RELEASES: LazyLock<Releases> = LazyLock::new(|| Releases::embedded().unwrap());
+    RELEASES.get("supabase-2025.12-3").unwrap().clone()
+}
+
 /// Runs the checks of the handlers that precede the database.
 fn convert(which: u8, body: &[u8]) -> Option<Result<()>> {
     let day = Duration::from_hours(24);
     let window = Duration::from_hours(90 * 24);
-    Some(match which % 10 {
+    Some(match which % 12 {
         0 => {
             let r = pb::CreateProjectRequest::decode(body).ok()?;
             request_id(&r.request_id).and_then(|_| display_text("name", &r.name)).map(|name| {
@@ -223,6 +232,29 @@ fn convert(which: u8, body: &[u8]) -> Option<Result<()>> {
             let r = pb::ListOutdatedProjectsRequest::decode(body).ok()?;
             page_size(r.page_size, 50, 100).and_then(|_| parse_page_token(&r.page_token)).map(|_| ())
         }
+        9 => {
+            let r = pb::UpdateProjectSettingsRequest::decode(body).ok()?;
+            let before = ProjectSettings::default();
+            let new = settings::updated(&before, r.settings.as_ref(), r.update_mask.as_ref(), &official());
+            new.map(|new| {
+                assert!(
+                    !new.db_schemas.is_empty() && new.db_max_rows > 0 && new.site_url.starts_with("http")
+                );
+                let texts = [&new.site_url].into_iter().chain(&new.redirect_urls).chain(&new.db_schemas);
+                for text in texts {
+                    assert!(!text.contains("${placement.") && !text.contains('\0'), "{text:?}");
+                }
+            })
+        }
+        10 => {
+            let r = pb::SetSecretsRequest::decode(body).ok()?;
+            secret_rules::to_set(&r.secrets).map(|changes| {
+                for (name, value) in changes {
+                    assert!(!name.starts_with("SUPABASE_") && !name.is_empty() && name.is_ascii());
+                    assert!(value.is_some_and(|value| value.len() <= 64 * 1024 && !value.contains('\0')));
+                }
+            })
+        }
         _ => {
             let r = pb::SignInRequest::decode(body).ok()?;
             supalove_identity::normalize_email(&r.email).map(|_| ())
@@ -272,7 +304,7 @@ fn public_requests() {
         with(7, &|| {
             let request = pb::UpgradeProjectRequest {
                 project_ref: REF.into(),
-                release: "core-2".into(),
+                release: "core-3".into(),
                 request_id: "0197a1b2-0000-7000-8000-000000000000".into(),
             };
             request.encode_to_vec()
@@ -282,6 +314,21 @@ fn public_requests() {
             pb::ListOutdatedProjectsRequest { page_size: 7, page_token: token }.encode_to_vec()
         }),
         with(9, &|| {
+            let settings = settings::shown(&Versioned::default());
+            let smtp = pb::ProjectSmtp {
+                host: "mail.example.com".into(),
+                sender_email: "a@example.com".into(),
+                ..Default::default()
+            };
+            let settings = pb::ProjectSettings { smtp: Some(smtp), ..settings };
+            pb::UpdateProjectSettingsRequest { settings: Some(settings), ..Default::default() }
+                .encode_to_vec()
+        }),
+        with(10, &|| {
+            let secrets = vec![pb::SecretValue { name: "GREETING".into(), value: "hello".into() }];
+            pb::SetSecretsRequest { secrets, ..Default::default() }.encode_to_vec()
+        }),
+        with(11, &|| {
             pb::SignInRequest { email: "ada@example.com".into(), ..Default::default() }.encode_to_vec()
         }),
     ];

@@ -3,7 +3,7 @@
 use supalove_core::access::{
     Lasts::{Stream, Wait},
     Object as _,
-    Permission::{OperatePlatform, OperateProjects, ReadProjectSecrets, ReadProjects},
+    Permission::{ChangeProjectSecrets, OperatePlatform, OperateProjects, ReadProjectSecrets, ReadProjects},
     Rule, Scope,
     Scope::{AnySignedIn, On, OperatorOnly},
 };
@@ -32,6 +32,15 @@ pub const RULES: &[Rule] = &[
     Rule::read("/supalove.v1.ProjectService/GetProjectApiKeys", PROJECT, ReadProjects),
     Rule::read("/supalove.v1.ProjectService/GetProjectConnection", PROJECT, ReadProjects),
     Rule::write("/supalove.v1.ProjectService/RevealProjectSecrets", PROJECT, ReadProjectSecrets),
+    Rule::write("/supalove.v1.ProjectService/UpdateProject", PROJECT, OperateProjects),
+    Rule::read("/supalove.v1.ProjectService/GetProjectSettings", PROJECT, ReadProjects),
+    Rule::write("/supalove.v1.ProjectService/UpdateProjectSettings", PROJECT, OperateProjects),
+    Rule::write("/supalove.v1.ProjectService/SetSecrets", PROJECT, ChangeProjectSecrets),
+    // A digest tells a short secret to who tries all of them.
+    Rule::read("/supalove.v1.ProjectService/ListSecrets", PROJECT, ReadProjectSecrets),
+    Rule::write("/supalove.v1.ProjectService/DeleteSecrets", PROJECT, ChangeProjectSecrets),
+    Rule::write("/supalove.v1.ProjectService/ResetDatabasePassword", PROJECT, ChangeProjectSecrets),
+    Rule::write("/supalove.v1.ProjectService/RotateJwtSecret", PROJECT, ChangeProjectSecrets),
     Rule::read("/supalove.v1.OperationService/GetOperation", OPERATION, ReadProjects),
     Rule::read("/supalove.v1.OperationService/ListOperations", PROJECT, ReadProjects),
     Rule::read("/supalove.v1.OperationService/WaitOperation", OPERATION, ReadProjects).lasting(Wait),

@@ -51,6 +51,11 @@ sql_enum! {
         Delete = "DELETE_PROJECT",
         Undelete = "UNDELETE_PROJECT",
         Upgrade = "UPGRADE_PROJECT",
+        UpdateSettings = "UPDATE_SETTINGS",
+        /// SetSecrets and DeleteSecrets.
+        ChangeSecrets = "CHANGE_SECRETS",
+        ResetDatabasePassword = "RESET_DATABASE_PASSWORD",
+        RotateJwtSecret = "ROTATE_JWT_SECRET",
     }
 }
 
@@ -79,7 +84,7 @@ sql_enum! {
         ProjectPreparing = "project.preparing",
         /// The operator revoked the node before its agent had removed the project.
         ProjectAbandoned = "project.abandoned",
-        /// An upgrade failed; the old release is desired again.
+        /// A change of content failed; the old content is desired again.
         ProjectReturned = "project.returned",
         /// The database gets a new certificate.
         CertificateRenewed = "certificate.renewed",
@@ -113,11 +118,27 @@ impl OperationState {
 }
 
 impl OperationKind {
+    /// True if it makes a generation with other content, to which the one before is the way back.
+    pub fn changes_content(self) -> bool {
+        match self {
+            Self::Upgrade
+            | Self::UpdateSettings
+            | Self::ChangeSecrets
+            | Self::ResetDatabasePassword
+            | Self::RotateJwtSecret => true,
+            Self::Create | Self::Start | Self::Stop | Self::Restart | Self::Delete | Self::Undelete => false,
+        }
+    }
+
     /// Returns the deadline of an operation, from when it runs.
     pub fn time(self, times: &supalove_core::times::Times) -> std::time::Duration {
         match self {
             Self::Create | Self::Upgrade => times.create,
             Self::Start | Self::Restart | Self::Undelete => times.start,
+            Self::UpdateSettings
+            | Self::ChangeSecrets
+            | Self::ResetDatabasePassword
+            | Self::RotateJwtSecret => times.start,
             Self::Stop => times.stop,
             Self::Delete => times.delete,
         }
@@ -128,7 +149,11 @@ impl OperationKind {
         match self {
             Self::Create | Self::Start | Self::Undelete => ProjectState::ComingUp,
             Self::Stop => ProjectState::Pausing,
-            Self::Restart => ProjectState::Restarting,
+            Self::Restart
+            | Self::UpdateSettings
+            | Self::ChangeSecrets
+            | Self::ResetDatabasePassword
+            | Self::RotateJwtSecret => ProjectState::Restarting,
             Self::Delete => ProjectState::GoingDown,
             Self::Upgrade => ProjectState::Upgrading,
         }
@@ -138,8 +163,15 @@ impl OperationKind {
     pub fn failed_state(self) -> ProjectState {
         match self {
             Self::Create => ProjectState::InitFailed,
-            // An upgrade returns to a state that its row knows; see `store::upgrades`.
-            Self::Start | Self::Restart | Self::Undelete | Self::Upgrade => ProjectState::ActiveUnhealthy,
+            // A change of content returns to a state that its row knows; see `store::changes`.
+            Self::Start
+            | Self::Restart
+            | Self::Undelete
+            | Self::Upgrade
+            | Self::UpdateSettings
+            | Self::ChangeSecrets
+            | Self::ResetDatabasePassword
+            | Self::RotateJwtSecret => ProjectState::ActiveUnhealthy,
             Self::Stop => ProjectState::PauseFailed,
             Self::Delete => ProjectState::GoingDown,
         }

@@ -7,12 +7,12 @@ use supalove_failpoints::failpoint;
 use crate::{
     capacity,
     store::{
+        changes,
         events::{self, NewEvent},
         operations::{self, Failure},
         projects::ServiceStatus,
         removal,
         snapshot::Snapshot,
-        upgrades,
     },
     types::{EventType, OperationKind, OperationState, ProjectState},
 };
@@ -71,11 +71,11 @@ impl Verdict {
         }
     }
 
-    /// True if the verdict makes a new generation: a failed upgrade returns to the old release.
+    /// True if the verdict makes a new generation: a failed change of content returns to the old one.
     pub fn returns(&self) -> bool {
         self.end
             .as_ref()
-            .is_some_and(|end| end.kind == OperationKind::Upgrade && end.state != OperationState::Succeeded)
+            .is_some_and(|end| end.kind.changes_content() && end.state != OperationState::Succeeded)
     }
 
     /// True if the verdict changes nothing.
@@ -157,7 +157,7 @@ pub async fn write(
 /// The same within a transaction.
 pub async fn write_in(write: &mut impl Write, project: &Snapshot, verdict: &Verdict) -> Result<bool> {
     let mut verdict = verdict.clone();
-    let upgrade = upgrades::begin_end(write, project, &mut verdict).await?;
+    let change = changes::begin_end(write, project, &mut verdict).await?;
     let verdict = &verdict;
     if verdict.remove {
         removal::release(write, project).await?;
@@ -172,8 +172,8 @@ pub async fn write_in(write: &mut impl Write, project: &Snapshot, verdict: &Verd
     }
     failpoint!("controller.report.project_written", project.project.as_str());
     write_operation(write, project, verdict).await?;
-    if let Some(upgrade) = upgrade {
-        upgrade.complete(write, project).await?;
+    if let Some(change) = change {
+        change.complete(write, project).await?;
     }
     for event in &verdict.events {
         events::append(write, &project.project, event, project.operation.as_ref().map(|o| o.id)).await?;

@@ -1,9 +1,11 @@
 //! Converts projects, events and operations to messages.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use supalove_proto::v1 as pb;
 
 use crate::{
     store::events::Event,
+    store::function_secrets::FunctionSecret,
     store::operations::{Failure, Operation},
     store::projects::{Endpoint, Outdated, Project, ServiceStatus},
     types::OperationState,
@@ -32,6 +34,15 @@ pub fn project(releases: &Releases, p: Project) -> pb::Project {
         delete_time: p.deleted_at.map(timestamp),
         purge_time: p.purge_at.map(timestamp),
         etag: p.revision.to_string(),
+    }
+}
+
+/// Converts a secret, without its value.
+pub fn secret(secret: FunctionSecret) -> pb::Secret {
+    pb::Secret {
+        sha256: hex::encode(digest(&SHA256, secret.value.as_bytes())),
+        name: secret.name,
+        update_time: Some(timestamp(secret.changed_at)),
     }
 }
 

@@ -44,11 +44,14 @@ pub(super) const DB_CA_KEY: &str = "db_ca_key";
 const DB_CERTIFICATE: &str = "db_certificate";
 const DB_CERTIFICATE_KEY: &str = "db_certificate_key";
 
+/// Names of the secrets that a reset of the database password replaces.
+pub const PASSWORD_SECRETS: &[&str] = &[TENANT_DB_PASSWORD];
+/// Names of the secrets that a rotation of the JWT secret replaces.
+pub const JWT_SECRETS: &[&str] = &[JWT_SECRET, ANON_KEY, SERVICE_ROLE_KEY];
+
 /// Secrets of which none is new without the others: one is made from the other.
-const TOGETHER: [&[&str]; 2] = [
-    &[JWT_SECRET, ANON_KEY, SERVICE_ROLE_KEY],
-    &[DB_CA_CERTIFICATE, DB_CA_KEY, DB_CERTIFICATE, DB_CERTIFICATE_KEY],
-];
+const TOGETHER: [&[&str]; 2] =
+    [JWT_SECRETS, &[DB_CA_CERTIFICATE, DB_CA_KEY, DB_CERTIFICATE, DB_CERTIFICATE_KEY]];
 
 /// Names under which every database is reached: on its host, through a tunnel, and by the project's services.
 const LOCAL_NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", "db"];
@@ -245,6 +248,22 @@ impl ProjectSecrets {
         Ok([DB_CERTIFICATE, DB_CERTIFICATE_KEY])
     }
 
+    /// Replaces the password of the role `postgres`. Returns the names of the secrets that changed.
+    pub fn new_tenant_password(&mut self) -> Result<&'static [&'static str], SecretsError> {
+        self.values.insert(TENANT_DB_PASSWORD, hex_of::<16>()?);
+        Ok(PASSWORD_SECRETS)
+    }
+
+    /// Replaces the secret that signs tokens, and both API keys with it. Returns the names of the secrets that changed.
+    pub fn new_jwt_secret(&mut self, project_ref: &str) -> Result<&'static [&'static str], SecretsError> {
+        let now = Utc::now() - BACK_DATED;
+        let jwt_secret = base64_of::<30>()?;
+        self.values.insert(ANON_KEY, api_key(&jwt_secret, project_ref, "anon", now)?);
+        self.values.insert(SERVICE_ROLE_KEY, api_key(&jwt_secret, project_ref, "service_role", now)?);
+        self.values.insert(JWT_SECRET, jwt_secret);
+        Ok(JWT_SECRETS)
+    }
+
     /// Both constructors set every name, so the fallback never occurs.
     fn get(&self, name: &str) -> &str {
         self.values.get(name).map_or("", |value| value.as_str())
@@ -388,6 +407,19 @@ mod tests {
         }
         secrets.renew_db_certificate(Some("127.0.0.1"), Utc::now()).unwrap();
         assert_eq!(secrets.db_certificate().unwrap().names, LOCAL_NAMES);
+    }
+
+    #[test]
+    fn a_rotation_changes_what_it_names_and_the_new_keys_verify_with_the_new_secret() {
+        let mut secrets = ProjectSecrets::generate(REF).unwrap();
+        let before = secrets.clone();
+        let changed = [secrets.new_tenant_password().unwrap(), secrets.new_jwt_secret(REF).unwrap()].concat();
+        assert_eq!(changed.len(), 4);
+        for (name, value) in secrets.iter() {
+            assert_eq!(before.get(name) != value, changed.contains(&name), "{name}");
+        }
+        assert_eq!(claims(secrets.anon_key(), secrets.get(JWT_SECRET))["role"], "anon");
+        assert_eq!(claims(secrets.service_role_key(), secrets.get(JWT_SECRET))["role"], "service_role");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! values that depend on the placement stay tokens (`${placement.…}`) that the agent replaces.
 //!
 //! `manifest` is the schema of `stack.yaml`, `validate` checks what serde cannot, `release` loads releases,
-//! `render` turns templates into a specification, `keys` has the secrets of one project.
+//! `render` turns templates into a specification, `keys` has the secrets of one project,
+//! `settings` its settings.
 
 #![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
@@ -16,12 +17,14 @@ mod keys;
 mod manifest;
 mod release;
 mod render;
+mod settings;
 mod validate;
 
-pub use keys::{ProjectSecrets, SecretsError};
+pub use keys::{JWT_SECRETS, PASSWORD_SECRETS, ProjectSecrets, SecretsError};
 pub use manifest::Resources;
 pub use release::{KnownHole, Release, ReleaseError, Releases};
-pub use render::{ProjectInput, ProjectSettings, RenderError, render};
+pub use render::{ProjectInput, RenderError, render};
+pub use settings::{OAUTH_PROVIDERS, OAuthProvider, ProjectSettings, Smtp};
 pub use validate::Problem;
 
 #[cfg(test)]

@@ -119,13 +119,16 @@ impl From<Launch> for node::Launch {
 
 /// A template, or a template with options.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, deny_unknown_fields, expecting = "a string or { value, bind_placement }")]
+#[serde(untagged, deny_unknown_fields, expecting = "a string or { value, bind_placement, omit_empty }")]
 pub(super) enum EnvValue {
     Plain(String),
     Detailed {
         value: String,
         #[serde(default)]
         bind_placement: bool,
+        /// Leaves the variable out if its value is empty: some programs take an empty one for a wrong one.
+        #[serde(default)]
+        omit_empty: bool,
     },
 }
 
@@ -138,6 +141,10 @@ impl EnvValue {
 
     pub fn bind_placement(&self) -> bool {
         matches!(self, Self::Detailed { bind_placement: true, .. })
+    }
+
+    pub fn omit_empty(&self) -> bool {
+        matches!(self, Self::Detailed { omit_empty: true, .. })
     }
 }
 

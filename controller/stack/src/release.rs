@@ -90,6 +90,24 @@ impl Release {
         self.manifest.services.iter().map(|one| one.name.as_str())
     }
 
+    /// Services that a project can switch off: nothing publishes an address of them, and no other service needs them.
+    pub fn optional_services(&self) -> impl Iterator<Item = &str> {
+        let services = &self.manifest.services;
+        let needed = |name: &str| services.iter().any(|one| one.depends_on.iter().any(|other| other == name));
+        let optional = move |one: &&super::manifest::Service| {
+            one.ports.is_empty() && !one.launch.is_postgres() && !needed(&one.name)
+        };
+        services.iter().filter(optional).map(|one| one.name.as_str())
+    }
+
+    /// True if its database takes a new password at each start; others take one only at their first.
+    pub fn takes_new_passwords(&self) -> bool {
+        self.manifest
+            .services
+            .iter()
+            .any(|service| service.launch.is_postgres() && !service.start_sql.is_empty())
+    }
+
     /// True if its database speaks TLS: the project's certificate is one of its files.
     pub fn has_database_tls(&self) -> bool {
         let services = self.manifest.services.iter().filter(|service| service.launch.is_postgres());

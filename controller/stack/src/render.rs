@@ -3,7 +3,11 @@
 //! Templates are strict: an undefined variable is an error, not an empty string. The result depends on
 //! the input alone; everything iterates in a fixed order.
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroU32,
+};
 
 use aws_lc_rs::{digest, hmac, pbkdf2};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -17,6 +21,7 @@ use super::{
         Volume, parse_mode,
     },
     release::Release,
+    settings::{OAUTH_PROVIDERS, ProjectSettings},
     validate,
 };
 
@@ -25,53 +30,6 @@ const FUEL: u64 = 100_000;
 
 /// The openings of tags.
 const TAGS: [&str; 3] = ["{{", "{%", "{#"];
-
-/// The settings of a project that a stack needs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ProjectSettings {
-    /// Lifetime of user tokens in seconds.
-    pub jwt_exp_seconds: u32,
-    /// URL to which auth redirects users after sign-in by default.
-    pub site_url: String,
-    /// Further URLs, with globs, to which an application may redirect.
-    pub redirect_urls: Vec<String>,
-    /// True if nobody new can sign up.
-    pub signup_disabled: bool,
-    /// Schemas that the REST API exposes; the first is the default.
-    pub db_schemas: Vec<String>,
-    /// Maximum number of rows in one REST response.
-    pub db_max_rows: u32,
-    /// Maximum size of a file in storage, in bytes.
-    pub upload_limit_bytes: u64,
-    /// Environment of the project's functions. Names of the platform (`SUPABASE_…`) have no effect.
-    pub function_secrets: BTreeMap<String, String>,
-}
-
-impl Default for ProjectSettings {
-    /// The settings of the official stack: the compose file's `.env`.
-    fn default() -> Self {
-        Self {
-            jwt_exp_seconds: 3600,
-            site_url: "http://localhost:3000".to_owned(),
-            redirect_urls: Vec::new(),
-            signup_disabled: false,
-            db_schemas: ["public", "storage", "graphql_public"].map(str::to_owned).into(),
-            db_max_rows: 1000,
-            upload_limit_bytes: 50 * 1024 * 1024,
-            function_secrets: BTreeMap::new(),
-        }
-    }
-}
-
-impl fmt::Debug for ProjectSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProjectSettings")
-            .field("jwt_exp_seconds", &self.jwt_exp_seconds)
-            .field("site_url", &self.site_url)
-            .field("db_schemas", &self.db_schemas)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Everything besides the release on which a specification depends.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +56,8 @@ pub fn render(release: &Release, input: &ProjectInput<'_>) -> Result<node::Stack
     let mut environment = environment();
     let salt_key = input.secrets.salt_key();
     environment.add_filter("scram_verifier", move |password: &str| scram_verifier(password, &salt_key));
-    Renderer { release, environment, context: template_context(release, input) }.stack()
+    let disabled = &input.settings.disabled_services;
+    Renderer { release, disabled, environment, context: template_context(release, input) }.stack()
 }
 
 /// Checks a template's syntax.
@@ -114,7 +73,17 @@ fn environment() -> Environment<'static> {
     environment.set_debug(false);
     environment.set_fuel(Some(FUEL));
     environment.add_filter("regex_escape", regex_escape);
+    environment.add_filter("tojson", to_json);
     environment
+}
+
+/// Writes a value as JSON. A dollar sign is escaped, so that nothing of a tenant's looks like a placement token. Takes no fuel,
+/// unlike the filter that it replaces: the size of settings has a limit of its own.
+fn to_json(value: &Value) -> Result<String, minijinja::Error> {
+    let none: [(&str, Value); 0] = [];
+    let json = minijinja::filters::tojson(value, None, none.into_iter().collect())?;
+    // Only a string can contain one.
+    Ok(json.to_string().replace('$', "\\u0024"))
 }
 
 /// Escapes a text to a regular expression that matches only this text.
@@ -153,7 +122,9 @@ fn template_context(release: &Release, input: &ProjectInput<'_>) -> Value {
     // Nothing in a container may issue certificates.
     let secrets = input.secrets.iter().filter(|(name, _)| *name != DB_CA_KEY);
     let secrets: BTreeMap<&str, Value> = secrets.map(|(name, value)| (name, value.into())).collect();
-    let services: Vec<String> = release.services().map(str::to_owned).collect();
+    let disabled = &input.settings.disabled_services;
+    let services: Vec<String> =
+        release.services().filter(|name| !disabled.contains(*name)).map(str::to_owned).collect();
     context! {
         project => context! { ref => input.project_ref, name => input.project_name },
         secrets => Value::from(secrets),
@@ -166,13 +137,43 @@ fn template_context(release: &Release, input: &ProjectInput<'_>) -> Value {
             db_max_rows => input.settings.db_max_rows,
             upload_limit_bytes => input.settings.upload_limit_bytes,
             function_secrets => Value::from(input.settings.function_secrets.clone()),
+            smtp => smtp(input.settings),
+            oauth => oauth(input.settings),
         },
         services => services,
     }
 }
 
+/// The mail server; without one, every field is empty.
+fn smtp(settings: &ProjectSettings) -> Value {
+    let smtp = settings.smtp.clone().unwrap_or_default();
+    context! {
+        host => &smtp.host,
+        port => if smtp.host.is_empty() { String::new() } else { smtp.port.to_string() },
+        user => &smtp.user,
+        password => &smtp.password,
+        sender_email => &smtp.sender_email,
+        sender_name => &smtp.sender_name,
+    }
+}
+
+/// Every provider that a release may know; of those that are off, each field is empty.
+fn oauth(settings: &ProjectSettings) -> Value {
+    let provider = |name: &&'static str| {
+        let provider = settings.oauth_providers.get(*name).cloned().unwrap_or_default();
+        let values = context! {
+            client_id => &provider.client_id,
+            client_secret => &provider.client_secret,
+            url => &provider.url,
+        };
+        (*name, values)
+    };
+    OAUTH_PROVIDERS.iter().map(provider).collect::<BTreeMap<_, _>>().into()
+}
+
 struct Renderer<'a> {
     release: &'a Release,
+    disabled: &'a BTreeSet<String>,
     environment: Environment<'static>,
     context: Value,
 }
@@ -182,9 +183,13 @@ impl Renderer<'_> {
         let manifest = &self.release.manifest;
         Ok(node::StackSpec {
             release: manifest.name.clone(),
-            services: collect(&manifest.services, |service| self.service(service))?,
+            services: collect(self.enabled(), |service| self.service(service))?,
             volumes: manifest.volumes.iter().map(Volume::spec).collect(),
         })
+    }
+
+    fn enabled(&self) -> impl Iterator<Item = &Service> {
+        self.release.manifest.services.iter().filter(|service| !self.disabled.contains(&service.name))
     }
 
     fn service(&self, service: &Service) -> Result<node::ServiceSpec, RenderError> {
@@ -193,7 +198,7 @@ impl Renderer<'_> {
             name: name.clone(),
             image: service.image.clone(),
             launch: node::Launch::from(service.launch).into(),
-            env: collect(&service.env, |(key, value)| self.env(name, key, value))?,
+            env: self.variables(service)?,
             aliases: service.aliases.clone(),
             ports: service.ports.iter().map(port).collect(),
             volume_mounts: service.volumes.iter().map(volume_mount).collect(),
@@ -207,6 +212,17 @@ impl Renderer<'_> {
             stop_signal: service.stop.signal.clone(),
             stop_grace_seconds: service.stop.grace_seconds,
         })
+    }
+
+    fn variables(&self, service: &Service) -> Result<Vec<node::EnvVar>, RenderError> {
+        let mut variables = Vec::with_capacity(service.env.len());
+        for (name, value) in &service.env {
+            let variable = self.env(&service.name, name, value)?;
+            if !(value.omit_empty() && variable.value.is_empty()) {
+                variables.push(variable);
+            }
+        }
+        Ok(variables)
     }
 
     fn env(&self, service: &str, name: &str, value: &EnvValue) -> Result<node::EnvVar, RenderError> {

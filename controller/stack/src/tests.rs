@@ -1,6 +1,6 @@
 //! Releases and rendering as a whole. Operators' releases are written to a fresh directory.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use prost::Message as _;
 use supalove_proto::node::v1 as node;
@@ -520,4 +520,108 @@ fn both_start_sqls_share_their_pieces_but_those_that_depend_on_the_image() {
         both().filter(|(_, local, official)| local != official).map(|(heading, ..)| &heading[..9]).collect();
     assert_eq!(other, ["A lock fo", "Jobs: eac", "Membershi", "Membershi", "The lists", "pg_cron w"]);
     assert!(both().count() >= 15);
+}
+
+#[test]
+fn function_secrets_arrive_byte_for_byte_and_hold_no_placement_token() {
+    let printable: String = (' '..='~').collect();
+    let values = BTreeMap::from([
+        ("PRINTABLE".to_owned(), printable),
+        ("LINES".to_owned(), "one\ntwo\r\n\ttabbed\u{1}\u{7f}".to_owned()),
+        ("TOKEN".to_owned(), "${placement.api_url} {{ secrets.jwt_secret }}".to_owned()),
+        ("UNICODE".to_owned(), "grün \u{1f980}".to_owned()),
+        ("LONG".to_owned(), "'\"$".repeat(64 * 1024)),
+    ]);
+    let settings = ProjectSettings { function_secrets: values.clone(), ..ProjectSettings::default() };
+    let secrets = secrets();
+    let releases = Releases::embedded().unwrap();
+    for name in releases.names() {
+        let spec = render(releases.get(name).unwrap(), &input(&secrets, &settings)).unwrap();
+        let json = file(service(&spec, "functions"), "secrets.json");
+        assert!(!json.contains('$'), "{name}");
+        assert_eq!(serde_json::from_str::<BTreeMap<String, String>>(&json).unwrap(), values, "{name}");
+    }
+}
+
+#[test]
+fn a_service_that_is_switched_off_is_not_rendered_and_the_gateway_says_so() {
+    let release = official();
+    let optional: Vec<&str> = release.optional_services().collect();
+    assert_eq!(optional, ["auth", "api", "realtime", "storage", "functions"]);
+    let disabled_services = ["realtime", "storage"].map(str::to_owned).into();
+    let settings = ProjectSettings { disabled_services, ..ProjectSettings::default() };
+    let spec = render(&release, &input(&secrets(), &settings)).unwrap();
+    let services: Vec<&str> = spec.services.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(services, ["postgres", "auth", "api", "functions", "gateway"]);
+    let conf = file(service(&spec, "gateway"), "gateway.conf");
+    assert!(conf.contains(r#"{"code":"service_not_enabled","service":"storage","#));
+    assert!(conf.contains("set $upstream auth:9999;") && !conf.contains("set $upstream storage:"));
+    assert!(spec.volumes.iter().any(|volume| volume.name == "storage"), "its data stays");
+}
+
+#[test]
+fn mail_server_and_oauth_providers_reach_auth_exactly_and_are_absent_without_settings() {
+    let releases = Releases::embedded().unwrap();
+    let release = releases.get("supabase-2025.12-3").unwrap();
+    let secrets = secrets();
+    let prefixes = ["GOTRUE_SMTP_", "GOTRUE_EXTERNAL_"];
+    let found = |settings: &ProjectSettings| -> BTreeMap<String, String> {
+        let spec = render(release, &input(&secrets, settings)).unwrap();
+        let env = service(&spec, "auth").env.clone().into_iter();
+        let env = env.filter(|one| prefixes.iter().any(|prefix| one.name.starts_with(prefix)));
+        env.map(|one| (one.name, one.value)).collect()
+    };
+    let before = found(&ProjectSettings::default());
+    assert_eq!(before.len(), 3, "e-mail, phone and anonymous users: {:?}", before.keys());
+
+    let password: String = (' '..='~').chain(['\n', '"', '$']).collect();
+    let settings = ProjectSettings {
+        smtp: Some(Smtp {
+            host: "mail.example.com".to_owned(),
+            port: 465,
+            user: "sender".to_owned(),
+            password: password.clone(),
+            sender_email: "shop@example.com".to_owned(),
+            sender_name: "The Shop".to_owned(),
+        }),
+        oauth_providers: BTreeMap::from([(
+            "github".to_owned(),
+            OAuthProvider {
+                client_id: "id-1".to_owned(),
+                client_secret: password.clone(),
+                url: String::new(),
+            },
+        )]),
+        ..ProjectSettings::default()
+    };
+    let mut after = found(&settings);
+    after.retain(|name, _| !before.contains_key(name));
+    let expected = [
+        ("GOTRUE_SMTP_HOST", "mail.example.com"),
+        ("GOTRUE_SMTP_PORT", "465"),
+        ("GOTRUE_SMTP_USER", "sender"),
+        ("GOTRUE_SMTP_PASS", &password),
+        ("GOTRUE_SMTP_ADMIN_EMAIL", "shop@example.com"),
+        ("GOTRUE_SMTP_SENDER_NAME", "The Shop"),
+        ("GOTRUE_EXTERNAL_GITHUB_ENABLED", "true"),
+        ("GOTRUE_EXTERNAL_GITHUB_CLIENT_ID", "id-1"),
+        ("GOTRUE_EXTERNAL_GITHUB_SECRET", &password),
+        ("GOTRUE_EXTERNAL_GITHUB_REDIRECT_URI", "${placement.api_url}/auth/v1/callback"),
+    ];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(after, BTreeMap::from(expected));
+}
+
+#[test]
+fn the_newest_official_release_knows_every_provider() {
+    let releases = Releases::embedded().unwrap();
+    let release = releases.get("supabase-2025.12-3").unwrap();
+    for name in OAUTH_PROVIDERS {
+        let provider = OAuthProvider { client_id: "id".to_owned(), ..OAuthProvider::default() };
+        let oauth_providers = BTreeMap::from([(name.to_owned(), provider)]);
+        let settings = ProjectSettings { oauth_providers, ..ProjectSettings::default() };
+        let spec = render(release, &input(&secrets(), &settings)).unwrap();
+        let variable = format!("GOTRUE_EXTERNAL_{}_CLIENT_ID", name.to_ascii_uppercase());
+        assert_eq!(env(service(&spec, "auth"), &variable).value, "id");
+    }
 }

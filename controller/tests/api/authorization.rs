@@ -83,6 +83,14 @@ ProjectService/ListProjectEvents                     unauth  hidden   ok        
 ProjectService/GetProjectApiKeys                     unauth  hidden   ok        ok        ok            ok           ok           read
 ProjectService/GetProjectConnection                  unauth  hidden   ok        ok        ok            ok           ok           read
 ProjectService/RevealProjectSecrets                  unauth  hidden   denied    ok        ok            ok           denied       secrets
+ProjectService/UpdateProject                         unauth  hidden   denied    ok        ok            ok           ok           projects
+ProjectService/GetProjectSettings                    unauth  hidden   ok        ok        ok            ok           ok           read
+ProjectService/UpdateProjectSettings                 unauth  hidden   denied    ok        ok            ok           ok           projects
+ProjectService/SetSecrets                            unauth  hidden   denied    ok        ok            ok           denied       secrets
+ProjectService/ListSecrets                           unauth  hidden   denied    ok        ok            ok           denied       secrets
+ProjectService/DeleteSecrets                         unauth  hidden   denied    ok        ok            ok           denied       secrets
+ProjectService/ResetDatabasePassword                 unauth  hidden   denied    ok        ok            ok           denied       secrets
+ProjectService/RotateJwtSecret                       unauth  hidden   denied    ok        ok            ok           denied       secrets
 OperationService/GetOperation                        unauth  hidden   ok        ok        ok            ok           ok           read
 OperationService/ListOperations                      unauth  hidden   ok        ok        ok            ok           ok           read
 OperationService/WaitOperation                       unauth  hidden   ok        ok        ok            ok           ok           read

@@ -23,6 +23,7 @@ mod placement;
 mod plans;
 mod platform;
 mod private_clusters;
+mod project_settings;
 mod rate_limits;
 mod reflection;
 mod schema;

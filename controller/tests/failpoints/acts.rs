@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use prost_types::Duration as ProtoDuration;
+use prost_types::{Duration as ProtoDuration, FieldMask};
 use supalove_proto::v1::{
-    CreateProjectRequest, DeleteProjectRequest, Operation, RestartProjectRequest, StartProjectRequest,
-    StopProjectRequest, UndeleteProjectRequest, UpgradeProjectRequest,
+    CreateProjectRequest, DeleteProjectRequest, Operation, ProjectSettings, RestartProjectRequest,
+    StartProjectRequest, StopProjectRequest, UndeleteProjectRequest, UpdateProjectSettingsRequest,
+    UpgradeProjectRequest,
 };
 use supalove_system_tests::Api;
 use tonic::{Code, Status};
@@ -28,6 +29,8 @@ pub enum Act {
     Restart,
     /// UpgradeProject.
     Upgrade,
+    /// UpdateProjectSettings.
+    Configure,
     /// DeleteProject that keeps the data.
     Delete,
     /// UndeleteProject.
@@ -48,6 +51,7 @@ pub const LIFE: &[Stage] = &[
     Stage { acts: &[Act::Stop, Act::Start] },
     Stage { acts: &[Act::Restart] },
     Stage { acts: &[Act::Upgrade] },
+    Stage { acts: &[Act::Configure] },
     Stage { acts: &[Act::Delete, Act::Undelete] },
     Stage { acts: &[Act::Remove] },
 ];
@@ -63,7 +67,9 @@ impl Act {
     /// State of the project after it.
     pub fn state(self) -> &'static str {
         match self {
-            Self::Create | Self::Start | Self::Restart | Self::Upgrade | Self::Undelete => "ACTIVE_HEALTHY",
+            Self::Create | Self::Start | Self::Restart | Self::Upgrade | Self::Configure | Self::Undelete => {
+                "ACTIVE_HEALTHY"
+            }
             Self::Stop => "INACTIVE",
             Self::Delete => "GOING_DOWN",
             Self::Remove => "REMOVED",
@@ -166,6 +172,18 @@ impl Request {
             Act::Upgrade => {
                 let request = UpgradeProjectRequest { project_ref, request_id, ..Default::default() };
                 projects.upgrade_project(request).await?.into_inner().operation
+            }
+            Act::Configure => {
+                // Another value each time, and the same one if the call is repeated.
+                let site_url = format!("https://{request_id}.example.com");
+                let request = UpdateProjectSettingsRequest {
+                    project_ref,
+                    settings: Some(ProjectSettings { site_url, ..Default::default() }),
+                    update_mask: Some(FieldMask { paths: vec!["site_url".into()] }),
+                    request_id,
+                    ..Default::default()
+                };
+                projects.update_project_settings(request).await?.into_inner().operation
             }
             Act::Delete | Act::Remove => {
                 let seconds = match (self.act, self.scene) {

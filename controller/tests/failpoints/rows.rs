@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::acts::Act::{self, Create, Delete, Remove, Restart, Start, Stop, Undelete, Upgrade};
+use super::acts::Act::{self, Configure, Create, Delete, Remove, Restart, Start, Stop, Undelete, Upgrade};
 
 /// Circumstances of the act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,6 +203,28 @@ const GROUPS: &[Group] = &[
         ],
     ),
     (Upgrade, Scene::TimeUp, &[("controller.upgrade.returned", ONCE)]),
+    (
+        Configure,
+        Scene::Usual,
+        &[
+            ("controller.change.desired_written", ONCE),
+            ("controller.change.inputs_written", ONCE),
+            ("controller.change.written", ONCE),
+            ("controller.change.committed", ONCE),
+            ("controller.apply.asked", ONCE),
+            ("controller.apply.answered", ONCE),
+            ("controller.change.settled", ONCE),
+            ("controller.report.operation_ended", ONCE),
+            ("controller.report.written", ONCE),
+            ("controller.report.committed", ONCE),
+            ("agent.apply.stored", ONCE),
+            ("agent.prepare.outdated_gone", ONCE),
+            ("agent.container.created", ONCE),
+            ("agent.service.started", ONCE),
+            ("agent.service.ready", ONCE),
+        ],
+    ),
+    (Configure, Scene::TimeUp, &[("controller.upgrade.returned", ONCE), ("controller.change.settled", ONCE)]),
     (
         Delete,
         Scene::Usual,

@@ -12,4 +12,5 @@ mod isolation;
 mod kills;
 mod lifecycle;
 mod secrets;
+mod settings;
 mod upgrade;

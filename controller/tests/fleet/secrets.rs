@@ -4,7 +4,7 @@
 use std::{fs, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use supalove_proto::v1::{RefreshTokenDelivery, SignInRequest};
+use supalove_proto::v1::{RefreshTokenDelivery, SecretValue, SetSecretsRequest, SignInRequest};
 use supalove_system_tests::{Agent, Api, CORE, Controller, Database, Options, docker};
 
 const PASSWORD: &str = "correct-horse-battery";
@@ -62,6 +62,14 @@ async fn secrets(controller: &Controller, api: &Api, join_token: String) -> Vec<
     let tokens = api.auth().sign_in(request).await.unwrap().into_inner().tokens.unwrap();
     let file = |name: &str| fs::read_to_string(controller.dir.path().join(name)).unwrap().trim().to_owned();
     let project_ref = api.create_healthy("canary-project", CORE).await.r#ref;
+    let function_secret = "canary 'of \"the\" functions";
+    let request = SetSecretsRequest {
+        project_ref: project_ref.clone(),
+        secrets: vec![SecretValue { name: "CANARY".into(), value: function_secret.into() }],
+        request_id: uuid::Uuid::new_v4().to_string(),
+    };
+    let set = api.projects().set_secrets(request).await.unwrap().into_inner();
+    api.wait(&set.operation.unwrap().id).await;
     let revealed = api.secrets(&project_ref).await;
     let mut all = vec![
         ("password".to_owned(), PASSWORD.to_owned()),
@@ -73,6 +81,7 @@ async fn secrets(controller: &Controller, api: &Api, join_token: String) -> Vec<
         ("anon key".to_owned(), api.keys(&project_ref).await.anon_key),
         ("service role key".to_owned(), revealed.service_role_key),
         ("tenant's database password".to_owned(), revealed.db_password),
+        ("secret of the functions".to_owned(), function_secret.to_owned()),
     ];
     for (service, name) in [("postgres", "POSTGRES_PASSWORD"), ("functions", "JWT_SECRET")] {
         let container = format!("supalove_{project_ref}_{service}");

@@ -17,7 +17,7 @@ use super::{docker, turn};
 /// The script that makes and removes hosts.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/dev/dockerhost.sh");
 /// The release whose images the host gets.
-const RELEASE: &str = include_str!("../../../deploy/stacks/core-2/stack.yaml");
+const RELEASE: &str = include_str!("../../../deploy/stacks/core-3/stack.yaml");
 
 /// A running host; removed with everything on it when dropped, and by the next run if this one is killed.
 pub struct DockerHost {
@@ -33,7 +33,7 @@ pub struct DockerHost {
 }
 
 impl DockerHost {
-    /// Makes one that has the images of the release `core-2`.
+    /// Makes one that has the images of the release `core-3`.
     pub fn up() -> Self {
         Self::with_disk("4g")
     }

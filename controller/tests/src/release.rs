@@ -36,9 +36,9 @@ pub fn runs_at_each_start(yaml: &str, directory: &Path, sql: &str) -> String {
     let mounted =
         format!("    config:\n      - path: /etc/supalove-test\n        files:\n          - {file}\n");
     let yaml = yaml.replacen("    config:\n", &mounted, 1);
-    let listed = "start_sql: [/etc/supalove/start/start.sql";
+    let listed = ", /etc/supalove/start/start.sql]";
     assert!(yaml.contains(listed), "the core release runs no SQL at each start");
-    yaml.replacen(listed, &format!("{listed}, /etc/supalove-test/start.sql"), 1)
+    yaml.replacen(listed, ", /etc/supalove/start/start.sql, /etc/supalove-test/start.sql]", 1)
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::root;
 
 /// The release that the controller uses by default and that needs no registry: most tests' projects are of it.
-pub const CORE: &str = "core-2";
+pub const CORE: &str = "core-3";
 
 /// A directory with the release "echo": the gateway of an embedded release before services that answer with what
 /// arrived. All run on core's images, which are there on every machine.

@@ -52,7 +52,7 @@ enter() {
 
 walk() {
   # RELEASE: where images can be pulled, `make up` would take the large official release.
-  local environment=(env -i LANG=C.UTF-8 TERM=dumb SHELL=/bin/bash RELEASE=core-2 "CARGO_TARGET_DIR=$BUILT" "${site[@]}")
+  local environment=(env -i LANG=C.UTF-8 TERM=dumb SHELL=/bin/bash RELEASE=core-3 "CARGO_TARGET_DIR=$BUILT" "${site[@]}")
   if [[ $who == root ]]; then
     "${environment[@]}" HOME=/root USER=root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
       bash /srv/walk.sh /root

@@ -183,7 +183,7 @@ pub async fn undelete(context: &Context, arguments: ChangeNamed) -> Result<(), E
 }
 
 /// Returns the ended operation, or the current one if the caller does not wait.
-async fn wait(
+pub(super) async fn wait(
     context: &Context,
     operation: Option<Operation>,
     waiting: &Waiting,
@@ -196,7 +196,7 @@ async fn wait(
 }
 
 /// Prints the last line of a command on an existing project. JSON output needs no further call.
-async fn ended(
+pub(super) async fn ended(
     context: &Context,
     project_ref: &str,
     operation: &Operation,
@@ -243,7 +243,7 @@ fn going_on(operation: Option<&Operation>) -> String {
 }
 
 /// Returns the project's name for a command line if it is one shell word, else its ref.
-fn handle(project: &Project) -> String {
+pub(super) fn handle(project: &Project) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let name = &project.name;
     let usable = !name.is_empty() && !name.starts_with('-') && name.chars().all(plain);

@@ -607,6 +607,88 @@ impl ProjectService for Fake {
         Ok(Response::new(stream))
     }
 
+    async fn update_project(&self, request: Request<UpdateProjectRequest>) -> Answer<UpdateProjectResponse> {
+        let asked = request.get_ref();
+        let text = format!("{} {}", asked.name, asked.etag);
+        self.enter(&request, "UpdateProject", text.trim()).await?;
+        let project = Some(project(&request.get_ref().name, ProjectState::ActiveHealthy));
+        Ok(Response::new(UpdateProjectResponse { project }))
+    }
+
+    async fn get_project_settings(
+        &self,
+        request: Request<GetProjectSettingsRequest>,
+    ) -> Answer<GetProjectSettingsResponse> {
+        self.enter(&request, "GetProjectSettings", &request.get_ref().project_ref).await?;
+        Ok(Response::new(GetProjectSettingsResponse { settings: Some(settings()) }))
+    }
+
+    async fn update_project_settings(
+        &self,
+        request: Request<UpdateProjectSettingsRequest>,
+    ) -> Answer<UpdateProjectSettingsResponse> {
+        let asked = request.get_ref().clone();
+        let new = asked.settings.unwrap_or_default();
+        let smtp = new.smtp.clone().unwrap_or_default();
+        let mask = asked.update_mask.unwrap_or_default().paths.join(" ");
+        let values =
+            format!("{} {} {:?} {}", new.site_url, new.max_rows, new.disabled_services, smtp.password);
+        self.enter(&request, "UpdateProjectSettings", &format!("{mask}: {values} ({})", asked.etag)).await?;
+        Ok(Response::new(UpdateProjectSettingsResponse {
+            settings: Some(new),
+            operation: Some(operation(OperationState::Running)),
+            restarted_services: vec!["auth".into()],
+        }))
+    }
+
+    async fn set_secrets(&self, request: Request<SetSecretsRequest>) -> Answer<SetSecretsResponse> {
+        let text: Vec<String> =
+            request.get_ref().secrets.iter().map(|one| format!("{}={}", one.name, one.value)).collect();
+        self.enter(&request, "SetSecrets", &text.join("|")).await?;
+        let known = request.get_ref().secrets.iter().all(|one| one.name == "KNOWN");
+        let operation = (!known).then(|| operation(OperationState::Running));
+        Ok(Response::new(SetSecretsResponse { operation }))
+    }
+
+    async fn list_secrets(&self, request: Request<ListSecretsRequest>) -> Answer<ListSecretsResponse> {
+        self.enter(&request, "ListSecrets", &request.get_ref().page_token).await?;
+        let last = !request.get_ref().page_token.is_empty();
+        let name = if last { "SECOND" } else { "FIRST" };
+        let secret = Secret { name: name.into(), sha256: "ab".repeat(32), update_time: None };
+        let next_page_token = if last { String::new() } else { "second".into() };
+        Ok(Response::new(ListSecretsResponse { secrets: vec![secret], next_page_token }))
+    }
+
+    async fn delete_secrets(&self, request: Request<DeleteSecretsRequest>) -> Answer<DeleteSecretsResponse> {
+        self.enter(&request, "DeleteSecrets", &request.get_ref().names.join(" ")).await?;
+        let operation = Some(operation(OperationState::Running));
+        Ok(Response::new(DeleteSecretsResponse { operation }))
+    }
+
+    async fn reset_database_password(
+        &self,
+        request: Request<ResetDatabasePasswordRequest>,
+    ) -> Answer<ResetDatabasePasswordResponse> {
+        self.enter(&request, "ResetDatabasePassword", &request.get_ref().project_ref).await?;
+        Ok(Response::new(ResetDatabasePasswordResponse {
+            operation: Some(operation(OperationState::Running)),
+            restarted_services: vec!["postgres".into()],
+        }))
+    }
+
+    async fn rotate_jwt_secret(
+        &self,
+        request: Request<RotateJwtSecretRequest>,
+    ) -> Answer<RotateJwtSecretResponse> {
+        let confirm = request.get_ref().confirm.clone();
+        self.enter(&request, "RotateJwtSecret", &confirm).await?;
+        Ok(Response::new(RotateJwtSecretResponse {
+            operation: (!confirm.is_empty()).then(|| operation(OperationState::Running)),
+            stops_working: vec!["All keys stop working.".into()],
+            restarted_services: vec!["gateway".into()],
+        }))
+    }
+
     unused! {
         restart_project(RestartProjectRequest) -> RestartProjectResponse;
         undelete_project(UndeleteProjectRequest) -> UndeleteProjectResponse;
@@ -697,6 +779,25 @@ impl AuditService for Fake {
         self.enter(&request, "ExportPlatformAuditEvents", &asked).await?;
         let part = ExportPlatformAuditEventsResponse { data: b"all\n".to_vec(), events: 1 };
         Ok(Response::new(Box::pin(tokio_stream::iter([Ok(part)]))))
+    }
+}
+
+fn settings() -> ProjectSettings {
+    ProjectSettings {
+        site_url: "https://old.example".into(),
+        sign_up_enabled: true,
+        smtp: Some(ProjectSmtp {
+            host: "mail.example.com".into(),
+            port: 587,
+            password_set: true,
+            sender_email: "shop@example.com".into(),
+            ..Default::default()
+        }),
+        exposed_schemas: vec!["public".into()],
+        max_rows: 1000,
+        disabled_services: vec!["realtime".into()],
+        etag: "7".into(),
+        ..Default::default()
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Permission {
     OperateProjects,
     /// Read keys and passwords.
     ReadProjectSecrets,
+    /// Set secrets of projects, and replace their keys and passwords.
+    ChangeProjectSecrets,
     /// Manage clusters, nodes, join tokens and the fleet's roots.
     ManageFleet,
     /// Read the jobs of the control plane and their results.
@@ -71,16 +73,16 @@ impl Permission {
                 &[Role::Owner, Role::Administrator]
             }
             Self::DeleteOrganization => &[Role::Owner],
-            Self::OperateProjects | Self::ReadProjectSecrets => {
+            Self::OperateProjects | Self::ReadProjectSecrets | Self::ChangeProjectSecrets => {
                 &[Role::Owner, Role::Administrator, Role::Developer]
             }
         }
     }
 
-    /// True if the operator has the permission on all objects. The operator may not read tenants' secrets, and so not become
-    /// a member of their organizations either.
+    /// True if the operator has the permission on all objects. The operator may not read or replace tenants' secrets, and
+    /// so not become a member of their organizations either.
     pub fn operator(self) -> bool {
-        !matches!(self, Self::ReadProjectSecrets | Self::ManageMembers)
+        !matches!(self, Self::ReadProjectSecrets | Self::ChangeProjectSecrets | Self::ManageMembers)
     }
 }
 

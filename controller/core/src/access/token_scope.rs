@@ -10,7 +10,7 @@ sql_enum! {
         Read = "READ",
         /// Create, change and delete projects.
         Projects = "PROJECTS",
-        /// Read keys and passwords of projects.
+        /// Read and change secrets, keys and passwords of projects.
         Secrets = "SECRETS",
         /// Create, change and delete organizations and memberships, and read an organization's audit log.
         Organizations = "ORGANIZATIONS",
@@ -29,7 +29,7 @@ impl TokenScope {
             | Permission::ReadOrganization
             | Permission::ReadProjects => Some(Self::Read),
             Permission::OperateProjects => Some(Self::Projects),
-            Permission::ReadProjectSecrets => Some(Self::Secrets),
+            Permission::ReadProjectSecrets | Permission::ChangeProjectSecrets => Some(Self::Secrets),
             Permission::CreateOrganizations
             | Permission::ManageOrganization
             | Permission::ManageMembers

@@ -27,6 +27,7 @@ use std::{
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     digest::{SHA256, digest},
+    hmac,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
@@ -239,6 +240,15 @@ impl Vault {
 
     fn sealing_key(&self) -> &MasterKey {
         &self.keys[self.sealing.key.load(Ordering::Relaxed)]
+    }
+
+    /// Returns a fingerprint of a secret that tells whether two are the same, and nothing to who lacks the master key. Under
+    /// another master key it is another one.
+    pub fn fingerprint(&self, secret: &[u8]) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.sealing_key().key.as_ref());
+        let key = hmac::sign(&key, b"fingerprints");
+        let fingerprint = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()), secret);
+        STANDARD.encode(fingerprint.as_ref())
     }
 
     /// Seals a value for a place.
@@ -461,6 +471,13 @@ mod tests {
         let id = vault(1).given().to_string();
         assert_eq!(id.parse(), Ok(vault(1).given()));
         assert!(id.len() == 16 && id != vault(2).given().to_string() && !id.contains("0101"));
+    }
+
+    #[test]
+    fn a_fingerprint_belongs_to_a_secret_and_a_master_key() {
+        assert_eq!(vault(1).fingerprint(b"x"), vault(1).fingerprint(b"x"));
+        assert_ne!(vault(1).fingerprint(b"x"), vault(1).fingerprint(b"y"));
+        assert_ne!(vault(1).fingerprint(b"x"), vault(2).fingerprint(b"x"));
     }
 
     #[test]

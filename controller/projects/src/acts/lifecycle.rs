@@ -11,10 +11,10 @@ use crate::{
     acts::{Acts, transitions::Act},
     capacity,
     store::{
+        changes,
         events::{self, NewEvent},
         operations::{self, Failure, NewOperation},
         snapshot::{self, Snapshot},
-        upgrades,
     },
     types::{Desired, EventType, OperationKind, OperationState, ProjectState},
     verdict::{self, Ended, Verdict},
@@ -72,7 +72,7 @@ impl Plan {
             }
             Act::Delete { undo_window, named } => Self::delete(project, undo_window, named),
             Act::Undelete => Self::undelete(project),
-            Act::Upgrade => Err(Error::internal("an upgrade has a plan of its own")),
+            Act::Upgrade | Act::Change => Err(Error::internal("a change of content has a plan of its own")),
         }
     }
 
@@ -202,7 +202,7 @@ impl Acts {
         if removes_at_once {
             lock_organization(write, project).await?;
         }
-        upgrades::replaced_by_delete(write, project).await?;
+        changes::replaced_by_delete(write, project).await?;
         let room = self.take_compute(write, project, plan).await?;
         if !write_desired(write, project, plan, room.as_deref().unwrap_or("")).await? {
             return Ok(None);

@@ -1,5 +1,7 @@
-//! Acts of callers on projects: create, start, stop, restart, upgrade, delete, undelete, cancel.
+//! Acts of callers on projects: create, start, stop, restart, upgrade, change of settings and secrets, delete,
+//! undelete, cancel.
 
+mod change;
 mod create;
 mod lifecycle;
 mod transitions;
@@ -12,6 +14,7 @@ use supalove_fleet::clusters::Target;
 use supalove_stack::Releases;
 use tokio::sync::OnceCell;
 
+pub use change::{Asked, Changed};
 pub use create::Created;
 pub use lifecycle::purge_due;
 pub use transitions::Act;

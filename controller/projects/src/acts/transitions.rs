@@ -28,6 +28,8 @@ pub enum Act {
     Undelete,
     /// To another stack release; see `upgrade`.
     Upgrade,
+    /// Of settings or secrets; see `change`.
+    Change,
 }
 
 impl Act {
@@ -62,7 +64,7 @@ impl Act {
                 Unknown,
             ],
             Self::Undelete => &[GoingDown],
-            Self::Upgrade => &[ActiveHealthy, ActiveUnhealthy, Inactive, InitFailed],
+            Self::Upgrade | Self::Change => &[ActiveHealthy, ActiveUnhealthy, Inactive, InitFailed],
         }
     }
 
@@ -74,12 +76,15 @@ impl Act {
             Self::Delete { .. } => "deleted",
             Self::Undelete => "undeleted",
             Self::Upgrade => "upgraded",
+            Self::Change => "changed",
         }
     }
 
-    /// Returns FAILED_PRECONDITION with the remedy if the act is not legal. `open` is the project's open operation.
+    /// Returns FAILED_PRECONDITION with the remedy if the act is not legal. `open` is the project's open operation. While
+    /// content changes only a delete is legal: the end of the change decides which content the project has.
     pub fn check(self, state: ProjectState, open: Option<OperationKind>) -> Result<()> {
-        if self.legal_states().contains(&state) {
+        let changing = open.is_some_and(OperationKind::changes_content);
+        if self.legal_states().contains(&state) && (!changing || matches!(self, Self::Delete { .. })) {
             return Ok(());
         }
         let message = format!(
@@ -115,13 +120,14 @@ fn remedy(state: ProjectState, open: Option<OperationKind>) -> &'static str {
 mod tests {
     use super::*;
 
-    const ACTS: [Act; 6] = [
+    const ACTS: [Act; 7] = [
         Act::Start,
         Act::Stop,
         Act::Restart,
         Act::Delete { undo_window: Duration::ZERO, named: true },
         Act::Undelete,
         Act::Upgrade,
+        Act::Change,
     ];
 
     #[test]
@@ -132,6 +138,16 @@ mod tests {
                 Removed => assert_eq!(legal, 0),
                 Restoring => assert_eq!(legal, 0, "a restore ends by itself"),
                 _ => assert!(legal > 0, "{state:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_content_is_not_interrupted_but_by_a_delete() {
+        for kind in OperationKind::ALL.iter().filter(|kind| kind.changes_content()) {
+            for act in ACTS {
+                let legal = act.check(kind.state(), Some(*kind)).is_ok();
+                assert_eq!(legal, matches!(act, Act::Delete { .. }), "{act:?} during {kind:?}");
             }
         }
     }

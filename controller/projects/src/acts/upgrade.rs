@@ -16,7 +16,7 @@ use supalove_proto::{
     v1::{ErrorReason, UpgradeProjectRequest},
 };
 use supalove_scheduler::Resources;
-use supalove_stack::{ProjectInput, ProjectSecrets, ProjectSettings, Release, Releases};
+use supalove_stack::{Release, Releases};
 
 use super::{
     Acts,
@@ -26,23 +26,18 @@ use super::{
 };
 use crate::{
     capacity,
+    content::Content,
     endpoints::{ServiceEndpoint, published},
     store::{
         certificates::{self, Certificate},
+        changes::{self, Change},
         events::{self, NewEvent},
         operations::{self, NewOperation},
         secrets,
         snapshot::{self, Snapshot},
-        upgrades::{self, Upgrade},
     },
     types::{EventType, OperationKind, ProjectState},
 };
-
-/// What an upgrade starts from.
-struct Before {
-    name: String,
-    release: String,
-}
 
 /// A decided upgrade.
 struct Plan<'a> {
@@ -107,35 +102,23 @@ impl Acts {
     async fn plan_upgrade(&self, mutation: &mut Mutation, found: &Snapshot, asked: &str) -> Result<Plan<'_>> {
         let vault = &self.core.vault;
         let project = &found.project;
-        let before = read_before(mutation, project).await?;
-        let release = choose(&self.releases, &before.release, asked)?;
-        let stored = secrets::all(mutation, vault, project).await?;
-        let (all, new) = ProjectSecrets::completed(project.as_str(), stored).map_err(Error::internal)?;
-        let settings = ProjectSettings::default();
-        let input = ProjectInput {
-            project_ref: project.as_str(),
-            project_name: &before.name,
-            secrets: &all,
-            settings: &settings,
-        };
-        let spec = supalove_stack::render(release, &input).map_err(Error::internal)?;
+        let content = Content::read(mutation, vault, project).await?;
+        let release = choose(&self.releases, &content.release, asked)?;
+        let spec = content.render(release, project)?;
         let (generation, sealed) =
             secrets::newest_spec(mutation.connection().await?, project, found.generation).await?;
         let old = secrets::open_spec(vault, project, generation, &sealed)?;
         compatible(&old, &spec)?;
-        let certificate = release.has_database_tls().then(|| Certificate::from_secrets(&all)).transpose()?;
+        let certificate =
+            release.has_database_tls().then(|| Certificate::from_secrets(&content.secrets)).transpose()?;
         Ok(Plan {
             release,
             certificate,
-            from: before.release,
+            new_secrets: content.seal_new_secrets(vault, project)?,
+            from: content.release,
             needs: needs(release)?,
             spec: secrets::seal_spec(vault, project, found.generation + 1, &spec)?,
             return_spec: secrets::seal_spec(vault, project, found.generation + 2, &old)?,
-            new_secrets: secrets::seal_some(
-                vault,
-                project,
-                all.iter().filter(|(name, _)| new.contains(name)),
-            )?,
         })
     }
 
@@ -148,7 +131,7 @@ impl Acts {
         plan: Plan<'_>,
     ) -> Result<Option<OperationId>> {
         let project = &found.project;
-        let needs = upgrades::during(found.needs, plan.needs);
+        let needs = changes::during(found.needs, plan.needs);
         if !capacity::grow(write, found, needs).await? {
             return Err(Error::FailedPrecondition {
                 reason: ErrorReason::NodeFull,
@@ -181,7 +164,7 @@ impl Acts {
             status_message: &message,
         };
         operations::insert(write, &new).await?;
-        let upgrade = Upgrade {
+        let change = Change {
             operation,
             from: plan.from,
             to: plan.release.name().to_owned(),
@@ -191,19 +174,12 @@ impl Acts {
             return_generation: found.generation + 2,
             return_spec: plan.return_spec,
         };
-        upgrades::insert(write, project, &upgrade).await?;
+        changes::insert(write, project, &change).await?;
         let event = NewEvent::new(EventType::OperationStarted, format!("upgrade project: {message}"));
         events::append(write, project, &event, Some(operation)).await?;
         failpoint!("controller.upgrade.written", project.as_str());
         Ok(Some(operation))
     }
-}
-
-async fn read_before(mutation: &mut Mutation, project: &ProjectRef) -> Result<Before> {
-    let row = sqlx::query!("SELECT name, release FROM projects WHERE ref = $1", project.as_str())
-        .fetch_one(mutation.connection().await?)
-        .await?;
-    Ok(Before { name: row.name, release: row.release })
 }
 
 /// Writes the new desired state; false if the project changed meanwhile.
@@ -331,12 +307,12 @@ mod tests {
     #[test]
     fn the_release_is_the_one_that_was_asked_for_or_the_newest_that_accepts_the_old_one() {
         let releases = Releases::embedded().unwrap();
-        assert_eq!(choose(&releases, "core", "").unwrap().name(), "core-2");
+        assert_eq!(choose(&releases, "core", "").unwrap().name(), "core-3");
         assert_eq!(choose(&releases, "core", "core-2").unwrap().name(), "core-2");
         for (from, asked, expected) in [
             ("core", "core", ErrorReason::ReleaseUnchanged),
             ("core-2", "core", ErrorReason::UpgradeNotOffered),
-            ("core-2", "", ErrorReason::UpgradeNotOffered),
+            ("core-3", "", ErrorReason::UpgradeNotOffered),
             ("core", "supabase-2025.12-2", ErrorReason::UpgradeNotOffered),
         ] {
             assert_eq!(reason(choose(&releases, from, asked).unwrap_err()), expected, "{from} to {asked:?}");

@@ -22,8 +22,9 @@ use supalove_organizations::OrganizationKey;
 
 use crate::{
     ProjectKey,
-    acts::{Act, Acts},
-    store::{events, operations, projects, secrets},
+    acts::{Act, Acts, Asked, Changed},
+    settings::shown,
+    store::{events, function_secrets, operations, projects, secrets, settings},
     watch::{ProjectStreams, of_one_project},
     wire,
 };
@@ -31,14 +32,22 @@ use supalove_core::{
     Core,
     access::Call,
     error::{Error, Result},
+    hints::Hint,
     ids::ProjectRef,
     watch::{Engine, Followed, StreamSource as _},
-    wire::{duration, page, page_size, parse_page_token},
+    wire::{Changes, display_text, duration, page, page_size, parse_page_token},
 };
 
 /// The year 10000.
 const LAST_MICROS: i64 = 253_402_300_800_000_000;
 const MAX_UNDO_WINDOW: Duration = Duration::from_hours(90 * 24);
+/// What a rotation of the signing secret does to clients.
+const ROTATION_STOPS: [&str; 4] = [
+    "Both API keys stop working: every application and server needs the new anon or service_role key.",
+    "Every user is signed out: access tokens that auth has issued are refused.",
+    "Signed URLs of storage stop working.",
+    "Tokens that you have signed yourself with the old secret are refused.",
+];
 
 #[derive(Clone)]
 pub struct ProjectApi {
@@ -72,6 +81,27 @@ impl ProjectApi {
         let key = self.core.access.allow::<ProjectKey>(call, project_ref).await?;
         let id = self.acts.act(call, request_id, body, &key.project, act, new_volumes).await?;
         Ok(Some(operations::get(&self.core.db, id).await?.into()))
+    }
+
+    /// Changes a project's content.
+    async fn change(
+        &self,
+        call: &Call,
+        project_ref: &str,
+        asked: Asked<'_>,
+    ) -> Result<(ProjectRef, Changed)> {
+        let key = self.core.access.allow::<ProjectKey>(call, project_ref).await?;
+        let changed = self.acts.change(call, &key.project, asked).await?;
+        Ok((key.project, changed))
+    }
+
+    async fn started(&self, changed: &Changed) -> Result<Option<pb::Operation>> {
+        let Some(id) = changed.operation else { return Ok(None) };
+        Ok(Some(operations::get(&self.core.db, id).await?.into()))
+    }
+
+    async fn settings(&self, project: &ProjectRef) -> Result<pb::ProjectSettings> {
+        Ok(shown(&settings::newest(&self.core.db, &self.core.vault, project).await?))
     }
 }
 
@@ -286,6 +316,124 @@ impl ProjectService for ProjectApi {
             service_role_key: secrets::reveal(&self.core, &grant.project, "service_role_key").await?,
             db_url: db.map(|e| db_url(e, &format!("postgres:{db_password}"))).unwrap_or_default(),
             db_password,
+        }))
+    }
+
+    async fn update_project(
+        &self,
+        request: Request<pb::UpdateProjectRequest>,
+    ) -> Result<Response<pb::UpdateProjectResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let grant = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
+        if Changes::parse(body.update_mask.as_ref(), &["name"])?.field("name") {
+            let name = display_text("name", &body.name)?;
+            let mut mutation = self.core.mutation(&call);
+            let organization = projects::rename(&mut mutation, &grant.project, &name, &body.etag).await?;
+            let hints = [Hint::Project(grant.project.clone()), Hint::Organization(organization)];
+            mutation.commit(grant.project.as_str(), hints).await?;
+        }
+        let project = projects::get(&self.core.db, &grant.project).await?;
+        Ok(Response::new(pb::UpdateProjectResponse {
+            project: Some(wire::project(self.acts.releases(), project)),
+        }))
+    }
+
+    async fn get_project_settings(
+        &self,
+        request: Request<pb::GetProjectSettingsRequest>,
+    ) -> Result<Response<pb::GetProjectSettingsResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let grant = self.core.access.allow::<ProjectKey>(&call, &request.get_ref().project_ref).await?;
+        let settings = Some(self.settings(&grant.project).await?);
+        Ok(Response::new(pb::GetProjectSettingsResponse { settings }))
+    }
+
+    async fn update_project_settings(
+        &self,
+        request: Request<pb::UpdateProjectSettingsRequest>,
+    ) -> Result<Response<pb::UpdateProjectSettingsResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let (project, changed) = self.change(&call, &body.project_ref, Asked::Settings(&body)).await?;
+        Ok(Response::new(pb::UpdateProjectSettingsResponse {
+            settings: Some(self.settings(&project).await?),
+            operation: self.started(&changed).await?,
+            restarted_services: changed.restarted,
+        }))
+    }
+
+    async fn set_secrets(
+        &self,
+        request: Request<pb::SetSecretsRequest>,
+    ) -> Result<Response<pb::SetSecretsResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let (_, changed) = self.change(&call, &body.project_ref, Asked::SetSecrets(&body)).await?;
+        Ok(Response::new(pb::SetSecretsResponse { operation: self.started(&changed).await? }))
+    }
+
+    async fn list_secrets(
+        &self,
+        request: Request<pb::ListSecretsRequest>,
+    ) -> Result<Response<pb::ListSecretsResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 50, 100)?;
+        let after = parse_page_token(&body.page_token)?.unwrap_or_default();
+        let grant = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
+        let found =
+            function_secrets::list(&self.core.db, &self.core.vault, &grant.project, &after, size + 1).await?;
+        let (found, next) = page(found, size, |one| one.name.clone());
+        let secrets = found.into_iter().map(wire::secret).collect();
+        Ok(Response::new(pb::ListSecretsResponse { secrets, next_page_token: next }))
+    }
+
+    async fn delete_secrets(
+        &self,
+        request: Request<pb::DeleteSecretsRequest>,
+    ) -> Result<Response<pb::DeleteSecretsResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let (_, changed) = self.change(&call, &body.project_ref, Asked::DeleteSecrets(&body)).await?;
+        Ok(Response::new(pb::DeleteSecretsResponse { operation: self.started(&changed).await? }))
+    }
+
+    async fn reset_database_password(
+        &self,
+        request: Request<pb::ResetDatabasePasswordRequest>,
+    ) -> Result<Response<pb::ResetDatabasePasswordResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let asked = Asked::ResetDatabasePassword(&body);
+        let (_, changed) = self.change(&call, &body.project_ref, asked).await?;
+        Ok(Response::new(pb::ResetDatabasePasswordResponse {
+            operation: self.started(&changed).await?,
+            restarted_services: changed.restarted,
+        }))
+    }
+
+    async fn rotate_jwt_secret(
+        &self,
+        request: Request<pb::RotateJwtSecretRequest>,
+    ) -> Result<Response<pb::RotateJwtSecretResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let stops_working = ROTATION_STOPS.map(str::to_owned).to_vec();
+        if body.confirm.is_empty() {
+            let grant = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
+            let restarted_services = self.acts.preview_rotation(&call, &grant.project).await?;
+            return Ok(Response::new(pb::RotateJwtSecretResponse {
+                operation: None,
+                stops_working,
+                restarted_services,
+            }));
+        }
+        let (_, changed) = self.change(&call, &body.project_ref, Asked::RotateJwtSecret(&body)).await?;
+        Ok(Response::new(pb::RotateJwtSecretResponse {
+            operation: self.started(&changed).await?,
+            stops_working,
+            restarted_services: changed.restarted,
         }))
     }
 }

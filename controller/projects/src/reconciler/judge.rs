@@ -132,6 +132,9 @@ fn give_up(operation: &OpenOperation, failure: Failure) -> Verdict {
         || [ErrorReason::StartSqlFailed, ErrorReason::RoleSpoilt]
             .iter()
             .any(|one| one.text() == failure.reason);
+    // New settings and secrets say nothing about the node, which ran the project before.
+    let of_the_project = of_the_project
+        || (operation.kind.changes_content() && operation.kind != crate::types::OperationKind::Upgrade);
     let node = (!of_the_project).then_some(NodeRecord::Failed);
     Verdict { node, ..Verdict::failed(operation.id, operation.kind, failure) }
 }

@@ -216,7 +216,9 @@ pub async fn end(
         "UPDATE operations SET state = $2, ended_at = now(), error_reason = $3, error_message = $4, error_service = $5,
              error_log = $6, status_message = CASE WHEN $2 <> 'SUCCEEDED' THEN status_message ELSE CASE kind
                  WHEN 'STOP_PROJECT' THEN 'stopped; data kept' WHEN 'DELETE_PROJECT' THEN 'deleted'
-                 WHEN 'UNDELETE_PROJECT' THEN 'undeleted' WHEN 'UPGRADE_PROJECT' THEN 'upgraded' ELSE 'up' END END
+                 WHEN 'UNDELETE_PROJECT' THEN 'undeleted' WHEN 'UPGRADE_PROJECT' THEN 'upgraded'
+                 WHEN 'UPDATE_SETTINGS' THEN 'changed' WHEN 'CHANGE_SECRETS' THEN 'changed'
+                 WHEN 'RESET_DATABASE_PASSWORD' THEN 'changed' WHEN 'ROTATE_JWT_SECRET' THEN 'changed' ELSE 'up' END END
          WHERE id = $1 AND state IN ('PENDING', 'RUNNING')",
         id.0,
         state.as_sql(),

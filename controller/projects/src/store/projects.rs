@@ -8,10 +8,12 @@ use sqlx::types::Json;
 
 use crate::types::ProjectState;
 use supalove_core::{
-    database::Db,
+    Write,
+    database::{Db, violates},
     error::{Error, Result},
     ids::{ClusterId, NodeId, OrganizationId, ProjectRef, UserId},
 };
+use supalove_proto::v1::ErrorReason;
 
 /// State of a service, as stored with its project.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +137,46 @@ pub async fn deleted_holder(
     .fetch_optional(db)
     .await?;
     Ok(row.map(|row| (row.project, row.purge_at)))
+}
+
+/// Renames a project; an error if `etag` is not empty and not the present one, or if the name is taken. Returns its
+/// organization.
+pub async fn rename(
+    write: &mut impl Write,
+    project: &ProjectRef,
+    name: &str,
+    etag: &str,
+) -> Result<OrganizationId> {
+    let row = sqlx::query!(
+        "SELECT organization_id AS \"organization: OrganizationId\", revision, state AS \"state: ProjectState\"
+         FROM projects WHERE ref = $1 FOR NO KEY UPDATE",
+        project.as_str(),
+    )
+    .fetch_one(write.connection().await?)
+    .await?;
+    if row.state == ProjectState::Removed {
+        return Err(Error::FailedPrecondition {
+            reason: ErrorReason::ProjectRemoved,
+            message: "the project has been removed".to_owned(),
+        });
+    }
+    if !etag.is_empty() && etag != row.revision.to_string() {
+        return Err(Error::Changed("project"));
+    }
+    sqlx::query!(
+        "UPDATE projects SET name = $2, revision = revision + 1 WHERE ref = $1",
+        project.as_str(),
+        name
+    )
+    .execute(write.connection().await?)
+    .await
+    .map_err(|error| {
+        if violates(&error, "projects_name") {
+            return Error::AlreadyExists { kind: "project", name: name.to_owned() };
+        }
+        error.into()
+    })?;
+    Ok(row.organization)
 }
 
 /// Filter and page of a list.

@@ -6,7 +6,7 @@ use supalove_failpoints::failpoint;
 
 use crate::{
     capacity,
-    store::{certificates, snapshot::Snapshot},
+    store::{certificates, inputs, snapshot::Snapshot},
 };
 
 /// Releases quota, capacity, slot and ports and deletes the secrets, in the lock order. The caller updates the
@@ -30,6 +30,7 @@ pub async fn release(write: &mut impl Write, project: &Snapshot) -> Result<()> {
     sqlx::query!("DELETE FROM project_specs WHERE project_ref = $1", project_ref)
         .execute(write.connection().await?)
         .await?;
+    inputs::delete_all(write, &project.project).await?;
     certificates::delete(write, project_ref).await?;
     failpoint!("controller.removal.secrets_gone", project_ref);
     Ok(())

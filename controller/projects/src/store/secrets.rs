@@ -53,6 +53,22 @@ pub const SEALED: &[SealedColumn] = &[
         name: "'stack-spec'",
         version: "return_generation",
     },
+    SealedColumn {
+        table: "project_settings",
+        column: "sealed",
+        kind: "project",
+        id: "project_ref",
+        name: "'settings'",
+        version: "version",
+    },
+    SealedColumn {
+        table: "function_secrets",
+        column: "sealed",
+        kind: "function-secret",
+        id: "project_ref",
+        name: "name",
+        version: "version",
+    },
 ];
 
 fn scope<'a>(project: &'a ProjectRef, name: &'a str, version: u64) -> Scope<'a> {
@@ -202,6 +218,33 @@ pub async fn replace<'a>(
             project.as_str(),
             name,
             version,
+            sealed,
+        )
+        .execute(write.connection().await?)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Stores new versions of secrets beside the old ones. `version`: the generation that brings them to the services, which is
+/// higher than any version before.
+pub async fn add_version<'a>(
+    write: &mut impl Write,
+    vault: &Vault,
+    project: &ProjectRef,
+    version: i64,
+    secrets: impl Iterator<Item = (&'static str, &'a str)>,
+) -> Result<()> {
+    let number = i32::try_from(version).map_err(Error::internal)?;
+    for (name, value) in secrets {
+        let sealed = vault
+            .seal(scope(project, name, version.unsigned_abs()), value.as_bytes())
+            .map_err(Error::internal)?;
+        sqlx::query!(
+            "INSERT INTO project_secrets (project_ref, name, version, sealed) VALUES ($1, $2, $3, $4)",
+            project.as_str(),
+            name,
+            number,
             sealed,
         )
         .execute(write.connection().await?)

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MethodDescriptor, Value};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
+};
+use supalove_proto::v1::{ProjectSettings, SecretValue};
 use supalove_system_tests::Api;
 use tonic::{Code, Request, Status};
 
@@ -35,12 +38,19 @@ fn request(method: &MethodDescriptor, fields: &Fields) -> Vec<u8> {
 
 fn value(field: &FieldDescriptor, fields: &Fields) -> Option<Value> {
     match (field.kind(), field.name()) {
+        // Of DeleteSecrets.
+        (Kind::String, "names") => Some(Value::List(vec![Value::String("GREETING".to_owned())])),
         (Kind::String, name) => fields.get(name).cloned().map(Value::String),
         // WaitOperation answers at once.
         (Kind::Message(duration), "timeout") => {
             let mut moment = DynamicMessage::new(duration);
             moment.set_field_by_name("nanos", Value::I32(1_000_000));
             Some(Value::Message(moment))
+        }
+        (Kind::Message(settings), "settings") => Some(Value::Message(same(settings, &some_settings()))),
+        (Kind::Message(secret), "secrets") => {
+            let one = SecretValue { name: "GREETING".into(), value: "hello".into() };
+            Some(Value::List(vec![Value::Message(same(secret, &one))]))
         }
         // READ
         (Kind::Enum(_), "scopes") => Some(Value::List(vec![Value::EnumNumber(1)])),
@@ -59,6 +69,22 @@ fn value(field: &FieldDescriptor, fields: &Fields) -> Option<Value> {
             Value::Message(one)
         }),
         _ => None,
+    }
+}
+
+fn same(descriptor: MessageDescriptor, message: &impl prost::Message) -> DynamicMessage {
+    DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice()).unwrap()
+}
+
+/// Settings that every project can have.
+fn some_settings() -> ProjectSettings {
+    ProjectSettings {
+        site_url: "https://app.example.com".into(),
+        jwt_lifetime: Some(prost_types::Duration { seconds: 600, nanos: 0 }),
+        exposed_schemas: vec!["public".into()],
+        max_rows: 7,
+        file_size_limit_bytes: 7,
+        ..Default::default()
     }
 }
 

@@ -246,8 +246,14 @@ impl World {
                 fields.insert("release", "core-2".to_owned());
                 fields
             }
-            "ProjectService/RestartProject" => self.project_in("ACTIVE_HEALTHY").await,
+            "ProjectService/RestartProject"
+            | "ProjectService/UpdateProjectSettings"
+            | "ProjectService/SetSecrets"
+            | "ProjectService/DeleteSecrets"
+            | "ProjectService/ResetDatabasePassword"
+            | "ProjectService/RotateJwtSecret" => self.project_in("ACTIVE_HEALTHY").await,
             "ProjectService/StopProject"
+            | "ProjectService/UpdateProject"
             | "ProjectService/DeleteProject"
             | "OperationService/CancelOperation" => self.new_project().await,
             "ProjectService/UndeleteProject" => {

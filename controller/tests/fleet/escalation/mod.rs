@@ -61,7 +61,7 @@ async fn nothing_that_a_tenant_can_try_reaches_beyond_its_own_and_a_planted_hole
 async fn the_official_releases_sql_gives_a_server_its_certificate(server: &Server) {
     let ca = server.secret("db_ca_certificate");
     verified_certificate(server.port(), &ca, "localhost").unwrap_err();
-    let spec = spec_of("supabase-2025.12-2", server.secrets());
+    let spec = spec_of("supabase-2025.12-3", server.secrets());
     let files =
         spec.services.iter().flat_map(|service| &service.config_mounts).flat_map(|mount| &mount.files);
     let sql = files.clone().find(|file| file.path == "tls.sql").unwrap();
@@ -199,7 +199,7 @@ const LEFT_BEHIND: &str = r"
 fn the_official_release_runs_the_same_rules_and_trusts_no_loopback() {
     // By the rendered text: no engine here has the official image.
     let secrets = supalove_stack::ProjectSecrets::generate("abcdefghijklmnopqrst").unwrap();
-    let spec = spec_of("supabase-2025.12-2", &secrets);
+    let spec = spec_of("supabase-2025.12-3", &secrets);
     let postgres = spec.services.iter().find(|service| service.name == "postgres").unwrap();
     let file = |name: &str| {
         let mut files = postgres.config_mounts.iter().flat_map(|mount| &mount.files);

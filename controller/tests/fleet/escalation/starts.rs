@@ -11,7 +11,7 @@ use super::server::{Server, spec_of};
 /// Neither while the start SQL runs nor later: it has none, and the server keeps no samples of their hashes.
 pub(super) async fn no_password_can_be_read(server: &Server) {
     let secrets = supalove_stack::ProjectSecrets::generate("abcdefghijklmnopqrst").unwrap();
-    for release in [CORE, "supabase-2025.12-2"] {
+    for release in [CORE, "supabase-2025.12-3"] {
         let spec = spec_of(release, &secrets);
         let files =
             spec.services.iter().flat_map(|service| &service.config_mounts).flat_map(|mount| &mount.files);

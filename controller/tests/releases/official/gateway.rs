@@ -1,4 +1,4 @@
-//! The gateway of the release supabase-2025.12-2 against the contract's tables: every route, key, forwarded header, path
+//! The gateway of the release supabase-2025.12-3 against the contract's tables: every route, key, forwarded header, path
 //! encoding, limit and closed address, with services behind it that answer with what arrived.
 
 use std::{fs, path::Path};
@@ -10,7 +10,7 @@ use supalove_system_tests::{Answer, Fleet, Options, Tenant, core_image, docker, 
 use super::RELEASE;
 
 /// The newest one: its gateway is the one that is called.
-const NEWEST: &str = "supabase-2025.12-2";
+const NEWEST: &str = "supabase-2025.12-3";
 
 /// Who may pass.
 #[derive(Clone, Copy, Debug, PartialEq)]

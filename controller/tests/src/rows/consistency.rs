@@ -38,9 +38,14 @@ pub const DAMAGES: &[(&str, &str)] = &[
     ("projects.desired", "UPDATE projects SET desired = 'STOPPED'"),
     ("projects.applied_generations", "UPDATE placements SET applied_generation = applied_generation - 1"),
     (
-        "projects.upgrades",
+        "projects.changes",
         "INSERT INTO project_upgrades
          SELECT DISTINCT ON (project_ref) project_ref, id, 'core', 'core-2', 'INACTIVE', 1, ''::bytea, 0, 0, 0, 0, 0, 0 FROM operations",
+    ),
+    (
+        "projects.versions",
+        "INSERT INTO function_secrets (project_ref, name, version, sealed)
+         SELECT ref, 'A', generation, NULL FROM projects WHERE state <> 'REMOVED'",
     ),
     ("projects.event_numbers", "UPDATE projects SET event_seq = event_seq + 1"),
 ];

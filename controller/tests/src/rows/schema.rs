@@ -72,4 +72,20 @@ impl Rows {
         )
         .await
     }
+
+    /// Tables in which a row holds this text, as it is or in hex.
+    pub async fn texts_like(&self, text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for table in self.tables().await {
+            let query = format!(
+                "SELECT count(*) FROM {table} t WHERE strpos(t::text, $1) > 0 OR strpos(t::text, $2) > 0"
+            );
+            let query = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(query));
+            let rows = query.bind(text).bind(hex::encode(text)).fetch_one(&self.0).await.unwrap();
+            if rows > 0 {
+                found.push(table);
+            }
+        }
+        found
+    }
 }

@@ -1,7 +1,9 @@
-//! Upgrades in progress: what a project returns to if it does not come up with its new release.
+//! Changes of a project's content in progress, upgrades among them: what a project returns to if it does not come up with
+//! its new content.
 //!
 //! While an upgrade runs, the project holds what either release needs, whichever is more: so both outcomes only give
-//! capacity back, and a return never lacks it.
+//! capacity back, and a return never lacks it. While settings or secrets change, the rows of both versions exist; the outcome
+//! decides which one stays.
 
 use supalove_core::{
     Write,
@@ -16,23 +18,23 @@ use crate::{
     store::{
         certificates,
         events::{self, NewEvent},
-        secrets,
+        inputs, secrets,
         snapshot::Snapshot,
     },
     types::{EventType, OperationKind, OperationState, ProjectState},
     verdict::{Ended, Verdict},
 };
 
-/// An upgrade in progress.
+/// A change in progress. Without an upgrade, both releases and both needs are the same.
 #[derive(Debug, Clone)]
-pub struct Upgrade {
+pub struct Change {
     pub operation: OperationId,
     pub from: String,
     pub to: String,
     pub state_before: ProjectState,
     pub needs_before: Resources,
     pub needs_after: Resources,
-    /// Generation with which `return_spec` is sealed: the one after the upgrade's.
+    /// Generation with which `return_spec` is sealed: the one after the change's.
     pub return_generation: i64,
     /// The old content, sealed as that generation.
     pub return_spec: Vec<u8>,
@@ -47,7 +49,7 @@ pub fn during(before: Resources, after: Resources) -> Resources {
     }
 }
 
-pub async fn insert(write: &mut impl Write, project: &ProjectRef, new: &Upgrade) -> Result<()> {
+pub async fn insert(write: &mut impl Write, project: &ProjectRef, new: &Change) -> Result<()> {
     sqlx::query!(
         "INSERT INTO project_upgrades (project_ref, operation_id, from_release, to_release, state_before,
              return_generation, return_spec, cpu_before, memory_before, disk_before, cpu_after, memory_after, disk_after)
@@ -71,8 +73,8 @@ pub async fn insert(write: &mut impl Write, project: &ProjectRef, new: &Upgrade)
     Ok(())
 }
 
-/// The upgrade that an operation performs.
-async fn read(write: &mut impl Write, operation: OperationId) -> Result<Upgrade> {
+/// The change that an operation performs.
+async fn read(write: &mut impl Write, operation: OperationId) -> Result<Change> {
     let row = sqlx::query!(
         "SELECT from_release, to_release, state_before AS \"state_before: ProjectState\", return_generation, return_spec,
              cpu_before, memory_before, disk_before, cpu_after, memory_after, disk_after
@@ -81,7 +83,7 @@ async fn read(write: &mut impl Write, operation: OperationId) -> Result<Upgrade>
     )
     .fetch_one(write.connection().await?)
     .await?;
-    Ok(Upgrade {
+    Ok(Change {
         operation,
         from: row.from_release,
         to: row.to_release,
@@ -101,40 +103,41 @@ async fn read(write: &mut impl Write, operation: OperationId) -> Result<Upgrade>
     })
 }
 
-/// How an upgrade ends.
+/// How a change ends.
 #[derive(Debug)]
 pub struct Ending {
-    upgrade: Upgrade,
+    change: Change,
+    kind: OperationKind,
     returns: bool,
 }
 
-/// Begins the end of an upgrade, if the verdict ends one: gives capacity back, before anybody locks the project's row, and
+/// Begins the end of a change, if the verdict ends one: gives capacity back, before anybody locks the project's row, and
 /// completes the verdict with what a failure returns to.
 pub async fn begin_end(
     write: &mut impl Write,
     project: &Snapshot,
     verdict: &mut Verdict,
 ) -> Result<Option<Ending>> {
-    let Some(Ended { id, kind: OperationKind::Upgrade, state, failure }) = &mut verdict.end else {
+    let Some(Ended { id, kind, state, failure }) = &mut verdict.end else { return Ok(None) };
+    let kind = *kind;
+    if !kind.changes_content() {
         return Ok(None);
-    };
-    let upgrade = read(write, *id).await?;
+    }
+    let change = read(write, *id).await?;
     let returns = *state != OperationState::Succeeded;
-    let needs = if returns { upgrade.needs_before } else { upgrade.needs_after };
+    let needs = if returns { change.needs_before } else { change.needs_after };
     capacity::shrink(write, project, needs).await?;
     if returns {
         if let Some(failure) = failure {
-            failure.message += "; the project returns to release ";
-            failure.message += &upgrade.from;
+            failure.message += &format!("; the project returns to {}", change.before(kind));
         }
         let why = failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
-        verdict.state =
-            Some((upgrade.returned_state(), format!("the upgrade to {} failed: {why}", upgrade.to)));
+        verdict.state = Some((change.returned_state(), format!("{} failed: {why}", change.words(kind))));
     }
-    Ok(Some(Ending { upgrade, returns }))
+    Ok(Some(Ending { change, kind, returns }))
 }
 
-impl Upgrade {
+impl Change {
     /// State of a project that returns. One that was up is up again when its agent says so.
     fn returned_state(&self) -> ProjectState {
         match self.state_before {
@@ -142,41 +145,87 @@ impl Upgrade {
             other => other,
         }
     }
+
+    /// Generation that brought the change.
+    fn generation(&self) -> i64 {
+        self.return_generation - 1
+    }
+
+    /// What a project returns to, for people.
+    fn before(&self, kind: OperationKind) -> String {
+        match kind {
+            OperationKind::UpdateSettings => "the settings before".to_owned(),
+            OperationKind::ChangeSecrets => "the secrets before".to_owned(),
+            OperationKind::ResetDatabasePassword => "the database password before".to_owned(),
+            OperationKind::RotateJwtSecret => "the signing secret and API keys before".to_owned(),
+            _ => format!("release {}", self.from),
+        }
+    }
+
+    /// The change, for people.
+    fn words(&self, kind: OperationKind) -> String {
+        match kind {
+            OperationKind::UpdateSettings => "the change of settings".to_owned(),
+            OperationKind::ChangeSecrets => "the change of secrets".to_owned(),
+            OperationKind::ResetDatabasePassword => "the reset of the database password".to_owned(),
+            OperationKind::RotateJwtSecret => "the rotation of the signing secret".to_owned(),
+            _ => format!("the upgrade to {}", self.to),
+        }
+    }
 }
 
 impl Ending {
     /// Completes the end, after the project's row was written: a failure makes the old content the newest generation.
     pub async fn complete(self, write: &mut impl Write, project: &Snapshot) -> Result<()> {
-        let upgrade = &self.upgrade;
+        let change = &self.change;
         let project_ref = &project.project;
-        let needs = if self.returns { upgrade.needs_before } else { upgrade.needs_after };
+        let needs = if self.returns { change.needs_before } else { change.needs_after };
         set_needs(write, project_ref, needs).await?;
         if self.returns {
-            secrets::insert_spec(write, project_ref, upgrade.return_generation, &upgrade.return_spec).await?;
-            sqlx::query!(
-                "UPDATE projects SET release = $2, generation = generation + 1 WHERE ref = $1",
-                project_ref.as_str(),
-                upgrade.from,
-            )
-            .execute(write.connection().await?)
-            .await?;
-            certificates::renew_now(write, project_ref).await?;
-            let message = format!("release {} is desired again", upgrade.from);
-            let event = NewEvent::new(EventType::ProjectReturned, message);
-            events::append(write, project_ref, &event, Some(upgrade.operation)).await?;
-            failpoint!("controller.upgrade.returned", project_ref.as_str());
+            self.go_back(write, project_ref).await?;
+        } else {
+            inputs::keep_newest(write, project_ref, self.kind).await?;
         }
-        delete(write, upgrade.operation).await
+        failpoint!("controller.change.settled", project_ref.as_str());
+        delete(write, change.operation).await
+    }
+
+    async fn go_back(&self, write: &mut impl Write, project_ref: &ProjectRef) -> Result<()> {
+        let change = &self.change;
+        secrets::insert_spec(write, project_ref, change.return_generation, &change.return_spec).await?;
+        sqlx::query!(
+            "UPDATE projects SET release = $2, generation = generation + 1 WHERE ref = $1",
+            project_ref.as_str(),
+            change.from,
+        )
+        .execute(write.connection().await?)
+        .await?;
+        if self.kind == OperationKind::Upgrade {
+            certificates::renew_now(write, project_ref).await?;
+        } else {
+            inputs::drop_version(write, project_ref, self.kind, change.generation()).await?;
+        }
+        let before = change.before(self.kind);
+        // Plural for all but a release and a password.
+        let verb = match self.kind {
+            OperationKind::Upgrade | OperationKind::ResetDatabasePassword => "is",
+            _ => "are",
+        };
+        let event = NewEvent::new(EventType::ProjectReturned, format!("{before} {verb} desired again"));
+        events::append(write, project_ref, &event, Some(change.operation)).await?;
+        failpoint!("controller.upgrade.returned", project_ref.as_str());
+        Ok(())
     }
 }
 
-/// Ends an upgrade because a delete replaces it: the project keeps the new release, which UndeleteProject brings up.
+/// Ends a change because a delete replaces it: the project keeps the new content, which UndeleteProject brings up.
 pub async fn replaced_by_delete(write: &mut impl Write, project: &Snapshot) -> Result<()> {
-    let open = project.operation.as_ref().filter(|open| open.kind == OperationKind::Upgrade);
+    let open = project.operation.as_ref().filter(|open| open.kind.changes_content());
     let Some(open) = open else { return Ok(()) };
-    let upgrade = read(write, open.id).await?;
-    capacity::shrink(write, project, upgrade.needs_after).await?;
-    set_needs(write, &project.project, upgrade.needs_after).await?;
+    let change = read(write, open.id).await?;
+    capacity::shrink(write, project, change.needs_after).await?;
+    set_needs(write, &project.project, change.needs_after).await?;
+    inputs::keep_newest(write, &project.project, open.kind).await?;
     delete(write, open.id).await
 }
 
