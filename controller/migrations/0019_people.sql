@@ -82,3 +82,6 @@ COMMENT ON COLUMN signing_keys.public_key IS 'Public key, 32 bytes.';
 COMMENT ON COLUMN signing_keys.created_at IS 'When it was made.';
 COMMENT ON COLUMN signing_keys.signs_at IS 'When it begins to sign; until then every replica and every reader of the key set learns it.';
 COMMENT ON COLUMN signing_keys.retires_at IS 'When its tokens stop working and the row goes; null while it signs or will.';
+
+-- Keys have rows of their own now.
+DELETE FROM platform_secrets WHERE name = 'token-signing-key';

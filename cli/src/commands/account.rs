@@ -69,7 +69,7 @@ pub enum Account {
         #[arg(long)]
         email: String,
     },
-    /// Set a new password with a mailed link. All your sessions end.
+    /// Set a new password with a mailed link. All your sessions and access tokens end, and you are signed in.
     ResetPassword {
         #[command(flatten)]
         link: LinkToken,
@@ -85,7 +85,7 @@ pub enum Account {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Confirm a new e-mail address with a mailed link.
+    /// Confirm a new e-mail address with a mailed link, while the session lives that asked for it.
     ConfirmEmail {
         #[command(flatten)]
         link: LinkToken,
@@ -141,19 +141,22 @@ async fn forgot_password(context: &Context, email: String) -> Result<(), Error> 
 }
 
 async fn reset_password(context: &Context, token: String, new_password: String) -> Result<(), Error> {
+    let request = ResetPasswordRequest {
+        token,
+        new_password,
+        refresh_token_delivery: RefreshTokenDelivery::Body.into(),
+    };
     let answer = context
         .client
-        .call_anonymously(ResetPasswordRequest { token, new_password }, |channel, request| async move {
+        .call_anonymously(request, |channel, request| async move {
             AuthServiceClient::new(channel).reset_password(request).await
         })
         .await?;
-    context.output.answer("ResetPasswordResponse", &answer, |answer| {
-        let sessions = match answer.sessions_ended {
-            1 => "1 session has ended".to_owned(),
-            several => format!("{several} sessions have ended"),
-        };
-        changed(&sessions, answer.personal_access_tokens_left)
-    })
+    let (sessions, tokens) = (answer.sessions_ended, answer.personal_access_tokens_ended);
+    context.output.say(&format!(
+        "the password is changed; {sessions} sessions and {tokens} access tokens have ended, and you are signed in"
+    ))?;
+    store(context, answer.user, answer.tokens).await
 }
 
 async fn change_email(context: &Context, new_email: String, current_password: String) -> Result<(), Error> {
@@ -172,7 +175,7 @@ async fn change_email(context: &Context, new_email: String, current_password: St
 async fn confirm_email(context: &Context, token: String) -> Result<(), Error> {
     let answer = context
         .client
-        .call_anonymously(ConfirmEmailChangeRequest { token }, |channel, request| async move {
+        .call_once(ConfirmEmailChangeRequest { token }, |channel, request| async move {
             AuthServiceClient::new(channel).confirm_email_change(request).await
         })
         .await?;
@@ -195,8 +198,8 @@ async fn delete(context: &Context, current_password: String) -> Result<(), Error
     context.output.answer("DeleteAccountResponse", &answer, |_| "your account is deleted".to_owned())
 }
 
-fn changed(sessions: &str, tokens_left: u32) -> String {
-    let changed = format!("the password is changed; {sessions}");
+fn changed(sessions_ended: u32, tokens_left: u32) -> String {
+    let changed = format!("the password is changed; {}", sessions::ended(sessions_ended));
     match tokens_left {
         0 => changed,
         left => format!("{changed}; {left} access tokens still work: supalove access-tokens list"),
@@ -223,7 +226,7 @@ async fn change_password(context: &Context, from_stdin: bool) -> Result<(), Erro
         })
         .await?;
     context.output.answer("ChangePasswordResponse", &answer, |answer| {
-        changed(&sessions::ended(answer.sessions_ended), answer.personal_access_tokens_left)
+        changed(answer.sessions_ended, answer.personal_access_tokens_left)
     })
 }
 

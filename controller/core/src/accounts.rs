@@ -35,4 +35,7 @@ pub trait Accounts: Send + Sync + 'static {
 
     /// An account is to be deleted: ends its memberships, or returns an error that says what still needs it.
     fn deleted<'a>(&'a self, write: &'a mut Mutation, user: UserId) -> BoxFuture<'a, Result<()>>;
+
+    /// The account is locked, so that nothing more begins: returns an error if something has begun since [`Accounts::deleted`].
+    fn check_left<'a>(&'a self, write: &'a mut Mutation, user: UserId) -> BoxFuture<'a, Result<()>>;
 }

@@ -39,8 +39,10 @@ pub use tokens::{Opaque, TokenSigner};
 use supalove_core::{
     error::{Error, Result},
     ids::{SessionId, UserId},
+    mail::is_address,
 };
 use supalove_spec::text::is_visible;
+use url::Host;
 
 #[derive(Debug, Clone)]
 pub struct User {
@@ -76,10 +78,15 @@ pub fn session_ended() -> Error {
     }
 }
 
-/// Normalizes an e-mail address: trimmed, lower case. Checks only for typing errors, not whether
-/// the address receives mail.
+/// Normalizes an e-mail address: trimmed, lower case, the domain in ASCII, so that one mailbox has one spelling. Checks only for
+/// typing errors, not whether the address receives mail.
 pub fn normalize_email(text: &str) -> Result<String> {
-    let email = text.trim().to_lowercase();
+    let mut email = text.trim().to_lowercase();
+    if let Some((local, domain)) = email.rsplit_once('@')
+        && let Ok(Host::Domain(ascii)) = Host::parse(domain)
+    {
+        email = format!("{local}@{ascii}");
+    }
     let valid = email.len() <= 254
         && email.split_once('@').is_some_and(|(local, domain)| {
             !local.is_empty()
@@ -89,7 +96,8 @@ pub fn normalize_email(text: &str) -> Result<String> {
                 && !domain.starts_with('.')
                 && !domain.ends_with('.')
         })
-        && !email.chars().any(|c| c.is_whitespace() || !is_visible(c));
+        && !email.chars().any(|c| c.is_whitespace() || !is_visible(c))
+        && is_address(&email);
     if valid { Ok(email) } else { Err(Error::field("email", "must be an address like name@example.com")) }
 }
 
@@ -100,6 +108,8 @@ mod tests {
     #[test]
     fn addresses_are_stored_in_lower_case_and_typing_errors_are_refused() {
         assert_eq!(normalize_email(" Ada@Example.com ").unwrap(), "ada@example.com");
+        assert_eq!(normalize_email("ada@ｅxample.com").unwrap(), "ada@example.com");
+        assert_eq!(normalize_email("ada@exämple.com").unwrap(), "ada@xn--exmple-cua.com");
         for wrong in [
             "",
             "ada",
@@ -109,6 +119,7 @@ mod tests {
             "a da@example.com",
             "ada@.com",
             "a@b@c.de",
+            "a..b@example.com",
             "a\u{200b}da@example.com",
         ] {
             assert!(normalize_email(wrong).is_err(), "{wrong}");

@@ -1,8 +1,8 @@
 //! How often strangers may try: to sign in, to use a link, to have mails sent.
 //!
-//! Nobody can be locked out by others. Failed sign-ins count for the client's network, for the network and the account
-//! together, and for the account alone, but the last not where the account has signed in before. A mail that somebody
-//! requested too often still arrives the first times, and each of its links works.
+//! Nobody can be locked out by others who come from elsewhere. Failed sign-ins count for the client's network, for the network and the account
+//! together, and for the account alone, but the last not where the account has signed in before. A link
+//! that somebody requested too often still arrives the first times, and each of them works; whoever uses it is signed in.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -16,7 +16,7 @@ use supalove_core::{
 };
 use supalove_net::allowance::network;
 
-use crate::store;
+use crate::{links::LinkKind, store};
 
 const FROM_NETWORK: RateLimit = RateLimit {
     kind: "sign-in.network",
@@ -36,7 +36,7 @@ const TO_ACCOUNT: RateLimit = RateLimit {
     burst: 100,
     every: Duration::from_secs(30),
 };
-/// Tokens of links and invitations, the set-up token, old refresh tokens.
+/// Wrong tokens of links and invitations, the set-up token, refresh tokens that we have not issued. A right one is never refused.
 const WRONG_TOKENS: RateLimit = RateLimit {
     kind: "token.network",
     what: "wrong tokens from your address",
@@ -49,10 +49,42 @@ const MAILS_FROM_NETWORK: RateLimit = RateLimit {
     burst: 30,
     every: Duration::from_mins(2),
 };
-/// Nobody is told of it: the answer is the same whether or not a mail goes out.
-const MAILS_TO_ADDRESS: RateLimit = RateLimit {
+/// Links of one kind to one address. Nobody is told of it: the answer is the same whether or not a mail goes out.
+const LINKS_TO_ADDRESS: RateLimit = RateLimit {
     kind: "mail.address",
     what: "mails to this address",
+    burst: 5,
+    every: Duration::from_mins(12),
+};
+/// Mails that only say that there is an account: they use up no links.
+const NOTICES_TO_ADDRESS: RateLimit = RateLimit {
+    kind: "mail.notice",
+    what: "mails to this address",
+    burst: 1,
+    every: Duration::from_hours(12),
+};
+/// Mails to addresses without an account, of the whole platform: whoever has many addresses does not fill the outbox.
+const MAILS_TO_STRANGERS: RateLimit = RateLimit {
+    kind: "mail.strangers",
+    what: "mails to new addresses on this platform",
+    burst: 500,
+    every: Duration::from_secs(4),
+};
+const INVITATIONS_OF_ORGANIZATION: RateLimit = RateLimit {
+    kind: "invitation.organization",
+    what: "invitations of this organization",
+    burst: 50,
+    every: Duration::from_mins(2),
+};
+const INVITATIONS_BY_USER: RateLimit = RateLimit {
+    kind: "invitation.user",
+    what: "invitations by you",
+    burst: 50,
+    every: Duration::from_mins(2),
+};
+const INVITATIONS_TO_ADDRESS: RateLimit = RateLimit {
+    kind: "invitation.address",
+    what: "invitations to this address",
     burst: 5,
     every: Duration::from_mins(12),
 };
@@ -62,25 +94,20 @@ fn name(client: Option<IpAddr>) -> String {
     network(client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))).to_string()
 }
 
-/// Acts that are counted; [`Counted::give_back`] if they were right.
+/// Acts that are counted; [`Counted::give_back`] unless they were wrong.
 #[derive(Debug)]
 pub struct Counted(Vec<(RateLimit, Key)>);
 
 impl Counted {
+    /// What is counted before the limit that refuses stays counted: who goes on all the same is slowed there, too.
     async fn take(db: &Db, limits: Vec<(RateLimit, Key)>) -> Result<Self> {
-        let mut counted = Self(Vec::new());
-        for (limit, key) in limits {
-            if let Err(error) = limit.take(db, &key).await {
-                // An act that was not tried counts nowhere.
-                counted.give_back(db).await;
-                return Err(error);
-            }
-            counted.0.push((limit, key));
+        for (limit, key) in &limits {
+            limit.take(db, key).await?;
         }
-        Ok(counted)
+        Ok(Self(limits))
     }
 
-    /// The acts were right.
+    /// The acts were right, or could not be tried.
     pub async fn give_back(self, db: &Db) {
         for (limit, key) in self.0 {
             if let Err(error) = limit.give_back(db, &key).await {
@@ -107,17 +134,49 @@ pub async fn sign_in(db: &Db, client: Option<IpAddr>, account: &str) -> Result<C
     Counted::take(db, limits).await
 }
 
-/// Counts a token as wrong until it is right.
-pub async fn token(db: &Db, client: Option<IpAddr>) -> Result<Counted> {
-    Counted::take(db, vec![(WRONG_TOKENS, Key::of(&[&name(client)]))]).await
+/// Counts a wrong token; the error for it, or that there were too many.
+pub async fn wrong_token(db: &Db, client: Option<IpAddr>, error: Error) -> Error {
+    WRONG_TOKENS.take(db, &Key::of(&[&name(client)])).await.err().unwrap_or(error)
 }
 
-/// Whether a stranger's request for a mail to this address is followed.
-pub async fn mail(db: &Db, client: Option<IpAddr>, address: &str) -> Result<bool> {
-    MAILS_FROM_NETWORK.take(db, &Key::of(&[&name(client)])).await?;
-    match MAILS_TO_ADDRESS.take(db, &Key::of(&[address])).await {
+/// A mail that a stranger requests.
+#[derive(Debug, Clone, Copy)]
+pub enum Requested {
+    /// A link of this kind.
+    Link(LinkKind),
+    /// The same, to an address without an account.
+    FirstLink(LinkKind),
+    /// The mail that says that there is an account.
+    Notice,
+}
+
+/// Counts a request for a mail; an error if there were too many from one network.
+pub async fn request(db: &Db, client: Option<IpAddr>) -> Result<()> {
+    MAILS_FROM_NETWORK.take(db, &Key::of(&[&name(client)])).await
+}
+
+/// Whether a requested mail is sent to this address. Nobody is told.
+pub async fn mail(db: &Db, requested: Requested, address: &str) -> Result<bool> {
+    match requested {
+        Requested::Link(kind) => allows(&LINKS_TO_ADDRESS, db, &Key::of(&[kind.as_sql(), address])).await,
+        Requested::FirstLink(kind) => Ok(allows(&LINKS_TO_ADDRESS, db, &Key::of(&[kind.as_sql(), address]))
+            .await?
+            && allows(&MAILS_TO_STRANGERS, db, &Key::of(&[])).await?),
+        Requested::Notice => allows(&NOTICES_TO_ADDRESS, db, &Key::of(&[address])).await,
+    }
+}
+
+async fn allows(limit: &RateLimit, db: &Db, key: &Key) -> Result<bool> {
+    match limit.take(db, key).await {
         Ok(()) => Ok(true),
         Err(Error::TooOften { .. }) => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Counts an invitation.
+pub async fn invitation(db: &Db, organization: &str, inviter: &str, address: &str) -> Result<()> {
+    INVITATIONS_OF_ORGANIZATION.take(db, &Key::of(&[organization])).await?;
+    INVITATIONS_BY_USER.take(db, &Key::of(&[inviter])).await?;
+    INVITATIONS_TO_ADDRESS.take(db, &Key::of(&[organization, address])).await
 }

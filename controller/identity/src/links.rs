@@ -7,6 +7,7 @@ use supalove_core::{
     Core, Write,
     error::{Error, Result},
     ids::{SessionId, UserId},
+    mail::is_address,
     sql_enum,
 };
 use supalove_proto::v1::ErrorReason;
@@ -96,15 +97,42 @@ pub async fn tell_of_account(core: &Core, write: &mut impl Write, email: &str) -
         .await
 }
 
-/// Tells a user of a change that an intruder would make, if the platform sends mail.
-pub async fn tell_of_change(core: &Core, write: &mut impl Write, email: &str, what: &str) -> Result<()> {
-    if !core.mail().enabled() {
+/// What helps a user who did not make a change.
+#[derive(Debug, Clone, Copy)]
+pub enum Remedy {
+    /// A new password, by mail.
+    Reset,
+    /// The account is gone, or has another address.
+    Operator,
+}
+
+impl Remedy {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Reset => {
+                "If it was not you, reset your password at once: that ends all sessions and access tokens of the account."
+            }
+            Self::Operator => "If it was not you, tell the operator of this platform at once.",
+        }
+    }
+}
+
+/// Tells a user of a change that an intruder would make, if the platform sends mail. A change does not fail because the account
+/// has an address from before addresses were checked.
+pub async fn tell_of_change(
+    core: &Core,
+    write: &mut impl Write,
+    email: &str,
+    what: &str,
+    remedy: Remedy,
+) -> Result<()> {
+    if !core.mail().enabled() || !is_address(email) {
         return Ok(());
     }
     let until = Utc::now() + Duration::from_hours(72);
     letter(email, "account-changed", "Your account has changed", until)
         .says(what)
-        .closes("If it was not you, reset your password at once, or tell the operator of this platform.")
+        .closes(remedy.text())
         .post(core, write)
         .await
 }

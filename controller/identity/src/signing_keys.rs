@@ -20,7 +20,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use supalove_core::{
-    Core,
+    Core, Write,
     error::{Error, Result},
     hints::Hint,
     ids::{SessionId, UserId},
@@ -34,7 +34,7 @@ use crate::{store, tokens::TokenSigner};
 /// Age at which a key is replaced.
 const LIFE: TimeDelta = TimeDelta::days(30);
 /// How long a key is known before it signs: caches of the key set and replicas that lost a hint have learned it by then.
-const NOTICE: TimeDelta = TimeDelta::minutes(15);
+const NOTICE: Duration = Duration::from_mins(15);
 /// How long readers may keep the key set.
 const CACHED: &str = "public, max-age=300";
 
@@ -70,7 +70,7 @@ impl SigningKeys {
         let keys = Self::default();
         keys.load(core).await?;
         if keys.known().is_empty() {
-            make(core, "identity.open", Utc::now()).await?;
+            make(core, "identity.open", Duration::ZERO).await?;
             keys.load(core).await?;
         }
         Ok(keys)
@@ -151,7 +151,7 @@ impl SigningKeys {
 pub async fn rotate(core: Core, _run: Run) -> Result<()> {
     let newest = store::signing_keys::list(&core.db).await?.into_iter().next();
     if newest.is_none_or(|newest| newest.signs_at + LIFE < Utc::now()) {
-        let made = make(&core, "identity.rotate_signing_key", Utc::now() + NOTICE).await?;
+        let made = make(&core, "identity.rotate_signing_key", NOTICE).await?;
         tracing::info!(key = made.id, signs_at = %made.signs_at, "made the next key of access tokens");
     }
     let mut write = core.system_write("identity.rotate_signing_key");
@@ -159,9 +159,9 @@ pub async fn rotate(core: Core, _run: Run) -> Result<()> {
     write.commit([]).await
 }
 
-async fn make(core: &Core, actor: &'static str, signs_at: DateTime<Utc>) -> Result<Made> {
+async fn make(core: &Core, actor: &'static str, notice: Duration) -> Result<Made> {
     let mut write = core.system_write(actor);
-    let made = replace(core, &mut write, signs_at, lasts(core)).await?;
+    let made = replace(core, &mut write, notice, Some(lasts(core))).await?;
     write.audit("AuthService/RotateSigningKey", &made.id);
     write.commit([Hint::SigningKeys]).await?;
     Ok(made)
@@ -174,32 +174,27 @@ fn lasts(core: &Core) -> Duration {
 
 /// Stores a new key in place of the others: in a quarter of an hour, so that nobody notices, or at once, so that all tokens of
 /// before are refused.
-pub async fn replace_by_call(
-    core: &Core,
-    write: &mut supalove_core::Mutation,
-    at_once: bool,
-) -> Result<Made> {
-    let now = Utc::now();
+pub async fn replace_by_call(core: &Core, write: &mut impl Write, at_once: bool) -> Result<Made> {
     if at_once {
-        replace(core, write, now, Duration::ZERO).await
+        replace(core, write, Duration::ZERO, None).await
     } else {
-        replace(core, write, now + NOTICE, lasts(core)).await
+        replace(core, write, NOTICE, Some(lasts(core))).await
     }
 }
 
 async fn replace(
     core: &Core,
-    write: &mut impl supalove_core::Write,
-    signs_at: DateTime<Utc>,
-    old_live: Duration,
+    write: &mut impl Write,
+    notice: Duration,
+    others_live: Option<Duration>,
 ) -> Result<Made> {
     let private = generate()?;
     let pair = Ed25519KeyPair::from_pkcs8(&private).map_err(|e| Error::internal(e.to_string()))?;
-    let public = pair.public_key().as_ref();
-    let id = thumbprint(public);
+    let public_key = pair.public_key().as_ref();
+    let id = thumbprint(public_key);
     let sealed = core.vault.seal(scope(&id), &private).map_err(Error::internal)?;
-    let new = store::signing_keys::New { id: &id, sealed: &sealed, public_key: public, signs_at };
-    store::signing_keys::replace(write, &new, old_live).await?;
+    let new = store::signing_keys::New { id: &id, sealed: &sealed, public_key, notice, others_live };
+    let signs_at = store::signing_keys::replace(write, &new).await?;
     Ok(Made { id, signs_at })
 }
 

@@ -45,7 +45,8 @@ pub async fn issue(
     role: Role,
 ) -> Result<Issued> {
     let actor = members::lock(write, key, call).await?;
-    check_owners_act(actor, role, None)?;
+    let present = invitations::role_of(write, key.id, email).await?;
+    check_owners_act(actor, present.unwrap_or(role), Some(role))?;
     if members::has_address(write, key.id, email).await? {
         return Err(already_a_member(email));
     }

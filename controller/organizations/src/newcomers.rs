@@ -60,7 +60,20 @@ impl Accounts for Newcomers {
             if !needed.is_empty() {
                 return Err(only_owner(&needed));
             }
-            members::remove_everywhere(write, user).await
+            for membership in &memberships {
+                members::remove(write, membership.organization, user).await?;
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn check_left<'a>(&'a self, write: &'a mut Mutation, user: UserId) -> BoxFuture<'a, Result<()>> {
+        async move {
+            if members::lock_all_of(write, user).await?.is_empty() {
+                return Ok(());
+            }
+            Err(Error::Aborted("you became a member of an organization just now"))
         }
         .boxed()
     }

@@ -119,7 +119,14 @@ impl AuthService for Fake {
     async fn reset_password(&self, request: Request<ResetPasswordRequest>) -> Answer<ResetPasswordResponse> {
         let asked = request.get_ref();
         self.note("ResetPassword", &format!("{} {}", asked.token, asked.new_password));
-        Ok(Response::new(ResetPasswordResponse { sessions_ended: 2, personal_access_tokens_left: 0 }))
+        let tokens = Some(self.state().new_tokens());
+        let user = Some(user());
+        Ok(Response::new(ResetPasswordResponse {
+            user,
+            tokens,
+            sessions_ended: 2,
+            personal_access_tokens_ended: 1,
+        }))
     }
 
     async fn request_email_change(
@@ -135,7 +142,7 @@ impl AuthService for Fake {
         &self,
         request: Request<ConfirmEmailChangeRequest>,
     ) -> Answer<ConfirmEmailChangeResponse> {
-        self.note("ConfirmEmailChange", &request.get_ref().token);
+        self.enter(&request, "ConfirmEmailChange", &request.get_ref().token).await?;
         Ok(Response::new(ConfirmEmailChangeResponse { email: "new@example.com".into(), sessions_ended: 1 }))
     }
 

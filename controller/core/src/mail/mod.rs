@@ -135,6 +135,11 @@ pub struct Tested {
     pub said: String,
 }
 
+/// True if mail can be sent to this address.
+pub fn is_address(text: &str) -> bool {
+    address("email", text).is_ok()
+}
+
 /// Parses the address of a recipient. Its domain becomes ASCII, which every mail server takes.
 fn address(field: &str, text: &str) -> Result<Address> {
     let wrong = || Error::field(field, "must be an address that mail can be sent to, like ada@example.com");

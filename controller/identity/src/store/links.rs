@@ -48,14 +48,17 @@ pub async fn insert(
     Ok(())
 }
 
-/// Returns the link of a token. One of an account works only while the account has the address that it was for.
+/// Returns the link of a token. One for a password works only while the account has the address that it was for, one for a new
+/// address only while the session lives that requested it.
 pub async fn find(db: &Db, kind: LinkKind, token: &Opaque) -> Result<Option<Found>> {
     let found = sqlx::query_as!(
         Found,
         "SELECT l.email, l.user_id AS \"user: UserId\", l.session_id AS \"session: SessionId\" FROM account_links l
          LEFT JOIN users u ON u.id = l.user_id
          WHERE l.token_hash = $1 AND l.kind = $2 AND l.expires_at > now()
-             AND (l.kind <> 'RESET_PASSWORD' OR u.email = l.email)",
+             AND (l.kind <> 'RESET_PASSWORD' OR u.email = l.email)
+             AND (l.kind <> 'CHANGE_EMAIL' OR EXISTS (
+                 SELECT FROM user_sessions s WHERE s.id = l.session_id AND s.ended_at IS NULL AND s.expires_at > now()))",
         token.hash(),
         kind.as_sql(),
     );

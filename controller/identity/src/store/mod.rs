@@ -242,11 +242,9 @@ pub async fn check_other_operator(write: &mut impl Write, id: UserId) -> Result<
 
 /// Deletes an account: its row stays for those who refer to it, and names nobody.
 pub async fn delete_user(write: &mut impl Write, id: UserId) -> Result<()> {
-    end_sessions_but(write, id, None).await?;
+    end_sessions_but(write, id, &[]).await?;
     links::forget(write, id).await?;
-    sqlx::query!("DELETE FROM personal_access_tokens WHERE user_id = $1", id.0)
-        .execute(write.connection().await?)
-        .await?;
+    personal_access_tokens::end_all(write, id).await?;
     // Nobody can guess the new address, and so nobody can hold it.
     sqlx::query!(
         "UPDATE users SET deleted_at = now(), operator = false, email_verified_at = NULL, password_hash = '',
@@ -406,13 +404,14 @@ pub async fn end_session_of(write: &mut impl Write, user: UserId, session: Sessi
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends a user's live sessions, perhaps but one; returns their number.
-pub async fn end_sessions_but(write: &mut impl Write, user: UserId, kept: Option<SessionId>) -> Result<u32> {
+/// Ends a user's live sessions but these; returns their number.
+pub async fn end_sessions_but(write: &mut impl Write, user: UserId, kept: &[SessionId]) -> Result<u32> {
+    let kept: Vec<_> = kept.iter().map(|session| session.0).collect();
     let done = sqlx::query!(
         "UPDATE user_sessions SET ended_at = now()
-         WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND ended_at IS NULL AND expires_at > now()",
+         WHERE user_id = $1 AND id <> ALL($2) AND ended_at IS NULL AND expires_at > now()",
         user.0,
-        kept.map(|session| session.0)
+        &kept
     )
     .execute(write.connection().await?)
     .await?;

@@ -200,3 +200,11 @@ fn scopes(texts: &[String]) -> Result<TokenScopes> {
     let scopes: Result<TokenScopes, _> = texts.iter().map(|text| text.parse::<TokenScope>()).collect();
     Ok(scopes?)
 }
+
+/// Deletes all tokens of a user; returns their number.
+pub async fn end_all(write: &mut impl Write, user: UserId) -> Result<u32> {
+    let done = sqlx::query!("DELETE FROM personal_access_tokens WHERE user_id = $1", user.0)
+        .execute(write.connection().await?)
+        .await?;
+    Ok(u32::try_from(done.rows_affected()).unwrap_or(u32::MAX))
+}

@@ -19,7 +19,10 @@ pub struct New<'a> {
     pub id: &'a str,
     pub sealed: &'a [u8],
     pub public_key: &'a [u8],
-    pub signs_at: DateTime<Utc>,
+    /// How long it is known before it signs.
+    pub notice: Duration,
+    /// How long tokens of the others work after that; `None`: they end now, and no clock delays it.
+    pub others_live: Option<Duration>,
 }
 
 /// All keys that are not retired, newest first.
@@ -32,28 +35,33 @@ pub async fn list(db: &Db) -> Result<Vec<Row>> {
     Ok(rows.fetch_all(db).await?)
 }
 
-/// Stores a key. The others retire so long after it begins. Two callers run one after the other.
-pub async fn replace(write: &mut impl Write, new: &New<'_>, old_live: Duration) -> Result<()> {
+/// Stores a key; returns when it begins to sign, by the database's clock. Two callers run one after the other.
+pub async fn replace(write: &mut impl Write, new: &New<'_>) -> Result<DateTime<Utc>> {
     sqlx::query!("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
         .execute(write.connection().await?)
         .await?;
-    sqlx::query!(
-        "UPDATE signing_keys SET retires_at = least(retires_at, $1::timestamptz + make_interval(secs => $2))",
-        new.signs_at,
-        old_live.as_secs_f64(),
-    )
-    .execute(write.connection().await?)
-    .await?;
-    sqlx::query!(
-        "INSERT INTO signing_keys (id, sealed, public_key, signs_at) VALUES ($1, $2, $3, $4)",
+    match new.others_live {
+        Some(live) => {
+            sqlx::query!(
+                "UPDATE signing_keys SET retires_at = least(retires_at, now() + make_interval(secs => $1))",
+                (new.notice + live).as_secs_f64(),
+            )
+            .execute(write.connection().await?)
+            .await?;
+        }
+        None => {
+            sqlx::query!("DELETE FROM signing_keys").execute(write.connection().await?).await?;
+        }
+    }
+    let signs_at = sqlx::query_scalar!(
+        "INSERT INTO signing_keys (id, sealed, public_key, signs_at)
+         VALUES ($1, $2, $3, now() + make_interval(secs => $4)) RETURNING signs_at",
         new.id,
         new.sealed,
         new.public_key,
-        new.signs_at,
-    )
-    .execute(write.connection().await?)
-    .await?;
-    Ok(())
+        new.notice.as_secs_f64(),
+    );
+    Ok(signs_at.fetch_one(write.connection().await?).await?)
 }
 
 /// Deletes retired keys.

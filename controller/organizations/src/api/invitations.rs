@@ -34,6 +34,12 @@ impl InvitationApi {
     pub fn new(core: Core) -> Self {
         Self { core }
     }
+
+    /// Counts an invitation, by its address or its id, as one mail.
+    async fn count(&self, call: &Call, key: &OrganizationKey, to: &str) -> Result<()> {
+        let inviter = call.principal()?.user.to_string();
+        limits::invitation(&self.core.db, &key.id.to_string(), &inviter, to).await
+    }
 }
 
 #[tonic::async_trait]
@@ -46,6 +52,7 @@ impl InvitationService for InvitationApi {
         let body = request.into_inner();
         let key = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
         let (email, role) = (normalize_email(&body.email)?, role(body.role())?);
+        self.count(&call, &key, &email).await?;
         let mut mutation = self.core.mutation(&call);
         let issued = invitations::issue(&self.core, &mut mutation, &call, &key, &email, role).await?;
         mutation.commit(&format!("{}/{}", key.id, issued.invitation.id), []).await?;
@@ -77,6 +84,7 @@ impl InvitationService for InvitationApi {
         call.names(&format!("{}/{}", body.organization, body.invitation_id));
         let key = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
         let id = invitation_id(&body.invitation_id)?;
+        self.count(&call, &key, &body.invitation_id).await?;
         let mut mutation = self.core.mutation(&call);
         let issued = invitations::reissue(&self.core, &mut mutation, &call, &key, id).await?;
         mutation.commit(&format!("{}/{id}", key.id), []).await?;
@@ -105,10 +113,9 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<GetInvitationResponse>, Status> {
         let call = Call::from_request(&request)?;
         let token = Opaque::received(request.into_inner().token);
-        let counted = limits::token(&self.core.db, call.client).await?;
-        let found = store::invitations::preview(&self.core.db, &token.hash()).await?;
-        let found = found.ok_or_else(links::invalid)?;
-        counted.give_back(&self.core.db).await;
+        let Some(found) = store::invitations::preview(&self.core.db, &token.hash()).await? else {
+            return Err(limits::wrong_token(&self.core.db, call.client, links::invalid()).await.into());
+        };
         Ok(Response::new(GetInvitationResponse {
             organization_name: found.organization,
             email: found.email,
@@ -125,13 +132,14 @@ impl InvitationService for InvitationApi {
         let call = Call::from_request(&request)?;
         let principal = call.principal()?;
         let token = Opaque::received(request.into_inner().token).hash();
-        let counted = limits::token(&self.core.db, call.client).await?;
+        if store::invitations::invited(&self.core.db, &token).await?.is_none() {
+            return Err(limits::wrong_token(&self.core.db, call.client, links::invalid()).await.into());
+        }
         let mut mutation = self.core.mutation(&call);
         let (organization, role) = invitations::accept(&mut mutation, &token, principal.user).await?;
         supalove_identity::store::lock_account(&mut mutation, principal).await?;
         let target = format!("{organization}/{} {}", principal.user, role.as_sql());
         mutation.commit(&target, [Hint::Organization(organization)]).await?;
-        counted.give_back(&self.core.db).await;
         let organization =
             store::get(&self.core.db, organization, principal.user, principal.operator).await?;
         Ok(Response::new(AcceptInvitationResponse { organization: Some(organization.into()) }))

@@ -69,6 +69,20 @@ pub async fn count_others(write: &mut impl Write, organization: OrganizationId, 
     Ok(count.fetch_one(write.connection().await?).await?)
 }
 
+/// The role of the invitation that an address has.
+pub async fn role_of(
+    write: &mut impl Write,
+    organization: OrganizationId,
+    email: &str,
+) -> Result<Option<Role>> {
+    let role = sqlx::query_scalar!(
+        "SELECT role AS \"role: Role\" FROM invitations WHERE organization_id = $1 AND email = $2",
+        organization.0,
+        email
+    );
+    Ok(role.fetch_optional(write.connection().await?).await?)
+}
+
 /// Returns an invitation of an organization.
 pub async fn get(
     write: &mut impl Write,
@@ -127,14 +141,16 @@ pub struct Preview {
     pub expires_at: DateTime<Utc>,
 }
 
-/// Returns what a token invites to.
+/// Returns what a token invites to, while its inviter may still invite.
 pub async fn preview(db: &Db, token_hash: &[u8]) -> Result<Option<Preview>> {
     let found = sqlx::query_as!(
         Preview,
         "SELECT o.id AS \"organization_id: OrganizationId\", o.name AS organization, i.email, i.role AS \"role: Role\",
              u.display_name AS invited_by, i.expires_at
          FROM invitations i JOIN organizations o ON o.id = i.organization_id JOIN users u ON u.id = i.invited_by
-         WHERE i.token_hash = $1 AND i.expires_at > now() AND o.deleted_at IS NULL",
+         JOIN members m ON m.organization_id = o.id AND m.user_id = i.invited_by
+         WHERE i.token_hash = $1 AND i.expires_at > now() AND o.deleted_at IS NULL
+             AND (m.role = 'OWNER' OR (m.role = 'ADMINISTRATOR' AND i.role <> 'OWNER'))",
         token_hash,
     );
     Ok(found.fetch_optional(db).await?)

@@ -149,7 +149,7 @@ pub async fn has_address(write: &mut impl Write, organization: OrganizationId, e
 
 /// A membership of somebody.
 pub struct Membership {
-    /// Of the organization.
+    pub organization: OrganizationId,
     pub slug: String,
     pub role: Role,
     /// Number of owners of the organization.
@@ -167,16 +167,10 @@ pub async fn lock_all_of(write: &mut impl Write, user: UserId) -> Result<Vec<Mem
     .await?;
     let found = sqlx::query_as!(
         Membership,
-        "SELECT o.slug, m.role AS \"role: Role\",
+        "SELECT o.id AS \"organization: OrganizationId\", o.slug, m.role AS \"role: Role\",
              (SELECT count(*) FROM members n WHERE n.organization_id = o.id AND n.role = 'OWNER') AS \"owners!\"
          FROM members m JOIN organizations o ON o.id = m.organization_id WHERE m.user_id = $1 ORDER BY o.slug",
         user.0
     );
     Ok(found.fetch_all(write.connection().await?).await?)
-}
-
-/// Ends all memberships of a user.
-pub async fn remove_everywhere(write: &mut impl Write, user: UserId) -> Result<()> {
-    sqlx::query!("DELETE FROM members WHERE user_id = $1", user.0).execute(write.connection().await?).await?;
-    Ok(())
 }

@@ -35,9 +35,14 @@ pub async fn insert(write: &mut impl Write, slug: &str, name: &str, owner: UserI
 /// Returns an error if a user owns as many organizations as a user may; the operator may own any number. Of two calls for one
 /// user, the second waits here for the first.
 pub async fn check_quota(write: &mut impl Write, owner: UserId) -> Result<()> {
-    let operator = sqlx::query_scalar!("SELECT operator FROM users WHERE id = $1 FOR NO KEY UPDATE", owner.0)
-        .fetch_one(write.connection().await?)
-        .await?;
+    // A call may have waited behind the deletion of its own account.
+    let operator = sqlx::query_scalar!(
+        "SELECT operator FROM users WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE",
+        owner.0
+    )
+    .fetch_optional(write.connection().await?)
+    .await?
+    .ok_or_else(|| Error::NotFound { kind: "user", name: owner.to_string() })?;
     if operator {
         return Ok(());
     }

@@ -25,7 +25,9 @@ use crate::{
     Families, NewPassword, Opaque, Passwords, Session, SignUpPolicy, User,
     cookie::{self, Cookie, is_secure},
     family::{Answer, Presented},
-    limits, links, normalize_email,
+    limits,
+    links::{self, Remedy},
+    normalize_email,
     signing_keys::{self, SigningKeys},
     store::{self, Refreshed},
 };
@@ -114,11 +116,6 @@ impl AuthApi {
     /// gets the same answer again for a moment.
     async fn exchange(&self, call: &Call, old: &Opaque) -> Result<(Refreshed, Opaque)> {
         let presented = self.families.read(old);
-        // What we have not issued costs a query.
-        let counted = match presented {
-            Presented::Unnumbered(_) => Some(limits::token(&self.core.db, call.client).await?),
-            Presented::Numbered(..) => None,
-        };
         let mut mutation = self.core.mutation(call);
         if let Some(found) = store::refresh(&mut mutation, &presented, &self.core.times).await? {
             mutation.act_as(found.user);
@@ -126,9 +123,6 @@ impl AuthApi {
             match found.answer {
                 Answer::Next(number) | Answer::Same(number) => {
                     mutation.commit(&session, []).await?;
-                    if let Some(counted) = counted {
-                        counted.give_back(&self.core.db).await;
-                    }
                     let new = self.families.token(found.session, number);
                     return Ok((found, new));
                 }
@@ -139,10 +133,13 @@ impl AuthApi {
                 }
             }
         }
-        Err(Error::Unauthenticated {
-            reason: ErrorReason::RefreshTokenInvalid,
-            message: "the refresh token is wrong, has expired or was used before; sign in again".to_owned(),
-        })
+        match presented {
+            Presented::Numbered(..) => Err(bad_refresh_token()),
+            // We have not issued it.
+            Presented::Unnumbered(_) => {
+                Err(limits::wrong_token(&self.core.db, call.client, bad_refresh_token()).await)
+            }
+        }
     }
 
     /// Builds the response, with the refresh token in its body or in a cookie.
@@ -173,10 +170,10 @@ impl AuthService for AuthApi {
             email_verified: false,
             created_at: Utc::now(),
         };
-        let counted = limits::token(&self.core.db, call.client).await?;
         let token = Opaque::received(body.setup_token);
-        store::check_setup_token(&self.core.db, &token).await?;
-        counted.give_back(&self.core.db).await;
+        if let Err(wrong) = store::check_setup_token(&self.core.db, &token).await {
+            return Err(limits::wrong_token(&self.core.db, call.client, wrong).await.into());
+        }
         let hash = self.passwords.hash(call.client, password).await?;
         let mut mutation = self.core.mutation(&call);
         store::insert_first_user(&mut mutation, &token, &user, &hash).await?;
@@ -197,7 +194,15 @@ impl AuthService for AuthApi {
         let counted = limits::sign_in(&self.core.db, call.client, &email).await?;
         let found = store::credentials(&self.core.db, &email).await?;
         let hash = found.as_ref().map(|c| c.password_hash.clone());
-        let fits = self.passwords.verify(call.client, body.password, hash).await?;
+        let verified = self.passwords.verify(call.client, body.password, hash).await;
+        let fits = match verified {
+            Ok(fits) => fits,
+            Err(error) => {
+                // It was not tried.
+                counted.give_back(&self.core.db).await;
+                return Err(error.into());
+            }
+        };
         let found = found.filter(|_| fits).ok_or_else(bad_credentials)?;
         let user = found.user;
         let mut mutation = self.core.mutation(&call);
@@ -252,7 +257,9 @@ impl AuthService for AuthApi {
         request: Request<ResetPasswordRequest>,
     ) -> Result<Response<ResetPasswordResponse>, Status> {
         let call = Call::from_request(&request)?;
-        Ok(Response::new(Self::reset_password(self, &call, request.into_inner()).await?))
+        let in_cookie = request.get_ref().refresh_token_delivery() == RefreshTokenDelivery::Cookie;
+        let session = self.new_session(&call, request.metadata(), in_cookie);
+        Ok(Self::reset_password(self, &call, session, request.into_inner()).await?)
     }
 
     async fn request_email_change(
@@ -305,6 +312,9 @@ impl AuthService for AuthApi {
         let from_cookie = cookie::refresh_token(request.metadata());
         let sent = request.into_inner().refresh_token;
         let old = if sent.is_empty() { from_cookie.unwrap_or_default() } else { sent };
+        if old.is_empty() {
+            return Err(bad_refresh_token().into());
+        }
         let (refreshed, new) = self.exchange(&call, &Opaque::received(old)).await?;
         let tokens =
             self.tokens(refreshed.user, refreshed.session, (!refreshed.in_cookie).then_some(&new))?;
@@ -363,10 +373,10 @@ impl AuthService for AuthApi {
         let mut mutation = self.core.mutation(&call);
         let session = store::lock_account(&mut mutation, principal).await?;
         store::replace_password(&mut mutation, user.id, &old, &hash).await?;
-        let ended = store::end_sessions_but(&mut mutation, user.id, Some(session)).await?;
+        let ended = store::end_sessions_but(&mut mutation, user.id, &[session]).await?;
         store::links::forget(&mut mutation, user.id).await?;
         let what = "The password of your account was changed, and its other sessions have ended.";
-        links::tell_of_change(&self.core, &mut mutation, &user.email, what).await?;
+        links::tell_of_change(&self.core, &mut mutation, &user.email, what, Remedy::Reset).await?;
         let left = store::personal_access_tokens::count(&mut mutation, user.id).await?;
         mutation.commit(&user.id.to_string(), []).await?;
         Ok(Response::new(ChangePasswordResponse { sessions_ended: ended, personal_access_tokens_left: left }))
@@ -410,7 +420,7 @@ impl AuthService for AuthApi {
         let principal = call.principal()?;
         let mut mutation = self.core.mutation(&call);
         let current = store::lock_account(&mut mutation, principal).await?;
-        let ended = store::end_sessions_but(&mut mutation, principal.user, Some(current)).await?;
+        let ended = store::end_sessions_but(&mut mutation, principal.user, &[current]).await?;
         mutation.commit(&principal.user.to_string(), []).await?;
         Ok(Response::new(EndOtherSessionsResponse { sessions_ended: ended }))
     }
@@ -422,6 +432,13 @@ async fn evenly<T>(act: impl Future<Output = Result<T>>) -> Result<T> {
     let done = act.await;
     tokio::time::sleep_until(until).await;
     done
+}
+
+fn bad_refresh_token() -> Error {
+    Error::Unauthenticated {
+        reason: ErrorReason::RefreshTokenInvalid,
+        message: "the refresh token is wrong, has expired or was used before; sign in again".to_owned(),
+    }
 }
 
 fn bad_credentials() -> Error {

@@ -11,7 +11,8 @@ use supalove_proto::v1::{SignUpRequest, SignUpResponse};
 
 use super::{AuthApi, Signed, display_name};
 use crate::{
-    NewPassword, Opaque, User, limits,
+    NewPassword, Opaque, User,
+    limits::{self, Requested},
     links::{self, For, LinkKind},
     normalize_email, store,
 };
@@ -46,10 +47,12 @@ impl AuthApi {
         self.policy.check_open()?;
         self.core.mail().check_enabled()?;
         let email = normalize_email(email)?;
-        if !limits::mail(&self.core.db, call.client, &email).await? {
+        limits::request(&self.core.db, call.client).await?;
+        let taken = store::credentials(&self.core.db, &email).await?.is_some();
+        let requested = if taken { Requested::Notice } else { Requested::FirstLink(LinkKind::SignUp) };
+        if !limits::mail(&self.core.db, requested, &email).await? {
             return Ok(());
         }
-        let taken = store::credentials(&self.core.db, &email).await?.is_some();
         let mut mutation = self.core.mutation(call);
         if taken {
             links::tell_of_account(&self.core, &mut mutation, &email).await?;
@@ -67,10 +70,10 @@ impl AuthApi {
         session: store::NewSession,
         request: SignUpRequest,
     ) -> Result<Signed<SignUpResponse>> {
-        let counted = limits::token(&self.core.db, call.client).await?;
         let token = Opaque::received(request.token);
-        let ticket = self.ticket(&token).await?.ok_or_else(links::invalid)?;
-        counted.give_back(&self.core.db).await;
+        let Some(ticket) = self.ticket(&token).await? else {
+            return Err(limits::wrong_token(&self.core.db, call.client, links::invalid()).await);
+        };
         match &ticket {
             Ticket::Link(_) => self.policy.check_open()?,
             Ticket::Invitation(_) => self.policy.check_invited()?,
