@@ -141,7 +141,7 @@ async fn a_password_is_reset_an_address_changed_and_an_account_deleted() {
     let done = fed(&world, &reset, "sbl_2", Some("new one")).await;
     assert!(done.code == 0 && done.stdout.contains("ada@example.com"), "{done:?}");
     assert!(
-        done.stderr.contains("2 sessions and 1 access tokens have ended, and you are signed in"),
+        done.stdout.contains("2 sessions and 1 access tokens have ended, and you are signed in"),
         "{done:?}"
     );
     assert_eq!(world.fake.calls_of("ResetPassword"), ["sbl_2 new one"]);

@@ -38,7 +38,7 @@ AuthService/GetMe                                    unauth  ok       ok        
 AuthService/UpdateMe                                 unauth  ok       ok        ok        ok            ok           ok           session
 AuthService/ChangePassword                           unauth  ok       ok        ok        ok            ok           ok           session
 AuthService/RequestEmailChange                       unauth  ok       ok        ok        ok            ok           ok           session
-AuthService/ConfirmEmailChange                       ok      ok       ok        ok        ok            ok           ok           any
+AuthService/ConfirmEmailChange                       unauth  ok       ok        ok        ok            ok           ok           session
 AuthService/DeleteAccount                            unauth  ok       ok        ok        ok            ok           ok           session
 AuthService/RotateSigningKey                         unauth  denied   denied    denied    denied        denied       ok           platform
 AuthService/ListSessions                             unauth  ok       ok        ok        ok            ok           ok           session

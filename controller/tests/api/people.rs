@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use supalove_proto::v1::{
     AcceptInvitationRequest, ConfirmEmailChangeRequest, CreateInvitationRequest, CreateInvitationResponse,
-    DeleteAccountRequest, GetInvitationRequest, GetMeRequest, GetSignUpPolicyRequest, Invitation,
-    ListInvitationsRequest, ListMembersRequest, ListOrganizationsRequest, Organization,
-    RequestEmailChangeRequest, RequestPasswordResetRequest, ResendInvitationRequest, ResetPasswordRequest,
-    RevokeInvitationRequest, Role, SignInRequest, SignUpPolicy, SignUpRequest, StartSignUpRequest, User,
+    CreatePersonalAccessTokenRequest, DeleteAccountRequest, EndOtherSessionsRequest, GetInvitationRequest,
+    GetMeRequest, GetSignUpPolicyRequest, Invitation, ListInvitationsRequest, ListMembersRequest,
+    ListOrganizationsRequest, Organization, PersonalAccessTokenScope, RequestEmailChangeRequest,
+    RequestPasswordResetRequest, ResendInvitationRequest, ResetPasswordRequest, RevokeInvitationRequest,
+    Role, SignInRequest, SignUpPolicy, SignUpRequest, StartSignUpRequest, User,
 };
 use supalove_system_tests::{Api, Controller, MailSink, Options, PASSWORD};
 use tonic::{Code, Status};
@@ -214,6 +215,8 @@ async fn an_invitation_is_for_one_address_and_works_once() {
     ] {
         assert_eq!(denied.unwrap().code(), Code::PermissionDenied);
     }
+    let replaced = invite(&ada, "grace@example.com", Role::ReadOnly).await.unwrap_err();
+    assert_eq!(replaced.code(), Code::PermissionDenied, "that would revoke it");
 
     let first = token(&sink, "grace@example.com", "invitation").await;
     operator.invitations().resend_invitation(resend.clone()).await.unwrap();
@@ -270,15 +273,31 @@ async fn a_forgotten_password_is_reset_once_and_all_sessions_end() {
     }
     request(ADA).await;
     let first = nth_token(&sink, ADA, 2, "reset-password").await;
+    let create = CreatePersonalAccessTokenRequest {
+        name: "ci".into(),
+        scopes: vec![PersonalAccessTokenScope::Read.into()],
+        ttl: None,
+    };
+    let token =
+        ada.personal_access_tokens().create_personal_access_token(create).await.unwrap().into_inner().token;
     let reset = async |token: &str, password: &str| {
-        let request = ResetPasswordRequest { token: token.into(), new_password: password.into() };
+        let request =
+            ResetPasswordRequest { token: token.into(), new_password: password.into(), ..Default::default() };
         controller.api().auth().reset_password(request).await.map(tonic::Response::into_inner)
     };
     let poor = reset(&first, "password1234").await.unwrap_err();
     assert_eq!(poor.get_details_bad_request().unwrap().field_violations[0].field, "new_password");
     let parallel = futures::future::join_all((0..4).map(|_| reset(&first, NEW))).await;
     let done: Vec<_> = parallel.iter().filter_map(|done| done.as_ref().ok()).collect();
-    assert!(matches!(&done[..], [only] if only.sessions_ended == 1), "{parallel:?}");
+    let [done] = &done[..] else { panic!("{parallel:?}") };
+    assert_eq!((done.sessions_ended, done.personal_access_tokens_ended), (1, 1));
+    let mut signed_in = controller.api();
+    signed_in.use_token(&done.tokens.as_ref().unwrap().access_token);
+    assert!(
+        signed_in.auth().get_me(GetMeRequest {}).await.unwrap().into_inner().user.unwrap().email_verified
+    );
+    signed_in.use_token(&token);
+    assert_eq!(reason(&signed_in.auth().get_me(GetMeRequest {}).await.unwrap_err()), "ACCESS_TOKEN_INVALID");
     assert_eq!(reason(&ada.auth().get_me(GetMeRequest {}).await.unwrap_err()), "SESSION_ENDED");
     assert_eq!(sign_in(&controller.api(), ADA, PASSWORD).await.unwrap_err().code(), Code::Unauthenticated);
     sign_in(&controller.api(), ADA, NEW).await.unwrap();
@@ -316,20 +335,32 @@ async fn an_address_changes_when_the_new_one_is_confirmed() {
     let link = token(&sink, "new@example.com", "confirm-email").await;
     let me = ada.auth().get_me(GetMeRequest {}).await.unwrap().into_inner().user.unwrap();
     assert_eq!(me.email, ADA, "nothing has changed yet");
-    let confirm = async || {
+    let confirm = async |api: &Api| {
         let request = ConfirmEmailChangeRequest { token: link.clone() };
-        controller.api().auth().confirm_email_change(request).await.map(tonic::Response::into_inner)
+        api.auth().confirm_email_change(request).await.map(tonic::Response::into_inner)
     };
-    let confirmed = confirm().await.unwrap();
+    let stranger = confirm(&controller.api()).await.unwrap_err();
+    assert_eq!(stranger.code(), Code::Unauthenticated);
+    assert_eq!(reason(&confirm(&elsewhere).await.unwrap_err()), "LINK_INVALID", "nobody confirms for others");
+    let confirmed = confirm(&ada).await.unwrap();
     assert_eq!((confirmed.email.as_str(), confirmed.sessions_ended), ("new@example.com", 1));
-    assert_eq!(reason(&confirm().await.unwrap_err()), "LINK_INVALID");
+    assert_eq!(reason(&confirm(&ada).await.unwrap_err()), "LINK_INVALID");
     let me = ada.auth().get_me(GetMeRequest {}).await.unwrap().into_inner().user.unwrap();
     assert_eq!((me.email.as_str(), me.email_verified), ("new@example.com", true));
     assert_eq!(reason(&second.auth().get_me(GetMeRequest {}).await.unwrap_err()), "SESSION_ENDED");
-    assert!(sink.wait_for(ADA).await.text.contains("has another address now: new@example.com"));
+    // The old address hears of the request, and of the change.
+    assert!(sink.wait_for_count(ADA, 2).await.text.contains("has another address now: new@example.com"));
+    assert!(sink.mails_to(ADA)[0].text.contains("wants to change the address"));
+    change(&ada, "third@example.com", PASSWORD).await.unwrap();
+    let late = token(&sink, "third@example.com", "confirm-email").await;
+    let mut other = controller.api();
+    other.sign_in("new@example.com").await;
+    other.auth().end_other_sessions(EndOtherSessionsRequest {}).await.unwrap();
+    let request = ConfirmEmailChangeRequest { token: late };
+    let refused = other.auth().confirm_email_change(request).await.unwrap_err();
+    assert_eq!(reason(&refused), "LINK_INVALID", "the session that asked for it has ended");
     assert!(sign_in(&controller.api(), ADA, PASSWORD).await.is_err());
     sign_in(&controller.api(), "new@example.com", PASSWORD).await.unwrap();
-    drop(elsewhere);
 }
 
 #[tokio::test]

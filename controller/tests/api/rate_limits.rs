@@ -1,7 +1,8 @@
 //! How often strangers may try, and that nobody is locked out by them.
 
 use supalove_proto::v1::{
-    GetInvitationRequest, RequestPasswordResetRequest, ResetPasswordRequest, SignInRequest,
+    CreateInvitationRequest, GetInvitationRequest, GetMeRequest, RequestPasswordResetRequest,
+    ResetPasswordRequest, Role, SignInRequest,
 };
 use supalove_system_tests::{Api, Controller, MailSink, Options, PASSWORD};
 use tonic::{Code, Request, Status};
@@ -91,15 +92,27 @@ async fn guesses_from_everywhere_lock_nobody_out_who_was_here_before() {
     api.auth().request_password_reset(from("203.0.113.1", request)).await.unwrap();
     let link = sink.wait_for(OPERATOR).await.link();
     let (_, token) = link.split_once("#token=").unwrap();
-    let request = ResetPasswordRequest { token: token.into(), new_password: "staple-tractor-violin".into() };
-    api.auth().reset_password(from("203.0.113.1", request)).await.unwrap();
+    let new = "staple-tractor-violin";
+    let request =
+        ResetPasswordRequest { token: token.into(), new_password: new.into(), ..Default::default() };
+    let tokens = api.auth().reset_password(from("203.0.113.1", request)).await.unwrap().into_inner().tokens;
+    let mut signed_in = controller.api();
+    signed_in.use_token(&tokens.unwrap().access_token);
+    signed_in.auth().get_me(GetMeRequest {}).await.unwrap();
+    // That is a place now from where the user has signed in.
+    sign_in(&api, "203.0.113.1", OPERATOR, new).await.unwrap();
 }
 
 #[tokio::test]
 async fn wrong_tokens_and_requested_mails_end_too() {
     let sink = MailSink::start().await;
     let controller = behind_a_proxy(Some(&sink)).await;
-    controller.operator().await;
+    let operator = controller.operator().await;
+    let invitation = |email: &str| CreateInvitationRequest {
+        organization: "acme".into(),
+        email: email.into(),
+        role: Role::Developer.into(),
+    };
     let api = controller.api();
     let mut tried = 0;
     let refused = loop {
@@ -112,6 +125,21 @@ async fn wrong_tokens_and_requested_mails_end_too() {
         tried += 1;
     };
     assert_eq!((tried, reason(&refused).as_str()), (30, "TOO_OFTEN"));
+    // A right one is not refused for the wrong ones before it.
+    let invited = operator.invitations().create_invitation(invitation("ada@example.com")).await.unwrap();
+    assert_eq!(invited.into_inner().token, "", "it is mailed");
+    let link = sink.wait_for("ada@example.com").await.link();
+    let request = GetInvitationRequest { token: link.split_once("#token=").unwrap().1.into() };
+    api.invitations().get_invitation(from("192.0.2.1", request)).await.unwrap();
+    // Whoever invites does not send mails without end, whatever is revoked in between.
+    let mut mailed = 1;
+    let refused = loop {
+        match operator.invitations().create_invitation(invitation("ada@example.com")).await {
+            Ok(_) => mailed += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!((mailed, reason(&refused).as_str()), (5, "TOO_OFTEN"));
 
     // Six are answered alike; five mails go out.
     let request = || RequestPasswordResetRequest { email: OPERATOR.into() };

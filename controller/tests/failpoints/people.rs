@@ -95,7 +95,8 @@ async fn sign_up(api: &Api, token: &str) -> Result<(), Status> {
 }
 
 async fn reset(api: &Api, token: &str) -> Result<(), Status> {
-    let request = ResetPasswordRequest { token: token.into(), new_password: NEW.into() };
+    let request =
+        ResetPasswordRequest { token: token.into(), new_password: NEW.into(), ..Default::default() };
     api.auth().reset_password(request).await.map(|_| ())
 }
 

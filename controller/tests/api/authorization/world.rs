@@ -151,6 +151,7 @@ impl World {
             | "AuthService/EndSession"
             | "AuthService/EndOtherSessions"
             | "AuthService/DeleteAccount"
+            | "AuthService/ConfirmEmailChange"
             | "InvitationService/AcceptInvitation" => {
                 // What one may do with one's own account depends on no role.
                 let somebody = format!("{principal}-{}", self.made.fetch_add(1, Ordering::Relaxed));
@@ -196,8 +197,8 @@ impl World {
             }
             "AuthService/RequestEmailChange" => Fields::from([("new_email", self.new_email())]),
             "AuthService/ConfirmEmailChange" => {
-                let somebody = self.new_email();
-                self.rows.add_user(&somebody).await;
+                let me = caller.auth().get_me(GetMeRequest {}).await.unwrap().into_inner().user.unwrap();
+                let somebody = me.email;
                 Fields::from([("token", self.link("CHANGE_EMAIL", &self.new_email(), Some(&somebody)).await)])
             }
             "InvitationService/CreateInvitation" => Fields::from([("email", self.new_email())]),

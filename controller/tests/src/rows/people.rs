@@ -15,10 +15,12 @@ impl Rows {
         sqlx::query(insert).bind(Uuid::now_v7()).bind(email).execute(&self.0).await.unwrap();
     }
 
-    /// A link of this kind to an address, of the account with an address, that works for an hour.
+    /// A link of this kind to an address, of the account with an address and its newest session, that works for an hour.
     pub async fn add_link(&self, kind: &str, email: &str, user: Option<&str>, token: &str) {
-        let insert = "INSERT INTO account_links (id, kind, user_id, email, token_hash, expires_at)
-            VALUES ($1, $2, (SELECT id FROM users WHERE email = $3), $4, sha256($5), now() + interval '1 hour')";
+        let insert = "INSERT INTO account_links (id, kind, user_id, email, token_hash, session_id, expires_at)
+            VALUES ($1, $2, (SELECT id FROM users WHERE email = $3), $4, sha256($5),
+                (SELECT s.id FROM user_sessions s JOIN users u ON u.id = s.user_id WHERE u.email = $3 ORDER BY s.id DESC LIMIT 1),
+                now() + interval '1 hour')";
         let insert = sqlx::query(insert).bind(Uuid::now_v7()).bind(kind).bind(user).bind(email);
         insert.bind(token.as_bytes()).execute(&self.0).await.unwrap();
     }
