@@ -539,3 +539,53 @@ async fn what_organizations_of_before_the_plans_use_stays_allowed() {
     assert_eq!(rows.allowed("usual").await, ("premium".into(), 100, 100));
     assert_eq!(rows.allowed("raised").await, ("premium".into(), 1000, 120));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_plans_at_the_same_time_end_and_leave_every_limit_right() {
+    let controller = Controller::start().await;
+    let operator = controller.operator().await;
+    let rows = controller.database.rows().await;
+    for slug in ["one", "two", "three"] {
+        operator.create_organization(slug).await;
+    }
+    let connections = connections(&controller, &operator, 8);
+    let act = async |number: u64| {
+        let api = &connections[usize::try_from(number).unwrap() % 8];
+        let organization = ["one", "two", "three"][usize::try_from(number).unwrap() % 3];
+        match number % 5 {
+            0 => set_projects(api, "pro", 20 + number).await.map(drop),
+            1 => assign(api, organization, ["pro", "premium"][usize::try_from(number).unwrap() % 2])
+                .await
+                .map(drop),
+            2 => set(api, organization, Entitlement::Projects, Kind::Number(30 + number)).await.map(drop),
+            3 => clear(api, organization, Entitlement::Projects).await.map(drop),
+            _ => {
+                api.create_organization(&format!("made-{number}")).await;
+                create(api, organization, format!("p{number}")).await
+            }
+        }
+    };
+    let done = join_all((0..80).map(act)).await;
+    for status in done.into_iter().filter_map(Result::err) {
+        // An update names the etag that it has read.
+        assert_eq!(status.get_details_error_info().unwrap().reason, "ETAG_MISMATCH", "{status:?}");
+    }
+    assert_eq!(rows.broken_of_all().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_organization_that_is_made_while_the_default_changes_gets_the_new_one() {
+    let controller = Controller::start().await;
+    let operator = controller.operator().await;
+    let rows = controller.database.rows().await;
+    let change = rows.change_default_plan("pro").await;
+    let end = async {
+        wait_for("the create to wait", Duration::from_secs(10) * SLACK, async || {
+            (rows.waiting_for_locks().await == 1).then_some(())
+        })
+        .await;
+        change.commit().await.unwrap();
+    };
+    tokio::join!(operator.create_organization("late"), end);
+    assert_eq!(rows.allowed("late").await, ("pro".into(), 20, 25));
+}

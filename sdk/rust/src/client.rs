@@ -134,7 +134,7 @@ impl Client {
     /// `supalove.v1.PlanService`.
     ///
     /// ```no_run
-    /// # use supalove_sdk::{Client, Error, v1::GetEntitlementsRequest};
+    /// # use supalove_sdk::{Client, v1::GetEntitlementsRequest};
     /// # async fn example(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
     /// let request = GetEntitlementsRequest { organization: "acme".into() };
     /// let answer = client.plans().get_entitlements(request).await?.into_inner();

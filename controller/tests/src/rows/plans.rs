@@ -18,6 +18,19 @@ impl Rows {
         change.commit().await.unwrap();
     }
 
+    /// Makes a plan the default when the transaction ends; until then it keeps all plans, as each change of one does.
+    pub async fn change_default_plan(&self, name: &str) -> Transaction<'static, Postgres> {
+        let mut change = self.0.begin().await.unwrap();
+        for statement in [
+            "SELECT name FROM plans WHERE $1 <> '' ORDER BY name FOR NO KEY UPDATE",
+            "UPDATE plans SET is_default = false WHERE is_default AND name <> $1",
+            "UPDATE plans SET is_default = true WHERE name = $1",
+        ] {
+            sqlx::query(statement).bind(name).execute(&mut *change).await.unwrap();
+        }
+        change
+    }
+
     /// How many projects each organization may have from now on.
     pub async fn set_projects_limit(&self, limit: i64) {
         let insert = "INSERT INTO entitlement_overrides (organization_id, entitlement, number, reason)
