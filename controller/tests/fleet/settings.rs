@@ -8,7 +8,7 @@ use std::{
 
 use prost_types::FieldMask;
 use supalove_proto::v1::{
-    DeleteSecretsRequest, Operation, OperationState, ProjectSettings, ProjectState,
+    DeleteSecretsRequest, Operation, OperationState, ProjectSettings, ProjectSmtp, ProjectState,
     ResetDatabasePasswordRequest, RotateJwtSecretRequest, SecretValue, SetSecretsRequest,
     UpdateProjectSettingsRequest,
 };
@@ -22,6 +22,8 @@ const SIGNING: &str = "JWT_SECRET: \"{{ secrets.jwt_secret }}\"";
 /// Without it they end at once: when the password is another one than their secret OLD says.
 const FRAGILE: &str = "JWT_SECRET: \"{% if settings.function_secrets.OLD is undefined or settings.function_secrets.OLD \
                        == secrets.tenant_db_password %}{{ secrets.jwt_secret }}{% endif %}\"";
+/// As auth of the official release gets the password of the project's mail server.
+const MAIL: &str = "MAIL_PASSWORD: { value: \"{{ settings.smtp.password }}\", omit_empty: true }";
 const SERVICES: [&str; 3] = ["functions", "gateway", "postgres"];
 
 fn container(tenant: &Tenant, service: &str) -> String {
@@ -151,6 +153,28 @@ async fn every_byte_of_a_secret_arrives_and_only_what_a_change_touches_restarts(
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+async fn a_mail_password_reaches_the_environment_exactly(api: &Api, tenant: &Tenant) {
+    let environment = || -> Vec<String> {
+        let format = ["inspect", "--format", "{{json .Config.Env}}"];
+        let inspected =
+            try_docker(None, &[&format[..], &[&container(tenant, "functions")]].concat()).unwrap();
+        serde_json::from_str(&inspected).unwrap()
+    };
+    assert!(!environment().iter().any(|one| one.starts_with("MAIL_PASSWORD=")), "there is no mail server");
+    let password: String = (' '..='~').chain("\n\t$HOME `id` ${placement} grün".chars()).collect();
+    let smtp = ProjectSmtp {
+        host: "mail.example.com".into(),
+        password: password.clone(),
+        sender_email: "shop@example.com".into(),
+        ..Default::default()
+    };
+    let restarted =
+        update(api, tenant, "smtp", ProjectSettings { smtp: Some(smtp), ..Default::default() }).await;
+    assert_eq!(restarted, ["functions"]);
+    let expected = format!("MAIL_PASSWORD={password}");
+    assert!(environment().contains(&expected), "the password has changed on its way");
+}
+
 async fn settings_restart_what_reads_them(api: &Api, tenant: &Tenant) {
     let before = started(tenant);
     let restarted =
@@ -205,7 +229,7 @@ async fn a_new_password_replaces_the_old_one_and_a_failure_brings_the_old_one_ba
     let releases = TempDir::new().unwrap();
     copy_core(releases.path(), "fragile", |yaml| {
         assert!(yaml.contains(SIGNING), "{yaml}");
-        yaml.replace(SIGNING, FRAGILE)
+        yaml.replace(SIGNING, &format!("{FRAGILE}\n      {MAIL}"))
     });
     let arguments = vec!["--releases-dir".to_owned(), releases.path().display().to_string()];
     let fleet = Fleet::start(Options { arguments, ..Options::default() }).await;
@@ -221,6 +245,7 @@ async fn a_new_password_replaces_the_old_one_and_a_failure_brings_the_old_one_ba
     client.batch_execute("CREATE TABLE notes AS SELECT 'kept' AS body").await.unwrap();
     drop(client);
 
+    a_mail_password_reaches_the_environment_exactly(api, &tenant).await;
     let gateway = started(&tenant)["gateway"].clone();
     succeed(api, Some(reset().await)).await;
     assert_eq!(started(&tenant)["gateway"], gateway);
