@@ -49,6 +49,13 @@ pub fn settings(variables: &Variables) -> (Settings, Vec<String>) {
         let closed = list.split(',').all(|one| !matches!(one.trim(), "*" | "**"));
         look.require(closed, "GOTRUE_URI_ALLOW_LIST must not be * (§5.1)");
     }
+    // Without a host no mail is sent and the rest has no effect.
+    if variables.get("GOTRUE_SMTP_HOST").is_some() {
+        look.text(&["GOTRUE_SMTP_HOST"], "§5.1");
+        look.number(&["GOTRUE_SMTP_PORT"], Some(587), "§5.1");
+        let sender = look.text(&["GOTRUE_SMTP_ADMIN_EMAIL"], "§5.1");
+        look.require(sender.contains('@'), "GOTRUE_SMTP_ADMIN_EMAIL is no address (§5.1)");
+    }
     look.switch("GOTRUE_DISABLE_SIGNUP", "§5.1");
     look.switch("GOTRUE_EXTERNAL_EMAIL_ENABLED", "§5.1");
     look.switch("GOTRUE_EXTERNAL_PHONE_ENABLED", "§5.1");

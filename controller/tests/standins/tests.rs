@@ -139,6 +139,7 @@ fn values_that_do_not_fit_are_named_without_being_shown() {
         (&auth, "API_EXTERNAL_URL", "${placement.api_url}", "token that nobody replaced"),
         (&auth, "GOTRUE_URI_ALLOW_LIST", "https://a.example,*", "must not be *"),
         (&auth, "GOTRUE_JWT_SECRET", "short-secret-of-25-letters", "at least 32"),
+        (&auth, "GOTRUE_SMTP_HOST", "mail.example.com", "GOTRUE_SMTP_ADMIN_EMAIL is not set"),
         (&api, "PGRST_DB_URI", &*url("postgres"), "must be authenticator"),
         (&api, "PGRST_APP_SETTINGS_JWT_SECRET", SECRET, "must not be set"),
         (&api, "PGRST_DB_SCHEMAS", "storage,public", "first is the default"),

@@ -83,7 +83,7 @@ impl Act {
     /// Returns FAILED_PRECONDITION with the remedy if the act is not legal. `open` is the project's open operation. While
     /// content changes only a delete is legal: the end of the change decides which content the project has.
     pub fn check(self, state: ProjectState, open: Option<OperationKind>) -> Result<()> {
-        let changing = open.is_some_and(OperationKind::changes_content);
+        let changing = open.is_some_and(|kind| kind.changes_content() && kind.state() == state);
         if self.legal_states().contains(&state) && (!changing || matches!(self, Self::Delete { .. })) {
             return Ok(());
         }
