@@ -334,11 +334,11 @@ async fn a_test_mail_says_at_once_whether_the_settings_are_right() {
     let sink = MailSink::start().await;
     let controller = controller_of(&sink).await;
     let api = controller.operator().await;
-    let send = async |to: &str| {
+    let test_mail = async |to: &str| {
         let answer = api.platform().send_test_mail(SendTestMailRequest { to: to.into() }).await;
         answer.map(tonic::Response::into_inner)
     };
-    let sent = send(ADA).await.unwrap();
+    let sent = test_mail(ADA).await.unwrap();
     assert_eq!(sent.server_answer, "250 2.0.0 Ok: queued as 1");
     let mail = sink.wait_for(ADA).await;
     assert_eq!(mail.header("Message-ID"), format!("<{}>", sent.message_id));
@@ -346,11 +346,11 @@ async fn a_test_mail_says_at_once_whether_the_settings_are_right() {
     assert!(controller.database.rows().await.mails_to(ADA).await.is_empty(), "it goes past the outbox");
 
     let reason = |status: &Status| status.get_details_error_info().unwrap().reason;
-    let wrong = send("nobody").await.unwrap_err();
+    let wrong = test_mail("nobody").await.unwrap_err();
     assert_eq!(wrong.code(), Code::InvalidArgument);
     assert_eq!(wrong.get_details_bad_request().unwrap().field_violations[0].field, "to");
     sink.answer(SinkStep::Recipient, Duration::ZERO, Some("550 5.1.1 no such user"));
-    let refused = send(BOB).await.unwrap_err();
+    let refused = test_mail(BOB).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "MAIL_NOT_SENT"));
     let expected = "the mail was not sent: the mail server refuses the recipient: 550 5.1.1 no such user";
     assert_eq!(refused.message(), expected);

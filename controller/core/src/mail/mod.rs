@@ -143,7 +143,9 @@ pub fn is_address(text: &str) -> bool {
 /// Parses the address of a recipient. Its domain becomes ASCII, which every mail server takes.
 fn address(field: &str, text: &str) -> Result<Address> {
     let wrong = || Error::field(field, "must be an address that mail can be sent to, like ada@example.com");
-    if text.len() > ADDRESS_BYTES || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    // A quoted local part may hold what ends the argument of a command; nobody has such an address.
+    let ends_argument = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>');
+    if text.len() > ADDRESS_BYTES || text.contains(ends_argument) {
         return Err(wrong());
     }
     let (user, domain) = text.rsplit_once('@').ok_or_else(wrong)?;

@@ -288,12 +288,12 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_limit_and_differ() {
         let times = Times::default();
-        let seconds = |failures, random| pause(failures, &times, random).as_secs_f64();
-        assert_eq!([1, 2, 3, 4].map(|failures| seconds(failures, 0.5)), [5.0, 10.0, 20.0, 40.0]);
-        assert_eq!(seconds(100, 0.5), times.mail_retry_most.as_secs_f64());
-        assert_eq!((seconds(1, 0.0), seconds(1, 1.0)), (3.75, 6.25));
-        assert_eq!(seconds(0, 0.5), 5.0, "also without a failure there is a pause");
-        assert_eq!(seconds(u32::MAX, 1.0), 375.0);
+        let millis = |failures, random| pause(failures, &times, random).as_millis();
+        assert_eq!([1, 2, 3, 4].map(|failures| millis(failures, 0.5)), [5000, 10_000, 20_000, 40_000]);
+        assert_eq!(millis(100, 0.5), times.mail_retry_most.as_millis());
+        assert_eq!((millis(1, 0.0), millis(1, 1.0)), (3750, 6250));
+        assert_eq!(millis(0, 0.5), 5000, "also without a failure there is a pause");
+        assert_eq!(millis(u32::MAX, 1.0), 375_000);
     }
 
     #[test]
