@@ -107,7 +107,7 @@ pub async fn run(context: &Context, command: Account) -> Result<(), Error> {
         Account::Password { passwords_stdin } => change_password(context, passwords_stdin).await,
         Account::ForgotPassword { email } => forgot_password(context, email).await,
         Account::ResetPassword { link, password_stdin } => {
-            if password_stdin && link.from_stdin() {
+            if password_stdin && link.is_stdin() {
                 return Err(Error::Usage("stdin cannot give both the token and the password".into()));
             }
             reset_password(context, link.read()?, confirm::password(password_stdin, true)?).await

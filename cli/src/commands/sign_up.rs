@@ -48,7 +48,7 @@ impl LinkToken {
     }
 
     /// True if it comes from stdin.
-    pub fn from_stdin(&self) -> bool {
+    pub fn is_stdin(&self) -> bool {
         self.file.as_ref().is_some_and(|path| path.as_os_str() == "-")
     }
 }
@@ -61,7 +61,7 @@ pub async fn run(context: &Context, command: SignUp) -> Result<(), Error> {
     match command {
         SignUp::Request { email } => request(context, email).await,
         SignUp::Finish { display_name, link, password_stdin } => {
-            if password_stdin && link.from_stdin() {
+            if password_stdin && link.is_stdin() {
                 return Err(Error::Usage("stdin cannot give both the token and the password".into()));
             }
             finish(context, display_name, link.read()?, confirm::password(password_stdin, true)?).await

@@ -33,18 +33,14 @@ impl Accounts for Newcomers {
 
     fn created<'a>(&'a self, write: &'a mut Mutation, account: NewAccount<'a>) -> BoxFuture<'a, Result<()>> {
         async move {
-            match account.invitation {
-                Some(token) => {
-                    let (organization, _) = invitations::accept(write, token, account.user).await?;
-                    // Its log says who has joined.
-                    write.in_organization(organization);
-                    Ok(())
-                }
-                None => {
-                    let (name, slug) = own(account.display_name);
-                    store::insert(write, &slug, &name, account.user).await.map(|_| ())
-                }
-            }
+            let Some(token) = account.invitation else {
+                let (name, slug) = own(account.display_name);
+                return store::insert(write, &slug, &name, account.user).await.map(|_| ());
+            };
+            let (organization, _) = invitations::accept(write, token, account.user).await?;
+            // Its log says who has joined.
+            write.in_organization(organization);
+            Ok(())
         }
         .boxed()
     }
