@@ -182,7 +182,7 @@ impl Set {
             let file = from_file(path)?;
             paths = file.paths;
             if !file.settings.etag.is_empty() {
-                etag = file.settings.etag.clone();
+                etag.clone_from(&file.settings.etag);
             }
             settings = file.settings.over(settings, &paths);
         }

@@ -134,8 +134,10 @@ impl OperationKind {
     pub fn time(self, times: &supalove_core::times::Times) -> std::time::Duration {
         match self {
             Self::Create | Self::Upgrade => times.create,
-            Self::Start | Self::Restart | Self::Undelete => times.start,
-            Self::UpdateSettings
+            Self::Start
+            | Self::Restart
+            | Self::Undelete
+            | Self::UpdateSettings
             | Self::ChangeSecrets
             | Self::ResetDatabasePassword
             | Self::RotateJwtSecret => times.start,
