@@ -129,7 +129,8 @@ pub async fn begin_end(
     capacity::shrink(write, project, needs).await?;
     if returns {
         if let Some(failure) = failure {
-            failure.message = format!("{}; the project returns to {}", failure.message, change.before(kind));
+            failure.message += "; the project returns to ";
+            failure.message += &change.before(kind);
         }
         let why = failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default();
         verdict.state = Some((change.returned_state(), format!("{} failed: {why}", change.words(kind))));
