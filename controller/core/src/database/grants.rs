@@ -1,6 +1,6 @@
 //! Rights of the controller's role on a schema that another role owns.
 //!
-//! The one statement of the control plane that is not checked at compile time: GRANT takes no parameters.
+//! A statement that is not checked at compile time: GRANT takes no parameters.
 
 use sqlx::{AssertSqlSafe, PgPool};
 
