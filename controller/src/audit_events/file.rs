@@ -1,5 +1,7 @@
 //! The rows of an exported file: JSON lines, or CSV.
 
+use std::fmt::Write as _;
+
 use supalove_core::{
     audit::{Shown, events::Event},
     error::{Error, Result},
@@ -31,10 +33,10 @@ pub enum Format {
 
 impl Format {
     /// Reads it from a request.
-    pub fn from_wire(format: AuditExportFormat) -> Result<Self> {
+    pub fn from_wire(format: AuditExportFormat) -> Self {
         match format {
-            AuditExportFormat::Unspecified | AuditExportFormat::JsonLines => Ok(Self::JsonLines),
-            AuditExportFormat::Csv => Ok(Self::Csv),
+            AuditExportFormat::Unspecified | AuditExportFormat::JsonLines => Self::JsonLines,
+            AuditExportFormat::Csv => Self::Csv,
         }
     }
 
@@ -102,7 +104,11 @@ fn values(event: &Event) -> [String; NAMES.len()] {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A value in CSV (RFC 4180). A spreadsheet takes what begins with one of these characters for a formula, and runs it.

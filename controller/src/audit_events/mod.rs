@@ -130,7 +130,7 @@ impl AuditService for AuditApi {
         let call = Call::from_request(&request)?;
         let body = request.into_inner();
         let key = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
-        let format = Format::from_wire(body.format())?;
+        let format = Format::from_wire(body.format());
         let chain = Chain::Organization(key.id);
         let parts = self.export(call, Some(body.organization), chain, body.filter, format).await?;
         let messages = parts
@@ -161,7 +161,7 @@ impl AuditService for AuditApi {
     ) -> Result<Response<Self::ExportPlatformAuditEventsStream>, Status> {
         let call = Call::from_request(&request)?;
         let body = request.into_inner();
-        let format = Format::from_wire(body.format())?;
+        let format = Format::from_wire(body.format());
         let parts = self.export(call, None, Chain::Platform, body.filter, format).await?;
         let messages = parts.map(|part| {
             part.map(|part| ExportPlatformAuditEventsResponse { data: part.data, events: part.events })
