@@ -14,8 +14,10 @@ supalove() { SUPALOVE_API=http://$API SUPALOVE_CREDENTIALS=$STATE/credentials.js
 write_wrapper() {
   cat >"$STATE/bin/supalove" <<WRAPPER
 #!/bin/sh
-# The command line, signed in as the operator of this checkout's platform. Written by \`make up\`.
-SUPALOVE_API=http://$API SUPALOVE_CREDENTIALS='$STATE/credentials.json' exec $DATA/bin/supalove "\$@"
+# The command line, signed in as the operator of this checkout's platform, or as somebody else whose SUPALOVE_CREDENTIALS it
+# is given. Written by \`make up\`.
+own='$STATE/credentials.json'
+SUPALOVE_API=http://$API SUPALOVE_CREDENTIALS="\${SUPALOVE_CREDENTIALS:-\$own}" exec $DATA/bin/supalove "\$@"
 WRAPPER
   chmod 0700 "$STATE/bin/supalove"
 }

@@ -374,13 +374,13 @@ mod tests {
             ("settings.redirect_urls", |it| it.redirect_urls = vec!["https://x".into(); 51]),
             ("settings.jwt_lifetime", |it| it.jwt_lifetime = None),
             ("settings.jwt_lifetime", |it| {
-                it.jwt_lifetime = Some(prost_types::Duration { seconds: 29, nanos: 0 })
+                it.jwt_lifetime = Some(prost_types::Duration { seconds: 29, nanos: 0 });
             }),
             ("settings.smtp.host", |it| it.smtp = Some(pb::ProjectSmtp { host: "a b".into(), ..mail() })),
             ("settings.smtp.port", |it| it.smtp = Some(pb::ProjectSmtp { port: 65536, ..mail() })),
             ("settings.smtp.user", |it| it.smtp = Some(pb::ProjectSmtp { user: "a\nb".into(), ..mail() })),
             ("settings.smtp.password", |it| {
-                it.smtp = Some(pb::ProjectSmtp { password: "a\0".into(), ..mail() })
+                it.smtp = Some(pb::ProjectSmtp { password: "a\0".into(), ..mail() });
             }),
             ("settings.smtp.password", |it| {
                 it.smtp = Some(pb::ProjectSmtp { password: "x".repeat(1025), ..mail() });

@@ -55,6 +55,7 @@ printf '#!/bin/sh\necho "$SUPALOVE_CREDENTIALS"' >"$DATA/bin/supalove"
 chmod 0755 "$DATA/bin/supalove"
 in_checkout "$masked" write_wrapper
 expect 'and the command line starts there' "$masked/.supalove/credentials.json" "$("$masked/.supalove/bin/supalove")"
+expect 'as somebody else if asked' /elsewhere "$(SUPALOVE_CREDENTIALS=/elsewhere "$masked/.supalove/bin/supalove")"
 expect_words 'a second checkout is refused' "belongs to the checkout in $masked" "$(words_of make_state)"
 rm "$MARKER"
 expect_words 'and so is a folder of nobody' 'was not made by make up' "$(words_of make_state)"
