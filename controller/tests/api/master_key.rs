@@ -203,7 +203,7 @@ async fn the_new_key_seals_only_when_every_replica_has_it() {
     controller.process.kill();
     controller.restart().await;
     let api = operator(&controller).await;
-    let waiting = wait_for("the replica to be named", Duration::from_secs(60) * SLACK, async || {
+    let waiting = wait_for("the replica to be named", Duration::from_mins(1) * SLACK, async || {
         let jobs = api.platform().list_jobs(ListJobsRequest {}).await.unwrap().into_inner().jobs;
         let job = jobs.into_iter().find(|job| job.name == "vault.rotate").unwrap();
         job.last_error.contains("does not have it: restart it").then_some(job.last_error)

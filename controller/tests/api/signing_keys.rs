@@ -79,7 +79,7 @@ async fn the_next_key_is_known_before_it_signs_and_a_key_in_wrong_hands_is_repla
 
     // At once: tokens of the other keys end on each replica, sessions do not.
     let urgent = rotate(&operator, true).await;
-    assert_eq!(ids(&controller), [urgent.clone()]);
+    assert_eq!(ids(&controller), std::slice::from_ref(&urgent));
     assert_eq!(reason(&get_me(&controller, &access).await.unwrap_err()), "ACCESS_TOKEN_EXPIRED");
     wait_for("the replica to refuse the old key", LEARNED * SLACK, async || {
         get_me(&replica, &access).await.err().filter(|refused| reason(refused) == "ACCESS_TOKEN_EXPIRED")
