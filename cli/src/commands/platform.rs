@@ -59,10 +59,8 @@ fn keys(answer: &GetVaultStatusResponse) -> String {
         table::rows(["KEY", "STATE", "SEALED VALUES"], answer.keys.iter().map(row).collect(), "no keys");
     for replica in &answer.waits_for {
         let replica = format!("{} at {}", replica.controller_id, replica.address);
-        text.push_str(&format!(
-            "\n{} does not have the new key: restart it with both",
-            output::clean(&replica)
-        ));
+        let replica = output::clean(&replica);
+        text = format!("{text}\n{replica} does not have the new key: restart it with both");
     }
     text
 }
