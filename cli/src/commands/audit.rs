@@ -258,11 +258,11 @@ fn shown(answer: &ListAuditEventsResponse) -> String {
     let rows = answer.events.iter().map(row).collect();
     let mut text = table::rows(["TIME", "ACTOR", "WHAT", "ON", "RESULT", "FROM"], rows, "no rows");
     if !answer.next_page_token.is_empty() {
-        text += &["\nolder rows follow: --page-token ", &answer.next_page_token].concat();
+        text = format!("{text}\nolder rows follow: --page-token {}", answer.next_page_token);
     } else if answer.complete_since_time.is_some() {
         let since = table::time(answer.complete_since_time.as_ref());
         let days = answer.retention.as_ref().map_or(0, |kept| kept.seconds / (24 * 3600));
-        text += &["\nthe log begins ", &since, "; rows are kept for ", &days.to_string(), " days"].concat();
+        text = format!("{text}\nthe log begins {since}; rows are kept for {days} days");
     }
     text
 }

@@ -87,7 +87,7 @@ fn keys(answer: &GetVaultStatusResponse) -> String {
     for replica in &answer.waits_for {
         let replica = format!("{} at {}", replica.controller_id, replica.address);
         let replica = output::clean(&replica);
-        text += &["\n", &replica, " does not have the new key: restart it with both"].concat();
+        text = format!("{text}\n{replica} does not have the new key: restart it with both");
     }
     text
 }
