@@ -31,7 +31,7 @@ SYSTEM_TESTS=(api fleet faults pki releases failpoints)
 # Seconds on two processors.
 declare -A BUDGETS=(
   [newcomer]=480 [images]=180 [clients]=120 [sqlx]=150 [programs]=420 [stand-ins]=60
-  [crates]=180 [agent]=180 [api]=180 [fleet]=240 [faults]=420 [pki]=200 [releases]=200 [failpoints]=300 [scripts]=90
+  [crates]=180 [agent]=180 [api]=300 [fleet]=300 [faults]=420 [pki]=200 [releases]=200 [failpoints]=420 [scripts]=90
 )
 declare -A RUNNING=()
 LATE=()

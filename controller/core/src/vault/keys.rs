@@ -294,7 +294,7 @@ mod tests {
             let decided = decide(&known(states), key(*given), previous.map(key), *left, *abandoned);
             match (decided, expected) {
                 (Ok(next), Ok(expected)) => {
-                    assert_eq!(next, expected.map(key), "{states:?} {given} {previous:?}")
+                    assert_eq!(next, expected.map(key), "{states:?} {given} {previous:?}");
                 }
                 (Err(Error::Invalid(violations)), Err(field)) => {
                     assert_eq!(violations[0].field, *field, "{states:?} {given} {previous:?}");
