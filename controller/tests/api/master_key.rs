@@ -6,7 +6,9 @@ use std::{collections::BTreeSet, fs, time::Duration};
 use supalove_controller::sealed_columns;
 use supalove_proto::v1::{
     CreateOrganizationRequest, CreateProjectRequest, GetVaultStatusRequest, GetVaultStatusResponse,
-    ListJobsRequest, MasterKeyState, RevealProjectSecretsRequest, UpgradeProjectRequest,
+    ListJobsRequest, MasterKeyState, ProjectSettings, RequestPasswordResetRequest,
+    RevealProjectSecretsRequest, SecretValue, SetSecretsRequest, UpdateProjectSettingsRequest,
+    UpgradeProjectRequest,
 };
 use supalove_system_tests::{Api, Controller, Database, EMAIL, Options, PREVIOUS_KEY, Rows, SLACK, wait_for};
 use tonic::Code;
@@ -74,6 +76,25 @@ async fn projects(api: &Api, rows: &Rows) -> Vec<(String, String)> {
     projects
 }
 
+/// Settings and a secret of projects, and a mail that waits: nothing listens where the mail server should.
+async fn settings_secret_and_mail(api: &Api, rows: &Rows, projects: &[(String, String)]) {
+    let [_, (with_secret, _), (with_settings, _)] = projects else { panic!("three projects") };
+    for project in [with_secret, with_settings] {
+        rows.set_state(project, "ACTIVE_HEALTHY").await;
+    }
+    let secrets = vec![SecretValue { name: "KEY".into(), value: "value".into() }];
+    let request = SetSecretsRequest { project_ref: with_secret.clone(), secrets, ..Default::default() };
+    api.projects().set_secrets(request).await.unwrap();
+    let request = UpdateProjectSettingsRequest {
+        project_ref: with_settings.clone(),
+        settings: Some(ProjectSettings { max_rows: 7, ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec!["max_rows".into()] }),
+        ..Default::default()
+    };
+    api.projects().update_project_settings(request).await.unwrap();
+    api.auth().request_password_reset(RequestPasswordResetRequest { email: EMAIL.into() }).await.unwrap();
+}
+
 /// Ends the process and forgets it, as after the 20 s in which a replica counts as live.
 async fn stop(controller: &mut Controller, rows: &Rows) {
     controller.process.kill();
@@ -114,10 +135,14 @@ async fn each_column_of_bytes_is_sealed_and_listed_or_known_not_to_be() {
 
 #[tokio::test]
 async fn a_new_master_key_wraps_all_that_is_sealed_and_the_old_one_can_go() {
-    let mut controller = Controller::start().await;
+    let mail =
+        ["--smtp-url=smtp://127.0.0.1:9", "--mail-from=a@example.com", "--public-url=http://127.0.0.1:3000"];
+    let arguments = mail.map(str::to_owned).to_vec();
+    let mut controller = Controller::start_with(Options { arguments, ..Options::default() }).await;
     let api = controller.operator().await;
     let rows = controller.database.rows().await;
     let projects = projects(&api, &rows).await;
+    settings_secret_and_mail(&api, &rows, &projects).await;
     let mut all = 0;
     for column in sealed_columns() {
         let values = rows.count_of_bytes(column.table, column.column).await;
