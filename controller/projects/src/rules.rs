@@ -34,7 +34,8 @@ pub const RULES: &[Rule] = &[
     Rule::write("/supalove.v1.ProjectService/RevealProjectSecrets", PROJECT, ReadProjectSecrets),
     Rule::write("/supalove.v1.ProjectService/UpdateProject", PROJECT, OperateProjects),
     Rule::read("/supalove.v1.ProjectService/GetProjectSettings", PROJECT, ReadProjects),
-    Rule::write("/supalove.v1.ProjectService/UpdateProjectSettings", PROJECT, OperateProjects),
+    // They say where the project's mail password, its providers' secrets and its users' links go.
+    Rule::write("/supalove.v1.ProjectService/UpdateProjectSettings", PROJECT, ChangeProjectSecrets),
     Rule::write("/supalove.v1.ProjectService/SetSecrets", PROJECT, ChangeProjectSecrets),
     // A digest tells a short secret to who tries all of them.
     Rule::read("/supalove.v1.ProjectService/ListSecrets", PROJECT, ReadProjectSecrets),

@@ -16,8 +16,8 @@ const VALUE_BYTES: usize = 64 * 1024;
 /// Bytes of all names and values of a project.
 const ALL_BYTES: usize = 192 * 1024;
 const NAME_BYTES: usize = 128;
-/// Names that the router or the operating system read.
-const RESERVED: [&str; 3] = ["PATH", "HOME", "NODE_OPTIONS"];
+/// Names that the router or the operating system read, and one that is no name of a variable in JavaScript.
+const RESERVED: [&str; 4] = ["PATH", "HOME", "NODE_OPTIONS", "__proto__"];
 const RESERVED_PREFIXES: [&str; 4] = ["SUPABASE_", "SUPALOVE_", "DENO_", "LD_"];
 
 fn name_problem(name: &str) -> Option<String> {

@@ -85,7 +85,7 @@ ProjectService/GetProjectConnection                  unauth  hidden   ok        
 ProjectService/RevealProjectSecrets                  unauth  hidden   denied    ok        ok            ok           denied       secrets
 ProjectService/UpdateProject                         unauth  hidden   denied    ok        ok            ok           ok           projects
 ProjectService/GetProjectSettings                    unauth  hidden   ok        ok        ok            ok           ok           read
-ProjectService/UpdateProjectSettings                 unauth  hidden   denied    ok        ok            ok           ok           projects
+ProjectService/UpdateProjectSettings                 unauth  hidden   denied    ok        ok            ok           denied       secrets
 ProjectService/SetSecrets                            unauth  hidden   denied    ok        ok            ok           denied       secrets
 ProjectService/ListSecrets                           unauth  hidden   denied    ok        ok            ok           denied       secrets
 ProjectService/DeleteSecrets                         unauth  hidden   denied    ok        ok            ok           denied       secrets

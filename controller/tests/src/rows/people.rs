@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Audited, Rows};
 
 impl Rows {
-    /// A signed-up user with the operator's password: there is no sign-up RPC yet.
+    /// A user with the operator's password, without the mail or the invitation that a sign-up takes.
     pub async fn add_user(&self, email: &str) {
         let insert = "INSERT INTO users (id, email, display_name, password_hash)
             SELECT $1, $2, 'x', password_hash FROM users WHERE operator";
@@ -103,7 +103,7 @@ impl Rows {
         self.add_member(slug, owner, "OWNER").await;
     }
 
-    /// Makes a user a member of an organization, in this role: there is no RPC for it yet.
+    /// Makes a user a member of an organization, in this role, without an invitation.
     pub async fn add_member(&self, slug: &str, email: &str, role: &str) {
         let insert = "INSERT INTO members (organization_id, user_id, role)
             SELECT o.id, u.id, $3 FROM organizations o, users u WHERE o.slug = $1 AND u.email = $2
