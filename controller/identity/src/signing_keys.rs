@@ -70,7 +70,9 @@ impl SigningKeys {
         let keys = Self::default();
         keys.load(core).await?;
         if keys.known().is_empty() {
-            make(core, "identity.open", Duration::ZERO).await?;
+            let mut write = core.system_write("identity.open");
+            replace(core, &mut write, Duration::ZERO, Some(lasts(core))).await?;
+            write.commit([Hint::SigningKeys]).await?;
             keys.load(core).await?;
         }
         Ok(keys)
@@ -151,20 +153,15 @@ impl SigningKeys {
 pub async fn rotate(core: Core, _run: Run) -> Result<()> {
     let newest = store::signing_keys::list(&core.db).await?.into_iter().next();
     if newest.is_none_or(|newest| newest.signs_at + LIFE < Utc::now()) {
-        let made = make(&core, "identity.rotate_signing_key", NOTICE).await?;
+        let mut write = core.system_write("identity.rotate_signing_key");
+        let made = replace(&core, &mut write, NOTICE, Some(lasts(&core))).await?;
+        write.audit("AuthService/RotateSigningKey", &made.id);
+        write.commit([Hint::SigningKeys]).await?;
         tracing::info!(key = made.id, signs_at = %made.signs_at, "made the next key of access tokens");
     }
     let mut write = core.system_write("identity.rotate_signing_key");
     store::signing_keys::prune(&mut write).await?;
     write.commit([]).await
-}
-
-async fn make(core: &Core, actor: &'static str, notice: Duration) -> Result<Made> {
-    let mut write = core.system_write(actor);
-    let made = replace(core, &mut write, notice, Some(lasts(core))).await?;
-    write.audit("AuthService/RotateSigningKey", &made.id);
-    write.commit([Hint::SigningKeys]).await?;
-    Ok(made)
 }
 
 /// How long tokens of a key live after it has stopped to sign.
