@@ -37,6 +37,8 @@ async fn a_mail_survives_the_death_of_its_sender_and_comes_again_as_the_same_mai
             points.path().join(FIRED).exists().then_some(())
         })
         .await;
+        // It may be on its way out: its ports are free when it is gone.
+        controller.process.interrupt();
         controller.restart().await;
         wait_for("the mail to be noted as sent", AGAIN * SLACK, async || {
             rows.mails_to(&to).await.iter().any(|mail| mail.state == "SENT").then_some(())

@@ -45,6 +45,8 @@ impl World {
         assert!(matches!(refused.code(), Code::Unavailable | Code::Unknown | Code::Cancelled), "{refused:?}");
         wait_for("the death", DIES * SLACK, async || self.points.path().join(FIRED).exists().then_some(()))
             .await;
+        // It may be on its way out: its ports are free when it is gone.
+        self.controller.process.interrupt();
         self.controller.restart().await;
         let mut operator = self.controller.api();
         operator.use_token(&self.operator.token);
