@@ -265,8 +265,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 need_rights
 check_toolchains
-# faketime: clocks that jump. supervisor: brings a controller back. aiosmtpd: the mail server of tests.
-install_packages faketime:faketime supervisord:supervisor aiosmtpd:python3-aiosmtpd
+# faketime: clocks that jump. supervisor: brings a controller back. aiosmtpd: the mail server of tests, with certificates of openssl.
+install_packages faketime:faketime supervisord:supervisor aiosmtpd:python3-aiosmtpd openssl:openssl
 target=$(cargo metadata --format-version 1 --no-deps --offline | jq -r .target_directory)
 remove_old_runs
 folder=$(new_run test)
