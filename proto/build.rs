@@ -30,6 +30,7 @@ const SECRET: &[&str] = &[
     ".supalove.v1.RevealProjectSecretsResponse",
     ".supalove.v1.SecretValue",
     ".supalove.v1.SessionTokens",
+    ".supalove.v1.SetRegistryCredentialsRequest",
     ".supalove.v1.SetUpRequest",
     ".supalove.v1.SignInRequest",
     ".supalove.v1.SignUpRequest",
@@ -38,6 +39,7 @@ const SECRET: &[&str] = &[
     ".supalove.node.v1.EnvVar",
     ".supalove.node.v1.HttpProbe",
     ".supalove.node.v1.PostgresProbe",
+    ".supalove.node.v1.RegistryCredentials",
 ];
 
 /// Ends of field names that only sound like one.
@@ -60,6 +62,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut config = prost_build::Config::new();
     // The codec finds a type's descriptor by its name.
     config.enable_type_names();
+    // The same message has the same bytes: a repeated call is known by the hash of its request.
+    config.btree_map(["."]);
     tonic_prost_build::configure()
         .codec_path("crate::items::Codec")
         .skip_debug(SECRET)

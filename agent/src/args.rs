@@ -1,14 +1,15 @@
 //! The command line. Every option of `run` is also an environment variable.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ipnet::Ipv4Net;
 use supalove_certs::CaFingerprint;
 use supalove_spec::{SlotLayout, SlotLayoutError};
 
-use crate::config::{HostSettings, VolumeQuota};
+use crate::config::{HostSettings, Times, VolumeQuota};
 use crate::host::CapacityOverride;
 
 /// Runs Supalove projects on this Docker host.
@@ -29,6 +30,10 @@ pub enum Command {
     Run(Box<Run>),
     /// Show what the running agent is doing.
     Status(Status),
+    /// Check this host and say what is wrong and how to mend it. Changes nothing.
+    Doctor(Box<Doctor>),
+    /// Remove what the agent keeps on this host. Refuses while projects are on it, and while the agent runs.
+    Leave(Box<Leave>),
     /// Get a new certificate for a host that has only its key left. A running agent does this by itself; by hand it is
     /// needed only if the fleet's CA was replaced while the host was off.
     Recover(Recover),
@@ -56,7 +61,7 @@ pub struct StateDir {
 /// Options of `join`.
 #[derive(Debug, Args)]
 pub struct Join {
-    /// Controller's node port as host:port, without http://.
+    /// Controller's node port as host:port, without http://; several with commas between, the preferred one first.
     #[arg(long, env = "SUPALOVE_AGENT_CONTROLLER")]
     pub controller: String,
     /// Join token. Better given by SUPALOVE_JOIN_TOKEN or --token-file: arguments are visible to every user.
@@ -113,9 +118,48 @@ pub struct Run {
     /// disk.
     #[arg(long, env = "SUPALOVE_AGENT_VOLUMES_DIR")]
     pub volumes_dir: Option<PathBuf>,
+    /// From how full a disk of the engine or the volumes no new project comes, in percent; 10 less is told.
+    #[arg(long, env = "SUPALOVE_AGENT_FULL_DISK_PERCENT", default_value_t = 90,
+        value_parser = clap::value_parser!(u8).range(50..=100))]
+    pub full_disk_percent: u8,
     /// What keeps volumes from growing beyond their size; by default "loop" where the host allows it, else "measure".
     #[arg(long, env = "SUPALOVE_AGENT_VOLUME_QUOTA")]
     pub volume_quota: Option<VolumeQuota>,
+    /// Port of loopback, or address and port, on which `GET /metrics` shows metrics in Prometheus' format, e.g. 9101. Without TLS and
+    /// open to whoever reaches it. Off by default.
+    #[arg(long, env = "SUPALOVE_AGENT_METRICS_LISTEN", value_name = "PORT|ADDRESS", value_parser = supalove_net::metrics::address)]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Milliseconds between two samples of usage; a record has four, and volumes are measured for every fifth record.
+    #[arg(long, value_name = "MILLISECONDS", hide = true, value_parser = clap::value_parser!(u32).range(10..=60_000))]
+    pub usage_sample: Option<u32>,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Options of the agent that runs here, or will.
+    #[command(flatten)]
+    pub run: Run,
+    /// Check a host that has not joined yet.
+    #[arg(long)]
+    pub before_join: bool,
+    /// Before joining: the controller's node port, host:port, or several with commas between.
+    #[arg(long, env = "SUPALOVE_AGENT_CONTROLLER")]
+    pub controller: Option<String>,
+    /// Before joining: the join token, whose CA the controller must show. Only from the environment.
+    #[arg(skip = std::env::var("SUPALOVE_JOIN_TOKEN").ok().map(zeroize::Zeroizing::new))]
+    pub token: Option<zeroize::Zeroizing<String>>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `leave`.
+#[derive(Debug, Args)]
+pub struct Leave {
+    /// Options with which the agent ran here.
+    #[command(flatten)]
+    pub run: Run,
 }
 
 /// Options of `status`.
@@ -127,6 +171,9 @@ pub struct Status {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// Wait so many seconds at most until the node is ready, and say so in one line.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "json")]
+    pub wait: Option<u64>,
 }
 
 /// Settings that do not fit together.
@@ -148,12 +195,20 @@ impl Run {
         }
         Ok(HostSettings {
             volumes_dir: self.volumes_dir.clone().unwrap_or_else(|| state_dir.join("volumes")),
+            full_disk_percent: self.full_disk_percent,
             volume_quota: self.volume_quota.unwrap_or(VolumeQuota::Measure),
             state_dir,
             publish_address: self.publish_address,
             advertise_address: self.advertise_address.clone(),
             slots: SlotLayout::new(self.port_base, self.network_range, self.slots)?,
         })
+    }
+
+    /// The times, except those set by hidden options: tests shorten the times that they wait for.
+    pub fn times(&self, times: Times) -> Times {
+        let Some(millis) = self.usage_sample else { return times };
+        let sample = Duration::from_millis(millis.into());
+        Times { usage_sample: sample, usage_record: sample * 4, usage_volumes: sample * 20, ..times }
     }
 
     /// Capacity given by hand.
@@ -181,6 +236,7 @@ mod tests {
         Cli::command().debug_assert();
         let settings = run(&[]).settings("/s".into()).unwrap();
         assert_eq!((settings.slots.port_base(), settings.slots.slots()), (5500, 256));
+        assert_eq!(settings.full_disk_percent, 90);
     }
 
     #[test]

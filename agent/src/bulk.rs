@@ -67,7 +67,8 @@ async fn connection(node: &Arc<Node>, stop: &CancellationToken) {
         Ok(config) => config,
         Err(error) => return tracing::error!(%error, "bulk connection failed: the identity cannot be used"),
     };
-    match dial(&identity.controller, config, node.times.protocol.dial).await {
+    let address = node.dialled.borrow().clone();
+    match dial(&address, config, node.times.protocol.dial).await {
         Ok(dialled) => {
             let liveness = *node.liveness.borrow();
             let routes = Routes::new(NodeBulkServiceServer::new(NodeBulk::new(node.clone())));

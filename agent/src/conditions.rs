@@ -17,6 +17,10 @@ pub const ENGINE_SILENT: &str = "ENGINE_SILENT";
 pub const ENGINE_SLOW: &str = "ENGINE_SLOW";
 /// The engine's chains of the packet filter are gone.
 pub const FIREWALL_CHAINS_MISSING: &str = "FIREWALL_CHAINS_MISSING";
+/// A disk of the host fills up.
+pub const DISK_FILLING: &str = "DISK_FILLING";
+/// The engine's restart would stop every project.
+pub const LIVE_RESTORE_OFF: &str = "LIVE_RESTORE_OFF";
 /// Published ports of running services do not answer.
 pub const PORTS_GONE: &str = "PORTS_GONE";
 

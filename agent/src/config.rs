@@ -15,6 +15,8 @@ pub struct HostSettings {
     pub state_dir: PathBuf,
     /// Where the volumes lie. Absolute.
     pub volumes_dir: PathBuf,
+    /// From how full a disk no new project comes, in percent.
+    pub full_disk_percent: u8,
     /// What keeps a volume from growing.
     pub volume_quota: VolumeQuota,
     /// Address that published ports bind to.
@@ -49,12 +51,18 @@ pub struct Times {
     pub engine_silent: Duration,
     /// How often the engine's chains in the packet filter are looked at.
     pub chains_check: Duration,
+    /// Interval at which the agent asks the engine whether containers outlive its restart.
+    pub live_restore_check: Duration,
     /// What the engine may take for a stop beyond the container's own grace.
     pub engine_stop_margin: Duration,
     /// An image pull that reports nothing new for this long has failed.
     pub pull_idle: Duration,
     /// An image pull may take this long altogether.
     pub pull_total: Duration,
+    /// How long after a need for an image a controller may begin to watch needs: at the start of a session.
+    pub image_watch: Duration,
+    /// How long a controller may take to say whether it keeps an image.
+    pub image_answer: Duration,
     /// Shortest pause between two progress reports of one pull.
     pub progress_every: Duration,
     /// One run of the packet filter program.
@@ -105,6 +113,12 @@ pub struct Times {
     pub renew_retry_cap: Duration,
     /// When another root signs, nodes renew within this time, each at a random moment.
     pub renew_spread: Duration,
+    /// How often the counters of containers are read.
+    pub usage_sample: Duration,
+    /// How often what was read becomes a record for the controller.
+    pub usage_record: Duration,
+    /// How often volumes are measured for these records.
+    pub usage_volumes: Duration,
 }
 
 impl Times {
@@ -116,9 +130,12 @@ impl Times {
         engine_check: Duration::from_secs(2),
         engine_silent: Duration::from_secs(10),
         chains_check: Duration::from_secs(5),
+        live_restore_check: Duration::from_secs(15),
         engine_stop_margin: Duration::from_secs(15),
         pull_idle: Duration::from_mins(1),
         pull_total: Duration::from_mins(10),
+        image_watch: Duration::from_secs(2),
+        image_answer: Duration::from_secs(15),
         progress_every: Duration::from_millis(500),
         rules_call: Duration::from_secs(10),
         rules_check: Duration::from_secs(30),
@@ -144,6 +161,9 @@ impl Times {
         renew_retry_first: Duration::from_secs(1),
         renew_retry_cap: Duration::from_mins(5),
         renew_spread: Duration::from_secs(5),
+        usage_sample: Duration::from_secs(15),
+        usage_record: Duration::from_mins(1),
+        usage_volumes: Duration::from_mins(5),
     };
 
     /// How long to wait before the next probe of a service that started `since` ago and is not ready.
@@ -175,6 +195,11 @@ mod tests {
         assert!(t.shutdown < protocol.agent_call);
         assert!(t.truth < t.removed_kept);
         assert!(t.progress_every < t.pull_idle && t.pull_idle < t.pull_total);
+        assert!(t.image_watch < t.image_answer && t.image_answer < t.pull_idle);
+        assert!(
+            t.protocol.agent_call < t.image_answer,
+            "the controller may have to ask for a bulk connection first"
+        );
         assert!(t.rules_call < t.rules_check);
         assert!(t.disk_check_least < t.disk_check && t.database_setting < t.disk_check);
         assert!(t.engine_check < t.engine_silent && t.engine_silent < t.engine_call);
@@ -185,6 +210,7 @@ mod tests {
         assert!(t.probe_fast_for < t.probe_medium_for);
         assert!(t.probe_slow < t.unhealthy_restart);
         assert!(t.probe_slow < t.role_spoilt && t.role_spoilt < t.start_sql);
+        assert!(t.usage_sample < t.usage_record && t.usage_record < t.usage_volumes);
         assert!(t.renew_retry_first < t.renew_retry_cap && t.renew_retry_cap < protocol.revoked_retry);
         assert!(protocol.reconnect_cap <= t.renew_spread && t.renew_spread < t.renew_retry_cap);
     }

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::Empty;
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustls::AlertDescription;
@@ -30,6 +34,8 @@ pub struct Dialled {
     heard: LastHeard,
     /// Our own address on that connection.
     pub local: IpAddr,
+    /// The address that answered.
+    pub address: String,
 }
 
 /// Why there is no connection.
@@ -42,10 +48,31 @@ pub enum DialError {
     /// Somebody answers, but it is not our controller, or it does not want us.
     #[error(transparent)]
     Tls(#[from] ConnectError),
+    /// It does not answer as a controller does.
+    #[error("the controller did not answer an HTTP request: {0}")]
+    Http(String),
 }
 
-/// Connects to `host:port` and does the handshake. `limit` holds for each of the two.
-pub async fn dial(address: &str, tls: ClientTls, limit: Duration) -> Result<Dialled, DialError> {
+/// Connects to the first address of `host:port,host:port…` at which a controller answers, and does the handshake. `limit` holds for
+/// each connection and each handshake.
+pub async fn dial(addresses: &str, tls: ClientTls, limit: Duration) -> Result<Dialled, DialError> {
+    let mut rest = addresses.split(',');
+    let mut failed = match dial_one(rest.next().unwrap_or_default(), tls.clone(), limit).await {
+        Ok(dialled) => return Ok(dialled),
+        Err(error) => error,
+    };
+    for address in rest {
+        match dial_one(address, tls.clone(), limit).await {
+            Ok(dialled) => return Ok(dialled),
+            // That a controller refuses says more than that another one is away.
+            Err(error @ DialError::Tls(_)) if !matches!(failed, DialError::Tls(_)) => failed = error,
+            Err(error) => tracing::debug!(%error, "another address of the controller does not answer"),
+        }
+    }
+    Err(failed)
+}
+
+async fn dial_one(address: &str, tls: ClientTls, limit: Duration) -> Result<Dialled, DialError> {
     let too_late = || DialError::Timeout { address: address.to_owned(), limit };
     let unreachable = |source| DialError::Unreachable { address: address.to_owned(), source };
     let stream =
@@ -56,7 +83,7 @@ pub async fn dial(address: &str, tls: ClientTls, limit: Duration) -> Result<Dial
     let refusal = Refusal::default();
     let heard = LastHeard::now();
     let stream = heard.observe(refusal.observe(Observed::new(stream)));
-    Ok(Dialled { stream, refusal, heard, local })
+    Ok(Dialled { stream, refusal, heard, local, address: address.to_owned() })
 }
 
 /// Whether the controller has refused our certificate on a connection. It is noted from the stream's own errors: what
@@ -95,6 +122,27 @@ impl Dialled {
     pub async fn channel(self) -> Result<Channel, Status> {
         let opened = OneStream::open(self.stream, "http://controller.supalove.internal", None).await;
         opened.map(|stream| stream.channel).map_err(|error| Status::from_error(error.into()))
+    }
+
+    /// What the controller answers to an HTTP GET of this path; on a connection for downloads.
+    pub async fn get(self, path: &str) -> Result<Response<Incoming>, DialError> {
+        let http = |error: hyper::Error| DialError::Http(error.to_string());
+        let request = Request::get(path)
+            .header(header::HOST, "controller.supalove.internal")
+            .header(header::CONNECTION, "close")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| DialError::Http(error.to_string()))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(self.stream)).await.map_err(http)?;
+        let driving = async {
+            // An error of the connection is also the request's.
+            let _ = connection.await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            answer = sender.send_request(request) => answer.map_err(http),
+            () = driving => unreachable!("it is pending for ever"),
+        }
     }
 
     /// Serves until the connection ends. When `stop` is cancelled, running calls may end within `shutdown`.
@@ -166,7 +214,35 @@ fn is_certificate_refusal(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use supalove_certs::tls::join_client_config;
+    use supalove_certs::{CertificateAuthority, tls::NodePortTls};
+
     use super::*;
+
+    #[tokio::test]
+    async fn the_first_address_that_answers_is_taken() {
+        let now = chrono::Utc::now();
+        let ca = CertificateAuthority::create("test", now).unwrap();
+        let shown = ca.issue_controller(uuid::Uuid::now_v7(), now).unwrap();
+        let limit = Duration::from_secs(5);
+        let port = NodePortTls::new(&shown, ca.cert_pem(), limit).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = port.accept(stream).await;
+            }
+        });
+        let config = join_client_config(&ca.fingerprint()).unwrap();
+        let found = dial(&format!("127.0.0.1:1,{address}"), config.clone(), limit).await.unwrap();
+        assert_eq!(found.address, address);
+        let away = dial("127.0.0.1:1,127.0.0.1:2", config, limit).await.unwrap_err();
+        assert!(matches!(away, DialError::Unreachable { address, .. } if address == "127.0.0.1:1"));
+        let other = CertificateAuthority::create("other", now).unwrap();
+        let foreign = join_client_config(&other.fingerprint()).unwrap();
+        let refused = dial(&format!("127.0.0.1:1,{address}"), foreign, limit).await.unwrap_err();
+        assert!(matches!(refused, DialError::Tls(ConnectError::WrongCa(_))), "{refused}");
+    }
 
     #[test]
     fn only_an_alert_about_the_certificate_is_a_refusal() {

@@ -1,11 +1,13 @@
-//! Watches the Docker Engine: whether it answers, whether it left a call unanswered, and whether its chains are in the
-//! packet filter. In: calls to the engine, listings of the packet filter. Out: conditions of the node.
+//! Watches the Docker Engine: whether it answers, whether it left a call unanswered, whether its restart would stop containers,
+//! and whether its chains are in the packet filter. In: calls to the engine, listings of the packet filter. Out: conditions of the node.
 
 use std::path::{Path, PathBuf};
 
 use tokio::time::{Instant, sleep};
 
-use crate::conditions::{CHAINS_ADVICE, Conditions, ENGINE_SILENT, ENGINE_SLOW, FIREWALL_CHAINS_MISSING};
+use crate::conditions::{
+    CHAINS_ADVICE, Conditions, ENGINE_SILENT, ENGINE_SLOW, FIREWALL_CHAINS_MISSING, LIVE_RESTORE_OFF,
+};
 use crate::config::Times;
 use crate::docker::{Engine, EngineError};
 use crate::fsio;
@@ -70,6 +72,27 @@ fn tell_slow(engine: &Engine, conditions: &Conditions, times: &Times) {
     conditions.raise_note(ENGINE_SLOW, said);
 }
 
+/// Asks the engine whether containers outlive its restart: `systemctl reload docker` changes that. Never returns.
+pub async fn live_restore(engine: Engine, conditions: Conditions, times: Times) {
+    loop {
+        match engine.info().await {
+            Ok(info) => tell_live_restore(&conditions, info.live_restore),
+            // Whether it answers, `signs_of_life` tells.
+            Err(error) => tracing::debug!(%error, "cannot ask the Docker Engine for its settings"),
+        }
+        sleep(times.live_restore_check).await;
+    }
+}
+
+fn tell_live_restore(conditions: &Conditions, on: bool) {
+    if on {
+        return conditions.clear(LIVE_RESTORE_OFF);
+    }
+    let said = "the Docker Engine runs without live-restore: its next restart stops every project of this host; add \
+        \"live-restore\": true to /etc/docker/daemon.json, then: systemctl reload docker (which restarts nothing)";
+    conditions.raise_note(LIVE_RESTORE_OFF, said.to_owned());
+}
+
 /// Looks for the engine's chains. Never returns.
 pub async fn chains(state_dir: PathBuf, conditions: Conditions, times: Times) {
     let mark = state_dir.join(CHAINS_SEEN);
@@ -105,4 +128,23 @@ async fn remember_seen(mark: &Path) -> bool {
         tracing::warn!(%error, "cannot record that the Docker Engine's chains were seen");
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reports::Reports;
+
+    #[test]
+    fn an_engine_without_live_restore_is_a_note_until_it_is_set() {
+        let conditions = Conditions::new(Reports::default());
+        tell_live_restore(&conditions, true);
+        assert!(conditions.all().is_empty());
+        tell_live_restore(&conditions, false);
+        let [told] = conditions.all().try_into().unwrap();
+        assert_eq!((told.reason.as_str(), told.blocking), (LIVE_RESTORE_OFF, false));
+        assert!(told.message.contains("daemon.json") && told.message.contains("systemctl reload docker"));
+        tell_live_restore(&conditions, true);
+        assert!(conditions.all().is_empty());
+    }
 }

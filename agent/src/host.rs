@@ -1,8 +1,8 @@
 //! Facts about the host: its capacity, its boot id, its name.
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use supalove_proto::node::v1::Capacity;
 
@@ -39,7 +39,8 @@ pub fn capacity(given: CapacityOverride, volumes_dir: &str, rate_mib: u64) -> Ca
     }
 }
 
-fn cpu_millis() -> u32 {
+/// Of all cores.
+pub fn cpu_millis() -> u32 {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     u32::try_from(cores).unwrap_or(u32::MAX).saturating_mul(1000)
 }
@@ -56,11 +57,11 @@ fn total_memory(meminfo: &str) -> Option<u32> {
 
 /// MiB that must be free on the engine's file system for a new project: its containers write some 100 MiB before they
 /// are ready, and other projects go on writing.
-const LEAST_DISK_MIB: u64 = 512;
+pub const LEAST_DISK_MIB: u64 = 512;
 
 /// What one tenant writes, at this rate, before the agent sees it.
 fn headroom_mib(disk_mib: u64, rate_mib: u64) -> u64 {
-    (rate_mib * UNSEEN_SECONDS).min(disk_mib / HEADROOM_PART)
+    rate_mib.saturating_mul(UNSEEN_SECONDS).min(disk_mib / HEADROOM_PART)
 }
 
 /// MiB a second that a program writes in the folder of the volumes. Measured once and written down, so that what the node offers
@@ -77,9 +78,7 @@ pub async fn write_rate(state_dir: &Path, volumes_dir: &Path, limit: Duration) -
 }
 
 fn known_rate(stored: &Path, dir: &Path, measure: impl Fn(&Path) -> u64) -> u64 {
-    let known = fs::read_to_string(stored).unwrap_or_default();
-    let of_dir = known.split_once(' ').filter(|(_, of)| Path::new(of.trim_end()) == dir);
-    if let Some(rate) = of_dir.and_then(|(rate, _)| rate.parse().ok()) {
+    if let Some(rate) = rate_of(&fs::read_to_string(stored).unwrap_or_default(), dir) {
         return rate;
     }
     let rate = measure(dir);
@@ -90,6 +89,12 @@ fn known_rate(stored: &Path, dir: &Path, measure: impl Fn(&Path) -> u64) -> u64 
         tracing::warn!(%error, "cannot write down how fast the disk of the volumes is");
     }
     rate
+}
+
+/// What was written down of this folder.
+fn rate_of(known: &str, dir: &Path) -> Option<u64> {
+    let (rate, of) = known.split_once(' ')?;
+    if Path::new(of.trim_end()) == dir { rate.parse().ok() } else { None }
 }
 
 /// The same, measured with a small file.
@@ -111,21 +116,46 @@ fn disk_mib(path: &str) -> u64 {
     rustix::fs::statvfs(path).map_or(0, |stat| mib(stat.f_blocks, stat.f_frsize))
 }
 
-/// Why there is no room for a new project on the file system that holds the volumes.
-pub fn disk_shortage(docker_root: &str) -> Option<String> {
-    match rustix::fs::statvfs(docker_root) {
-        Ok(stat) => shortage(docker_root, mib(stat.f_bavail, stat.f_frsize)),
+/// How full a file system is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fullness {
+    /// MiB that are left for programs that are not root's.
+    pub free_mib: u64,
+    /// Percent that are used, as `df` counts: of what such programs can use, rounded up.
+    pub used_percent: u64,
+}
+
+/// Measures the file system that a path lies on.
+pub fn fullness(path: &Path) -> io::Result<Fullness> {
+    let stat = rustix::fs::statvfs(path)?;
+    let used = stat.f_blocks.saturating_sub(stat.f_bfree);
+    let free_mib = mib(stat.f_bavail, stat.f_frsize);
+    Ok(Fullness { free_mib, used_percent: percent(used, used.saturating_add(stat.f_bavail)) })
+}
+
+fn percent(part: u64, of: u64) -> u64 {
+    part.saturating_mul(100).div_ceil(of.max(1))
+}
+
+/// Why there is no room for a new project on the file system that a path lies on.
+pub fn disk_shortage(path: &Path, full_percent: u8) -> Option<String> {
+    match fullness(path) {
+        Ok(found) => shortage(path, found, full_percent),
         Err(error) => {
-            tracing::warn!(%error, docker_root, "cannot measure the engine's free disk space: projects may be placed on a full disk");
+            tracing::warn!(%error, path = %path.display(), "cannot measure the free disk space: projects may be placed on a full disk");
             None
         }
     }
 }
 
-/// Without the number of free MiB: the controller stores each change of the reason.
-fn shortage(docker_root: &str, free_mib: u64) -> Option<String> {
-    (free_mib < LEAST_DISK_MIB)
-        .then(|| format!("the disk of {docker_root} is full: less than {LEAST_DISK_MIB} MiB left"))
+/// Without the numbers that were measured: the controller stores each change of the reason.
+fn shortage(path: &Path, found: Fullness, full_percent: u8) -> Option<String> {
+    let path = path.display();
+    if found.free_mib < LEAST_DISK_MIB {
+        return Some(format!("the disk of {path} is full: less than {LEAST_DISK_MIB} MiB left"));
+    }
+    (found.used_percent > full_percent.into())
+        .then(|| format!("more than {full_percent} % of the disk of {path} are used"))
 }
 
 fn mib(blocks: u64, block_bytes: u64) -> u64 {
@@ -158,6 +188,7 @@ mod tests {
 
     #[test]
     fn the_headroom_is_what_is_written_unseen_but_leaves_most_of_the_disk() {
+        assert_eq!(headroom_mib(1000, u64::MAX), 100, "also if the file with the rate is damaged");
         assert_eq!(headroom_mib(1_000_000, 400), 6000);
         assert_eq!(headroom_mib(1000, 400), 100);
         assert!(write_rate_mib(&std::env::temp_dir()) > 0);
@@ -179,8 +210,14 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told() {
-        assert_eq!(shortage("/d", LEAST_DISK_MIB), None);
-        assert_eq!(shortage("/d", 3).unwrap(), "the disk of /d is full: less than 512 MiB left");
+        let told =
+            |free_mib, used_percent| shortage(Path::new("/d"), Fullness { free_mib, used_percent }, 90);
+        assert_eq!(told(LEAST_DISK_MIB, 90), None);
+        assert_eq!(told(3, 1).unwrap(), "the disk of /d is full: less than 512 MiB left");
+        assert_eq!(told(LEAST_DISK_MIB, 91).unwrap(), "more than 90 % of the disk of /d are used");
+        assert_eq!((percent(1, 1000), percent(0, 0), percent(9, 10)), (1, 0, 90));
+        let here = fullness(&std::env::temp_dir()).unwrap();
+        assert!(here.used_percent <= 100 && fullness(Path::new("/nowhere")).is_err());
     }
 
     #[test]
@@ -190,5 +227,29 @@ mod tests {
         let given = CapacityOverride { cpu_millis: Some(1), memory_mib: Some(2), disk_mib: Some(3) };
         assert_eq!(capacity(given, "/", 0), Capacity { cpu_millis: 1, memory_mib: 2, disk_mib: 3 });
         assert!(!boot_id().is_empty() && !hostname().is_empty());
+    }
+}
+
+/// Fuzz target of what the kernel and the agent's own file say of the host.
+#[cfg(test)]
+mod fuzz {
+    use supalove_fuzz::{Samples, Verdict, text};
+
+    use super::*;
+
+    #[test]
+    fn facts_of_the_host() {
+        let samples =
+            Samples::new(["MemTotal:       2097152 kB\nMemFree: 1 kB\n", "400 /var/lib/volumes\n", "8 /x\n"]);
+        let words = ["MemTotal:", "18446744073709551615", " /var/lib/volumes", "-1"];
+        text("facts of the host", &samples.words(words), |input| {
+            let memory = total_memory(input);
+            let rate = rate_of(input, Path::new("/var/lib/volumes"));
+            for disk in [0, 1, 10_000, u64::MAX] {
+                let headroom = headroom_mib(disk, rate.unwrap_or_default());
+                assert!(headroom <= disk / HEADROOM_PART, "most of the disk is left");
+            }
+            if memory.is_some() || rate.is_some() { Verdict::Accepted } else { Verdict::Refused }
+        });
     }
 }

@@ -24,7 +24,10 @@ pub struct Identity {
     pub fleet_id: String,
     /// "clu_…".
     pub cluster_id: String,
-    /// The controller's node port, host:port.
+    /// Name of the cluster when the host joined; empty if the controller did not say.
+    #[serde(default)]
+    pub cluster_name: String,
+    /// The controller's node port, host:port, or several with commas between.
     pub controller: String,
     /// Name of the host given at enrolment.
     pub hostname: String,
@@ -94,6 +97,11 @@ impl Identity {
             written
         });
         written.map_err(|source| IdentityError::Io { path, source })
+    }
+
+    /// The cluster as people know it.
+    pub fn cluster(&self) -> &str {
+        if self.cluster_name.is_empty() { &self.cluster_id } else { &self.cluster_name }
     }
 
     /// The roots that this node trusts.
@@ -181,6 +189,7 @@ pub(crate) fn sample() -> Identity {
         node_id: "nod_1".into(),
         fleet_id: "f".into(),
         cluster_id: "clu_1".into(),
+        cluster_name: "c".into(),
         controller: "127.0.0.1:1".into(),
         hostname: "h".into(),
         certificate_pem: "c".into(),

@@ -18,7 +18,7 @@ use crate::identity::{Identity, IdentityError};
 /// What to join, and where to keep the identity.
 #[derive(Debug)]
 pub struct JoinOptions {
-    /// Controller's node port, host:port.
+    /// Controller's node port, host:port, or several with commas between.
     pub controller: String,
     /// "slj1.…".
     pub token: zeroize::Zeroizing<String>,
@@ -119,6 +119,7 @@ pub async fn join(options: JoinOptions, times: &Times) -> Result<Identity, JoinE
         node_id: response.node_id,
         fleet_id: response.fleet_id,
         cluster_id: response.cluster_id,
+        cluster_name: response.cluster_name,
         controller: options.controller.clone(),
         hostname: options.hostname.clone(),
         certificate_pem: response.certificate_pem,
@@ -164,10 +165,11 @@ fn refusal(status: &Status) -> JoinError {
 }
 
 fn check_address(address: &str) -> Result<(), JoinError> {
-    let valid = address
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
-    let valid = valid && !address.contains("://");
+    let is_address = |one: &str| {
+        one.rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
+    };
+    let valid = address.split(',').all(is_address) && !address.contains("://");
     if valid { Ok(()) } else { Err(JoinError::Address(address.to_owned())) }
 }
 

@@ -1,6 +1,7 @@
 //! What every session of this agent shares: who the node is, its projects, and the newest epoch.
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use supalove_proto::node::v1::Capacity;
@@ -13,10 +14,12 @@ use crate::config::{HostSettings, Times};
 use crate::docker::{Engine, EngineError};
 use crate::goodbye::LastGoodbye;
 use crate::identity::LiveIdentity;
+use crate::images::Images;
 use crate::network::{self, Taken};
 use crate::reports::Reports;
 use crate::stack::Supervisor;
 use crate::status::StatusBoard;
+use crate::usage::Spool;
 
 /// The node, for as long as the agent runs.
 #[derive(Debug)]
@@ -45,8 +48,15 @@ pub struct Node {
     pub repeat_digests: watch::Sender<Option<Duration>>,
     /// Up to how long this node waits before it dials again after a session: as the controller last told in Hello.
     pub reconnect_spread: watch::Sender<Duration>,
+    /// The address at which the newest session was dialled: the bulk connection belongs to the same controller.
+    pub dialled: watch::Sender<String>,
+    /// The address of this host on the way to the controller, as first found. Another way, for example to another controller, must not
+    /// move the projects.
+    pub found_address: OnceLock<IpAddr>,
     /// What `status` shows.
     pub status: StatusBoard,
+    /// What the projects use, until the controller has it.
+    pub usage: Arc<Spool>,
 }
 
 impl Node {
@@ -54,10 +64,14 @@ impl Node {
         &self.supervisor.shared().engine
     }
 
+    pub fn images(&self) -> &Images {
+        &self.supervisor.shared().images
+    }
+
     /// Ports and networks that others use on the host.
     pub async fn taken(&self) -> Result<Taken, EngineError> {
         let limit = self.times.protocol.host_check;
-        match tokio::time::timeout(limit, network::taken(self.engine(), &self.host.volumes_dir)).await {
+        match tokio::time::timeout(limit, network::taken(self.engine(), &self.host)).await {
             Ok(taken) => taken,
             Err(_) => Err(EngineError::Timeout(limit)),
         }

@@ -2,12 +2,14 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use supalove_tasks::{JobPanicked, Tasks};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -24,7 +26,8 @@ use crate::node::{Epochs, Node};
 use crate::reports::Reports;
 use crate::stack::{StartError, Supervisor, quota_of_host};
 use crate::status::{self, StatusBoard};
-use crate::{engine_watch, fsio, host, session};
+use crate::usage::{self, Spool};
+use crate::{disk_watch, engine_watch, fsio, host, metrics, session};
 
 /// Time for the tasks of an agent that ends because a job panicked: its supervisor is to start it again soon.
 const PANIC_SHUTDOWN: Duration = Duration::from_secs(1);
@@ -42,6 +45,8 @@ pub enum RunError {
     /// The state directory cannot be used.
     #[error("{path}: {source}")]
     StateDir { path: PathBuf, source: io::Error },
+    #[error("--metrics-listen {address}: {source}")]
+    Metrics { address: SocketAddr, source: io::Error },
     #[error("an agent is running on {0}; stop it first")]
     AlreadyRunning(PathBuf),
     #[error(transparent)]
@@ -52,6 +57,7 @@ pub enum RunError {
 
 /// Runs until `stop` is cancelled, or until a job panics.
 pub async fn run(options: &Run, times: Times, stop: CancellationToken) -> Result<(), RunError> {
+    let times = options.times(times);
     // Held until every task has ended.
     let (state_dir, _lock) = take_state_dir(&options.state.state_dir)?;
     let tasks = Tasks::default();
@@ -90,6 +96,7 @@ async fn start(
     let board = StatusBoard::default();
     let conditions = Conditions::new(reports.clone());
     let live = LiveIdentity::new(identity.clone(), state_dir.clone());
+    let spool_home = state_dir.clone();
     let listener = status::listen(&state_dir)
         .map_err(|source| RunError::StateDir { path: state_dir.clone(), source })?;
     tasks.job(
@@ -107,9 +114,6 @@ async fn start(
     let Some((engine, info)) = waiting.await else {
         return Ok(());
     };
-    if !info.live_restore {
-        tracing::warn!("Docker Engine runs without live-restore: its restart stops every project");
-    }
     tracing::info!(node = identity.node_id, engine = info.version, "agent starts");
     settle_volumes(options, &mut host, Path::new(&info.root_dir), &identity.short())
         .await
@@ -119,6 +123,10 @@ async fn start(
     let capacity = host::capacity(options.capacity(), &volumes_dir, rate);
     tasks.job("engine watch", engine_watch::signs_of_life(engine.clone(), conditions.clone(), *times));
     tasks.job("engine chains", engine_watch::chains(state_dir, conditions.clone(), *times));
+    tasks.job("engine settings", engine_watch::live_restore(engine.clone(), conditions.clone(), *times));
+    let disks = vec![Path::new(&info.root_dir).to_owned(), host.volumes_dir.clone()];
+    let filling = disk_watch::fill_levels(disks, host.full_disk_percent, conditions.clone(), *times);
+    tasks.job("disk watch", filling);
     let supervisor = Supervisor::start(
         tasks.clone(),
         host.clone(),
@@ -129,6 +137,8 @@ async fn start(
         *times,
     )
     .await?;
+    let spool = Spool::open(&spool_home)
+        .map_err(|source| RunError::StateDir { path: spool_home.join("usage"), source })?;
     let last_goodbye = LastGoodbye::default();
     let certificate = Arc::new(Certificate::new(live.clone(), last_goodbye.clone(), *times));
     let node = Arc::new(Node {
@@ -148,9 +158,22 @@ async fn start(
         liveness: watch::Sender::new(times.protocol.liveness()),
         repeat_digests: watch::Sender::new(None),
         reconnect_spread: watch::Sender::new(std::time::Duration::ZERO),
+        dialled: watch::Sender::new(String::new()),
+        found_address: OnceLock::new(),
         status: board,
+        usage: Arc::new(spool),
     });
     tasks.job("certificate renewal", async move { certificate.keep().await });
+    if let Some(address) = options.metrics_listen {
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| RunError::Metrics { address, source })?;
+        let shown = node.clone();
+        let page = move || std::future::ready(Ok(metrics::page(&shown)));
+        tasks.job("metrics port", supalove_net::metrics::serve(tasks.clone(), listener, page));
+        tracing::info!(%address, "metrics are shown");
+    }
+    let sampled = node.clone();
+    tasks.job_until("samples of usage", |stop| usage::run(sampled, stop));
     tasks.job_until("session with the controller", |stop| session::run(node, stop));
     Ok(())
 }

@@ -8,6 +8,7 @@ use chrono::Utc;
 use supalove_certs::tls::{NodeChannel, TlsConfigError, node_client_config};
 use supalove_net::LastHeard;
 use supalove_proto::node::v1::node_agent_service_server::NodeAgentServiceServer;
+use supalove_proto::node::v1::node_usage_service_server::NodeUsageServiceServer;
 use supalove_spec::{Liveness, limits};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -19,7 +20,7 @@ use crate::bulk::Bulk;
 use crate::dial::{Closed, DialError, dial};
 use crate::goodbye::Goodbye;
 use crate::node::Node;
-use crate::service::NodeAgent;
+use crate::service::{NodeAgent, NodeUsage};
 use crate::status::SessionStatus;
 
 /// Why no session came about.
@@ -130,6 +131,7 @@ async fn one_session(node: &Arc<Node>, stop: &CancellationToken) -> Result<Ended
     )?;
     let before = node.epochs.newest();
     let dialled = dial(&identity.controller, config, node.times.protocol.dial).await?;
+    node.dialled.send_replace(dialled.address.clone());
     let ending = stop.child_token();
     let bulk = Arc::new(Bulk::new(node.clone(), ending.child_token()));
     let service = NodeAgent::new(node.clone(), bulk, dialled.local);
@@ -140,7 +142,8 @@ async fn one_session(node: &Arc<Node>, stop: &CancellationToken) -> Result<Ended
     let _end = ending.clone().drop_guard();
     let heard = dialled.heard();
     let liveness = *node.liveness.borrow();
-    let serving = dialled.serve(&node.tasks, Routes::new(service), liveness, node.times.shutdown, &ending);
+    let routes = Routes::new(service).add_service(NodeUsageServiceServer::new(NodeUsage::new(node.clone())));
+    let serving = dialled.serve(&node.tasks, routes, liveness, node.times.shutdown, &ending);
     let greeting = node.epochs.superseded(before);
     let silence = silence(&heard, node.liveness.subscribe());
     Ok(until_end(serving, greeting, silence, node.times.protocol.hello_within).await)

@@ -21,6 +21,8 @@ use crate::reports::Reports;
 const SOCKET: &str = "agent.sock";
 /// Time limit of one answer.
 const LIMIT: Duration = Duration::from_secs(5);
+/// Pause before an agent that is not ready is asked again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The session with the controller.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,6 +159,50 @@ pub async fn ask(state_dir: &Path) -> io::Result<Status> {
     tokio::time::timeout(LIMIT, read).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
+/// Returns when the agent on a state directory is connected and nothing keeps projects away from the node; errs with what is in
+/// the way when the time is over.
+pub async fn wait_until_ready(state_dir: &Path, limit: Duration) -> Result<(), String> {
+    let mut obstacle = "the agent has not said anything".to_owned();
+    let waiting = async {
+        loop {
+            match ask(state_dir).await.map(|status| status.obstacle()) {
+                Ok(None) => return,
+                Ok(Some(found)) => obstacle = found,
+                Err(error) => obstacle = format!("the agent does not run ({error}); look at its log"),
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    let ready = tokio::time::timeout(limit, waiting).await.is_ok();
+    if ready { Ok(()) } else { Err(obstacle) }
+}
+
+impl Status {
+    /// Why the node is not ready; none if it is.
+    pub fn obstacle(&self) -> Option<String> {
+        self.session_obstacle().or_else(|| {
+            let blocking = self.conditions.iter().find(|condition| condition.blocking)?;
+            Some(format!("{}: {}", blocking.reason, blocking.message))
+        })
+    }
+
+    /// Why there is no session; none if there is one.
+    pub fn session_obstacle(&self) -> Option<String> {
+        match &self.session {
+            SessionStatus::Connected { .. } => None,
+            SessionStatus::Connecting => {
+                Some(format!("no session with the controller at {} yet", self.controller))
+            }
+            SessionStatus::Waiting { reason, .. } => {
+                Some(format!("no session with the controller at {}: {reason}", self.controller))
+            }
+            SessionStatus::Refused { reason, message, .. } => {
+                Some(format!("the controller refused this node ({reason}): {message}"))
+            }
+        }
+    }
+}
+
 async fn answer(mut stream: UnixStream, status: Status) {
     if let Ok(content) = serde_json::to_vec(&status) {
         // The caller may be gone.
@@ -214,11 +260,20 @@ mod tests {
         let reports = Reports::default();
         let conditions = Conditions::new(reports.clone());
         conditions.raise_blocking("ENGINE_SILENT", "it does not answer".into());
+        let waits = conditions.clone();
         let server = serve(tasks.clone(), listener, identity, board.clone(), reports, conditions);
         let server = tasks.job("status socket", server);
         let status = ask(dir.path()).await.unwrap();
         assert_eq!((status.node_id.as_str(), &status.session), ("nod_1", &board.get()));
         assert_eq!(status.conditions[0].message, "it does not answer");
+        let soon = Duration::from_millis(500);
+        let why = wait_until_ready(dir.path(), soon).await.unwrap_err();
+        assert_eq!(why, "no session with the controller at 127.0.0.1:1: refused");
+        board.set(SessionStatus::Connected { since: Utc::now(), epoch: 1 });
+        let why = wait_until_ready(dir.path(), soon).await.unwrap_err();
+        assert_eq!(why, "ENGINE_SILENT: it does not answer");
+        waits.clear("ENGINE_SILENT");
+        wait_until_ready(dir.path(), soon).await.unwrap();
         server.abort();
         server.await.unwrap_err();
         assert!(ask(dir.path()).await.is_err());

@@ -41,16 +41,29 @@ impl Agent {
         token: &str,
         engine: &str,
     ) -> Result<Self> {
+        Self::start_with(arguments, name, node_address, token, engine, &[]).await
+    }
+
+    /// The same with more arguments of `run`. The node is named after the files.
+    pub async fn start_with(
+        arguments: &Arguments,
+        name: &str,
+        node_address: &str,
+        token: &str,
+        engine: &str,
+        more: &[&str],
+    ) -> Result<Self> {
         let state = arguments.dir.join(format!("{name}-agent"));
         let joined = Command::new(&arguments.agent)
-            .args(["join", "--controller", node_address, "--name", "bench", "--state-dir"])
+            .args(["join", "--controller", node_address, "--name", name, "--state-dir"])
             .arg(&state)
             .env("SUPALOVE_JOIN_TOKEN", token)
             .output()
             .await?;
         ensure!(joined.status.success(), "join failed: {}", String::from_utf8_lossy(&joined.stderr));
         let port_base = free_ports()?;
-        let run = run(&arguments.agent, &state, engine, port_base);
+        let mut run = run(&arguments.agent, &state, engine, port_base);
+        run.args(more);
         let process = Process::start(run, &arguments.dir, &format!("{name}-agent"))?;
         Ok(Self { port_base, process })
     }
@@ -76,6 +89,11 @@ impl Agent {
     /// Its memory now.
     pub fn resident(&self) -> Result<Resident> {
         self.process.resident()
+    }
+
+    /// Processor time that it has used.
+    pub fn cpu(&self) -> Result<Duration> {
+        self.process.cpu()
     }
 
     /// Ends the agent. The item or `make bench` removes what it made in the engine.

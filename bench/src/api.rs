@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use supalove_sdk::{
-    Client, Tokens, prost_types,
+    Client, Session, Tokens, prost_types,
     tonic::Request,
     v1::{
         CreateJoinTokenRequest, CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest,
-        GetProjectConnectionRequest, GetProjectRequest, ListNodesRequest, NodeState, Operation,
-        OperationState, Project, RestartProjectRequest, RevealProjectSecretsRequest, SetUpRequest,
+        ExplainPlacementRequest, GetClusterRequest, GetProjectConnectionRequest, GetProjectRequest,
+        GetProjectUsageSeriesRequest, ListAlarmsRequest, ListNodesRequest, ListProjectsRequest, NodeState,
+        Operation, OperationState, Project, RestartProjectRequest, RevealProjectSecretsRequest, SetUpRequest,
         SignInRequest, UndeleteProjectRequest, WaitOperationRequest,
+        image_service_client::ImageServiceClient,
     },
 };
 
@@ -47,11 +49,7 @@ impl Api {
 
     /// Signs in somebody else with the same password.
     pub async fn sign_in(&self, email: &str) -> Result<Self> {
-        let request = SignInRequest {
-            email: email.into(),
-            password: self.password.clone(),
-            ..SignInRequest::default()
-        };
+        let request = self.credentials(email);
         // A clone would change the user of this one, too.
         let client = connect(self.port)?;
         let answer = client.auth().sign_in(request).await?.into_inner();
@@ -59,14 +57,31 @@ impl Api {
         Ok(Self { client: client.with_tokens(tokens), ..self.clone() })
     }
 
-    /// What its user signs in with.
-    pub fn credentials(&self) -> SignInRequest {
-        SignInRequest { email: EMAIL.into(), password: self.password.clone(), ..SignInRequest::default() }
+    /// What somebody with the same password signs in with.
+    pub fn credentials(&self, email: &str) -> SignInRequest {
+        SignInRequest { email: email.into(), password: self.password.clone(), ..SignInRequest::default() }
     }
 
     /// The access token of its user; it lasts longer than an item.
     pub fn access_token(&self) -> String {
         self.client.tokens().access_token
+    }
+
+    /// The steps of the last 30 days of a project, in hours.
+    pub async fn month_of(&self, project_ref: &str) -> Result<usize> {
+        let start = std::time::SystemTime::now() - Duration::from_hours(30 * 24);
+        let request = GetProjectUsageSeriesRequest {
+            project_ref: project_ref.to_owned(),
+            start_time: Some(start.into()),
+            step: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+            ..GetProjectUsageSeriesRequest::default()
+        };
+        Ok(self.client.usage().get_project_usage_series(request).await?.into_inner().points.len())
+    }
+
+    /// The service of images.
+    pub fn images(&self) -> ImageServiceClient<Session> {
+        self.client.images()
     }
 
     /// Calls CreateProject once, without a retry, because the bench measures single calls.
@@ -137,6 +152,42 @@ impl Api {
         let request = ListNodesRequest::default();
         let answer = self.client.clusters().list_nodes(request).await?.into_inner();
         Ok(answer.nodes.into_iter().find(|node| node.state() == NodeState::Ready).map(|node| node.id))
+    }
+
+    /// A page of the default cluster's nodes; the token of the next one.
+    pub async fn nodes_page(&self, page_token: String) -> Result<String> {
+        let request = ListNodesRequest { page_size: 100, page_token, ..ListNodesRequest::default() };
+        Ok(self.client.clusters().list_nodes(request).await?.into_inner().next_page_token)
+    }
+
+    /// A page of all projects; the token of the next one.
+    pub async fn projects_page(&self, page_token: String) -> Result<String> {
+        let request = ListProjectsRequest { page_size: 100, page_token, ..ListProjectsRequest::default() };
+        Ok(self.client.projects().list_projects(request).await?.into_inner().next_page_token)
+    }
+
+    /// A page of alarms; the token of the next one.
+    pub async fn alarms_page(&self, page_token: String) -> Result<String> {
+        let request = ListAlarmsRequest { page_size: 100, page_token, ..ListAlarmsRequest::default() };
+        let answer = self.client.clusters().list_alarms(request).await?.into_inner();
+        ensure!(!answer.alarms.is_empty(), "there are no alarms");
+        Ok(answer.next_page_token)
+    }
+
+    /// The default cluster, with its capacity.
+    pub async fn cluster(&self) -> Result<()> {
+        let answer = self.client.clusters().get_cluster(GetClusterRequest::default()).await?.into_inner();
+        let free = answer.cluster.and_then(|cluster| cluster.free).context("the cluster has no capacity")?;
+        ensure!(free.cpu_millis > 0, "nothing is free");
+        Ok(())
+    }
+
+    /// Where a project of an organization would be placed.
+    pub async fn explain(&self, organization: &str) -> Result<()> {
+        let request = ExplainPlacementRequest { organization: organization.to_owned(), ..Default::default() };
+        let answer = self.client.projects().explain_placement(request).await?.into_inner();
+        ensure!(answer.fits, "a project fits nowhere: {}", answer.message);
+        Ok(())
     }
 
     /// A project as it is shown.

@@ -45,12 +45,16 @@ pub enum Item {
     Placing,
     /// CreateProject through the real controller.
     Requests,
+    /// Lists and capacity of a large fleet.
+    Fleet,
     /// A stack up and down, against docker-compose.
     Stack,
     /// Resident memory of the programs at rest.
     Memory,
     /// A call over the swapped session.
     Session,
+    /// An image, pushed to the controller and fetched by an agent.
+    Images,
     /// Sizes of tables and memory after many acts.
     Growth,
     /// Load from anyone on both ports.
@@ -59,20 +63,25 @@ pub enum Item {
     SignIns,
     /// A tenant's query while its neighbour on the host takes all that it can get.
     Tenants,
+    /// Charts over 90 days of 500 projects, and the cost of sampling containers.
+    Usage,
 }
 
 impl Item {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 13] = [
         Self::Scheduling,
         Self::Placing,
         Self::Requests,
+        Self::Fleet,
         Self::Stack,
         Self::Memory,
         Self::Session,
+        Self::Images,
         Self::Growth,
         Self::Load,
         Self::SignIns,
         Self::Tenants,
+        Self::Usage,
     ];
 }
 
@@ -91,6 +100,8 @@ pub struct Effort {
     pub rest: Duration,
     /// Calls over the session.
     pub calls: usize,
+    /// Bytes of an image.
+    pub image: usize,
     /// Acts on projects before their rows are counted.
     pub acts: usize,
     /// Each attack of a tenant on its host, and the rest before.
@@ -109,6 +120,7 @@ impl Arguments {
                 rounds: 1,
                 rest: s(3),
                 calls: 1000,
+                image: 32 << 20,
                 acts: 800,
                 attack: s(3),
             }
@@ -120,6 +132,7 @@ impl Arguments {
                 rounds: 5,
                 rest: s(30),
                 calls: 20_000,
+                image: 512 << 20,
                 acts: 100_000,
                 attack: s(30),
             }

@@ -33,6 +33,8 @@ pub struct Controller {
     pub public: u16,
     /// Where agents dial.
     pub node_address: String,
+    /// Label of its containers.
+    pub fleet: String,
     process: Process,
 }
 
@@ -66,6 +68,11 @@ impl Files {
         self.0.join("setup-token")
     }
 
+    /// The images that the controller keeps.
+    pub fn images(&self) -> PathBuf {
+        self.0.join("images")
+    }
+
     /// Becomes the first user of a controller that has just started on a port.
     pub async fn set_up(&self, port: u16) -> Result<Api> {
         Api::set_up(port, std::fs::read_to_string(self.setup_token())?.trim()).await
@@ -84,6 +91,7 @@ impl Controller {
         let files = Files::write(&arguments.dir.join(name), &database)?;
         let public = free_port()?;
         let node_address = format!("127.0.0.1:{}", free_port()?);
+        let fleet = fleet_id();
         let mut command = Command::new(&arguments.controller);
         command
             .arg("run")
@@ -95,7 +103,9 @@ impl Controller {
             .arg(files.master_key())
             .arg("--setup-token-file")
             .arg(files.setup_token())
-            .args(["--fleet-id", &fleet_id()])
+            .arg("--images-dir")
+            .arg(files.images())
+            .args(["--fleet-id", &fleet])
             .args(more);
         let mut process = Process::start(command, &arguments.dir, &format!("{name}-controller"))?;
         let until = Instant::now() + START;
@@ -111,7 +121,7 @@ impl Controller {
         let db = database.pool().await?;
         let user = sqlx::query_scalar("SELECT id FROM users").fetch_one(&db).await?;
         db.close().await;
-        Ok(Self { api, user, database, public, node_address, process })
+        Ok(Self { api, user, database, public, node_address, fleet, process })
     }
 
     /// A look behind the API.

@@ -9,7 +9,9 @@ mod api;
 mod arguments;
 mod controller;
 mod database;
+mod fleet;
 mod growth;
+mod images;
 mod load;
 mod memory;
 mod placing;
@@ -23,6 +25,7 @@ mod stack;
 mod stats;
 mod table;
 mod tenants;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -61,11 +64,14 @@ async fn measure(item: Item, arguments: &Arguments, table: &mut Table) -> Result
         Item::Requests => requests::measure(arguments, table).await?,
         Item::Stack => stack::measure(arguments, table).await?,
         Item::Memory => memory::measure(arguments, table).await?,
+        Item::Fleet => fleet::measure(arguments, table).await?,
         Item::Growth => growth::measure(arguments, table).await?,
+        Item::Images => images::measure(arguments, table).await?,
         Item::Session => session::measure(arguments, table).await?,
         Item::Load => load::measure(arguments, table).await?,
         Item::SignIns => sign_ins::measure(arguments, table).await?,
         Item::Tenants => tenants::measure(arguments, table).await?,
+        Item::Usage => usage::measure(arguments, table).await?,
     }
     Ok(())
 }

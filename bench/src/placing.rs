@@ -132,7 +132,7 @@ async fn prepare(dir: &Path, database: &Database) -> Result<(Core, Projects, Vec
     )
     .await?;
     // Makes the default cluster.
-    supalove_fleet::open(&core).await?;
+    supalove_fleet::open(&core, supalove_fleet::downloads::Settings::default()).await?;
     let seed = database.pool().await?;
     let user = add_user(&seed).await?;
     let organizations = add_organizations(&seed, user, CLIENTS).await?;
@@ -211,6 +211,7 @@ fn call(user: Uuid) -> Result<Call> {
         authenticator: Arc::new(NoDoor),
         named: Arc::default(),
         organization: Arc::default(),
+        refused_as: Arc::default(),
     })
 }
 

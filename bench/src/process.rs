@@ -4,6 +4,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -69,6 +70,19 @@ impl Process {
             Ok(line.trim_start_matches(':').trim().trim_end_matches(" kB").parse()?)
         };
         Ok(Resident { all: field("VmRSS")?, own: field("RssAnon")? })
+    }
+
+    /// Processor time that it has used, to a hundredth of a second.
+    pub fn cpu(&self) -> Result<Duration> {
+        let id = self.child.id().context("the process has ended")?;
+        let text = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+        // The name, in parentheses, may hold anything.
+        let (_, rest) = text.rsplit_once(')').context("no name")?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let ticks =
+            |index: usize| -> Result<u64> { Ok(fields.get(index).context("no such field")?.parse()?) };
+        // User and system time, in hundredths.
+        Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
     }
 
     /// Ends it and waits for its end.

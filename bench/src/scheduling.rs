@@ -39,7 +39,7 @@ fn decisions(nodes: usize, time: Duration) -> f64 {
     while started.elapsed() < time {
         for _ in 0..100 {
             let organization = organizations[rng.random_range(0..ORGANIZATIONS)];
-            black_box(pick(black_box(&view), NEEDS, organization, Policy::BestFit, &mut rng));
+            black_box(pick(black_box(&view), NEEDS, organization, Policy::Pack, &mut rng));
         }
         made += 100;
     }
@@ -69,6 +69,7 @@ fn candidate(number: usize, projects: i32) -> Candidate {
         node: NodeId::generate(),
         name: format!("node-{number}"),
         schedulable: !number.is_multiple_of(50),
+        draining: false,
         connected: number % 100 != 1,
         blocked: None,
         capacity: Resources { cpu_millis: 128_000, memory_mib, disk_mib: 2_097_152 },

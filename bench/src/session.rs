@@ -68,7 +68,8 @@ async fn measure_at(
     agent.end().await
 }
 
-async fn start(files: &Files) -> Result<Controller> {
+/// A controller in this process.
+pub async fn start(files: &Files) -> Result<Controller> {
     let text = |path: std::path::PathBuf| path.display().to_string();
     let arguments = <ControllerArguments as clap::Parser>::try_parse_from([
         "supalove-controller",
@@ -78,6 +79,7 @@ async fn start(files: &Files) -> Result<Controller> {
         &format!("--database-url-file={}", text(files.database_url())),
         &format!("--master-key-file={}", text(files.master_key())),
         &format!("--setup-token-file={}", text(files.setup_token())),
+        &format!("--images-dir={}", text(files.images())),
         &format!("--fleet-id={}", fleet_id()),
     ])?;
     let Command::Run(config) = arguments.command else { bail!("the arguments are not those of a run") };
@@ -103,7 +105,8 @@ async fn calls(mut client: AgentClient, request: ApplyStackRequest, count: usize
     Ok(Samples::new(latencies))
 }
 
-fn apply(project: &ProjectRef, port_base: u16) -> ApplyStackRequest {
+/// A stopped project with one service.
+pub fn apply(project: &ProjectRef, port_base: u16) -> ApplyStackRequest {
     let service = ServiceSpec {
         name: "gateway".into(),
         image: "supalove/gateway:1-1".into(),
@@ -140,7 +143,7 @@ fn apply(project: &ProjectRef, port_base: u16) -> ApplyStackRequest {
 }
 
 /// Returns when nothing of the project is left. An agent that is ended before leaves its packet rules.
-async fn forget(mut client: AgentClient, project: &ProjectRef, agent: &Agent) -> Result<()> {
+pub async fn forget(mut client: AgentClient, project: &ProjectRef, agent: &Agent) -> Result<()> {
     let request =
         RemoveStackRequest { project_ref: project.to_string(), generation: 2, delete_volumes: true };
     client.remove_stack(request).await?;

@@ -22,6 +22,7 @@ use tonic::{
 use crate::{
     arguments::Arguments,
     controller::Controller,
+    database::{add_organizations, add_reader},
     stats::{Samples, ms},
     table::{Aim, Table},
 };
@@ -35,11 +36,16 @@ const ADDRESSES: usize = 40;
 pub async fn measure(arguments: &Arguments, table: &mut Table) -> Result<()> {
     let lasts = arguments.effort().full_speed;
     let controller = Controller::start(arguments, "sign-ins", &[]).await?;
+    let db = controller.pool().await?;
+    // Not the user whose calls are measured: many new sessions of a user end the oldest.
+    let organization = add_organizations(&db, controller.user, 1).await?.remove(0);
+    let email = add_reader(&db, organization.id, controller.user).await?;
+    db.close().await;
     let (done, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut load = JoinSet::new();
     for number in 0..CALLERS {
         let channel = from(number, controller.public).await?;
-        load.spawn(sign_in(channel, controller.api.credentials(), done.clone(), refused.clone()));
+        load.spawn(sign_in(channel, controller.api.credentials(email), done.clone(), refused.clone()));
     }
     let channel = Endpoint::from_shared(format!("http://127.0.0.1:{}", controller.public))?.connect_lazy();
     let mut user = AuthServiceClient::new(channel);

@@ -168,22 +168,28 @@ async fn calls(tenant: Reached) -> Result<()> {
 /// holds needs an owner's restart first. Returns how long that took.
 async fn recovered(api: &Api, project: &str, attacker: &Reached) -> Result<Duration> {
     let began = Instant::now();
-    if api.project(project).await?.state_reason.contains("what writes there is stopped") {
-        api.restart(project).await?;
-    }
+    let mut is_restarted = false;
     loop {
+        let shown = api.project(project).await?;
+        // The host measures the disk every few seconds: it may stop the database after the attack has ended.
+        if !is_restarted && shown.state_reason.contains("what writes there is stopped") {
+            api.restart(project).await?;
+            is_restarted = true;
+        }
         let cleaned = async {
             let mut connection = PgConnection::connect(&attacker.db_url).await?;
             connection.execute("SET default_transaction_read_only = off").await?;
             connection.execute(CLEAN).await
         };
-        let is_clean = cleaned.await.is_ok();
-        if is_clean && api.project(project).await?.state() == ProjectState::ActiveHealthy {
+        let cleaned = cleaned.await;
+        let shown = api.project(project).await?;
+        if cleaned.is_ok() && shown.state() == ProjectState::ActiveHealthy {
             return Ok(began.elapsed());
         }
         anyhow::ensure!(
             began.elapsed() < RECOVERY,
-            "the project that attacked is not healthy after {RECOVERY:?}"
+            "the project that attacked is not healthy after {RECOVERY:?}: {}, {cleaned:?}",
+            state(&shown)
         );
         tokio::time::sleep(AGAIN).await;
     }

@@ -10,6 +10,7 @@
 //! This crate stores nothing, logs nothing and reads no clock for issuing: the caller passes `now`.
 
 mod ca;
+mod download;
 mod fingerprint;
 mod identity;
 mod key;
@@ -28,6 +29,7 @@ pub use ca::{
     CsrError, DATABASE_LIFETIME, DatabaseAuthority, IssuedCertificate, MAX_CSR_PEM_BYTES,
     MAX_FLEET_NAME_CHARS, NODE_LIFETIME, ServerCertificate, ServerFacts, csr_key_sha256,
 };
+pub use download::DownloadKey;
 pub use fingerprint::{CaFingerprint, FingerprintError};
 pub use identity::{IdentityError, NodeIdentity, PeerIdentity, peer_identity};
 pub use key::{KeyError, NodeKey};

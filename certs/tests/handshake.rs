@@ -13,11 +13,12 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, HandshakeKind, NamedGroup};
 use rustls_pki_types::ServerName;
 use supalove_certs::tls::{
-    ALPN_BULK, ALPN_JOIN, ALPN_NODE, ALPN_RENEW, AcceptError, Accepted, ConnectError, NodeChannel,
-    NodePortTls, connect, join_client_config, node_client_config,
+    ALPN_BULK, ALPN_DOWNLOAD, ALPN_JOIN, ALPN_NODE, ALPN_RENEW, AcceptError, Accepted, ConnectError,
+    NodeChannel, NodePortTls, connect, download_client_config, join_client_config, node_client_config,
+    trusted_download_client_config,
 };
-use supalove_certs::{CONTROLLER_NAME, CertificateAuthority};
-use support::{Node, TIMEOUT, dial, fleet, forge, identity, impostor, stranger};
+use supalove_certs::{CONTROLLER_NAME, CertificateAuthority, DownloadKey};
+use support::{Fleet, Node, TIMEOUT, dial, fleet, forge, identity, impostor, stranger};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uuid::Uuid;
 
@@ -313,7 +314,8 @@ async fn talk(fleet: &support::Fleet, config: Arc<ClientConfig>) -> Option<Hands
     let (Accepted::Node(_, mut server)
     | Accepted::Bulk(_, mut server)
     | Accepted::Renew(_, mut server)
-    | Accepted::Join(mut server)) = accepted.unwrap();
+    | Accepted::Join(mut server)
+    | Accepted::Download(mut server)) = accepted.unwrap();
     let mut client = connected.unwrap();
     server.write_u8(1).await.unwrap();
     server.flush().await.unwrap();
@@ -403,4 +405,28 @@ async fn handshakes_can_run_on_other_tasks() {
     let both = tokio::time::timeout(TIMEOUT, async { (server.await, client.await) });
     let (server, client) = both.await.unwrap();
     assert!(server.unwrap() && client.unwrap());
+}
+
+#[tokio::test]
+async fn a_port_with_downloads_shows_the_pinned_key_to_strangers_and_a_root_to_who_names_it() {
+    let mut fleet = fleet();
+    let ask = |fleet: &Fleet| Arc::new(stranger(fleet, &[&TLS13], &[ALPN_DOWNLOAD], None));
+    let (accepted, _) = fleet.handshake(ask(&fleet)).await;
+    assert!(matches!(accepted, Err(AcceptError::UnknownAlpn)), "without a key there are none: {accepted:?}");
+
+    let key = DownloadKey::generate().unwrap();
+    fleet.port = fleet.port.with_downloads(&key, Utc::now()).unwrap();
+    // Names the root: the controller's certificate, without a certificate of its own.
+    let named = download_client_config(&fleet.ca.fingerprint()).unwrap();
+    let (accepted, connected) = fleet.handshake(named).await;
+    assert!(matches!(accepted.unwrap(), Accepted::Download(_)) && connected.is_ok());
+    let trusted = trusted_download_client_config(fleet.ca.cert_pem()).unwrap();
+    assert!(fleet.handshake(trusted).await.1.is_ok());
+    // Names none: the certificate of the pinned key, which no root has signed.
+    let (_, connected) = fleet.handshake(ask(&fleet)).await;
+    assert!(matches!(connected, Err(ConnectError::ForeignController)), "{connected:?}");
+    // The other purposes have the certificates that they had.
+    let node = fleet.enrol();
+    let (accepted, connected) = fleet.handshake(fleet.config_for(&node, NodeChannel::Control)).await;
+    assert!(matches!(accepted.unwrap(), Accepted::Node(..)) && connected.is_ok());
 }

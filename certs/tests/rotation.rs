@@ -47,7 +47,8 @@ async fn meet(port: &NodePortTls, tls: ClientTls) -> (Result<(), AcceptError>, R
         let (Accepted::Node(_, mut stream)
         | Accepted::Bulk(_, mut stream)
         | Accepted::Renew(_, mut stream)
-        | Accepted::Join(mut stream)) = port.accept(ours).await?;
+        | Accepted::Join(mut stream)
+        | Accepted::Download(mut stream)) = port.accept(ours).await?;
         stream.write_u8(1).await.unwrap();
         stream.flush().await.unwrap();
         Ok(())

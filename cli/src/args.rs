@@ -8,8 +8,9 @@ use clap_complete::Shell;
 
 use crate::{
     commands::{
-        access_tokens, account, audit, authorities, clusters, entitlements, invitations, join_token, members,
-        operations, organizations, plans, platform, projects, secrets, sessions, settings, sign_up, status,
+        access_tokens, account, audit, authorities, clusters, entitlements, images, invitations, join_token,
+        members, operations, organizations, plans, platform, projects, secrets, sessions, settings, sign_up,
+        sizes, status, usage, variables,
     },
     span,
 };
@@ -157,15 +158,24 @@ pub enum Command {
     /// Plans: named sets of limits.
     #[command(subcommand, visible_alias = "plan")]
     Plans(plans::Plans),
+    /// Sizes of projects: what each gives a project's database.
+    #[command(subcommand, visible_alias = "size")]
+    Sizes(sizes::Sizes),
     /// Projects.
     #[command(subcommand, visible_alias = "project")]
     Projects(projects::Projects),
+    /// What projects use of processors, memory, network and disks.
+    #[command(subcommand)]
+    Usage(usage::Usage),
     /// Settings of a project: URLs, sign-up, mail server, limits, services.
     #[command(subcommand)]
     Settings(settings::Settings),
     /// Secrets of a project's functions: environment variables.
     #[command(subcommand, visible_alias = "secret")]
     Secrets(secrets::Secrets),
+    /// Variables of a project's functions: environment variables whose values members read.
+    #[command(subcommand, visible_alias = "variable")]
+    Variables(variables::Variables),
     /// Operations: work that continues after the command that started it.
     #[command(subcommand, visible_aliases = ["operation", "ops"])]
     Operations(operations::Operations),
@@ -175,6 +185,9 @@ pub enum Command {
     /// Docker hosts.
     #[command(subcommand, visible_alias = "node")]
     Nodes(clusters::Nodes),
+    /// Images that the controller keeps for hosts that reach no registry.
+    #[command(subcommand, visible_alias = "image")]
+    Images(images::Images),
     /// The fleet's own CA, and its replacement.
     #[command(subcommand, visible_alias = "authority")]
     Authorities(authorities::Authorities),

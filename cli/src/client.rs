@@ -149,6 +149,16 @@ impl Client {
         self.attempt(manner, message, rpc).await
     }
 
+    /// Makes a call that takes as long as it takes, e.g. an upload; it is not repeated.
+    pub async fn call_long<Q, R, F, A>(&self, patience: Duration, message: Q, rpc: F) -> Result<R, Error>
+    where
+        Q: Clone,
+        F: Fn(Channel, Request<Q>) -> A,
+        A: Future<Output = Result<Response<R>, Status>>,
+    {
+        self.attempt(Manner { deadline: patience, patience, retries: 0 }, message, rpc).await
+    }
+
     /// Opens a stream; the caller must reopen it when it breaks.
     pub async fn open<Q, R, F, A>(&self, message: Q, rpc: F) -> Result<R, Error>
     where

@@ -7,8 +7,11 @@ pub mod authorities;
 mod check;
 pub mod clusters;
 pub mod entitlements;
+pub mod fleet;
+pub mod images;
 pub mod invitations;
 pub mod join_token;
+pub mod leftovers;
 pub mod members;
 pub mod operations;
 pub mod organizations;
@@ -16,12 +19,16 @@ mod outdated;
 pub mod plans;
 pub mod platform;
 pub mod projects;
+pub mod registries;
 mod resolve;
 pub mod secrets;
 pub mod sessions;
 pub mod settings;
 pub mod sign_up;
+pub mod sizes;
 pub mod status;
+pub mod usage;
+pub mod variables;
 
 use std::{
     io::{self, IsTerminal as _},
@@ -116,12 +123,16 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Members(command) => members::run(&context, command).await,
         Command::Entitlements(command) => entitlements::run(&context, command).await,
         Command::Plans(command) => plans::run(&context, command).await,
+        Command::Sizes(command) => sizes::run(&context, command).await,
         Command::Projects(command) => projects::run(&context, command).await,
+        Command::Usage(command) => usage::run(&context, command).await,
         Command::Settings(command) => settings::run(&context, command).await,
         Command::Secrets(command) => secrets::run(&context, command).await,
+        Command::Variables(command) => variables::run(&context, command).await,
         Command::Operations(command) => operations::run(&context, command).await,
         Command::Clusters(command) => clusters::run(&context, command).await,
         Command::Nodes(command) => clusters::run_nodes(&context, command).await,
+        Command::Images(command) => images::run(&context, command).await,
         Command::Authorities(command) => authorities::run(&context, command).await,
         Command::Platform(command) => platform::run(&context, command).await,
         Command::JoinToken(command) => join_token::run(&context, command).await,

@@ -61,6 +61,22 @@ pub fn secret(source: Option<&Path>, prompt: &str) -> Result<String, Error> {
     }
 }
 
+/// Reads the password of something other than the platform, whole: a key may have several lines. From stdin if asked, else from a
+/// prompt; never from SUPALOVE_PASSWORD, which is the caller's own.
+pub fn foreign_password(from_stdin: bool, prompt: &str) -> Result<String, Error> {
+    if !from_stdin {
+        if !io::stdin().is_terminal() {
+            return Err(Error::Usage("no terminal to ask for the password: use --password-stdin".into()));
+        }
+        return first_line(&rpassword::prompt_password(prompt)?);
+    }
+    let mut text = String::new();
+    io::stdin().take(MAX_SECRET).read_to_string(&mut text)?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() { Err(Error::Usage("the secret is empty".into())) } else { Ok(text.to_owned()) }
+}
+
 /// Asks for a confirmation before an irreversible act; the answer must be `expected`.
 pub fn type_to_confirm(question: &str, expected: &str) -> Result<(), Error> {
     if !io::stdin().is_terminal() {

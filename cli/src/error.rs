@@ -132,6 +132,17 @@ pub enum Error {
     Answer(String),
 }
 
+impl Error {
+    /// True if a stream broke but what it is about may still exist.
+    pub fn is_interruption(&self) -> bool {
+        match self {
+            Self::Status(status) => crate::watch::is_interruption(status),
+            Self::Unreachable { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))

@@ -3,6 +3,7 @@
 //! Input: arguments, the environment, a credentials file. Output: one document per command on stdout, progress and
 //! errors on stderr, and an exit code that scripts can act on (see `--help`).
 
+mod archive;
 mod args;
 mod chosen;
 mod client;

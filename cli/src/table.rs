@@ -3,7 +3,8 @@
 use comfy_table::{ContentArrangement, Table, presets};
 use prost_types::Timestamp;
 use supalove_proto::v1::{
-    NodeState, Operation, OperationState, ProjectEvent, ProjectServiceStatus, ProjectState,
+    Node, NodeAvailability, NodeState, Operation, OperationState, ProjectEvent, ProjectServiceStatus,
+    ProjectState,
 };
 
 use crate::output::clean;
@@ -81,9 +82,14 @@ pub fn operation_kind(operation: &Operation) -> &'static str {
     short(operation.kind().as_str_name(), "OPERATION_KIND_")
 }
 
-/// Returns a node's state without the enum's prefix.
-pub fn node_state(state: NodeState) -> &'static str {
-    short(state.as_str_name(), "NODE_STATE_")
+/// Returns the graver one of a node's state and availability, without the enum's prefix.
+pub fn node_state(node: &Node) -> &'static str {
+    match (node.state(), node.availability()) {
+        (NodeState::Ready, NodeAvailability::Cordoned | NodeAvailability::Draining) => {
+            short(node.availability().as_str_name(), "NODE_AVAILABILITY_")
+        }
+        (state, _) => short(state.as_str_name(), "NODE_STATE_"),
+    }
 }
 
 /// Returns a service's state without the enum's prefix.

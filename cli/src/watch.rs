@@ -60,10 +60,10 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// A watch of several projects in one call.
+/// A watch of several projects, or of an organization, in one call.
 pub struct WatchMany<'a> {
     client: &'a Client,
-    /// One per project, with the resume points of now.
+    /// One per object, with the resume points of now.
     subscriptions: Vec<WatchSubscription>,
     /// Indices of those that have not ended.
     going: BTreeSet<usize>,
@@ -78,12 +78,17 @@ impl<'a> WatchMany<'a> {
             stream: Some(watch_subscription::Stream::ProjectRef(project_ref.clone())),
             after_seq,
         };
-        Self {
-            client,
-            subscriptions: project_refs.iter().map(subscription).collect(),
-            going: (0..project_refs.len()).collect(),
-            stream: None,
-        }
+        Self::on(client, project_refs.iter().map(subscription).collect())
+    }
+
+    /// Watches an organization.
+    pub fn of_organization(client: &'a Client, slug: &str, after_seq: Option<u64>) -> Self {
+        let stream = Some(watch_subscription::Stream::Organization(slug.to_owned()));
+        Self::on(client, vec![WatchSubscription { stream, after_seq }])
+    }
+
+    fn on(client: &'a Client, subscriptions: Vec<WatchSubscription>) -> Self {
+        Self { client, going: (0..subscriptions.len()).collect(), subscriptions, stream: None }
     }
 
     /// Returns the next message, whose `subscription` is the index of its project, or `None` after the removal of all
@@ -126,7 +131,7 @@ fn is_keep_alive(answer: &WatchResponse) -> bool {
 }
 
 /// What comes of a stream.
-enum Received<T> {
+pub enum Received<T> {
     Message(T),
     /// The server ended it.
     End,
@@ -134,7 +139,8 @@ enum Received<T> {
     Broken,
 }
 
-async fn receive<T>(stream: &mut Streaming<T>) -> Result<Received<T>, Error> {
+/// Waits for the next message of a stream that has keep-alives.
+pub async fn receive<T>(stream: &mut Streaming<T>) -> Result<Received<T>, Error> {
     match tokio::time::timeout(SILENCE, stream.message()).await {
         Ok(Ok(Some(answer))) => Ok(Received::Message(answer)),
         Ok(Ok(None)) => Ok(Received::End),
@@ -165,8 +171,8 @@ async fn open_many(
         .await
 }
 
-/// True if the stream broke but the project may still exist.
-fn is_interruption(status: &Status) -> bool {
+/// True if the stream broke but what it is about may still exist.
+pub fn is_interruption(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::Unavailable

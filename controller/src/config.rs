@@ -11,12 +11,13 @@ use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use supalove_core::{
-    audit::verify::Seen,
+    audit::{Chain, verify::Seen},
     limits::Limits,
     mail::{self, Mail},
     times::Times,
     vault::{Vault, VaultError},
 };
+use supalove_fleet::downloads;
 use supalove_identity::SignUpPolicy;
 
 /// supalove-controller: the control plane of Supalove.
@@ -71,6 +72,33 @@ pub enum Audit {
     /// Check that no row was changed or taken out: the chain of hashes, and the signed checkpoints. Changes nothing but a
     /// missing key. Exits with 1 if something is wrong.
     Verify(Verify),
+    /// Note that a chain is broken, so that it goes on behind the note. Find the cause first: the note says who noted it and why, and
+    /// nobody can take it back. `verify` keeps naming the break, and checks what comes after it.
+    Repair(Repair),
+}
+
+/// Settings of `audit repair`.
+#[derive(Debug, Clone, Args)]
+pub struct Repair {
+    /// File with the postgresql:// URL of the control database.
+    #[arg(long, env = "SUPALOVE_DATABASE_URL_FILE")]
+    pub database_url_file: PathBuf,
+
+    /// The master key.
+    #[command(flatten)]
+    pub keys: MasterKeys,
+
+    /// The broken chain, as `audit verify` names it: platform, or org_….
+    #[arg(long)]
+    pub chain: Chain,
+
+    /// Who you are.
+    #[arg(long, value_name = "NAME")]
+    pub operator: String,
+
+    /// What you know of the cause.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 /// The master key, and the one that it replaces.
@@ -143,9 +171,24 @@ pub struct Config {
     #[arg(long, env = "SUPALOVE_NODE_LISTEN", default_value = "127.0.0.1:8001")]
     pub node_listen: SocketAddr,
 
+    /// Port of loopback, or address and port, on which `GET /metrics` shows metrics in Prometheus' format, e.g. 9100. Without TLS and
+    /// open to whoever reaches it. Off by default.
+    #[arg(long, env = "SUPALOVE_METRICS_LISTEN", value_name = "PORT|ADDRESS", value_parser = supalove_net::metrics::address)]
+    pub metrics_listen: Option<SocketAddr>,
+
     /// Address of the controller in join commands, host:port. Default: that of the node listener.
-    #[arg(long, env = "SUPALOVE_NODE_ADDRESS")]
+    #[arg(long, env = "SUPALOVE_NODE_ADDRESS", value_parser = host_port)]
     pub node_address: Option<String>,
+
+    /// Address at which hosts reach a controller's node port, host:port: of a load balancer, or of each controller, the preferred
+    /// one first. Repeatable. Default: the node address.
+    #[arg(long = "join-address", env = "SUPALOVE_JOIN_ADDRESSES", value_delimiter = ',', value_parser = host_port)]
+    pub join_addresses: Vec<String>,
+
+    /// Directory with the programs that joining hosts get: supalove-agent-x86_64 and supalove-agent-aarch64, or supalove-agent for
+    /// hosts like this one, of the controller's version. Default: that of the controller's program.
+    #[arg(long, env = "SUPALOVE_AGENTS_DIR")]
+    pub agents_dir: Option<PathBuf>,
 
     /// File with the postgresql:// URL of the control database.
     #[arg(long, env = "SUPALOVE_DATABASE_URL_FILE")]
@@ -170,6 +213,11 @@ pub struct Config {
     /// Directory with additional stack releases, each in its own folder.
     #[arg(long, env = "SUPALOVE_RELEASES_DIR")]
     pub releases_dir: Option<PathBuf>,
+
+    /// Folder of the images that are kept for hosts which reach no registry. Replicas on several hosts need a folder that they
+    /// share.
+    #[arg(long, env = "SUPALOVE_IMAGES_DIR", default_value = "/var/lib/supalove-controller/images")]
+    pub images_dir: PathBuf,
 
     /// Who may sign up. `open` needs mail.
     #[arg(long, env = "SUPALOVE_SIGN_UP", value_enum, default_value_t = SignUp::Invitation)]
@@ -248,6 +296,10 @@ pub struct Config {
     #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub resync: Option<u64>,
 
+    /// How often minutes of usage are summed to hours and days, and sizes compared with plans, in seconds.
+    #[arg(long, value_name = "SECONDS", hide = true, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub usage_roll_up: Option<u64>,
+
     /// Network of proxies whose X-Forwarded-For header the controller trusts. Repeatable.
     #[arg(long = "trusted-proxy", env = "SUPALOVE_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<IpNet>,
@@ -260,7 +312,21 @@ fn fleet_id(text: &str) -> Result<String, String> {
     if valid { Ok(text.to_owned()) } else { Err("must be 1 to 32 lower-case letters and digits".to_owned()) }
 }
 
+/// `host:port` or `[v6]:port`, of characters that mean nothing to a shell.
+fn host_port(text: &str) -> Result<String, String> {
+    if supalove_spec::text::is_host_port(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be host:port".to_owned())
+    }
+}
+
 impl Config {
+    /// Returns what hosts without an agent get.
+    pub fn downloads(&self) -> downloads::Settings {
+        downloads::Settings { addresses: self.join_addresses.clone(), agents_dir: self.agents_dir.clone() }
+    }
+
     /// Returns the times of production, except those set by hidden options: tests shorten the times that they wait for.
     pub fn times(&self) -> Times {
         let given = |seconds: Option<u64>, default| seconds.map_or(default, Duration::from_secs);
@@ -281,6 +347,8 @@ impl Config {
             resync: given(self.resync, times.resync),
             nodes_return: given(self.nodes_return, times.nodes_return),
             duplicate_hold: given(self.duplicate_hold, times.duplicate_hold),
+            usage_roll_up: given(self.usage_roll_up, times.usage_roll_up),
+            usage_limits: given(self.usage_roll_up, times.usage_limits),
             ..times
         }
     }

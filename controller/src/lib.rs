@@ -10,6 +10,7 @@ pub mod check;
 pub mod config;
 mod descriptors;
 mod health;
+mod metrics;
 pub mod migrate;
 mod platform;
 mod public;
@@ -27,6 +28,8 @@ pub fn rules() -> Rules {
         supalove_organizations::RULES,
         supalove_fleet::RULES,
         supalove_projects::RULES,
+        supalove_images::RULES,
+        supalove_usage::RULES,
         platform::RULES,
         audit_events::RULES,
         supalove_core::watch::RULES,
@@ -52,6 +55,7 @@ pub fn row_checks() -> Vec<RowCheck> {
     let rooms = [
         supalove_core::housekeeping::ROW_CHECKS,
         supalove_plans::ROW_CHECKS,
+        supalove_organizations::ROW_CHECKS,
         supalove_fleet::ROW_CHECKS,
         supalove_projects::ROW_CHECKS,
     ];

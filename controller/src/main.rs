@@ -22,6 +22,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let config = match Arguments::parse().command {
         Command::Run(config) => config,
         Command::Audit(Audit::Verify(verify)) => return audit::verify(&verify).await,
+        Command::Audit(Audit::Repair(repair)) => return audit::repair(&repair).await,
         Command::Check(arguments) => return check::check(&arguments).await,
         Command::Migrate(arguments) => return migrate::migrate(&arguments).await,
     };

@@ -67,6 +67,7 @@ impl PlatformService for PlatformApi {
         let answering_replica = Some(AnsweringReplica {
             controller_id: self.core.controller.to_string(),
             connection_panics: self.core.tasks.connection_panics(),
+            password_hashings: self.core.password_hashings.get(),
         });
         Ok(Response::new(ListJobsResponse { jobs, answering_replica }))
     }

@@ -21,7 +21,7 @@ use supalove_core::{
 use supalove_net::{
     Pings,
     allowance::{Allowance, Full, Taken, network},
-    serve::{self, Connection, Ended},
+    serve::{self, Connection, Ended, Http},
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -144,7 +144,7 @@ impl PublicPort {
 /// What a connection to the public port may cost.
 fn connection(limits: &Limits, proxy: bool) -> Connection {
     Connection {
-        http2_only: false,
+        http: Http::Any,
         first_request: limits.first_request,
         idle: limits.idle,
         take: limits.take,

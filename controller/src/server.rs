@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     descriptors,
     health::Health,
-    platform,
+    metrics, platform,
     public::{self, PublicPort},
     reflection, sealed_columns,
 };
@@ -54,9 +54,15 @@ impl Controller {
             Arc::new(supalove_organizations::Newcomers),
         )
         .await?;
-        let fleet = supalove_fleet::open(&core).await?;
-        let projects = supalove_projects::open(&core, releases(config)?, &config.default_release);
-        fleet.handle_sessions(vec![projects.session_handler()]);
+        let fleet = supalove_fleet::open(&core, config.downloads()).await?;
+        let releases = releases(config)?;
+        let images = supalove_images::open(&core, &config.images_dir, &releases)?;
+        let projects = supalove_projects::open(&core, releases, &config.default_release);
+        fleet.handle_sessions(vec![
+            projects.session_handler(),
+            images.session_handler(&fleet),
+            supalove_usage::session_handler(&core),
+        ]);
         let mut rooms = vec![
             housekeeping::room(&core),
             identity.room(),
@@ -64,6 +70,8 @@ impl Controller {
             supalove_organizations::room(&core),
             fleet.room(),
             projects.room(&fleet),
+            images.room(),
+            supalove_usage::room(&core),
             audit_events::room(&core),
             health_room,
         ];
@@ -73,6 +81,13 @@ impl Controller {
         rooms.push(platform);
         rooms.push(reflection::room(&rooms)?);
 
+        if let Some(address) = config.metrics_listen {
+            let (listener, at) = listen(address).await.context("metrics port")?;
+            let shown = core.for_work();
+            let page = move || metrics::page(shown.clone());
+            core.tasks.job("metrics port", supalove_net::metrics::serve(core.tasks.clone(), listener, page));
+            tracing::info!(metrics = %at, "metrics are shown");
+        }
         // Last: whoever can connect finds everything in its place, the set-up token too.
         let (public_port, public_at) = listen(config.public_listen).await.context("public port")?;
         let router = public::router(&core, config, Arc::new(identity), &mut rooms)?;
@@ -121,7 +136,7 @@ async fn open_core(config: &Config, times: Times, node_at: SocketAddr) -> anyhow
     }
     keys::check(&pools.calls, &vault, &sealed_columns(), &times).await?;
     let core = Core::open(pools, vault, times, limits, mail, address, config.fleet_id.as_deref()).await?;
-    keys::follow(&core).await?;
+    keys::follow(&core, Duration::ZERO).await?;
     Ok(core)
 }
 

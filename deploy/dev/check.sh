@@ -13,8 +13,8 @@ done
 # Lists unformatted files; `cargo fmt` formats them.
 check_format() { cargo fmt --all -- --check -l; }
 check_clippy() {
-  cargo clippy --workspace --all-targets --locked -- -D warnings
-# Once more with failpoints, and with the test that uses them.
+# What is shipped; then everything, with failpoints and the tests that use them.
+  cargo clippy --workspace --lib --bins --locked -- -D warnings
   cargo clippy --workspace --all-targets --locked --features "$FAILPOINTS" -- -D warnings
 }
 check_dependencies() { deploy/dev/dependencies.sh; }
@@ -27,6 +27,8 @@ check_scripts() {
     \( -name '*.sh' -o -path .ci/run \) -type f -print | sort)
   # SC2016: text in single quotes with $ or ` is meant as it stands.
   shellcheck --shell=bash --exclude=SC2016 --external-sources --source-path=SCRIPTDIR --source-path=. "${scripts[@]}"
+  # It runs on customers' hosts, whose sh is any.
+  shellcheck --shell=sh --exclude=SC2016 deploy/join/join.sh
   say "${#scripts[@]} scripts"
   # A tag of an image belongs to one list of package versions.
   deploy/images/build.sh --check

@@ -14,8 +14,10 @@ ALLOWED='{
   "core": [], "stack": [], "scheduler": ["core"],
   "identity": ["core"], "plans": ["core"],
   "organizations": ["core", "identity", "plans"],
-  "fleet": ["core"],
-  "projects": ["core", "fleet", "plans", "organizations", "stack", "scheduler"]
+  "fleet": ["core", "plans", "organizations"],
+  "projects": ["core", "fleet", "plans", "organizations", "stack", "scheduler"],
+  "images": ["core", "fleet", "stack"],
+  "usage": ["core", "fleet", "plans", "projects"]
 }'
 
 # "from to" for each dependency between packages of the workspace, without tests.

@@ -7,5 +7,5 @@ set -euo pipefail
 # shellcheck source=deploy/dev/dockerd.sh
 . "$ROOT/deploy/dev/dockerd.sh"
 clean_stale_pids
-set_networks_aside "$LOGS/dockerd.log" "$ENGINE_DATA" || true
+set_networks_aside "$LOGS/dockerd.log" "$(engine_data)" || true
 exec dockerd

@@ -4,7 +4,7 @@
 DAEMON_JSON=$SYSTEM/etc/docker/daemon.json
 ENGINE_PID=$SYSTEM/var/run/docker.pid
 CONTAINERD_PID=$SYSTEM/var/run/docker/containerd/containerd.pid
-ENGINE_DATA=$SYSTEM/var/lib/docker
+ENGINE_DATA=$SYSTEM/var/lib/docker # its default; see engine_data
 
 engine_answers() { docker_ version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 engine_has_live_restore() { [[ $(docker_ info --format '{{.LiveRestoreEnabled}}' 2>/dev/null) == true ]]; }
@@ -111,6 +111,15 @@ died_of_networks() { # log
     END { exit !(panic && networks) }' "$1" 2>/dev/null
 }
 
+# Prints the folder of the engine's data: as the engine says if it answers, else as its configuration does.
+engine_data() {
+  local folder
+  folder=$(docker_ info --format '{{.DockerRootDir}}' 2>/dev/null) || folder=''
+  [[ $folder == /* ]] || folder=$(engine_configuration 2>/dev/null | jq -r '."data-root" // .graph // empty') || folder=''
+  [[ $folder == /* ]] || folder=$ENGINE_DATA
+  printf '%s\n' "$folder"
+}
+
 # Lets such an engine start: keeps that database under another name, and the engine makes a new one. Fails if the engine
 # ended for another reason. The networks of projects come back from their agents, others do not.
 set_networks_aside() { # log, the engine's data
@@ -123,7 +132,7 @@ set_networks_aside() { # log, the engine's data
 start_test_engine() { # log file
   engine_answers && return
   say 'starting a Docker Engine for the tests'
-  if ! run_test_engine "$1" && ! { set_networks_aside "$1" "$ENGINE_DATA" && run_test_engine "$1"; }; then
+  if ! run_test_engine "$1" && ! { set_networks_aside "$1" "$(engine_data)" && run_test_engine "$1"; }; then
     tail -n 20 "$1" >&2
     die 'the Docker Engine does not answer' 'its last lines are above'
   fi

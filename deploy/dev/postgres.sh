@@ -133,10 +133,10 @@ migrate_database() { # program
   }
 }
 
-# Starts a temporary server. In: its own folder, whether it logs statements (all|none).
+# Starts a temporary server. In: its own folder, whether it logs statements (all|none), lines for its configuration.
 # Out: TEST_POSTGRES_PORT, _PID, _LOG, _PASSWORD.
 start_test_postgres() {
-  local folder=$1 statements=$2
+  local folder=$1 statements=$2 settings=${3:-}
   as_root install -d -o postgres -g postgres -m 0711 "$folder"
   TEST_POSTGRES_PORT=$(free_port)
   TEST_POSTGRES_LOG=$folder/server.log
@@ -145,7 +145,7 @@ start_test_postgres() {
   password=$(mktemp)
   printf '%s' "$TEST_POSTGRES_PASSWORD" >"$password"
   init_postgres "$folder/data" "$folder/run" "$TEST_POSTGRES_PORT" "$password"
-  printf "log_statement = '%s'\n" "$statements" |
+  printf "log_statement = '%s'\n%s\n" "$statements" "$settings" |
     as_user postgres tee -a "$folder/data/postgresql.conf" >/dev/null
 # pg_ctl detaches the server from this shell and can stop it by its pid file.
   as_user postgres "$(postgres_bin)/pg_ctl" start --pgdata="$folder/data" --log="$TEST_POSTGRES_LOG" \

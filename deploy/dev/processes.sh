@@ -24,7 +24,7 @@ describe_process() { # name
         --public-listen "127.0.0.1:$PUBLIC_PORT" --node-listen "127.0.0.1:$NODE_PORT"
         --node-address "127.0.0.1:$NODE_PORT"
         --database-url-file "$CONTROLLER_HOME/database-url" --master-key-file "$CONTROLLER_HOME/master.key"
-        --setup-token-file "$CONTROLLER_HOME/setup-token" --default-release "$(chosen_release)")
+        --setup-token-file "$CONTROLLER_HOME/setup-token" --images-dir "$CONTROLLER_HOME/images" --default-release "$(chosen_release)")
       ;;
     agent)
       ARGV=("$DATA/bin/supalove-agent" run --state-dir "$DATA/agent"
@@ -135,8 +135,10 @@ hardening() { # name
     controller) echo MemoryDenyWriteExecute=yes "ReadWritePaths=$CONTROLLER_HOME" ;;
     postgres) echo "ReadWritePaths=$PGDATA_UP" "ReadWritePaths=$PGRUN_UP" ;;
     agent)
-      # It is root with the engine's socket; it mounts volumes where the engine sees them, so it has no mounts of its own.
-      printf 'CapabilityBoundingSet=CAP_%s\n' CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL NET_ADMIN NET_RAW SYS_ADMIN
+      # It is root with the engine's socket; it mounts volumes where the engine sees them, so it has no mounts of its own. SYS_RESOURCE:
+      # it lets the file system of a volume grow while it is mounted.
+      printf 'CapabilityBoundingSet=CAP_%s\n' CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL NET_ADMIN NET_RAW SYS_ADMIN \
+        SYS_RESOURCE
       echo MemoryDenyWriteExecute=yes RestrictSUIDSGID=yes SystemCallFilter=~@debug SystemCallFilter=~@obsolete \
         SystemCallFilter=~@raw-io SystemCallFilter=~@reboot SystemCallFilter=~@swap SystemCallFilter=~@cpu-emulation \
         RestrictAddressFamilies=AF_UNIX RestrictAddressFamilies=AF_INET RestrictAddressFamilies=AF_INET6 \

@@ -81,7 +81,7 @@ compile() { # folder, cargo's selection...
   SQLX_OFFLINE=false DATABASE_URL=${server%/*}/$database SQLX_OFFLINE_DIR=$1 cargo check --quiet --locked "${@:2}"
 }
 
-# Writes the queries of all rooms and copies of their .sqlx into two folders. With the selection of `make check`, whose
+# Writes the queries of all rooms and copies of their .sqlx into two folders. With the first selection of `make check`, whose
 # compiled dependencies cargo then takes. That each room has its own queries is checked by builds without a database.
 record_all() { # folder, folder of the copies
   local name folder
@@ -89,7 +89,7 @@ record_all() { # folder, folder of the copies
     cp "$folder"/.sqlx/* "$2"
     touch -c "$folder/src/lib.rs"
   done < <(rooms)
-  compile "$1" --workspace --all-targets
+  compile "$1" --workspace --lib --bins
 }
 
 trap clean_up EXIT

@@ -47,12 +47,26 @@ pub const POINTS: &[Point] = &[
         "change, audit row and request key are written, nothing is committed",
     ),
     Point::at("controller.call.committed", "it is committed, the caller is not told"),
+    // A push of an image.
+    Point::at("controller.images.part_written", "a part of the content is durable, no row names it"),
+    Point::at("controller.images.part_noted", "its row names it, the caller is not told"),
+    Point::at(
+        "controller.images.rows_removed",
+        "rows of content that no image needs are gone, its bytes are there",
+    ),
     // An upgrade, which writes more than other acts.
     Point::at(
         "controller.upgrade.written",
         "secrets, specification, the way back and the operation are written, nothing is committed",
     ),
     Point::at("controller.upgrade.committed", "it is committed, neither reconciler nor caller are told"),
+    // A resize, which takes its room before it writes the rest.
+    Point::at("controller.resize.room_taken", "the larger size's room is taken in the transaction"),
+    Point::at(
+        "controller.resize.written",
+        "specification, the way back and the operation are written, nothing is committed",
+    ),
+    Point::at("controller.resize.committed", "it is committed, neither reconciler nor caller are told"),
     // A change of settings or secrets.
     Point::at("controller.change.desired_written", "the new generation is written in the transaction"),
     Point::at("controller.change.inputs_written", "settings, secrets and specification are written as well"),
@@ -63,6 +77,18 @@ pub const POINTS: &[Point] = &[
     Point::at("controller.change.committed", "it is committed, neither reconciler nor caller are told"),
     Point::at("controller.start.room_found", "a waiting start has its room, nothing is committed"),
     Point::at("controller.start.room_committed", "the same, committed, the reconciler is not told"),
+    // A transfer to another organization.
+    Point::at(
+        "controller.transfer.moved",
+        "quotas and the project's organization are written, nothing is committed",
+    ),
+    Point::at("controller.transfer.told", "the event is written as well, nothing is committed"),
+    // Leftovers on a node.
+    Point::at(
+        "controller.leftover.adopted",
+        "room, placement and the next generation of its project are written, nothing is committed",
+    ),
+    Point::at("controller.leftover.gone", "the row of what is gone from the host is deleted, not committed"),
     // The session with the agent.
     Point::at("controller.session.numbered", "the session has its epoch, the agent was not greeted"),
     Point::at("controller.session.greeted", "the agent's Hello is stored, nobody works with the session"),
@@ -93,6 +119,21 @@ pub const POINTS: &[Point] = &[
     Point::at("controller.jobs.expired", "an operation's time is up, its end is not written"),
     Point::at("controller.jobs.purged", "an undo window is over and that is committed, nobody is told"),
     Point::at("controller.jobs.sealed", "audit rows are chained, not committed"),
+    // What projects use, and their sizes.
+    Point::at("controller.usage.written", "a batch of usage is written in the transaction"),
+    Point::at("controller.usage.committed", "it is committed, the agent has no acknowledgement"),
+    Point::at("controller.usage.summed", "an hour and its day are summed in the transaction"),
+    Point::at("controller.usage.sum_committed", "they are committed, other hours are left"),
+    Point::at(
+        "controller.usage.limits_found",
+        "what a node's databases may hold has changed, the node is not told",
+    ),
+    Point::at("controller.usage.limits_told", "the node has stored it, the controller has not noted that"),
+    Point::at(
+        "controller.usage.size_written",
+        "a level, its event and its mails are written in the transaction",
+    ),
+    Point::at("controller.usage.size_committed", "they are committed, nobody is told"),
     // The outbox of mails.
     Point::at("controller.mail.claimed", "a mail is claimed, the mail server knows nothing of it"),
     Point::at("controller.mail.taken", "the mail server has taken a mail, that is not written down"),
@@ -120,6 +161,10 @@ pub const POINTS: &[Point] = &[
     Point::at("agent.removal.begun", "the project's task has it, the controller has no answer"),
     // The agent creates the parts of a project.
     Point::at("agent.prepare.closed_in", "the rules close the project in, it has no bridge yet"),
+    // An image from the controller.
+    Point::at("agent.images.chunk", "a chunk of an image's content is on disk, more of it is to come"),
+    Point::at("agent.images.fetched", "all content of an image is on disk, the engine has none of it"),
+    Point::at("agent.images.loaded", "the engine has the image, its content is on disk"),
     Point::at("agent.prepare.images", "every image is there"),
     Point::at("agent.prepare.outdated_gone", "containers that do not fit any more are gone"),
     Point::at("agent.network.created", "the network is created, nothing hangs on it"),

@@ -6,10 +6,12 @@
 //! - [`serve`]: HTTP on one accepted connection, with limits.
 //! - [`status`]: gRPC errors with `google.rpc` details, and errors as text.
 //! - [`logs`]: the log filter that keeps libraries from printing secrets.
+//! - [`metrics`]: Prometheus' text format, and the port that shows it.
 
 pub mod allowance;
 pub mod channel;
 pub mod logs;
+pub mod metrics;
 pub mod observed;
 pub mod serve;
 pub mod status;

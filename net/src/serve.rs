@@ -31,8 +31,8 @@ use crate::{Pings, channel::CallExecutor};
 /// What one connection may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Connection {
-    /// Only HTTP/2 with prior knowledge; otherwise HTTP/1.1, too.
-    pub http2_only: bool,
+    /// What is spoken on it.
+    pub http: Http,
     /// Time from the start of the connection to the end of the headers of its first request.
     pub first_request: Duration,
     /// Time without a call after which the connection is closed. Over HTTP/1.1 also the time for the next headers.
@@ -49,6 +49,17 @@ pub struct Connection {
     pub window: u32,
     /// HTTP/2 pings; a dead peer ends the connection.
     pub pings: Pings,
+}
+
+/// Versions of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Http {
+    /// HTTP/1.1, or HTTP/2 with prior knowledge.
+    Any,
+    /// Only HTTP/1.1.
+    One,
+    /// Only HTTP/2 with prior knowledge.
+    Two,
 }
 
 /// Why a connection has ended.
@@ -147,7 +158,11 @@ fn builder(limits: &Connection, tasks: &Tasks) -> hyper_util::server::conn::auto
         .initial_stream_window_size(limits.window)
         .initial_connection_window_size(limits.window)
         .max_send_buf_size(usize::try_from(limits.window).unwrap_or(usize::MAX));
-    if limits.http2_only { builder.http2_only() } else { builder }
+    match limits.http {
+        Http::Any => builder,
+        Http::One => builder.http1_only(),
+        Http::Two => builder.http2_only(),
+    }
 }
 
 /// Open calls of a connection, and when the last one ended.
@@ -259,7 +274,7 @@ mod tests {
     use super::*;
 
     const LIMITS: Connection = Connection {
-        http2_only: false,
+        http: Http::Any,
         first_request: Duration::from_secs(10),
         idle: Duration::from_mins(1),
         take: Duration::from_secs(30),

@@ -36,6 +36,7 @@ redacted! {
     v1::RevealProjectSecretsResponse {}
     v1::SecretValue { name }
     v1::SessionTokens {}
+    v1::SetRegistryCredentialsRequest { cluster, registry, username }
     v1::SetUpRequest { email, display_name }
     v1::SignInRequest { email, refresh_token_delivery }
     v1::SignUpRequest { display_name, refresh_token_delivery }
@@ -48,6 +49,7 @@ redacted! {
     node::EnvVar { name, bind_placement }
     node::HttpProbe { port, path, host }
     node::PostgresProbe { port, user, database }
+    node::RegistryCredentials { registry, username }
 }
 
 #[cfg(test)]
@@ -74,5 +76,19 @@ mod tests {
         let shown = format!("{env:?}");
         assert!(shown.contains("POSTGRES_PASSWORD"));
         assert!(!shown.contains("canary"));
+    }
+
+    #[cfg(feature = "node")]
+    #[test]
+    fn debug_of_an_image_that_is_not_kept_does_not_show_the_password_of_its_registry() {
+        let credentials = node::RegistryCredentials {
+            registry: "registry.example.com".into(),
+            username: "puller".into(),
+            password: "canary".into(),
+        };
+        let absence = node::ImageAbsence { credentials: Some(credentials), ..Default::default() };
+        let shown = format!("{absence:?}");
+        assert!(shown.contains("registry.example.com") && shown.contains("puller"), "{shown}");
+        assert!(!shown.contains("canary"), "{shown}");
     }
 }

@@ -25,6 +25,11 @@ pub fn is_volume(text: &str) -> bool {
     is_name(text, NAME_CHARS) && !text.contains('-')
 }
 
+/// True for the volumes of a project's database, by whose size plans bound it.
+pub fn is_database_volume(name: &str) -> bool {
+    name.starts_with("db_")
+}
+
 /// A name on the project's network: labels of `[a-z0-9_-]` with dots between.
 pub fn is_alias(text: &str) -> bool {
     text.len() <= 63 && text.split('.').all(|label| is_name(label, 63))
@@ -107,7 +112,7 @@ fn is_image_name(name: &str) -> bool {
     parts.into_iter().all(is_image_path_part)
 }
 
-fn is_registry(text: &str) -> bool {
+pub(crate) fn is_registry(text: &str) -> bool {
     let (host, port) = match text.split_once(':') {
         Some((host, digits)) => (host, Some(digits)),
         None => (text, None),

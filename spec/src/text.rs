@@ -1,7 +1,7 @@
 //! Display texts, host names, and text from a peer. Text from a peer goes into rows and onto screens: PostgreSQL
 //! rejects NUL, control characters could control a terminal, and invisible characters make one name look like another.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use crate::limits::DISPLAY_CHARS;
 
@@ -69,6 +69,17 @@ pub fn is_host(text: &str) -> bool {
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')))
 }
 
+/// True for `host:port` or `[v6]:port`.
+pub fn is_host_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let bracketed = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    let is_host = match bracketed {
+        Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
+        None => is_host(host) && !host.contains(':'),
+    };
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0) && !port.starts_with('+')
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -117,6 +128,29 @@ mod tests {
         }
         for bad in ["", "a b/c", "-a", ".a", "[::1]", "a:1", "a_b"] {
             assert!(!is_host(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hosts_with_ports() {
+        for good in ["node-1.example.com:8001", "10.0.0.1:1", "[::1]:65535"] {
+            assert!(is_host_port(good), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:+1",
+            "::1:80",
+            "[a]:1",
+            "http://a:1",
+            "a;b:1",
+            "a_b:1",
+            "[::1:1",
+        ] {
+            assert!(!is_host_port(bad), "{bad}");
         }
     }
 

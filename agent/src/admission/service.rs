@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use supalove_proto::node::v1::{
-    Capability, ConfigMount, Exposure, Launch, Limits, NamedPort, Placement, Probe, Security, ServiceSpec,
-    probe,
+    Capability, ConfigMount, Exposure, Launch, Limits, NamedPort, Placement, PostgresSettings, Probe,
+    Security, ServiceSpec, probe,
 };
-use supalove_spec::{limits, names};
+use supalove_spec::{
+    limits::{self, CPU_MILLIS, MEMORY_MIB},
+    names,
+};
 
 use super::{Violations, is_postgres, tokens};
 
@@ -46,6 +49,9 @@ pub(super) fn check(
     match &service.limits {
         Some(limits) => check_limits(limits, &at("limits"), found),
         None => found.add(at("limits"), "is missing"),
+    }
+    if let Some(settings) = &service.postgres {
+        check_postgres(service, settings, &at("postgres"), found);
     }
     match &service.security {
         Some(security) => check_security(security, &at("security"), found),
@@ -232,10 +238,38 @@ fn check_probe(probe: &Probe, field: &str, found: &mut Violations) {
 /// The engine takes no less than 6 MiB of memory and 0.01 cores.
 fn check_limits(limits: &Limits, field: &str, found: &mut Violations) {
     let at = |name: &str| format!("{field}.{name}");
-    found.check((10..=1_024_000).contains(&limits.cpu_millis), at("cpu_millis"), "must be 10 to 1024000");
-    found.check((6..=16_777_216).contains(&limits.memory_mib), at("memory_mib"), "must be 6 to 16777216");
+    let cpu = format!("must be 10 to {CPU_MILLIS}");
+    found.check((10..=CPU_MILLIS).contains(&limits.cpu_millis), at("cpu_millis"), cpu);
+    let memory = format!("must be 6 to {MEMORY_MIB}");
+    found.check((6..=MEMORY_MIB).contains(&limits.memory_mib), at("memory_mib"), memory);
     found.check((1..=4_194_304).contains(&limits.pids), at("pids"), "must be 1 to 4194304");
     found.check(limits.open_files <= 1_048_576, at("open_files"), "must be at most 1048576");
+}
+
+fn check_postgres(service: &ServiceSpec, settings: &PostgresSettings, field: &str, found: &mut Violations) {
+    let at = |name: &str| format!("{field}.{name}");
+    found.check(
+        is_postgres(service.launch()),
+        field,
+        "is only for a service with the launch POSTGRES or POSTGRES_TLS",
+    );
+    let PostgresSettings { max_connections, tenant_connections, shared_buffers_mib } = *settings;
+    found.check(
+        max_connections == 0 || (20..=10_000).contains(&max_connections),
+        at("max_connections"),
+        "must be 0 or 20 to 10000",
+    );
+    found.check(
+        max_connections == 0 || tenant_connections <= max_connections,
+        at("tenant_connections"),
+        "must be at most max_connections",
+    );
+    let memory_mib = service.limits.map_or(0, |limits| limits.memory_mib);
+    found.check(
+        shared_buffers_mib <= memory_mib,
+        at("shared_buffers_mib"),
+        "must be at most limits.memory_mib",
+    );
 }
 
 fn check_security(security: &Security, field: &str, found: &mut Violations) {

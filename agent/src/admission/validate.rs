@@ -122,8 +122,9 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message as _;
     use supalove_proto::node::v1::{
-        Capability, ConfigFile, ConfigMount, EnvVar, Exposure, Launch, Limits, NamedPort, Placement, Probe,
-        PublishedPort, Security, ServiceSpec, TcpProbe, Tmpfs, VolumeMount, VolumeSpec, probe,
+        Capability, ConfigFile, ConfigMount, EnvVar, Exposure, Launch, Limits, NamedPort, Placement,
+        PostgresSettings, Probe, PublishedPort, Security, ServiceSpec, TcpProbe, Tmpfs, VolumeMount,
+        VolumeSpec, probe,
     };
 
     use super::*;
@@ -132,6 +133,7 @@ mod tests {
         HostSettings {
             state_dir: "/state".into(),
             volumes_dir: "/volumes".into(),
+            full_disk_percent: 90,
             volume_quota: crate::config::VolumeQuota::Measure,
             publish_address: [127, 0, 0, 1].into(),
             advertise_address: None,
@@ -209,7 +211,7 @@ mod tests {
     #[test]
     fn each_wrong_field_is_named() {
         type Change = fn(&mut ApplyStackRequest, &mut ServiceSpec);
-        let cases: [(&str, Change); 41] = [
+        let cases: [(&str, Change); 45] = [
             ("project_ref", |r, _| r.project_ref = "../../etc".into()),
             ("generation", |r, _| r.generation = 0),
             ("run_state", |r, _| r.run_state = 9),
@@ -275,6 +277,23 @@ mod tests {
             }),
             ("spec.services[0].probe", |_, s| s.probe = None),
             ("spec.services[0].limits.memory_mib", |_, s| s.limits.as_mut().unwrap().memory_mib = 0),
+            ("spec.services[0].postgres", |_, s| s.postgres = Some(PostgresSettings::default())),
+            ("spec.services[0].postgres.max_connections", |_, s| {
+                s.launch = Launch::Postgres.into();
+                s.postgres = Some(PostgresSettings { max_connections: 10_001, ..Default::default() });
+            }),
+            ("spec.services[0].postgres.tenant_connections", |_, s| {
+                s.launch = Launch::Postgres.into();
+                s.postgres = Some(PostgresSettings {
+                    max_connections: 100,
+                    tenant_connections: 101,
+                    ..Default::default()
+                });
+            }),
+            ("spec.services[0].postgres.shared_buffers_mib", |_, s| {
+                s.launch = Launch::Postgres.into();
+                s.postgres = Some(PostgresSettings { shared_buffers_mib: u32::MAX, ..Default::default() });
+            }),
             ("spec.services[0].security.add_capabilities", |_, s| {
                 s.security.as_mut().unwrap().add_capabilities = vec![21];
             }),

@@ -225,6 +225,7 @@ mod tests {
             node_id: format!("nod_{}", who.node_id.simple()),
             fleet_id: "f".into(),
             cluster_id: "clu_1".into(),
+            cluster_name: "c".into(),
             controller: "127.0.0.1:1".into(),
             hostname: "h".into(),
             certificate_pem: issued.cert_pem,

@@ -104,6 +104,19 @@ impl Engine {
         }
     }
 
+    /// Id on the host of a container's first process; none if it does not run.
+    pub async fn process(&self, id: &str) -> Result<Option<u32>, EngineError> {
+        let call = self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        match self.ask(call).await {
+            Ok(found) => {
+                let process = found.state.and_then(|state| state.pid);
+                Ok(process.and_then(|process| u32::try_from(process).ok()).filter(|process| *process > 0))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Creates a container on the network of this name; returns its id. If a container of that name exists, it is returned if
     /// its hash is the same, and replaced if not.
     pub async fn create(&self, network: &str, plan: ContainerPlan) -> Result<String, EngineError> {

@@ -104,10 +104,15 @@ pub fn held_limits(limits: &Limits) -> HeldLimits {
         memory,
         // Equal to memory: no swap on top.
         memory_swap: memory,
-        nano_cpus: i64::from(limits.cpu_millis) * 1_000_000,
+        nano_cpus: i64::from(limits.cpu_millis).min(cpu_millis_of_host()) * 1_000_000,
         pids: i64::from(limits.pids),
         left_to_agent: true,
     }
+}
+
+/// The engine refuses a container that may use more than its host has, and more has no effect.
+fn cpu_millis_of_host() -> i64 {
+    i64::from(crate::host::cpu_millis())
 }
 
 /// The engine never restarts a container: the agent does, in order and with back-off.

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
+use supalove_spec::image::Platform;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -30,7 +31,7 @@ pub use self::error::EngineError;
 pub use self::events::Hint;
 pub use self::exec::Ended;
 pub use self::images::PullError;
-pub use self::logs::LogLine;
+pub use self::logs::{LONGEST_LINE, LogLine, LogRange};
 pub use self::networks::{HostNetwork, NetworkPlan, ProjectNetwork};
 use self::unanswered::Unanswered;
 pub use self::volumes::{ProjectVolume, VolumeFound, VolumeMaker};
@@ -54,10 +55,14 @@ pub struct Engine {
 pub struct EngineInfo {
     /// Version, for people.
     pub version: String,
+    /// What it runs on.
+    pub platform: Platform,
     /// Where images and volumes lie on this host.
     pub root_dir: String,
     /// Whether containers outlive a restart of the engine.
     pub live_restore: bool,
+    /// Version of the control groups, "1" or "2"; empty if the engine does not say.
+    pub cgroups: String,
 }
 
 impl Engine {
@@ -86,9 +91,19 @@ impl Engine {
         let info = self.ask(self.docker.info()).await?;
         Ok(EngineInfo {
             version: info.server_version.unwrap_or_default(),
+            platform: Platform::of_host(
+                info.os_type.as_deref().unwrap_or_default(),
+                info.architecture.as_deref().unwrap_or_default(),
+            ),
             root_dir: info.docker_root_dir.unwrap_or_default(),
             live_restore: info.live_restore_enabled.unwrap_or_default(),
+            cgroups: info.cgroup_version.map(|version| version.to_string()).unwrap_or_default(),
         })
+    }
+
+    /// The kind of images that it runs.
+    pub async fn platform(&self) -> Result<Platform, EngineError> {
+        Ok(self.info().await?.platform)
     }
 
     /// A call that changes nothing.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 
 use super::slots::{Held, Taken};
+use crate::config::HostSettings;
 use crate::docker::{Engine, EngineError, HostNetwork, labels};
 use crate::host::disk_shortage;
 
@@ -15,7 +16,7 @@ use crate::host::disk_shortage;
 const LISTEN: &str = "0A";
 
 /// Everything that others use.
-pub async fn taken(engine: &Engine, volumes_dir: &Path) -> Result<Taken, EngineError> {
+pub async fn taken(engine: &Engine, settings: &HostSettings) -> Result<Taken, EngineError> {
     let containers = engine.containers().await?;
     let own_ports: BTreeSet<u16> =
         containers.iter().flat_map(|container| container.host_ports.clone()).collect();
@@ -35,9 +36,9 @@ pub async fn taken(engine: &Engine, volumes_dir: &Path) -> Result<Taken, EngineE
         .collect();
     let mut held: Vec<Held> = engine_networks(&networks).collect();
     held.extend(routes(&route, &own_bridges));
-    let docker_root = engine.info().await?.root_dir;
-    let volumes = volumes_dir.to_string_lossy().into_owned();
-    let shortage = move || disk_shortage(&docker_root).or_else(|| disk_shortage(&volumes));
+    let disks = [PathBuf::from(engine.info().await?.root_dir), settings.volumes_dir.clone()];
+    let full = settings.full_disk_percent;
+    let shortage = move || disks.iter().find_map(|disk| disk_shortage(disk, full));
     let no_room = tokio::task::spawn_blocking(shortage).await.unwrap_or_default();
     Ok(Taken { ports, networks: held, no_room })
 }
@@ -106,5 +107,38 @@ mod tests {
         let found = routes(table, &own);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].holder, "route 10.213.0.0/24 dev eth1");
+    }
+}
+
+/// Fuzz target of the kernel's tables, and of what becomes of them: the slots that Hello calls blocked.
+#[cfg(test)]
+mod fuzz {
+    use supalove_fuzz::{Samples, Verdict, text};
+
+    use super::super::slots::{self, tests::host};
+    use super::*;
+
+    #[test]
+    fn tables_of_the_host() {
+        let samples = Samples::new([
+            "  sl  local_address rem_address   st tx_queue\n   0: 0100007F:157C 00000000:0000 0A 00000000:00000000\n",
+            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\neth1\t2000D50A\t00000000\t0001\t0\t0\t0\tE0FFFFFF\n",
+        ]);
+        let words = ["FFFFFFFF", "00000000", ":", "\t", "\n", " 0A ", "\u{1b}[2J"];
+        let host = host();
+        text("tables of the host", &samples.words(words), |input| {
+            let ports: BTreeMap<u16, String> =
+                listening(input).map(|port| (port, "in use".to_owned())).collect();
+            let networks = routes(input, &BTreeSet::new());
+            assert!(
+                networks.iter().all(|held| held.network.prefix_len() > 0),
+                "a default route blocks nothing"
+            );
+            let found = !ports.is_empty() || !networks.is_empty();
+            let blocked = slots::blocked(&host, &Taken { ports, networks, no_room: None });
+            assert!(blocked.is_sorted_by(|one, other| one.slot < other.slot), "each slot at most once");
+            assert!(blocked.iter().all(|one| one.slot < host.slots.slots() && !one.reason.is_empty()));
+            if found { Verdict::Accepted } else { Verdict::Refused }
+        });
     }
 }

@@ -54,13 +54,14 @@ fn overlap(one: Ipv4Net, other: Ipv4Net) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn host() -> HostSettings {
+    pub fn host() -> HostSettings {
         HostSettings {
             state_dir: "/s".into(),
             volumes_dir: "/volumes".into(),
+            full_disk_percent: 90,
             volume_quota: crate::config::VolumeQuota::Measure,
             publish_address: [127, 0, 0, 1].into(),
             advertise_address: None,

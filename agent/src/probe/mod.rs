@@ -108,17 +108,18 @@ mod tests {
         Probe { interval_ms: 100, timeout_ms: 300, ready_within_seconds: 1, failures: 1, check: Some(check) }
     }
 
-    async fn http_server(answer: &'static str) -> (u32, tokio::task::JoinHandle<String>) {
+    /// Answers one request. Returns it, and what the probe says.
+    async fn answered(answer: &str) -> (String, Result<(), NotReady>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port().into();
-        let served = tokio::spawn(async move {
+        let probe = http(listener.local_addr().unwrap().port().into());
+        let serving = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 2048];
             let length = stream.read(&mut request).await.unwrap();
             stream.write_all(answer.as_bytes()).await.unwrap();
             String::from_utf8_lossy(&request[..length]).into_owned()
-        });
-        (port, served)
+        };
+        tokio::join!(serving, check(&probe, Ipv4Addr::LOCALHOST))
     }
 
     fn http(port: u32) -> Probe {
@@ -132,14 +133,13 @@ mod tests {
 
     #[tokio::test]
     async fn http_must_answer_200() {
-        let (port, served) = http_server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
-        check(&http(port), Ipv4Addr::LOCALHOST).await.unwrap();
-        let request = served.await.unwrap();
+        let (request, checked) = answered("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        checked.unwrap();
         assert!(request.starts_with("GET /health?x=1 HTTP/1.1\r\n"));
         assert!(request.contains("authorization: Bearer secret\r\n"));
         assert!(request.contains("host: realtime-dev\r\n"));
-        let (port, _served) = http_server("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await;
-        let error = check(&http(port), Ipv4Addr::LOCALHOST).await.unwrap_err();
+        let (_, checked) = answered("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").await;
+        let error = checked.unwrap_err();
         assert!(error.to_string().contains("503"), "{error}");
     }
 

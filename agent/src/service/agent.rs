@@ -11,15 +11,15 @@ use supalove_proto::node::v1::node_agent_service_server::NodeAgentService;
 use supalove_proto::node::v1::{
     ApplyStackRequest, ApplyStackResponse, GoodbyeRequest, GoodbyeResponse, HelloRequest, HelloResponse,
     InventoryRequest, InventoryResponse, OpenBulkRequest, OpenBulkResponse, RemoveStackRequest,
-    RemoveStackResponse, SetTrustRequest, SetTrustResponse, StoredProject, WatchStateRequest,
-    WatchStateResponse,
+    RemoveStackResponse, SetTrustRequest, SetTrustResponse, StoredProject, WatchImagesRequest,
+    WatchStateRequest, WatchStateResponse,
 };
 use supalove_spec::{Liveness, names};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::error::{check_epoch, failed_precondition, invalid, invalid_field, stale_epoch};
-use super::{inventory, watch};
+use super::{images, inventory, watch};
 use crate::admission::validate;
 use crate::bulk::Bulk;
 use crate::goodbye::Goodbye;
@@ -30,7 +30,7 @@ use crate::state::Record;
 use crate::status::SessionStatus;
 
 /// Capabilities of this agent beyond the protocol version.
-const CAPABILITIES: [&str; 3] = ["set_trust", "tail_logs", "tunnel"];
+const CAPABILITIES: [&str; 4] = ["images", "read_logs", "set_trust", "tunnel"];
 
 /// The service on one session.
 #[derive(Debug)]
@@ -59,12 +59,13 @@ impl NodeAgent {
         Ok(())
     }
 
-    /// The address that was set; else the one that ports bind to; else our own on the session's connection.
+    /// The address that was set; else the one that ports bind to; else our own on the first session's connection.
     fn advertise_address(&self) -> String {
         let host = &self.node.host;
         let found = || {
             let bound = host.publish_address;
-            if bound.is_unspecified() { self.local } else { bound }.to_string()
+            if bound.is_unspecified() { *self.node.found_address.get_or_init(|| self.local) } else { bound }
+                .to_string()
         };
         host.advertise_address.clone().unwrap_or_else(found)
     }
@@ -172,6 +173,16 @@ impl NodeAgentService for NodeAgent {
     ) -> Result<Response<Self::WatchStateStream>, Status> {
         let epoch = check_epoch(&self.node.epochs, &request)?;
         Ok(Response::new(watch::start(self.node.clone(), epoch, *self.node.repeat_digests.borrow())))
+    }
+
+    type WatchImagesStream = images::NeedStream;
+
+    async fn watch_images(
+        &self,
+        request: Request<WatchImagesRequest>,
+    ) -> Result<Response<Self::WatchImagesStream>, Status> {
+        check_epoch(&self.node.epochs, &request)?;
+        Ok(Response::new(images::watch(&self.node.tasks, self.node.images().needs())))
     }
 
     async fn open_bulk(

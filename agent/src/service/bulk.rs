@@ -1,15 +1,20 @@
-//! `NodeBulkService`: logs and tunnels. Both reach only services that a record of this node names.
+//! `NodeBulkService`: logs, tunnels and images. Logs and tunnels reach only services that a record of this node names.
 
 use std::sync::Arc;
 
 use supalove_proto::node::v1::node_bulk_service_server::NodeBulkService;
 use supalove_proto::node::v1::tunnel_request::Part;
-use supalove_proto::node::v1::{TailLogsRequest, TunnelOpen, TunnelRequest, TunnelResponse};
+use supalove_proto::node::v1::{
+    ProvideImageRequest, ProvideImageResponse, ReadLogsRequest, TunnelOpen, TunnelRequest, TunnelResponse,
+};
+use supalove_spec::limits::LOG_READERS;
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::error::{failed_precondition, invalid_field, not_found};
-use crate::logs::{self, LogStream};
+use super::images;
+use crate::logs::{self, LogStream, Wanted};
 use crate::node::Node;
 use crate::tunnel;
 
@@ -17,11 +22,20 @@ use crate::tunnel;
 #[derive(Debug)]
 pub struct NodeBulk {
     node: Arc<Node>,
+    log_readers: Arc<Semaphore>,
 }
 
 impl NodeBulk {
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node }
+        Self { node, log_readers: Arc::new(Semaphore::new(LOG_READERS)) }
+    }
+
+    /// Services of a project that this node's records name.
+    async fn services(&self, project_ref: &str) -> Result<Vec<String>, Status> {
+        let record = self.node.supervisor.record(project_ref).await;
+        let spec = record.as_ref().filter(|record| record.removal.is_none()).and_then(|record| record.spec());
+        let spec = spec.ok_or_else(|| not_found("this node has no such project"))?;
+        Ok(spec.services.iter().map(|service| service.name.clone()).collect())
     }
 
     /// The container of a service that this node's records name.
@@ -55,18 +69,19 @@ impl NodeBulk {
 
 #[tonic::async_trait]
 impl NodeBulkService for NodeBulk {
-    type TailLogsStream = LogStream;
+    type ReadLogsStream = LogStream;
 
-    async fn tail_logs(
+    async fn read_logs(
         &self,
-        request: Request<TailLogsRequest>,
-    ) -> Result<Response<Self::TailLogsStream>, Status> {
-        let wanted = request.into_inner();
-        if wanted.lines > logs::MOST_LINES {
-            return Err(invalid_field("lines", "must be at most 10000"));
-        }
-        let container = self.container(&wanted.project_ref, &wanted.service).await?;
-        Ok(Response::new(logs::tail(self.node.engine(), &container, wanted.lines, wanted.follow)))
+        request: Request<ReadLogsRequest>,
+    ) -> Result<Response<Self::ReadLogsStream>, Status> {
+        let request = request.into_inner();
+        let known = self.services(&request.project_ref).await?;
+        let wanted = Wanted::new(request, &known)?;
+        let permit = self.log_readers.clone().try_acquire_owned().map_err(|_| {
+            Status::resource_exhausted(format!("this node has {LOG_READERS} readers of logs already"))
+        })?;
+        Ok(Response::new(logs::start(&self.node, wanted, permit)))
     }
 
     type TunnelStream = ReceiverStream<Result<TunnelResponse, Status>>;
@@ -82,5 +97,15 @@ impl NodeBulkService for NodeBulk {
         };
         let stream = self.open(&open).await?;
         Ok(Response::new(tunnel::start(&self.node.tasks, stream, incoming)))
+    }
+
+    type ProvideImageStream = ReceiverStream<Result<ProvideImageResponse, Status>>;
+
+    async fn provide_image(
+        &self,
+        request: Request<Streaming<ProvideImageRequest>>,
+    ) -> Result<Response<Self::ProvideImageStream>, Status> {
+        let answered = images::provide(self.node.images().needs(), request.into_inner()).await?;
+        Ok(Response::new(answered))
     }
 }

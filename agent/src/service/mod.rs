@@ -4,8 +4,12 @@ mod agent;
 mod bulk;
 mod compare;
 mod error;
+mod images;
 mod inventory;
+mod usage;
 mod watch;
 
 pub use self::agent::NodeAgent;
 pub use self::bulk::NodeBulk;
+pub use self::error::{invalid_field, not_found};
+pub use self::usage::NodeUsage;

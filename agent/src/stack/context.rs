@@ -7,12 +7,14 @@ use std::sync::Arc;
 use supalove_tasks::Tasks;
 use tokio::sync::{RwLock, RwLockWriteGuard, broadcast, watch};
 
+use super::database_limits::DatabaseLimits;
 use super::failure::StepFailure;
 use super::lost_ports::LostPorts;
 use super::view::View;
 use crate::conditions::{CHAINS_ADVICE, Conditions, FIREWALL_CHAINS_MISSING};
 use crate::config::{HostSettings, Times};
 use crate::docker::{Container, Engine, Hint};
+use crate::images::Images;
 use crate::network::Rules;
 use crate::state::Store;
 
@@ -25,6 +27,7 @@ pub struct Shared {
     pub host: HostSettings,
     pub times: Times,
     pub engine: Engine,
+    pub images: Images,
     pub rules: Rules,
     pub store: Store,
     /// The last full list of containers, by project: the truth, every now and then.
@@ -32,6 +35,7 @@ pub struct Shared {
     /// What is wrong with the node.
     pub conditions: Conditions,
     pub lost_ports: LostPorts,
+    pub database_limits: DatabaseLimits,
 }
 
 impl Shared {

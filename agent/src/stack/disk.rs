@@ -4,22 +4,29 @@
 //! | used of a volume's size | what happens                                                                         |
 //! |-------------------------|--------------------------------------------------------------------------------------|
 //! | 80 %                    | a warning                                                                            |
-//! | 100 %                   | data: DISK_FULL, the database starts transactions read-only; cache: it is cleared     |
+//! | 100 %                   | data: DISK_FULL, a database on it starts transactions read-only; cache: it is cleared |
 //! | 120 %                   | DISK_LIMIT: the services that have it mounted are stopped; the data is kept           |
+//!
+//! Beside that a plan may limit what the database's volumes hold together (`database_limits`): from 100 % of that the reason is
+//! DATABASE_OVER_PLAN, and the database starts transactions read-only. Nothing is stopped for it.
 //!
 //! Whoever deletes sets its own transaction to read-write. Below 95 % all is as before. A project that was stopped and is
 //! started again may use a tenth more than it does, so that it can delete. A restart of the agent changes nothing of that:
 //! level and ceiling are written down with the generation. A volume that cannot be measured is DISK_UNMEASURED.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use supalove_proto::node::v1::{ProgressStep, VolumeSpec, VolumeUsage};
+use supalove_spec::names::is_database_volume;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::context::Project;
+use super::database_limits::Limits;
 use super::failure::StepFailure;
+use super::first_start;
 use super::plan::ServicePlan;
 use super::psql;
 use super::volumes;
@@ -99,6 +106,11 @@ fn ceiling(used: u64, size: u64) -> u64 {
     if used < size { usual } else { (used + used / 10).min(last_limit(size)).max(usual) }
 }
 
+/// Whether a database that holds so much is over what its plan allows.
+fn is_over_plan(held: u64, allowed: Option<u64>, before: bool) -> bool {
+    allowed.is_some_and(|allowed| held >= allowed || before && held >= allowed * 95 / 100)
+}
+
 /// How long until the next measurement: half of what the ceiling is away at this pace.
 fn pause(grown: u64, within: Duration, left: u64, least: Duration, most: Duration) -> Duration {
     if grown == 0 {
@@ -143,9 +155,18 @@ struct Volume<'a> {
     ceiling: Option<u64>,
     /// The start of the database in which it was made read-only.
     read_only_since: Option<String>,
+    /// The database's data lies on it, and all that the database holds is over what its plan allows, which is so many MiB.
+    over_plan: Option<OverPlan>,
     /// Measurements that failed in a row, and why the last one did.
     failed: u32,
     why: String,
+}
+
+/// See [`Volume::over_plan`]. In MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct OverPlan {
+    held: u64,
+    allowed: u64,
 }
 
 impl Volume<'_> {
@@ -157,6 +178,15 @@ impl Volume<'_> {
         self.users.iter().find(|plan| is_database(&plan.spec)).copied()
     }
 
+    fn is_of_database(&self) -> bool {
+        is_database_volume(&self.spec.name)
+    }
+
+    /// True if a database has its data on it, and not only files of its configuration.
+    fn holds_database(&self) -> bool {
+        self.database().is_some_and(|plan| first_start::data_name(plan) == Some(&*self.name))
+    }
+
     /// Goes on where an agent before this one was with the same generation. In a new one nothing is known: somebody acted.
     fn take_up(&mut self, usage: &KnownUsage, generation: u64) {
         if usage.generation == generation {
@@ -166,9 +196,34 @@ impl Volume<'_> {
         }
     }
 
+    /// True if the database on it may not write.
+    fn is_read_only(&self) -> bool {
+        self.level >= Level::Full || self.over_plan.is_some()
+    }
+
+    /// How grave its failure is: what stops services, what makes a database read-only, what does nothing yet.
+    fn gravity(&self) -> u8 {
+        match self.level {
+            Level::Over if self.is_data => 5,
+            Level::Full if self.is_data && self.database().is_some() => 4,
+            // Deleting for the plan alone would not do on a full volume.
+            _ if self.over_plan.is_some() => 3,
+            Level::Full if self.is_data => 2,
+            _ => 1,
+        }
+    }
+
     fn failure(&self) -> Option<StepFailure> {
         let (name, used, size) = (&self.spec.name, self.used, self.size());
         match self.level {
+            Level::Full if self.is_data && self.database().is_none() => Some(StepFailure::new(
+                "DISK_FULL",
+                format!(
+                    "volume {name} holds {used} MiB of {size}. Delete what is not needed: from {} MiB on, the services that write \
+                     there are stopped",
+                    hard_limit(size)
+                ),
+            )),
             Level::Full if self.is_data => Some(StepFailure::new(
                 "DISK_FULL",
                 format!(
@@ -184,6 +239,16 @@ impl Volume<'_> {
                      project again: it may then use a tenth more to delete what is not needed"
                 ),
             )),
+            _ if self.over_plan.is_some() => self.over_plan.map(|OverPlan { held, allowed }| {
+                StepFailure::new(
+                    "DATABASE_OVER_PLAN",
+                    format!(
+                        "the database holds {held} MiB, and the plan of its organization allows {allowed}: it starts transactions \
+                         read-only until it is below 95 % of that. To delete, begin with: set transaction read write; then vacuum \
+                         full or drop what is not needed"
+                    ),
+                )
+            }),
             _ if self.failed >= MOST_FAILURES => Some(StepFailure::new(
                 "DISK_UNMEASURED",
                 format!("volume {name} cannot be measured, so that its size does not bound it: {}", self.why),
@@ -200,6 +265,9 @@ pub struct Guard<'a> {
     generation: u64,
     all: Vec<Volume<'a>>,
     room: &'a Room,
+    limits: watch::Receiver<Arc<Limits>>,
+    /// MiB that the plan allows its database; none if it bounds nothing.
+    allowed: Option<u64>,
     /// When it last began to measure.
     last: Option<Instant>,
     /// When it is to measure again.
@@ -216,18 +284,26 @@ impl<'a> Guard<'a> {
         room: &'a Room,
     ) -> Self {
         let mut all: Vec<Volume<'_>> = specs.iter().map(|spec| watched(project, plans, spec)).collect();
+        let limits = project.shared.database_limits.subscribe();
+        let allowed = limits.borrow().get(&*project.project_ref).copied();
         for volume in &mut all {
             match volumes::known(project, &volume.name).await {
-                Ok(known) => {
-                    if let Some(usage) = known.and_then(|known| known.usage) {
+                Ok(Some(known)) => {
+                    if let Some(usage) = known.usage {
                         volume.take_up(&usage, generation);
                     }
+                    // Until it is measured it is as before.
+                    if known.read_only && volume.holds_database() {
+                        volume.over_plan = allowed.map(|allowed| OverPlan { held: volume.used, allowed });
+                    }
                 }
+                Ok(None) => {}
                 Err(failure) => log(project, Err(failure), "cannot read what a volume held"),
             }
         }
         let is_news = all.iter().any(|volume| volume.ceiling.is_none());
-        let mut guard = Self { project, generation, all, room, last: None, due: Instant::now() };
+        let due = Instant::now();
+        let mut guard = Self { project, generation, all, room, limits, allowed, last: None, due };
         // A disk that hangs must not keep the services from being watched.
         if is_news && timeout(project.shared.times.disk_check, guard.measure()).await.is_err() {
             log(
@@ -252,6 +328,10 @@ impl<'a> Guard<'a> {
                         keep_read_only(self.project, volume).await;
                     }
                 }
+                allowed = changed(&mut self.limits, &self.project.project_ref, self.allowed) => {
+                    self.allowed = allowed;
+                    self.due = Instant::now();
+                }
                 () = sleep_until(self.due) => {
                     self.measure().await;
                     self.tell();
@@ -269,6 +349,7 @@ impl<'a> Guard<'a> {
         let began = Instant::now();
         let within = self.last.replace(began).map(|last| began - last);
         let mut next = times.disk_check;
+        let before_plan = self.allowed.map(|allowed| allowed.saturating_sub(self.held()));
         for volume in &mut self.all {
             let before = volume.used;
             if !measure_one(self.project, volume).await {
@@ -287,12 +368,31 @@ impl<'a> Guard<'a> {
                 && volume.size() > 0
             {
                 let grown = volume.used.saturating_sub(before);
-                let left = most.saturating_sub(volume.used);
+                let mut left = most.saturating_sub(volume.used);
+                if let Some(before_plan) = before_plan.filter(|left| *left > 0 && volume.is_of_database()) {
+                    left = left.min(before_plan.saturating_sub(grown));
+                }
                 next = next.min(pause(grown, within, left, times.disk_check_least, times.disk_check));
             }
             act(self.project, self.generation, volume, most).await;
         }
+        self.compare_with_plan().await;
         self.due = began + next;
+    }
+
+    /// MiB that the database's volumes hold together.
+    fn held(&self) -> u64 {
+        self.all.iter().filter(|volume| volume.is_of_database()).map(|volume| volume.used).sum()
+    }
+
+    /// Compares what the database's volumes hold together with what its plan allows.
+    async fn compare_with_plan(&mut self) {
+        let held = self.held();
+        let Some(volume) = self.all.iter_mut().find(|volume| volume.holds_database()) else { return };
+        let before = volume.over_plan.is_some();
+        let over = is_over_plan(held, self.allowed, before);
+        volume.over_plan = self.allowed.filter(|_| over).map(|allowed| OverPlan { held, allowed });
+        keep_read_only(self.project, volume).await;
     }
 
     fn tell(&self) {
@@ -301,9 +401,9 @@ impl<'a> Guard<'a> {
             used_mib: volume.used.next_multiple_of(STEP_MIB),
             limit_mib: volume.size(),
         });
-        // The worst first.
+        // One reason is reported: that of the rule that has to be kept first.
         let worst =
-            self.all.iter().filter(|volume| volume.failure().is_some()).max_by_key(|volume| volume.level);
+            self.all.iter().filter(|volume| volume.failure().is_some()).max_by_key(|volume| volume.gravity());
         self.project.view.usage(usage.collect(), worst.and_then(Volume::failure));
         let over = self.all.iter().filter(|volume| volume.level == Level::Over && volume.is_data);
         let held: Stopped = over
@@ -361,8 +461,24 @@ fn watched<'a>(project: &Project, plans: &'a [ServicePlan], spec: &'a VolumeSpec
         used: 0,
         ceiling: None,
         read_only_since: None,
+        over_plan: None,
         failed: 0,
         why: String::new(),
+    }
+}
+
+/// Returns when a project has another limit than this one, with the new one.
+async fn changed(
+    limits: &mut watch::Receiver<Arc<Limits>>,
+    project_ref: &str,
+    before: Option<u64>,
+) -> Option<u64> {
+    let other = |limits: &Arc<Limits>| limits.get(project_ref).copied() != before;
+    let found = limits.wait_for(other).await.ok().map(|limits| limits.get(project_ref).copied());
+    match found {
+        Some(now) => now,
+        // The agent ends.
+        None => std::future::pending().await,
     }
 }
 
@@ -429,7 +545,7 @@ async fn until_ended(project: &Project, services: &BTreeSet<String>) -> Result<(
 /// start may undo it, since images empty the file that it is in, so it is set once in each start.
 async fn set_read_only(project: &Project, volume: &mut Volume<'_>) -> Result<(), StepFailure> {
     let Some(database) = volume.database().cloned() else { return Ok(()) };
-    let read_only = volume.level >= Level::Full;
+    let read_only = volume.is_read_only();
     let Some(known) = volumes::known(project, &volume.name).await? else { return Ok(()) };
     if !read_only && !known.read_only {
         return Ok(());
@@ -507,9 +623,61 @@ mod tests {
             used: 0,
             ceiling: None,
             read_only_since: None,
+            over_plan: None,
             failed: 0,
             why: String::new(),
         }
+    }
+
+    #[test]
+    fn a_plan_makes_a_database_read_only_and_lets_it_write_again_with_a_distance() {
+        assert!(!is_over_plan(u64::MAX, None, true), "no limit");
+        assert!(!is_over_plan(499, Some(500), false) && is_over_plan(500, Some(500), false));
+        assert!(is_over_plan(480, Some(500), true) && !is_over_plan(474, Some(500), true));
+        assert!(is_over_plan(0, Some(0), false), "nothing is allowed");
+        let spec = VolumeSpec { name: "db_data".into(), size_mib: 1000, ..VolumeSpec::default() };
+        let over_plan = Some(OverPlan { held: 510, allowed: 500 });
+        let mut volume = Volume { used: 510, over_plan, failed: MOST_FAILURES, ..volume(&spec) };
+        let failure = volume.failure().unwrap().0;
+        assert!(volume.is_read_only() && failure.reason == "DATABASE_OVER_PLAN");
+        assert!(failure.message.contains("510") && failure.message.contains("500"), "{}", failure.message);
+        volume.level = Level::Full;
+        assert_eq!(
+            volume.failure().unwrap().0.reason,
+            "DISK_FULL",
+            "deleting for the plan alone would not do"
+        );
+    }
+
+    #[test]
+    fn one_reason_is_reported_that_of_the_rule_that_acts_first() {
+        let spec = VolumeSpec { name: "storage".into(), size_mib: 1000, ..VolumeSpec::default() };
+        let of = |level, over_plan, failed| Volume { level, over_plan, failed, ..volume(&spec) };
+        let over_plan = Some(OverPlan { held: 510, allowed: 500 });
+        let unmeasured = of(Level::Warned, None, MOST_FAILURES);
+        let over = of(Level::Fine, over_plan, 0);
+        let files = of(Level::Full, None, 0);
+        let stopped = of(Level::Over, None, 0);
+        let order = [unmeasured, files, over, stopped];
+        assert!(order.is_sorted_by_key(Volume::gravity));
+        let reasons = order.map(|volume| volume.failure().unwrap().0.reason);
+        assert_eq!(reasons, ["DISK_UNMEASURED", "DISK_FULL", "DATABASE_OVER_PLAN", "DISK_LIMIT"]);
+        let files = of(Level::Full, None, 0).failure().unwrap().0.message;
+        assert!(files.contains("from 1200 MiB on") && !files.contains("read-only"), "{files}");
+    }
+
+    #[tokio::test]
+    async fn only_another_limit_of_its_own_concerns_a_project() {
+        let limits = |mib| Arc::new(Limits::from([("a".to_owned(), 1), ("b".to_owned(), mib)]));
+        let sender = watch::Sender::new(limits(5));
+        let mut receiver = sender.subscribe();
+        let mut waiting = std::pin::pin!(changed(&mut receiver, "b", Some(5)));
+        let soon = Duration::from_millis(20);
+        assert!(timeout(soon, &mut waiting).await.is_err());
+        sender.send_modify(|all| *all = Arc::new(Limits::from([("b".to_owned(), 5)])));
+        assert!(timeout(soon, &mut waiting).await.is_err());
+        sender.send_replace(Arc::default());
+        assert_eq!(waiting.await, None);
     }
 
     #[test]

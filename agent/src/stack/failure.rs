@@ -7,6 +7,7 @@ use supalove_proto::node::v1::StackError;
 use crate::admission::TokenError;
 use crate::conditions::{CHAINS_ADVICE, FIREWALL_CHAINS_MISSING};
 use crate::docker::{EngineError, PullError};
+use crate::images::{FetchError, NotFetched};
 use crate::network::NftError;
 
 /// Lines of a container's log in a report.
@@ -59,8 +60,62 @@ impl From<PullError> for StepFailure {
             error @ (PullError::NotFound(_) | PullError::Local(_)) => {
                 Self::new("IMAGE_NOT_FOUND", error.to_string()).permanent()
             }
+            error @ PullError::Refused { .. } => Self::new("IMAGE_REGISTRY_REFUSED", error.to_string()),
             other => Self::new("IMAGE_PULL_FAILED", other.to_string()),
         }
+    }
+}
+
+/// An image that neither the controller nor a registry gave.
+pub fn of_image(image: &str, not_fetched: &NotFetched, pull: PullError) -> StepFailure {
+    match (not_fetched, pull) {
+        // No registry is asked for it, so what the controller says decides.
+        (NotFetched::Failed(error), PullError::Local(_)) => {
+            StepFailure::new(fetch_reason(error), format!("image {image}: {error}"))
+        }
+        (NotFetched::OtherPlatform { host, .. }, PullError::Local(_)) => StepFailure::new(
+            "IMAGE_WRONG_PLATFORM",
+            format!("image {image} is not on this host; {not_fetched}; push it for {host} (supalove images push {image})"),
+        )
+        .permanent(),
+        // It may say more when it is asked again.
+        (NotFetched::NoAnswer(_), PullError::Local(_)) => {
+            StepFailure::new("IMAGE_FETCH_FAILED", format!("image {image} is not on this host, and {not_fetched}"))
+        }
+        (_, pull @ PullError::Refused { .. }) => refused(pull, not_fetched),
+        (_, pull) => {
+            let mut failure = StepFailure::from(pull);
+            let remedy = if matches!(not_fetched, NotFetched::NotKept) && failure.0.reason == "IMAGE_NOT_FOUND" {
+                format!("; where no registry has it, push it: supalove images push {image}")
+            } else {
+                String::new()
+            };
+            failure.0.message = format!("{} (image store: {not_fetched}{remedy})", failure.0.message);
+            failure
+        }
+    }
+}
+
+/// A registry that wants other credentials than the controller gave. Without its answer the next attempt may have them.
+fn refused(pull: PullError, not_fetched: &NotFetched) -> StepFailure {
+    let mut failure = StepFailure::from(pull);
+    if !not_fetched.is_answer() {
+        let missing = format!("; the credentials of the cluster did not arrive: {not_fetched}");
+        failure.0.message.push_str(&missing);
+        return failure;
+    }
+    failure
+        .0
+        .message
+        .push_str("; set the credentials of the cluster for it: supalove clusters registries set");
+    failure.permanent()
+}
+
+fn fetch_reason(error: &FetchError) -> &'static str {
+    match error {
+        FetchError::WrongPlatform { .. } => "IMAGE_WRONG_PLATFORM",
+        FetchError::NoDisk { .. } => "IMAGE_NO_DISK",
+        _ => "IMAGE_FETCH_FAILED",
     }
 }
 
@@ -99,6 +154,65 @@ mod tests {
         assert_eq!(failure.0.service, "gateway");
         assert!(failure.0.permanent && failure.0.message.contains("manifest unknown"));
         assert!(!StepFailure::from(PullError::Failed("no such host".into())).0.permanent);
+    }
+
+    #[test]
+    fn an_image_that_is_nowhere_names_both_places_and_the_remedy() {
+        let pull = PullError::NotFound("image a/b:1: manifest unknown".into());
+        let failure = of_image("a/b:1", &NotFetched::NotKept, pull).0;
+        assert!(failure.permanent && failure.reason == "IMAGE_NOT_FOUND");
+        for words in ["manifest unknown", "the controller does not keep it", "supalove images push a/b:1"] {
+            assert!(failure.message.contains(words), "{}", failure.message);
+        }
+        let local = of_image("supalove/x:1", &NotFetched::NotKept, PullError::Local("supalove/x:1".into())).0;
+        assert!(
+            local.permanent && local.message.contains("supalove images push supalove/x:1"),
+            "{}",
+            local.message
+        );
+        assert!(local.message.contains("the controller does not keep it"), "{}", local.message);
+    }
+
+    #[test]
+    fn a_registry_that_refuses_is_permanent_only_if_the_controller_has_given_what_it_has() {
+        let pull = || PullError::Refused {
+            image: "r.example.com/a:1".into(),
+            registry: "r.example.com".into(),
+            username: None,
+            said: "no basic auth credentials".into(),
+        };
+        for answer in [NotFetched::NotKept, NotFetched::ByDigest] {
+            let failure = of_image("r.example.com/a:1", &answer, pull()).0;
+            assert_eq!((failure.reason.as_str(), failure.permanent), ("IMAGE_REGISTRY_REFUSED", true));
+            for words in
+                ["r.example.com refuses a pull without credentials", "supalove clusters registries set"]
+            {
+                assert!(failure.message.contains(words), "{}", failure.message);
+            }
+        }
+        let failure = of_image("r.example.com/a:1", &NotFetched::NoController, pull()).0;
+        assert_eq!((failure.reason.as_str(), failure.permanent), ("IMAGE_REGISTRY_REFUSED", false));
+        assert!(failure.message.contains("no controller"), "{}", failure.message);
+    }
+
+    #[test]
+    fn what_the_controller_says_of_a_local_image_decides() {
+        let local = || PullError::Local("supalove/x:1".into());
+        let host = supalove_spec::image::Platform::of_host("linux", "aarch64");
+        let other = NotFetched::OtherPlatform { host: host.clone(), kept: "linux/amd64".into() };
+        let failure = of_image("supalove/x:1", &other, local()).0;
+        assert_eq!((failure.reason.as_str(), failure.permanent), ("IMAGE_WRONG_PLATFORM", true));
+        assert!(
+            failure.message.contains("linux/amd64") && failure.message.contains("linux/arm64"),
+            "{}",
+            failure.message
+        );
+        let broken = FetchError::Broken { why: "reset".into(), there: 3, all: 9 };
+        let failure = of_image("supalove/x:1", &broken.into(), local()).0;
+        assert_eq!((failure.reason.as_str(), failure.permanent), ("IMAGE_FETCH_FAILED", false));
+        assert!(failure.message.contains("3 of 9 MiB"), "{}", failure.message);
+        let full = FetchError::NoDisk { path: "/d".into(), needed: 5, free: 1 };
+        assert_eq!(of_image("supalove/x:1", &full.into(), local()).0.reason, "IMAGE_NO_DISK");
     }
 
     #[test]

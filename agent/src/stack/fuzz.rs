@@ -27,6 +27,7 @@ fn host() -> HostSettings {
     HostSettings {
         state_dir: "/state".into(),
         volumes_dir: "/volumes".into(),
+        full_disk_percent: 90,
         volume_quota: crate::config::VolumeQuota::Measure,
         publish_address: [127, 0, 0, 1].into(),
         advertise_address: None,

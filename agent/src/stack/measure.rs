@@ -9,8 +9,13 @@ use std::path::{Path, PathBuf};
 /// Bytes of a block as the kernel counts them for a file.
 const BLOCK: u64 = 512;
 
-/// MiB that the files below a directory take. Follows no links, and passes over what goes meanwhile.
+/// MiB that the files below a directory take.
 pub fn used_mib(dir: &Path) -> io::Result<u64> {
+    Ok(used_bytes(dir)?.div_ceil(1024 * 1024))
+}
+
+/// Bytes that the files below a directory take. Follows no links, and passes over what goes meanwhile.
+pub fn used_bytes(dir: &Path) -> io::Result<u64> {
     let mut blocks: u64 = 0;
     let mut seen = BTreeSet::new();
     let mut left: Vec<PathBuf> = vec![dir.to_owned()];
@@ -28,7 +33,7 @@ pub fn used_mib(dir: &Path) -> io::Result<u64> {
             }
         }
     }
-    Ok(blocks.saturating_mul(BLOCK).div_ceil(1024 * 1024))
+    Ok(blocks.saturating_mul(BLOCK))
 }
 
 fn gone_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -5,6 +5,7 @@
 
 mod container_watch;
 mod context;
+mod database_limits;
 mod diff;
 mod disk;
 mod failure;
@@ -27,10 +28,14 @@ mod start_sql;
 mod supervisor;
 mod teardown;
 mod view;
+mod volume_usage;
 mod volumes;
 
 pub use self::context::Shared;
+pub use self::database_limits::parse as parse_database_limits;
 pub use self::folder::quota_of_host;
 pub use self::on_disk::on_disk;
+pub use self::redact::Redactor;
 pub use self::supervisor::{StartError, SuperviseError, Supervisor};
+pub use self::volume_usage::volume_bytes;
 pub use self::volumes::list_folders;

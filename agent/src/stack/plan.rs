@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use aws_lc_rs::digest::{Context, SHA256};
 use prost::Message as _;
 use supalove_proto::node::v1::{
-    ConfigMount, EnvVar, Exposure, Launch, Placement, PublishedPort, ServiceSpec,
+    ConfigMount, EnvVar, Exposure, Launch, Placement, PostgresSettings, PublishedPort, ServiceSpec,
 };
 
 use super::failure::StepFailure;
@@ -83,7 +83,7 @@ impl Planner<'_> {
             generation: self.generation,
             hash: String::new(),
             image: spec.image.clone(),
-            command: command(spec.launch()),
+            command: command(spec),
             env: spec.env.iter().map(|variable| self.variable(variable)).collect::<Result<_, _>>()?,
             aliases,
             ports: spec.ports.iter().filter_map(|port| self.port(port)).collect(),
@@ -215,9 +215,9 @@ fn shared_memory(memory_mib: u32) -> i64 {
     i64::from((memory_mib / 4).max(64)) * 1024 * 1024
 }
 
-/// The closed list of command lines.
-fn command(launch: Launch) -> Option<Vec<String>> {
-    let words: &[&str] = match launch {
+/// The closed list of command lines. A PostgreSQL server's goes before its files and before ALTER SYSTEM.
+fn command(spec: &ServiceSpec) -> Option<Vec<String>> {
+    let words: &[&str] = match spec.launch() {
         Launch::Unspecified | Launch::ImageDefault => return None,
         Launch::Postgres => &["postgres", "-c", "config_file=/etc/postgresql/postgresql.conf"],
         Launch::PostgresTls => &[
@@ -243,7 +243,26 @@ fn command(launch: Launch) -> Option<Vec<String>> {
             "/app/router.ts",
         ],
     };
-    Some(words.iter().map(|word| (*word).to_owned()).collect())
+    let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    if is_postgres(spec.launch()) {
+        for setting in spec.postgres.iter().flat_map(postgres_settings) {
+            words.extend(["-c".to_owned(), setting]);
+        }
+    }
+    Some(words)
+}
+
+/// Those that are given.
+fn postgres_settings(settings: &PostgresSettings) -> impl Iterator<Item = String> {
+    let PostgresSettings { max_connections, tenant_connections, shared_buffers_mib } = *settings;
+    let given = [
+        ("max_connections", max_connections, ""),
+        // An image without the guard keeps it as a setting that nothing reads.
+        ("supalove_guard.tenant_connections", tenant_connections, ""),
+        ("shared_buffers", shared_buffers_mib, "MB"),
+    ];
+    let given = given.into_iter().filter(|(_, number, _)| *number > 0);
+    given.map(|(name, number, unit)| format!("{name}={number}{unit}"))
 }
 
 #[cfg(test)]
@@ -256,6 +275,7 @@ mod tests {
         HostSettings {
             state_dir: "/state".into(),
             volumes_dir: "/volumes".into(),
+            full_disk_percent: 90,
             volume_quota: crate::config::VolumeQuota::Measure,
             publish_address: [10, 0, 0, 1].into(),
             advertise_address: None,
@@ -374,6 +394,8 @@ mod tests {
 
     #[test]
     fn command_lines_are_fixed() {
+        let command =
+            |launch: Launch| super::command(&ServiceSpec { launch: launch.into(), ..ServiceSpec::default() });
         assert_eq!(command(Launch::ImageDefault), None);
         let router = command(Launch::FunctionsRouter).unwrap();
         assert!(router.contains(&"--no-prompt".to_owned()) && !router.iter().any(|word| word == "-A"));
@@ -381,5 +403,32 @@ mod tests {
         let tls = command(Launch::PostgresTls).unwrap();
         assert_eq!(tls[..3], command(Launch::Postgres).unwrap());
         assert!(tls.contains(&"ssl=on".to_owned()));
+    }
+
+    #[test]
+    fn a_server_gets_the_settings_that_are_given_and_no_other_program_does() {
+        let settings =
+            PostgresSettings { max_connections: 130, tenant_connections: 90, shared_buffers_mib: 512 };
+        let mut spec = ServiceSpec {
+            launch: Launch::Postgres.into(),
+            postgres: Some(settings),
+            ..ServiceSpec::default()
+        };
+        let bare = ServiceSpec { postgres: None, ..spec.clone() };
+        let words = command(&spec).unwrap();
+        let more = words.strip_prefix(command(&bare).unwrap().as_slice()).unwrap();
+        let expected = [
+            "-c",
+            "max_connections=130",
+            "-c",
+            "supalove_guard.tenant_connections=90",
+            "-c",
+            "shared_buffers=512MB",
+        ];
+        assert_eq!(more, expected);
+        spec.postgres = Some(PostgresSettings { shared_buffers_mib: 0, ..settings });
+        assert_eq!(command(&spec).unwrap().len(), words.len() - 2);
+        spec.launch = Launch::FunctionsRouter.into();
+        assert!(!command(&spec).unwrap().iter().any(|word| word.contains("max_connections")));
     }
 }

@@ -12,13 +12,14 @@ use tokio::time::Instant;
 
 use super::context::{Project, blocking};
 use super::diff::{Existing, diff};
-use super::failure::StepFailure;
+use super::failure::{self, StepFailure};
 use super::files;
 use super::plan::ServicePlan;
 use super::teardown;
 use super::volumes::{self, Ensured, Wanted};
 use crate::docker::{NetworkPlan, labels};
 use crate::fsio;
+use crate::images::Unfetched;
 
 /// Creates everything that the plans need; returns the container of each service. A container that runs and stays is not
 /// reported: it has not changed.
@@ -73,16 +74,19 @@ async fn image(project: &Project, plan: &ServicePlan) -> Result<(), StepFailure>
     view.progress(name, ProgressStep::Pulling, 0, image);
     let every = project.shared.times.progress_every;
     let mut last = (Instant::now(), 0);
-    let pulled = project
-        .engine()
-        .pull(image, |percent| {
-            if percent != last.1 && last.0.elapsed() >= every {
-                last = (Instant::now(), percent);
-                view.progress(name, ProgressStep::Pulling, percent, image);
-            }
-        })
-        .await;
-    pulled.map_err(|error| StepFailure::from(error).for_service(name))?;
+    let mut progress = |percent| {
+        if percent != last.1 && last.0.elapsed() >= every {
+            last = (Instant::now(), percent);
+            view.progress(name, ProgressStep::Pulling, percent, image);
+        }
+    };
+    if let Err(unfetched) = project.shared.images.fetch(image, &mut progress).await {
+        let Unfetched { why, credentials } = unfetched;
+        let for_registry = credentials.is_some();
+        tracing::info!(image, reason = %why, credentials = for_registry, "image does not come from the controller");
+        let pulled = project.engine().pull(image, credentials.as_deref(), &mut progress).await;
+        pulled.map_err(|error| failure::of_image(image, &why, error).for_service(name))?;
+    }
     view.progress(name, ProgressStep::Pulling, 100, image);
     view.set(name, ServiceState::Pending, "");
     Ok(())

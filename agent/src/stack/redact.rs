@@ -1,5 +1,6 @@
-//! Removes the secrets of a project's spec from reports: the controller stores reports, and members read them who may not
-//! see secrets. In: the record, then any text. Out: the same text without secrets and of bounded length.
+//! Removes the secrets of a project's spec from reports and logs: the controller stores reports, and members read them who may
+//! not see secrets; logs are read by members who may not see the platform's own passwords of the project. In: the record, then any
+//! text. Out: the same text without secrets; of reports, of bounded length.
 //!
 //! A spec does not say which of its values are secret, so every value counts as a secret unless it plainly is none.
 
@@ -36,14 +37,21 @@ impl std::fmt::Debug for Redactor {
 impl Redactor {
     /// Collects a record's secrets.
     pub fn from_record(record: &Record) -> Self {
+        let mut all = Self::default();
+        all.learn(record);
+        all
+    }
+
+    /// Adds the secrets of another record of the project.
+    pub fn learn(&mut self, record: &Record) {
         let services = record.spec().map(|spec| spec.services.as_slice()).unwrap_or_default();
-        let mut secrets = Secrets::default();
+        let mut secrets = Secrets(std::mem::take(&mut self.0));
         for service in services {
             secrets.service(service, &open_values(services));
         }
         secrets.0.sort_unstable_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         secrets.0.dedup();
-        Self(secrets.0)
+        self.0 = secrets.0;
     }
 
     /// A message: one line.
@@ -60,17 +68,33 @@ impl Redactor {
         }
     }
 
-    /// Control characters go first, since they could split a secret; the length is cut last, for the same reason.
-    fn clean(&self, text: &str, limit: usize) -> String {
-        let mut text = printable(text);
+    /// A line of a log, as it was written but for secrets. `cut`: it was longer, so a secret may have only its beginning at the end.
+    pub fn line(&self, mut text: String, cut: bool) -> String {
         for secret in &self.0 {
             if text.contains(secret.as_str()) {
                 text = text.replace(secret.as_str(), REDACTED);
             }
         }
+        if cut {
+            let begun = self.0.iter().filter_map(|secret| begun(&text, secret)).max();
+            text.truncate(text.len() - begun.unwrap_or_default());
+        }
+        text
+    }
+
+    /// Control characters go first, since they could split a secret; the length is cut last, for the same reason.
+    fn clean(&self, text: &str, limit: usize) -> String {
+        let mut text = self.line(printable(text), false);
         text.truncate(text.floor_char_boundary(limit));
         text
     }
+}
+
+/// How many bytes of a secret's beginning a text ends with, if it is long enough to be one.
+fn begun(text: &str, secret: &str) -> Option<usize> {
+    (PASSWORD_BYTES..secret.len())
+        .rev()
+        .find(|end| secret.get(..*end).is_some_and(|beginning| text.ends_with(beginning)))
 }
 
 /// Tabs stay, line ends become spaces, other control characters go.

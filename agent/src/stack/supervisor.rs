@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, broadcast, watch};
 use tokio::time::{MissedTickBehavior, sleep};
 
 use super::context::{InFlight, Project, Shared, Truth};
+use super::database_limits::DatabaseLimits;
 use super::failure::StepFailure;
 use super::lost_ports::LostPorts;
 use super::project;
@@ -20,6 +21,7 @@ use crate::backoff::Backoff;
 use crate::conditions::Conditions;
 use crate::config::{HostSettings, Times};
 use crate::docker::{Engine, EngineError, Hint};
+use crate::images::Images;
 use crate::network::{NftError, Rules};
 use crate::reports::Reports;
 use crate::state::{Accepted, Record, Refused, Removal, StateError, Store, fence_apply, fence_remove};
@@ -52,6 +54,9 @@ pub enum StartError {
     /// The engine does not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The folder of images that arrive cannot be used.
+    #[error("cannot use the folder of images in the state directory: {0}")]
+    Images(std::io::Error),
 }
 
 /// All projects of this host.
@@ -91,17 +96,21 @@ impl Supervisor {
         let present = present(&engine, &records).await?;
         let rules = Rules::start(&tasks, node_short, host.slots.network_range(), present, times).await?;
         failpoint!("agent.start.closed_in");
+        let images = Images::open(&host.state_dir, engine.clone(), times).map_err(StartError::Images)?;
         let (truth_out, truth) = watch::channel(Arc::default());
+        let database_limits = DatabaseLimits::open(&host.state_dir);
         let shared = Shared {
             tasks: tasks.clone(),
             node: node_short.into(),
             host,
             times,
             engine,
+            images,
             rules,
             store,
             truth,
             lost_ports: LostPorts::new(conditions.clone()),
+            database_limits,
             conditions,
         };
         let supervisor = Arc::new(Self {
@@ -201,6 +210,13 @@ impl Supervisor {
     pub async fn record(&self, project_ref: &str) -> Option<Arc<Record>> {
         let projects = self.projects.lock().await;
         self.stored(&projects, project_ref)
+    }
+
+    /// A project's record as it changes; none where [`Self::record`] has none.
+    pub async fn follow_record(&self, project_ref: &str) -> Option<watch::Receiver<Arc<Record>>> {
+        let projects = self.projects.lock().await;
+        self.stored(&projects, project_ref)?;
+        Some(projects.get(project_ref)?.desired.subscribe())
     }
 
     /// The record in force; none for a removal that has ended, which left a tombstone.

@@ -1,6 +1,6 @@
 //! Stops a project's containers in order, and removes everything that a project has on the host. Repeating is always safe.
 
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::ProgressStep;
 use supalove_spec::order;
@@ -52,18 +52,22 @@ async fn stop_one(project: &Project, plans: &[ServicePlan], container: &Existing
 /// Removes containers, network and packet rules; volumes and files stay.
 pub async fn stop(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
     let _drained = project.in_flight.drained().await;
-    take_away(project, plans).await?;
+    remove_containers(project, plans).await?;
+    remove_networks(project).await?;
     // Last: while a container may run, its bridge stays isolated.
     project.shared.rules.drop_project(&project.project_ref).await?;
     failpoint!("agent.stop.unruled", &project.project_ref);
     Ok(())
 }
 
-async fn take_away(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
+async fn remove_containers(project: &Project, plans: &[ServicePlan]) -> Result<(), StepFailure> {
     let containers = project.engine().project_containers(&project.project_ref).await?;
     failpoint!("agent.teardown.begun", &project.project_ref);
     let containers: Vec<Existing> = containers.into_iter().map(Existing::from).collect();
-    stop_and_remove(project, plans, &containers).await?;
+    stop_and_remove(project, plans, &containers).await
+}
+
+async fn remove_networks(project: &Project) -> Result<(), StepFailure> {
     for network in project.engine().project_networks(&project.project_ref).await? {
         project.engine().remove_network(&network.id).await?;
         failpoint!("agent.network.removed", &project.project_ref);
@@ -79,16 +83,12 @@ pub async fn remove(
 ) -> Result<(), StepFailure> {
     let _drained = project.in_flight.drained().await;
     loop {
-        take_away(project, plans).await?;
-        if delete_volumes {
-            let listed = project.engine().project_volumes(&project.project_ref).await?;
-            // A prune may have removed the engine's entry of a volume whose folder is there.
-            let mut names = volumes::folders(project).await?;
-            names.extend(listed.into_iter().map(|volume| volume.name));
-            names.sort_unstable();
-            names.dedup();
-            try_join_all(names.iter().map(|name| remove_volume(project, name))).await?;
-        }
+        remove_containers(project, plans).await?;
+        // At once: the engine takes a tenth of a second for a network, and the agent as long to delete the volumes' folders.
+        try_join(remove_networks(project), async {
+            if delete_volumes { remove_volumes(project).await } else { Ok(()) }
+        })
+        .await?;
         // The engine may meanwhile have carried out calls of an agent that was killed.
         if is_gone(project, delete_volumes).await? {
             break;
@@ -99,6 +99,17 @@ pub async fn remove(
     let dir = project.dir();
     blocking(move || fsio::remove_tree(&dir)).await?;
     failpoint!("agent.removal.files_gone", &project.project_ref);
+    Ok(())
+}
+
+async fn remove_volumes(project: &Project) -> Result<(), StepFailure> {
+    let listed = project.engine().project_volumes(&project.project_ref).await?;
+    // A prune may have removed the engine's entry of a volume whose folder is there.
+    let mut names = volumes::folders(project).await?;
+    names.extend(listed.into_iter().map(|volume| volume.name));
+    names.sort_unstable();
+    names.dedup();
+    try_join_all(names.iter().map(|name| remove_volume(project, name))).await?;
     Ok(())
 }
 

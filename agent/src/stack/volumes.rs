@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use supalove_failpoints::failpoint;
 use supalove_proto::node::v1::{VolumeKind, VolumeSpec};
+use supalove_spec::names::is_database_volume;
 
 use super::context::{Project, blocking};
 use super::disk;
@@ -65,7 +66,7 @@ pub fn is_data(spec: &VolumeSpec) -> bool {
     match spec.kind() {
         VolumeKind::Data => true,
         VolumeKind::Cache => false,
-        VolumeKind::Unspecified => spec.name.starts_with("db_") || spec.name == "storage",
+        VolumeKind::Unspecified => is_database_volume(&spec.name) || spec.name == "storage",
     }
 }
 

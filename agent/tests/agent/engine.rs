@@ -67,12 +67,12 @@ async fn an_engine_that_hangs_in_one_kind_of_call_is_told_and_takes_nothing_alon
     session.wait_conditions(TOLD, &[]).await;
 
     // Each hangs in its turn while the project comes up.
-    engine.hold("POST", "/networks/create");
+    engine.hold("POST", &["/networks/create"]);
     session.client.apply_stack(session.call(stack(&fleet, ONE, 0, 1, vec![gateway()]))).await.unwrap();
     for next in [Some("/containers/create"), Some("/start"), None] {
         hangs_and_is_told(&engine, &mut session).await;
         match next {
-            Some(part) => engine.hold("POST", part),
+            Some(part) => engine.hold("POST", &[part]),
             None => engine.release(),
         }
     }
@@ -81,7 +81,7 @@ async fn an_engine_that_hangs_in_one_kind_of_call_is_told_and_takes_nothing_alon
     let started = id(ONE, "gateway");
 
     // Without lists nobody knows what runs: the project cannot be called healthy.
-    engine.hold("GET", "/containers/json");
+    engine.hold("GET", &["/containers/json"]);
     let said = session.wait_conditions(TOLD, &["ENGINE_SILENT"]).await;
     assert!(said.contains("systemctl restart docker"), "{said}");
     let seen = session.wait_for(ONE, 1, StackPhase::Unhealthy, TOLD).await;
@@ -94,28 +94,28 @@ async fn an_engine_that_hangs_in_one_kind_of_call_is_told_and_takes_nothing_alon
 
     // The agent looks at each container now and then, and sets its limits right.
     let part = format!("/{}/json", started.split(' ').next().unwrap());
-    engine.hold("GET", &part);
+    engine.hold("GET", &[&part]);
     hangs_and_is_told(&engine, &mut session).await;
     engine.release();
     session.wait_conditions(BACK, &[]).await;
     limits_are_kept();
-    engine.hold("POST", "/update");
+    engine.hold("POST", &["/update"]);
     docker(&["update", "--pids-limit", "1000", &container(ONE, "gateway")]);
     hangs_and_is_told(&engine, &mut session).await;
     engine.release();
     session.wait_conditions(BACK, &[]).await;
     assert_eq!(id(ONE, "gateway"), started, "the same container, never started again");
 
-    engine.hold("POST", "/stop");
+    engine.hold("POST", &["/stop"]);
     let removal = RemoveStackRequest { project_ref: ONE.into(), generation: 2, delete_volumes: true };
     session.client.remove_stack(session.call(removal)).await.unwrap();
-    for next in [Some("/containers/"), Some("/networks/"), Some("/volumes/"), None] {
+    // Networks and volumes go at once.
+    for next in [&["/containers/"][..], &["/networks/", "/volumes/"], &["/volumes/"]] {
         hangs_and_is_told(&engine, &mut session).await;
-        match next {
-            Some(part) => engine.hold("DELETE", part),
-            None => engine.release(),
-        }
+        engine.hold("DELETE", next);
     }
+    hangs_and_is_told(&engine, &mut session).await;
+    engine.release();
     session.wait_for(ONE, 2, StackPhase::Removed, BACK).await;
     session.wait_conditions(BACK, &[]).await;
     stop.cancel();

@@ -8,8 +8,8 @@ use crate::support::spec::{gateway, postgres, stack};
 use crate::support::{Fleet, Session, call};
 use supalove_proto::node::v1::tunnel_request::Part;
 use supalove_proto::node::v1::{
-    InventoryRequest, ObservedStack, RemoveStackRequest, RunState, ServiceState, StackPhase, TailLogsRequest,
-    TunnelOpen, TunnelRequest,
+    InventoryRequest, ObservedStack, ReadLogsRequest, ReadLogsResponse, RemoveStackRequest, RunState,
+    ServiceState, StackPhase, TunnelOpen, TunnelRequest, read_logs_response,
 };
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -220,22 +220,27 @@ async fn a_project_lives_and_leaves_nothing() {
 
 async fn logs_and_tunnel(fleet: &mut Fleet, session: &mut Session) {
     let mut bulk = fleet.bulk(session).await;
-    let tail = |service: &str, follow| TailLogsRequest {
+    let read = |service: &str, follow| ReadLogsRequest {
         project_ref: ONE.into(),
-        service: service.into(),
+        services: vec![service.into()],
         lines: 1000,
         follow,
+        ..ReadLogsRequest::default()
     };
-    let mut lines = bulk.tail_logs(tail("postgres", false)).await.unwrap().into_inner();
+    let line = |message: Option<ReadLogsResponse>| match message?.item? {
+        read_logs_response::Item::Line(line) => Some(line),
+        read_logs_response::Item::Note(_) => None,
+    };
+    let mut lines = bulk.read_logs(read("postgres", false)).await.unwrap().into_inner();
     let mut all = Vec::new();
-    while let Some(line) = lines.message().await.unwrap() {
-        assert!(line.time.is_some());
-        all.push(line.line);
+    while let Some(line) = line(lines.message().await.unwrap()) {
+        assert!(line.time.is_some() && line.service == "postgres");
+        all.push(line.text);
     }
     assert!(all.iter().any(|line| line.contains("ready to accept connections")), "{all:?}");
-    assert_eq!(bulk.tail_logs(tail("nobody", false)).await.unwrap_err().code(), Code::NotFound);
-    let mut following = bulk.tail_logs(tail("postgres", true)).await.unwrap().into_inner();
-    assert!(following.message().await.unwrap().is_some());
+    assert_eq!(bulk.read_logs(read("nobody", false)).await.unwrap_err().code(), Code::NotFound);
+    let mut following = bulk.read_logs(read("postgres", true)).await.unwrap().into_inner();
+    assert!(line(following.message().await.unwrap()).is_some());
 
     let open = |port| TunnelRequest {
         part: Some(Part::Open(TunnelOpen { project_ref: ONE.into(), service: "gateway".into(), port })),

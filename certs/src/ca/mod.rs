@@ -25,7 +25,7 @@ pub(crate) use self::csr::public_key as request_key;
 pub use self::csr::{CsrError, MAX_CSR_PEM_BYTES, csr_key_sha256};
 pub use self::database::{DATABASE_LIFETIME, DatabaseAuthority, ServerCertificate, ServerFacts};
 pub use self::error::CaError;
-use self::validity::Validity;
+pub(crate) use self::validity::Validity;
 pub use self::validity::{BACK_DATED, CA_LIFETIME, CONTROLLER_LIFETIME, NODE_LIFETIME};
 use crate::fingerprint::{CaFingerprint, sha256};
 use crate::identity::NodeIdentity;
@@ -213,7 +213,7 @@ fn root_params(name: &str, organization: &str) -> CertificateParams {
     params
 }
 
-fn leaf_params(name: &str) -> CertificateParams {
+pub(crate) fn leaf_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = common_name(name);
     params.is_ca = IsCa::ExplicitNoCa;
@@ -234,7 +234,7 @@ fn uri(text: &str) -> Result<SanType, CaError> {
 
 /// 126 random bits. The first byte lies between 0x40 and 0x7f, so that the number is positive and always 16 bytes
 /// long (RFC 5280 §4.1.2.2 allows 20).
-fn random_serial() -> Result<SerialNumber, CaError> {
+pub(crate) fn random_serial() -> Result<SerialNumber, CaError> {
     let mut bytes = [0; 16];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CaError::Random)?;
     bytes[0] = bytes[0] & 0x7f | 0x40;

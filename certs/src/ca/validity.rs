@@ -19,14 +19,14 @@ pub const BACK_DATED: TimeDelta = TimeDelta::hours(1);
 
 /// First and last second of a certificate.
 #[derive(Clone, Copy)]
-pub(super) struct Validity {
+pub(crate) struct Validity {
     pub(super) not_before: DateTime<Utc>,
     pub(super) not_after: DateTime<Utc>,
 }
 
 impl Validity {
     /// A life of `lifetime` counted from `now`, back-dated.
-    pub(super) fn starting(now: DateTime<Utc>, lifetime: TimeDelta) -> Result<Self, CaError> {
+    pub(crate) fn starting(now: DateTime<Utc>, lifetime: TimeDelta) -> Result<Self, CaError> {
         let now = now.trunc_subsecs(0);
         // Inside these years the arithmetic below cannot overflow, nor the certificate's four-digit year.
         if !(1971..9000).contains(&now.year()) {
@@ -43,7 +43,7 @@ impl Validity {
         Ok(Self { not_after: self.not_after.min(issuer_end), ..self })
     }
 
-    pub(super) fn write(&self, params: &mut CertificateParams) {
+    pub(crate) fn write(&self, params: &mut CertificateParams) {
         let at = |time: DateTime<Utc>| {
             date_time_ymd(1970, 1, 1) + Duration::from_secs(time.timestamp().unsigned_abs())
         };

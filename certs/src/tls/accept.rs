@@ -4,15 +4,21 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{
+    Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::{CertificateError, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::LazyConfigAcceptor;
 
-use super::show::ByRoot;
-use super::{ALPN_BULK, ALPN_JOIN, ALPN_NODE, ALPN_RENEW, TlsConfigError, only, provider, tls_error};
+use super::show::{ByRoot, ForDownloads};
+use super::{
+    ALPN_BULK, ALPN_DOWNLOAD, ALPN_JOIN, ALPN_NODE, ALPN_RENEW, TlsConfigError, only, provider, tls_error,
+};
 use crate::ca::ControllerCertificate;
+use crate::download::DownloadKey;
 use crate::fingerprint::CaFingerprint;
 use crate::identity::{IdentityError, NodeIdentity, PeerIdentity, peer_identity};
 use crate::trust::TrustBundle;
@@ -35,6 +41,8 @@ pub enum Accepted<IO> {
     Renew(NodeIdentity, ServerTlsStream<IO>),
     /// A peer that wants to enrol. Nothing is known about it.
     Join(ServerTlsStream<IO>),
+    /// A peer that wants to download the agent. Nothing is known about it.
+    Download(ServerTlsStream<IO>),
 }
 
 /// Why a connection was not accepted. All of these concern one peer only: the accept loop goes on.
@@ -84,6 +92,8 @@ pub struct NodePortTls {
     bulk: Arc<ServerConfig>,
     join: Arc<ServerConfig>,
     renew: Arc<ServerConfig>,
+    download: Option<Arc<ServerConfig>>,
+    shown: Arc<ByRoot>,
     roots: TrustBundle,
     handshake_timeout: Duration,
 }
@@ -99,6 +109,8 @@ pub enum Purpose {
     Renew,
     /// An enrolment.
     Join,
+    /// The join script, or the agent's program.
+    Download,
 }
 
 /// A connection whose hello was read and whose handshake has not begun.
@@ -133,10 +145,20 @@ impl NodePortTls {
             node: server_config(shown.clone(), nodes.clone(), ALPN_NODE)?,
             bulk: server_config(shown.clone(), nodes.clone(), ALPN_BULK)?,
             renew: server_config(shown.clone(), nodes, ALPN_RENEW)?,
-            join: server_config(shown, anybody, ALPN_JOIN)?,
+            join: server_config(shown.clone(), anybody, ALPN_JOIN)?,
+            download: None,
+            shown,
             roots,
             handshake_timeout,
         })
+    }
+
+    /// Also accepts [`ALPN_DOWNLOAD`]. A peer that names a root is shown the certificate of it, any other one a new certificate of
+    /// this key.
+    pub fn with_downloads(self, key: &DownloadKey, now: DateTime<Utc>) -> Result<Self, TlsConfigError> {
+        let shown = Arc::new(ForDownloads::new(self.shown.clone(), key, now)?);
+        let anybody = WebPkiClientVerifier::no_client_auth();
+        Ok(Self { download: Some(server_config(shown, anybody, ALPN_DOWNLOAD)?), ..self })
     }
 
     /// Which root signed the peer's certificate; `None` without one.
@@ -169,22 +191,25 @@ impl NodePortTls {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let mut start = LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(AcceptError::Hello)?;
-        let purpose = match purpose_of(&start.client_hello()) {
-            Ok(purpose) => purpose,
+        let asked = purpose_of(&start.client_hello())
+            .and_then(|purpose| Ok((purpose, self.config(purpose).ok_or(AcceptError::UnknownAlpn)?)));
+        let (purpose, config) = match asked {
+            Ok(asked) => asked,
             Err(error) => {
                 refuse(&mut start.io).await;
                 return Err(error);
             }
         };
-        Ok(Greeted { purpose, start, config: self.config(purpose), limit: self.handshake_timeout })
+        Ok(Greeted { purpose, start, config, limit: self.handshake_timeout })
     }
 
-    fn config(&self, purpose: Purpose) -> Arc<ServerConfig> {
+    fn config(&self, purpose: Purpose) -> Option<Arc<ServerConfig>> {
         match purpose {
-            Purpose::Node => self.node.clone(),
-            Purpose::Bulk => self.bulk.clone(),
-            Purpose::Renew => self.renew.clone(),
-            Purpose::Join => self.join.clone(),
+            Purpose::Node => Some(self.node.clone()),
+            Purpose::Bulk => Some(self.bulk.clone()),
+            Purpose::Renew => Some(self.renew.clone()),
+            Purpose::Join => Some(self.join.clone()),
+            Purpose::Download => self.download.clone(),
         }
     }
 }
@@ -207,6 +232,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Greeted<IO> {
             Purpose::Bulk => Ok(Accepted::Bulk(node_of(&stream)?, stream)),
             Purpose::Renew => Ok(Accepted::Renew(node_of(&stream)?, stream)),
             Purpose::Join => Ok(Accepted::Join(stream)),
+            Purpose::Download => Ok(Accepted::Download(stream)),
         }
     }
 }
@@ -217,7 +243,7 @@ fn node_verifier(trusted: &TrustBundle) -> Result<Arc<dyn ClientCertVerifier>, T
 }
 
 fn server_config(
-    shown: Arc<ByRoot>,
+    shown: Arc<dyn ResolvesServerCert>,
     clients: Arc<dyn ClientCertVerifier>,
     alpn: &str,
 ) -> Result<Arc<ServerConfig>, TlsConfigError> {
@@ -243,6 +269,7 @@ fn purpose_of(hello: &ClientHello<'_>) -> Result<Purpose, AcceptError> {
         Ok(ALPN_BULK) => Ok(Purpose::Bulk),
         Ok(ALPN_RENEW) => Ok(Purpose::Renew),
         Ok(ALPN_JOIN) => Ok(Purpose::Join),
+        Ok(ALPN_DOWNLOAD) => Ok(Purpose::Download),
         _ => Err(AcceptError::UnknownAlpn),
     }
 }

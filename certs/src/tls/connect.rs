@@ -10,7 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::verify::{ControllerVerifier, PinnedCaMissing};
-use super::{ALPN_BULK, ALPN_JOIN, ALPN_NODE, ALPN_RENEW, TlsConfigError, provider, tls_error};
+use super::{
+    ALPN_BULK, ALPN_DOWNLOAD, ALPN_JOIN, ALPN_NODE, ALPN_RENEW, TlsConfigError, provider, tls_error,
+};
 use crate::CONTROLLER_NAME;
 use crate::fingerprint::CaFingerprint;
 use crate::pem;
@@ -124,6 +126,19 @@ pub fn recovery_client_config(ca_pem: &str) -> Result<ClientTls, TlsConfigError>
     let bundle = TrustBundle::from_pem(ca_pem)?;
     let config = tls13_client(ControllerVerifier::from_bundle(&bundle)?)?.with_no_client_auth();
     Ok(finish(config, ALPN_JOIN, bundle.fingerprints().first()))
+}
+
+/// How a new host asks what the controller serves for downloads: like [`join_client_config`].
+pub fn download_client_config(ca: &CaFingerprint) -> Result<ClientTls, TlsConfigError> {
+    let config = tls13_client(ControllerVerifier::pinned(*ca))?.with_no_client_auth();
+    Ok(finish(config, ALPN_DOWNLOAD, Some(ca)))
+}
+
+/// How an enrolled node asks the same: it trusts the roots in `ca_pem`.
+pub fn trusted_download_client_config(ca_pem: &str) -> Result<ClientTls, TlsConfigError> {
+    let bundle = TrustBundle::from_pem(ca_pem)?;
+    let config = tls13_client(ControllerVerifier::from_bundle(&bundle)?)?.with_no_client_auth();
+    Ok(finish(config, ALPN_DOWNLOAD, bundle.fingerprints().first()))
 }
 
 /// Does the handshake on a fresh stream. The configuration holds the purpose; the certificate must hold

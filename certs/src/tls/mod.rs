@@ -17,10 +17,11 @@ use rustls_pki_types::CertificateDer;
 
 pub use self::accept::{AcceptError, Accepted, Greeted, NodePortTls, Purpose, ServerTlsStream};
 pub use self::connect::{
-    ClientTls, ClientTlsStream, ConnectError, NodeChannel, connect, join_client_config, node_client_config,
-    recovery_client_config,
+    ClientTls, ClientTlsStream, ConnectError, NodeChannel, connect, download_client_config,
+    join_client_config, node_client_config, recovery_client_config, trusted_download_client_config,
 };
 pub use self::verify::PinnedCaMissing;
+use crate::ca::CaError;
 use crate::pem::PemError;
 use crate::trust::BundleError;
 
@@ -32,6 +33,8 @@ pub const ALPN_BULK: &str = "supalove-bulk/1";
 pub const ALPN_RENEW: &str = "supalove-renew/1";
 /// Enrolment and recovery: no client certificate.
 pub const ALPN_JOIN: &str = "supalove-join/1";
+/// The join script, the digests and the programs of the agent, over HTTP/1.1: no client certificate.
+pub const ALPN_DOWNLOAD: &str = "http/1.1";
 
 /// Why certificates or keys give no TLS configuration.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,9 @@ pub enum TlsConfigError {
     /// Certificate and key do not belong together, or are unusable.
     #[error("the certificate and its private key cannot be used together: {0}; issue a new certificate")]
     Certificate(rustls::Error),
+    /// No certificate for the key of downloads.
+    #[error("no certificate can be issued for the key of downloads: {0}")]
+    Download(CaError),
     /// The crypto provider does not support TLS 1.3.
     #[error("the crypto provider cannot do TLS 1.3: {0}")]
     Provider(rustls::Error),

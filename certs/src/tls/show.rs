@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::{TlsConfigError, provider};
 use crate::ca::ControllerCertificate;
+use crate::download::DownloadKey;
 use crate::pem;
 
 /// A controller's certificates by the name of their root; the first is shown to an agent that names none of them.
@@ -26,11 +28,41 @@ impl ByRoot {
         });
         Ok(Self { chains: chains.collect::<Result<_, TlsConfigError>>()? })
     }
+
+    fn named(&self, hello: &ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = self.chains.iter().find(|(name, _)| hello.server_name() == Some(name));
+        named.map(|(_, chain)| chain.clone())
+    }
 }
 
 impl ResolvesServerCert for ByRoot {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = |(name, _): &&(String, _)| hello.server_name() == Some(name);
-        self.chains.iter().find(named).or(self.chains.first()).map(|(_, chain)| chain.clone())
+        self.named(&hello).or_else(|| self.chains.first().map(|(_, chain)| chain.clone()))
+    }
+}
+
+/// What a controller shows on connections for downloads: the certificate of the root that the peer names, else that of the
+/// key which join commands pin.
+#[derive(Debug)]
+pub(super) struct ForDownloads {
+    roots: Arc<ByRoot>,
+    pinned: Arc<CertifiedKey>,
+}
+
+impl ForDownloads {
+    pub(super) fn new(
+        roots: Arc<ByRoot>,
+        key: &DownloadKey,
+        now: DateTime<Utc>,
+    ) -> Result<Self, TlsConfigError> {
+        let chain = vec![key.certificate(now).map_err(TlsConfigError::Download)?];
+        let pinned = CertifiedKey::from_der(chain, pem::private_key(&key.to_pem())?, &provider());
+        Ok(Self { roots, pinned: Arc::new(pinned.map_err(TlsConfigError::Certificate)?) })
+    }
+}
+
+impl ResolvesServerCert for ForDownloads {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.roots.named(&hello).unwrap_or_else(|| self.pinned.clone()))
     }
 }

@@ -12,9 +12,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use prost_types::Timestamp;
 use serde_json::json;
 use supalove_proto::v1::{
-    AuditEvent, AuditExportFormat, AuditFilter, ExportAuditEventsRequest, ExportPlatformAuditEventsRequest,
-    ListAuditEventsRequest, ListAuditEventsResponse, ListPlatformAuditEventsRequest,
-    audit_service_client::AuditServiceClient,
+    AuditEvent, AuditExportEnd, AuditExportFormat, AuditFilter, ExportAuditEventsRequest,
+    ExportPlatformAuditEventsRequest, ListAuditEventsRequest, ListAuditEventsResponse,
+    ListPlatformAuditEventsRequest, audit_service_client::AuditServiceClient,
 };
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
@@ -63,6 +63,16 @@ pub struct Place {
     /// The platform's, for the operator: nodes, jobs, sign-ins, refused calls of strangers.
     #[arg(long)]
     platform: bool,
+    /// That of an organization that was deleted, for the operator: its id, or the slug that it had.
+    #[arg(long, value_name = "ID-OR-SLUG", conflicts_with_all = ["organization", "platform"])]
+    deleted_organization: Option<String>,
+}
+
+impl Place {
+    /// What the operator asks for, if it is the operator's: empty for the platform's.
+    fn operators(&self) -> Option<String> {
+        self.deleted_organization.clone().or_else(|| self.platform.then(String::new))
+    }
 }
 
 /// Which rows.
@@ -105,7 +115,7 @@ impl From<Filter> for AuditFilter {
 }
 
 /// Parses a time: an age, or RFC 3339.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub fn moment(text: &str) -> Result<Timestamp, String> {
     if let Ok(at) = chrono::DateTime::parse_from_rfc3339(text) {
         let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or_default();
         return Ok(Timestamp { seconds: at.timestamp(), nanos });
@@ -122,12 +132,14 @@ pub async fn run(context: &Context, command: Audit) -> Result<(), Error> {
     match command {
         Audit::List { place, filter, limit, page_token } => {
             let filter = Some(filter.into());
-            let answer = if place.platform {
-                platform_page(
-                    context,
-                    ListPlatformAuditEventsRequest { filter, page_size: limit, page_token },
-                )
-                .await?
+            let answer = if let Some(deleted_organization) = place.operators() {
+                let request = ListPlatformAuditEventsRequest {
+                    filter,
+                    page_size: limit,
+                    page_token,
+                    deleted_organization,
+                };
+                platform_page(context, request).await?
             } else {
                 let organization = organization(context, &place).await?;
                 let request = ListAuditEventsRequest { organization, filter, page_size: limit, page_token };
@@ -176,8 +188,8 @@ async fn platform_page(
     })
 }
 
-/// Bytes of a file, and how many rows they are.
-type Parts = Pin<Box<dyn Stream<Item = Result<(Vec<u8>, i32), Status>>>>;
+/// Bytes of a file, how many rows they are, and at the end what the file is complete up to.
+type Parts = Pin<Box<dyn Stream<Item = Result<(Vec<u8>, i32, Option<AuditExportEnd>), Status>>>>;
 
 async fn open(
     context: &Context,
@@ -191,15 +203,15 @@ async fn open(
         FileFormat::Csv => AuditExportFormat::Csv,
     }
     .into();
-    if place.platform {
-        let request = ExportPlatformAuditEventsRequest { filter, format };
+    if let Some(deleted_organization) = place.operators() {
+        let request = ExportPlatformAuditEventsRequest { filter, format, deleted_organization };
         let parts = context
             .client
             .open(request, |channel, request| async move {
                 AuditServiceClient::new(channel).export_platform_audit_events(request).await
             })
             .await?;
-        return Ok(Box::pin(parts.map(|part| part.map(|part| (part.data, part.events)))));
+        return Ok(Box::pin(parts.map(|part| part.map(|part| (part.data, part.events, part.end)))));
     }
     let organization = organization(context, place).await?;
     let request = ExportAuditEventsRequest { organization, filter, format };
@@ -209,7 +221,7 @@ async fn open(
             AuditServiceClient::new(channel).export_audit_events(request).await
         })
         .await?;
-    Ok(Box::pin(parts.map(|part| part.map(|part| (part.data, part.events)))))
+    Ok(Box::pin(parts.map(|part| part.map(|part| (part.data, part.events, part.end)))))
 }
 
 async fn export(context: &Context, parts: Parts, file: Option<&Path>) -> Result<(), Error> {
@@ -222,8 +234,8 @@ async fn export(context: &Context, parts: Parts, file: Option<&Path>) -> Result<
     name.push(".part");
     let part = file.with_file_name(name);
     let copied = copy(parts, &mut fs::File::create(&part)?).await;
-    let events = match copied {
-        Ok(events) => events,
+    let Copied { events, end } = match copied {
+        Ok(copied) => copied,
         Err(error) => {
             fs::remove_file(&part)?;
             return Err(error);
@@ -231,21 +243,40 @@ async fn export(context: &Context, parts: Parts, file: Option<&Path>) -> Result<
     };
     fs::rename(&part, file)?;
     let path = file.display().to_string();
-    context
-        .output
-        .value(&json!({ "file": path, "events": events }), || format!("{events} rows are in {path}"))
+    let until = end.complete_until_time.as_ref();
+    let exact = until.and_then(|at| chrono::DateTime::from_timestamp(at.seconds, at.nanos.unsigned_abs()));
+    let value = json!({
+        "file": path,
+        "events": events,
+        "lastSequence": end.last_sequence,
+        "completeUntilTime": exact.map(|at| at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()),
+    });
+    context.output.value(&value, || match until {
+        Some(_) => format!("{events} rows are in {path}, complete before {}", table::time(until)),
+        None => format!("{events} rows are in {path}"),
+    })
 }
 
-/// Copies the parts; returns how many rows they are.
-async fn copy(mut parts: Parts, to: &mut impl Write) -> Result<i64, Error> {
+/// What was copied.
+struct Copied {
+    /// Rows.
+    events: i64,
+    end: AuditExportEnd,
+}
+
+/// Copies the parts. Without their end they are not complete.
+async fn copy(mut parts: Parts, to: &mut impl Write) -> Result<Copied, Error> {
     let mut events = 0;
+    let mut ended = None;
     while let Some(part) = parts.next().await {
-        let (data, rows) = part?;
+        let (data, rows, end) = part?;
         to.write_all(safe(&String::from_utf8_lossy(&data)).as_bytes())?;
         events += i64::from(rows);
+        ended = end.or(ended);
     }
     to.flush()?;
-    Ok(events)
+    // A controller from before says no end.
+    Ok(Copied { events, end: ended.unwrap_or_default() })
 }
 
 /// The file may be shown on a terminal: nothing in it steers it.

@@ -1,12 +1,17 @@
-//! `clusters get`, `nodes list|get|revoke`: the hosts, for the operator.
+//! `clusters get`, `nodes list|get|revoke`: the hosts. `fleet.rs` and `leftovers.rs` have the other commands about them.
 
 use clap::Subcommand;
+use prost_types::Timestamp;
 use supalove_proto::v1::{
     GetClusterRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Node, NodeResources, NodeState,
     RevokeNodeRequest, cluster_service_client::ClusterServiceClient,
 };
 
-use super::{Context, repeat, resolve};
+use super::{
+    Context, fleet, leftovers,
+    registries::{self, Registries},
+    repeat, resolve,
+};
 use crate::{confirm, error::Error, table, table::joined};
 
 /// Page size.
@@ -15,6 +20,31 @@ const PAGE: i32 = 100;
 /// The commands about clusters.
 #[derive(Debug, Subcommand)]
 pub enum Clusters {
+    /// Create a cluster: a private one of an organization, or a shared one (operator).
+    Create(fleet::Create),
+    /// List the clusters that you may see.
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only private clusters of this organization.
+        #[arg(long, short = 'g')]
+        organization: Option<String>,
+    },
+    /// Change a cluster.
+    Update(fleet::Update),
+    /// Delete a cluster that has neither nodes nor projects.
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// Its id or name.
+        cluster: String,
+        /// Skip the confirmation.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Say where a new project would be placed, or why on no node.
+    Explain(fleet::Explain),
+    /// Credentials with which the nodes pull images from private registries.
+    #[command(subcommand)]
+    Registries(Registries),
     /// Show one cluster.
     #[command(visible_alias = "show")]
     Get {
@@ -46,7 +76,95 @@ pub enum Nodes {
         /// Its name, its id, or the beginning of its id.
         node: String,
     },
-    /// Revoke a node for good. Its containers keep running; the host can only join again under another name.
+    /// Show one node with what is reserved on it.
+    Describe {
+        /// Its name, its id, or the beginning of its id.
+        node: String,
+    },
+    /// Keep new projects away from a node. Those on it stay.
+    Cordon {
+        /// Its name, its id, or the beginning of its id.
+        node: String,
+    },
+    /// Cordon a node and let no stopped project start there, so that it becomes empty. `nodes uncordon` ends that.
+    Drain {
+        /// Its name, its id, or the beginning of its id.
+        node: String,
+    },
+    /// Let a cordoned or draining node take new projects again.
+    Uncordon {
+        /// Its name, its id, or the beginning of its id.
+        node: String,
+    },
+    /// Rename a node.
+    Rename {
+        /// Its name, its id, or the beginning of its id.
+        node: String,
+        /// New name: a host name.
+        name: String,
+    },
+    /// Replace the labels of a node; none = remove all.
+    Label {
+        /// Its name, its id, or the beginning of its id.
+        node: String,
+        /// Labels, as KEY=VALUE.
+        #[arg(value_name = "KEY=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Revoke a node on which no project stands.
+    #[command(visible_alias = "rm")]
+    Remove {
+        /// Its name, its id, or the beginning of its id.
+        node: String,
+        /// Ref of a project that stands there and is given up; name all of them.
+        #[arg(long, value_name = "REF")]
+        abandon: Vec<String>,
+        /// Skip the confirmation.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Give up a node that never comes back: its projects end for good, and their databases are lost.
+    Forget {
+        /// Its name, its id, or the beginning of its id.
+        node: String,
+        /// Ref of a project that stands there and is lost; name all of them.
+        #[arg(long, value_name = "REF")]
+        lost: Vec<String>,
+        /// Skip the confirmation.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// List what is wrong with the nodes that you may see.
+    Alarms {
+        /// Only of this cluster: its id or name.
+        #[arg(long, default_value = "")]
+        cluster: String,
+    },
+    /// List what a node has of projects that no placement puts there, and what may be done about each.
+    Leftovers {
+        /// Its name, its id, or the beginning of its id.
+        node: String,
+    },
+    /// Place a project where its leftover is, with the data there.
+    Adopt {
+        /// Name of the node, its id, or the beginning of its id.
+        node: String,
+        /// The project's ref.
+        #[arg(value_name = "REF")]
+        project: String,
+    },
+    /// Delete a leftover for good, with its data.
+    DeleteLeftover {
+        /// Name of the node, its id, or the beginning of its id.
+        node: String,
+        /// The project's ref.
+        #[arg(value_name = "REF")]
+        project: String,
+        /// Skip the confirmation.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Revoke a node for good, whatever stands on it. Its containers keep running; the host can only join again under another name.
     Revoke {
         /// Its name, its id, or the beginning of its id.
         node: String,
@@ -57,25 +175,22 @@ pub enum Nodes {
 }
 
 pub async fn run(context: &Context, command: Clusters) -> Result<(), Error> {
-    let Clusters::Get { cluster } = command;
+    let cluster = match command {
+        Clusters::Get { cluster } => cluster,
+        Clusters::Create(arguments) => return fleet::create(context, arguments).await,
+        Clusters::List { organization } => return fleet::list(context, organization.as_deref()).await,
+        Clusters::Update(arguments) => return fleet::update(context, arguments).await,
+        Clusters::Delete { cluster, yes } => return fleet::delete(context, cluster, yes).await,
+        Clusters::Explain(arguments) => return fleet::explain(context, arguments).await,
+        Clusters::Registries(command) => return registries::run(context, command).await,
+    };
     let answer = context
         .client
         .call(GetClusterRequest { cluster }, |channel, request| async move {
             ClusterServiceClient::new(channel).get_cluster(request).await
         })
         .await?;
-    context.output.answer("GetClusterResponse", &answer, |answer| {
-        let cluster = answer.cluster.clone().unwrap_or_default();
-        let kind = table::short(cluster.kind().as_str_name(), "CLUSTER_KIND_").to_ascii_lowercase();
-        table::pairs([
-            ("name", cluster.name),
-            ("id", cluster.id),
-            ("kind", kind),
-            ("nodes", format!("{} of {} connected", cluster.nodes_connected, cluster.nodes)),
-            ("projects", cluster.projects.to_string()),
-            ("created", table::time(cluster.create_time.as_ref())),
-        ])
-    })
+    context.output.answer("GetClusterResponse", &answer, |answer| fleet::one(answer.cluster.as_ref()))
 }
 
 pub async fn run_nodes(context: &Context, command: Nodes) -> Result<(), Error> {
@@ -84,6 +199,18 @@ pub async fn run_nodes(context: &Context, command: Nodes) -> Result<(), Error> {
             repeat(context, watch, async || list_nodes(context, &cluster, all).await).await
         }
         Nodes::Get { node } => get_node(context, resolve::node(context, &node).await?).await,
+        Nodes::Describe { node } => fleet::describe(context, &node).await,
+        Nodes::Cordon { node } => fleet::cordon(context, &node).await,
+        Nodes::Drain { node } => fleet::drain(context, &node).await,
+        Nodes::Forget { node, lost, yes } => fleet::forget(context, &node, lost, yes).await,
+        Nodes::Alarms { cluster } => fleet::alarms(context, &cluster).await,
+        Nodes::Leftovers { node } => leftovers::list(context, &node).await,
+        Nodes::Adopt { node, project } => leftovers::adopt(context, &node, project).await,
+        Nodes::DeleteLeftover { node, project, yes } => leftovers::delete(context, &node, project, yes).await,
+        Nodes::Uncordon { node } => fleet::uncordon(context, &node).await,
+        Nodes::Rename { node, name } => fleet::rename(context, &node, name).await,
+        Nodes::Label { node, labels } => fleet::label(context, &node, &labels).await,
+        Nodes::Remove { node, abandon, yes } => fleet::remove(context, &node, abandon, yes).await,
         Nodes::Revoke { node, yes } => {
             if !yes {
                 confirm::type_to_confirm("The node is locked out for good.", &node)?;
@@ -113,12 +240,13 @@ async fn revoke_node(context: &Context, node_id: String) -> Result<(), Error> {
     context.output.answer("RevokeNodeResponse", &answer, |answer| shown(answer.node.as_ref()))
 }
 
-fn shown(node: Option<&Node>) -> String {
+/// Formats one node.
+pub fn shown(node: Option<&Node>) -> String {
     let node = node.cloned().unwrap_or_default();
     let text = table::pairs([
         ("id", node.id.clone()),
         ("name", node.name.clone()),
-        ("state", table::node_state(node.state()).into()),
+        ("state", table::node_state(&node).into()),
         ("projects", node.projects.to_string()),
         ("address", node.advertise_address.clone()),
         ("agent", node.agent_version.clone()),
@@ -187,7 +315,7 @@ fn row(node: &Node) -> [String; 9] {
     [
         node.id.clone(),
         node.name.clone(),
-        table::node_state(node.state()).into(),
+        table::node_state(node).into(),
         node.projects.to_string(),
         cores(&used, &capacity),
         format!("{}/{} MiB", used.memory_mib, capacity.memory_mib),
@@ -217,22 +345,14 @@ fn cores(used: &NodeResources, capacity: &NodeResources) -> String {
 /// Returns notes on problems of a node.
 fn notes(node: &Node) -> Vec<String> {
     let blocked = node.blocked_slots.iter().map(|slot| format!("{}: blocked {slot}", node.name));
-    let unexplained = node
-        .unexplained_projects
-        .iter()
-        .map(|project| format!("{}: runs {project}, which is not placed there", node.name));
+    let told = |reason: &str, since: Option<&Timestamp>, message: &str| {
+        let since = since.map(|since| format!(" since {}", table::time(Some(since)))).unwrap_or_default();
+        format!("{}: {reason}{since}: {message}", node.name)
+    };
     let alarms = node.alarms.iter().map(|alarm| {
         let reason = table::short(alarm.reason().as_str_name(), "NODE_ALARM_REASON_");
-        format!("{}: {reason} at {}: {}", node.name, table::time(alarm.time.as_ref()), alarm.message)
+        told(reason, alarm.time.as_ref(), &alarm.message)
     });
-    let conditions = node.conditions.iter().map(|one| {
-        let since = table::time(one.since.as_ref());
-        format!("{}: {} since {since}: {}", node.name, one.reason, one.message)
-    });
-    conditions
-        .chain(alarms)
-        .chain(blocked)
-        .chain(unexplained)
-        .map(|line| crate::output::clean(&line))
-        .collect()
+    let conditions = node.conditions.iter().map(|one| told(&one.reason, one.since.as_ref(), &one.message));
+    conditions.chain(alarms).chain(blocked).map(|line| crate::output::clean(&line)).collect()
 }

@@ -178,19 +178,32 @@ fn row(one: &OrganizationEntitlement) -> [String; 4] {
     [
         table::short(one.entitlement().as_str_name(), "ENTITLEMENT_").to_ascii_lowercase().replace('_', "-"),
         limit(one),
-        one.used.map_or_else(|| "not measured yet".to_owned(), |used| used.to_string()),
+        used(one),
         one.r#override.as_ref().map_or_else(|| "plan".to_owned(), |why| format!("override: {}", why.reason)),
     ]
 }
 
+fn used(one: &OrganizationEntitlement) -> String {
+    match (one.entitlement(), one.used) {
+        (_, Some(used)) => used.to_string(),
+        (Entitlement::DatabaseSize | Entitlement::StorageSize, None) => "see `usage project`".to_owned(),
+        _ => "not measured yet".to_owned(),
+    }
+}
+
 fn limit(one: &OrganizationEntitlement) -> String {
-    let unit = match one.entitlement() {
+    value(one.entitlement(), one.limit.as_ref())
+}
+
+/// Formats a limit with its unit.
+pub fn value(entitlement: Entitlement, limit: Option<&EntitlementValue>) -> String {
+    let unit = match entitlement {
         Entitlement::DatabaseSize | Entitlement::StorageSize => " MiB",
         Entitlement::BackupDays | Entitlement::LogDays => " days",
         Entitlement::FunctionInvocations => " a month",
         _ => "",
     };
-    match one.limit.as_ref().and_then(|limit| limit.kind.as_ref()) {
+    match limit.and_then(|limit| limit.kind.as_ref()) {
         Some(Kind::Number(number)) => format!("{number}{unit}"),
         Some(Kind::Allowed(allowed)) => table::yes_or_no(*allowed).to_owned(),
         Some(Kind::Sizes(sizes)) => sizes.names.join(","),

@@ -93,9 +93,19 @@ async fn create(context: &Context, arguments: CreateToken) -> Result<(), Error> 
             ("id", answer.id.clone()),
             ("works until", table::time(answer.expire_time.as_ref())),
             ("uses", answer.max_uses.to_string()),
-            ("run on the host", answer.join_command.clone()),
+            ("hosts", architectures(&answer.architectures)),
+            ("run on the host, as root", answer.join_command.clone()),
         ])
     })
+}
+
+/// The processors that a host may have.
+fn architectures(known: &[String]) -> String {
+    match known {
+        [] => "the controller has no program of the agent for them: see --agents-dir of the controller"
+            .to_owned(),
+        known => known.join(", "),
+    }
 }
 
 /// Returns the tokens of a cluster; invalid ones only if `ended`.

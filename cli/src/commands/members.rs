@@ -27,6 +27,9 @@ pub enum Members {
         member: String,
         /// The role.
         role: RoleName,
+        /// Only if the member still has this etag (`members list -o json` shows it).
+        #[arg(long, default_value = "", hide_default_value = true)]
+        etag: String,
         #[command(flatten)]
         place: InOrganization,
     },
@@ -85,8 +88,8 @@ impl From<RoleName> for Role {
 pub async fn run(context: &Context, command: Members) -> Result<(), Error> {
     match command {
         Members::List { place } => list(context, &place.resolve(context).await?).await,
-        Members::SetRole { member, role, place } => {
-            set_role(context, place.resolve(context).await?, &member, role).await
+        Members::SetRole { member, role, etag, place } => {
+            set_role(context, place.resolve(context).await?, &member, role, etag).await
         }
         Members::Remove { member, yes, place } => {
             let organization = place.resolve(context).await?;
@@ -132,9 +135,10 @@ async fn set_role(
     organization: String,
     member: &str,
     role: RoleName,
+    etag: String,
 ) -> Result<(), Error> {
     let user_id = resolve::member(context, &organization, member).await?;
-    let request = UpdateMemberRequest { organization, user_id, role: Role::from(role).into() };
+    let request = UpdateMemberRequest { organization, user_id, role: Role::from(role).into(), etag };
     let answer = context
         .client
         .call(request, |channel, request| async move {

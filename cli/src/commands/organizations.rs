@@ -1,4 +1,6 @@
-//! `organizations create | get | list | rename | delete | leave`.
+//! `organizations create | get | list | watch | rename | delete | leave`.
+
+mod watch;
 
 use clap::{Args, Subcommand};
 use supalove_proto::v1::{
@@ -27,6 +29,8 @@ pub enum Organizations {
     /// List the caller's organizations.
     #[command(visible_alias = "ls")]
     List,
+    /// Show an organization, and its events as they happen, until Ctrl-C: members, and the states of its projects.
+    Watch(watch::Watch),
     /// Change the display name; the slug stays.
     Rename {
         /// Slug or name.
@@ -69,6 +73,7 @@ pub async fn run(context: &Context, command: Organizations) -> Result<(), Error>
             get(context, resolve::organization(context, organization.as_deref()).await?).await
         }
         Organizations::List => list(context).await,
+        Organizations::Watch(arguments) => watch::run(context, &arguments).await,
         Organizations::Rename { organization, name } => {
             rename(context, resolve::organization(context, Some(&organization)).await?, name).await
         }

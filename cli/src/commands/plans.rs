@@ -1,9 +1,9 @@
 //! `plans list | update | assign`: what organizations may use, as data that the operator edits.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use prost_types::FieldMask;
 use supalove_proto::v1::{
-    AssignPlanRequest, ListPlansRequest, ListPlansResponse, Plan, PlanLimits, UpdatePlanRequest,
+    AssignPlanRequest, ListPlansRequest, ListPlansResponse, Plan, PlanLimits, SizeAction, UpdatePlanRequest,
     plan_service_client::PlanServiceClient,
 };
 
@@ -72,9 +72,31 @@ pub struct Update {
     /// Days for which logs are kept.
     #[arg(long, value_name = "DAYS")]
     log_days: Option<u64>,
+    /// What happens to a project whose database is as large as the plan allows: its organization is told, and the database may become
+    /// read-only.
+    #[arg(long, value_name = "ACTION")]
+    at_size_limit: Option<AtSizeLimit>,
     /// New organizations get this plan.
     #[arg(long)]
     default: bool,
+}
+
+/// See [`SizeAction`].
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum AtSizeLimit {
+    /// Tell the organization.
+    Notify,
+    /// Make the database read-only, too.
+    ReadOnly,
+}
+
+impl From<AtSizeLimit> for SizeAction {
+    fn from(choice: AtSizeLimit) -> Self {
+        match choice {
+            AtSizeLimit::Notify => Self::Notify,
+            AtSizeLimit::ReadOnly => Self::ReadOnly,
+        }
+    }
 }
 
 /// Reads a price: at most two digits behind the point.
@@ -109,6 +131,7 @@ pub async fn run(context: &Context, command: Plans) -> Result<(), Error> {
                         "PRIVATE CLUSTERS",
                         "BACKUPS",
                         "LOGS",
+                        "AT SIZE LIMIT",
                     ],
                     rows,
                     "no plans",
@@ -147,6 +170,7 @@ fn request(update: Update) -> Result<UpdatePlanRequest, Error> {
         ("display_name", update.display_name.is_some()),
         ("price_cents", update.price.is_some()),
         ("default_for_new_organizations", update.default),
+        ("at_size_limit", update.at_size_limit.is_some()),
         ("limits.projects", update.projects.is_some()),
         ("limits.database_mib", update.database_mib.is_some()),
         ("limits.storage_mib", update.storage_mib.is_some()),
@@ -179,6 +203,7 @@ fn request(update: Update) -> Result<UpdatePlanRequest, Error> {
         price_cents: update.price.unwrap_or_default(),
         limits: Some(limits),
         default_for_new_organizations: update.default,
+        at_size_limit: update.at_size_limit.map_or(SizeAction::Unspecified, SizeAction::from).into(),
         etag: String::new(),
         update_mask: Some(FieldMask { paths }),
     })
@@ -216,7 +241,7 @@ fn name(plan: &Plan) -> String {
     if plan.default_for_new_organizations { format!("{} (default)", plan.name) } else { plan.name.clone() }
 }
 
-fn row(plan: &Plan) -> [String; 11] {
+fn row(plan: &Plan) -> [String; 12] {
     let limits = plan.limits.clone().unwrap_or_default();
     [
         name(plan),
@@ -230,13 +255,30 @@ fn row(plan: &Plan) -> [String; 11] {
         table::yes_or_no(limits.private_clusters).to_owned(),
         format!("{} days", limits.backup_days),
         format!("{} days", limits.log_days),
+        at_size_limit(plan),
     ]
+}
+
+fn at_size_limit(plan: &Plan) -> String {
+    table::short(plan.at_size_limit().as_str_name(), "SIZE_ACTION_").to_ascii_lowercase().replace('_', "-")
 }
 
 fn one(plan: Option<&Plan>) -> String {
     let plan = plan.cloned().unwrap_or_default();
-    let [name, price, projects, members, database, storage, invocations, sizes, private, backups, logs] =
-        row(&plan);
+    let [
+        name,
+        price,
+        projects,
+        members,
+        database,
+        storage,
+        invocations,
+        sizes,
+        private,
+        backups,
+        logs,
+        at_limit,
+    ] = row(&plan);
     table::pairs([
         ("plan", name),
         ("name", plan.display_name),
@@ -250,6 +292,7 @@ fn one(plan: Option<&Plan>) -> String {
         ("private clusters", private),
         ("backups", backups),
         ("logs", logs),
+        ("at size limit", at_limit),
     ])
 }
 

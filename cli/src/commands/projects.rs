@@ -3,7 +3,10 @@
 mod change;
 mod connect;
 mod credentials;
+mod logs;
 pub mod show;
+mod transfer;
+mod update;
 mod watch;
 
 use std::time::Duration;
@@ -55,18 +58,24 @@ pub enum Projects {
     Delete(Delete),
     /// Restore a deleted project within its undo window.
     Undelete(ChangeNamed),
-    /// Rename a project.
-    Update(credentials::Update),
+    /// Rename or resize a project.
+    Update(update::Update),
+    /// Give a project another size, with its data; a failure returns to the old size.
+    Resize(update::Resize),
     /// Replace the password of the database role postgres by a random one.
     ResetDatabasePassword(credentials::Reset),
     /// Replace the secret that signs the project's tokens, and both API keys; says first what stops working.
     RotateJwtSecret(credentials::Rotate),
+    /// Give a project to another organization; its data and addresses stay. Says first what changes.
+    Transfer(transfer::Transfer),
     /// Show the API keys: the one for clients, and with --reveal the secret one.
     Keys(connect::Arguments),
     /// Show the addresses of gateway and database, and with --reveal the database's password.
     Connection(connect::Connection),
     /// List a project's events, oldest first.
     Events(Which),
+    /// Show what the services of a project print, and with --follow what they go on to print.
+    Logs(logs::Logs),
 }
 
 /// Which project.
@@ -137,6 +146,9 @@ pub struct Create {
     /// Cluster id or name.
     #[arg(long, default_value = "default")]
     cluster: String,
+    /// Size, e.g. small; `sizes list` shows them. Default: the smallest that the organization's plan allows.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    size: String,
     #[command(flatten)]
     request_id: RequestId,
     #[command(flatten)]
@@ -270,12 +282,15 @@ pub async fn run(context: &Context, command: Projects) -> Result<(), Error> {
         Projects::Upgrade(arguments) => change::upgrade(context, arguments).await,
         Projects::Delete(arguments) => change::delete(context, arguments).await,
         Projects::Undelete(arguments) => change::undelete(context, arguments).await,
-        Projects::Update(arguments) => credentials::update(context, arguments).await,
+        Projects::Update(arguments) => update::update(context, arguments).await,
+        Projects::Resize(arguments) => update::resize(context, arguments).await,
         Projects::ResetDatabasePassword(arguments) => credentials::reset(context, arguments).await,
         Projects::RotateJwtSecret(arguments) => credentials::rotate(context, arguments).await,
+        Projects::Transfer(arguments) => transfer::transfer(context, arguments).await,
         Projects::Keys(arguments) => connect::keys(context, &arguments).await,
         Projects::Connection(arguments) => connect::connection(context, &arguments).await,
         Projects::Events(which) => events(context, which.resolve(context).await?).await,
+        Projects::Logs(arguments) => logs::run(context, &arguments).await,
     }
 }
 

@@ -7,8 +7,8 @@ use supalove_proto::v1::{
 };
 
 use super::{
-    Context, access_tokens, authorities, clusters, invitations, join_token, members, organizations, projects,
-    sessions,
+    Context, access_tokens, authorities, clusters, fleet, invitations, join_token, members, organizations,
+    projects, sessions,
 };
 use crate::{chosen::Chosen, error::Error};
 
@@ -147,7 +147,10 @@ pub async fn node(context: &Context, given: &str) -> Result<String, Error> {
     if is_id(given, "nod_") {
         return Ok(given.to_owned());
     }
-    let all = clusters::all_nodes(context, "default").await?.nodes;
+    let mut all = Vec::new();
+    for cluster in fleet::readable(context).await? {
+        all.extend(clusters::all_nodes(context, &cluster).await?.nodes);
+    }
     let mut found: Vec<&Node> = all.iter().filter(|node| node.name.eq_ignore_ascii_case(given)).collect();
     if found.is_empty() {
         found = all.iter().filter(|node| begins(&node.id, given, "nod_")).collect();
@@ -182,7 +185,10 @@ pub async fn join_token(context: &Context, given: &str) -> Result<String, Error>
     if is_id(given, "jtk_") {
         return Ok(given.to_owned());
     }
-    let all = join_token::all(context, "default", true).await?.join_tokens;
+    let mut all = Vec::new();
+    for cluster in fleet::readable(context).await? {
+        all.extend(join_token::all(context, &cluster, true).await?.join_tokens);
+    }
     let found = all.iter().filter(|token| begins(&token.id, given, "jtk_")).collect::<Vec<_>>();
     Ok(one("join token", given, "join-token list --all", &found, |token| token.id.clone())?.id.clone())
 }

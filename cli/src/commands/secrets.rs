@@ -16,7 +16,7 @@ use super::{
     Context,
     projects::{InProject, Waiting, finish},
 };
-use crate::{args::RequestId, confirm, env_file, error::Error, table};
+use crate::{args::RequestId, confirm, error::Error, table};
 
 const PAGE: i32 = 100;
 /// A larger file is surely the wrong one; the API allows 64 KiB.
@@ -59,21 +59,33 @@ pub struct Set {
     waiting: Waiting,
 }
 
-/// Arguments of `secrets unset`.
+/// Arguments of `secrets unset` and `variables unset`.
 #[derive(Debug, Args)]
 pub struct Unset {
-    /// Names of the secrets.
+    /// Names to delete.
     #[arg(value_name = "NAME", required = true)]
-    names: Vec<String>,
+    pub names: Vec<String>,
     /// Do not ask.
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
     place: InProject,
     #[command(flatten)]
-    request_id: RequestId,
+    pub request_id: RequestId,
     #[command(flatten)]
-    waiting: Waiting,
+    pub waiting: Waiting,
+}
+
+impl Unset {
+    /// Returns the project's ref after the caller has confirmed.
+    pub async fn confirmed(&self, context: &Context) -> Result<String, Error> {
+        let project_ref = self.place.resolve(context).await?;
+        if !self.yes {
+            let question = format!("The functions lose {}.", self.names.join(", "));
+            confirm::type_to_confirm(&question, &project_ref)?;
+        }
+        Ok(project_ref)
+    }
 }
 
 pub async fn run(context: &Context, command: Secrets) -> Result<(), Error> {
@@ -85,7 +97,8 @@ pub async fn run(context: &Context, command: Secrets) -> Result<(), Error> {
 }
 
 async fn set(context: &Context, arguments: Set) -> Result<(), Error> {
-    let secrets = given(&arguments)?;
+    let pairs = pairs_of(arguments.env_file.as_deref(), &arguments.from_file, &arguments.pairs)?;
+    let secrets = pairs.into_iter().map(|(name, value)| SecretValue { name, value }).collect();
     let project_ref = arguments.place.resolve(context).await?;
     let request = SetSecretsRequest {
         project_ref: project_ref.clone(),
@@ -98,19 +111,20 @@ async fn set(context: &Context, arguments: Set) -> Result<(), Error> {
             ProjectServiceClient::new(channel).set_secrets(request).await
         })
         .await?;
-    let (operation, last) =
-        ended(context, &project_ref, answer.operation, &arguments.waiting, "have these values already")
-            .await?;
+    let (operation, last) = ended(
+        context,
+        &project_ref,
+        answer.operation,
+        &arguments.waiting,
+        "the secrets have these values already",
+    )
+    .await?;
     answer.operation = operation;
     context.output.answer("SetSecretsResponse", &answer, |_| last)
 }
 
 async fn unset(context: &Context, arguments: Unset) -> Result<(), Error> {
-    let project_ref = arguments.place.resolve(context).await?;
-    if !arguments.yes {
-        let question = format!("The functions lose {}.", arguments.names.join(", "));
-        confirm::type_to_confirm(&question, &project_ref)?;
-    }
+    let project_ref = arguments.confirmed(context).await?;
     let request = DeleteSecretsRequest {
         project_ref: project_ref.clone(),
         names: arguments.names,
@@ -123,13 +137,14 @@ async fn unset(context: &Context, arguments: Unset) -> Result<(), Error> {
         })
         .await?;
     let (operation, last) =
-        ended(context, &project_ref, answer.operation, &arguments.waiting, "do not exist").await?;
+        ended(context, &project_ref, answer.operation, &arguments.waiting, "the secrets do not exist")
+            .await?;
     answer.operation = operation;
     context.output.answer("DeleteSecretsResponse", &answer, |_| last)
 }
 
 /// Waits for an operation, if there is one. `unchanged`: why there is none.
-async fn ended(
+pub async fn ended(
     context: &Context,
     project_ref: &str,
     operation: Option<Operation>,
@@ -137,7 +152,7 @@ async fn ended(
     unchanged: &str,
 ) -> Result<(Option<Operation>, String), Error> {
     if operation.is_none() {
-        return Ok((None, format!("nothing to do: the secrets {unchanged}")));
+        return Ok((None, format!("nothing to do: {unchanged}")));
     }
     let (operation, last) = finish(context, project_ref, operation, waiting).await?;
     Ok((Some(operation), last))
@@ -166,27 +181,32 @@ async fn list(context: &Context, project_ref: String) -> Result<(), Error> {
     })
 }
 
-/// All secrets that the arguments name; a later one replaces an earlier one of the same name.
-fn given(arguments: &Set) -> Result<Vec<SecretValue>, Error> {
+/// All names and values that the arguments name; a later one replaces an earlier one of the same name.
+pub fn pairs_of(
+    env_file: Option<&Path>,
+    from_file: &[String],
+    pairs: &[String],
+) -> Result<Vec<(String, String)>, Error> {
     let mut all: Vec<(String, String)> = Vec::new();
-    if let Some(path) = &arguments.env_file {
+    if let Some(path) = env_file {
         let text = read(path)?;
-        all.extend(env_file::parse(&text).map_err(|why| Error::Usage(format!("{}: {why}", path.display())))?);
+        let parsed = crate::env_file::parse(&text);
+        all.extend(parsed.map_err(|why| Error::Usage(format!("{}: {why}", path.display())))?);
     }
-    for one in &arguments.from_file {
+    for one in from_file {
         let (name, path) = pair(one, "--from-file wants NAME=FILE")?;
         all.push((name.to_owned(), read(Path::new(path))?));
     }
-    for one in &arguments.pairs {
-        let (name, value) = pair(one, "a secret is given as NAME=VALUE")?;
+    for one in pairs {
+        let (name, value) = pair(one, "a value is given as NAME=VALUE")?;
         all.push((name.to_owned(), value.to_owned()));
     }
-    let mut secrets: Vec<SecretValue> = Vec::new();
+    let mut last: Vec<(String, String)> = Vec::new();
     for (name, value) in all {
-        secrets.retain(|known| known.name != name);
-        secrets.push(SecretValue { name, value });
+        last.retain(|(known, _)| *known != name);
+        last.push((name, value));
     }
-    Ok(secrets)
+    Ok(last)
 }
 
 /// The message does not repeat the argument, which may be a value.
@@ -202,6 +222,13 @@ fn read(path: &Path) -> Result<String, Error> {
     } else {
         Box::new(fs::File::open(path).map_err(failed)?)
     };
-    source.take(LONGEST_FILE).read_to_string(&mut text).map_err(failed)?;
+    // One byte more tells a file that is too long from one that just fits.
+    source.take(LONGEST_FILE + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(Error::Usage(format!(
+            "{}: has more than {LONGEST_FILE} bytes, which no project can have as secrets",
+            path.display()
+        )));
+    }
     Ok(text)
 }

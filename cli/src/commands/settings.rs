@@ -91,7 +91,8 @@ pub struct Set {
     /// User name there.
     #[arg(long, value_name = "USER")]
     smtp_user: Option<String>,
-    /// Read the password there from the first line of stdin; the variable SUPALOVE_SMTP_PASSWORD does the same.
+    /// Read the password there from the first line of stdin; with another --smtp option, the variable SUPALOVE_SMTP_PASSWORD does the
+    /// same.
     #[arg(long)]
     smtp_password_stdin: bool,
     /// Address of the sender.
@@ -239,15 +240,17 @@ impl Set {
 
     /// The mail server, if an argument changes it.
     fn smtp(&self, before: Option<ProjectSmtp>) -> Result<Option<ProjectSmtp>, Error> {
+        let named = [&self.smtp_host, &self.smtp_user, &self.smtp_sender_email, &self.smtp_sender_name];
+        let touched = named.iter().any(|one| one.is_some()) || self.smtp_port.is_some();
+        // A variable that is set for another command asks for nothing by itself.
+        if !touched && !self.smtp_password_stdin {
+            return Ok(None);
+        }
         let password = if self.smtp_password_stdin {
             Some(confirm::secret(Some(std::path::Path::new("-")), "")?)
         } else {
             variable("SUPALOVE_SMTP_PASSWORD")
         };
-        let named = [&self.smtp_host, &self.smtp_user, &self.smtp_sender_email, &self.smtp_sender_name];
-        if named.iter().all(|one| one.is_none()) && self.smtp_port.is_none() && password.is_none() {
-            return Ok(None);
-        }
         let mut smtp = before.unwrap_or_default();
         let put = |field: &mut String, value: &Option<String>| {
             if let Some(value) = value {

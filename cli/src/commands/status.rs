@@ -46,7 +46,7 @@ async fn look(context: &Context) -> Result<String, Error> {
     if user.operator {
         let all = clusters::all_nodes(context, "default").await?.nodes;
         for node in all.iter().filter(|node| node.revoke_time.is_none()) {
-            *nodes.entry(table::node_state(node.state())).or_default() += 1;
+            *nodes.entry(table::node_state(node)).or_default() += 1;
         }
     }
     let chosen = context.chosen()?;

@@ -121,9 +121,14 @@ async fn a_join_token_is_not_asked_for_twice() {
     let world = World::signed_in().await;
     let token = world.json(&["join-token", "create", "--ttl", "2h"]).await;
     assert_eq!(token["joinToken"], "slj1.a.b.c");
+    assert_eq!(token["architectures"][0], "x86_64");
+    let command = token["joinCommand"].as_str().unwrap();
+    assert!(command.ends_with(" && SUPALOVE_JOIN_TOKEN=slj1.a.b.c sh -c \"$script\" join"), "{command}");
+    let shown = world.run(&["join-token", "create", "--ttl", "30m"]).await;
+    assert!(shown.stdout.contains(command) && shown.stdout.contains("x86_64"), "{}", shown.stdout);
     world.fake.state().failures.push_back(Status::unavailable("away"));
     assert_eq!(world.run(&["join-token", "create"]).await.code, 8);
-    assert_eq!(world.fake.calls_of("CreateJoinToken"), ["7200", "3600"]);
+    assert_eq!(world.fake.calls_of("CreateJoinToken"), ["7200", "1800", "3600"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

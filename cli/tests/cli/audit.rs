@@ -27,7 +27,17 @@ async fn the_audit_log_is_listed_with_filters_and_pages() {
     assert_eq!(world.fake.calls_of("ListAuditEvents"), ["org-1     0 0", asked]);
     assert!(world.run(&[&list[..], &["--limit", "1"]].concat()).await.stdout.contains("--page-token older"));
     assert_eq!(world.run(&["audit", "list", "--platform", "--method", "SignIn"]).await.code, 0);
-    assert_eq!(world.fake.calls_of("ListPlatformAuditEvents"), [" SignIn   0 0"]);
+    let deleted = ["--deleted-organization", "gone"];
+    assert_eq!(world.run(&[&["audit", "list"], &deleted[..]].concat()).await.code, 0);
+    assert_eq!(world.run(&[&["audit", "export"], &deleted[..]].concat()).await.stdout, "all\n");
+    assert_eq!(world.fake.calls_of("ListPlatformAuditEvents"), [" SignIn   0 0", "gone    0 0"]);
+    assert_eq!(world.fake.calls_of("ExportPlatformAuditEvents"), ["gone1"]);
+    for wrong in [
+        &["audit", "list", "--platform", "--deleted-organization", "gone"][..],
+        &["audit", "list", "--organization", "org-1", "--deleted-organization", "gone"],
+    ] {
+        assert_eq!(world.run(wrong).await.code, 2, "{wrong:?}");
+    }
     for wrong in [
         &["audit", "list", "--platform", "--organization", "org-1"][..],
         &["audit", "list", "--limit", "0"],
@@ -60,6 +70,8 @@ async fn an_export_is_a_file_only_if_it_is_complete() {
 
     let written = world.json(&export("org-1")).await;
     assert_eq!((&written["events"], &written["file"]), (&2.into(), &file.into()));
+    let until = &written["completeUntilTime"];
+    assert_eq!((&written["lastSequence"], until), (&2.into(), &"2025-10-09T08:53:22.000000Z".into()));
     assert_eq!(std::fs::read_to_string(file).unwrap(), "one\n\u{fffd}two\n");
     let again = world.run(&export("org-1")).await;
     assert!(again.code == 2 && again.stderr.contains("exists"), "{again:?}");

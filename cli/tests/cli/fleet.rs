@@ -179,3 +179,130 @@ async fn a_test_mail_is_sent_once_and_the_mail_servers_answer_is_shown() {
         "a call whose answer was lost may have sent a mail"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clusters_are_created_listed_changed_and_deleted() {
+    let world = World::signed_in().await;
+    let arguments =
+        ["clusters", "create", "hall", "-g", "acme", "--policy", "spread", "--overcommit", "memory=1.25"];
+    let made =
+        world.run(&[&arguments[..], &["--reserve", "memory=512", "--label", "tier=gold"]].concat()).await;
+    assert_eq!(made.code, 0, "{made:?}");
+    assert_eq!(world.fake.calls_of("CreateCluster"), ["hall acme 2 1.25 512"]);
+    for part in [
+        "private",
+        "tier=gold",
+        "1 of 2 connected",
+        "spread",
+        "cpu 8, memory 1.5",
+        "25 %  250 of 1000 MiB",
+        "700 MiB memory",
+    ] {
+        assert!(made.stdout.contains(part), "{part}: {}", made.stdout);
+    }
+    assert!(!made.stdout.contains('\u{1b}'), "{}", made.stdout);
+    assert_eq!(world.run(&["clusters", "create", "hall", "--overcommit", "ram=2"]).await.code, 2);
+
+    let listed = world.run(&["cluster", "ls"]).await;
+    assert!(listed.stdout.contains("1/2") && listed.stdout.contains("us-west"), "{}", listed.stdout);
+    let hidden = listed.stdout.lines().find(|line| line.contains("us-west")).unwrap();
+    assert!(hidden.contains(" - ") && !hidden.contains("0/0"), "what is hidden is not 0: {hidden}");
+    let json = world.json(&["clusters", "list"]).await;
+    assert_eq!(json["clusters"][0]["policy"], "PLACEMENT_POLICY_SPREAD");
+
+    let changed = world.run(&["clusters", "update", "default", "--region", "x", "--etag", "7"]).await;
+    assert_eq!(world.fake.calls_of("UpdateCluster"), ["default region 7"]);
+    assert!(changed.stdout.contains("reserve more than these nodes have now: host-7"), "{}", changed.stdout);
+    assert_eq!(world.run(&["clusters", "update", "default"]).await.code, 2);
+
+    assert_eq!(world.run(&["clusters", "delete", "hall"]).await.code, 2, "no terminal to confirm on");
+    assert_eq!(world.run(&["clusters", "delete", "hall", "--yes"]).await.code, 0);
+    assert_eq!(world.fake.calls_of("DeleteCluster"), ["hall"]);
+
+    let told = world.run(&["clusters", "explain", "hall", "-g", "acme", "--resources", "memory=512"]).await;
+    assert_eq!(world.fake.calls_of("ExplainPlacement"), ["acme hall 512"]);
+    assert!(told.stdout.contains("no") && told.stdout.contains("uncordon host-7"), "{}", told.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_are_cordoned_renamed_labelled_described_and_removed() {
+    let world = World::signed_in().await;
+    assert_eq!(world.run(&["nodes", "cordon", "host-7"]).await.code, 0);
+    assert_eq!(world.fake.calls_of("CordonNode"), ["nod_1"]);
+    assert_eq!(world.run(&["nodes", "uncordon", "host-7"]).await.code, 0);
+    assert_eq!(world.fake.calls_of("UncordonNode"), ["nod_1"]);
+    assert_eq!(world.run(&["nodes", "rename", "host-7", "host-8"]).await.code, 0);
+    assert_eq!(world.run(&["nodes", "label", "host-7", "rack=9"]).await.code, 0);
+    let updates = world.fake.calls_of("UpdateNode");
+    assert_eq!(updates, ["nod_1 name host-8 {}", "nod_1 labels  {\"rack\": \"9\"}"]);
+    let shown = world.run(&["nodes", "describe", "host-7"]).await;
+    for part in ["rack=7", "[#####...............]  25 %  2000 of 8000 millicores", "PORTS_GONE"] {
+        assert!(shown.stdout.contains(part), "{part}: {}", shown.stdout);
+    }
+    assert_eq!(world.run(&["nodes", "remove", "host-7"]).await.code, 2, "no terminal to confirm on");
+    let removed =
+        world.run(&["nodes", "remove", "host-7", "--abandon", "abc", "--abandon", "def", "--yes"]).await;
+    assert_eq!(removed.code, 0, "{removed:?}");
+    assert_eq!(world.fake.calls_of("RemoveNode"), ["nod_1 abc,def"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_drained_and_forgotten_and_all_alarms_are_listed() {
+    let world = World::signed_in().await;
+    let drained = world.run(&["nodes", "drain", "host-7"]).await;
+    assert_eq!(world.fake.calls_of("DrainNode"), ["nod_1"]);
+    for part in ["2 projects stand on it", "abc  runs", "def  is stopped"] {
+        assert!(drained.stdout.contains(part), "{part}: {}", drained.stdout);
+    }
+    assert_eq!(world.run(&["nodes", "forget", "host-7"]).await.code, 2, "no terminal to confirm on");
+    let forgotten =
+        world.run(&["nodes", "forget", "host-7", "--lost", "abc", "--lost", "def", "--yes"]).await;
+    assert_eq!(forgotten.code, 0, "{forgotten:?}");
+    assert_eq!(world.fake.calls_of("ForgetNode"), ["nod_1 abc,def"]);
+
+    let told = world.run(&["nodes", "alarms", "--cluster", "hall"]).await;
+    assert_eq!(world.fake.calls_of("ListAlarms"), ["hall ", "hall 2"]);
+    for part in ["LOST", "LEFTOVERS", "look at it"] {
+        assert!(told.stdout.contains(part), "{part}: {}", told.stdout);
+    }
+    assert_eq!(world.json(&["nodes", "alarms"]).await["alarms"][0]["reason"], "LOST");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leftovers_are_listed_from_every_page_adopted_and_deleted_when_their_name_is_confirmed() {
+    let world = World::signed_in().await;
+    let listed = world.run(&["nodes", "leftovers", "host-7"]).await;
+    assert_eq!(listed.code, 0, "{listed:?}");
+    assert_eq!(world.fake.calls_of("ListLeftovers"), ["nod_1 ", "nod_1 2"]);
+    let line = |letter: &str| {
+        let line = listed.stdout.lines().find(|line| line.starts_with(&letter.repeat(20)));
+        line.unwrap_or_else(|| panic!("{letter}: {}", listed.stdout))
+    };
+    assert!(line("a").contains("COMING_UP") && line("a").contains("adopt it, or delete the project first"));
+    assert!(line("b").contains("unknown") && line("b").contains("delete it; no such[2J project"));
+    assert!(line("c").contains("but the agent says: the disk is full"));
+    let json = world.json(&["nodes", "leftovers", "host-7"]).await;
+    assert_eq!(json["leftovers"][0]["adoptable"], true);
+    assert_eq!(json["leftovers"][2]["deleteError"], "the disk is full");
+
+    let [a, b] = ["a", "b"].map(|letter| letter.repeat(20));
+    let adopted = world.run(&["nodes", "adopt", "host-7", &a]).await;
+    assert_eq!(adopted.code, 0, "{adopted:?}");
+    assert!(adopted.stdout.contains("(shop) stands on host-7 now"), "{}", adopted.stdout);
+    assert_eq!(world.fake.calls_of("AdoptLeftover"), [format!("nod_1 {a}")]);
+
+    let unsure = world.run(&["nodes", "delete-leftover", "host-7", &b]).await;
+    assert_eq!(unsure.code, 2, "no terminal to confirm on");
+    assert!(world.fake.calls_of("DeleteLeftover").is_empty());
+    let deleted = world.run(&["nodes", "delete-leftover", "host-7", &b, "--yes"]).await;
+    assert_eq!(deleted.code, 0, "{deleted:?}");
+    assert!(deleted.stdout.contains(&format!("the deletion of {b} is requested")), "{}", deleted.stdout);
+    assert_eq!(world.fake.calls_of("DeleteLeftover"), [format!("nod_1 {b}")]);
+
+    let refusal =
+        tonic::Status::failed_precondition("the leftover cannot be deleted: it may be its only data");
+    world.fake.state().failures.push_back(refusal);
+    let refused = world.run(&["nodes", "delete-leftover", "nod_1", &a, "--yes"]).await;
+    assert_eq!(refused.code, 6, "{refused:?}");
+    assert!(refused.stderr.contains("may be its only data"), "{}", refused.stderr);
+}

@@ -3,10 +3,14 @@
 mod answers;
 mod audit;
 mod fleet;
+mod images;
+mod logs;
 mod names;
 mod people;
 mod plans;
 mod projects;
+mod registries;
 mod sessions;
 mod settings;
 mod support;
+mod usage;

@@ -80,8 +80,11 @@ async fn members_are_listed_given_a_role_and_removed_by_their_address() {
     let of = ["--organization", "org-1"];
     let set = [&["members", "set-role", "Grace@Example.com", "read-only"][..], &of].concat();
     assert_eq!(world.run(&set).await.stdout, "grace@example.com is read_only now\n");
-    let asked = format!("org-1 {} ROLE_READ_ONLY", id("usr", "c"));
-    assert_eq!(world.fake.calls_of("UpdateMember"), [asked]);
+    let listed = world.run(&[&["members", "list", "-o", "json"][..], &of].concat()).await;
+    assert!(listed.stdout.contains(r#""etag": "5""#), "{}", listed.stdout);
+    assert_eq!(world.run(&[&set[..], &["--etag", "5"]].concat()).await.code, 0);
+    let asked = |etag| format!("org-1 {} ROLE_READ_ONLY {etag}", id("usr", "c"));
+    assert_eq!(world.fake.calls_of("UpdateMember"), [asked(""), asked("5")]);
     let remove = [&["members", "remove", "grace@example.com"][..], &of].concat();
     assert_eq!(world.run(&remove).await.code, 2, "it asks first, and there is no terminal");
     assert_eq!(world.run(&[&remove[..], &["--yes"]].concat()).await.code, 0);

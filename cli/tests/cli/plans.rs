@@ -8,7 +8,7 @@ const OF: [&str; 2] = ["--organization", "org-1"];
 async fn plans_are_listed_edited_and_assigned() {
     let world = World::signed_in().await;
     let listed = world.run(&["plans", "list"]).await;
-    for part in ["free (default)", "pro", "25.50", "5120 MiB", "nano,micro"] {
+    for part in ["free (default)", "pro", "25.50", "5120 MiB", "nano,micro", "read-only"] {
         assert!(listed.stdout.contains(part), "{part}: {}", listed.stdout);
     }
     let json = world.json(&["plans", "ls"]).await;
@@ -20,12 +20,14 @@ async fn plans_are_listed_edited_and_assigned() {
     assert!(updated.code == 0 && updated.stdout.contains("25.50"), "{updated:?}");
     assert_eq!(world.run(&["plan", "update", "free", "--default"]).await.code, 0);
     assert_eq!(world.run(&["plans", "update", "pro", "--private-clusters", "false"]).await.code, 0);
+    assert_eq!(world.run(&["plans", "update", "pro", "--at-size-limit", "read-only"]).await.code, 0);
     assert_eq!(
         world.fake.calls_of("UpdatePlan"),
         [
             "pro [price_cents limits.projects limits.project_sizes] 2550 Some(30)",
             "free [default_for_new_organizations] 0 Some(0)",
             "pro [limits.private_clusters] 0 Some(0)",
+            "pro [at_size_limit] 0 Some(0)",
         ]
     );
     let nothing = world.run(&["plans", "update", "pro"]).await;
@@ -84,4 +86,23 @@ async fn entitlements_are_shown_overridden_and_taken_back() {
     let clear = [&["entitlement", "clear", "projects"][..], &OF, &why].concat();
     assert_eq!(world.run(&clear).await.code, 0);
     assert_eq!(world.fake.calls_of("ClearEntitlement"), ["org-1 ENTITLEMENT_PROJECTS a pilot"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_are_listed_over_all_pages_and_edited_with_a_reason() {
+    let world = World::signed_in().await;
+    let listed = world.run(&["sizes", "list"]).await;
+    for part in ["nano", "small", "500 millis", "1024 MiB", "4096 MiB", "90", "pro,premium"] {
+        assert!(listed.stdout.contains(part), "{part}: {}", listed.stdout);
+    }
+    let json = world.json(&["size", "ls"]).await;
+    assert_eq!((&json["sizes"][1]["name"], &json["sizes"][1]["memoryMib"]), (&"small".into(), &1024.into()));
+
+    let update = ["sizes", "update", "small", "--memory-mib", "2048", "--etag", "3"];
+    assert_eq!(world.run(&update).await.code, 2, "no reason");
+    let updated = world.run(&[&update[..], &["--reason", "larger hosts"]].concat()).await;
+    assert!(updated.code == 0 && updated.stdout.contains("2048 MiB"), "{updated:?}");
+    assert_eq!(world.fake.calls_of("UpdateProjectSize"), ["small [memory_mib] 0 2048 0 0 larger hosts (3)"]);
+    let nothing = world.run(&["sizes", "update", "small", "--reason", "none"]).await;
+    assert!(nothing.code == 2 && nothing.stderr.contains("what should change?"), "{nothing:?}");
 }

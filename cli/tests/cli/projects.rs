@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::support::{Ran, World};
 use supalove_proto::v1::{
-    Operation, OperationError, OperationState, Project, ProjectEvent, ProjectState, WatchEnd, WatchEvent,
-    WatchProjectResponse, WatchResponse, WatchSnapshot, WatchSubscription, watch_event,
-    watch_project_response::Message, watch_response, watch_snapshot, watch_subscription::Stream,
+    Operation, OperationError, OperationState, Project, ProjectEvent, ProjectRestriction,
+    ProjectRestrictionReason, ProjectState, WatchEnd, WatchEvent, WatchProjectResponse, WatchResponse,
+    WatchSnapshot, WatchSubscription, watch_event, watch_project_response::Message, watch_response,
+    watch_snapshot, watch_subscription::Stream,
 };
 use tokio::{process::Command, time::timeout};
 use tonic::Status;
@@ -271,4 +272,79 @@ async fn a_lost_volume_is_replaced_with_an_empty_one_only_when_confirmed() {
     let sure = world.run(&[&start[..], &["--yes"]].concat()).await;
     assert_eq!(sure.code, 0, "{sure:?}");
     assert_eq!(world.fake.calls_of("StartProject"), ["db_data"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_says_what_changes_and_asks() {
+    let world = World::signed_in().await;
+    let transfer = ["projects", "transfer", "abcdefghijklmnopqrst", "--to", "globex"];
+    let dry = world.run(&[&transfer[..], &["--dry-run"]].concat()).await;
+    assert_eq!(dry.code, 0, "{dry:?}");
+    for part in [
+        "from acme to globex",
+        "bob@example.com",
+        "no access",
+        "and 8 more",
+        "People come and go.",
+        "Its data.",
+    ] {
+        assert!(dry.stdout.contains(part), "{part}: {}", dry.stdout);
+    }
+    let json = world.json(&[&transfer[..], &["--dry-run"]].concat()).await;
+    assert_eq!((&json["etag"], &json["members"][0]["sourceRole"]), (&"7".into(), &"ROLE_DEVELOPER".into()));
+    let asked = world.run(&transfer).await;
+    assert!(
+        asked.code == 2 && asked.stderr.contains("People come and go."),
+        "no terminal to confirm: {asked:?}"
+    );
+    assert!(world.fake.calls_of("TransferProject").is_empty());
+
+    // What is in the way is shown, and the API's refusal is the answer.
+    let full = ["projects", "transfer", "abcdefghijklmnopqrst", "--to", "full"];
+    let shown = world.run(&[&full[..], &["--dry-run"]].concat()).await;
+    for part in ["in the way:\n- There is no room.", "3, over the limit"] {
+        assert!(shown.stdout.contains(part), "{part}: {}", shown.stdout);
+    }
+    let moved = world.json(&[&transfer[..], &["--yes", "--etag", "5"]].concat()).await;
+    assert_eq!(moved["project"]["organization"], "globex");
+    assert_eq!(world.fake.calls_of("TransferProject"), ["abcdefghijklmnopqrst globex 5"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rule_that_bounds_a_project_is_shown_with_its_remedy() {
+    let world = World::signed_in().await;
+    let bounded = Project {
+        r#ref: PROJECT.into(),
+        name: "first".into(),
+        state: ProjectState::ActiveUnhealthy.into(),
+        restriction: Some(ProjectRestriction {
+            reason: ProjectRestrictionReason::DatabaseOverPlan.into(),
+            message: "the database holds 510 MiB".into(),
+            since: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
+            remedy: "Delete what is not needed.".into(),
+        }),
+        ..Default::default()
+    };
+    let free = Project { restriction: None, name: "second".into(), ..bounded.clone() };
+    world.fake.state().shown = Some(bounded.clone());
+    world.fake.state().projects = vec![bounded, free];
+    let shown = world.run(&["projects", "get", PROJECT]).await.stdout;
+    for part in [
+        "DATABASE_OVER_PLAN since 2023-11-14 22:13:20Z: the database holds 510 MiB",
+        "Delete what is not needed.",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let listed = world.run(&["projects", "list"]).await.stdout;
+    assert!(
+        listed.contains("restricted: first (DATABASE_OVER_PLAN); see: supalove projects get"),
+        "{listed}"
+    );
+    let wide = world.run(&["projects", "list", "-o", "wide"]).await.stdout;
+    assert!(wide.contains("RESTRICTED") && wide.contains("DATABASE_OVER_PLAN"), "{wide}");
+    let json = world.json(&["projects", "list"]).await;
+    assert_eq!(json["projects"][0]["restriction"]["reason"], "PROJECT_RESTRICTION_REASON_DATABASE_OVER_PLAN");
+    assert_eq!(json["projects"][0]["restriction"]["since"], "2023-11-14T22:13:20Z");
+    let json = world.json(&["projects", "get", PROJECT]).await;
+    assert_eq!(json["project"]["restriction"]["message"], "the database holds 510 MiB");
 }

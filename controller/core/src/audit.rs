@@ -1,12 +1,16 @@
 //! Append-only record of who did what. An act writes its row in its own statement or transaction. One leased job [`seal`]s
 //! the rows afterwards, so that no chain is a lock: it chains the rows of each organization, and those of the platform, by
-//! hash. Another one signs [`checkpoints`] of the chains, and cuts off what is older than the retention; [`verify`] checks
-//! it all, and [`events`] reads rows for people.
+//! hash. Another one signs [`checkpoints`] and [`digests`] of the chains, and cuts off what is older than the retention; [`verify`]
+//! checks it all, and [`events`] reads rows for people. A broken chain stops alone until somebody notes the break ([`repairs`]).
 
+pub mod broken;
 mod chain;
 pub mod checkpoints;
+pub mod digests;
 pub mod events;
 mod heads;
+pub mod repairs;
+pub mod retentions;
 mod seal;
 pub mod verify;
 
@@ -67,7 +71,8 @@ impl Entry {
     pub fn refused(call: &Call, code: tonic::Code) -> Self {
         let chain = call.organization.get().map_or(Chain::Platform, |id| Chain::Organization(*id));
         let target = call.named.get().map(String::as_str).unwrap_or_default();
-        Self { chain, outcome: format!("{code:?}"), ..Self::from_call(call, target) }
+        let outcome = call.refused_as.get().map_or_else(|| format!("{code:?}"), |said| (*said).to_owned());
+        Self { chain, outcome, ..Self::from_call(call, target) }
     }
 
     /// Creates the row of a background act of the control plane.
@@ -85,6 +90,12 @@ impl Entry {
             client: String::new(),
             trace_id: String::new(),
         }
+    }
+
+    /// The row once more, for the log of another organization.
+    #[must_use]
+    pub fn copy_in(&self, organization: OrganizationId, target: &str) -> Self {
+        Self { id: Uuid::now_v7(), target: target.to_owned(), ..self.clone() }.in_organization(organization)
     }
 
     /// Says in whose organization it happened.

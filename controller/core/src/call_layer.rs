@@ -35,7 +35,7 @@ use self::until::Until;
 use crate::{
     access::{Authenticator, Call, Lasts, Principal, Rule, Rules, Scope, unauthenticated},
     audit,
-    database::Db,
+    database::{Db, Statements},
     error::{Error, Result},
     ids::UserId,
     limits::Limits,
@@ -121,10 +121,7 @@ impl Admission {
             Ok(taken) => Ok(Box::new(taken)),
             Err(full) => {
                 self.refusals.note(refusal, client);
-                Err(match full {
-                    Full::All(_) => Error::Busy,
-                    Full::Key(most) => Error::TooMany { what, most },
-                })
+                Err(Error::full(full, what))
             }
         }
     }
@@ -209,12 +206,14 @@ where
                     deadline: started + time,
                     named: Arc::default(),
                     organization: Arc::default(),
+                    refused_as: Arc::default(),
                     authenticator: gate.authenticator.clone(),
                 };
                 let deadline = call.deadline;
                 // Of a refused call until its audit row is written.
                 let mut admitted = None;
-                let answered = tokio::time::timeout_at(deadline, async {
+                let statements = Statements::default();
+                let answered = statements.count(async {
                     if let Err(status) =
                         gate.admit(&mut call, &AdmittedParts::of(&request), &mut admitted).await
                     {
@@ -227,12 +226,12 @@ where
                     // A stream counts until it ends, and ends with its time.
                     Ok(answer.map(|body| Body::new(Until::new(Held::new(body, admitted), deadline, time))))
                 });
-                let mut response = match answered.await {
+                let mut response = match tokio::time::timeout_at(deadline, answered).await {
                     Ok(answer) => answer?,
                     Err(_) => too_late(time),
                 };
                 let status = Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""));
-                gate.finish(&call, &status, started).await;
+                gate.finish(&call, &status, started, &statements).await;
                 // `supalove version` reads it without signing in.
                 let version = http::HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
                 response.headers_mut().insert("supalove-version", version);
@@ -310,16 +309,22 @@ impl Gate {
     }
 
     /// Logs the call and audits a refused change. A successful change has written its audit row in its own transaction.
-    async fn finish(&self, call: &Call, status: &Status, started: Instant) {
+    async fn finish(&self, call: &Call, status: &Status, started: Instant, statements: &Statements) {
         let code = status.code();
         let user = call.principal.as_ref().map(Principal::to_string);
-        tracing::info!(code = ?code, user, milliseconds = started.elapsed().as_millis(), "call");
+        let milliseconds = started.elapsed().as_millis();
+        tracing::info!(code = ?code, user, milliseconds, statements = statements.total(), "call");
         if code == Code::Ok || !call.rule.changes {
             return;
         }
-        if call.principal.is_none() {
+        let Some(principal) = &call.principal else {
             // No row for each of them, so that strangers cannot fill the table.
             self.refused_calls.count(call.method, &reason(status), call.client);
+            return;
+        };
+        // A wrong password has a row each time: guesses have a limit of their own.
+        let is_named = call.refused_as.get().is_some();
+        if !is_named && !self.refused_calls.is_audited(call.method, &reason(status), principal.user) {
             return;
         }
         let entry = audit::Entry::refused(call, code);

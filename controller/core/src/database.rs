@@ -8,6 +8,7 @@ mod executor;
 mod grants;
 mod migrations;
 mod silence;
+mod statements;
 mod writes;
 
 use std::{io, str::FromStr as _, time::Duration};
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 use self::silence::Silence;
 pub use self::{
     migrations::{Owner, migrate},
+    statements::Statements,
     writes::Refusal,
 };
 use crate::error::{Error, Result};
@@ -49,9 +51,12 @@ struct Limits {
     client: Duration,
 }
 
+/// Connections of the pool of calls and watches.
+pub(crate) const CALL_CONNECTIONS: u32 = 24;
+
 /// Of calls and watches. A call has a deadline of its own, see the call layer.
 const CALLS: Limits = Limits {
-    connections: 24,
+    connections: CALL_CONNECTIONS,
     acquire: Duration::from_secs(10),
     server: Duration::from_secs(15),
     client: Duration::from_secs(17),

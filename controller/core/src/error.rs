@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use supalove_net::allowance::Full;
 use supalove_proto::v1::ErrorReason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
@@ -150,6 +151,14 @@ impl Error {
     /// Creates an error about one wrong field.
     pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::Invalid(vec![FieldViolation::new(field, description)])
+    }
+
+    /// The error for who finds an allowance full. `what` there is too much of, in the plural.
+    pub fn full(full: Full, what: &'static str) -> Self {
+        match full {
+            Full::All(_) => Self::Busy,
+            Full::Key(most) => Self::TooMany { what, most },
+        }
     }
 
     /// The same error, for another caller who waited for the same result.

@@ -1,9 +1,11 @@
 //! The jobs of core: exchange hints between replicas, chain and sign audit rows, count strangers' refused calls, send mails,
 //! delete old audit rows, counts, empty rate limits, request keys, rows of mails, stopped controllers and their job results.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use crate::{
     Core, Room,
-    audit::{self, checkpoints},
+    audit::{self, Chain, broken::Alarms, checkpoints, digests, retentions},
     consistency::RowCheck,
     error::{Error, Result},
     hints::Hint,
@@ -21,8 +23,17 @@ use crate::{
 /// Rows that one statement deletes.
 const BATCH: i64 = 1000;
 
-/// Chains of the audit log that one statement reads.
+/// Chains of the audit log that one transaction signs.
 const CHAINS: i64 = 100;
+/// Chains of the audit log at whose age one run looks; the next one goes on behind them.
+const AGED_CHAINS: i64 = 500;
+/// Batches that one run cuts off a chain: one with many old rows does not keep the others from their turn.
+const CUTS_OF_A_CHAIN: usize = 10;
+/// Batches that one run cuts off all chains.
+const CUTS: usize = 100;
+
+/// Up to which chain of the audit log this replica has looked for old rows.
+type Turn = Arc<Mutex<Option<Chain>>>;
 
 /// Rules that the rows of core keep.
 pub const ROW_CHECKS: &[RowCheck] = &[
@@ -33,7 +44,8 @@ pub const ROW_CHECKS: &[RowCheck] = &[
                format('%s rows, to %s', rows, newest) AS "found!"
            FROM (SELECT l.chain, count(seq) AS rows, min(seq) AS oldest, max(seq) AS newest,
                      (SELECT c.seq FROM audit_chains c WHERE c.chain = l.chain) AS head
-                 FROM audit_log l WHERE seq IS NOT NULL GROUP BY l.chain) a
+                 FROM audit_log l
+                 WHERE seq > coalesce((SELECT max(r.seq) FROM audit_repairs r WHERE r.chain = l.chain), 0) GROUP BY l.chain) a
            WHERE rows <> newest - oldest + 1 OR newest IS DISTINCT FROM head"#
     ),
     row_check!(
@@ -52,6 +64,7 @@ pub fn room(core: &Core) -> Room {
     let pruning = core.for_work();
     let carrying = core.for_work();
     let sender = mail::Sender::new(core);
+    let turn = Turn::default();
     Room::new("core", &[])
         .job(Job::on_each("core.carry_hints", Always, move |run| {
             let core = carrying.clone();
@@ -68,7 +81,9 @@ pub fn room(core: &Core) -> Room {
         .job(Job::leased("core.send_mails", Woken(Hint::Mails, core.times.mail_poll), move |_| {
             sender.clone().run()
         }))
-        .job(Job::leased("core.prune", Every(core.times.prune), move |run| prune(pruning.clone(), run)))
+        .job(Job::leased("core.prune", Every(core.times.prune), move |run| {
+            prune(pruning.clone(), run, turn.clone())
+        }))
 }
 
 async fn seal(core: Core, run: Run) -> Result<()> {
@@ -81,10 +96,13 @@ async fn seal(core: Core, run: Run) -> Result<()> {
 async fn sign(core: Core, run: Run) -> Result<()> {
     let lease = run.lease.ok_or_else(|| Error::internal("audit rows are signed under a lease"))?;
     let signer = checkpoints::Signer::open(&core.db, &core.vault, &core.fleet_id).await?;
-    in_batches(|| checkpoints::sign_newest(&core.db, &lease, &signer, CHAINS)).await
+    // Neither keeps the other from its turn.
+    let digested = digests::take(&core.db, &lease, &signer, core.times.audit_checkpoint / 2).await;
+    checkpoints::sign_newest(&core.db, &lease, &signer, CHAINS).await?;
+    digested
 }
 
-async fn prune(core: Core, run: Run) -> Result<()> {
+async fn prune(core: Core, run: Run, turn: Turn) -> Result<()> {
     let lease = run.lease.ok_or_else(|| Error::internal("audit rows are cut under a lease"))?;
     let age = core.times.idempotency.as_secs_f64();
     in_batches(|| requests::forget(&core.db, age, BATCH)).await?;
@@ -101,26 +119,42 @@ async fn prune(core: Core, run: Run) -> Result<()> {
     .await?;
     in_batches(|| refused_calls::prune(&core.db, BATCH)).await?;
     in_batches(|| rate_limits::prune(&core.db, BATCH)).await?;
-    cut_audit(&core, &lease).await
+    cut_audit(&core, &lease, &turn).await
 }
 
-/// Cuts off the audit rows of each organization, and of the platform, that are older than they are kept.
-async fn cut_audit(core: &Core, lease: &Lease) -> Result<()> {
+/// Cuts off the audit rows of each organization, and of the platform, that are older than they are kept: of some chains in each
+/// run, of each in its turn. A broken chain keeps its rows; an error at the end names it.
+async fn cut_audit(core: &Core, lease: &Lease, turn: &Turn) -> Result<()> {
     let signer = checkpoints::Signer::open(&core.db, &core.vault, &core.fleet_id).await?;
-    let mut after = None;
-    loop {
-        let chains = checkpoints::oldest(&core.db, after, CHAINS).await?;
-        for (chain, age) in &chains {
-            let kept = core.audit_kept(*chain).await?;
-            if *age > kept {
-                in_batches(|| checkpoints::cut(&core.db, lease, &signer, *chain, kept, BATCH)).await?;
+    let mut alarms = Alarms::default();
+    let mut left = CUTS;
+    let after = *turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let chains = checkpoints::oldest(&core.db, after, AGED_CHAINS).await?;
+    let mut more = i64::try_from(chains.len()).unwrap_or(i64::MAX) == AGED_CHAINS;
+    for (chain, age) in chains {
+        if left == 0 {
+            more = true;
+            break;
+        }
+        // A chain whose rows cannot be deleted must not keep the next ones from their turn.
+        *turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(chain);
+        // An organization's retention is recorded before it can matter.
+        if age > core.times.audit_checkpoint {
+            let Some(kept) = retentions::decide(core, lease, chain).await? else { return Ok(()) };
+            let mut of_chain = CUTS_OF_A_CHAIN;
+            while age > kept.time && of_chain > 0 && left > 0 {
+                (of_chain, left) = (of_chain - 1, left - 1);
+                let cut = checkpoints::cut(&core.db, lease, &signer, chain, &kept, BATCH).await;
+                if alarms.pass(chain, cut)?.unwrap_or(true) {
+                    break;
+                }
             }
         }
-        match chains.last() {
-            Some((chain, _)) => after = Some(*chain),
-            None => return Ok(()),
-        }
     }
+    if !more {
+        *turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+    alarms.raise("cut")
 }
 
 /// Deletes replicas that have shown no sign of life for a day: neither a heartbeat nor a job's result.

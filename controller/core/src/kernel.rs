@@ -11,6 +11,7 @@ use supalove_tasks::Tasks;
 
 use crate::{
     access::Access,
+    counter::Counter,
     error::Result,
     hints::Hints,
     ids::ControllerId,
@@ -57,6 +58,8 @@ pub struct Parts {
     pub access: Access,
     /// Publishes changes to listeners.
     pub hints: Hints,
+    /// How often Argon2id has run, for passwords that were checked or hashed.
+    pub password_hashings: Counter,
     /// Counts refused calls of strangers, for the audit.
     pub refused_calls: RefusedCalls,
     /// How long the audit log keeps an organization's rows, if not all have the same time.
@@ -101,6 +104,7 @@ impl Core {
             node_address,
             fleet_id,
             hints,
+            password_hashings: Counter::default(),
             refused_calls: RefusedCalls::default(),
             audit_retention: OnceLock::new(),
             jobs: Jobs::default(),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::times::Times;
+use crate::{database::CALL_CONNECTIONS, times::Times};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -51,10 +51,22 @@ pub struct Limits {
     pub watched: usize,
     /// Streams that one user watches at once.
     pub watched_per_user: usize,
+    /// `TailLogs` calls of all users at once.
+    pub tails: usize,
+    /// The same of one user.
+    pub tails_per_user: usize,
     /// `WaitOperation` calls of one user at once.
     pub waits_per_user: usize,
     /// Connections of the pool that watches may use at once.
     pub watch_reads: usize,
+    /// Exports of the audit log at once. Each reads page after page.
+    pub audit_exports: usize,
+    /// The same of one user.
+    pub audit_exports_per_user: usize,
+    /// Pages of the audit log that are read at once: a filter that finds little reads a whole chain.
+    pub audit_lists: usize,
+    /// The same of one user.
+    pub audit_lists_per_user: usize,
 
     /// Connections to the node port at once, of nodes with a certificate.
     pub node_connections: usize,
@@ -70,6 +82,10 @@ pub struct Limits {
     pub joins: usize,
     /// The same from one address.
     pub joins_per_address: usize,
+    /// Connections of hosts that download the agent, at once.
+    pub downloads: usize,
+    /// The same from one address; the hosts of a site may share one.
+    pub downloads_per_address: usize,
     /// Handshakes of peers that say that they are nodes, at once.
     pub node_handshakes: usize,
     /// The same from one address; the hosts of a site may share one.
@@ -96,6 +112,10 @@ pub struct Limits {
     pub hello: Duration,
     /// Time without a call after which a connection for joining or renewing is closed.
     pub join_idle: Duration,
+    /// Time for a whole download.
+    pub download: Duration,
+    /// Bytes a second of all downloads together, so that they leave processor and network to the nodes.
+    pub download_rate: u64,
 }
 
 impl Default for Limits {
@@ -122,8 +142,14 @@ impl Default for Limits {
             calls_per_user: 1536,
             watched: 20_000,
             watched_per_user: 1000,
+            tails: 1024,
+            tails_per_user: 20,
             waits_per_user: 100,
             watch_reads: 6,
+            audit_exports: 4,
+            audit_exports_per_user: 2,
+            audit_lists: 6,
+            audit_lists_per_user: 3,
             node_connections: 40_000,
             connections_per_node: 4,
             hellos: 1024,
@@ -131,6 +157,8 @@ impl Default for Limits {
             hellos_of_known: 256,
             joins: 128,
             joins_per_address: 32,
+            downloads: 32,
+            downloads_per_address: 8,
             node_handshakes: 512,
             node_handshakes_per_address: 128,
             node_handshakes_of_known: 256,
@@ -143,6 +171,8 @@ impl Default for Limits {
             body: s(10),
             hello: s(2),
             join_idle: s(2),
+            download: s(900),
+            download_rate: 64 << 20,
         }
     }
 }
@@ -162,6 +192,8 @@ impl Limits {
         self.hellos_of_known = self.hellos_of_known.min(self.hellos / 4);
         self.joins = self.joins.min(self.hellos / 2);
         self.joins_per_address = self.joins_per_address.min((self.joins / 4).max(1));
+        self.downloads = self.downloads.min((self.hellos / 8).max(1));
+        self.downloads_per_address = self.downloads_per_address.min((self.downloads / 4).max(1));
         self.hellos_per_address = self.hellos_per_address.min((self.hellos / 4).max(1));
         self.public_connections_per_address =
             self.public_connections_per_address.min((self.public_connections / 2).max(1));
@@ -196,10 +228,21 @@ impl Limits {
             (self.open_streams_per_address * 2 <= self.open_streams, "open streams per address, and in all"),
             (times.keep_alive < self.open_stream, "keep-alives, and the life of an open stream"),
             (self.watched_per_user <= self.watched, "watched streams per user, and in all"),
-            // Whoever watches and waits as much as allowed can still call.
+            (self.tails_per_user < supalove_spec::limits::LOG_READERS, "tails per user, and per node"),
+            (supalove_spec::limits::LOG_READERS <= self.tails, "tails per node, and in all"),
+            // Whoever watches, reads and waits as much as allowed can still call.
             (
-                self.watched_per_user + self.waits_per_user + 256 <= self.calls_per_user,
-                "watched streams, waits, and calls per user",
+                self.watched_per_user + self.tails_per_user + self.waits_per_user + 256
+                    <= self.calls_per_user,
+                "watched streams, tails, waits, and calls per user",
+            ),
+            (self.audit_exports_per_user * 2 <= self.audit_exports, "audit exports per user, and in all"),
+            (self.audit_lists_per_user * 2 <= self.audit_lists, "audit lists per user, and in all"),
+            // With watches they leave a third of the pool to all other calls.
+            (
+                (self.watch_reads + self.audit_exports + self.audit_lists) * 3
+                    <= CALL_CONNECTIONS as usize * 2,
+                "watches and audit reads, and the pool",
             ),
             (
                 self.hellos_per_address * 2 <= self.hellos.saturating_sub(self.hellos_of_known),
@@ -207,6 +250,8 @@ impl Limits {
             ),
             (self.joins_per_address * 2 <= self.joins, "joins per address, and in all"),
             (self.joins < self.hellos, "joins, and hellos"),
+            (self.downloads_per_address * 2 <= self.downloads, "downloads per address, and in all"),
+            (self.downloads < self.hellos, "downloads, and hellos"),
             (
                 self.node_handshakes_per_address * 2
                     <= self.node_handshakes.saturating_sub(self.node_handshakes_of_known),
@@ -219,6 +264,7 @@ impl Limits {
             (self.body < times.call, "the time of a body, and of its call"),
             (self.hello < times.handshake, "the hello, and the handshake"),
             (self.join_idle < times.enrolment, "an idle join connection, and its longest life"),
+            (self.take < self.download, "the time to take a part of a download, and the whole"),
         ];
         ordered.into_iter().find(|(fits, _)| !fits).map(|(_, what)| what)
     }

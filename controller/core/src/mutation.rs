@@ -37,6 +37,8 @@ pub struct Mutation {
     core: Core,
     entry: Entry,
     organization: Arc<OnceLock<OrganizationId>>,
+    /// Other organizations in whose logs the act has a row, too, each with what it changed there.
+    also_in: Vec<(OrganizationId, String)>,
     request: Option<Request>,
     replayed: Option<Answered>,
     operation: Option<OperationId>,
@@ -50,6 +52,7 @@ impl Core {
             core: self.clone(),
             entry: Entry::from_call(call, ""),
             organization: call.organization.clone(),
+            also_in: Vec::new(),
             request: None,
             replayed: None,
             operation: None,
@@ -67,6 +70,19 @@ impl Mutation {
     /// Makes the change idempotent by its `request_id`. See [`Mutation::replayed`].
     pub async fn once(mut self, call: &Call, request_id: &str, body: &impl Message) -> Result<Self> {
         self.request = Request::from_call(call, request_id, body)?;
+        self.replayed = requests::replayed(&self.core.db, self.request.as_ref()).await?;
+        Ok(self)
+    }
+
+    /// The same for a request that may be stored in several forms: the first one is that of now.
+    pub async fn once_in_forms(
+        mut self,
+        call: &Call,
+        request_id: &str,
+        forms: &[impl Message],
+    ) -> Result<Self> {
+        let (body, others) = forms.split_first().ok_or_else(|| Error::internal("a request has a form"))?;
+        self.request = Request::from_call(call, request_id, body)?.map(|request| request.or(others));
         self.replayed = requests::replayed(&self.core.db, self.request.as_ref()).await?;
         Ok(self)
     }
@@ -119,6 +135,11 @@ impl Mutation {
         self.organization = Arc::new(OnceLock::from(organization));
     }
 
+    /// Writes a row of the act into the log of this organization, too: it has changed `target` there.
+    pub fn also_in(&mut self, organization: OrganizationId, target: impl Into<String>) {
+        self.also_in.push((organization, target.into()));
+    }
+
     fn acts_on(&mut self, target: &str) {
         target.clone_into(&mut self.entry.target);
         let organization = self.organization.get();
@@ -138,6 +159,9 @@ impl Mutation {
             requests::complete(transaction.connection()?, request, target, self.operation).await?;
         }
         audit::record(transaction.connection()?, &self.entry).await?;
+        for (organization, target) in &self.also_in {
+            audit::record(transaction.connection()?, &self.entry.copy_in(*organization, target)).await?;
+        }
         failpoint!("controller.call.written");
         transaction.commit().await?;
         failpoint!("controller.call.committed");

@@ -1,4 +1,5 @@
-//! Counts refused calls of callers who are not signed in. A job adds the counts of a minute to `refused_calls`.
+//! Counts refused calls of callers who are not signed in, and those of users beyond what a user has rows of in the audit log. A job
+//! adds the counts of a minute to `refused_calls`.
 //!
 //! Such a call writes nothing by itself: whoever calls often makes a number greater, and the number of rows of a minute has a
 //! limit.
@@ -7,22 +8,38 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use crate::database::Db;
 use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use ipnet::{Ipv4Net, Ipv6Net};
+use tokio::time::Instant;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    ids::UserId,
+};
 
 /// Rows of a minute, for each replica and both with and without the network of the client.
 const ROWS: usize = 64;
 /// Rows that are kept, whatever their age.
 const KEPT: i64 = 100_000;
 
+/// Refused calls of a user that have rows in the audit log, at once; replicas count each for itself.
+const AUDITED: u32 = 60;
+/// Time after which a user's next refused call has one again.
+const AUDITED_EVERY: Duration = Duration::from_secs(10);
+
 /// The counts of this minute that the table does not have yet. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct RefusedCalls(Arc<Mutex<Counts>>);
+pub struct RefusedCalls {
+    counts: Arc<Mutex<Counts>>,
+    users: Arc<Mutex<Buckets>>,
+}
+
+/// When the bucket of each user is empty.
+type Buckets = HashMap<UserId, Instant>;
 
 type Counts = HashMap<Key, i64>;
 
@@ -32,7 +49,7 @@ struct Key {
     minute: DateTime<Utc>,
     method: &'static str,
     reason: String,
-    /// Network of the client; empty for all the others.
+    /// Network of the client, or the user; empty for all the others.
     client: String,
 }
 
@@ -41,9 +58,40 @@ impl RefusedCalls {
     pub fn count(&self, method: &'static str, reason: &str, client: Option<IpAddr>) {
         let now = Utc::now();
         let minute = now.duration_trunc(TimeDelta::minutes(1)).unwrap_or(now);
-        let client = client.map(network).unwrap_or_default();
+        self.add(Key {
+            minute,
+            method,
+            reason: reason.to_owned(),
+            client: client.map(site).unwrap_or_default(),
+        });
+    }
+
+    /// True if a refused call of a user gets a row in the audit log; else counts it.
+    pub fn is_audited(&self, method: &'static str, reason: &str, user: UserId) -> bool {
+        if self.takes(user, Instant::now()) {
+            return true;
+        }
+        let now = Utc::now();
+        let minute = now.duration_trunc(TimeDelta::minutes(1)).unwrap_or(now);
+        self.add(Key { minute, method, reason: reason.to_owned(), client: user.to_string() });
+        false
+    }
+
+    /// A leaky bucket for each user.
+    fn takes(&self, user: UserId, now: Instant) -> bool {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        // An empty bucket is none.
+        users.retain(|_, empty_at| *empty_at > now);
+        let empty_at = users.get(&user).copied().unwrap_or(now);
+        let takes = empty_at <= now + AUDITED_EVERY * (AUDITED - 1);
+        if takes {
+            users.insert(user, empty_at + AUDITED_EVERY);
+        }
+        takes
+    }
+
+    fn add(&self, mut key: Key) {
         let mut counts = self.lock();
-        let mut key = Key { minute, method, reason: reason.to_owned(), client };
         if counts.len() >= ROWS && !counts.contains_key(&key) {
             key.client.clear();
         }
@@ -61,7 +109,7 @@ impl RefusedCalls {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds the counts to the table. If that fails, they count with the next ones.
@@ -81,8 +129,8 @@ impl RefusedCalls {
     }
 }
 
-/// The network that addresses of one subscriber share.
-fn network(address: IpAddr) -> String {
+/// The network of a site, in which one subscriber may have many: /24, or /48.
+pub fn site(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => Ipv4Net::new(address, 24).map(|net| net.trunc().to_string()),
         IpAddr::V6(address) => Ipv6Net::new(address, 48).map(|net| net.trunc().to_string()),
@@ -149,8 +197,26 @@ mod tests {
     }
 
     #[test]
+    fn a_user_has_rows_up_to_a_rate_and_is_counted_beyond_it() {
+        let refusals = RefusedCalls::default();
+        let [user, other] = [UserId::generate(), UserId::generate()];
+        let now = Instant::now();
+        let taken = |user, at, calls: u32| (0..calls).filter(|_| refusals.takes(user, at)).count();
+        assert_eq!(taken(user, now, 1000), 60);
+        assert_eq!(taken(other, now, 10), 10, "another user has a bucket of their own");
+        assert_eq!(taken(user, now + AUDITED_EVERY * 3, 1000), 3);
+        assert_eq!(taken(user, now + Duration::from_hours(1), 1000), 60);
+        for _ in 0..100 {
+            refusals.is_audited("/s/M", "NOT_FOUND", user);
+        }
+        let counted = refusals.take(Utc::now());
+        assert!(counted.keys().all(|key| key.client == user.to_string() && key.reason == "NOT_FOUND"));
+        assert!(counted.values().sum::<i64>() >= 39, "{counted:?}");
+    }
+
+    #[test]
     fn clients_are_counted_by_their_network() {
-        let of = |address: &str| network(address.parse().unwrap());
+        let of = |address: &str| site(address.parse().unwrap());
         assert_eq!(of("203.0.113.77"), "203.0.113.0/24");
         assert_eq!(of("::ffff:203.0.113.77"), "203.0.113.0/24");
         assert_eq!(of("2001:db8:1:2::3"), "2001:db8:1::/48");

@@ -27,6 +27,8 @@ pub struct Request {
     pub id: Uuid,
     /// SHA-256 of the request.
     pub body: Vec<u8>,
+    /// What else it may be: the same request under an older key.
+    pub or: Vec<Vec<u8>>,
 }
 
 impl Request {
@@ -39,8 +41,21 @@ impl Request {
             user: call.principal()?.user,
             method: call.method,
             id,
-            body: digest(&SHA256, &body.encode_to_vec()).as_ref().to_vec(),
+            body: sha256(body),
+            or: Vec::new(),
         }))
+    }
+}
+
+fn sha256(body: &impl Message) -> Vec<u8> {
+    digest(&SHA256, &body.encode_to_vec()).as_ref().to_vec()
+}
+
+impl Request {
+    /// Accepts these bodies, too, as the same request.
+    #[must_use]
+    pub fn or(self, bodies: &[impl Message]) -> Self {
+        Self { or: bodies.iter().map(sha256).collect(), ..self }
     }
 }
 
@@ -67,7 +82,7 @@ pub async fn replayed(db: &Db, request: Option<&Request>) -> Result<Option<Answe
     .fetch_optional(db)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    if row.body_sha256 != request.body {
+    if row.body_sha256 != request.body && !request.or.contains(&row.body_sha256) {
         return Err(Error::field(
             "request_id",
             "was used with another request; use a new UUID for a new request",

@@ -10,10 +10,19 @@ use crate::{Core, audit::Chain, error::Result, ids::OrganizationId};
 /// The database deletes no younger row of an organization, whatever its plan says.
 pub const AUDIT_KEPT_LEAST: Duration = Duration::from_hours(24);
 
+/// For how long rows are kept, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The time.
+    pub time: Duration,
+    /// Plan of the organization; empty for the platform, and if the organization was deleted.
+    pub plan: String,
+}
+
 /// How long the audit log keeps an organization's rows. The room of the plans implements it.
 pub trait AuditRetention: fmt::Debug + Send + Sync + 'static {
     /// Returns the time for this organization.
-    fn kept(&self, organization: OrganizationId) -> BoxFuture<'_, Result<Duration>>;
+    fn kept(&self, organization: OrganizationId) -> BoxFuture<'_, Result<Kept>>;
 }
 
 impl Core {
@@ -25,9 +34,17 @@ impl Core {
 
     /// How long the rows of a chain are kept.
     pub async fn audit_kept(&self, chain: Chain) -> Result<Duration> {
+        Ok(self.audit_retention(chain).await?.time)
+    }
+
+    /// The same with the reason.
+    pub async fn audit_retention(&self, chain: Chain) -> Result<Kept> {
         match (chain, self.audit_retention.get()) {
-            (Chain::Organization(id), Some(retention)) => Ok(retention.kept(id).await?.max(AUDIT_KEPT_LEAST)),
-            _ => Ok(self.times.audit_kept),
+            (Chain::Organization(id), Some(retention)) => {
+                let kept = retention.kept(id).await?;
+                Ok(Kept { time: kept.time.max(AUDIT_KEPT_LEAST), ..kept })
+            }
+            _ => Ok(Kept { time: self.times.audit_kept, plan: String::new() }),
         }
     }
 }

@@ -115,10 +115,16 @@ pub struct Times {
     pub goodbye: Duration,
     /// How long the agent of a revoked node must wait before it dials again.
     pub revoked_retry: Duration,
+    /// How long after a forgotten node last asked for a session its return is an alarm.
+    pub returned_alarm: Duration,
     /// While two agents use one identity, how long the newest session is protected from the other agent.
     pub duplicate_hold: Duration,
     /// How long after the last sighting of two agents the protection and the alarm last.
     pub duplicate_alarm: Duration,
+    /// Interval at which minutes of usage are summed to hours and days.
+    pub usage_roll_up: Duration,
+    /// Interval at which sizes are compared with plans, and agents are told changed limits.
+    pub usage_limits: Duration,
 }
 
 impl Default for Times {
@@ -181,8 +187,11 @@ impl Default for Times {
             authority_settled: s(3),
             goodbye: protocol.goodbye,
             revoked_retry: protocol.revoked_retry,
+            returned_alarm: protocol.revoked_retry * 4,
             duplicate_hold: protocol.duplicate_hold,
             duplicate_alarm: s(HOUR),
+            usage_roll_up: s(60),
+            usage_limits: s(60),
         }
     }
 }
@@ -237,6 +246,10 @@ mod tests {
         );
         assert!(t.poll * 2 < t.authority_settled, "a root is used only when every replica has seen it");
         assert!(t.poll + t.goodbye < Duration::from_secs(3), "a revocation is done everywhere within 3 s");
+        assert!(
+            t.revoked_retry * 2 + Duration::from_mins(1) < t.returned_alarm,
+            "one try that is missed, or not written, must not end the alarm about a node that goes on to ask"
+        );
         assert!(t.duplicate_hold < t.revoked_retry && t.duplicate_hold < t.duplicate_alarm);
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use supalove_certs::DownloadKey;
 use supalove_core::{
     Core, Room,
-    error::Result,
+    error::{Error, Result},
     hints::Hint,
     jobs::{
         Job, Rhythm,
@@ -15,23 +16,41 @@ use supalove_core::{
 };
 use supalove_proto::v1::{
     authority_service_server::AuthorityServiceServer, cluster_service_server::ClusterServiceServer,
+    registry_service_server::RegistryServiceServer,
 };
 use zeroize::Zeroizing;
 
 use crate::{
     certificates::{self, AuthorityApi, Nonces, Pki},
     clusters::{self, ClusterApi, NodeStreams, enrolment::EnrolmentApi},
+    downloads::{Downloads, Settings},
+    registries::RegistryApi,
     rules::RULES,
     sessions::{Fleet, NodePort, consistency::SessionCheck},
 };
 
 /// Opens the room. Call [`Fleet::handle_sessions`] before the node port serves.
-pub async fn open(core: &Core) -> Result<Fleet> {
+pub async fn open(core: &Core, settings: Settings) -> Result<Fleet> {
     let mut write = core.system_write("fleet.open");
     clusters::store::ensure_default(&mut write).await?;
     write.commit([]).await?;
     certificates::store::ensure_first(core).await?;
-    Ok(Fleet::new(core.for_work(), Pki::load(&core.for_work()).await?))
+    let key = download_key(core).await?;
+    let downloads = Downloads::new(core, settings, &key.pin());
+    let core = core.for_work();
+    let pki = Pki::load(&core, key).await?;
+    Ok(Fleet::new(core, pki, downloads))
+}
+
+/// The key that join commands pin. It stays: commands that were printed stay right, whichever replica answers.
+async fn download_key(core: &Core) -> Result<DownloadKey> {
+    let pem = platform::secret(&core.db, &core.vault, "download-key", || {
+        let key = DownloadKey::generate().map_err(Error::internal)?;
+        Ok(Zeroizing::new(key.to_pem().as_bytes().to_vec()))
+    })
+    .await?;
+    let pem = std::str::from_utf8(&pem).map_err(Error::internal)?;
+    DownloadKey::from_pem(pem).map_err(Error::internal)
 }
 
 impl Fleet {
@@ -42,6 +61,7 @@ impl Fleet {
         Room::new("fleet", RULES)
             .service(ClusterServiceServer::new(ClusterApi::new(self.clone())))
             .service(AuthorityServiceServer::new(authorities))
+            .service(RegistryServiceServer::new(RegistryApi::new(core.clone())))
             .stream(NodeStreams::new(core))
             .check(SessionCheck(self.clone()))
             .job(job("fleet.follow_roots", Woken(Hint::Roots, core.times.poll), self, |fleet| async move {
@@ -98,8 +118,9 @@ async fn prune(fleet: Fleet) -> Result<()> {
     in_batches(|| async {
         let mut write = core.system_write("fleet.prune");
         let done = clusters::store::prune(&mut write, core.times.ended_kept).await?;
+        let clusters_done = clusters::store::clusters::prune(&mut write).await?;
         write.commit([]).await?;
-        Ok(done)
+        Ok(done && clusters_done)
     })
     .await
 }

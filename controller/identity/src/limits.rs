@@ -13,6 +13,7 @@ use supalove_core::{
     database::Db,
     error::{Error, Result},
     rate_limits::{Key, RateLimit},
+    refused_calls::site,
 };
 use supalove_net::allowance::network;
 
@@ -49,6 +50,13 @@ const MAILS_FROM_NETWORK: RateLimit = RateLimit {
     burst: 30,
     every: Duration::from_mins(2),
 };
+/// The same from a site (IPv4 /24, IPv6 /48), which may have many networks: a fraction of what all may have.
+const MAILS_FROM_SITE: RateLimit = RateLimit {
+    kind: "mail.site",
+    what: "mails requested from your network",
+    burst: 150,
+    every: Duration::from_secs(24),
+};
 /// Links of one kind to one address. Nobody is told of it: the answer is the same whether or not a mail goes out.
 const LINKS_TO_ADDRESS: RateLimit = RateLimit {
     kind: "mail.address",
@@ -69,6 +77,13 @@ const MAILS_TO_STRANGERS: RateLimit = RateLimit {
     what: "mails to new addresses on this platform",
     burst: 500,
     every: Duration::from_secs(4),
+};
+/// The same from a site, so that nobody takes the share of all: a tenth of it.
+const MAILS_TO_STRANGERS_FROM_SITE: RateLimit = RateLimit {
+    kind: "mail.strangers-site",
+    what: "mails to new addresses from your network",
+    burst: 50,
+    every: Duration::from_secs(40),
 };
 const INVITATIONS_OF_ORGANIZATION: RateLimit = RateLimit {
     kind: "invitation.organization",
@@ -92,6 +107,11 @@ const INVITATIONS_TO_ADDRESS: RateLimit = RateLimit {
 /// The name of a client's network in keys.
 fn name(client: Option<IpAddr>) -> String {
     network(client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))).to_string()
+}
+
+/// The name of the site of a client's network in keys.
+fn site_name(client: Option<IpAddr>) -> String {
+    site(client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
 }
 
 /// Acts that are counted; [`Counted::give_back`] unless they were wrong.
@@ -150,17 +170,19 @@ pub enum Requested {
     Notice,
 }
 
-/// Counts a request for a mail; an error if there were too many from one network.
+/// Counts a request for a mail; an error if there were too many from one network, or from one site.
 pub async fn request(db: &Db, client: Option<IpAddr>) -> Result<()> {
-    MAILS_FROM_NETWORK.take(db, &Key::of(&[&name(client)])).await
+    MAILS_FROM_NETWORK.take(db, &Key::of(&[&name(client)])).await?;
+    MAILS_FROM_SITE.take(db, &Key::of(&[&site_name(client)])).await
 }
 
 /// Whether a requested mail is sent to this address. Nobody is told.
-pub async fn mail(db: &Db, requested: Requested, address: &str) -> Result<bool> {
+pub async fn mail(db: &Db, client: Option<IpAddr>, requested: Requested, address: &str) -> Result<bool> {
     match requested {
         Requested::Link(kind) => allows(&LINKS_TO_ADDRESS, db, &Key::of(&[kind.as_sql(), address])).await,
         Requested::FirstLink(kind) => Ok(allows(&LINKS_TO_ADDRESS, db, &Key::of(&[kind.as_sql(), address]))
             .await?
+            && allows(&MAILS_TO_STRANGERS_FROM_SITE, db, &Key::of(&[&site_name(client)])).await?
             && allows(&MAILS_TO_STRANGERS, db, &Key::of(&[])).await?),
         Requested::Notice => allows(&NOTICES_TO_ADDRESS, db, &Key::of(&[address])).await,
     }
@@ -179,4 +201,26 @@ pub async fn invitation(db: &Db, organization: &str, inviter: &str, address: &st
     INVITATIONS_OF_ORGANIZATION.take(db, &Key::of(&[organization])).await?;
     INVITATIONS_BY_USER.take(db, &Key::of(&[inviter])).await?;
     INVITATIONS_TO_ADDRESS.take(db, &Key::of(&[organization, address])).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Acts within a day.
+    fn in_a_day(limit: &RateLimit) -> f64 {
+        f64::from(limit.burst) + Duration::from_hours(24).as_secs_f64() / limit.every.as_secs_f64()
+    }
+
+    #[test]
+    fn a_site_with_many_networks_takes_no_more_than_a_part_of_the_mails_of_all() {
+        let share = in_a_day(&MAILS_TO_STRANGERS_FROM_SITE) / in_a_day(&MAILS_TO_STRANGERS);
+        assert!(share <= 0.101 && MAILS_TO_STRANGERS_FROM_SITE.burst * 10 <= MAILS_TO_STRANGERS.burst);
+        assert!(in_a_day(&MAILS_FROM_NETWORK) < in_a_day(&MAILS_FROM_SITE));
+        let [first, last, other] = ["2001:db8:1::1", "2001:db8:1:ffff::1", "2001:db8:2::1"]
+            .map(|address| Some(address.parse().unwrap()));
+        assert_ne!(name(first), name(last));
+        assert_eq!(site_name(first), site_name(last));
+        assert_ne!(site_name(first), site_name(other));
+    }
 }

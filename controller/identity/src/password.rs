@@ -10,12 +10,15 @@ use argon2::{
     Argon2,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
-use supalove_net::allowance::{Allowance, Full, network};
+use supalove_net::allowance::{Allowance, network};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 use zxcvbn::{Score, feedback::Feedback, zxcvbn};
 
-use supalove_core::error::{Error, Result};
+use supalove_core::{
+    counter::Counter,
+    error::{Error, Result},
+};
 
 pub const MIN_PASSWORD_CHARS: usize = 10;
 /// Maximum length of a password in bytes. A longer one costs time and adds no security.
@@ -82,23 +85,25 @@ impl NewPassword {
 pub struct Passwords {
     waiting: Allowance<IpAddr>,
     running: Arc<Semaphore>,
-}
-
-impl Default for Passwords {
-    fn default() -> Self {
-        Self {
-            waiting: Allowance::new(WAITING, WAITING_PER_ADDRESS),
-            running: Arc::new(Semaphore::new(PARALLEL)),
-        }
-    }
+    hashings: Counter,
 }
 
 impl Passwords {
+    /// Counts there how often Argon2 runs.
+    pub fn new(hashings: Counter) -> Self {
+        Self {
+            waiting: Allowance::new(WAITING, WAITING_PER_ADDRESS),
+            running: Arc::new(Semaphore::new(PARALLEL)),
+            hashings,
+        }
+    }
+
     /// Hashes a new password for a client if it is hard to guess; returns the PHC string.
     pub async fn hash(&self, client: Option<IpAddr>, password: NewPassword) -> Result<String> {
-        self.run(client, move || {
+        self.run(client, move |argon2| {
             password.check_strength()?;
-            let hash = Argon2::default()
+            let hash = argon2
+                .get()
                 .hash_password(password.text.as_bytes())
                 .map_err(|e| Error::internal(e.to_string()))?;
             Ok(hash.to_string())
@@ -118,13 +123,13 @@ impl Passwords {
         if password.len() > MAX_PASSWORD_BYTES {
             return Ok(false);
         }
-        self.run(client, move || {
+        self.run(client, move |argon2| {
             let Some(hash) = hash else {
-                let _ = Argon2::default().hash_password(password.as_bytes());
+                let _ = argon2.get().hash_password(password.as_bytes());
                 return Ok(false);
             };
             let parsed = PasswordHash::new(&hash).map_err(|e| Error::internal(e.to_string()))?;
-            Ok(Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok())
+            Ok(argon2.get().verify_password(password.as_bytes(), &parsed).is_ok())
         })
         .await
     }
@@ -132,21 +137,31 @@ impl Passwords {
     async fn run<T: Send + 'static>(
         &self,
         client: Option<IpAddr>,
-        work: impl FnOnce() -> Result<T> + Send + 'static,
+        work: impl FnOnce(&CountedArgon2) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let client = network(client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
-        let _waits = self.waiting.take(client, 1).map_err(|full| match full {
-            Full::All(_) => Error::Busy,
-            Full::Key(most) => Error::TooMany { what: "sign-ins from your address", most },
-        })?;
+        let waits = self.waiting.take(client, 1);
+        let _waits = waits.map_err(|full| Error::full(full, "sign-ins from your address"))?;
         let permit = self.running.clone().acquire_owned().await.map_err(Error::internal)?;
+        let argon2 = CountedArgon2(self.hashings.clone());
         tokio::task::spawn_blocking(move || {
-            let result = work();
+            let result = work(&argon2);
             drop(permit);
             result
         })
         .await
         .map_err(Error::internal)?
+    }
+}
+
+/// The only way to Argon2 in this file: each use is counted, also one whose result nobody needs.
+struct CountedArgon2(Counter);
+
+impl CountedArgon2 {
+    /// For one hash.
+    fn get(&self) -> Argon2<'static> {
+        self.0.add_one();
+        Argon2::default()
     }
 }
 
@@ -156,18 +171,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_fits_its_own_hash_only() {
-        let passwords = Passwords::default();
+        let count = Counter::default();
+        let passwords = Passwords::new(count.clone());
         let chosen = NewPassword::new("password", "correct horse".into(), &[]).unwrap();
         let hash = passwords.hash(None, chosen).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert!(passwords.verify(None, "correct horse".into(), Some(hash.clone())).await.unwrap());
         assert!(!passwords.verify(None, "wrong horse".into(), Some(hash)).await.unwrap());
         assert!(!passwords.verify(None, "correct horse".into(), None).await.unwrap());
+        assert_eq!(count.get(), 4, "one for each");
+        assert!(!passwords.verify(None, "x".repeat(MAX_PASSWORD_BYTES + 1), None).await.unwrap());
+        assert_eq!(count.get(), 4, "none for one that nobody can have");
     }
 
     #[tokio::test]
     async fn one_address_does_not_take_the_turns_of_others() {
-        let passwords = Passwords::default();
+        let passwords = Passwords::new(Counter::default());
         let from = |last| Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)));
         let flood = (0..100).map(|_| passwords.verify(from(1), "wrong horse".into(), None));
         let (flooded, other) = tokio::join!(

@@ -155,7 +155,7 @@ impl OrganizationService for OrganizationApi {
         let key = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
         let (user, role) = (user_id(&body.user_id)?, role(body.role())?);
         let mut mutation = self.core.mutation(&call);
-        let member = members::set_role(&mut mutation, &call, &key, user, role).await?;
+        let member = members::set_role(&mut mutation, &call, &key, user, role, &body.etag).await?;
         let target = format!("{}/{user} {}", key.id, role.as_sql());
         mutation.commit(&target, [Hint::Organization(key.id)]).await?;
         Ok(Response::new(UpdateMemberResponse { member: Some(member.into()) }))
@@ -208,6 +208,7 @@ fn role(wire: pb::Role) -> Result<Role> {
 impl From<Member> for pb::Member {
     fn from(member: Member) -> Self {
         Self {
+            etag: member.etag(),
             user_id: member.user.to_string(),
             email: member.email,
             display_name: member.display_name,
@@ -233,7 +234,8 @@ impl From<Organization> for pb::Organization {
     }
 }
 
-fn wire_role(role: Role) -> pb::Role {
+/// A role on the wire.
+pub fn wire_role(role: Role) -> pb::Role {
     match role {
         Role::Owner => pb::Role::Owner,
         Role::Administrator => pb::Role::Administrator,

@@ -17,7 +17,8 @@ use crate::{
     members::check_owners_act,
     store::{
         self,
-        invitations::{self, Invitation},
+        events::{self, EventType, NewEvent},
+        invitations::{self, Invitation, Spent},
         members,
     },
 };
@@ -66,6 +67,8 @@ pub async fn issue(
         expires_at,
     };
     let id = invitations::put(write, &new).await?;
+    let created = NewEvent::invitation(EventType::InvitationCreated, id, role);
+    events::append(write, key.id, created).await?;
     let invitation = invitations::get(write, key.id, id).await?.ok_or_else(|| none(id))?;
     if !mailed {
         return Ok(Issued { invitation, token: Some(token) });
@@ -108,7 +111,8 @@ pub async fn revoke(
     let present = invitations::get(write, key.id, id).await?.ok_or_else(|| none(id))?;
     check_owners_act(actor, present.role, None)?;
     invitations::revoke(write, key.id, id).await?;
-    Ok(())
+    let revoked = NewEvent::invitation(EventType::InvitationRevoked, id, present.role);
+    events::append(write, key.id, revoked).await
 }
 
 /// Makes a user a member by a token; returns the organization and the role.
@@ -116,7 +120,7 @@ pub async fn accept(write: &mut impl Write, token: &[u8], user: UserId) -> Resul
     let organization = invitations::lock_organization(write, token).await?.ok_or_else(links::invalid)?;
     let email = identity::lock_user(write, user).await?;
     let spent = invitations::spend(write, token, &email).await?;
-    let (role, invited_by) = spent.ok_or_else(for_another)?;
+    let Spent { id, role, invited_by } = spent.ok_or_else(for_another)?;
     // Who has lost the right to invite has lost it for open invitations, too.
     let inviter = members::role(write, organization, invited_by).await?;
     if !may_invite(inviter, role) {
@@ -130,6 +134,9 @@ pub async fn accept(write: &mut impl Write, token: &[u8], user: UserId) -> Resul
     }
     supalove_plans::take_member(write, organization).await?;
     members::insert(write, organization, user, role).await?;
+    let accepted = NewEvent::invitation(EventType::InvitationAccepted, id, role).by(user);
+    events::append(write, organization, accepted).await?;
+    events::append(write, organization, NewEvent::member(EventType::MemberJoined, user, role)).await?;
     Ok((organization, role))
 }
 

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
 pub mod api;
+mod consistency;
 mod invitations;
 mod members;
 mod newcomers;
@@ -14,6 +15,7 @@ mod watch;
 use chrono::{DateTime, Utc};
 
 pub use api::{InvitationApi, OrganizationApi};
+pub use consistency::ROW_CHECKS;
 pub use newcomers::Newcomers;
 pub use object::OrganizationKey;
 pub use rules::RULES;
@@ -44,11 +46,14 @@ pub fn room(core: &Core) -> Room {
 async fn prune(core: Core) -> Result<()> {
     retention::in_batches(|| {
         let mut write = core.system_write("organizations.prune");
+        let kept = core.times.ended_kept;
         async move {
             let organizations = store::prune(&mut write).await?;
             let invitations = store::invitations::prune(&mut write).await?;
+            let numbered = store::events::number_waiting(&mut write).await?;
+            let events = store::events::prune(&mut write, kept).await?;
             write.commit([]).await?;
-            Ok(organizations && invitations)
+            Ok(organizations && invitations && numbered && events)
         }
     })
     .await

@@ -10,22 +10,38 @@ use supalove_proto::v1::ErrorReason;
 
 use crate::{
     OrganizationKey,
-    store::{self, members, members::Member},
+    store::{
+        self,
+        events::{self, EventType, NewEvent},
+        members::{self, Member},
+    },
 };
 
-/// Gives a member another role on behalf of the caller; returns the member.
+/// Gives a member another role on behalf of the caller, unless an `etag` is given and the member has another one; returns the
+/// member.
 pub async fn set_role(
     write: &mut impl Write,
     call: &Call,
     key: &OrganizationKey,
     member: UserId,
     role: Role,
+    etag: &str,
 ) -> Result<Member> {
     let present = check(write, call, key, member, Some(role)).await?;
+    if !etag.is_empty() {
+        let read = members::get(write, key.id, member).await?.ok_or_else(|| no_member(member))?;
+        if read.etag() != etag {
+            return Err(Error::Changed("member"));
+        }
+    }
     if role == Role::Owner && present != Role::Owner {
         store::check_quota(write, member).await?;
     }
     members::set_role(write, key.id, member, role).await?;
+    if role != present {
+        let changed = NewEvent::member(EventType::MemberRoleChanged, member, role);
+        events::append(write, key.id, changed).await?;
+    }
     members::get(write, key.id, member).await?.ok_or_else(|| no_member(member))
 }
 
@@ -37,7 +53,8 @@ pub async fn remove(
     member: UserId,
 ) -> Result<()> {
     check(write, call, key, member, None).await?;
-    members::remove(write, key.id, member).await
+    members::remove(write, key.id, member).await?;
+    events::append(write, key.id, NewEvent::gone(EventType::MemberRemoved, member)).await
 }
 
 /// Ends the caller's own membership.
@@ -47,7 +64,9 @@ pub async fn leave(write: &mut impl Write, call: &Call, key: &OrganizationKey) -
         message: format!("you are no member of {}", key.slug),
     })?;
     check_owner_stays(present, None, members::owners(write, key.id).await?)?;
-    members::remove(write, key.id, call.principal()?.user).await
+    let user = call.principal()?.user;
+    members::remove(write, key.id, user).await?;
+    events::append(write, key.id, NewEvent::gone(EventType::MemberLeft, user)).await
 }
 
 /// Locks, and checks that the caller may give a member the role `next`, or none. Returns the present role.

@@ -14,7 +14,11 @@ use supalove_proto::v1::ErrorReason;
 
 use crate::{
     invitations, slug_of,
-    store::{self, members},
+    store::{
+        self,
+        events::{self, EventType, NewEvent},
+        members,
+    },
 };
 
 /// Longest name of an organization, in characters.
@@ -58,6 +62,10 @@ impl Accounts for Newcomers {
             }
             for membership in &memberships {
                 members::remove(write, membership.organization, user).await?;
+                let left = NewEvent::gone(EventType::MemberLeft, user);
+                events::append(write, membership.organization, left).await?;
+                // Its log says who has left.
+                write.also_in(membership.organization, format!("{}/{user}", membership.organization));
             }
             Ok(())
         }

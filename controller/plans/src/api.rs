@@ -14,7 +14,8 @@ use supalove_core::{
 use supalove_proto::v1::{
     self as pb, AssignPlanRequest, AssignPlanResponse, ClearEntitlementRequest, ClearEntitlementResponse,
     GetEntitlementsRequest, GetEntitlementsResponse, ListPlansRequest, ListPlansResponse,
-    SetEntitlementRequest, SetEntitlementResponse, UpdatePlanRequest, UpdatePlanResponse,
+    ListProjectSizesRequest, ListProjectSizesResponse, SetEntitlementRequest, SetEntitlementResponse,
+    UpdatePlanRequest, UpdatePlanResponse, UpdateProjectSizeRequest, UpdateProjectSizeResponse,
     plan_service_server::PlanService,
 };
 use tonic::{Request, Response, Status};
@@ -22,7 +23,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     changes::{self, Act},
     object::Holder,
-    store,
+    sizes, store,
 };
 
 #[derive(Debug, Clone)]
@@ -118,6 +119,39 @@ impl PlanService for PlanApi {
         Ok(Response::new(SetEntitlementResponse { entitlements }))
     }
 
+    async fn list_project_sizes(
+        &self,
+        request: Request<ListProjectSizesRequest>,
+    ) -> Result<Response<ListProjectSizesResponse>, Status> {
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 50, 100)?;
+        let after = parse_page_token(&body.page_token)?.map(|key| key.parse::<i32>()).transpose();
+        let after = after
+            .map_err(|_| Error::field("page_token", "must be the next_page_token of the previous page"))?;
+        let found = sizes::list(&self.core.db, after.unwrap_or(i32::MIN), size + 1).await?;
+        let (found, next) = page(found, size, |one| one.rank.to_string());
+        let sizes = found.into_iter().map(pb::ProjectSize::from).collect();
+        Ok(Response::new(ListProjectSizesResponse { sizes, next_page_token: next }))
+    }
+
+    async fn update_project_size(
+        &self,
+        request: Request<UpdateProjectSizeRequest>,
+    ) -> Result<Response<UpdateProjectSizeResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        call.names(&body.size);
+        let name = size_name(&body.size)?;
+        let reason = wire::reason(&body.reason)?;
+        let fields = Changes::parse(body.update_mask.as_ref(), wire::SIZE_FIELDS)?;
+        let mut mutation = self.core.mutation(&call);
+        let edit = |size: &mut sizes::ProjectSize| wire::edit_size(size, &body, &fields);
+        changes::update_size(&mut mutation, name, &body.etag, edit).await?;
+        mutation.commit(&format!("{name}: {reason}"), []).await?;
+        let size = sizes::get(&self.core.db, name).await?.map(pb::ProjectSize::from);
+        Ok(Response::new(UpdateProjectSizeResponse { size }))
+    }
+
     async fn clear_entitlement(
         &self,
         request: Request<ClearEntitlementRequest>,
@@ -146,6 +180,14 @@ fn plan_name(name: &str) -> Result<&str> {
     // PostgreSQL takes no NUL in a text.
     if name.is_empty() || name.contains('\0') {
         return Err(Error::field("plan", "must be the name of a plan, e.g. pro"));
+    }
+    Ok(name)
+}
+
+fn size_name(name: &str) -> Result<&str> {
+    // PostgreSQL takes no NUL in a text.
+    if name.is_empty() || name.contains('\0') {
+        return Err(Error::field("size", "must be the name of a size, e.g. small"));
     }
     Ok(name)
 }

@@ -10,6 +10,7 @@ use supalove_proto::v1::ErrorReason;
 
 use crate::{
     entitlement::{Entitlement, Over, Value},
+    sizes::{self, ProjectSize},
     store::{self, Entitlements, Plan},
 };
 
@@ -45,16 +46,35 @@ pub async fn update_plan(
     }
     let organizations = store::lock_organizations_of(write, name).await?;
     let lowered = |entitlement| after.limits.lowered(&before.limits, entitlement);
+    let taken_away = after.limits.sizes_taken_away(&before.limits);
     let over = store::over(
         write,
         name,
         lowered(Entitlement::Projects),
         lowered(Entitlement::Members),
         lowered(Entitlement::PrivateClusters),
+        &taken_away,
     );
     check_fits(&over.await?, &format!("the limits of the plan {name}"))?;
     store::settle_plan(write, name).await?;
     Ok(organizations)
+}
+
+/// Changes what a size gives by `edit`. Projects keep what they have until they are resized.
+pub async fn update_size(
+    write: &mut impl Write,
+    name: &str,
+    etag: &str,
+    edit: impl FnOnce(&mut ProjectSize) -> Result<()>,
+) -> Result<()> {
+    let before = sizes::lock(write, name).await?;
+    check_etag("size", etag, before.revision)?;
+    let mut after = before.size.clone();
+    edit(&mut after)?;
+    if after != before.size {
+        sizes::update(write, &after).await?;
+    }
+    Ok(())
 }
 
 /// Who changes the entitlements of an organization, and why.
@@ -136,6 +156,7 @@ fn check_fits(over: &[Over], what: &str) -> Result<()> {
     let named = &over[..over.len().min(NAMED)];
     let in_words = |over: &Over| match over.entitlement {
         Entitlement::PrivateClusters => "private clusters, and would be allowed none".to_owned(),
+        Entitlement::ProjectSizes => "projects of a size that would not be allowed".to_owned(),
         entitlement => {
             format!("{}, and would be allowed {}", entitlement.as_sql().to_lowercase(), over.limit)
         }

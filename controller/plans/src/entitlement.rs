@@ -39,6 +39,16 @@ sql_enum! {
     }
 }
 
+sql_enum! {
+    /// What happens at the limit of a database's size.
+    SizeAction {
+        /// The organization is told.
+        Notify = "NOTIFY",
+        /// The database starts transactions read-only, too.
+        ReadOnly = "READ_ONLY",
+    }
+}
+
 /// A limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
@@ -68,6 +78,8 @@ pub struct Used {
     pub projects: i64,
     pub members: i64,
     pub private_clusters: i64,
+    /// Number of projects of each size, in the order of [`PROJECT_SIZES`].
+    pub sizes: [i64; PROJECT_SIZES.len()],
 }
 
 /// A use that is over a limit.
@@ -130,7 +142,7 @@ impl Limits {
     }
 
     /// The limit of what is measured, as a number.
-    fn bound(&self, measured: Entitlement) -> Option<i64> {
+    pub fn bound(&self, measured: Entitlement) -> Option<i64> {
         match measured {
             Entitlement::Projects => Some(self.projects),
             Entitlement::Members => Some(self.members),
@@ -138,6 +150,12 @@ impl Limits {
             Entitlement::PrivateClusters => Some(if self.private_clusters { i64::MAX } else { 0 }),
             _ => None,
         }
+    }
+
+    /// Sizes that `self` no longer allows.
+    pub fn sizes_taken_away(&self, before: &Self) -> Vec<String> {
+        let kept = |size: &&String| !self.project_sizes.contains(size);
+        before.project_sizes.iter().filter(kept).cloned().collect()
     }
 
     /// The limit if `self` lowers it, else no limit: what was over before may stay.
@@ -160,10 +178,19 @@ impl Used {
         }
     }
 
+    /// How many projects have one of these sizes.
+    fn of_sizes(&self, names: &[String]) -> i64 {
+        let counted = PROJECT_SIZES.iter().zip(self.sizes);
+        counted.filter(|(size, _)| names.iter().any(|name| name == *size)).map(|(_, projects)| projects).sum()
+    }
+
     /// What is over the limits `after` and not allowed to stay.
     pub fn over(&self, organization: &str, before: &Limits, after: &Limits) -> Vec<Over> {
         let over = |entitlement: Entitlement| {
-            let (used, limit) = (self.of(entitlement)?, after.lowered(before, entitlement));
+            let (used, limit) = match entitlement {
+                Entitlement::ProjectSizes => (self.of_sizes(&after.sizes_taken_away(before)), 0),
+                entitlement => (self.of(entitlement)?, after.lowered(before, entitlement)),
+            };
             let organization = organization.to_owned();
             (used > limit).then_some(Over { organization, entitlement, used, limit })
         };
@@ -228,7 +255,7 @@ pub mod tests {
     #[test]
     fn only_what_is_lowered_and_over_is_in_the_way() {
         let before = limits();
-        let used = Used { projects: 15, members: 30, private_clusters: 1 };
+        let used = Used { projects: 15, members: 30, private_clusters: 1, sizes: [12, 2, 1, 0, 0] };
         assert_eq!(used.over("acme", &before, &before), [], "30 members were over before and may stay");
         let after = Limits { projects: 10, members: 26, private_clusters: false, ..limits() };
         let names: Vec<_> = used
@@ -241,6 +268,10 @@ pub mod tests {
             [(Entitlement::Projects, 10), (Entitlement::PrivateClusters, 0)],
             "26 members are more than before"
         );
+        let smaller = Limits { project_sizes: vec!["nano".into()], ..limits() };
+        let over = used.over("acme", &before, &smaller);
+        assert_eq!((over[0].entitlement, over[0].used), (Entitlement::ProjectSizes, 2), "{over:?}");
+        assert_eq!(over.len(), 1, "a project of a size that was not allowed before may stay");
         let lower = Limits { members: 5, projects: 15, ..limits() };
         let over = used.over("acme", &before, &lower);
         assert_eq!(over.len(), 1, "what fits exactly fits: {over:?}");

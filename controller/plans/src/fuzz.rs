@@ -9,7 +9,7 @@ use supalove_fuzz::{Samples, Verdict, bytes};
 use supalove_proto::v1::{self as pb, entitlement_value::Kind};
 
 use crate::{
-    Entitlement, PROJECT_SIZES, Value,
+    Entitlement, PROJECT_SIZES, ProjectSize, Value,
     api::wire::{self, tests::plan},
 };
 
@@ -41,6 +41,21 @@ fn set(body: &pb::SetEntitlementRequest) -> Result<()> {
     Ok(())
 }
 
+fn resize(body: &pb::UpdateProjectSizeRequest) -> Result<()> {
+    let fields = Changes::parse(body.update_mask.as_ref(), wire::SIZE_FIELDS)?;
+    let mut size = ProjectSize {
+        name: "nano".into(),
+        cpu_millis: 150,
+        memory_mib: 256,
+        disk_mib: 1024,
+        connections: 60,
+    };
+    wire::edit_size(&mut size, body, &fields)?;
+    assert!((10..=1_000_000).contains(&size.cpu_millis) && (32..=16_000_000).contains(&size.memory_mib));
+    assert!((128..=64_000_000).contains(&size.disk_mib) && (10..=5_000).contains(&size.connections));
+    Ok(())
+}
+
 #[test]
 fn requests_of_the_operator() {
     let limits = pb::Plan::from(plan()).limits;
@@ -69,12 +84,25 @@ fn requests_of_the_operator() {
         first(1, overridden(pb::Entitlement::Members, Kind::Number(7)).encode_to_vec()),
         first(1, overridden(pb::Entitlement::PrivateClusters, Kind::Allowed(true)).encode_to_vec()),
         first(1, overridden(pb::Entitlement::ProjectSizes, sizes).encode_to_vec()),
+        first(
+            2,
+            pb::UpdateProjectSizeRequest {
+                size: "small".into(),
+                cpu_millis: 500,
+                memory_mib: 1024,
+                disk_mib: 4096,
+                connections: 90,
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
     ];
     let words: [&[u8]; 3] = [b"limits.projects", b"micro", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"];
     bytes("plans and entitlements", &Samples::new(samples).words(words), |input| {
         let Some((which, body)) = input.split_first() else { return Verdict::Refused };
-        let done = match which % 2 {
+        let done = match which % 3 {
             0 => pb::UpdatePlanRequest::decode(body).ok().map(|body| update(&body)),
+            2 => pb::UpdateProjectSizeRequest::decode(body).ok().map(|body| resize(&body)),
             _ => pb::SetEntitlementRequest::decode(body).ok().map(|body| set(&body)),
         };
         let Some(done) = done else { return Verdict::Refused };

@@ -19,16 +19,21 @@ mod object;
 mod quotas;
 mod retention;
 mod rules;
+mod sizes;
 mod store;
+mod transfers;
 
 pub use api::PlanApi;
 pub use consistency::ROW_CHECKS;
-pub use entitlement::{Entitlement, Limits, PROJECT_SIZES, Value};
+pub use entitlement::{Entitlement, Limits, PROJECT_SIZES, SizeAction, Value};
+pub use object::Holder;
 pub use quotas::{
-    ORGANIZATIONS_LIMIT, give_back_project, organizations_exceeded, projects_exceeded, take_member,
-    take_private_cluster,
+    Held, ORGANIZATIONS_LIMIT, give_back_project, held, organizations_exceeded, projects_exceeded,
+    take_member, take_private_cluster,
 };
 pub use rules::RULES;
+pub use sizes::{ProjectSize, find_size, size_refused, take_size};
+pub use transfers::{Compared, compare_for_transfer, refused_by_plan};
 
 use std::sync::Arc;
 

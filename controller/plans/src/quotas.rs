@@ -1,10 +1,16 @@
 //! Quotas, as the other rooms take them, and the errors of those that are used up.
 
+use sqlx::PgExecutor;
 use supalove_core::{
     Write,
     database::Db,
     error::{Error, Result},
     ids::OrganizationId,
+};
+
+use crate::{
+    entitlement::{Limits, SizeAction},
+    store,
 };
 
 /// Maximum number of organizations that a user owns: each has its own quota of projects.
@@ -20,6 +26,23 @@ pub fn organizations_exceeded() -> Error {
     }
 }
 
+/// What bounds an organization.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// Name of its plan.
+    pub plan: String,
+    /// The limits that count for it.
+    pub limits: Limits,
+    pub at_size_limit: SizeAction,
+}
+
+/// The plan of an organization, and the limits that count for it.
+pub async fn held(db: &Db, organization: OrganizationId) -> Result<Held> {
+    let found = store::entitlements(db, organization).await?;
+    let limits = found.limits()?;
+    Ok(Held { plan: found.plan.name, limits, at_size_limit: found.plan.at_size_limit })
+}
+
 /// Decrements an organization's number of projects.
 pub async fn give_back_project(write: &mut impl Write, organization: OrganizationId) -> Result<()> {
     sqlx::query!("SELECT plan_give_back_project($1)", organization.0)
@@ -30,7 +53,7 @@ pub async fn give_back_project(write: &mut impl Write, organization: Organizatio
 
 /// The error for an organization that has used up its quota of projects. The placing statement says only that it has, so this
 /// looks up how much that is; if it cannot, returns that error.
-pub async fn projects_exceeded(db: &Db, organization: OrganizationId) -> Error {
+pub async fn projects_exceeded(db: impl PgExecutor<'_>, organization: OrganizationId) -> Error {
     let found = sqlx::query!(
         "SELECT o.projects_limit, p.display_name,
              EXISTS (SELECT FROM entitlement_overrides x WHERE x.organization_id = o.id AND x.entitlement = 'PROJECTS')

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
-use supalove_core::{database::Db, error::Result, ids::OrganizationId, retention::AuditRetention};
+use supalove_core::{
+    database::Db,
+    error::Result,
+    ids::OrganizationId,
+    retention::{AuditRetention, Kept},
+};
 
 use crate::{Entitlement, Value, store};
 
@@ -18,15 +23,17 @@ pub struct LogDays {
 }
 
 impl AuditRetention for LogDays {
-    fn kept(&self, organization: OrganizationId) -> BoxFuture<'_, Result<Duration>> {
+    fn kept(&self, organization: OrganizationId) -> BoxFuture<'_, Result<Kept>> {
         async move {
-            let days = match store::find_entitlements(&self.db, organization).await? {
-                Some(held) => held.limits()?.value(Entitlement::LogDays),
+            let Some(held) = store::find_entitlements(&self.db, organization).await? else {
                 // It is deleted: its log goes with those of the platform.
-                None => return Ok(self.otherwise),
+                return Ok(Kept { time: self.otherwise, plan: String::new() });
             };
-            let Value::Number(days) = days else { return Ok(self.otherwise) };
-            Ok(DAY * u32::try_from(days).unwrap_or(u32::MAX))
+            let time = match held.limits()?.value(Entitlement::LogDays) {
+                Value::Number(days) => DAY * u32::try_from(days).unwrap_or(u32::MAX),
+                _ => self.otherwise,
+            };
+            Ok(Kept { time, plan: held.plan.name })
         }
         .boxed()
     }

@@ -17,4 +17,6 @@ pub const RULES: &[Rule] = &[
     Rule::write("/supalove.v1.PlanService/AssignPlan", OperatorOnly, ManagePlans),
     Rule::write("/supalove.v1.PlanService/SetEntitlement", OperatorOnly, ManagePlans),
     Rule::write("/supalove.v1.PlanService/ClearEntitlement", OperatorOnly, ManagePlans),
+    Rule::read("/supalove.v1.PlanService/ListProjectSizes", AnySignedIn, ReadAccount),
+    Rule::write("/supalove.v1.PlanService/UpdateProjectSize", OperatorOnly, ManagePlans),
 ];

@@ -10,7 +10,7 @@ use supalove_core::{
 };
 
 use crate::{
-    entitlement::{Entitlement, Limits, Over, Used, Value},
+    entitlement::{Entitlement, Limits, Over, SizeAction, Used, Value},
     object::Holder,
 };
 use supalove_core::access::Object as _;
@@ -22,6 +22,7 @@ pub struct Plan {
     pub display_name: String,
     pub price_cents: i64,
     pub limits: Limits,
+    pub at_size_limit: SizeAction,
     /// Whether new organizations get it.
     pub is_default: bool,
     pub revision: i64,
@@ -84,6 +85,7 @@ struct PlanRow {
     private_clusters: bool,
     backup_days: i64,
     log_days: i64,
+    at_size_limit: SizeAction,
     is_default: bool,
     revision: i64,
     updated_at: DateTime<Utc>,
@@ -106,6 +108,7 @@ impl From<PlanRow> for Plan {
                 backup_days: row.backup_days,
                 log_days: row.log_days,
             },
+            at_size_limit: row.at_size_limit,
             is_default: row.is_default,
             revision: row.revision,
             updated_at: row.updated_at,
@@ -123,7 +126,8 @@ pub async fn list(db: &Db, after: Option<&str>, limit: i64) -> Result<Vec<Plan>>
     let found = sqlx::query_as!(
         PlanRow,
         "SELECT name, display_name, price_cents, projects, database_mib, storage_mib, function_invocations, members,
-             project_sizes, private_clusters, backup_days, log_days, is_default, revision, updated_at
+             project_sizes, private_clusters, backup_days, log_days, at_size_limit AS \"at_size_limit: SizeAction\", is_default,
+             revision, updated_at
          FROM plans WHERE $1::text IS NULL OR (lpad(price_cents::text, 19, '0') || ' ' || name) COLLATE \"C\" > $1
          ORDER BY (lpad(price_cents::text, 19, '0') || ' ' || name) COLLATE \"C\" LIMIT $2",
         after,
@@ -137,7 +141,8 @@ pub async fn lock_plans(write: &mut impl Write) -> Result<Vec<Plan>> {
     let found = sqlx::query_as!(
         PlanRow,
         "SELECT name, display_name, price_cents, projects, database_mib, storage_mib, function_invocations, members,
-             project_sizes, private_clusters, backup_days, log_days, is_default, revision, updated_at
+             project_sizes, private_clusters, backup_days, log_days, at_size_limit AS \"at_size_limit: SizeAction\", is_default,
+             revision, updated_at
          FROM plans ORDER BY name FOR NO KEY UPDATE",
     );
     Ok(found.fetch_all(write.connection().await?).await?.into_iter().map(Plan::from).collect())
@@ -159,7 +164,7 @@ pub async fn update(write: &mut impl Write, plan: &Plan) -> Result<()> {
     sqlx::query!(
         "UPDATE plans SET display_name = $2, price_cents = $3, projects = $4, database_mib = $5, storage_mib = $6,
              function_invocations = $7, members = $8, project_sizes = $9, private_clusters = $10, backup_days = $11,
-             log_days = $12, is_default = $13, revision = revision + 1, updated_at = now() WHERE name = $1",
+             log_days = $12, is_default = $13, at_size_limit = $14, revision = revision + 1, updated_at = now() WHERE name = $1",
         plan.name,
         plan.display_name,
         plan.price_cents,
@@ -173,6 +178,7 @@ pub async fn update(write: &mut impl Write, plan: &Plan) -> Result<()> {
         limits.backup_days,
         limits.log_days,
         plan.is_default,
+        plan.at_size_limit.as_sql(),
     )
     .execute(write.connection().await?)
     .await?;
@@ -184,7 +190,8 @@ pub async fn get(db: &Db, name: &str) -> Result<Option<Plan>> {
     let found = sqlx::query_as!(
         PlanRow,
         "SELECT name, display_name, price_cents, projects, database_mib, storage_mib, function_invocations, members,
-             project_sizes, private_clusters, backup_days, log_days, is_default, revision, updated_at
+             project_sizes, private_clusters, backup_days, log_days, at_size_limit AS \"at_size_limit: SizeAction\", is_default,
+             revision, updated_at
          FROM plans WHERE name = $1",
         name,
     );
@@ -217,13 +224,15 @@ fn gone(organization: OrganizationId) -> Error {
     Error::NotFound { kind: Holder::KIND, name: organization.to_string() }
 }
 
-/// What the organizations of a plan use beyond these numbers, where the plan's limit counts for them.
+/// What the organizations of a plan use beyond these numbers, and how many projects they have of these sizes, where the plan's
+/// limit counts for them.
 pub async fn over(
     write: &mut impl Write,
     plan: &str,
     projects: i64,
     members: i64,
     private_clusters: i64,
+    sizes: &[String],
 ) -> Result<Vec<Over>> {
     let found = sqlx::query!(
         "WITH held AS (
@@ -232,7 +241,10 @@ pub async fn over(
              LATERAL (VALUES
                  ('PROJECTS', o.projects_used::bigint, $2::bigint),
                  ('MEMBERS', (SELECT count(*) FROM members m WHERE m.organization_id = o.id), $3::bigint),
-                 ('PRIVATE_CLUSTERS', (SELECT count(*) FROM clusters c WHERE c.organization_id = o.id), $4::bigint)
+                 ('PRIVATE_CLUSTERS', (SELECT count(*) FROM clusters c WHERE c.organization_id = o.id), $4::bigint),
+                 ('PROJECT_SIZES', (SELECT count(*) FROM projects p WHERE p.organization_id = o.id AND p.state <> 'REMOVED'
+                     AND (p.size = ANY ($5) OR EXISTS (
+                         SELECT FROM project_upgrades g WHERE g.project_ref = p.ref AND g.size_before = ANY ($5)))), 0::bigint)
              ) AS u (entitlement, used, allowed)
              WHERE e.plan = $1 AND o.deleted_at IS NULL AND NOT EXISTS (
                  SELECT FROM entitlement_overrides x WHERE x.organization_id = o.id AND x.entitlement = u.entitlement)
@@ -243,6 +255,7 @@ pub async fn over(
         projects,
         members,
         private_clusters,
+        sizes,
     )
     .fetch_all(write.connection().await?)
     .await?;
@@ -285,9 +298,13 @@ pub async fn find_entitlements(
         "SELECT o.slug, e.reason, e.assigned_by AS \"assigned_by?: UserId\", e.assigned_at, e.revision,
              o.projects_used::bigint AS \"used_projects!\",
              (SELECT count(*) FROM members m WHERE m.organization_id = o.id) AS \"used_members!\",
-             (SELECT count(*) FROM clusters c WHERE c.organization_id = o.id) AS \"used_clusters!\",
+             (SELECT count(*) FROM clusters c WHERE c.organization_id = o.id AND c.deleted_at IS NULL) AS \"used_clusters!\",
+             ARRAY(SELECT (SELECT count(*) FROM projects p WHERE p.organization_id = o.id AND p.state <> 'REMOVED' AND (p.size = s.name
+                       OR EXISTS (SELECT FROM project_upgrades g WHERE g.project_ref = p.ref AND g.size_before = s.name)))
+                   FROM project_sizes s ORDER BY s.rank) AS \"used_sizes!\",
              p.name, p.display_name, p.price_cents, p.projects, p.database_mib, p.storage_mib, p.function_invocations,
-             p.members, p.project_sizes, p.private_clusters, p.backup_days, p.log_days, p.is_default,
+             p.members, p.project_sizes, p.private_clusters, p.backup_days, p.log_days,
+             p.at_size_limit AS \"at_size_limit: SizeAction\", p.is_default,
              p.revision AS plan_revision, p.updated_at,
              x.entitlement AS \"entitlement?: Entitlement\", x.number AS \"number?\", x.sizes AS \"sizes?\",
              x.reason AS \"override_reason?\", x.set_by AS \"set_by?: UserId\", x.set_at AS \"set_at?\"
@@ -322,6 +339,7 @@ pub async fn find_entitlements(
                 private_clusters: row.private_clusters,
                 backup_days: row.backup_days,
                 log_days: row.log_days,
+                at_size_limit: row.at_size_limit,
                 is_default: row.is_default,
                 revision: row.plan_revision,
                 updated_at: row.updated_at,
@@ -335,6 +353,7 @@ pub async fn find_entitlements(
                 projects: row.used_projects,
                 members: row.used_members,
                 private_clusters: row.used_clusters,
+                sizes: std::array::from_fn(|rank| row.used_sizes.get(rank).copied().unwrap_or_default()),
             },
         });
     }

@@ -1,4 +1,4 @@
-//! Capacity of nodes. The SQL functions `node_reserve`, `node_reserve_compute` and `node_release` (migration 0005) change
+//! Capacity of nodes. The SQL functions `node_reserve`, `node_adopt`, `node_reserve_compute` and `node_release` change
 //! the counters of `node_capacity`; this file calls them, and `placer/placement.rs` within its statements.
 
 use ipnet::IpNet;
@@ -6,28 +6,36 @@ use sqlx::{postgres::types::PgRange, types::ipnetwork::IpNetwork};
 use supalove_core::{
     Core, Write,
     error::{Error, Result},
-    ids::NodeId,
+    ids::{ClusterId, NodeId, ProjectRef},
 };
 use supalove_failpoints::failpoint;
-use supalove_fleet::clusters::{HelloValues, blocked_ranges};
+use supalove_fleet::clusters::{ClusterKind, HelloValues, blocked_ranges};
 use supalove_proto::{node::v1::BlockedSlot, v1::ErrorReason};
-use supalove_scheduler::Resources;
+use supalove_scheduler::{Candidate, Names, Resources, reasons};
 
 use crate::{store::snapshot::Snapshot, verdict::NodeRecord};
 
 const NOTHING: Resources = Resources { cpu_millis: 0, memory_mib: 0, disk_mib: 0 };
 
-/// Stores the capacity that a node reports, multiplied by the cluster's overcommit.
+/// Stores the capacity that a node reports, and what projects may reserve of it by its cluster's reserve and factors.
 pub async fn save_hello(write: &mut impl Write, node: NodeId, hello: &HelloValues) -> Result<()> {
+    // Before the node's capacity: a change of the factors locks in this order, and comes before or after.
+    sqlx::query!(
+        "SELECT c.id FROM nodes n JOIN clusters c ON c.id = n.cluster_id WHERE n.id = $1 FOR SHARE OF c",
+        node.0
+    )
+    .fetch_optional(write.connection().await?)
+    .await?;
     refuse_moved_slots(write, node, hello).await?;
     sqlx::query!(
-        "INSERT INTO node_capacity AS a (node_id, port_base, network_range, slots, blocked_slots, blocked_reasons, cpu_cap,
-             memory_cap, disk_cap)
-         SELECT n.id, $2, $3, $4, range_agg_or_empty($5), $6, ($7::int * c.cpu_overcommit)::int,
-             ($8::int * c.memory_overcommit)::int, $9
+        "INSERT INTO node_capacity AS a (node_id, port_base, network_range, slots, blocked_slots, blocked_reasons, host_cpu,
+             host_memory, host_disk, cpu_cap, memory_cap, disk_cap)
+         SELECT n.id, $2, $3, $4, range_agg_or_empty($5), $6, $7, $8, $9, node_cap($7::int, c.cpu_reserve, c.cpu_overcommit)::int,
+             node_cap($8::int, c.memory_reserve, c.memory_overcommit)::int, node_cap($9, c.disk_reserve, c.disk_overcommit)
          FROM nodes n JOIN clusters c ON c.id = n.cluster_id WHERE n.id = $1
          ON CONFLICT (node_id) DO UPDATE SET port_base = EXCLUDED.port_base, network_range = EXCLUDED.network_range,
              slots = EXCLUDED.slots, blocked_slots = EXCLUDED.blocked_slots, blocked_reasons = EXCLUDED.blocked_reasons,
+             host_cpu = EXCLUDED.host_cpu, host_memory = EXCLUDED.host_memory, host_disk = EXCLUDED.host_disk,
              cpu_cap = EXCLUDED.cpu_cap, memory_cap = EXCLUDED.memory_cap, disk_cap = EXCLUDED.disk_cap",
         node.0,
         hello.port_base,
@@ -42,6 +50,24 @@ pub async fn save_hello(write: &mut impl Write, node: NodeId, hello: &HelloValue
     .execute(write.connection().await?)
     .await?;
     Ok(())
+}
+
+/// Recomputes what projects may reserve on the nodes of a cluster whose factors or reserve have changed. Nothing moves: a node on
+/// which they reserve more than it has now takes no new project until there is room again. Returns the names of those nodes.
+pub async fn recompute(write: &mut impl Write, cluster: ClusterId) -> Result<Vec<String>> {
+    let overfull = sqlx::query_scalar!(
+        "WITH changed AS (
+             UPDATE node_capacity a SET cpu_cap = node_cap(a.host_cpu, c.cpu_reserve, c.cpu_overcommit)::int,
+                 memory_cap = node_cap(a.host_memory, c.memory_reserve, c.memory_overcommit)::int,
+                 disk_cap = node_cap(a.host_disk, c.disk_reserve, c.disk_overcommit)
+             FROM nodes n JOIN clusters c ON c.id = n.cluster_id
+             WHERE n.id = a.node_id AND c.id = $1
+             RETURNING n.name, n.revoked_at IS NULL AND (a.cpu_used > a.cpu_cap OR a.memory_used > a.memory_cap
+                 OR a.disk_used > a.disk_cap) AS overfull)
+         SELECT name FROM changed WHERE overfull ORDER BY name",
+        cluster.0
+    );
+    Ok(overfull.fetch_all(write.connection().await?).await?)
 }
 
 /// A placement keeps its ports and network for good, so a host with placements must keep the settings that define them.
@@ -113,7 +139,43 @@ pub async fn block_also(
     Ok(())
 }
 
-/// Reserves cpu and memory for a project that has its slot; false if the node lacks them or is not connected.
+/// Takes the room of a leftover's project on its node, with the slot that the agent's record has; `None` if something does not fit.
+pub async fn adopt(
+    core: &Core,
+    write: &mut impl Write,
+    node: NodeId,
+    project: &ProjectRef,
+    needs: Resources,
+    slot: i32,
+) -> Result<Option<AdoptedPlace>> {
+    let place = sqlx::query_as!(
+        AdoptedPlace,
+        "SELECT node_name AS \"node_name!\", host AS \"host!\", slot AS \"slot!\", first_port AS \"first_port!\", subnet AS \"subnet!\"
+         FROM node_adopt($1, $2, $3, $4, $5, $6, $7)",
+        node.0,
+        project.as_str(),
+        needs.cpu_millis,
+        needs.memory_mib,
+        needs.disk_mib,
+        slot,
+        core.times.silent_after.as_secs_f64(),
+    );
+    Ok(place.fetch_optional(write.connection().await?).await?)
+}
+
+/// Where a leftover is.
+#[derive(Debug)]
+pub struct AdoptedPlace {
+    pub node_name: String,
+    /// Address at which users reach published ports.
+    pub host: String,
+    pub slot: i32,
+    /// First port of the slot.
+    pub first_port: i32,
+    pub subnet: IpNetwork,
+}
+
+/// Reserves cpu and memory for a project that has its slot; false if the node lacks them, is draining, or is not connected.
 pub async fn reserve_compute(core: &Core, write: &mut impl Write, project: &Snapshot) -> Result<bool> {
     let Some(placement) = project.placement else {
         return Ok(false);
@@ -192,6 +254,51 @@ pub async fn grow(write: &mut impl Write, project: &Snapshot, needs: Resources) 
     Ok(reserved)
 }
 
+/// Why the node of a placed project lacks what the project needs more than it has, and what is free there, for people.
+pub async fn lacking(write: &mut impl Write, project: &Snapshot, needs: Resources) -> Result<String> {
+    let placement = project.placement.ok_or_else(|| Error::internal("a project without a node"))?;
+    let row = sqlx::query!(
+        "SELECT n.name, c.kind AS \"kind: ClusterKind\", a.cpu_cap, a.cpu_used, a.memory_cap, a.memory_used, a.disk_cap, a.disk_used
+         FROM nodes n JOIN node_capacity a ON a.node_id = n.id JOIN clusters c ON c.id = n.cluster_id WHERE n.id = $1",
+        placement.node.0,
+    )
+    .fetch_one(write.connection().await?)
+    .await?;
+    let node = Candidate {
+        node: placement.node,
+        name: row.name,
+        // A project that has its slot there may grow whatever keeps new ones away.
+        schedulable: true,
+        draining: false,
+        connected: true,
+        blocked: None,
+        capacity: Resources { cpu_millis: row.cpu_cap, memory_mib: row.memory_cap, disk_mib: row.disk_cap },
+        used: Resources { cpu_millis: row.cpu_used, memory_mib: row.memory_used, disk_mib: row.disk_used },
+        free_slots: 1,
+        recent_failures: 0,
+    };
+    Ok(in_words(&node, difference(project, needs, placement.holds_compute), names_of(row.kind)))
+}
+
+/// Whether the owners of projects see the names of a cluster's nodes.
+pub fn names_of(kind: ClusterKind) -> Names {
+    match kind {
+        ClusterKind::Shared => Names::Counted,
+        ClusterKind::Private => Names::Shown,
+    }
+}
+
+fn in_words(node: &Candidate, more: Resources, names: Names) -> String {
+    let free = |cap: i64, used: i64| (cap - used).max(0);
+    format!(
+        "{}; free there are {} millicores, {} MiB memory and {} MiB disk",
+        reasons(std::slice::from_ref(node), more, names),
+        free(node.capacity.cpu_millis.into(), node.used.cpu_millis.into()),
+        free(node.capacity.memory_mib.into(), node.used.memory_mib.into()),
+        free(node.capacity.disk_mib, node.used.disk_mib),
+    )
+}
+
 /// Gives back what a placed project has more than it needs.
 pub async fn shrink(write: &mut impl Write, project: &Snapshot, needs: Resources) -> Result<()> {
     let Some(placement) = project.placement else {
@@ -268,4 +375,29 @@ pub async fn record_start(write: &mut impl Write, node: NodeId, record: NodeReco
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_node_is_named_with_what_it_lacks_and_has() {
+        let node = Candidate {
+            node: NodeId::generate(),
+            name: "roomy".to_owned(),
+            schedulable: true,
+            draining: false,
+            connected: true,
+            blocked: None,
+            capacity: Resources { cpu_millis: 1000, memory_mib: 1000, disk_mib: 5000 },
+            used: Resources { cpu_millis: 500, memory_mib: 900, disk_mib: 5100 },
+            free_slots: 1,
+            recent_failures: 0,
+        };
+        assert_eq!(
+            in_words(&node, Resources { cpu_millis: 100, memory_mib: 256, disk_mib: 0 }, Names::Shown),
+            "0 of 1 node fits: roomy lacks 156 MiB memory; free there are 500 millicores, 100 MiB memory and 0 MiB disk"
+        );
+    }
 }

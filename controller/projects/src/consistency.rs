@@ -13,6 +13,15 @@ pub const ROW_CHECKS: &[RowCheck] = &[
            WHERE o.projects_used <> n"#
     ),
     row_check!(
+        "projects.clusters",
+        r#"SELECT p.ref AS "object!", format('a shared cluster, or a private one of org_%s', replace(p.organization_id::text, '-', ''))
+                   AS "expected!",
+               format('the private cluster %s of %s', c.name, coalesce('org_' || replace(c.organization_id::text, '-', ''), 'nobody'))
+                   AS "found!"
+           FROM projects p JOIN clusters c ON c.id = p.cluster_id
+           WHERE p.state <> 'REMOVED' AND c.kind = 'PRIVATE' AND c.organization_id IS DISTINCT FROM p.organization_id"#
+    ),
+    row_check!(
         "projects.node_reservations",
         r#"SELECT 'nod_' || replace(a.node_id::text, '-', '') AS "object!",
                format('cpu %s, memory %s, disk %s, slots %s', s.cpu, s.memory, s.disk, s.slots) AS "expected!",
@@ -49,7 +58,7 @@ pub const ROW_CHECKS: &[RowCheck] = &[
         r#"SELECT p.ref AS "object!", format('%s and so a placement', p.state) AS "expected!", 'none' AS "found!"
            FROM projects p
            WHERE NOT EXISTS (SELECT 1 FROM placements l WHERE l.project_ref = p.ref)
-               AND (p.state IN ('ACTIVE_HEALTHY', 'RESTARTING', 'UPGRADING', 'UNKNOWN')
+               AND (p.state IN ('ACTIVE_HEALTHY', 'RESTARTING', 'RESIZING', 'UPGRADING', 'UNKNOWN')
                    OR p.state = 'COMING_UP' AND NOT EXISTS (
                        SELECT 1 FROM operations o WHERE o.project_ref = p.ref AND o.state = 'PENDING'))"#
     ),
@@ -93,7 +102,7 @@ pub const ROW_CHECKS: &[RowCheck] = &[
                    ELSE format('no open operation, since it is %s', p.state) END AS "expected!",
                coalesce(format('%s is %s', o.kind, o.state), 'none') AS "found!"
            FROM projects p LEFT JOIN operations o ON o.project_ref = p.ref AND o.state IN ('PENDING', 'RUNNING')
-           WHERE o.id IS NULL AND p.state IN ('COMING_UP', 'PAUSING', 'RESTARTING', 'UPGRADING')
+           WHERE o.id IS NULL AND p.state IN ('COMING_UP', 'PAUSING', 'RESTARTING', 'RESIZING', 'UPGRADING')
                OR o.id IS NOT NULL
                    AND p.state IN ('ACTIVE_HEALTHY', 'ACTIVE_UNHEALTHY', 'INACTIVE', 'INIT_FAILED', 'PAUSE_FAILED', 'UNKNOWN')"#
     ),
@@ -101,7 +110,7 @@ pub const ROW_CHECKS: &[RowCheck] = &[
         "projects.deadlines",
         r#"SELECT project_ref AS "object!", format('%s ends by its deadline', kind) AS "expected!",
                coalesce(format('it has run since the deadline at %s', deadline), 'it runs and has no deadline') AS "found!"
-           FROM operations WHERE state = 'RUNNING' AND (deadline IS NULL OR deadline < now() - interval '15 seconds')"#
+           FROM operations WHERE state = 'RUNNING' AND (deadline IS NULL OR deadline < now() - interval '2 minutes')"#
     ),
     row_check!(
         "projects.ended_operations",
@@ -134,6 +143,16 @@ pub const ROW_CHECKS: &[RowCheck] = &[
         r#"SELECT u.project_ref AS "object!", 'no change whose operation has ended' AS "expected!",
                format('%s, which is %s', o.kind, o.state) AS "found!"
            FROM project_upgrades u JOIN operations o ON o.id = u.operation_id WHERE o.state NOT IN ('PENDING', 'RUNNING')"#
+    ),
+    row_check!(
+        "projects.change_reservations",
+        r#"SELECT p.ref AS "object!",
+               format('while it changes, what either content needs: cpu %s, memory %s, disk %s', greatest(u.cpu_before, u.cpu_after),
+                   greatest(u.memory_before, u.memory_after), greatest(u.disk_before, u.disk_after)) AS "expected!",
+               format('cpu %s, memory %s, disk %s', p.cpu_millis, p.memory_mib, p.disk_mib) AS "found!"
+           FROM project_upgrades u JOIN projects p ON p.ref = u.project_ref
+           WHERE (p.cpu_millis, p.memory_mib, p.disk_mib) IS DISTINCT FROM (greatest(u.cpu_before, u.cpu_after),
+               greatest(u.memory_before, u.memory_after), greatest(u.disk_before, u.disk_after))"#
     ),
     row_check!(
         "projects.versions",

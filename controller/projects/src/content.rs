@@ -9,12 +9,12 @@ use supalove_core::{
     ids::ProjectRef,
     vault::Vault,
 };
+use supalove_plans::ProjectSize;
 use supalove_proto::node::v1::{ServiceSpec, StackSpec};
-use supalove_stack::{ProjectInput, ProjectSecrets, ProjectSettings, Release, Releases, render};
-use zeroize::Zeroizing;
+use supalove_stack::{ProjectInput, ProjectSecrets, ProjectSettings, Release, Releases, Size, render};
 
 use crate::store::{
-    function_secrets,
+    function_secrets::{self, Value},
     secrets::{self, SealedSecrets},
     settings,
 };
@@ -30,14 +30,20 @@ pub struct Content {
     pub settings: ProjectSettings,
     /// 0 = nobody has changed the settings.
     pub settings_version: i64,
-    pub function_secrets: BTreeMap<String, Zeroizing<String>>,
+    /// Secrets and variables.
+    pub function_secrets: BTreeMap<String, Value>,
+    /// What its size gives its database.
+    pub size: Size,
 }
 
 impl Content {
     pub async fn read(write: &mut impl Write, vault: &Vault, project: &ProjectRef) -> Result<Self> {
-        let row = sqlx::query!("SELECT name, release FROM projects WHERE ref = $1", project.as_str())
-            .fetch_one(write.connection().await?)
-            .await?;
+        let row = sqlx::query!(
+            "SELECT name, release, size_cpu_millis, size_memory_mib, size_disk_mib, size_connections FROM projects WHERE ref = $1",
+            project.as_str()
+        )
+        .fetch_one(write.connection().await?)
+        .await?;
         let stored = secrets::all(write, vault, project).await?;
         let (all, new_secrets) =
             ProjectSecrets::completed(project.as_str(), stored).map_err(Error::internal)?;
@@ -50,6 +56,12 @@ impl Content {
             settings: newest.settings,
             settings_version: newest.version,
             function_secrets: function_secrets::all(write, vault, project).await?,
+            size: Size {
+                cpu_millis: row.size_cpu_millis.unsigned_abs(),
+                memory_mib: row.size_memory_mib.unsigned_abs(),
+                disk_mib: row.size_disk_mib.unsigned_abs(),
+                connections: row.size_connections.unsigned_abs(),
+            },
         })
     }
 
@@ -62,9 +74,9 @@ impl Content {
 
     /// The specification with this release.
     pub fn render(&self, release: &Release, project: &ProjectRef) -> Result<StackSpec> {
-        let open = |(name, value): (&String, &Zeroizing<String>)| (name.clone(), value.as_str().to_owned());
+        let open = |(name, value): (&String, &Value)| (name.clone(), value.text.as_str().to_owned());
         let function_secrets = self.function_secrets.iter().map(open).collect();
-        let settings = ProjectSettings { function_secrets, ..self.settings.clone() };
+        let settings = ProjectSettings { function_secrets, size: self.size, ..self.settings.clone() };
         let input = ProjectInput {
             project_ref: project.as_str(),
             project_name: &self.name,
@@ -78,6 +90,17 @@ impl Content {
     pub fn seal_new_secrets(&self, vault: &Vault, project: &ProjectRef) -> Result<SealedSecrets> {
         let new = self.secrets.iter().filter(|(name, _)| self.new_secrets.contains(name));
         secrets::seal_some(vault, project, new)
+    }
+}
+
+/// What a size gives, as releases take it.
+pub fn given(size: &ProjectSize) -> Size {
+    // The columns are positive.
+    Size {
+        cpu_millis: size.cpu_millis.unsigned_abs(),
+        memory_mib: size.memory_mib.unsigned_abs(),
+        disk_mib: size.disk_mib.unsigned_abs(),
+        connections: size.connections.unsigned_abs(),
     }
 }
 
@@ -121,6 +144,7 @@ mod tests {
             settings: ProjectSettings::default(),
             settings_version: 0,
             function_secrets: BTreeMap::new(),
+            size: Size::default(),
         }
     }
 
@@ -147,7 +171,9 @@ mod tests {
         assert_eq!(after(official, |it| it.settings.db_max_rows = 7), ["api"]);
         assert_eq!(after(official, |it| it.settings.upload_limit_bytes = 7), ["storage"]);
         let secret = |it: &mut Content| {
-            it.function_secrets.insert("A".to_owned(), Zeroizing::new("b".to_owned()));
+            let text = zeroize::Zeroizing::new("b".to_owned());
+            it.function_secrets
+                .insert("A".to_owned(), Value { text, kind: function_secrets::Kind::Variable });
         };
         for release in [official, "core-3"] {
             assert_eq!(after(release, secret), ["functions"], "{release}");
@@ -163,6 +189,18 @@ mod tests {
             it.secrets.renew_db_certificate(None, chrono::Utc::now()).unwrap();
         };
         assert_eq!(after("core-3", renew), [""; 0]);
+    }
+
+    #[test]
+    fn another_size_restarts_the_database_alone() {
+        let larger = |it: &mut Content| it.size = Size { memory_mib: 512, ..Size::default() };
+        let connections = |it: &mut Content| it.size.connections = 90;
+        for release in ["core-3", "supabase-2025.12-3"] {
+            assert_eq!(after(release, larger), ["postgres"], "{release}");
+            assert_eq!(after(release, connections), ["postgres"], "{release}");
+        }
+        let disk = |it: &mut Content| it.size.disk_mib = 4096;
+        assert_eq!(after("core-3", disk), [""; 0], "a volume grows while its services run");
     }
 
     #[test]

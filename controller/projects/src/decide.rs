@@ -42,7 +42,10 @@ pub async fn decide_from(
         drop(connection);
         let verdict = judge(&found);
         let frees = verdict.free_compute || verdict.remove;
-        let removes = verdict.remove;
+        // What the organization's stream tells.
+        let state = verdict.state.as_ref().map(|(state, _)| *state);
+        let tells =
+            verdict.remove || verdict.end.is_some() || state.is_some_and(|state| state != found.state);
         let returns = verdict.returns();
         if let Some(revision) = verdict::write(core, actor, &found, verdict, source).await? {
             core.hints.wake(Hint::Project(project.clone()));
@@ -52,7 +55,7 @@ pub async fn decide_from(
             if let (true, Some(placement)) = (returns, found.placement) {
                 core.hints.wake(Hint::Node(placement.node));
             }
-            if removes {
+            if tells {
                 core.hints.wake(Hint::Organization(found.organization));
             }
             return Ok(Some(revision));

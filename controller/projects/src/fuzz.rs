@@ -15,6 +15,7 @@ use crate::{
     reconciler::judge::judge,
     secret_rules, settings,
     store::events::NewEvent,
+    store::function_secrets::Kind,
     store::settings::Versioned,
     store::snapshot::{OpenOperation, PlacementRow, Snapshot},
     types::{Desired, OperationKind, OperationState, ProjectState},
@@ -25,6 +26,7 @@ use supalove_core::{
     ids::{ClusterId, JoinTokenId, NodeId, OperationId, OrganizationId, ProjectRef, SessionId, UserId},
     wire::{display_text, duration, page_size, parse_page_id, parse_page_token, request_id},
 };
+use supalove_plans::ProjectSize;
 use supalove_scheduler::Resources;
 use supalove_stack::{ProjectSettings, Release, Releases};
 
@@ -37,6 +39,7 @@ fn project(state: ProjectState, desired: Desired, kind: Option<OperationKind>) -
         state: OperationState::Running,
         generation: 3,
         status_message: String::new(),
+        red_before: Vec::new(),
     });
     Snapshot {
         project: REF.parse().unwrap(),
@@ -49,7 +52,15 @@ fn project(state: ProjectState, desired: Desired, kind: Option<OperationKind>) -
         generation: 3,
         revision: 1,
         needs: Resources { cpu_millis: 1, memory_mib: 1, disk_mib: 1 },
+        size: ProjectSize {
+            name: "nano".to_owned(),
+            cpu_millis: 1,
+            memory_mib: 1,
+            disk_mib: 1,
+            connections: 1,
+        },
         services: Vec::new(),
+        restriction: None,
         purge_at: None,
         undo_window: None,
         purge_due: false,
@@ -140,6 +151,13 @@ fn check(project: &Snapshot, report: &ObservedStack, decision: &Decision) {
         })
         .chain(services.flat_map(|service| [&service.name, &service.message]))
         .chain(decision.state.iter().map(|(_, reason)| reason))
+        .chain(
+            decision
+                .restriction
+                .iter()
+                .filter_map(|found| found.0.as_ref())
+                .map(|restriction| &restriction.message),
+        )
         .chain(&decision.status)
         .chain(decision.events.iter().map(|NewEvent { message, .. }| message));
     for text in texts {
@@ -248,10 +266,14 @@ fn convert(which: u8, body: &[u8]) -> Option<Result<()>> {
         }
         10 => {
             let r = pb::SetSecretsRequest::decode(body).ok()?;
-            secret_rules::to_set(&r.secrets).map(|changes| {
+            let asked = r.secrets.iter().map(|one| (one.name.as_str(), one.value.as_str()));
+            secret_rules::to_set(Kind::Secret, asked).map(|changes| {
                 for (name, value) in changes {
                     assert!(!name.starts_with("SUPABASE_") && !name.is_empty() && name.is_ascii());
-                    assert!(value.is_some_and(|value| value.len() <= 64 * 1024 && !value.contains('\0')));
+                    assert!(
+                        value
+                            .is_some_and(|value| value.text.len() <= 64 * 1024 && !value.text.contains('\0'))
+                    );
                 }
             })
         }

@@ -57,7 +57,7 @@ impl Housekeeper {
 
     pub fn jobs(&self) -> Vec<Job> {
         vec![
-            self.job(EXPIRE, |keeper, _| async move { keeper.fail_expired().await }),
+            self.job(EXPIRE, |keeper, run| async move { keeper.fail_expired(run.database_up).await }),
             self.job(PURGE, |keeper, _| async move { keeper.close_undo_windows().await }),
             self.job(SILENT, |keeper, run| async move { keeper.mark_silent(run.database_up).await }),
             self.job(ABANDON, |keeper, run| async move { keeper.abandon(run.database_up).await }),
@@ -82,9 +82,9 @@ impl Housekeeper {
         Job::leased(name, Every(self.core.times.poll), move |run| work(keeper.clone(), run))
     }
 
-    async fn fail_expired(&self) -> Result<()> {
+    async fn fail_expired(&self, up: Duration) -> Result<()> {
         let mut failed = FirstFailure::default();
-        for expired in self.expired().await? {
+        for expired in self.expired(up).await? {
             let failure = expired.failure();
             tracing::warn!(operation = %expired.id, project = %expired.project, reason = failure.reason, "operation missed its deadline: it fails");
             failpoint!("controller.jobs.expired", expired.project.as_str());
@@ -95,14 +95,19 @@ impl Housekeeper {
         failed.result()
     }
 
-    async fn expired(&self) -> Result<Vec<Expired>> {
+    /// Running operations whose time is up, and pending ones that have waited for too long. What ended while the control plane
+    /// was away may be done on its node: until nodes that are there have had time to say so, such a deadline does not count.
+    async fn expired(&self, up: Duration) -> Result<Vec<Expired>> {
+        let since = (up < self.core.times.silent_after).then_some(up.as_secs_f64());
         let rows = sqlx::query!(
             "SELECT id AS \"id: OperationId\", project_ref AS \"project: ProjectRef\", kind AS \"kind: OperationKind\",
                  state AS \"state: OperationState\", status_message, error_reason, error_message, error_service, error_log
-             FROM operations WHERE (state = 'RUNNING' AND deadline < now())
+             FROM operations WHERE (state = 'RUNNING' AND deadline < now()
+                     AND ($3::float8 IS NULL OR deadline > now() - make_interval(secs => $3)))
                  OR (state = 'PENDING' AND created_at < now() - make_interval(secs => $1)) ORDER BY random() LIMIT $2",
             self.core.times.pending.as_secs_f64(),
             BATCH,
+            since,
         )
         .fetch_all(&self.core.db)
         .await?;
@@ -141,7 +146,11 @@ impl Housekeeper {
     /// a day: who deleted a project must not pay for a host that does not come back. If it does, the inventory shows the
     /// project as unexplained, and its slot stays blocked. After a start, and after an outage of the database, every node gets
     /// time to return: it may be the control plane that was away for a day.
+    ///
+    /// Projects on forgotten nodes end whatever was asked of them: first what is under way fails, then they are marked as removed
+    /// (`purge_due`), then they end here.
     async fn abandon(&self, up: Duration) -> Result<()> {
+        self.fail_on_forgotten().await?;
         let lost_for_good = self.core.times.lost_for_good;
         let least = if up < self.core.times.nodes_return { Duration::MAX } else { lost_for_good };
         let rows = sqlx::query!(
@@ -167,6 +176,33 @@ impl Housekeeper {
             })
             .await;
             failed.note(&project, done);
+        }
+        failed.result()
+    }
+
+    /// Ends what is under way in projects on forgotten nodes, but deletes.
+    async fn fail_on_forgotten(&self) -> Result<()> {
+        let open = sqlx::query_scalar!(
+            "SELECT p.ref AS \"project: ProjectRef\" FROM nodes n JOIN placements l ON l.node_id = n.id
+                 JOIN projects p ON p.ref = l.project_ref
+             WHERE n.forgotten_at IS NOT NULL AND p.desired <> 'REMOVED' AND p.removed_at IS NULL AND EXISTS (
+                 SELECT FROM operations o WHERE o.project_ref = p.ref AND o.state IN ('PENDING', 'RUNNING') AND o.kind <> 'DELETE')
+             LIMIT $1",
+            BATCH,
+        )
+        .fetch_all(&self.core.db)
+        .await?;
+        let mut failed = FirstFailure::default();
+        for project in open {
+            let done = decide(&self.core, ABANDON, &project, |found| match &found.operation {
+                Some(open) if open.kind != OperationKind::Delete => Verdict::failed(
+                    open.id,
+                    open.kind,
+                    Failure::new(ErrorReason::NodeRevoked, acts::FORGOTTEN),
+                ),
+                _ => Verdict::default(),
+            });
+            failed.note(&project, done.await);
         }
         failed.result()
     }

@@ -12,20 +12,25 @@ mod capacity;
 mod certificates;
 mod consistency;
 mod content;
+pub mod counts;
 mod decide;
 mod endpoints;
 mod first_failure;
 #[cfg(test)]
 mod fuzz;
 mod jobs;
+mod leftovers;
+mod logs;
 mod objects;
 mod placer;
 mod reconciler;
+mod restriction;
 mod retention;
 mod rules;
 mod secret_rules;
 mod settings;
 mod store;
+mod transfer;
 mod types;
 mod verdict;
 mod watch;
@@ -36,7 +41,8 @@ use std::sync::Arc;
 use supalove_core::{Core, Room};
 use supalove_fleet::{Fleet, SessionHandler};
 use supalove_proto::v1::{
-    operation_service_server::OperationServiceServer, project_service_server::ProjectServiceServer,
+    leftover_service_server::LeftoverServiceServer, operation_service_server::OperationServiceServer,
+    project_service_server::ProjectServiceServer,
 };
 use supalove_stack::Releases;
 
@@ -49,7 +55,7 @@ pub use store::secrets::SEALED;
 pub use types::{Desired, OperationKind, OperationState, ProjectState};
 
 use crate::{
-    api::{OperationApi, ProjectApi},
+    api::{LeftoverApi, OperationApi, ProjectApi},
     jobs::Housekeeper,
     reconciler::{Reconciler, consistency::NodeCheck},
     watch::ProjectStreams,
@@ -73,7 +79,8 @@ impl Projects {
     /// What the server mounts. `fleet`: whose nodes are compared with the rows.
     pub fn room(&self, fleet: &Fleet) -> Room {
         let mut room = Room::new("projects", RULES)
-            .service(ProjectServiceServer::new(ProjectApi::new(&self.core, &self.acts)))
+            .service(ProjectServiceServer::new(ProjectApi::new(&self.core, &self.acts, fleet)))
+            .service(LeftoverServiceServer::new(LeftoverApi::new(&self.core, &self.acts)))
             .service(OperationServiceServer::new(OperationApi::new(&self.core, &self.acts)))
             .stream(ProjectStreams::new(&self.core, self.acts.releases()))
             .check(NodeCheck::new(&self.core, fleet));

@@ -1,15 +1,14 @@
-//! Which secrets functions may have. Pure; no error says anything of a value.
+//! Which secrets and variables functions may have. Pure; no error says anything of a value.
 
 use std::collections::BTreeMap;
 
 use supalove_core::error::{Error, Result};
-use supalove_proto::v1::SecretValue;
 use tonic_types::FieldViolation;
 use zeroize::Zeroizing;
 
-use crate::store::function_secrets::Changes;
+use crate::store::function_secrets::{Changes, Kind, Value};
 
-/// Secrets of a project.
+/// Secrets and variables of a project.
 pub const MOST: usize = 100;
 /// Bytes of one value. A variable of a program has at most 128 KiB.
 const VALUE_BYTES: usize = 64 * 1024;
@@ -42,34 +41,44 @@ fn name_problem(name: &str) -> Option<String> {
     })
 }
 
-/// The secrets of a SetSecrets call.
-pub fn to_set(asked: &[SecretValue]) -> Result<Changes> {
-    if asked.is_empty() || asked.len() > MOST {
-        return Err(Error::field("secrets", format!("must be 1 to {MOST} secrets")));
+/// Field of a call, and what it holds.
+fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Secret => "secrets",
+        Kind::Variable => "variables",
+    }
+}
+
+/// The names and values of a SetSecrets or SetVariables call.
+pub fn to_set<'a>(kind: Kind, asked: impl ExactSizeIterator<Item = (&'a str, &'a str)>) -> Result<Changes> {
+    let field = plural(kind);
+    if !(1..=MOST).contains(&asked.len()) {
+        return Err(Error::field(field, format!("must be 1 to {MOST} {field}")));
     }
     let mut wrong = Vec::new();
     let mut changes = Changes::new();
-    for (number, one) in asked.iter().enumerate() {
+    for (number, (name, value)) in asked.enumerate() {
         let mut say = |part: &str, what: String| {
-            wrong.push(FieldViolation::new(format!("secrets[{number}].{part}"), what));
+            wrong.push(FieldViolation::new(format!("{field}[{number}].{part}"), what));
         };
-        if let Some(problem) = name_problem(&one.name) {
+        if let Some(problem) = name_problem(name) {
             say("name", problem);
         }
-        if one.value.len() > VALUE_BYTES {
-            say("value", format!("has {} bytes; at most {VALUE_BYTES} are allowed", one.value.len()));
+        if value.len() > VALUE_BYTES {
+            say("value", format!("has {} bytes; at most {VALUE_BYTES} are allowed", value.len()));
         }
-        if one.value.contains('\0') {
+        if value.contains('\0') {
             say("value", "contains NUL, which an environment variable cannot hold".to_owned());
         }
-        if changes.insert(one.name.clone(), Some(Zeroizing::new(one.value.clone()))).is_some() {
+        let value = Value { text: Zeroizing::new(value.to_owned()), kind };
+        if changes.insert(name.to_owned(), Some(value)).is_some() {
             say("name", "must not be there twice".to_owned());
         }
     }
     if wrong.is_empty() { Ok(changes) } else { Err(Error::Invalid(wrong)) }
 }
 
-/// The secrets of a DeleteSecrets call.
+/// The names of a DeleteSecrets or DeleteVariables call.
 pub fn to_delete(names: &[String]) -> Result<Changes> {
     if names.is_empty() || names.len() > MOST {
         return Err(Error::field("names", format!("must be 1 to {MOST} names")));
@@ -82,9 +91,24 @@ pub fn to_delete(names: &[String]) -> Result<Changes> {
     Ok(names.iter().map(|name| (name.clone(), None)).collect())
 }
 
-/// Puts changes in force; leaves those that would change something. An error if there would be too many secrets.
-pub fn merge(all: &mut BTreeMap<String, Zeroizing<String>>, changes: &mut Changes) -> Result<()> {
-    changes.retain(|name, value| all.get(name) != value.as_ref());
+/// Puts changes of one kind in force; leaves those that would change something. An error if a name is one of the other kind, or if
+/// there would be too much. A delete does not touch what is of the other kind.
+pub fn merge(kind: Kind, all: &mut BTreeMap<String, Value>, changes: &mut Changes) -> Result<()> {
+    let field = plural(kind);
+    let other = |name: &String| all.get(name).filter(|known| known.kind != kind);
+    if let Some((name, known)) =
+        changes.iter().filter(|(_, value)| value.is_some()).find_map(|(name, _)| Some((name, other(name)?)))
+    {
+        let known = plural(known.kind);
+        return Err(Error::field(
+            field,
+            format!("{name} is one of the project's {known}; delete it there first, or choose another name"),
+        ));
+    }
+    changes.retain(|name, value| match (all.get(name), &*value) {
+        (Some(known), None) => known.kind == kind,
+        (known, value) => known != value.as_ref(),
+    });
     for (name, value) in &*changes {
         match value {
             Some(value) => drop(all.insert(name.clone(), value.clone())),
@@ -93,16 +117,20 @@ pub fn merge(all: &mut BTreeMap<String, Zeroizing<String>>, changes: &mut Change
     }
     if all.len() > MOST {
         return Err(Error::field(
-            "secrets",
-            format!("the project would have {} secrets; at most {MOST} are allowed; delete some", all.len()),
+            field,
+            format!(
+                "the project would have {} secrets and variables; at most {MOST} are allowed; delete some",
+                all.len()
+            ),
         ));
     }
-    let bytes: usize = all.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes: usize = all.iter().map(|(name, value)| name.len() + value.text.len()).sum();
     if bytes > ALL_BYTES {
         return Err(Error::field(
-            "secrets",
+            field,
             format!(
-                "the project's secrets would have {bytes} bytes together; at most {ALL_BYTES} are allowed; delete some"
+                "the project's secrets and variables would have {bytes} bytes together; at most {ALL_BYTES} are allowed; \
+                 delete some"
             ),
         ));
     }
@@ -113,13 +141,25 @@ pub fn merge(all: &mut BTreeMap<String, Zeroizing<String>>, changes: &mut Change
 mod tests {
     use super::*;
 
-    fn secret(name: &str, value: &str) -> SecretValue {
-        SecretValue { name: name.into(), value: value.into() }
+    fn secret<'a>(name: &'a str, value: &'a str) -> (&'a str, &'a str) {
+        (name, value)
     }
 
-    fn refused(asked: &[SecretValue]) -> Vec<String> {
-        match to_set(asked).unwrap_err() {
-            Error::Invalid(violations) => violations.into_iter().map(|one| one.field).collect(),
+    fn value(text: &str, kind: Kind) -> Value {
+        Value { text: Zeroizing::new(text.to_owned()), kind }
+    }
+
+    fn to_set(asked: &[(&str, &str)]) -> Result<Changes> {
+        super::to_set(Kind::Secret, asked.iter().copied())
+    }
+
+    fn merge(all: &mut BTreeMap<String, Value>, changes: &mut Changes) -> Result<()> {
+        super::merge(Kind::Secret, all, changes)
+    }
+
+    fn refused(asked: &[(&str, &str)]) -> Vec<String> {
+        match to_set(asked).err() {
+            Some(Error::Invalid(violations)) => violations.into_iter().map(|one| one.field).collect(),
             other => panic!("{other:?}"),
         }
     }
@@ -145,7 +185,7 @@ mod tests {
 
     #[test]
     fn only_what_changes_is_left_and_all_together_are_bounded() {
-        let mut all = BTreeMap::from([("A".to_owned(), Zeroizing::new("1".to_owned()))]);
+        let mut all = BTreeMap::from([("A".to_owned(), value("1", Kind::Secret))]);
         let mut changes = to_set(&[secret("A", "1"), secret("B", "2")]).unwrap();
         merge(&mut all, &mut changes).unwrap();
         assert_eq!(changes.keys().collect::<Vec<_>>(), ["B"]);
@@ -153,8 +193,8 @@ mod tests {
         merge(&mut all, &mut changes).unwrap();
         assert_eq!(changes.keys().collect::<Vec<_>>(), ["A"]);
         assert_eq!(all.keys().collect::<Vec<_>>(), ["B"]);
-        for value in ["x".repeat(VALUE_BYTES), "y".repeat(VALUE_BYTES)] {
-            let mut changes = to_set(&[secret(&value[..1], &value)]).unwrap();
+        for long in ["x".repeat(VALUE_BYTES), "y".repeat(VALUE_BYTES)] {
+            let mut changes = to_set(&[secret(&long[..1], &long)]).unwrap();
             merge(&mut all, &mut changes).unwrap();
         }
         let mut changes = to_set(&[secret("Z", &"z".repeat(VALUE_BYTES))]).unwrap();
@@ -163,8 +203,26 @@ mod tests {
 
     #[test]
     fn there_are_at_most_a_hundred() {
-        let mut all = (0..MOST).map(|n| (format!("A{n}"), Zeroizing::new(String::new()))).collect();
+        let mut all = (0..MOST).map(|n| (format!("A{n}"), value("", Kind::Variable))).collect();
         let mut changes = to_set(&[secret("B", "")]).unwrap();
         assert!(merge(&mut all, &mut changes).is_err());
+    }
+
+    #[test]
+    fn a_name_is_of_a_secret_or_of_a_variable() {
+        let before = BTreeMap::from([
+            ("KEY".to_owned(), value("1", Kind::Secret)),
+            ("LEVEL".to_owned(), value("1", Kind::Variable)),
+        ]);
+        for (kind, name, field) in [(Kind::Secret, "LEVEL", "secrets"), (Kind::Variable, "KEY", "variables")]
+        {
+            let mut all = before.clone();
+            let mut changes = super::to_set(kind, [(name, "1")].into_iter()).unwrap();
+            let refused = super::merge(kind, &mut all, &mut changes).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("{field}: {name} is one of")), "{refused}");
+            let mut changes = to_delete(&[name.to_owned()]).unwrap();
+            super::merge(kind, &mut all, &mut changes).unwrap();
+            assert!(changes.is_empty() && all.len() == 2, "what is of the other kind stays");
+        }
     }
 }

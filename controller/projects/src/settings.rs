@@ -65,8 +65,7 @@ pub fn updated(
         new.jwt_exp_seconds = wrong.jwt_lifetime(asked.jwt_lifetime);
     }
     if changes.field("smtp") {
-        let before = current.smtp.as_ref().map(|smtp| smtp.password.as_str());
-        new.smtp = asked.smtp.as_ref().map(|smtp| wrong.smtp(smtp, before.unwrap_or_default()));
+        new.smtp = asked.smtp.as_ref().map(|smtp| wrong.smtp(smtp, current.smtp.as_ref()));
     }
     if changes.field("oauth_providers") {
         new.oauth_providers = wrong.oauth_providers(&asked.oauth_providers, &current.oauth_providers);
@@ -170,7 +169,7 @@ impl Wrong {
         seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or_default()
     }
 
-    fn smtp(&mut self, asked: &pb::ProjectSmtp, password_before: &str) -> Smtp {
+    fn smtp(&mut self, asked: &pb::ProjectSmtp, before: Option<&Smtp>) -> Smtp {
         let host = asked.host.as_str();
         let is_host = !host.is_empty()
             && host.len() <= TEXT_BYTES
@@ -186,7 +185,23 @@ impl Wrong {
             !local.is_empty() && !domain.is_empty() && !asked.sender_email.contains(char::is_whitespace)
         });
         self.require(is_address, "settings.smtp.sender_email", || "must be an e-mail address".to_owned());
-        let password = if asked.password.is_empty() { password_before } else { &asked.password };
+        let kept = before.filter(|before| asked.password.is_empty() && !before.password.is_empty());
+        // Else whoever may change settings could have a password sent to a host of their own.
+        let moved = kept.and_then(|kept| {
+            let differs = [
+                ("host", !kept.host.eq_ignore_ascii_case(host)),
+                ("port", Some(kept.port) != port),
+                ("user", kept.user != asked.user),
+            ];
+            differs.into_iter().find_map(|(name, differs)| differs.then_some(name))
+        });
+        self.require(moved.is_none(), "settings.smtp.password", || {
+            format!(
+                "must be given again, since settings.smtp.{} changes: it is not sent to another mail server or user",
+                moved.unwrap_or_default()
+            )
+        });
+        let password = kept.map_or(asked.password.as_str(), |kept| kept.password.as_str());
         Smtp {
             host: asked.host.clone(),
             port: port.unwrap_or_default(),
@@ -213,12 +228,13 @@ impl Wrong {
             });
             self.line(&field("client_id"), &one.client_id);
             self.require(!one.client_id.is_empty(), &field("client_id"), || "must not be empty".to_owned());
-            let known = before.get(&one.name).map(|known| known.client_secret.clone());
-            let secret = if one.client_secret.is_empty() {
-                known.unwrap_or_default()
-            } else {
-                one.client_secret.clone()
-            };
+            let kept = before.get(&one.name).filter(|_| one.client_secret.is_empty());
+            // Else whoever may change settings could have a secret sent to a host of their own.
+            let moved = kept.is_some_and(|kept| kept.url != one.url && !kept.client_secret.is_empty());
+            self.require(!moved, &field("client_secret"), || {
+                "must be given again, since the URL of the provider changes".to_owned()
+            });
+            let secret = kept.map_or_else(|| one.client_secret.clone(), |kept| kept.client_secret.clone());
             self.text(&field("client_secret"), &secret, CLIENT_SECRET_BYTES);
             self.require(!secret.is_empty(), &field("client_secret"), || {
                 "must not be empty for a provider that has none yet".to_owned()
@@ -424,5 +440,71 @@ mod tests {
         let new = updated(&ProjectSettings::default(), Some(&asked), None, &release("supabase-2025.12-3"));
         assert!(new.unwrap().disabled_services.contains("storage"));
         assert_eq!(refused_fields(&asked), ["settings.disabled_services[0]"], "core-3 has no storage");
+    }
+
+    fn violations(found: Result<ProjectSettings>) -> Vec<FieldViolation> {
+        match found.unwrap_err() {
+            Error::Invalid(violations) => violations,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_kept_mail_password_goes_to_no_other_server_or_user() {
+        type Change = fn(&mut pb::ProjectSmtp);
+        let asked = pb::ProjectSettings { smtp: Some(mail()), ..defaults() };
+        let current = updated(&ProjectSettings::default(), Some(&asked), None, &release("core-3")).unwrap();
+        let with = |change: Change| {
+            let mut smtp = pb::ProjectSmtp { password: String::new(), ..mail() };
+            change(&mut smtp);
+            let asked = pb::ProjectSettings { smtp: Some(smtp), ..defaults() };
+            updated(&current, Some(&asked), None, &release("core-3"))
+        };
+        let other: [(Change, &str); 3] = [
+            (|smtp| smtp.host = "mail.evil.example".into(), "settings.smtp.host"),
+            (|smtp| smtp.port = 2525, "settings.smtp.port"),
+            (|smtp| smtp.user = "another".into(), "settings.smtp.user"),
+        ];
+        for (change, named) in other {
+            let wrong = violations(with(change));
+            assert_eq!(wrong[0].field, "settings.smtp.password");
+            assert!(wrong[0].description.contains(named), "{}", wrong[0].description);
+            assert!(!wrong[0].description.contains("p\"$"), "says nothing of the password");
+        }
+        // What does not lead it elsewhere keeps it, and a given one may go anywhere.
+        let kept = with(|smtp| {
+            smtp.host = "MAIL.example.com".into();
+            smtp.port = 587;
+            smtp.sender_name = "Shop".into();
+        });
+        assert_eq!(kept.unwrap().smtp.unwrap().password, "p\"$\n");
+        let given = with(|smtp| {
+            smtp.host = "mail.new.example".into();
+            smtp.password = "new".into();
+        });
+        assert_eq!(given.unwrap().smtp.unwrap().password, "new");
+    }
+
+    #[test]
+    fn a_kept_client_secret_goes_to_no_other_provider() {
+        let provider = |url: &str, secret: &str| pb::OAuthProvider {
+            name: "gitlab".into(),
+            client_id: "id".into(),
+            client_secret: secret.into(),
+            url: url.into(),
+            ..Default::default()
+        };
+        let put = |current: &ProjectSettings, one: pb::OAuthProvider| {
+            let asked = pb::ProjectSettings { oauth_providers: vec![one], ..defaults() };
+            updated(current, Some(&asked), None, &release("core-3"))
+        };
+        let current = put(&ProjectSettings::default(), provider("https://git.example", "kept")).unwrap();
+        for url in ["https://evil.example", ""] {
+            let wrong = violations(put(&current, provider(url, "")));
+            assert_eq!(wrong[0].field, "settings.oauth_providers[0].client_secret");
+        }
+        let kept = put(&current, provider("https://git.example", "")).unwrap();
+        assert_eq!(kept.oauth_providers["gitlab"].client_secret, "kept");
+        put(&current, provider("https://new.example", "new")).unwrap();
     }
 }

@@ -16,6 +16,7 @@ sql_enum! {
         Pausing = "PAUSING",
         Inactive = "INACTIVE",
         Restarting = "RESTARTING",
+        /// Gets another size.
         Resizing = "RESIZING",
         Restoring = "RESTORING",
         /// Moving to another release.
@@ -52,10 +53,11 @@ sql_enum! {
         Undelete = "UNDELETE_PROJECT",
         Upgrade = "UPGRADE_PROJECT",
         UpdateSettings = "UPDATE_SETTINGS",
-        /// SetSecrets and DeleteSecrets.
+        /// SetSecrets, DeleteSecrets, SetVariables and DeleteVariables.
         ChangeSecrets = "CHANGE_SECRETS",
         ResetDatabasePassword = "RESET_DATABASE_PASSWORD",
         RotateJwtSecret = "ROTATE_JWT_SECRET",
+        Resize = "RESIZE_PROJECT",
     }
 }
 
@@ -86,6 +88,8 @@ sql_enum! {
         ProjectAbandoned = "project.abandoned",
         /// A change of content failed; the old content is desired again.
         ProjectReturned = "project.returned",
+        /// Another organization has it now.
+        ProjectTransferred = "project.transferred",
         /// The database gets a new certificate.
         CertificateRenewed = "certificate.renewed",
         StateChanged = "state.changed",
@@ -125,7 +129,8 @@ impl OperationKind {
             | Self::UpdateSettings
             | Self::ChangeSecrets
             | Self::ResetDatabasePassword
-            | Self::RotateJwtSecret => true,
+            | Self::RotateJwtSecret
+            | Self::Resize => true,
             Self::Create | Self::Start | Self::Stop | Self::Restart | Self::Delete | Self::Undelete => false,
         }
     }
@@ -140,7 +145,8 @@ impl OperationKind {
             | Self::UpdateSettings
             | Self::ChangeSecrets
             | Self::ResetDatabasePassword
-            | Self::RotateJwtSecret => times.start,
+            | Self::RotateJwtSecret
+            | Self::Resize => times.start,
             Self::Stop => times.stop,
             Self::Delete => times.delete,
         }
@@ -158,6 +164,7 @@ impl OperationKind {
             | Self::RotateJwtSecret => ProjectState::Restarting,
             Self::Delete => ProjectState::GoingDown,
             Self::Upgrade => ProjectState::Upgrading,
+            Self::Resize => ProjectState::Resizing,
         }
     }
 
@@ -173,7 +180,8 @@ impl OperationKind {
             | Self::UpdateSettings
             | Self::ChangeSecrets
             | Self::ResetDatabasePassword
-            | Self::RotateJwtSecret => ProjectState::ActiveUnhealthy,
+            | Self::RotateJwtSecret
+            | Self::Resize => ProjectState::ActiveUnhealthy,
             Self::Stop => ProjectState::PauseFailed,
             Self::Delete => ProjectState::GoingDown,
         }

@@ -6,8 +6,9 @@ use supalove_failpoints::failpoint;
 
 use crate::{
     capacity,
+    restriction::Bounds,
     store::{
-        changes,
+        changes::{self, Begun},
         events::{self, NewEvent},
         operations::{self, Failure},
         projects::ServiceStatus,
@@ -28,6 +29,8 @@ pub struct Verdict {
     /// New state and its reason.
     pub state: Option<(ProjectState, String)>,
     pub services: Option<Vec<ServiceStatus>>,
+    /// Another rule that bounds it now, or that none does any more.
+    pub restriction: Option<Bounds>,
     /// End of the open operation.
     pub end: Option<Ended>,
     /// New status of the open operation.
@@ -157,7 +160,16 @@ pub async fn write(
 /// The same within a transaction.
 pub async fn write_in(write: &mut impl Write, project: &Snapshot, verdict: &Verdict) -> Result<bool> {
     let mut verdict = verdict.clone();
-    let change = changes::begin_end(write, project, &mut verdict).await?;
+    let change = match changes::begin_end(write, project, &mut verdict).await? {
+        Begun::Nothing => None,
+        Begun::Ending(ending) => Some(ending),
+        Begun::TooLate => return Ok(false),
+    };
+    // What the change has given back already is not given back with the rest.
+    let project = &match &change {
+        Some(change) => Snapshot { needs: change.needs(), ..project.clone() },
+        None => project.clone(),
+    };
     let verdict = &verdict;
     if verdict.remove {
         removal::release(write, project).await?;
@@ -195,8 +207,14 @@ pub async fn write_in(write: &mut impl Write, project: &Snapshot, verdict: &Verd
 async fn update_project(write: &mut impl Write, project: &Snapshot, verdict: &Verdict) -> Result<bool> {
     let (state, reason) = verdict.state.clone().unwrap_or((project.state, project.state_reason.clone()));
     let services = verdict.services.as_ref().unwrap_or(&project.services);
+    let restriction = verdict.restriction.as_ref().map_or(&project.restriction, |found| &found.0).as_ref();
+    // Nothing bounds what does not run.
+    let restriction =
+        restriction.filter(|_| !matches!(state, ProjectState::Inactive | ProjectState::Removed));
     let done = sqlx::query!(
         "UPDATE projects SET state = $3, state_reason = $4, services = $5, revision = revision + 1,
+             restriction = $6, restriction_message = $7,
+             restricted_at = CASE WHEN $6 = restriction THEN restricted_at WHEN $6 IS NOT NULL THEN now() END,
              removed_at = CASE WHEN $3 = 'REMOVED' THEN now() END
          WHERE ref = $1 AND revision = $2",
         project.project.as_str(),
@@ -204,6 +222,8 @@ async fn update_project(write: &mut impl Write, project: &Snapshot, verdict: &Ve
         state.as_sql(),
         reason,
         Json(services) as _,
+        restriction.map(|found| found.rule.as_sql()),
+        restriction.map_or("", |found| found.message.as_str()),
     )
     .execute(write.connection().await?)
     .await?;

@@ -106,7 +106,8 @@ pub fn of_one_project(message: Message) -> Option<Result<WatchProjectResponse>> 
         Body::Event(Event::Project(event)) => watch_project_response::Message::Event(event),
         Body::KeepAlive => watch_project_response::Message::KeepAlive(KeepAlive {}),
         Body::End(End::Refused(error)) => return Some(Err(error)),
-        Body::End(End::Gone(_)) => return None,
+        // The numbers of the events show a gap; events of organizations are not followed here.
+        Body::End(End::Gone(_)) | Body::Gap(_) | Body::Event(Event::Organization(_)) => return None,
     };
     Some(Ok(WatchProjectResponse { message: Some(message) }))
 }

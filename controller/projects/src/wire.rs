@@ -4,8 +4,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use supalove_proto::v1 as pb;
 
 use crate::{
+    restriction,
     store::events::Event,
-    store::function_secrets::FunctionSecret,
+    store::function_secrets::Listed,
     store::operations::{Failure, Operation},
     store::projects::{Endpoint, Outdated, Project, ServiceStatus},
     types::OperationState,
@@ -34,15 +35,32 @@ pub fn project(releases: &Releases, p: Project) -> pb::Project {
         delete_time: p.deleted_at.map(timestamp),
         purge_time: p.purge_at.map(timestamp),
         etag: p.revision.to_string(),
+        resources: Some(pb::ProjectResources {
+            cpu_millis: p.size.cpu_millis.unsigned_abs(),
+            memory_mib: p.size.memory_mib.unsigned_abs(),
+            disk_mib: p.size.disk_mib.unsigned_abs(),
+            connections: p.size.connections.unsigned_abs(),
+        }),
+        size: p.size.name,
+        restriction: p.restriction.map(|(restriction, since)| restriction::wire(restriction, since)),
     }
 }
 
 /// Converts a secret, without its value.
-pub fn secret(secret: FunctionSecret) -> pb::Secret {
+pub fn secret(secret: Listed) -> pb::Secret {
     pb::Secret {
         sha256: hex::encode(digest(&SHA256, secret.value.as_bytes())),
         name: secret.name,
         update_time: Some(timestamp(secret.changed_at)),
+    }
+}
+
+/// Converts a variable.
+pub fn variable(variable: Listed) -> pb::Variable {
+    pb::Variable {
+        name: variable.name,
+        value: variable.value.as_str().to_owned(),
+        update_time: Some(timestamp(variable.changed_at)),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Input: the candidates of one cluster and the resources that a project needs. Output: a node, or per node the
 //! reason why it does not fit. The control database decides: the placing statement checks the same conditions on the
-//! node's row, see `node_reserve` in `controller/migrations/0010_node_conditions.sql`.
+//! node's row, see `node_reserve` in `controller/migrations/0035_clusters.sql`.
 
 #![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
@@ -13,16 +13,16 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt as _};
 
-pub use explain::explain;
+pub use explain::{Names, Obstacle, explain, obstacles, reasons, remedies};
 pub use view::View;
 
 use supalove_core::ids::{NodeId, OrganizationId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// For shared clusters: fill nodes up, so that other nodes keep capacity for large projects.
-    BestFit,
-    /// For private clusters: spread projects, so that the loss of one host affects the fewest.
+    /// Fill nodes up, so that other nodes keep capacity for large projects.
+    Pack,
+    /// Spread projects, so that the loss of one host affects the fewest.
     Spread,
 }
 
@@ -45,6 +45,8 @@ pub struct Candidate {
     pub name: String,
     /// True if the node accepts new projects.
     pub schedulable: bool,
+    /// True if it is being emptied; then it is not schedulable.
+    pub draining: bool,
     /// True if the node has a session and is not silent.
     pub connected: bool,
     /// What is wrong with its host, so that it takes no new projects.
@@ -69,17 +71,6 @@ pub enum Blocked {
     Other,
 }
 
-impl Blocked {
-    /// From the reason that the agent reports.
-    pub fn from_reason(reason: &str) -> Self {
-        match reason {
-            "ENGINE_SILENT" => Self::EngineSilent,
-            "FIREWALL_CHAINS_MISSING" => Self::ChainsMissing,
-            _ => Self::Other,
-        }
-    }
-}
-
 /// How long a failed start counts against a node.
 pub const FAILURE_MEMORY: Duration = Duration::from_mins(10);
 
@@ -89,6 +80,7 @@ pub enum Misfit {
     NotConnected,
     Blocked(Blocked),
     Draining,
+    Cordoned,
     /// Missing thousandths of a core.
     Cpu(i32),
     /// Missing MiB.
@@ -104,7 +96,7 @@ pub enum Misfit {
 struct Score {
     recent_failures: i32,
     same_organization: u32,
-    /// Thousandths of the scarcest resource that are free (best fit) or used (spread) with the project.
+    /// Thousandths of the scarcest resource that are free (pack) or used (spread) with the project.
     fill: i64,
 }
 
@@ -119,8 +111,10 @@ pub fn misfit(candidate: &Candidate, needs: Resources) -> Option<Misfit> {
         Some(Misfit::NotConnected)
     } else if let Some(blocked) = candidate.blocked {
         Some(Misfit::Blocked(blocked))
-    } else if !candidate.schedulable {
+    } else if candidate.draining {
         Some(Misfit::Draining)
+    } else if !candidate.schedulable {
+        Some(Misfit::Cordoned)
     } else if memory > 0 {
         Some(Misfit::Memory(memory))
     } else if cpu > 0 {
@@ -158,7 +152,7 @@ pub fn pick(
             recent_failures: candidate.recent_failures,
             same_organization,
             fill: match policy {
-                Policy::BestFit => 1000 - share,
+                Policy::Pack => 1000 - share,
                 Policy::Spread => share,
             },
         };

@@ -1,5 +1,6 @@
-//! An export: pages of rows, oldest first, as parts of a file. It holds two parts at most, and asks before each part whether the
-//! caller still may read. The call layer ends it, as each stream, at its deadline.
+//! An export: pages of rows, oldest first, as parts of a file, and up to when it is complete. It has the rows that were chained when
+//! it began, because others may still come before ones that were read. It holds two parts at most, and asks before each part
+//! whether the caller still may read. The call layer ends it, as each stream, at its deadline.
 
 use std::time::Duration;
 
@@ -8,10 +9,12 @@ use supalove_core::{
     access::Call,
     audit::{
         Chain,
-        events::{self, Filter, Position},
+        events::{self, Extent, Filter, Position},
     },
     error::{Error, Result},
+    ids::UserId,
 };
+use supalove_net::allowance::Taken;
 use supalove_organizations::OrganizationKey;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,6 +23,8 @@ use super::file::Format;
 
 /// Rows of a part. A row has at most 2 KB, so a part is smaller than what a gRPC client takes by default (4 MB).
 const ROWS: i64 = 500;
+/// How long a part waits for its reader: few exports run at once, and one that nobody reads keeps others out.
+const READER: Duration = Duration::from_mins(1);
 /// Parts that wait for the reader.
 const WAITING: usize = 1;
 
@@ -29,18 +34,29 @@ pub struct Part {
     pub data: Vec<u8>,
     /// How many rows.
     pub events: i32,
+    /// Of the last part, which has no rows.
+    pub end: Option<Extent>,
 }
 
 /// What is exported, for whom.
 pub struct Export {
     pub core: Core,
     pub call: Call,
-    /// Slug in the request; `None` for the platform's.
+    /// Slug in the request; `None` for the platform's, and that of a deleted organization.
     pub organization: Option<String>,
     pub chain: Chain,
-    /// With an end.
     pub filter: Filter,
     pub format: Format,
+    /// Its part of the exports that may run.
+    #[expect(dead_code, reason = "held until the export ends")]
+    pub admitted: Taken<UserId>,
+}
+
+fn not_read() -> Error {
+    Error::Unavailable {
+        message: format!("nobody has read the export for {} s; export again", READER.as_secs()),
+        retry_after: Duration::from_secs(1),
+    }
 }
 
 impl Export {
@@ -65,22 +81,31 @@ impl Export {
     }
 
     async fn run(mut self, sender: &mpsc::Sender<Result<Part>>) -> Result<()> {
+        let extent = events::extent(&self.core.db, self.chain).await?;
         let mut after = None;
         let mut data = self.format.header();
         loop {
-            let rows = events::oldest_first(&self.core.db, self.chain, &self.filter, after, ROWS).await?;
+            let (db, most) = (&self.core.db, extent.seq);
+            let rows = events::oldest_first(db, self.chain, &self.filter, most, after, ROWS).await?;
             for row in &rows {
                 self.format.write(row, &mut data)?;
             }
             let count = i32::try_from(rows.len()).unwrap_or(i32::MAX);
-            if !data.is_empty()
-                && sender.send(Ok(Part { data: std::mem::take(&mut data), events: count })).await.is_err()
-            {
-                return Ok(());
+            if !data.is_empty() {
+                let part = Part { data: std::mem::take(&mut data), events: count, end: None };
+                let sent = tokio::time::timeout(READER, sender.send(Ok(part))).await;
+                match sent.map_err(|_| not_read())? {
+                    Ok(()) => {}
+                    Err(_) => return Ok(()),
+                }
             }
             match rows.last() {
                 Some(last) if i64::from(count) == ROWS => after = Some(Position::of(last)),
-                _ => return Ok(()),
+                _ => {
+                    // The reader may be gone.
+                    let _ = sender.send(Ok(Part { data, events: 0, end: Some(extent) })).await;
+                    return Ok(());
+                }
             }
             self.confirm().await?;
         }

@@ -111,11 +111,35 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A value in CSV (RFC 4180). A spreadsheet takes what begins with one of these characters for a formula, and runs it.
+/// Begins what a spreadsheet takes for a formula, and runs.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '\t', '\r', '\u{ff1d}', '\u{ff0b}'];
+/// Separates cells in some country or other; whoever opens the file there has cells that begin in the middle of a value.
+const SEPARATORS: [char; 6] = [',', ';', '\t', '|', '\r', '\n'];
+
+/// A value in CSV (RFC 4180), without formulas.
 fn field(value: &str) -> String {
-    let formula = value.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
-    let text = if formula { format!("'{value}") } else { value.to_owned() };
-    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    let text = harmless(value);
+    let plain = |c: char| !SEPARATORS.contains(&c) && c != '"';
+    let is_plain = text.chars().all(plain) && text.trim() == text;
+    if is_plain { text } else { format!("\"{}\"", text.replace('"', "\"\"")) }
+}
+
+/// Puts an apostrophe before each formula: at the beginning, and behind what separates cells. Quotes and spaces before a formula do
+/// not keep a spreadsheet from it.
+fn harmless(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    let mut begins = true;
+    for (at, c) in value.char_indices() {
+        if begins {
+            let cell = value[at..].trim_start_matches(['"', '\'', ' ', '\u{a0}']);
+            if cell.starts_with(FORMULA) {
+                text.push('\'');
+            }
+        }
+        text.push(c);
+        begins = SEPARATORS.contains(&c);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -171,14 +195,23 @@ mod tests {
             ("+1", "'+1"),
             ("-1", "'-1"),
             ("@SUM(A1)", "'@SUM(A1)"),
-            ("\tx", "'\tx"),
+            ("\tx", "\"'\tx\""),
             ("=HYPERLINK(\"x\",1)", "\"'=HYPERLINK(\"\"x\"\",1)\""),
+            ("a;b", "\"a;b\""),
+            ("a;=1+1", "\"a;'=1+1\""),
+            ("a; \"=1+1", "\"a;' \"\"=1+1\""),
+            ("a,-1|+2", "\"a,'-1|'+2\""),
+            (" =1", "' =1"),
+            ("a\n@x", "\"a\n'@x\""),
+            ("\u{ff1d}1", "'\u{ff1d}1"),
+            ("a=b", "a=b"),
+            ("org_1/usr_2 OWNER", "org_1/usr_2 OWNER"),
         ] {
             assert_eq!(field(value), written);
         }
         let text = line(Format::Csv, "=cmd|' /C calc'!A0");
         assert_eq!(text.split(',').count(), NAMES.len());
-        assert!(text.contains(",'=cmd|") && text.ends_with("\r\n"), "{text}");
+        assert!(text.contains(",\"'=cmd|") && text.ends_with("\r\n"), "{text}");
         assert!(Format::JsonLines.header().is_empty());
         assert_eq!(Format::Csv.header(), format!("{}\r\n", NAMES.join(",")).into_bytes());
     }

@@ -1,8 +1,10 @@
 //! `supalove.v1.AuditService`: the audit log for people. The part of an organization for its owners and administrators, that of
 //! the platform for the operator.
 
+mod deleted;
 mod export;
 mod file;
+mod reads;
 mod wire;
 
 use std::pin::Pin;
@@ -20,7 +22,7 @@ use supalove_core::{
     },
     audit::{
         Chain,
-        events::{self, Event, Filter, Position},
+        events::{self, Event, Position},
     },
     error::Result,
     wire::{page, page_size, parse_page_token, proto_duration, timestamp},
@@ -34,7 +36,11 @@ use supalove_proto::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use self::{export::Export, file::Format};
+use self::{
+    export::{Export, Part},
+    file::Format,
+    reads::Reads,
+};
 
 const ORGANIZATION: supalove_core::access::Scope = On(OrganizationKey::KIND);
 
@@ -49,13 +55,15 @@ pub const RULES: &[Rule] = &[
 
 /// What the server mounts.
 pub fn room(core: &Core) -> Room {
-    Room::new("audit", RULES).service(AuditServiceServer::new(AuditApi { core: core.clone() }))
+    Room::new("audit", RULES)
+        .service(AuditServiceServer::new(AuditApi { core: core.clone(), reads: Reads::new(core) }))
 }
 
 /// The service.
 #[derive(Clone)]
 struct AuditApi {
     core: Core,
+    reads: Reads,
 }
 
 /// A page of a chain.
@@ -67,10 +75,18 @@ struct Page {
 }
 
 impl AuditApi {
-    async fn page(&self, chain: Chain, filter: Option<AuditFilter>, size: i32, token: &str) -> Result<Page> {
+    async fn page(
+        &self,
+        call: &Call,
+        chain: Chain,
+        filter: Option<AuditFilter>,
+        size: i32,
+        token: &str,
+    ) -> Result<Page> {
         let filter = wire::filter(filter)?;
         let size = page_size(size, 100, 1000)?;
         let before = parse_page_token(token)?.map(|key| Position::from_key(&key)).transpose()?;
+        let _admitted = self.reads.list(call)?;
         let db = &self.core.db;
         let found = events::newest_first(db, chain, &filter, before, size + 1).await?;
         let (events, next) = page(found, size, |event| Position::of(event).key());
@@ -82,7 +98,7 @@ impl AuditApi {
         })
     }
 
-    async fn export(
+    fn export(
         &self,
         call: Call,
         organization: Option<String>,
@@ -90,14 +106,18 @@ impl AuditApi {
         filter: Option<AuditFilter>,
         format: Format,
     ) -> Result<impl Stream<Item = Result<export::Part>> + use<>> {
-        let filter = self.until_now(wire::filter(filter)?).await?;
-        Ok(Export { core: self.core.clone(), call, organization, chain, filter, format }.start())
+        let filter = wire::filter(filter)?;
+        let admitted = self.reads.export(&call)?;
+        let core = self.core.clone();
+        Ok(Export { core, call, organization, chain, filter, format, admitted }.start())
     }
 
-    /// A log that is written meanwhile must not let an export go on for ever.
-    async fn until_now(&self, filter: Filter) -> Result<Filter> {
-        let now = events::now(&self.core.db).await?;
-        Ok(Filter { until: Some(filter.until.map_or(now, |until| until.min(now))), ..filter })
+    /// The platform's chain, or that of a deleted organization.
+    async fn operators_chain(&self, deleted_organization: &str) -> Result<Chain> {
+        match deleted_organization {
+            "" => Ok(Chain::Platform),
+            named => deleted::chain(&self.core.db, named).await,
+        }
     }
 }
 
@@ -111,7 +131,7 @@ impl AuditService for AuditApi {
         let body = request.into_inner();
         let key = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
         let chain = Chain::Organization(key.id);
-        let page = self.page(chain, body.filter, body.page_size, &body.page_token).await?;
+        let page = self.page(&call, chain, body.filter, body.page_size, &body.page_token).await?;
         Ok(Response::new(ListAuditEventsResponse {
             events: page.events.into_iter().map(wire::event).collect(),
             next_page_token: page.next,
@@ -132,9 +152,13 @@ impl AuditService for AuditApi {
         let key = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
         let format = Format::from_wire(body.format());
         let chain = Chain::Organization(key.id);
-        let parts = self.export(call, Some(body.organization), chain, body.filter, format).await?;
-        let messages = parts
-            .map(|part| part.map(|part| ExportAuditEventsResponse { data: part.data, events: part.events }));
+        let parts = self.export(call, Some(body.organization), chain, body.filter, format)?;
+        let messages = parts.map(|part| {
+            part.map(|Part { data, events, end }| {
+                let end = end.map(wire::end);
+                ExportAuditEventsResponse { data, events, end }
+            })
+        });
         Ok(Response::new(Box::pin(messages.map(|message| message.map_err(Status::from)))))
     }
 
@@ -142,8 +166,10 @@ impl AuditService for AuditApi {
         &self,
         request: Request<ListPlatformAuditEventsRequest>,
     ) -> Result<Response<ListPlatformAuditEventsResponse>, Status> {
+        let call = Call::from_request(&request)?;
         let body = request.into_inner();
-        let page = self.page(Chain::Platform, body.filter, body.page_size, &body.page_token).await?;
+        let chain = self.operators_chain(&body.deleted_organization).await?;
+        let page = self.page(&call, chain, body.filter, body.page_size, &body.page_token).await?;
         Ok(Response::new(ListPlatformAuditEventsResponse {
             events: page.events.into_iter().map(wire::event).collect(),
             next_page_token: page.next,
@@ -162,9 +188,13 @@ impl AuditService for AuditApi {
         let call = Call::from_request(&request)?;
         let body = request.into_inner();
         let format = Format::from_wire(body.format());
-        let parts = self.export(call, None, Chain::Platform, body.filter, format).await?;
+        let chain = self.operators_chain(&body.deleted_organization).await?;
+        let parts = self.export(call, None, chain, body.filter, format)?;
         let messages = parts.map(|part| {
-            part.map(|part| ExportPlatformAuditEventsResponse { data: part.data, events: part.events })
+            part.map(|Part { data, events, end }| {
+                let end = end.map(wire::end);
+                ExportPlatformAuditEventsResponse { data, events, end }
+            })
         });
         Ok(Response::new(Box::pin(messages.map(|message| message.map_err(Status::from)))))
     }

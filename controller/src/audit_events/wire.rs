@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use supalove_core::{
     audit::{
         Shown,
-        events::{Event, Filter},
+        events::{Event, Extent, Filter},
     },
     error::{Error, Result},
     wire::timestamp,
 };
-use supalove_proto::v1::{AuditCredential, AuditEvent, AuditFilter};
+use supalove_proto::v1::{AuditCredential, AuditEvent, AuditExportEnd, AuditFilter};
 
 use super::file;
 
@@ -75,6 +75,11 @@ pub fn event(event: Event) -> AuditEvent {
         sequence,
         chain_hash,
     }
+}
+
+/// How far an export is complete.
+pub fn end(extent: Extent) -> AuditExportEnd {
+    AuditExportEnd { last_sequence: extent.seq, complete_until_time: Some(timestamp(extent.until)) }
 }
 
 fn credential(shown: Shown) -> AuditCredential {

@@ -7,7 +7,7 @@
 //!
 //! `manifest` is the schema of `stack.yaml`, `validate` checks what serde cannot, `release` loads releases,
 //! `render` turns templates into a specification, `keys` has the secrets of one project,
-//! `settings` its settings.
+//! `settings` its settings, `size` what its size means.
 
 #![allow(missing_docs, reason = "a room's crate: a comment is written where it says something")]
 
@@ -18,6 +18,7 @@ mod manifest;
 mod release;
 mod render;
 mod settings;
+mod size;
 mod validate;
 
 pub use keys::{JWT_SECRETS, PASSWORD_SECRETS, ProjectSecrets, SecretsError};
@@ -25,6 +26,7 @@ pub use manifest::Resources;
 pub use release::{KnownHole, Release, ReleaseError, Releases};
 pub use render::{ProjectInput, RenderError, render};
 pub use settings::{OAUTH_PROVIDERS, OAuthProvider, ProjectSettings, Smtp};
+pub use size::Size;
 pub use validate::Problem;
 
 #[cfg(test)]

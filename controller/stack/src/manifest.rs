@@ -86,8 +86,17 @@ pub(super) struct Service {
     pub depends_on: Vec<String>,
     pub limits: Limits,
     pub reserve: Resources,
+    /// The size of the project decides what this service gets. Left out: if it is a database.
+    pub sized: Option<bool>,
     pub security: Security,
     pub stop: Stop,
+}
+
+impl Service {
+    /// True if the size of the project decides what it gets.
+    pub fn follows_size(&self) -> bool {
+        self.sized.unwrap_or(self.launch.is_postgres())
+    }
 }
 
 /// The command of the container.

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::{
     manifest::{Manifest, Resources},
+    size::Size,
     validate::{self, Files, Problem},
 };
 
@@ -120,9 +121,9 @@ impl Release {
         services.map(|one| (one.name.as_str(), one.image.as_str()))
     }
 
-    /// Resources that the scheduler reserves for a project of it.
-    pub fn resources(&self) -> Resources {
-        self.manifest.services.iter().map(|one| one.reserve).sum()
+    /// Resources that the scheduler reserves for a project of it with this size.
+    pub fn resources(&self, size: &Size) -> Resources {
+        self.manifest.services.iter().map(|one| size.reserve(one)).sum()
     }
 
     pub(super) fn load(directory: &str, manifest: &[u8], own: Files) -> Result<Self, ReleaseError> {

@@ -18,10 +18,11 @@ use super::{
     keys::{DB_CA_KEY, ProjectSecrets},
     manifest::{
         Allow, ConfigFile, ConfigMount, EnvValue, Limits, Mount, Port, Probe, Security, Service, Tmpfs,
-        Volume, parse_mode,
+        parse_mode,
     },
     release::Release,
     settings::{OAUTH_PROVIDERS, ProjectSettings},
+    size::Size,
     validate,
 };
 
@@ -57,7 +58,8 @@ pub fn render(release: &Release, input: &ProjectInput<'_>) -> Result<node::Stack
     let salt_key = input.secrets.salt_key();
     environment.add_filter("scram_verifier", move |password: &str| scram_verifier(password, &salt_key));
     let disabled = &input.settings.disabled_services;
-    Renderer { release, disabled, environment, context: template_context(release, input) }.stack()
+    let size = input.settings.size;
+    Renderer { release, disabled, size, environment, context: template_context(release, input) }.stack()
 }
 
 /// Checks a template's syntax.
@@ -174,6 +176,7 @@ fn oauth(settings: &ProjectSettings) -> Value {
 struct Renderer<'a> {
     release: &'a Release,
     disabled: &'a BTreeSet<String>,
+    size: Size,
     environment: Environment<'static>,
     context: Value,
 }
@@ -184,7 +187,7 @@ impl Renderer<'_> {
         Ok(node::StackSpec {
             release: manifest.name.clone(),
             services: collect(self.enabled(), |service| self.service(service))?,
-            volumes: manifest.volumes.iter().map(Volume::spec).collect(),
+            volumes: manifest.volumes.iter().map(|one| self.size.volume(manifest, one)).collect(),
         })
     }
 
@@ -207,10 +210,11 @@ impl Renderer<'_> {
             start_sql: service.start_sql.clone(),
             reload_sql: service.reload_sql.clone(),
             depends_on: service.depends_on.clone(),
-            limits: Some(limits(&service.limits)),
+            limits: Some(limits(&self.size.limits(service))),
             security: Some(security(&service.security)),
             stop_signal: service.stop.signal.clone(),
             stop_grace_seconds: service.stop.grace_seconds,
+            postgres: self.size.postgres(service),
         })
     }
 

@@ -9,6 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::size::Size;
+
 /// Providers through which users can sign in, as the auth service names them.
 pub const OAUTH_PROVIDERS: [&str; 18] = [
     "apple",
@@ -58,6 +60,9 @@ pub struct ProjectSettings {
     /// Environment of the project's functions. Names of the platform (`SUPABASE_…`) have no effect. Stored elsewhere.
     #[serde(skip)]
     pub function_secrets: BTreeMap<String, String>,
+    /// What the project's size gives its database. Stored elsewhere.
+    #[serde(skip)]
+    pub size: Size,
 }
 
 /// A mail server.
@@ -96,6 +101,7 @@ impl Default for ProjectSettings {
             oauth_providers: BTreeMap::new(),
             disabled_services: BTreeSet::new(),
             function_secrets: BTreeMap::new(),
+            size: Size::default(),
         }
     }
 }

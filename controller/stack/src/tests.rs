@@ -281,8 +281,9 @@ fn rendering_is_deterministic() {
 fn resources_are_the_sum_of_what_services_reserve() {
     let core = core();
     let reserves = core.manifest.services.iter().map(|one| one.reserve.memory_mib);
-    assert_eq!(core.resources().memory_mib, reserves.sum::<u32>());
-    assert!(core.resources().cpu_millis > 0 && core.resources().disk_mib > 0);
+    let resources = core.resources(&Size::default());
+    assert_eq!(resources.memory_mib, reserves.sum::<u32>());
+    assert!(resources.cpu_millis > 0 && resources.disk_mib > 0);
 }
 
 #[test]
@@ -624,4 +625,71 @@ fn the_newest_official_release_knows_every_provider() {
         let variable = format!("GOTRUE_EXTERNAL_{}_CLIENT_ID", name.to_ascii_uppercase());
         assert_eq!(env(service(&spec, "auth"), &variable).value, "id");
     }
+}
+
+/// Limits of a service.
+fn limits_of(spec: &node::StackSpec, name: &str) -> (u32, u32) {
+    let limits = service(spec, name).limits.unwrap();
+    (limits.cpu_millis, limits.memory_mib)
+}
+
+fn with_size(release: &Release, secrets: &ProjectSecrets, size: Size) -> node::StackSpec {
+    render(release, &input(secrets, &ProjectSettings { size, ..ProjectSettings::default() })).unwrap()
+}
+
+#[test]
+fn a_size_concerns_the_database_alone_and_the_smallest_changes_nothing() {
+    let releases = Releases::embedded().unwrap();
+    let secrets = secrets();
+    let small = Size { cpu_millis: 600, memory_mib: 1024, disk_mib: 4096, connections: 90 };
+    for name in releases.names() {
+        let release = releases.get(name).unwrap();
+        let own = render(release, &input(&secrets, &ProjectSettings::default())).unwrap();
+        assert!(own.services.iter().all(|one| one.postgres.is_none()), "{name}");
+        let resized = with_size(release, &secrets, small);
+        let (cpu, memory) = limits_of(&own, "postgres");
+        assert_eq!(limits_of(&resized, "postgres"), (4 * cpu, 4 * memory), "{name}");
+        let settings = service(&resized, "postgres").postgres.unwrap();
+        assert_eq!((settings.max_connections, settings.tenant_connections), (130, 90));
+        assert_eq!(settings.shared_buffers_mib, 512);
+        for (one, other) in own.services.iter().zip(&resized.services) {
+            assert_eq!(one == other, one.name != "postgres", "{name}: {}", one.name);
+        }
+        let before = release.resources(&Size::default());
+        let after = release.resources(&small);
+        assert_eq!(after.cpu_millis, before.cpu_millis + 450);
+        assert_eq!(after.memory_mib, before.memory_mib + 768);
+        assert_eq!(after.disk_mib, before.disk_mib + 3072);
+        // The first releases bound no volume.
+        let grown = if own.volumes[0].size_mib > 0 { 3072 } else { 0 };
+        for (one, other) in own.volumes.iter().zip(&resized.volumes) {
+            let more = if one.name == "db_data" { grown } else { 0 };
+            assert_eq!(other.size_mib, one.size_mib + more, "{name}: {}", one.name);
+        }
+    }
+}
+
+#[test]
+fn a_release_that_needs_more_than_a_size_gives_gets_what_it_needs() {
+    let secrets = secrets();
+    let tiny = TINY.replace("stop: { signal", "sized: true\n    stop: { signal");
+    let releases = load(&tiny, "").unwrap();
+    let tiny = releases.get("tiny").unwrap();
+    let size = Size { cpu_millis: 10, memory_mib: 64, disk_mib: 1, connections: 1000 };
+    let spec = with_size(tiny, &secrets, size);
+    assert_eq!(limits_of(&spec, "web"), (100, 128), "twice the memory, and the cpu that it asks for");
+    assert_eq!(spec.services[0].postgres, None, "it is no database");
+    assert_eq!(tiny.resources(&size), Resources { cpu_millis: 50, memory_mib: 64, disk_mib: 16 });
+    let most = Size { cpu_millis: u32::MAX, memory_mib: u32::MAX, ..size };
+    assert_eq!(limits_of(&with_size(tiny, &secrets, most), "web"), (1_024_000, 16_777_216));
+
+    let two = TINY.replace("launch: image_default", "launch: postgres").replace("name: web", "name: one");
+    let second = two
+        .split("services:")
+        .nth(1)
+        .unwrap()
+        .replace("name: one", "name: two")
+        .replace("ports:\n      - { container: 80, name: api, exposure: published }", "ports: []");
+    let refused = load(&format!("{two}{second}"), "").unwrap_err().to_string();
+    assert!(refused.contains("services.*.sized: is true of several services"), "{refused}");
 }

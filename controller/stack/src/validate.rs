@@ -129,6 +129,11 @@ impl Check<'_> {
         for service in &manifest.services {
             self.service(manifest, service);
         }
+        self.require(
+            manifest.services.iter().filter(|service| service.follows_size()).count() <= 1,
+            "services.*.sized",
+            "is true of several services (left out, it is true of a database); set it to false for all but one",
+        );
         self.order(manifest);
     }
 

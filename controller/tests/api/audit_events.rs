@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use supalove_proto::v1::{
-    AuditCredential, AuditEvent, AuditExportFormat, AuditFilter, CreatePersonalAccessTokenRequest,
-    CreateProjectRequest, ExportAuditEventsRequest, ExportPlatformAuditEventsRequest, GetMeRequest,
-    ListAuditEventsRequest, ListAuditEventsResponse, ListPlatformAuditEventsRequest,
-    PersonalAccessTokenScope, RevealProjectSecretsRequest, StopProjectRequest, UpdateMeRequest,
-    UpdateOrganizationRequest,
+    AuditCredential, AuditEvent, AuditExportEnd, AuditExportFormat, AuditFilter,
+    CreatePersonalAccessTokenRequest, CreateProjectRequest, DeleteAccountRequest, DeleteOrganizationRequest,
+    ExportAuditEventsRequest, ExportPlatformAuditEventsRequest, GetMeRequest, ListAuditEventsRequest,
+    ListAuditEventsResponse, ListPlatformAuditEventsRequest, PersonalAccessTokenScope,
+    RevealProjectSecretsRequest, StopProjectRequest, UpdateMeRequest, UpdateOrganizationRequest,
 };
-use supalove_system_tests::{Api, Controller, Rows, SLACK, wait_for};
+use supalove_system_tests::{Api, Controller, PASSWORD, Rows, SLACK, wait_for};
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use super::audit::is_whole;
 
@@ -201,16 +202,188 @@ async fn acts_of_the_operator_and_of_jobs_on_a_project_are_in_its_organizations_
 
 /// The file of an export, and how many rows its parts say they have.
 async fn export(api: &Api, format: AuditExportFormat, filter: Option<AuditFilter>) -> (String, usize) {
+    let (file, events, _) = export_to_its_end(api, format, filter).await;
+    (file, events)
+}
+
+/// The same with what the file is complete up to.
+async fn export_to_its_end(
+    api: &Api,
+    format: AuditExportFormat,
+    filter: Option<AuditFilter>,
+) -> (String, usize, AuditExportEnd) {
     let request = ExportAuditEventsRequest { organization: "acme".into(), filter, format: format.into() };
     let mut parts = api.audit().export_audit_events(request).await.unwrap().into_inner();
     let mut file = Vec::new();
     let mut events = 0;
+    let mut end = None;
     while let Some(part) = parts.message().await.unwrap() {
         assert!(part.data.len() < 1_000_000, "{}", part.data.len());
+        assert!(end.is_none(), "the end is the last message");
         file.extend(part.data);
         events += usize::try_from(part.events).unwrap();
+        end = part.end;
     }
-    (String::from_utf8(file).unwrap(), events)
+    (String::from_utf8(file).unwrap(), events, end.unwrap())
+}
+
+#[tokio::test]
+async fn an_act_that_is_committed_late_is_in_the_next_export_if_not_in_this_one() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let rows = controller.database.rows().await;
+    let chain = rows.organization_id("acme").await;
+    let chained = async |least: i64| {
+        wait_for("the rows to be chained", Duration::from_secs(10) * SLACK, async || {
+            let (_, newest, waiting) = rows.audit_chain_of(chain).await;
+            (newest >= least && waiting == 0).then_some(())
+        })
+        .await;
+    };
+    let late = rows.audit_late(chain).await;
+    api.create("meanwhile", "").await;
+    chained(2).await;
+    let format = AuditExportFormat::JsonLines;
+    let (first, events, end) = export_to_its_end(&api, format, None).await;
+    assert_eq!((events, end.last_sequence), (2, 2));
+    assert!(first.contains("CreateProject") && !first.contains("late"), "{first}");
+    late.commit().await.unwrap();
+    chained(3).await;
+    // It is older than what the first one has.
+    let next = Some(filter(|f| f.start_time = end.complete_until_time));
+    let (second, events, end) = export_to_its_end(&api, format, next).await;
+    assert!(second.contains("\"late\"") && second.contains("CreateProject"), "{second}");
+    assert_eq!((events, end.last_sequence), (2, 3));
+}
+
+#[tokio::test]
+async fn reads_of_the_log_leave_the_database_to_others() {
+    const OLD: i32 = 20_000;
+    let controller = Controller::start().await;
+    let operator = controller.operator().await;
+    let rows = controller.database.rows().await;
+    let (other, _) = user(&controller, &rows, "other@example.com").await;
+    rows.add_member("acme", "other@example.com", "ADMINISTRATOR").await;
+    let chain = rows.organization_id("acme").await;
+    rows.begin_audit_chain_long_ago(chain, OLD, 2).await;
+    wait_for("the rows to be chained", Duration::from_secs(20) * SLACK, async || {
+        (rows.audit_chain_of(chain).await.1 >= i64::from(OLD)).then_some(())
+    })
+    .await;
+    let export = async |api: &Api| {
+        let request = ExportAuditEventsRequest { organization: "acme".into(), ..Default::default() };
+        api.audit().export_audit_events(request).await.map(tonic::Response::into_inner)
+    };
+    // Nobody reads them, so they do not end.
+    let open = [export(&operator).await.unwrap(), export(&operator).await.unwrap()];
+    let refused = export(&operator).await.err().unwrap();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.get_details_retry_info().is_some_and(|info| info.retry_delay.is_some()), "{refused:?}");
+    let others = [export(&other).await.unwrap(), export(&other).await.unwrap()];
+    assert_eq!(list(&other, "acme", None).await.events.len(), 100, "lists have a part of their own");
+    drop((open, others));
+    wait_for("the exports to end", Duration::from_secs(10) * SLACK, async || export(&operator).await.ok())
+        .await;
+}
+
+#[tokio::test]
+async fn an_operator_reads_the_log_of_a_deleted_organization() {
+    let controller = Controller::start().await;
+    let operator = controller.operator().await;
+    let rows = controller.database.rows().await;
+    let ask = async |named: &str| {
+        let request =
+            ListPlatformAuditEventsRequest { deleted_organization: named.into(), ..Default::default() };
+        operator.audit().list_platform_audit_events(request).await.map(tonic::Response::into_inner)
+    };
+    let delete = async || {
+        let request = DeleteOrganizationRequest { organization: "gone".into() };
+        operator.organizations().delete_organization(request).await.unwrap();
+    };
+    operator.create_organization("gone").await;
+    let first = format!("org_{}", rows.organization_id("gone").await.simple());
+    assert_eq!(ask("gone").await.unwrap_err().code(), Code::NotFound);
+    let live = ask(&first).await.unwrap_err();
+    assert!(live.code() == Code::InvalidArgument && live.message().contains("is not deleted"), "{live}");
+    delete().await;
+    for named in ["gone", &first] {
+        let found = ask(named).await.unwrap();
+        assert_eq!(lines(&found.events), ["DeleteOrganization OK", "CreateOrganization OK"], "{named}");
+        assert_eq!(found.retention.unwrap().seconds, 365 * 24 * 3600);
+    }
+    let request =
+        ExportPlatformAuditEventsRequest { deleted_organization: first.clone(), ..Default::default() };
+    wait_for("the rows to be exported", Duration::from_secs(10) * SLACK, async || {
+        let parts =
+            operator.audit().export_platform_audit_events(request.clone()).await.unwrap().into_inner();
+        let parts: Vec<_> = futures::StreamExt::collect::<Vec<_>>(parts).await;
+        let events: i32 = parts.into_iter().map(|part| part.unwrap().events).sum();
+        (events == 2).then_some(())
+    })
+    .await;
+    operator.create_organization("gone").await;
+    delete().await;
+    let several = ask("gone").await.unwrap_err();
+    assert!(several.code() == Code::InvalidArgument && several.message().contains(&first), "{several}");
+}
+
+#[tokio::test]
+async fn an_organizations_log_says_that_a_member_deleted_their_account() {
+    let controller = Controller::start().await;
+    controller.operator().await;
+    let rows = controller.database.rows().await;
+    let (owner, _) = user(&controller, &rows, "owner@example.com").await;
+    let (leaving, id) = user(&controller, &rows, "leaving@example.com").await;
+    let mut chains = Vec::new();
+    for slug in ["one", "two"] {
+        owner.create_organization(slug).await;
+        rows.add_member(slug, "leaving@example.com", "DEVELOPER").await;
+        chains.push(rows.organization_id(slug).await);
+    }
+    let delete = async |password: &str| {
+        let request = DeleteAccountRequest { current_password: password.into() };
+        leaving.auth().delete_account(request).await
+    };
+    let refused = delete("not-the-password").await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    delete(PASSWORD).await.unwrap();
+    let outcomes: Vec<String> =
+        rows.audited("DeleteAccount").await.into_iter().map(|call| call.outcome).collect();
+    assert_eq!(outcomes, ["WRONG_PASSWORD", "OK", "OK", "OK"], "a guess is told from other wrong fields");
+    let mut expected: Vec<_> =
+        chains.iter().map(|chain| (*chain, format!("org_{}/{id}", chain.simple()))).collect();
+    expected.push((uuid::Uuid::nil(), id.clone()));
+    let mut written = rows.audited_in("DeleteAccount").await;
+    written.retain(|(_, target)| !target.is_empty());
+    written.sort();
+    expected.sort();
+    assert_eq!(written, expected);
+    assert_eq!(lines(&list(&owner, "one", None).await.events)[0], "DeleteAccount OK");
+}
+
+#[tokio::test]
+async fn a_user_whose_calls_are_refused_without_end_does_not_fill_the_log() {
+    const CALLS: i64 = 200;
+    let controller = Controller::start().await;
+    controller.operator().await;
+    let rows = controller.database.rows().await;
+    let (stranger, id) = user(&controller, &rows, "stranger@example.com").await;
+    let before = rows.acts_on_record().await;
+    for _ in 0..CALLS {
+        let reveal = RevealProjectSecretsRequest { project_ref: "abcdefghijklmnopqrst".into() };
+        assert_eq!(
+            stranger.projects().reveal_project_secrets(reveal).await.unwrap_err().code(),
+            Code::NotFound
+        );
+    }
+    let written = rows.acts_on_record().await - before;
+    assert!((60..=80).contains(&written), "{written}");
+    wait_for("the rest to be counted", Duration::from_secs(6) * SLACK, async || {
+        let counts = rows.refused_calls().await.into_iter();
+        let of_user: i64 = counts.filter(|(_, _, client, _)| *client == id).map(|(.., calls)| calls).sum();
+        (of_user + written == CALLS).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -245,8 +418,10 @@ async fn the_log_is_exported_in_parts_as_json_lines_or_csv() {
     let none = Some(filter(|f| f.method = "Nothing".into()));
     assert_eq!(export(&api, AuditExportFormat::JsonLines, none).await, (String::new(), 0));
 
-    let request =
-        ExportPlatformAuditEventsRequest { filter: None, format: AuditExportFormat::JsonLines.into() };
+    let request = ExportPlatformAuditEventsRequest {
+        format: AuditExportFormat::JsonLines.into(),
+        ..Default::default()
+    };
     let mut parts = api.audit().export_platform_audit_events(request).await.unwrap().into_inner();
     let first = String::from_utf8(parts.message().await.unwrap().unwrap().data).unwrap();
     assert!(first.contains("SetUp") && !first.contains("CreateOrganization"), "{first}");
@@ -262,7 +437,14 @@ async fn an_export_ends_when_its_reader_may_no_longer_read() {
     let (administrator, _) = user(&controller, &rows, "administrator@example.com").await;
     owner.create_organization("target").await;
     rows.add_member("target", "administrator@example.com", "ADMINISTRATOR").await;
-    rows.begin_audit_chain_long_ago(rows.organization_id("target").await, OLD, 2).await;
+    let chain = rows.organization_id("target").await;
+    rows.begin_audit_chain_long_ago(chain, OLD, 2).await;
+    // An export has only rows that are chained.
+    wait_for("the rows to be chained", Duration::from_secs(20) * SLACK, async || {
+        let (_, last, waiting) = rows.audit_chain_of(chain).await;
+        (last > i64::from(OLD) && waiting == 0).then_some(())
+    })
+    .await;
     let request = ExportAuditEventsRequest { organization: "target".into(), ..Default::default() };
     let mut parts = administrator.audit().export_audit_events(request).await.unwrap().into_inner();
     parts.message().await.unwrap().unwrap();

@@ -2,6 +2,7 @@
 //! that is missing in the table, among the rooms' rules or in the descriptor set fails by its name.
 
 mod any_call;
+mod strangers;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,16 +14,19 @@ use tonic::{Code, Request};
 
 use self::{
     any_call::{BytesCodec, call, methods, name},
-    world::{PRINCIPALS, World, role},
+    world::{FOREIGNER, PRINCIPALS, World, role},
 };
 
 /// Method × principal → code, and the scope that a personal access token needs beside its user's right: `session` is none that
 /// a token can have, `any` is for methods without sign-in. All calls name objects of the owner's organization. `unauth`: UNAUTHENTICATED, `denied`:
 /// PERMISSION_DENIED, `hidden`: NOT_FOUND.
 ///
-/// An allowed call succeeds, but for SetUp, Watch and LeaveOrganization. SetUp works once, before there is a user, so here it
+/// The owner of another organization is a stranger here, and gets the same codes. The clusters, nodes and join tokens that calls
+/// name are those of a private cluster; `clusters.rs` has the shared ones.
+///
+/// An allowed call succeeds, but for SetUp, Watch, LeaveOrganization and TailLogs. SetUp works once, before there is a user, so here it
 /// is refused for the password. Watch is called without subscriptions: each of them has its own right, see `watch.rs`. The
-/// only owner cannot leave, and the operator is no member.
+/// only owner cannot leave, and the operator is no member. TailLogs is `away`: the project's node has no agent.
 const TABLE: &str = "
                                                      nobody  stranger read_only developer administrator owner        operator     token
 AuthService/SetUp                                    invalid invalid  invalid   invalid   invalid       invalid      invalid      any
@@ -68,7 +72,10 @@ PlanService/GetEntitlements                          unauth  hidden   ok        
 PlanService/AssignPlan                               unauth  denied   denied    denied    denied        denied       ok           platform
 PlanService/SetEntitlement                           unauth  denied   denied    denied    denied        denied       ok           platform
 PlanService/ClearEntitlement                         unauth  denied   denied    denied    denied        denied       ok           platform
+PlanService/ListProjectSizes                         unauth  ok       ok        ok        ok            ok           ok           read
+PlanService/UpdateProjectSize                        unauth  denied   denied    denied    denied        denied       ok           platform
 ProjectService/CreateProject                         unauth  hidden   denied    ok        ok            ok           ok           projects
+ProjectService/ExplainPlacement                      unauth  hidden   denied    ok        ok            ok           ok           projects
 ProjectService/GetProject                            unauth  hidden   ok        ok        ok            ok           ok           read
 ProjectService/ListProjects                          unauth  ok       ok        ok        ok            ok           ok           read
 ProjectService/StartProject                          unauth  hidden   denied    ok        ok            ok           ok           projects
@@ -89,19 +96,54 @@ ProjectService/UpdateProjectSettings                 unauth  hidden   denied    
 ProjectService/SetSecrets                            unauth  hidden   denied    ok        ok            ok           denied       secrets
 ProjectService/ListSecrets                           unauth  hidden   denied    ok        ok            ok           denied       secrets
 ProjectService/DeleteSecrets                         unauth  hidden   denied    ok        ok            ok           denied       secrets
+ProjectService/SetVariables                          unauth  hidden   denied    ok        ok            ok           denied       secrets
+ProjectService/ListVariables                         unauth  hidden   ok        ok        ok            ok           ok           read
+ProjectService/DeleteVariables                       unauth  hidden   denied    ok        ok            ok           denied       secrets
 ProjectService/ResetDatabasePassword                 unauth  hidden   denied    ok        ok            ok           denied       secrets
 ProjectService/RotateJwtSecret                       unauth  hidden   denied    ok        ok            ok           denied       secrets
+ProjectService/PreviewTransfer                       unauth  hidden   denied    denied    ok            ok           denied       organizations
+ProjectService/TransferProject                       unauth  hidden   denied    denied    ok            ok           denied       organizations
+ProjectService/TailLogs                              unauth  hidden   denied    away      away          away         denied       secrets
 OperationService/GetOperation                        unauth  hidden   ok        ok        ok            ok           ok           read
 OperationService/ListOperations                      unauth  hidden   ok        ok        ok            ok           ok           read
 OperationService/WaitOperation                       unauth  hidden   ok        ok        ok            ok           ok           read
 OperationService/CancelOperation                     unauth  hidden   denied    ok        ok            ok           ok           projects
-ClusterService/GetCluster                            unauth  denied   denied    denied    denied        denied       ok           platform
-ClusterService/ListNodes                             unauth  denied   denied    denied    denied        denied       ok           platform
-ClusterService/GetNode                               unauth  denied   denied    denied    denied        denied       ok           platform
-ClusterService/RevokeNode                            unauth  denied   denied    denied    denied        denied       ok           platform
-ClusterService/CreateJoinToken                       unauth  denied   denied    denied    denied        denied       ok           platform
-ClusterService/ListJoinTokens                        unauth  denied   denied    denied    denied        denied       ok           platform
-ClusterService/RevokeJoinToken                       unauth  denied   denied    denied    denied        denied       ok           platform
+UsageService/GetProjectUsage                         unauth  hidden   ok        ok        ok            ok           ok           read
+UsageService/GetProjectUsageSeries                   unauth  hidden   ok        ok        ok            ok           ok           read
+UsageService/GetOrganizationUsage                    unauth  hidden   ok        ok        ok            ok           ok           read
+UsageService/GetOrganizationUsageSeries              unauth  hidden   ok        ok        ok            ok           ok           read
+UsageService/GetClusterUsage                         unauth  hidden   ok        ok        ok            ok           ok           read
+UsageService/GetClusterUsageSeries                   unauth  hidden   ok        ok        ok            ok           ok           read
+ClusterService/CreateCluster                         unauth  hidden   denied    denied    ok            ok           ok           organizations
+ClusterService/GetCluster                            unauth  hidden   ok        ok        ok            ok           ok           read
+ClusterService/ListClusters                          unauth  ok       ok        ok        ok            ok           ok           read
+ClusterService/UpdateCluster                         unauth  hidden   denied    denied    ok            ok           ok           organizations
+ClusterService/DeleteCluster                         unauth  hidden   denied    denied    ok            ok           ok           organizations
+ClusterService/ListNodes                             unauth  hidden   ok        ok        ok            ok           ok           read
+ClusterService/GetNode                               unauth  hidden   ok        ok        ok            ok           ok           read
+ClusterService/RevokeNode                            unauth  hidden   denied    denied    ok            ok           ok           organizations
+ClusterService/CordonNode                            unauth  hidden   denied    denied    ok            ok           ok           organizations
+ClusterService/DrainNode                             unauth  hidden   denied    denied    ok            ok           ok           organizations
+ClusterService/UncordonNode                          unauth  hidden   denied    denied    ok            ok           ok           organizations
+ClusterService/UpdateNode                            unauth  hidden   denied    denied    ok            ok           ok           organizations
+ClusterService/RemoveNode                            unauth  hidden   denied    denied    ok            ok           ok           organizations
+ClusterService/ForgetNode                            unauth  hidden   denied    denied    denied        denied       ok           platform
+ClusterService/ListAlarms                            unauth  ok       ok        ok        ok            ok           ok           read
+ClusterService/CreateJoinToken                       unauth  hidden   denied    denied    ok            ok           ok           organizations
+ClusterService/ListJoinTokens                        unauth  hidden   denied    denied    ok            ok           ok           organizations
+ClusterService/RevokeJoinToken                       unauth  hidden   denied    denied    ok            ok           ok           organizations
+LeftoverService/ListLeftovers                        unauth  hidden   ok        ok        ok            ok           ok           read
+LeftoverService/AdoptLeftover                        unauth  hidden   denied    denied    ok            ok           ok           organizations
+LeftoverService/DeleteLeftover                       unauth  hidden   denied    denied    ok            ok           ok           organizations
+ImageService/FindMissingContent                      unauth  denied   denied    denied    denied        denied       ok           platform
+ImageService/UploadContent                           unauth  denied   denied    denied    denied        denied       ok           platform
+ImageService/PushImage                               unauth  denied   denied    denied    denied        denied       ok           platform
+ImageService/ListImages                              unauth  denied   denied    denied    denied        denied       ok           platform
+ImageService/DeleteImage                             unauth  denied   denied    denied    denied        denied       ok           platform
+ImageService/CollectImageGarbage                     unauth  denied   denied    denied    denied        denied       ok           platform
+RegistryService/SetRegistryCredentials               unauth  hidden   denied    denied    ok            ok           ok           organizations
+RegistryService/ListRegistryCredentials              unauth  hidden   denied    denied    ok            ok           ok           organizations
+RegistryService/DeleteRegistryCredentials            unauth  hidden   denied    denied    ok            ok           ok           organizations
 AuthorityService/ListAuthorities                     unauth  denied   denied    denied    denied        denied       ok           platform
 AuthorityService/CreateAuthority                     unauth  denied   denied    denied    denied        denied       ok           platform
 AuthorityService/ActivateAuthority                   unauth  denied   denied    denied    denied        denied       ok           platform
@@ -155,6 +197,7 @@ fn code(word: &str) -> Code {
         "hidden" => Code::NotFound,
         "invalid" => Code::InvalidArgument,
         "precondition" => Code::FailedPrecondition,
+        "away" => Code::Unavailable,
         _ => panic!("{word} stands for no code"),
     }
 }
@@ -235,7 +278,7 @@ async fn authorization_covers_every_rpc_for_every_principal() {
     println!(
         "{} RPCs × {} principals and {} scopes of tokens, {} uncovered",
         described.len(),
-        PRINCIPALS.len(),
+        PRINCIPALS.len() + 1,
         TokenScope::ALL.len(),
         only_in(&described, &listed).len()
     );
@@ -258,7 +301,8 @@ async fn authorization_covers_every_rpc_for_every_principal() {
         let name = name(method);
         let rule = rules.find(&format!("/supalove.v1.{name}")).unwrap();
         let row = &table[name.as_str()];
-        let cells = PRINCIPALS.into_iter().zip(row.codes);
+        let foreigner = (FOREIGNER, row.code_of("stranger"));
+        let cells = PRINCIPALS.into_iter().zip(row.codes).chain([foreigner]);
         let walked = cells.map(|(principal, expected)| cell(&world, method, rule, principal, expected));
         wrong.extend(futures::future::join_all(walked).await.into_iter().flatten());
         if row.token != "any" {

@@ -137,6 +137,8 @@ async fn an_sdk_goes_on_after_an_ended_token_a_lost_answer_a_flood_and_a_killed_
     let public = ([127, 0, 0, 1], controller.public_port).into();
     let mut clients = Vec::new();
     let mut proxies = Vec::new();
+    let mut heard = Vec::new();
+    // One after the other: all come from one address, whose calls each of them floods for a moment.
     for (program, script, lost) in [
         (client("venv/bin/python"), "python/tests/session.py", "python-lost"),
         ("node".into(), "typescript/tests/session.mjs", "typescript-lost"),
@@ -147,18 +149,18 @@ async fn an_sdk_goes_on_after_an_ended_token_a_lost_answer_a_flood_and_a_killed_
             .arg(root().join("sdk").join(script))
             .env("SUPALOVE_LOSSY_API", format!("http://{}", proxy.address))
             .env("SUPALOVE_REFRESH_TOKEN", refresh_token(&api).await);
-        clients.push(lines_of(command));
+        let mut lines = lines_of(command);
+        heard.push(until(&mut lines, "event ").await);
+        clients.push(lines);
         proxies.push((lost, proxy));
     }
     let proxy = LossyProxy::to(public, "rust-lost").await;
     let lossy = format!("http://{}", proxy.address);
-    clients.push(lines_in_rust(format!("http://{public}"), lossy, refresh_token(&api).await));
+    let mut lines = lines_in_rust(format!("http://{public}"), lossy, refresh_token(&api).await);
+    heard.push(until(&mut lines, "event ").await);
+    clients.push(lines);
     proxies.push(("rust-lost", proxy));
 
-    let mut heard = Vec::new();
-    for lines in &mut clients {
-        heard.push(until(lines, "event ").await);
-    }
     for ((name, proxy), heard) in proxies.iter().zip(&heard) {
         assert!(proxy.has_lost(), "{name}");
         assert_eq!(heard[1], format!("lost {}", named(&api, name).await.join(" ")), "made once");

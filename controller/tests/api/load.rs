@@ -25,7 +25,7 @@ use tonic_types::StatusExt as _;
 const CALL: Duration = Duration::from_secs(1);
 
 /// A connection to a port of this machine from another of its addresses.
-async fn connect_from(last: u8, port: u16) -> std::io::Result<TcpStream> {
+pub async fn connect_from(last: u8, port: u16) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)))?;
     socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await

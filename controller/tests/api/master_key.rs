@@ -4,11 +4,12 @@
 use std::{collections::BTreeSet, fs, time::Duration};
 
 use supalove_controller::sealed_columns;
+use supalove_core::vault::{Scope, Vault};
 use supalove_proto::v1::{
     CreateOrganizationRequest, CreateProjectRequest, GetVaultStatusRequest, GetVaultStatusResponse,
     ListJobsRequest, MasterKeyState, ProjectSettings, RequestPasswordResetRequest,
-    RevealProjectSecretsRequest, SecretValue, SetSecretsRequest, UpdateProjectSettingsRequest,
-    UpgradeProjectRequest,
+    RevealProjectSecretsRequest, SecretValue, SetRegistryCredentialsRequest, SetSecretsRequest,
+    UpdateProjectSettingsRequest, UpgradeProjectRequest,
 };
 use supalove_system_tests::{Api, Controller, Database, EMAIL, Options, PREVIOUS_KEY, Rows, SLACK, wait_for};
 use tonic::Code;
@@ -22,7 +23,9 @@ const NOT_SEALED: &[&str] = &[
     "audit_chains.signature",
     "audit_checkpoints.chain_hash",
     "audit_checkpoints.signature",
+    "audit_digests.signature",
     "audit_log.chain_hash",
+    "audit_repairs.signature",
     "authorities.ca_sha256",
     "certificates.ca_sha256",
     "certificates.key_sha256",
@@ -76,7 +79,8 @@ async fn projects(api: &Api, rows: &Rows) -> Vec<(String, String)> {
     projects
 }
 
-/// Settings and a secret of projects, and a mail that waits: nothing listens where the mail server should.
+/// Settings and a secret of projects, a password of a registry, and a mail that waits: nothing listens where the mail server
+/// should.
 async fn settings_secret_and_mail(api: &Api, rows: &Rows, projects: &[(String, String)]) {
     let [_, (with_secret, _), (with_settings, _)] = projects else { panic!("three projects") };
     for project in [with_secret, with_settings] {
@@ -92,6 +96,13 @@ async fn settings_secret_and_mail(api: &Api, rows: &Rows, projects: &[(String, S
         ..Default::default()
     };
     api.projects().update_project_settings(request).await.unwrap();
+    let request = SetRegistryCredentialsRequest {
+        cluster: "default".into(),
+        registry: "registry.example.com".into(),
+        username: "puller".into(),
+        password: "value".into(),
+    };
+    api.registries().set_registry_credentials(request).await.unwrap();
     api.auth().request_password_reset(RequestPasswordResetRequest { email: EMAIL.into() }).await.unwrap();
 }
 
@@ -131,6 +142,70 @@ async fn each_column_of_bytes_is_sealed_and_listed_or_known_not_to_be() {
         "sealed? Then list it in SEALED of its room, so that a new master key wraps it; else in NOT_SEALED: {missing:?}"
     );
     assert_eq!(known.difference(&present).collect::<Vec<_>>(), [""; 0], "there is no such column");
+    let guarded: BTreeSet<String> = rows.columns_with_guarded_keys().await.into_iter().collect();
+    assert_eq!(guarded, sealed, "a trigger like those of migration 0030 refuses values under a retired key");
+}
+
+/// A value that is sealed under the key of this file.
+fn sealed_under(controller: &Controller, file: &str, name: &str) -> Vec<u8> {
+    let vault = Vault::from_file(&controller.dir.path().join(file)).unwrap();
+    let scope = Scope { kind: "platform", id: "", name, version: 1 };
+    vault.seal(scope, b"written late").unwrap()
+}
+
+#[tokio::test]
+async fn a_value_that_is_written_late_keeps_its_key_from_being_retired() {
+    let mut controller = Controller::start().await;
+    controller.operator().await;
+    let rows = controller.database.rows().await;
+    controller.new_master_key();
+    stop(&mut controller, &rows).await;
+    // Sealed before the new key, by a call that takes its time.
+    let late = sealed_under(&controller, PREVIOUS_KEY, "late");
+    let late = rows.write_secret("late", &late).await.unwrap();
+    controller.restart().await;
+    let api = operator(&controller).await;
+    wait_for("the other values to be wrapped", Duration::from_secs(30) * SLACK, async || {
+        keys(&api).await.get(1).is_some_and(|(_, left)| *left == 0).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(keys(&api).await[1], (MasterKeyState::Previous, 0), "somebody is writing under it");
+    late.commit().await.unwrap();
+    let keys_now = replaced(&api).await;
+    assert_eq!(keys_now[1], (MasterKeyState::Retired, 0));
+    // By a replica that stood still all the time.
+    let too_late = sealed_under(&controller, PREVIOUS_KEY, "too-late");
+    let refused = rows.write_secret("too-late", &too_late).await.err().unwrap();
+    assert!(refused.contains("is retired: no value is written under it"), "{refused}");
+    rows.write_secret("new", &sealed_under(&controller, "master.key", "new")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replica_that_nobody_could_see_while_the_database_was_away_is_waited_for() {
+    let mut controller = Controller::start().await;
+    controller.operator().await;
+    let rows = controller.database.rows().await;
+    let behind = controller.replica().await;
+    rows.no_replica_is_seen().await;
+    controller.new_master_key();
+    controller.process.kill();
+    rows.end_leases().await;
+    controller.restart().await;
+    let api = operator(&controller).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(
+        keys(&api).await[0].0,
+        MasterKeyState::Next,
+        "the other replica could not open what this one seals"
+    );
+    rows.replicas_are_seen().await;
+    wait_for("the replica to be named", Duration::from_secs(40) * SLACK, async || {
+        let shown = status(&api).await;
+        assert_eq!(shown.keys[0].state(), MasterKeyState::Next);
+        shown.waits_for.iter().any(|replica| replica.address == behind.node_address).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

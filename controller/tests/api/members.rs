@@ -55,8 +55,16 @@ async fn person(controller: &Controller, name: &str) -> Person {
 }
 
 async fn set_role(by: &Person, member: &Person, role: Role) -> Result<Member, Status> {
-    let request =
-        UpdateMemberRequest { organization: "globex".into(), user_id: member.id.clone(), role: role.into() };
+    set_role_if(by, member, role, "").await
+}
+
+async fn set_role_if(by: &Person, member: &Person, role: Role, etag: &str) -> Result<Member, Status> {
+    let request = UpdateMemberRequest {
+        organization: "globex".into(),
+        user_id: member.id.clone(),
+        role: role.into(),
+        etag: etag.into(),
+    };
     Ok(by.api.organizations().update_member(request).await?.into_inner().member.unwrap())
 }
 
@@ -146,6 +154,35 @@ async fn administrators_act_on_all_but_owners() {
         matches!(done[..], [one] if one.actor == administrator.id && one.target.ends_with(&format!("/{}", scene.read_only.id))),
         "{audited:?}"
     );
+}
+
+#[tokio::test]
+async fn a_role_is_changed_unless_the_member_has_changed_since() {
+    let scene = Scene::set().await;
+    let (owner, developer) = (&scene.owner, &scene.developer);
+    let (listed, _) = members(&owner.api, 0, "").await;
+    let read = listed.into_iter().find(|member| member.user_id == developer.id).unwrap();
+    // Two who have read the same: one of them decides.
+    let (one, other) = tokio::join!(
+        set_role_if(owner, developer, Role::ReadOnly, &read.etag),
+        set_role_if(&scene.administrator, developer, Role::Administrator, &read.etag),
+    );
+    let (changed, refused) = match (one, other) {
+        (Ok(changed), Err(refused)) | (Err(refused), Ok(changed)) => (changed, refused),
+        both => panic!("{both:?}"),
+    };
+    assert_eq!((refused.code(), reason(&refused)), (Code::Aborted, "ETAG_MISMATCH".into()));
+    assert_ne!(changed.etag, read.etag);
+    let refused = set_role_if(owner, developer, Role::Owner, "no etag").await.unwrap_err();
+    assert_eq!(reason(&refused), "ETAG_MISMATCH");
+    let again = set_role_if(owner, developer, Role::Developer, &changed.etag).await.unwrap();
+    assert_eq!((again.role(), &again.etag), (Role::Developer, &read.etag), "the member is as before");
+    // Somebody who was removed and has come back is another member.
+    remove(owner, developer).await.unwrap();
+    let rows = scene.controller.database.rows().await;
+    rows.add_member("globex", "developer@example.com", "DEVELOPER").await;
+    let refused = set_role_if(owner, developer, Role::Owner, &read.etag).await.unwrap_err();
+    assert_eq!(reason(&refused), "ETAG_MISMATCH");
 }
 
 #[tokio::test]

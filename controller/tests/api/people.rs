@@ -202,7 +202,7 @@ async fn an_invitation_is_for_one_address_and_works_once() {
     assert_eq!(reason(&invite(&operator, ADA, Role::Developer).await.unwrap_err()), "ALREADY_A_MEMBER");
 
     // Administrators do not make owners, by no way.
-    let denied = invite(&ada, "grace@example.com", Role::Owner).await.unwrap_err();
+    let denied = invite(&ada, "hopper@example.com", Role::Owner).await.unwrap_err();
     assert_eq!(denied.code(), Code::PermissionDenied);
     // An owner does; an administrator sees it, but neither revokes nor repeats it.
     invite(&operator, "grace@example.com", Role::Owner).await.unwrap();

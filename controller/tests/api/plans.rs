@@ -79,6 +79,7 @@ async fn update(api: &Api, changed: &Plan, paths: &[&str]) -> Result<Plan, Statu
         price_cents: changed.price_cents,
         limits: changed.limits.clone(),
         default_for_new_organizations: changed.default_for_new_organizations,
+        at_size_limit: changed.at_size_limit,
         etag: changed.etag.clone(),
         update_mask: Some(FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() }),
     };

@@ -54,7 +54,8 @@ async fn the_operator_sees_the_jobs_of_all_rooms_succeed_in_their_rhythm() {
     })
     .await;
     let rooms: BTreeSet<_> = answer.jobs.iter().map(|job| job.name.split('.').next().unwrap()).collect();
-    let expected = ["core", "fleet", "health", "identity", "organizations", "projects", "vault"];
+    let expected =
+        ["core", "fleet", "health", "identity", "images", "organizations", "projects", "usage", "vault"];
     assert_eq!(Vec::from_iter(rooms), expected);
     let replica = answer.answering_replica.unwrap();
     assert_eq!(replica.connection_panics, 0);

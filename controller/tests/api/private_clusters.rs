@@ -1,9 +1,16 @@
 //! Private clusters take the projects of their owner only, and organizations do not multiply what a user may have.
 
-use supalove_proto::v1::{CreateOrganizationRequest, CreateProjectRequest, GetClusterRequest};
-use supalove_system_tests::{Api, Controller};
+use std::time::Duration;
+
+use supalove_proto::v1::{
+    ConfirmRestoreRequest, CreateClusterRequest, CreateJoinTokenRequest, CreateOrganizationRequest,
+    CreateProjectRequest, GetClusterRequest, OperationState, ProjectState,
+};
+use supalove_system_tests::{Api, CORE, Controller, Double, Holder, SLACK, wait_for};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+
+const SOON: Duration = Duration::from_secs(10);
 
 async fn create(api: &Api, organization: &str, cluster: &str) -> Result<(), Status> {
     let request = CreateProjectRequest {
@@ -37,7 +44,7 @@ async fn another_organizations_private_cluster_is_as_if_it_did_not_exist() {
         assert_eq!(details(&refused), details(&unknown));
         let request = GetClusterRequest { cluster: name.to_owned() };
         let refused = other.clusters().get_cluster(request).await.unwrap_err();
-        assert_eq!(refused.code(), Code::PermissionDenied, "clusters are shown to the operator only");
+        assert_eq!(refused.code(), Code::NotFound, "{name}");
     }
     create(&operator, "acme", "acme-private").await.unwrap();
     create(&operator, "acme", "default").await.unwrap();
@@ -69,4 +76,94 @@ async fn a_user_owns_ten_organizations_at_most() {
     for number in 100..111 {
         create(&operator, number).await.unwrap();
     }
+}
+
+/// The root of such a host can make its agent say anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_of_a_private_cluster_that_claims_a_restore_holds_back_its_own_cluster_only() {
+    let mut controller = Controller::start().await;
+    let api = controller.operator().await;
+    let request = CreateClusterRequest {
+        name: "hall".into(),
+        organization: "acme".into(),
+        ..CreateClusterRequest::default()
+    };
+    api.clusters().create_cluster(request).await.unwrap();
+    let request = CreateJoinTokenRequest { cluster: "hall".into(), ..Default::default() };
+    let token = api.clusters().create_join_token(request).await.unwrap().into_inner().join_token;
+    let _shared = Double::join(&controller.node_address, &api.join_token().await, "shared").await;
+    let private = Double::join(&controller.node_address, &token, "private").await;
+    let in_hall = async |name: &str| {
+        let request = CreateProjectRequest {
+            organization: "acme".into(),
+            name: name.into(),
+            cluster: "hall".into(),
+            release: CORE.into(),
+            ..Default::default()
+        };
+        let created = api.projects().create_project(request).await.unwrap().into_inner();
+        let operation = api.wait(&created.operation.unwrap().id).await;
+        assert_eq!(operation.state(), OperationState::Succeeded, "{operation:#?}");
+        created.project.unwrap().r#ref
+    };
+    let liar = in_hall("liar").await;
+    let held = in_hall("held").await;
+    let free = api.create_healthy("free", CORE).await.r#ref;
+
+    private.state().records.get_mut(&liar).unwrap().generation += 5;
+    controller.kill_and_restart().await;
+    let rows = controller.database.rows().await;
+    wait_for("the claim", SOON * SLACK, async || (rows.restore_claims().await > 0).then_some(())).await;
+    for project in [&held, &free] {
+        let operation = api.delete(project, 1).await;
+        api.wait(&operation.id).await;
+    }
+    api.wait_state(&free, ProjectState::Removed, SOON * SLACK).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(api.project(&held).await.state(), ProjectState::GoingDown, "it is kept");
+    let confirmed = api.platform().confirm_restore(ConfirmRestoreRequest {}).await.unwrap().into_inner();
+    assert!(confirmed.detail.contains(&liar), "{confirmed:?}");
+    api.wait_state(&held, ProjectState::Removed, SOON * SLACK).await;
+    let again = api.platform().confirm_restore(ConfirmRestoreRequest {}).await.unwrap().into_inner();
+    assert_eq!(again.detail, "");
+}
+
+#[tokio::test]
+async fn an_organization_takes_a_bounded_part_of_the_controllers() {
+    let controller = Controller::start().await;
+    let api = controller.operator().await;
+    let rows = controller.database.rows().await;
+    let make = async |number: usize| {
+        let name = format!("hall-{number}");
+        let request = CreateClusterRequest { name, organization: "acme".into(), ..Default::default() };
+        api.clusters().create_cluster(request).await
+    };
+    for number in 0..20 {
+        make(number).await.unwrap();
+    }
+    let refused = make(20).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let subject = |status: &Status| status.get_details_quota_failure().unwrap().violations[0].subject.clone();
+    assert_eq!(subject(&refused), "organization:private_clusters");
+
+    let token = async |cluster: &str| {
+        let request = CreateJoinTokenRequest { cluster: cluster.into(), ..Default::default() };
+        Ok::<_, Status>(api.clusters().create_join_token(request).await?.into_inner().join_token)
+    };
+    for _ in 0..99 {
+        token("hall-0").await.unwrap();
+    }
+    let last = token("hall-0").await.unwrap();
+    assert_eq!(subject(&token("hall-0").await.unwrap_err()), "cluster:join_tokens");
+    token("hall-1").await.unwrap();
+    token("default").await.unwrap();
+
+    for number in 0..200 {
+        rows.add_bare_node(&format!("n-{number}"), if number % 2 == 0 { "hall-0" } else { "hall-1" }).await;
+    }
+    let refused = Holder::try_enroll(&controller.node_address, &last, "one-more").await.err().unwrap();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("200 nodes"), "{refused:?}");
+    assert_eq!(rows.join_token_uses().await.into_iter().sum::<i32>(), 0, "no token is used up for that");
+    Holder::enroll(&controller.node_address, &token("default").await.unwrap(), "shared").await;
 }

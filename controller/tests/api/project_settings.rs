@@ -4,58 +4,24 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use prost_types::FieldMask;
+use supalove_proto::node::v1::StackPhase;
 use supalove_proto::v1::{
-    DeleteProjectRequest, DeleteSecretsRequest, GetProjectSettingsRequest, ListSecretsRequest, OAuthProvider,
-    Operation, OperationKind, OperationState, ProjectEvent, ProjectEventType, ProjectSettings, ProjectSmtp,
-    ProjectState, ResetDatabasePasswordRequest, RotateJwtSecretRequest, RotateJwtSecretResponse, SecretValue,
-    SetSecretsRequest, StopProjectRequest, UpdateProjectRequest, UpdateProjectSettingsRequest,
-    UpdateProjectSettingsResponse,
+    DeleteProjectRequest, DeleteSecretsRequest, DeleteVariablesRequest, GetProjectSettingsRequest,
+    ListSecretsRequest, ListVariablesRequest, OAuthProvider, Operation, OperationKind, OperationState,
+    ProjectEvent, ProjectEventType, ProjectSettings, ProjectSmtp, ProjectState, ResetDatabasePasswordRequest,
+    RotateJwtSecretRequest, RotateJwtSecretResponse, SecretValue, SetSecretsRequest, SetVariablesRequest,
+    StartProjectRequest, StopProjectRequest, UpdateProjectRequest, UpdateProjectSettingsRequest,
+    UpdateProjectSettingsResponse, Variable,
 };
-use supalove_system_tests::{Api, CORE, Controller, Double, Rows, SLACK};
+use supalove_system_tests::{CORE, SLACK, wait_for};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::one_node::World;
+
 const OFFICIAL: &str = "supabase-2025.12-3";
 
-struct World {
-    _controller: Controller,
-    api: Api,
-    rows: Rows,
-    double: Double,
-}
-
 impl World {
-    async fn start() -> Self {
-        let controller = Controller::start().await;
-        let api = controller.operator().await;
-        let rows = controller.database.rows().await;
-        let double = Double::join(&controller.node_address, &api.join_token().await, "steady").await;
-        api.wait_ready_nodes(1).await;
-        Self { _controller: controller, api, rows, double }
-    }
-
-    async fn project(&self, name: &str, release: &str) -> String {
-        self.api.create_healthy(name, release).await.r#ref
-    }
-
-    /// From now on the agent takes nothing new of the project.
-    fn hold(&self, project_ref: &str) {
-        let refusal = Status::unavailable("the test holds it");
-        self.double.state().refusals.insert(project_ref.to_owned(), refusal);
-    }
-
-    /// Lets the time of a held operation end; what it failed with. Then the project comes up with what it returns to.
-    async fn fail(&self, operation: &Operation) -> String {
-        self.rows.end_times().await;
-        let failed = self.api.wait(&operation.id).await;
-        assert_eq!(failed.state(), OperationState::Failed);
-        let project_ref = &operation.project_ref;
-        self.double.state().refusals.remove(project_ref);
-        let limit = Duration::from_secs(30) * SLACK;
-        self.api.wait_state(project_ref, ProjectState::ActiveHealthy, limit).await;
-        failed.error.unwrap().message
-    }
-
     async fn succeed(&self, operation: Option<Operation>) {
         let operation = self.api.wait(&operation.unwrap().id).await;
         assert_eq!(operation.state(), OperationState::Succeeded, "{operation:#?}");
@@ -129,12 +95,6 @@ impl World {
             ..Default::default()
         };
         Ok(self.api.projects().rotate_jwt_secret(request).await?.into_inner())
-    }
-
-    async fn assert_rows_hold(&self) {
-        let broken = self.rows.broken_of_all().await;
-        let broken: Vec<_> = broken.iter().filter(|line| line.starts_with("projects.")).collect();
-        assert!(broken.is_empty(), "{broken:#?}");
     }
 }
 
@@ -264,7 +224,7 @@ async fn a_failed_change_of_settings_returns_to_those_before_and_says_so() {
     world.hold(&project_ref);
     let updated = world.update(&project_ref, asked, &["exposed_schemas"]).await.unwrap();
     assert_eq!(updated.restarted_services, ["api"]);
-    let message = world.fail(&updated.operation.unwrap()).await;
+    let message = world.fail(&updated.operation.unwrap(), ProjectState::ActiveHealthy).await;
     assert!(message.ends_with("; the project returns to the settings before"), "{message}");
     assert_eq!(world.api.project(&project_ref).await.generation, 3);
     assert_eq!(world.settings(&project_ref).await, before);
@@ -313,8 +273,8 @@ async fn secrets_are_listed_by_digest_and_refused_with_the_field() {
     let expected: BTreeMap<_, _> =
         secrets.iter().map(|(name, value)| ((*name).to_owned(), sha256(value))).collect();
     assert_eq!(world.digests(&project_ref).await, expected);
-    let message = world.fail(&operation).await;
-    assert!(message.ends_with("; the project returns to the secrets before"), "{message}");
+    let message = world.fail(&operation, ProjectState::ActiveHealthy).await;
+    assert!(message.ends_with("; the project returns to the secrets and variables before"), "{message}");
     assert_eq!(world.digests(&project_ref).await, BTreeMap::new(), "the functions never had them");
     world.assert_rows_hold().await;
 }
@@ -328,7 +288,7 @@ async fn a_failed_delete_of_secrets_keeps_them() {
     world.hold(&project_ref);
     let operation = world.delete_secrets(&project_ref, &["A", "ABSENT"]).await.unwrap();
     assert_eq!(world.digests(&project_ref).await.keys().collect::<Vec<_>>(), ["B"]);
-    world.fail(&operation).await;
+    world.fail(&operation, ProjectState::ActiveHealthy).await;
     assert_eq!(world.digests(&project_ref).await.keys().collect::<Vec<_>>(), ["A", "B"]);
     world.succeed(world.delete_secrets(&project_ref, &["A"]).await).await;
     world.succeed(world.set_secrets(&project_ref, &[("A", "3"), ("B", "4")]).await.unwrap()).await;
@@ -347,7 +307,7 @@ async fn a_new_password_follows_the_generation_and_an_old_release_cannot_have_on
     assert_eq!(reset.restarted_services, ["functions", "postgres"]);
     let during = world.api.secrets(&project_ref).await.db_password;
     assert_ne!(during, before);
-    let message = world.fail(&reset.operation.unwrap()).await;
+    let message = world.fail(&reset.operation.unwrap(), ProjectState::ActiveHealthy).await;
     assert!(message.ends_with("; the project returns to the database password before"), "{message}");
     assert_eq!(world.api.secrets(&project_ref).await.db_password, before);
     let reset = world.api.projects().reset_database_password(request).await.unwrap().into_inner();
@@ -381,7 +341,7 @@ async fn a_rotation_says_first_what_stops_working_and_replaces_all_keys() {
     assert_ne!(during.0.anon_key, before.0.anon_key);
     assert_ne!(during.1.service_role_key, before.1.service_role_key);
     assert_eq!(during.1.db_password, before.1.db_password);
-    world.fail(&rotated.operation.unwrap()).await;
+    world.fail(&rotated.operation.unwrap(), ProjectState::ActiveHealthy).await;
     assert_eq!((world.api.keys(&project_ref).await, world.api.secrets(&project_ref).await), before);
     world.succeed(world.rotate(&project_ref, &project_ref).await.unwrap().operation).await;
     let after = world.api.keys(&project_ref).await.anon_key;
@@ -402,7 +362,7 @@ async fn an_upgrade_keeps_settings_and_secrets() {
     let upgrade =
         world.api.projects().upgrade_project(request).await.unwrap().into_inner().operation.unwrap();
     assert_eq!(world.api.project(&project_ref).await.release, CORE);
-    world.fail(&upgrade).await;
+    world.fail(&upgrade, ProjectState::ActiveHealthy).await;
     assert_eq!(world.api.project(&project_ref).await.release, "core-2");
     assert_eq!(world.settings(&project_ref).await.max_rows, 9);
     assert_eq!(world.digests(&project_ref).await.len(), 1);
@@ -441,4 +401,222 @@ async fn no_secret_reaches_the_database_or_the_audit_log_unsealed() {
     let found = world.rows.texts_like("canary-value-1").await;
     assert!(found.is_empty(), "{found:?}");
     assert!(!world.rows.texts_like(&project_ref).await.is_empty(), "the search finds what is there");
+}
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Sets or lists variables.
+impl World {
+    async fn set_variables(
+        &self,
+        project_ref: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<Option<Operation>, Status> {
+        let variable = |(name, value): &(&str, &str)| Variable {
+            name: (*name).into(),
+            value: (*value).into(),
+            update_time: None,
+        };
+        let request = SetVariablesRequest {
+            project_ref: project_ref.into(),
+            variables: variables.iter().map(variable).collect(),
+            ..Default::default()
+        };
+        Ok(self.api.projects().set_variables(request).await?.into_inner().operation)
+    }
+
+    async fn delete_variables(&self, project_ref: &str, names: &[&str]) -> Option<Operation> {
+        let request = DeleteVariablesRequest {
+            project_ref: project_ref.into(),
+            names: names.iter().map(|name| (*name).into()).collect(),
+            ..Default::default()
+        };
+        self.api.projects().delete_variables(request).await.unwrap().into_inner().operation
+    }
+
+    /// Names and values, read page by page.
+    async fn variables(&self, project_ref: &str) -> BTreeMap<String, String> {
+        let mut all = BTreeMap::new();
+        let mut page_token = String::new();
+        loop {
+            let request = ListVariablesRequest { project_ref: project_ref.into(), page_size: 2, page_token };
+            let page = self.api.projects().list_variables(request).await.unwrap().into_inner();
+            assert!(page.variables.iter().all(|one| one.update_time.is_some()));
+            all.extend(page.variables.into_iter().map(|one| (one.name, one.value)));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return all;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_are_read_by_value_and_share_names_and_bounds_with_secrets() {
+    let world = World::start().await;
+    let project_ref = world.project("first", CORE).await;
+    world.succeed(world.set_secrets(&project_ref, &[("KEY", "canary-value")]).await.unwrap()).await;
+    for (variables, field) in [
+        (vec![("SUPABASE_URL", "x")], "variables[0].name"),
+        (vec![("GOOD", "x"), ("not a name", "x")], "variables[1].name"),
+        (vec![("NUL", "a\0b")], "variables[0].value"),
+        (vec![("KEY", "x")], "variables"),
+        (vec![], "variables"),
+    ] {
+        let refused = world.set_variables(&project_ref, &variables).await.unwrap_err();
+        assert_eq!(fields(&refused), [field]);
+        assert!(!refused.message().contains("canary"), "{}", refused.message());
+    }
+    let many: Vec<String> = (0..100).map(|number| format!("A{number}")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "")).collect();
+    let refused = world.set_variables(&project_ref, &many).await.unwrap_err();
+    assert!(refused.message().contains("101 secrets and variables"), "{}", refused.message());
+
+    let asked = [("LEVEL", "debug"), ("TEXT", "two\nlines"), ("EMPTY", "")];
+    world.hold(&project_ref);
+    let operation = world.set_variables(&project_ref, &asked).await.unwrap().unwrap();
+    assert_eq!(
+        (operation.kind(), operation.status_message.as_str()),
+        (OperationKind::ChangeSecrets, "restarting functions")
+    );
+    let expected: BTreeMap<_, _> =
+        asked.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    assert_eq!(world.variables(&project_ref).await, expected);
+    world.fail(&operation, ProjectState::ActiveHealthy).await;
+    assert_eq!(world.variables(&project_ref).await, BTreeMap::new(), "the functions never had them");
+    world.succeed(world.set_variables(&project_ref, &asked).await.unwrap()).await;
+    assert_eq!(world.set_variables(&project_ref, &asked[..1]).await.unwrap(), None, "it has this value");
+    assert_eq!(world.digests(&project_ref).await.keys().collect::<Vec<_>>(), ["KEY"], "each in its own list");
+    let refused = world.set_secrets(&project_ref, &[("LEVEL", "x")]).await.unwrap_err();
+    assert_eq!(fields(&refused), ["secrets"]);
+
+    // A delete takes what is of its kind.
+    assert_eq!(world.delete_variables(&project_ref, &["KEY", "ABSENT"]).await, None);
+    assert_eq!(world.delete_secrets(&project_ref, &["LEVEL"]).await, None);
+    world.succeed(world.delete_variables(&project_ref, &["LEVEL", "KEY"]).await).await;
+    assert_eq!(world.variables(&project_ref).await.keys().collect::<Vec<_>>(), ["EMPTY", "TEXT"]);
+    assert_eq!(world.digests(&project_ref).await.len(), 1);
+    world.succeed(world.set_secrets(&project_ref, &[("LEVEL", "now a secret")]).await.unwrap()).await;
+    let found = world.rows.texts_like("two\nlines").await;
+    assert!(found.is_empty(), "they are sealed like secrets: {found:?}");
+    world.assert_rows_hold().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_ends_although_another_service_was_red_before_it() {
+    let world = World::start().await;
+    let project_ref = world.project("first", CORE).await;
+    world.double.state().unhealthy.insert(project_ref.clone());
+    world.double.report(&project_ref, StackPhase::Unhealthy);
+    world.api.wait_state(&project_ref, ProjectState::ActiveUnhealthy, LIMIT * SLACK).await;
+
+    // The functions restart; the double's only service, the database, is red and not touched.
+    world.succeed(world.set_secrets(&project_ref, &[("A", "1")]).await.unwrap()).await;
+    let project = world.api.project(&project_ref).await;
+    assert_eq!((project.state(), project.generation), (ProjectState::ActiveUnhealthy, 2));
+    assert!(project.state_reason.contains("postgres"), "{}", project.state_reason);
+    assert_eq!(world.digests(&project_ref).await.len(), 1, "it did not return");
+
+    // A new password touches it, so that must get healthy.
+    let request = ResetDatabasePasswordRequest { project_ref: project_ref.clone(), ..Default::default() };
+    let reset = world.api.projects().reset_database_password(request).await.unwrap().into_inner();
+    let operation = reset.operation.unwrap();
+    wait_for("the node to have it", LIMIT * SLACK, async || {
+        let state = world.double.state();
+        (state.records[&project_ref].generation == 3).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.api.project(&project_ref).await.state(), ProjectState::Restarting);
+    world.double.state().unhealthy.clear();
+    world.fail(&operation, ProjectState::ActiveHealthy).await;
+    world.assert_rows_hold().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_control_plane_takes_no_change_back() {
+    let mut world = World::start().await;
+    let project_ref = world.project("first", CORE).await;
+    world.hold(&project_ref);
+    let operation = world.set_secrets(&project_ref, &[("A", "1")]).await.unwrap().unwrap();
+    world.controller.process.kill();
+    world.rows.end_times_long_ago().await;
+    world.rows.end_leases().await;
+    world.controller.restart().await;
+    let mut api = world.controller.api();
+    api.use_token(&world.api.token);
+    world.api = api;
+    wait_for("the job that ends operations", Duration::from_secs(5) * SLACK, async || {
+        world.rows.newest_replica_has_run("projects.expire_operations").await.then_some(())
+    })
+    .await;
+    world.double.state().refusals.clear();
+    world.succeed(Some(operation)).await;
+    assert_eq!(world.digests(&project_ref).await.len(), 1);
+    world.assert_rows_hold().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_that_comes_when_a_change_ends_is_done() {
+    let world = World::start().await;
+    let project_ref = world.project("first", CORE).await;
+    world.hold(&project_ref);
+    world.set_secrets(&project_ref, &[("A", "1")]).await.unwrap().unwrap();
+    let ends = world.rows.end_change(&project_ref).await;
+    let request = DeleteProjectRequest { project_ref: project_ref.clone(), ..Default::default() };
+    let delete = async { world.api.projects().delete_project(request).await };
+    let meanwhile = async {
+        wait_for("the delete to wait", LIMIT * SLACK, async || {
+            (world.rows.waiting_for_a_change().await > 0).then_some(())
+        })
+        .await;
+        ends.commit().await.unwrap();
+    };
+    let (deleted, ()) = tokio::join!(delete, meanwhile);
+    assert_eq!(deleted.unwrap().into_inner().operation.unwrap().kind(), OperationKind::DeleteProject);
+    assert_eq!(world.api.project(&project_ref).await.state(), ProjectState::GoingDown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_project_that_has_no_room_to_run_waits_for_its_next_start() {
+    let world = World::start().await;
+    let project_ref = world.project("first", CORE).await;
+    let stop = StopProjectRequest { project_ref: project_ref.clone(), ..Default::default() };
+    let stop = world.api.projects().stop_project(stop).await.unwrap().into_inner().operation.unwrap();
+    world.api.wait(&stop.id).await;
+    world.rows.fill_memory().await;
+    let start = async || {
+        let request = StartProjectRequest { project_ref: project_ref.clone(), ..Default::default() };
+        world.api.projects().start_project(request).await.unwrap().into_inner().operation.unwrap()
+    };
+    let pending = start().await;
+    assert_eq!(pending.state(), OperationState::Pending);
+    world.rows.age_pending_operations().await;
+    assert_eq!(world.api.wait(&pending.id).await.state(), OperationState::Failed);
+    let before = world.api.project(&project_ref).await;
+    assert_eq!(before.state(), ProjectState::ActiveUnhealthy);
+    let calls = world.double.calls_of(&project_ref);
+
+    let asked = ProjectSettings { max_rows: 9, ..Default::default() };
+    let updated = world.update(&project_ref, asked, &["max_rows"]).await.unwrap();
+    assert_eq!(updated.restarted_services, [""; 0]);
+    let operation = updated.operation.unwrap();
+    assert_eq!(
+        (operation.state(), operation.status_message.as_str()),
+        (OperationState::Succeeded, "changed")
+    );
+    let after = world.api.project(&project_ref).await;
+    assert_eq!((after.state(), after.generation), (before.state(), before.generation + 1));
+    assert_eq!(after.state_reason, before.state_reason);
+    assert_eq!(
+        (world.settings(&project_ref).await.max_rows, world.double.calls_of(&project_ref)),
+        (9, calls)
+    );
+    world.assert_rows_hold().await;
+
+    world.rows.set_memory(100_000).await;
+    assert_eq!(world.api.wait(&start().await.id).await.state(), OperationState::Succeeded);
+    assert_eq!(world.settings(&project_ref).await.max_rows, 9);
+    assert!(world.double.calls_of(&project_ref) > calls);
+    world.assert_rows_hold().await;
 }

@@ -2,7 +2,7 @@
 
 use supalove_proto::v1::{
     CreateInvitationRequest, GetInvitationRequest, GetMeRequest, RequestPasswordResetRequest,
-    ResetPasswordRequest, Role, SignInRequest,
+    ResendInvitationRequest, ResetPasswordRequest, Role, SignInRequest, StartSignUpRequest,
 };
 use supalove_system_tests::{Api, Controller, MailSink, Options, PASSWORD};
 use tonic::{Code, Request, Status};
@@ -29,7 +29,7 @@ fn reason(refused: &Status) -> String {
 /// Signs in with a wrong password until that is too often; returns how many were tried, and the refusal.
 async fn guess(api: &Api, email: &str, addresses: impl Iterator<Item = String>) -> (u32, Status) {
     let mut tried = 0;
-    for address in addresses {
+    for address in addresses.take(400) {
         let refused = sign_in(api, &address, email, "not-the-password").await.unwrap_err();
         if refused.code() == Code::ResourceExhausted {
             return (tried, refused);
@@ -156,4 +156,57 @@ async fn wrong_tokens_and_requested_mails_end_too() {
     };
     assert_eq!((requested, reason(&refused).as_str()), (30, "TOO_OFTEN"));
     assert_eq!(sink.mails_to(OPERATOR).len(), 5);
+}
+
+#[tokio::test]
+async fn another_link_of_an_invitation_counts_as_a_mail_to_its_address() {
+    let sink = MailSink::start().await;
+    let controller = behind_a_proxy(Some(&sink)).await;
+    let operator = controller.operator().await;
+    let request = CreateInvitationRequest {
+        organization: "acme".into(),
+        email: "ada@example.com".into(),
+        role: Role::Developer.into(),
+    };
+    let invited = operator.invitations().create_invitation(request.clone()).await.unwrap().into_inner();
+    let again = ResendInvitationRequest {
+        organization: "acme".into(),
+        invitation_id: invited.invitation.unwrap().id,
+    };
+    for _ in 1..5 {
+        operator.invitations().resend_invitation(again.clone()).await.unwrap();
+    }
+    let refused = operator.invitations().resend_invitation(again).await.unwrap_err();
+    assert_eq!(reason(&refused), "TOO_OFTEN");
+    assert_eq!(reason(&operator.invitations().create_invitation(request).await.unwrap_err()), "TOO_OFTEN");
+}
+
+#[tokio::test]
+async fn a_site_with_many_networks_does_not_take_the_mails_of_all() {
+    let sink = MailSink::start().await;
+    let mut arguments = vec!["--trusted-proxy=127.0.0.1/32".to_owned(), "--sign-up=open".to_owned()];
+    arguments.extend(sink.arguments());
+    let controller = Controller::start_with(Options { arguments, ..Options::default() }).await;
+    let api = controller.api();
+    let start = async |address: &str, email: &str| {
+        let request = StartSignUpRequest { email: email.into() };
+        api.auth().start_sign_up(from(address, request)).await.map(|_| ())
+    };
+    let mut asked = 0;
+    let refused = loop {
+        // A network of its own each time.
+        match start(&format!("2001:db8:1:{asked:x}::1"), &format!("new{asked}@example.com")).await {
+            Ok(()) => {
+                asked += 1;
+                assert!(asked <= 400, "{asked} mails, and no end");
+            }
+            Err(refused) => break refused,
+        }
+    };
+    assert!((150..=160).contains(&asked) && reason(&refused) == "TOO_OFTEN", "{asked}: {refused}");
+    start("2001:db8:2::1", "other@example.com").await.unwrap();
+    sink.wait_for("other@example.com").await;
+    let rows = controller.database.rows().await;
+    let mailed = rows.count("mails").await - 1;
+    assert!((50..=55).contains(&mailed), "{mailed}: a tenth of what all may have at once");
 }

@@ -19,6 +19,9 @@ use self::statement::Statement;
 ///   counter of an organization through the function of the plans.
 /// - `organization_entitlements`, `entitlement_overrides`: a new organization gets the default plan by a trigger of the plans; what
 ///   an organization may use goes with its row.
+/// - `organization_events`: changes of projects and operations append to the stream of their organization, by triggers; so does the
+///   usage room when a size comes near to what the plan allows.
+/// - `usage_sizes`: what is known of a project's sizes goes with its row.
 /// - `controllers`, `platform`, `platform_secrets`: core's tables, in which the fleet writes when a replica was last alive and
 ///   takes an old root away, and identity keeps the setup token's hash.
 ///
@@ -27,13 +30,21 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("account_links", &["identity"]),
     ("audit_chains", &["core"]),
     ("audit_checkpoints", &["core"]),
+    ("audit_digests", &["core"]),
     ("audit_log", &["core", "projects"]),
+    ("audit_repairs", &["core"]),
+    ("audit_retentions", &["core"]),
     ("authorities", &["fleet"]),
     ("certificates", &["fleet"]),
+    ("cluster_usage", &["usage"]),
     ("clusters", &["fleet"]),
     ("controllers", &["core", "fleet"]),
     ("entitlement_overrides", &["organizations", "plans"]),
     ("function_secrets", &["projects"]),
+    ("image_contents", &["images"]),
+    ("image_needs", &["images"]),
+    ("image_uploads", &["images"]),
+    ("images", &["images"]),
     ("invitations", &["organizations"]),
     ("job_results", &["core"]),
     ("join_tokens", &["fleet"]),
@@ -43,10 +54,13 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("members", &["organizations"]),
     ("node_capacity", &["projects"]),
     ("node_conditions", &["fleet"]),
+    ("node_leftovers", &["projects"]),
     ("node_sessions", &["fleet"]),
     ("nodes", &["fleet"]),
     ("operations", &["projects"]),
     ("organization_entitlements", &["organizations", "plans"]),
+    ("organization_events", &["organizations", "projects", "usage"]),
+    ("organization_streams", &["organizations"]),
     ("organizations", &["organizations", "plans", "projects"]),
     ("personal_access_tokens", &["identity"]),
     ("placements", &["projects"]),
@@ -58,24 +72,31 @@ const WRITTEN_BY: &[(&str, &[&str])] = &[
     ("project_events", &["projects"]),
     ("project_secrets", &["projects"]),
     ("project_settings", &["projects"]),
+    ("project_sizes", &["plans"]),
     ("project_specs", &["projects"]),
     ("project_upgrades", &["projects"]),
+    ("project_usage", &["usage"]),
     ("projects", &["projects"]),
     ("rate_limits", &["core"]),
     ("refused_calls", &["core"]),
+    ("registry_credentials", &["fleet"]),
     ("requests", &["core", "projects"]),
     ("restore_claims", &["core"]),
     ("signing_keys", &["identity"]),
+    ("usage_nodes", &["usage"]),
+    ("usage_pending", &["usage"]),
+    ("usage_sizes", &["projects", "usage"]),
     ("used_recovery_nonces", &["fleet"]),
     ("user_sessions", &["identity"]),
     ("users", &["identity"]),
 ];
 
 /// What writes `node_capacity`, and the only files that have it: the placing statement takes its room on the node itself.
-const CAPACITY: [(&str, &[&str]); 6] = [
+const CAPACITY: [(&str, &[&str]); 7] = [
     ("INTO node_capacity", &["controller/projects/src/capacity.rs"]),
     ("UPDATE node_capacity", &["controller/projects/src/capacity.rs"]),
     ("node_reserve_compute(", &["controller/projects/src/capacity.rs"]),
+    ("node_adopt(", &["controller/projects/src/capacity.rs"]),
     ("node_grow(", &["controller/projects/src/capacity.rs"]),
     ("node_release(", &["controller/projects/src/capacity.rs"]),
     ("node_reserve(", &["controller/projects/src/placer/placement.rs"]),

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use prost_types::{Duration as ProtoDuration, FieldMask};
 use supalove_proto::v1::{
     CreateProjectRequest, DeleteProjectRequest, Operation, ProjectSettings, RestartProjectRequest,
-    StartProjectRequest, StopProjectRequest, UndeleteProjectRequest, UpdateProjectSettingsRequest,
-    UpgradeProjectRequest,
+    StartProjectRequest, StopProjectRequest, UndeleteProjectRequest, UpdateProjectRequest,
+    UpdateProjectSettingsRequest, UpgradeProjectRequest,
 };
 use supalove_system_tests::Api;
 use tonic::{Code, Status};
@@ -31,6 +31,12 @@ pub enum Act {
     Upgrade,
     /// UpdateProjectSettings.
     Configure,
+    /// UpdateProject to a larger size.
+    Grow,
+    /// The same back to the smallest.
+    Shrink,
+    /// The same to a size with which the project does not come up in time.
+    Outgrow,
     /// DeleteProject that keeps the data.
     Delete,
     /// UndeleteProject.
@@ -52,6 +58,8 @@ pub const LIFE: &[Stage] = &[
     Stage { acts: &[Act::Restart] },
     Stage { acts: &[Act::Upgrade] },
     Stage { acts: &[Act::Configure] },
+    Stage { acts: &[Act::Outgrow] },
+    Stage { acts: &[Act::Grow, Act::Shrink] },
     Stage { acts: &[Act::Delete, Act::Undelete] },
     Stage { acts: &[Act::Remove] },
 ];
@@ -67,9 +75,15 @@ impl Act {
     /// State of the project after it.
     pub fn state(self) -> &'static str {
         match self {
-            Self::Create | Self::Start | Self::Restart | Self::Upgrade | Self::Configure | Self::Undelete => {
-                "ACTIVE_HEALTHY"
-            }
+            Self::Create
+            | Self::Start
+            | Self::Restart
+            | Self::Upgrade
+            | Self::Configure
+            | Self::Grow
+            | Self::Shrink
+            | Self::Outgrow
+            | Self::Undelete => "ACTIVE_HEALTHY",
             Self::Stop => "INACTIVE",
             Self::Delete => "GOING_DOWN",
             Self::Remove => "REMOVED",
@@ -184,6 +198,16 @@ impl Request {
                     ..Default::default()
                 };
                 projects.update_project_settings(request).await?.into_inner().operation
+            }
+            Act::Grow | Act::Shrink | Act::Outgrow => {
+                let size = match self.act {
+                    Act::Grow => "micro",
+                    Act::Outgrow => "small",
+                    _ => "nano",
+                };
+                let request =
+                    UpdateProjectRequest { project_ref, size: size.into(), request_id, ..Default::default() };
+                projects.update_project(request).await?.into_inner().operation
             }
             Act::Delete | Act::Remove => {
                 let seconds = match (self.act, self.scene) {

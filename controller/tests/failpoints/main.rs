@@ -6,12 +6,17 @@
 mod absent;
 mod acts;
 mod checks;
+mod images;
+mod leftovers;
 mod mail;
+mod node_life;
 mod pair;
 mod panics;
 mod people;
 mod rows;
 mod supervisor;
+mod transfer;
+mod usage;
 
 use std::{
     collections::BTreeMap,
@@ -99,7 +104,10 @@ fn report(rows: &Rows, passed: &BTreeMap<String, usize>) {
         println!("{:<38} {:>7} {:>6}", point.name, passed.get(point.name).unwrap_or(&0), died);
     }
     // `api` dies at those of the master key's replacement; no act on a project passes these.
-    let of_others = [mail::PREFIX, people::PREFIX, "controller.rotation."];
+    let [pushes, fetches] = images::PREFIXES;
+    let of_people = [mail::PREFIX, people::PREFIX, transfer::PREFIX, "controller.rotation."];
+    let of_the_fleet = [leftovers::PREFIX, usage::PREFIX, pushes, fetches];
+    let of_others = [&of_people[..], &of_the_fleet[..]].concat();
     let is_of_projects = |name: &&str| !of_others.iter().any(|prefix| name.starts_with(prefix));
     let of_projects = POINTS.iter().map(|point| point.name).filter(is_of_projects);
     let never: Vec<&str> = of_projects.filter(|name| !dead(name)).collect();

@@ -257,6 +257,17 @@ impl Pair {
         self.fleet.controller.process.assert_alive();
         self.fleet.agent.process.assert_alive();
         assert_eq!(containers(&self.neighbour), self.neighbour_containers, "the neighbour was touched");
+        if scene == Scene::TimeUp {
+            // Its node was silent until the deadline counted. It is up again before the next act begins.
+            self.fleet.api.wait_ready_nodes(1).await;
+            wait_for("the neighbour to be up", CONVERGED, async || {
+                (self.rows.standing(&self.neighbour).await.state == "ACTIVE_HEALTHY").then_some(())
+            })
+            .await;
+            let told = self.rows.event_types_after(&self.neighbour, self.neighbour_events).await;
+            assert!(told.iter().all(|kind| kind == "state.changed"), "more than the silence: {told:?}");
+            self.neighbour_events = self.rows.newest_event(&self.neighbour).await;
+        }
         let events = self.rows.newest_event(&self.neighbour).await;
         assert_eq!(events, self.neighbour_events, "something was told about the neighbour");
     }

@@ -79,7 +79,7 @@ impl World {
     }
 }
 
-fn arm(points: &Path, point: &str) {
+pub fn arm(points: &Path, point: &str) {
     let _ = fs::remove_file(points.join(FIRED));
     fs::write(points.join("draft"), format!("{point} 1 -")).unwrap();
     fs::rename(points.join("draft"), points.join(ARMED)).unwrap();

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::acts::Act::{self, Configure, Create, Delete, Remove, Restart, Start, Stop, Undelete, Upgrade};
+use super::acts::Act::{
+    self, Configure, Create, Delete, Grow, Outgrow, Remove, Restart, Shrink, Start, Stop, Undelete, Upgrade,
+};
 
 /// Circumstances of the act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,6 +227,37 @@ const GROUPS: &[Group] = &[
         ],
     ),
     (Configure, Scene::TimeUp, &[("controller.upgrade.returned", ONCE), ("controller.change.settled", ONCE)]),
+    (
+        Grow,
+        Scene::Usual,
+        &[
+            ("controller.resize.room_taken", ONCE),
+            ("controller.resize.written", ONCE),
+            ("controller.resize.committed", ONCE),
+            ("controller.apply.answered", ONCE),
+            ("controller.change.settled", ONCE),
+            ("controller.report.written", ONCE),
+            ("controller.report.committed", ONCE),
+            ("agent.apply.stored", ONCE),
+            ("agent.service.stopped", ONCE),
+            ("agent.container.created", ONCE),
+            ("agent.service.started", ONCE),
+            ("agent.service.ready", ONCE),
+        ],
+    ),
+    (Outgrow, Scene::TimeUp, &[("controller.upgrade.returned", ONCE), ("controller.change.settled", ONCE)]),
+    (
+        Shrink,
+        Scene::Usual,
+        &[
+            ("controller.resize.written", ONCE),
+            ("controller.apply.asked", ONCE),
+            ("controller.change.settled", ONCE),
+            ("controller.report.committed", ONCE),
+            ("agent.prepare.outdated_gone", ONCE),
+            ("agent.prepare.created", ONCE),
+        ],
+    ),
     (
         Delete,
         Scene::Usual,

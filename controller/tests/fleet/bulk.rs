@@ -12,7 +12,7 @@ use supalove_controller::{
 use supalove_core::{error::Error, times::Times};
 use supalove_fleet::{BulkClient, Fleet};
 use supalove_proto::{
-    node::v1::{TailLogsRequest, TunnelOpen},
+    node::v1::{ReadLogsRequest, TunnelOpen, read_logs_response},
     v1::Project,
 };
 use supalove_system_tests::{Agent, AgentOptions, Api, CORE, Database, free_port, wait_for};
@@ -34,6 +34,7 @@ async fn controller(dir: &std::path::Path, fleet: &str) -> server::Controller {
         ["--database-url-file", &file("url")],
         ["--master-key-file", &file("key")],
         ["--setup-token-file", &file("setup")],
+        ["--images-dir", &file("images")],
         ["--fleet-id", fleet],
     ];
     let Command::Run(config) = Arguments::parse_from(arguments.concat()).command else {
@@ -43,14 +44,20 @@ async fn controller(dir: &std::path::Path, fleet: &str) -> server::Controller {
 }
 
 async fn tail(bulk: &mut BulkClient, project_ref: &str, service: &str) -> Vec<String> {
-    let request = TailLogsRequest {
+    let request = ReadLogsRequest {
         project_ref: project_ref.into(),
-        service: service.into(),
+        services: vec![service.into()],
         lines: 100,
-        follow: false,
+        ..ReadLogsRequest::default()
     };
-    let stream = bulk.tail_logs(request).await.unwrap().into_inner();
-    stream.map(|line| line.unwrap().line).collect().await
+    let stream = bulk.read_logs(request).await.unwrap().into_inner();
+    let lines = stream.filter_map(|message| async {
+        match message.unwrap().item {
+            Some(read_logs_response::Item::Line(line)) => Some(line.text),
+            _ => None,
+        }
+    });
+    lines.collect().await
 }
 
 /// One HTTP exchange with the gateway of a project, in which the client ends its direction before it reads.
@@ -89,9 +96,12 @@ async fn logs_and_tunnels_reach_a_service_and_only_services_of_the_project() {
     };
     assert!(matches!(tunnel("sshd", 22).await, Some(Error::NotFound { .. })));
     assert!(matches!(tunnel("gateway", 9).await, Some(Error::Unavailable { .. })), "nothing listens there");
-    let unknown =
-        TailLogsRequest { project_ref: project.r#ref.clone(), service: "sshd".into(), ..Default::default() };
-    assert!(bulk.tail_logs(unknown).await.is_err());
+    let unknown = ReadLogsRequest {
+        project_ref: project.r#ref.clone(),
+        services: vec!["sshd".into()],
+        ..ReadLogsRequest::default()
+    };
+    assert!(bulk.read_logs(unknown).await.is_err());
 
     // A second asker shares the connection while it lives, and gets a new one when it does not.
     let mut again = controller.fleet.bulk(node).await.unwrap();

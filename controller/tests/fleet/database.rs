@@ -171,7 +171,7 @@ async fn the_certificate_is_renewed_while_the_database_runs(fleet: &Fleet, tenan
 }
 
 /// The password of the service roles, which no API tells: from the container's environment.
-fn internal_password(tenant: &Tenant) -> String {
+pub fn internal_password(tenant: &Tenant) -> String {
     let project = format!("label=supalove.project={}", tenant.project_ref);
     let filters = ["--filter", &project, "--filter", "label=supalove.service=postgres"];
     let id = docker(None, &[&["ps", "--quiet"], &filters[..]].concat());

@@ -50,7 +50,7 @@ async fn an_image_of_the_local_set_is_never_pulled() {
     assert_eq!(operation.state(), OperationState::Failed, "{operation:#?}");
     let error = operation.error.unwrap();
     assert_eq!((error.reason.as_str(), error.service.as_str()), ("IMAGE_NOT_FOUND", "functions"));
-    assert!(error.message.contains("is never pulled"), "{}", error.message);
+    assert!(error.message.contains("never pulled"), "{}", error.message);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,9 +8,9 @@ use std::{
 
 use prost_types::FieldMask;
 use supalove_proto::v1::{
-    DeleteSecretsRequest, Operation, OperationState, ProjectSettings, ProjectSmtp, ProjectState,
-    ResetDatabasePasswordRequest, RotateJwtSecretRequest, SecretValue, SetSecretsRequest,
-    UpdateProjectSettingsRequest,
+    DeleteSecretsRequest, ListVariablesRequest, Operation, OperationState, ProjectSettings, ProjectSmtp,
+    ProjectState, ResetDatabasePasswordRequest, RotateJwtSecretRequest, SecretValue, SetSecretsRequest,
+    SetVariablesRequest, UpdateProjectSettingsRequest, Variable,
 };
 use supalove_system_tests::{
     Answer, Api, CORE, Fleet, Options, SLACK, Tenant, copy_core, try_docker, wait_for,
@@ -145,12 +145,32 @@ async fn every_byte_of_a_secret_arrives_and_only_what_a_change_touches_restarts(
     assert_eq!(digest(&tenant, "TOKEN").0, 404);
     assert_eq!(digest(&tenant, "LONG").0, 200);
 
+    variables_arrive_like_secrets(api, &tenant).await;
     settings_restart_what_reads_them(api, &tenant).await;
     a_service_is_switched_off_and_on(api, &tenant).await;
     a_rotation_replaces_the_keys(api, &mut tenant).await;
     assert_eq!(digest(&tenant, "LONG").0, 200);
     let broken = fleet.controller.database.rows().await.broken_of_all().await;
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+async fn variables_arrive_like_secrets(api: &Api, tenant: &Tenant) {
+    let before = started(tenant);
+    let value: String = (' '..='~').chain("\n\t$HOME `id` ${placement.api_url} grün".chars()).collect();
+    let variable = |value: &str| Variable { name: "LEVEL".into(), value: value.into(), update_time: None };
+    let request = |value: &str| SetVariablesRequest {
+        project_ref: tenant.project_ref.clone(),
+        variables: vec![variable(value)],
+        ..Default::default()
+    };
+    let set = api.projects().set_variables(request(&value)).await.unwrap().into_inner();
+    succeed(api, set.operation).await;
+    assert_eq!(changed(&before, &started(tenant)), ["functions"]);
+    let (status, said) = digest(tenant, "LEVEL");
+    assert_eq!((status, &said["sha256"]), (200, &sha256(&value).into()), "{said}");
+    let listed = ListVariablesRequest { project_ref: tenant.project_ref.clone(), ..Default::default() };
+    let listed = api.projects().list_variables(listed).await.unwrap().into_inner().variables;
+    assert_eq!(listed[0].value, value);
 }
 
 async fn a_mail_password_reaches_the_environment_exactly(api: &Api, tenant: &Tenant) {

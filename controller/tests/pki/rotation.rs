@@ -225,3 +225,45 @@ async fn an_older_installation_keeps_its_root_and_its_nodes() {
     .await;
     assert_eq!(rows.platform_secret("fleet-ca").await, None, "the key is in one place");
 }
+
+/// Whoever has a controller with its database replaces the root, and the hosts believe it: they cannot tell a thief from an
+/// operator. What ends the theft is the database of before, and an act on each host.
+#[tokio::test]
+async fn a_stolen_controller_gets_the_hosts_and_an_act_on_each_host_gets_them_back() {
+    let mut controller = Controller::start().await;
+    let api = controller.operator().await;
+    let mut agent = Agent::start(&controller, &api.join_token().await);
+    api.wait_ready_nodes(1).await;
+    let first = roots(&api).await.remove(0);
+    let dump = controller.dir.path().join("before.dump");
+    controller.database.dump(&dump);
+    let trusted = |agent: &Agent| {
+        let bundle = TrustBundle::from_pem(agent.identity()["ca_pem"].as_str().unwrap()).unwrap();
+        bundle.fingerprints().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(trusted(&agent), [first.ca_sha256.as_str()]);
+
+    let made = api.authorities().create_authority(CreateAuthorityRequest {}).await.unwrap().into_inner();
+    let thiefs = activate(&api, &made.authority.unwrap().id).await;
+    retire(&api, &first.id, true).await.unwrap();
+    wait_for("the host to trust the thief's root only", SOON * SLACK, async || {
+        (trusted(&agent) == [thiefs.ca_sha256.as_str()]).then_some(())
+    })
+    .await;
+
+    controller.process.kill();
+    controller.database.restore(&dump);
+    controller.restart().await;
+    assert_eq!(roots(&api).await.remove(0).ca_sha256, first.ca_sha256);
+    wait_for("the advice", SOON * SLACK, async || {
+        agent.process.log().contains("supalove-agent recover --ca").then_some(())
+    })
+    .await;
+    assert_ne!(agent.status()["session"]["state"], "connected", "it believes the thief's root only");
+    agent.process.kill();
+    let recovered = agent.recover(&["--ca", &first.ca_sha256]);
+    assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
+    assert_eq!(trusted(&agent), [first.ca_sha256.as_str()]);
+    agent.restart();
+    connected(&agent).await;
+}

@@ -168,6 +168,8 @@ fn spawn(state: &Path, number: u16, options: &AgentOptions) -> Process {
     }
     // File systems of volumes would be left mounted by a test that fails; a test that wants them says so.
     run.env("SUPALOVE_AGENT_VOLUME_QUOTA", "measure");
+    // The disk of the machine that tests run on may be as full as it likes.
+    run.env("SUPALOVE_AGENT_FULL_DISK_PERCENT", "100");
     run.envs(options.environment.iter().map(|(name, value)| (name, value)));
     match &options.docker_host {
         Some(host) => run.args(["--docker-host", host]),

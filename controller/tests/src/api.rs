@@ -13,11 +13,13 @@ use supalove_proto::v1::{
     RevealProjectSecretsResponse, SetUpRequest, SignInRequest, WaitOperationRequest,
     audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
     authority_service_client::AuthorityServiceClient, cluster_service_client::ClusterServiceClient,
-    invitation_service_client::InvitationServiceClient, operation_service_client::OperationServiceClient,
+    image_service_client::ImageServiceClient, invitation_service_client::InvitationServiceClient,
+    leftover_service_client::LeftoverServiceClient, operation_service_client::OperationServiceClient,
     organization_service_client::OrganizationServiceClient,
     personal_access_token_service_client::PersonalAccessTokenServiceClient,
     plan_service_client::PlanServiceClient, platform_service_client::PlatformServiceClient,
-    project_service_client::ProjectServiceClient, watch_service_client::WatchServiceClient,
+    project_service_client::ProjectServiceClient, registry_service_client::RegistryServiceClient,
+    usage_service_client::UsageServiceClient, watch_service_client::WatchServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -102,6 +104,16 @@ impl Api {
         AuthorityServiceClient::new(self.service())
     }
 
+    /// ImageService.
+    pub fn images(&self) -> ImageServiceClient<Service> {
+        ImageServiceClient::new(self.service())
+    }
+
+    /// LeftoverService.
+    pub fn leftovers(&self) -> LeftoverServiceClient<Service> {
+        LeftoverServiceClient::new(self.service())
+    }
+
     /// InvitationService.
     pub fn invitations(&self) -> InvitationServiceClient<Service> {
         InvitationServiceClient::new(self.service())
@@ -125,6 +137,16 @@ impl Api {
     /// PlatformService.
     pub fn platform(&self) -> PlatformServiceClient<Service> {
         PlatformServiceClient::new(self.service())
+    }
+
+    /// RegistryService.
+    pub fn registries(&self) -> RegistryServiceClient<Service> {
+        RegistryServiceClient::new(self.service())
+    }
+
+    /// UsageService.
+    pub fn usage(&self) -> UsageServiceClient<Service> {
+        UsageServiceClient::new(self.service())
     }
 
     /// Signs calls with an access token from now on.

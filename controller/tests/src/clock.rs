@@ -18,8 +18,17 @@ impl Clock {
 
     /// So many hours from the right time; within a second.
     pub fn jump(&self, hours: i64) {
+        self.set(&format!("{hours:+}h\n"));
+    }
+
+    /// The same in minutes.
+    pub fn jump_minutes(&self, minutes: i64) {
+        self.set(&format!("{minutes:+}m\n"));
+    }
+
+    fn set(&self, offset: &str) {
         let next = self.0.path().join("next");
-        std::fs::write(&next, format!("{hours:+}h\n")).unwrap();
+        std::fs::write(&next, offset).unwrap();
         std::fs::rename(next, self.file()).unwrap();
     }
 

@@ -60,7 +60,8 @@ impl Controller {
         super::install_crypto();
         let database = match &options.database_server {
             Some(server) => Database::create_on(server).await,
-            None => Database::create().await,
+            None if options.separate_owner => Database::create().await,
+            None => Database::create_prepared().await,
         };
         let dir = tempfile::Builder::new().prefix("supalove-test-").tempdir().unwrap();
         let mut key = [0u8; 32];
@@ -196,6 +197,7 @@ fn spawn(dir: &Path, public_port: u16, node_address: &str, fleet: &str, options:
         .args(["--database-url-file", &file("database-url")])
         .args(["--master-key-file", &file("master.key")])
         .args(["--setup-token-file", &file("setup-token")])
+        .args(["--images-dir", &file("images")])
         .args(["--fleet-id", fleet])
         .args(
             dir.join(PREVIOUS_KEY)

@@ -3,8 +3,13 @@
 use std::{path::Path, process::Command};
 
 use sqlx::PgPool;
+use supalove_core::database::Pools;
+use tokio::sync::OnceCell;
 
-use super::rows::{Rows, create_database, make_roles};
+use super::rows::{Rows, copy_database, create_database, make_roles};
+
+/// The database that those with a schema are copies of: the migrations take longer than many tests.
+static PREPARED: OnceCell<Database> = OnceCell::const_new();
 
 /// A new, empty database.
 #[derive(Clone)]
@@ -15,19 +20,47 @@ pub struct Database {
     pub name: String,
 }
 
+/// URL of the server.
+fn server() -> String {
+    std::env::var("SUPALOVE_TEST_DATABASE_URL")
+        .expect("SUPALOVE_TEST_DATABASE_URL is not set; run the tests with `make test`")
+}
+
+fn new_name() -> String {
+    format!("test_{}", uuid::Uuid::new_v4().simple())
+}
+
 impl Database {
     /// Makes one.
     pub async fn create() -> Self {
         super::turn();
-        let server = std::env::var("SUPALOVE_TEST_DATABASE_URL")
-            .expect("SUPALOVE_TEST_DATABASE_URL is not set; run the tests with `make test`");
-        Self::create_on(&server).await
+        Self::create_on(&server()).await
+    }
+
+    /// Makes one that has the schema, as a controller's first start prepares it.
+    pub async fn create_prepared() -> Self {
+        super::turn();
+        let server = server();
+        let template = PREPARED
+            .get_or_init(async || {
+                let database = Self::create_on(&server).await;
+                Pools::connect(&database.url).await.unwrap().work.prepare().await.unwrap();
+                database
+            })
+            .await;
+        let name = new_name();
+        copy_database(&server, &template.name, &name).await;
+        Self::named(&server, name)
     }
 
     /// Makes one on another server.
     pub async fn create_on(server: &str) -> Self {
-        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+        let name = new_name();
         create_database(server, &name).await;
+        Self::named(server, name)
+    }
+
+    fn named(server: &str, name: String) -> Self {
         let (base, query) = server.split_once('?').unwrap_or((server, ""));
         let (base, _) = base.rsplit_once('/').expect("the URL names a database");
         let query = if query.is_empty() { String::new() } else { format!("?{query}") };

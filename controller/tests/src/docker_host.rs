@@ -40,9 +40,17 @@ impl DockerHost {
 
     /// The same with so much room for images and volumes, e.g. "2g".
     pub fn with_disk(size: &str) -> Self {
+        Self::made(size, images())
+    }
+
+    /// One that has no images.
+    pub fn without_images() -> Self {
+        Self::made("4g", Vec::new())
+    }
+
+    fn made(size: &str, images: Vec<String>) -> Self {
         turn();
         let owner = std::process::id().to_string();
-        let images = images();
         let facts = run(Command::new(SCRIPT).arg("up").arg(owner).args(images).env("DOCKERHOST_DISK", size));
         let mut facts: HashMap<&str, &str> = facts.lines().filter_map(|line| line.split_once('=')).collect();
         let mut fact =

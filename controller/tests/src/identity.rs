@@ -46,6 +46,11 @@ impl Holder {
 
     /// Enrols a new node, as an agent's `join` does.
     pub async fn enroll(address: &str, token: &str, hostname: &str) -> Self {
+        Self::try_enroll(address, token, hostname).await.unwrap()
+    }
+
+    /// The same, which may be refused.
+    pub async fn try_enroll(address: &str, token: &str, hostname: &str) -> Result<Self, Status> {
         let ca = token.parse::<JoinToken>().unwrap().ca();
         let key = NodeKey::generate().unwrap();
         let request = EnrollRequest {
@@ -55,13 +60,13 @@ impl Holder {
             agent_version: "test".into(),
         };
         let channel = over(open(address, join_client_config(&ca).unwrap()).await).await.unwrap();
-        let enrolled = EnrollmentServiceClient::new(channel).enroll(request).await.unwrap().into_inner();
-        Self {
+        let enrolled = EnrollmentServiceClient::new(channel).enroll(request).await?.into_inner();
+        Ok(Self {
             node_id: enrolled.node_id,
             ca_pem: enrolled.ca_pem,
             certificate_pem: enrolled.certificate_pem,
             key_pem: key.to_pem().to_string(),
-        }
+        })
     }
 
     /// The node's id without its prefix.

@@ -2,22 +2,27 @@
 //! of the schema affects only this folder.
 
 mod consistency;
+mod counters;
 mod faults;
 mod fleet;
 mod growth;
+mod images;
 mod mail;
+mod organization_events;
 mod people;
 mod plans;
 mod projects;
 mod replicas;
 mod roles;
 mod schema;
+mod usage;
 
 pub(crate) use self::roles::make_roles;
 
 use sqlx::{AssertSqlSafe, Executor as _, PgPool, Postgres};
 
 pub use consistency::DAMAGES;
+pub use counters::{Outcome, Statements};
 pub use mail::OutboxRow;
 
 /// The rows of one control database.
@@ -102,6 +107,15 @@ impl Rows {
         )
         .await
     }
+}
+
+/// Makes a database on a server. In: a superuser's URL. The new database has what `template` has, to which nobody is connected any more.
+pub(crate) async fn copy_database(server: &str, template: &str, name: &str) {
+    let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(server).await.unwrap();
+    // Connections of a pool that was dropped end a little later.
+    let end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1";
+    sqlx::query(end).bind(template).execute(&mut connection).await.unwrap();
+    connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"))).await.unwrap();
 }
 
 /// Makes an empty database on a server. In: a superuser's URL.

@@ -136,6 +136,16 @@ impl NodeAgentService for Service {
         Ok(Response::new(tokio_stream::pending()))
     }
 
+    type WatchImagesStream =
+        tokio_stream::Pending<Result<supalove_proto::node::v1::WatchImagesResponse, Status>>;
+
+    async fn watch_images(
+        &self,
+        _: Request<supalove_proto::node::v1::WatchImagesRequest>,
+    ) -> Result<Response<Self::WatchImagesStream>, Status> {
+        Err(Status::unimplemented("like an old agent, it pulls from registries only"))
+    }
+
     async fn open_bulk(&self, _: Request<OpenBulkRequest>) -> Result<Response<OpenBulkResponse>, Status> {
         no()
     }

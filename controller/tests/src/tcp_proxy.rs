@@ -92,8 +92,17 @@ impl TcpProxy {
         Self::to_far(Far::Engine).await
     }
 
+    /// A whole cable to `target` that begins at this address of this machine.
+    pub async fn from(address: &str, target: &str) -> Self {
+        Self::between(address, Far::Tcp(target.parse().unwrap())).await
+    }
+
     async fn to_far(far: Far) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::between("127.0.0.1", far).await
+    }
+
+    async fn between(address: &str, far: Far) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let line = Line::default();
         let cable =

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154  # scratch is of testing.sh
+# shellcheck disable=SC2153,SC2154  # DATA and scratch are of testing.sh
 # The Docker Engine's configuration and how it is started, stopped and told. Sourced by machines_test.sh.
 
 configured() { if [[ -e $DAEMON_JSON ]]; then tr -d ' \n' <"$DAEMON_JSON"; else echo none; fi; }
@@ -121,12 +121,13 @@ expect 'a pid that is somebody else now is no engine' 1 "$(code_of ensure)"
 
 half_deleted=$'panic: runtime error: index out of range [0] with length 0\n\ngoroutine 1 [running]:
 github.com/docker/libnetwork.(*controller).reservePools(0x5)\n\t/src/controller.go:956 +0xb65'
-plant_broken_engine() { # its last words
+plant_broken_engine() { # its last words, the folder of its data
+  local data=${2:-/var/lib/docker}
   plant
   plant_engine true
-  plant_file /var/lib/docker/network/files/local-kv.db 'half deleted'
+  plant_file "$data/network/files/local-kv.db" 'half deleted'
   plant_file /var/log/words "$1"
-  stand_in dockerd '[[ -e '"$ENGINE_DATA"'/network/files/local-kv.db ]] || { echo $$ >'"$ENGINE_PID"'; touch '"$scratch"'/engine-runs; exec sleep 5; }
+  stand_in dockerd '[[ -e '"$SYSTEM$data"'/network/files/local-kv.db ]] || { echo $$ >'"$ENGINE_PID"'; touch '"$scratch"'/engine-runs; exec sleep 5; }
     echo "time=x msg=starting"; cat '"$SYSTEM"'/var/log/words; exit 2'
   mkdir -p "$SYSTEM/var/run"
 }
@@ -136,6 +137,16 @@ plant_broken_engine "$half_deleted"
 expect 'an engine that panics over a half deleted network is started again' 0 "$(code_of start_for_tests)"
 expect 'without its database of networks' 'half deleted' "$(cat "$ENGINE_DATA/network/files/local-kv.db.broken")"
 expect 'and only once' 2 "$(called '^dockerd ')"
+plant_broken_engine "$half_deleted" /srv/docker
+plant_file /etc/docker/daemon.json "{\"data-root\": \"$SYSTEM/srv/docker\"}"
+expect 'also one whose data is elsewhere by its configuration' 0 "$(code_of start_for_tests)"
+expect 'and its database of networks with it' 'half deleted' "$(cat "$SYSTEM/srv/docker/network/files/local-kv.db.broken")"
+plant_broken_engine "$half_deleted"
+plant_file /etc/docker/daemon.json 'no JSON'
+expect 'a configuration that cannot be read means the default' "$ENGINE_DATA" "$(with_stand_ins engine_data)"
+plant_file /etc/docker/daemon.json '{"data-root": "/srv/docker"}'
+stand_in docker '[[ $1 != info ]] || echo /srv/running'
+expect 'an engine that answers says it itself' /srv/running "$(with_stand_ins engine_data)"
 plant_broken_engine "$half_deleted"
 expect_words 'which is said' 'database of networks is now' "$(words_of start_for_tests)"
 plant_broken_engine "$half_deleted"$'\ntime=y msg="it started all the same"'

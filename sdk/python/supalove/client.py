@@ -24,7 +24,9 @@ from supalove.v1 import (
     auth_pb2_grpc,
     authority_pb2_grpc,
     cluster_pb2_grpc,
+    image_pb2_grpc,
     invitation_pb2_grpc,
+    leftover_pb2_grpc,
     operation_pb2_grpc,
     organization_pb2_grpc,
     personal_access_token_pb2_grpc,
@@ -32,6 +34,8 @@ from supalove.v1 import (
     platform_pb2_grpc,
     project_pb2,
     project_pb2_grpc,
+    registry_pb2_grpc,
+    usage_pb2_grpc,
     watch_pb2,
     watch_pb2_grpc,
 )
@@ -73,7 +77,9 @@ class Client:
         self.auth = Service(self, auth_pb2_grpc.AuthServiceStub(self._channel))
         self.authorities = Service(self, authority_pb2_grpc.AuthorityServiceStub(self._channel))
         self.clusters = Service(self, cluster_pb2_grpc.ClusterServiceStub(self._channel))
+        self.images = Service(self, image_pb2_grpc.ImageServiceStub(self._channel))
         self.invitations = Service(self, invitation_pb2_grpc.InvitationServiceStub(self._channel))
+        self.leftovers = Service(self, leftover_pb2_grpc.LeftoverServiceStub(self._channel))
         self.operations = Service(self, operation_pb2_grpc.OperationServiceStub(self._channel))
         self.organizations = Service(self, organization_pb2_grpc.OrganizationServiceStub(self._channel))
         self.personal_access_tokens = Service(
@@ -82,6 +88,8 @@ class Client:
         self.plans = Service(self, plan_pb2_grpc.PlanServiceStub(self._channel))
         self.platform = Service(self, platform_pb2_grpc.PlatformServiceStub(self._channel))
         self.projects = Service(self, project_pb2_grpc.ProjectServiceStub(self._channel))
+        self.registries = Service(self, registry_pb2_grpc.RegistryServiceStub(self._channel))
+        self.usage = Service(self, usage_pb2_grpc.UsageServiceStub(self._channel))
         self.watches = Service(self, watch_pb2_grpc.WatchServiceStub(self._channel))
 
     def __enter__(self) -> Client:
@@ -157,13 +165,28 @@ class Client:
         of_platform = isinstance(request, audit_pb2.ExportPlatformAuditEventsRequest)
         stub = self.audit.stub
         rpc = stub.ExportPlatformAuditEvents if of_platform else stub.ExportAuditEvents
+        for part in self._messages(rpc, request, timeout):
+            yield part.data
+
+    def tail_logs(
+        self, request: project_pb2.TailLogsRequest, timeout: float = 3600.0
+    ) -> Iterator[project_pb2.TailLogsResponse]:
+        """The lines of a project's logs, and notes about them.
+
+        A stream that follows ends with an error when the node goes away or it has lasted its longest time: go on with
+        ``after``, the last line of each output that was seen.
+        """
+        return self._messages(self.projects.stub.TailLogs, request, timeout)
+
+    def _messages(self, rpc: Callable[..., Any], request: Any, timeout: float) -> Iterator[Any]:
+        """The messages of a stream, which is opened again with a new token if the one it had was refused."""
         begun = False
         for attempt in (1, 2):
-            parts, token = self.open(rpc, request, timeout)
+            messages, token = self.open(rpc, request, timeout)
             try:
-                for part in parts:
+                for message in messages:
                     begun = True
-                    yield part.data
+                    yield message
                 return
             except grpc.RpcError as error:
                 refused = error.code() is grpc.StatusCode.UNAUTHENTICATED and not begun and attempt == 1

@@ -57,7 +57,7 @@ def watch(
 def watch_many(
     client: Client, subscriptions: Iterable[watch_pb2.WatchSubscription], timeout: float | None
 ) -> Iterator[watch_pb2.WatchResponse]:
-    """Snapshots, events and ends of several objects; ends when all subscriptions have ended.
+    """Snapshots, events, gaps and ends of several objects; ends when all subscriptions have ended.
 
     ``subscription`` of a message is the index in ``subscriptions``. ``timeout`` and keep-alives as in :func:`watch`.
     """
@@ -72,7 +72,7 @@ def watch_many(
 
     def take(message: watch_pb2.WatchResponse) -> bool:
         kind = message.WhichOneof("message")
-        if kind not in ("snapshot", "event", "end"):
+        if kind not in ("snapshot", "event", "gap", "end"):
             return False
         message.subscription = indices[message.subscription]
         known[message.subscription].after_seq = message.resume_seq

@@ -6,11 +6,13 @@ use supalove_proto::v1::{
     CreateProjectRequest, CreateProjectResponse, SignInRequest, SignOutRequest, User, WatchSubscription,
     audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
     authority_service_client::AuthorityServiceClient, cluster_service_client::ClusterServiceClient,
-    invitation_service_client::InvitationServiceClient, operation_service_client::OperationServiceClient,
+    image_service_client::ImageServiceClient, invitation_service_client::InvitationServiceClient,
+    leftover_service_client::LeftoverServiceClient, operation_service_client::OperationServiceClient,
     organization_service_client::OrganizationServiceClient,
     personal_access_token_service_client::PersonalAccessTokenServiceClient,
     plan_service_client::PlanServiceClient, platform_service_client::PlatformServiceClient,
-    project_service_client::ProjectServiceClient, watch_service_client::WatchServiceClient,
+    project_service_client::ProjectServiceClient, registry_service_client::RegistryServiceClient,
+    usage_service_client::UsageServiceClient, watch_service_client::WatchServiceClient,
 };
 use tonic::{
     Code, Status,
@@ -111,9 +113,19 @@ impl Client {
         ClusterServiceClient::new(self.session.clone())
     }
 
+    /// `supalove.v1.ImageService`.
+    pub fn images(&self) -> ImageServiceClient<Session> {
+        ImageServiceClient::new(self.session.clone())
+    }
+
     /// `supalove.v1.InvitationService`.
     pub fn invitations(&self) -> InvitationServiceClient<Session> {
         InvitationServiceClient::new(self.session.clone())
+    }
+
+    /// `supalove.v1.LeftoverService`.
+    pub fn leftovers(&self) -> LeftoverServiceClient<Session> {
+        LeftoverServiceClient::new(self.session.clone())
     }
 
     /// `supalove.v1.OperationService`.
@@ -156,6 +168,16 @@ impl Client {
     /// `supalove.v1.ProjectService`.
     pub fn projects(&self) -> ProjectServiceClient<Session> {
         ProjectServiceClient::new(self.session.clone())
+    }
+
+    /// `supalove.v1.RegistryService`.
+    pub fn registries(&self) -> RegistryServiceClient<Session> {
+        RegistryServiceClient::new(self.session.clone())
+    }
+
+    /// `supalove.v1.UsageService`.
+    pub fn usage(&self) -> UsageServiceClient<Session> {
+        UsageServiceClient::new(self.session.clone())
     }
 
     /// `supalove.v1.WatchService`.

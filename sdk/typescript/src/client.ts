@@ -14,13 +14,17 @@ import { AuditService } from "./gen/supalove/v1/audit_pb.js";
 import { AuthService, type SessionTokens, type User } from "./gen/supalove/v1/auth_pb.js";
 import { AuthorityService } from "./gen/supalove/v1/authority_pb.js";
 import { ClusterService } from "./gen/supalove/v1/cluster_pb.js";
+import { ImageService } from "./gen/supalove/v1/image_pb.js";
 import { InvitationService } from "./gen/supalove/v1/invitation_pb.js";
+import { LeftoverService } from "./gen/supalove/v1/leftover_pb.js";
 import { OperationService } from "./gen/supalove/v1/operation_pb.js";
 import { OrganizationService } from "./gen/supalove/v1/organization_pb.js";
 import { PersonalAccessTokenService } from "./gen/supalove/v1/personal_access_token_pb.js";
 import { PlanService } from "./gen/supalove/v1/plan_pb.js";
 import { PlatformService } from "./gen/supalove/v1/platform_pb.js";
 import { type CreateProjectRequestSchema, type CreateProjectResponse, ProjectService } from "./gen/supalove/v1/project_pb.js";
+import { RegistryService } from "./gen/supalove/v1/registry_pb.js";
+import { UsageService } from "./gen/supalove/v1/usage_pb.js";
 import { type WatchResponse, WatchService } from "./gen/supalove/v1/watch_pb.js";
 import { type Subscription, type WatchMessage, type WatchOptions, watch, watchMany } from "./watch.js";
 
@@ -48,13 +52,17 @@ export class Client {
   readonly auth: ServiceClient<typeof AuthService>;
   readonly authorities: ServiceClient<typeof AuthorityService>;
   readonly clusters: ServiceClient<typeof ClusterService>;
+  readonly images: ServiceClient<typeof ImageService>;
   readonly invitations: ServiceClient<typeof InvitationService>;
+  readonly leftovers: ServiceClient<typeof LeftoverService>;
   readonly operations: ServiceClient<typeof OperationService>;
   readonly organizations: ServiceClient<typeof OrganizationService>;
   readonly personalAccessTokens: ServiceClient<typeof PersonalAccessTokenService>;
   readonly plans: ServiceClient<typeof PlanService>;
   readonly platform: ServiceClient<typeof PlatformService>;
   readonly projects: ServiceClient<typeof ProjectService>;
+  readonly registries: ServiceClient<typeof RegistryService>;
+  readonly usage: ServiceClient<typeof UsageService>;
   readonly watches: ServiceClient<typeof WatchService>;
 
   /** Signs in, and trades refresh tokens: without the interceptor, which would trade one first, or wait for itself. */
@@ -72,13 +80,17 @@ export class Client {
     this.auth = createClient(AuthService, transport);
     this.authorities = createClient(AuthorityService, transport);
     this.clusters = createClient(ClusterService, transport);
+    this.images = createClient(ImageService, transport);
     this.invitations = createClient(InvitationService, transport);
+    this.leftovers = createClient(LeftoverService, transport);
     this.operations = createClient(OperationService, transport);
     this.organizations = createClient(OrganizationService, transport);
     this.personalAccessTokens = createClient(PersonalAccessTokenService, transport);
     this.plans = createClient(PlanService, transport);
     this.platform = createClient(PlatformService, transport);
     this.projects = createClient(ProjectService, transport);
+    this.registries = createClient(RegistryService, transport);
+    this.usage = createClient(UsageService, transport);
     this.watches = createClient(WatchService, transport);
   }
 

@@ -12,13 +12,13 @@ use tokio::task::{JoinHandle, JoinSet};
 
 const ENGINE: &str = "/var/run/docker.sock";
 
-/// A kind of call: its method, and a part of its path.
-type Kind = (&'static str, String);
+/// Kinds of calls: their method, and a part of the path of each.
+type Kinds = (&'static str, Vec<String>);
 
 pub struct EngineProxy {
     path: PathBuf,
     open: watch::Sender<bool>,
-    held: watch::Sender<Option<Kind>>,
+    held: watch::Sender<Option<Kinds>>,
     /// Requests that hang.
     hanging: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
@@ -57,12 +57,13 @@ impl EngineProxy {
         Self { path: path.to_owned(), open, held, hanging, serving }
     }
 
-    /// From now on calls of this kind, and of no other, hang.
-    pub fn hold(&self, method: &'static str, part: &str) {
-        self.held.send_replace(Some((method, part.to_owned())));
+    /// From now on calls of these kinds, and of no other, hang.
+    pub fn hold(&self, method: &'static str, parts: &[&str]) {
+        let parts = parts.iter().map(|&part| part.to_owned()).collect();
+        self.held.send_replace(Some((method, parts)));
     }
 
-    /// Returns when a call of the kind hangs.
+    /// Returns when a call of the kinds hangs.
     pub async fn until_held(&self) {
         let until = Instant::now() + Duration::from_secs(30);
         while self.hanging.load(Ordering::SeqCst) == 0 {
@@ -89,22 +90,24 @@ impl EngineProxy {
     }
 }
 
-/// Keeps back requests of the kind that hangs.
-struct Hold(watch::Receiver<Option<Kind>>, Arc<AtomicUsize>);
+/// Keeps back requests of the kinds that hang.
+struct Hold(watch::Receiver<Option<Kinds>>, Arc<AtomicUsize>);
 
 impl Hold {
     /// The client writes the head of a request at once, at the beginning of what is read.
     async fn pass(&mut self, bytes: &[u8]) -> Result<(), watch::error::RecvError> {
         let head = String::from_utf8_lossy(bytes);
         let line = head.lines().next().unwrap_or_default();
-        let hangs = |kind: &Option<Kind>| {
-            kind.as_ref().is_some_and(|(method, part)| line.starts_with(method) && line.contains(part))
+        let hangs = |kinds: &Option<Kinds>| {
+            kinds.as_ref().is_some_and(|(method, parts)| {
+                line.starts_with(method) && parts.iter().any(|part| line.contains(part))
+            })
         };
         if !hangs(&self.0.borrow()) {
             return Ok(());
         }
         self.1.fetch_add(1, Ordering::SeqCst);
-        let passed = self.0.wait_for(|kind| !hangs(kind)).await.map(drop);
+        let passed = self.0.wait_for(|kinds| !hangs(kinds)).await.map(drop);
         self.1.fetch_sub(1, Ordering::SeqCst);
         passed
     }

@@ -23,6 +23,7 @@ pub async fn create(context: &Context, arguments: Create) -> Result<(), Error> {
         name: arguments.name,
         release: arguments.release,
         cluster: arguments.cluster,
+        size: arguments.size,
         request_id: arguments.request_id.get(),
     };
     let mut answer = context

@@ -1,32 +1,18 @@
-//! `projects update | reset-database-password | rotate-jwt-secret`.
+//! `projects reset-database-password | rotate-jwt-secret`.
 
 use clap::Args;
-use prost_types::FieldMask;
 use supalove_proto::v1::{
-    ResetDatabasePasswordRequest, RotateJwtSecretRequest, RotateJwtSecretResponse, UpdateProjectRequest,
+    ResetDatabasePasswordRequest, RotateJwtSecretRequest, RotateJwtSecretResponse,
     project_service_client::ProjectServiceClient,
 };
 
-use super::{ChangeNamed, change::handle, finish, now, show};
+use super::{ChangeNamed, change::handle, finish, now};
 use crate::{
     commands::{Context, resolve},
     confirm,
     error::Error,
     output::clean,
 };
-
-/// Arguments of `projects update`.
-#[derive(Debug, Args)]
-pub struct Update {
-    /// The project: its name, ORGANIZATION/NAME, its ref or the beginning of it.
-    project: String,
-    /// Its new name.
-    #[arg(long)]
-    name: String,
-    /// Only if the project still has this etag.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    etag: String,
-}
 
 /// Arguments of `projects reset-database-password`.
 #[derive(Debug, Args)]
@@ -49,22 +35,6 @@ pub struct Rotate {
     /// Do not ask.
     #[arg(long, short, conflicts_with = "dry_run")]
     yes: bool,
-}
-
-pub async fn update(context: &Context, arguments: Update) -> Result<(), Error> {
-    let request = UpdateProjectRequest {
-        project_ref: resolve::project(context, Some(&arguments.project)).await?,
-        name: arguments.name,
-        update_mask: Some(FieldMask { paths: vec!["name".into()] }),
-        etag: arguments.etag,
-    };
-    let answer = context
-        .client
-        .call(request, |channel, request| async move {
-            ProjectServiceClient::new(channel).update_project(request).await
-        })
-        .await?;
-    context.output.answer("UpdateProjectResponse", &answer, |a| show::project(a.project.as_ref()))
 }
 
 pub async fn reset(context: &Context, arguments: Reset) -> Result<(), Error> {

@@ -1,6 +1,8 @@
 //! Projects and their events as text.
 
-use supalove_proto::v1::{Endpoint, EndpointScheme, KnownHole, Project, ProjectEvent, ProjectServiceStatus};
+use supalove_proto::v1::{
+    Endpoint, EndpointScheme, KnownHole, Project, ProjectEvent, ProjectRestriction, ProjectServiceStatus,
+};
 
 use crate::{output::clean, table};
 
@@ -9,11 +11,29 @@ pub fn projects(projects: &[Project], wide: bool) -> String {
     let header = ["REF", "NAME", "ORGANIZATION", "STATE", "RELEASE", "CREATED"];
     if !wide {
         let rows = table::rows(header, projects.iter().map(row).collect(), "no projects");
-        return format!("{rows}{}", hint(projects));
+        return format!("{rows}{}{}", restricted(projects), hint(projects));
     }
-    let more = ["NODE", "API", "DATA GOES", "REASON"];
+    let more = ["NODE", "API", "DATA GOES", "RESTRICTED", "REASON"];
     let rows = projects.iter().map(|project| table::joined(row(project), wide_row(project))).collect();
-    table::rows::<10>(table::joined(header, more), rows, "no projects")
+    table::rows::<11>(table::joined(header, more), rows, "no projects")
+}
+
+/// Names the projects that a rule bounds.
+fn restricted(projects: &[Project]) -> String {
+    let bound = projects.iter().filter_map(|project| {
+        let restriction = project.restriction.as_ref()?;
+        Some(format!("{} ({})", clean(&project.name), rule(restriction)))
+    });
+    let names: Vec<String> = bound.collect();
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!("\nrestricted: {}; see: supalove projects get", names.join(", ")),
+    }
+}
+
+/// The rule by its word, as in reasons of errors.
+fn rule(restriction: &ProjectRestriction) -> &'static str {
+    table::short(restriction.reason().as_str_name(), "PROJECT_RESTRICTION_REASON_")
 }
 
 /// Names the projects whose release has known holes.
@@ -37,13 +57,21 @@ pub fn api_address(project: &Project) -> Option<String> {
 pub fn project(project: Option<&Project>) -> String {
     let project = project.cloned().unwrap_or_default();
     let endpoints: Vec<String> = project.endpoints.iter().map(address).collect();
+    let restriction = project.restriction.clone();
+    let since = |bound: &ProjectRestriction| table::time(bound.since.as_ref());
+    let bound = restriction
+        .as_ref()
+        .map(|bound| format!("{} since {}: {}", rule(bound), since(bound), bound.message));
     let head = table::pairs([
         ("ref", project.r#ref.clone()),
         ("name", project.name.clone()),
         ("organization", project.organization.clone()),
         ("state", table::project_state(project.state()).into()),
         ("because", project.state_reason.clone()),
+        ("restricted", bound.unwrap_or_default()),
+        ("remedy", restriction.map(|bound| bound.remedy).unwrap_or_default()),
         ("release", release(&project)),
+        ("size", size(&project)),
         ("cluster", project.cluster_id.clone()),
         ("node", node(&project)),
         ("generation", project.generation.to_string()),
@@ -64,6 +92,15 @@ fn release(project: &Project) -> String {
         "" => project.release.clone(),
         newer => format!("{} (supalove projects upgrade moves it to {newer})", project.release),
     }
+}
+
+/// The size, with what it gave the database.
+fn size(project: &Project) -> String {
+    let Some(has) = &project.resources else { return project.size.clone() };
+    format!(
+        "{} ({} millis, {} MiB memory, {} MiB disk, {} connections)",
+        project.size, has.cpu_millis, has.memory_mib, has.disk_mib, has.connections
+    )
 }
 
 fn hole(hole: &KnownHole) -> String {
@@ -121,11 +158,12 @@ fn row(project: &Project) -> [String; 6] {
     ]
 }
 
-fn wide_row(project: &Project) -> [String; 4] {
+fn wide_row(project: &Project) -> [String; 5] {
     [
         project.node_name.clone(),
         api_address(project).unwrap_or_default(),
         table::time(project.purge_time.as_ref()),
+        project.restriction.as_ref().map(rule).unwrap_or_default().to_owned(),
         project.state_reason.clone(),
     ]
 }

@@ -7,8 +7,8 @@ use std::{
 };
 
 use supalove_proto::v1::{
-    Operation, OperationState, Project, SessionTokens, User, WatchProjectResponse, WatchResponse,
-    WatchSubscription,
+    Operation, OperationState, Project, SessionTokens, TailLogsRequest, TailLogsResponse, User,
+    WatchProjectResponse, WatchResponse, WatchSubscription,
 };
 use tonic::{Request, Status};
 
@@ -46,6 +46,10 @@ pub struct State {
     pub watches_of_many: VecDeque<Vec<WatchResponse>>,
     /// Subscriptions of the watches that were opened.
     pub subscribed: Vec<Vec<WatchSubscription>>,
+    /// Streams of TailLogs, in turn; each ends when its messages have been sent.
+    pub tails: VecDeque<Vec<Result<TailLogsResponse, Status>>>,
+    /// The tails that were asked for.
+    pub tailed: Vec<TailLogsRequest>,
     /// What ListProjects answers.
     pub projects: Vec<Project>,
     /// What GetProject answers; without one a healthy project.
@@ -54,6 +58,10 @@ pub struct State {
     pub only_organization: Option<String>,
     /// Organizations of the projects that were created.
     pub created_in: Vec<String>,
+    /// Bytes of images' content that were uploaded, by digest.
+    pub uploaded: std::collections::BTreeMap<String, Vec<u8>>,
+    /// The next upload breaks in the middle of its first chunk.
+    pub cut_upload: bool,
     /// Every call takes this long.
     pub delay: Duration,
 }

@@ -15,11 +15,13 @@ pub use services::project;
 use supalove_proto::v1::{
     audit_service_server::AuditServiceServer, auth_service_server::AuthServiceServer,
     authority_service_server::AuthorityServiceServer, cluster_service_server::ClusterServiceServer,
-    invitation_service_server::InvitationServiceServer, operation_service_server::OperationServiceServer,
+    image_service_server::ImageServiceServer, invitation_service_server::InvitationServiceServer,
+    leftover_service_server::LeftoverServiceServer, operation_service_server::OperationServiceServer,
     organization_service_server::OrganizationServiceServer,
     personal_access_token_service_server::PersonalAccessTokenServiceServer,
     plan_service_server::PlanServiceServer, platform_service_server::PlatformServiceServer,
-    project_service_server::ProjectServiceServer, watch_service_server::WatchServiceServer,
+    project_service_server::ProjectServiceServer, registry_service_server::RegistryServiceServer,
+    usage_service_server::UsageServiceServer, watch_service_server::WatchServiceServer,
 };
 
 /// The fake API and a home directory for the CLI.
@@ -50,11 +52,15 @@ impl World {
             .add_service(WatchServiceServer::from_arc(fake.clone()))
             .add_service(OperationServiceServer::from_arc(fake.clone()))
             .add_service(ClusterServiceServer::from_arc(fake.clone()))
+            .add_service(ImageServiceServer::from_arc(fake.clone()))
+            .add_service(LeftoverServiceServer::from_arc(fake.clone()))
             .add_service(InvitationServiceServer::from_arc(fake.clone()))
             .add_service(AuthorityServiceServer::from_arc(fake.clone()))
             .add_service(PersonalAccessTokenServiceServer::from_arc(fake.clone()))
             .add_service(PlanServiceServer::from_arc(fake.clone()))
             .add_service(PlatformServiceServer::from_arc(fake.clone()))
+            .add_service(RegistryServiceServer::from_arc(fake.clone()))
+            .add_service(UsageServiceServer::from_arc(fake.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(server);
         Self { fake, address, home: TempDir::new().unwrap() }

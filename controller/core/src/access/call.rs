@@ -100,6 +100,8 @@ pub struct Call {
     pub named: Arc<OnceLock<String>>,
     /// The organization of that object, if the caller may see it: the audit row belongs to it.
     pub organization: Arc<OnceLock<OrganizationId>>,
+    /// What the audit row of a refusal says instead of the gRPC code.
+    pub refused_as: Arc<OnceLock<&'static str>>,
 }
 
 impl Call {
@@ -128,6 +130,11 @@ impl Call {
     /// Notes the organization in which the caller acts; the first one counts.
     pub fn acts_in(&self, organization: OrganizationId) {
         self.organization.get_or_init(|| organization);
+    }
+
+    /// Lets the audit row of a refusal say more than its gRPC code, which many mistakes share.
+    pub fn refuses_as(&self, outcome: &'static str) {
+        self.refused_as.get_or_init(|| outcome);
     }
 
     /// Returns an error if the caller's session has ended since the call began. Rights that the user has lost are lost

@@ -50,6 +50,12 @@ impl Access {
     /// The same for a call that names objects of several kinds, each of which takes its own permission.
     pub async fn allow_item<T: Object>(&self, call: &Call, name: &str, needs: Permission) -> Result<T> {
         expect_scope(call.rule, T::KIND)?;
+        self.allow_also(call, name, needs).await
+    }
+
+    /// The same for a second object, to which a call does something with that of its rule. Ask for that one first: the audit
+    /// rows are about it.
+    pub async fn allow_also<T: Object>(&self, call: &Call, name: &str, needs: Permission) -> Result<T> {
         let principal = call.principal()?;
         call.names(name);
         let scope = principal.check_scope(needs, call.short_method());
@@ -104,6 +110,9 @@ pub fn decide(
 }
 
 fn wanted(needs: Permission) -> String {
+    if needs.roles().is_empty() {
+        return "the operator of the platform".to_owned();
+    }
     let roles: Vec<_> = needs.roles().iter().map(|role| role.as_sql().to_lowercase()).collect();
     format!("one of the roles {} in the organization", roles.join(", "))
 }

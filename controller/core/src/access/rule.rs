@@ -49,12 +49,22 @@ pub enum Permission {
     ReadProjectSecrets,
     /// Set secrets of projects, and replace their keys and passwords.
     ChangeProjectSecrets,
-    /// Manage clusters, nodes, join tokens and the fleet's roots.
+    /// Read what the services of projects print: personal data and secrets may be in it.
+    ReadProjectLogs,
+    /// Manage shared clusters with their nodes and join tokens, and the fleet's roots.
     ManageFleet,
+    /// See clusters, and the nodes of an organization's private ones.
+    ReadClusters,
+    /// Manage an organization's private clusters with their nodes and join tokens.
+    ManageClusters,
     /// Read the jobs of the control plane and their results.
     OperatePlatform,
     /// Edit plans, assign them to organizations, and override their limits.
     ManagePlans,
+    /// Give projects of an organization to another one, whose members can then read their secrets.
+    TransferProjects,
+    /// Take projects that another organization gives: as for a new one.
+    ReceiveProjects,
 }
 
 impl Permission {
@@ -68,21 +78,34 @@ impl Permission {
             | Self::ManageFleet
             | Self::OperatePlatform
             | Self::ManagePlans => &[],
-            Self::ReadOrganization | Self::LeaveOrganization | Self::ReadProjects => Role::ALL,
-            Self::ManageOrganization | Self::ManageMembers | Self::ReadAuditLog => {
-                &[Role::Owner, Role::Administrator]
+            Self::ReadOrganization | Self::LeaveOrganization | Self::ReadProjects | Self::ReadClusters => {
+                Role::ALL
             }
+            Self::ManageOrganization
+            | Self::ManageMembers
+            | Self::ReadAuditLog
+            | Self::TransferProjects
+            | Self::ManageClusters => &[Role::Owner, Role::Administrator],
             Self::DeleteOrganization => &[Role::Owner],
-            Self::OperateProjects | Self::ReadProjectSecrets | Self::ChangeProjectSecrets => {
-                &[Role::Owner, Role::Administrator, Role::Developer]
-            }
+            Self::OperateProjects
+            | Self::ReadProjectSecrets
+            | Self::ChangeProjectSecrets
+            | Self::ReadProjectLogs
+            | Self::ReceiveProjects => &[Role::Owner, Role::Administrator, Role::Developer],
         }
     }
 
-    /// True if the operator has the permission on all objects. The operator may not read or replace tenants' secrets, and
-    /// so not become a member of their organizations either.
+    /// True if the operator has the permission on all objects. The operator may not read or replace tenants' secrets, nor read
+    /// their logs, and so neither become a member of their organizations nor take their projects.
     pub fn operator(self) -> bool {
-        !matches!(self, Self::ReadProjectSecrets | Self::ChangeProjectSecrets | Self::ManageMembers)
+        !matches!(
+            self,
+            Self::ReadProjectSecrets
+                | Self::ChangeProjectSecrets
+                | Self::ReadProjectLogs
+                | Self::ManageMembers
+                | Self::TransferProjects
+        )
     }
 }
 

@@ -10,9 +10,10 @@ sql_enum! {
         Read = "READ",
         /// Create, change and delete projects.
         Projects = "PROJECTS",
-        /// Read and change secrets, keys and passwords of projects.
+        /// Read and change secrets, keys and passwords of projects, and read their logs.
         Secrets = "SECRETS",
-        /// Create, change and delete organizations and memberships, and read an organization's audit log.
+        /// Create, change and delete organizations, memberships and private clusters, read an organization's audit log, and transfer
+        /// projects.
         Organizations = "ORGANIZATIONS",
         /// Run the platform.
         Platform = "PLATFORM",
@@ -27,15 +28,22 @@ impl TokenScope {
             Permission::Public
             | Permission::ReadAccount
             | Permission::ReadOrganization
-            | Permission::ReadProjects => Some(Self::Read),
+            | Permission::ReadProjects
+            | Permission::ReadClusters => Some(Self::Read),
             Permission::OperateProjects => Some(Self::Projects),
-            Permission::ReadProjectSecrets | Permission::ChangeProjectSecrets => Some(Self::Secrets),
+            Permission::ReadProjectSecrets
+            | Permission::ChangeProjectSecrets
+            | Permission::ReadProjectLogs => Some(Self::Secrets),
             Permission::CreateOrganizations
             | Permission::ManageOrganization
             | Permission::ManageMembers
             | Permission::ReadAuditLog
             | Permission::DeleteOrganization
-            | Permission::LeaveOrganization => Some(Self::Organizations),
+            | Permission::LeaveOrganization
+            // Who may change members could let the target's people in as well.
+            | Permission::TransferProjects
+            | Permission::ReceiveProjects
+            | Permission::ManageClusters => Some(Self::Organizations),
             Permission::ManageFleet | Permission::OperatePlatform | Permission::ManagePlans => {
                 Some(Self::Platform)
             }

@@ -1,15 +1,18 @@
 //! The chains of the audit log: one for each organization, and one for the platform. The one of a row is decided when the
 //! row is written: an act on an organization, or on something in it, is the organization's.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use uuid::Uuid;
 
 use crate::{
     access::{Credential, Principal},
-    ids::OrganizationId,
+    ids::{InvalidId, OrganizationId},
     sql_enum,
 };
+
+/// The platform's chain, for people.
+const PLATFORM: &str = "platform";
 
 /// Whose part of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,10 +44,19 @@ impl Chain {
     }
 }
 
+/// From what [`fmt::Display`] writes.
+impl FromStr for Chain {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == PLATFORM { Ok(Self::Platform) } else { text.parse().map(Self::Organization) }
+    }
+}
+
 impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Platform => f.write_str("platform"),
+            Self::Platform => f.write_str(PLATFORM),
             Self::Organization(id) => id.fmt(f),
         }
     }
@@ -102,6 +114,7 @@ mod tests {
         }
         for chain in [Chain::Platform, Chain::Organization(organization)] {
             assert_eq!(Chain::from_id(chain.id()), chain);
+            assert_eq!(chain.to_string().parse::<Chain>().unwrap(), chain);
         }
     }
 }

@@ -129,11 +129,41 @@ pub async fn newest_first(
     Ok(rows.fetch_all(db).await?.into_iter().map(Event::from).collect())
 }
 
-/// Returns at most `limit` rows behind `after`, oldest first.
+/// How far the rows of a chain are complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The newest place. No row gets an older one any more.
+    pub seq: i64,
+    /// No row before this time is missing among those up to that place.
+    pub until: DateTime<Utc>,
+}
+
+/// Says how far the rows of a chain are complete now. A row has the time at which its transaction began, and is seen when that
+/// has ended; so rows that are not chained yet may be older than ones that are, but not older than every open transaction.
+pub async fn extent(db: &Db, chain: Chain) -> Result<Extent> {
+    // Before the rows are looked at: what is open now may have ended by then. Without `track_activities` no time is known.
+    let open = sqlx::query_scalar!(
+        "SELECT coalesce(min(xact_start) FILTER (WHERE pid <> pg_backend_pid()), now(), now())
+             - CASE WHEN current_setting('track_activities')::bool THEN interval '0' ELSE interval '1 minute' END AS \"open!\"
+         FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user AND backend_type = 'client backend'"
+    );
+    let open = open.fetch_one(db).await?;
+    let rows = sqlx::query!(
+        "SELECT coalesce((SELECT max(seq) FROM audit_log WHERE chain = $1), 0) AS \"seq!\",
+             (SELECT min(at) FROM audit_log WHERE chain = $1 AND seq IS NULL) AS waiting",
+        chain.id()
+    );
+    let rows = rows.fetch_one(db).await?;
+    Ok(Extent { seq: rows.seq, until: rows.waiting.map_or(open, |waiting| waiting.min(open)) })
+}
+
+/// Returns at most `limit` rows behind `after`, oldest first, of those that are chained up to the place `most`. Others may still
+/// come before ones that were read.
 pub async fn oldest_first(
     db: &Db,
     chain: Chain,
     filter: &Filter,
+    most: i64,
     after: Option<Position>,
     limit: i64,
 ) -> Result<Vec<Event>> {
@@ -147,6 +177,7 @@ pub async fn oldest_first(
              AND ($7 = '' OR method = $7 OR right(method, length($7) + 1) = '/' || $7)
              AND ($8 = '' OR target = $8 OR starts_with(target, $8 || '/') OR starts_with(target, $8 || ' '))
              AND ($9 = '' OR lower(outcome) = lower($9))
+             AND seq <= $11
          ORDER BY at, id LIMIT $10",
         chain.id(),
         after.at,
@@ -158,6 +189,7 @@ pub async fn oldest_first(
         filter.target,
         filter.outcome,
         limit,
+        most,
     );
     Ok(rows.fetch_all(db).await?.into_iter().map(Event::from).collect())
 }
@@ -167,11 +199,6 @@ pub async fn oldest(db: &Db, chain: Chain) -> Result<Option<DateTime<Utc>>> {
     let oldest =
         sqlx::query_scalar!("SELECT at FROM audit_log WHERE chain = $1 ORDER BY at LIMIT 1", chain.id());
     Ok(oldest.fetch_optional(db).await?)
-}
-
-/// The time by which rows are dated.
-pub async fn now(db: &Db) -> Result<DateTime<Utc>> {
-    Ok(sqlx::query_scalar!("SELECT now() AS \"now!\"").fetch_one(db).await?)
 }
 
 struct Row {

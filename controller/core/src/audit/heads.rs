@@ -5,11 +5,13 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-use super::{Chain, checkpoints::Signer};
-use crate::{
-    database::Connection,
-    error::{Error, Result},
+use super::{
+    Chain,
+    broken::{Broken, ChainError},
+    checkpoints::Signer,
+    digests,
 };
+use crate::{database::Connection, error::Result};
 
 /// The newest place of a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +67,24 @@ pub async fn all(connection: &mut Connection) -> Result<Vec<(Head, Vec<u8>)>> {
 }
 
 /// Locks and returns the head of a chain, checked; `None` for a chain without one.
-pub async fn lock(connection: &mut Connection, signer: &Signer, chain: Chain) -> Result<Option<Head>> {
+pub async fn lock(
+    connection: &mut Connection,
+    signer: &Signer,
+    chain: Chain,
+) -> Result<Option<Head>, ChainError> {
+    let Some((head, signature)) = lock_any(connection, chain).await? else { return Ok(None) };
+    // Whoever forged it must not get a signature for what is chained to it.
+    if !signer.is_our_head(&head, &signature) {
+        return Err(Broken(format!(
+            "the head of the audit chain {chain} has a wrong signature: run `supalove-controller audit verify`"
+        ))
+        .into());
+    }
+    Ok(Some(head))
+}
+
+/// The same with its signature, which may be anybody's.
+pub(super) async fn lock_any(connection: &mut Connection, chain: Chain) -> Result<Option<(Head, Vec<u8>)>> {
     let row = sqlx::query!(
         "SELECT number, chains, seq, chain_hash, at, signature FROM audit_chains WHERE chain = $1 FOR UPDATE",
         chain.id(),
@@ -81,17 +100,12 @@ pub async fn lock(connection: &mut Connection, signer: &Signer, chain: Chain) ->
         chain_hash: row.chain_hash,
         at: row.at,
     };
-    // Whoever forged it must not get a signature for what is chained to it.
-    if !signer.is_our_head(&head, &row.signature) {
-        return Err(Error::internal(format!(
-            "the head of the audit chain {chain} has a wrong signature: run `supalove-controller audit verify`"
-        )));
-    }
-    Ok(Some(head))
+    Ok(Some((head, row.signature)))
 }
 
-/// Opens a chain: takes its number, and counts it in the platform's head.
-pub async fn open(connection: &mut Connection, signer: &Signer, chain: Chain) -> Result<Head> {
+/// Opens a chain: takes its number, and counts it in the platform's head. A chain of which rows or a digest tell is not opened
+/// again.
+pub async fn open(connection: &mut Connection, signer: &Signer, chain: Chain) -> Result<Head, ChainError> {
     let platform = match lock(connection, signer, Chain::Platform).await? {
         Some(platform) => platform,
         None => adopt(connection, signer).await?,
@@ -104,19 +118,25 @@ pub async fn open(connection: &mut Connection, signer: &Signer, chain: Chain) ->
         chain.id()
     );
     if rows.fetch_one(&mut *connection).await? {
-        return Err(headless(chain));
+        return Err(headless(chain, "rows"));
+    }
+    if digests::names(connection, chain).await? {
+        return Err(headless(chain, "a digest that names it"));
     }
     let number = platform.chains + 1;
     store(connection, signer, Head { chains: number, ..platform }).await?;
     let head = Head { chain, number, chains: 0, seq: 0, chain_hash: Vec::new(), at: Utc::now() };
-    store(connection, signer, head).await
+    Ok(store(connection, signer, head).await?)
 }
 
 /// Writes the head of the platform's chain: at the first start, or behind the rows that a controller before heads has chained.
-async fn adopt(connection: &mut Connection, signer: &Signer) -> Result<Head> {
+async fn adopt(connection: &mut Connection, signer: &Signer) -> Result<Head, ChainError> {
     let others = sqlx::query_scalar!("SELECT EXISTS (SELECT 1 FROM audit_chains) AS \"others!\"");
     if others.fetch_one(&mut *connection).await? {
-        return Err(headless(Chain::Platform));
+        return Err(headless(Chain::Platform, "other chains beside it"));
+    }
+    if digests::any(connection).await? {
+        return Err(headless(Chain::Platform, "digests"));
     }
     let newest = sqlx::query!(
         "SELECT seq AS \"seq!\", chain_hash AS \"hash!\" FROM audit_log
@@ -125,13 +145,14 @@ async fn adopt(connection: &mut Connection, signer: &Signer) -> Result<Head> {
     let newest = newest.fetch_optional(&mut *connection).await?;
     let (seq, chain_hash) = newest.map_or((0, Vec::new()), |row| (row.seq, row.hash));
     let head = Head { chain: Chain::Platform, number: 1, chains: 1, seq, chain_hash, at: Utc::now() };
-    store(connection, signer, head).await
+    Ok(store(connection, signer, head).await?)
 }
 
-fn headless(chain: Chain) -> Error {
-    Error::internal(format!(
-        "the audit chain {chain} has rows but no head, so somebody took it away: run `supalove-controller audit verify`"
+fn headless(chain: Chain, has: &str) -> ChainError {
+    Broken(format!(
+        "the audit chain {chain} has {has} but no head, so somebody took it away: run `supalove-controller audit verify`"
     ))
+    .into()
 }
 
 /// Signs and stores a head. The caller holds the lease of the sealer, and the row's lock.

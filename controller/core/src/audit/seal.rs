@@ -1,4 +1,5 @@
-//! The sealer: chains rows by hash, those of each chain in a transaction of its own, so that it holds no lock for all.
+//! The sealer: chains rows by hash, those of each chain in a transaction of its own, so that it holds no lock for all, and a
+//! broken one stops alone.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Chain,
+    broken::{Alarms, ChainError},
     checkpoints::Signer,
     heads::{self, Head, link},
 };
@@ -23,10 +25,11 @@ struct Row {
     text: String,
 }
 
-/// Chains the rows that are at least a second old. Returns their number. `signer` opens the key, which is needed only if there
-/// are rows.
+/// Chains the rows that are at least a second old. Returns their number; an error at the end names the chains that are broken.
+/// `signer` opens the key, which is needed only if there are rows.
 pub async fn seal(db: &Db, lease: &Lease, signer: impl AsyncFnOnce() -> Result<Signer>) -> Result<usize> {
-    let mut first = waiting(db).await?;
+    let mut alarms = Alarms::default();
+    let mut first = waiting(db, &alarms).await?;
     if first.is_empty() {
         return Ok(0);
     }
@@ -35,27 +38,32 @@ pub async fn seal(db: &Db, lease: &Lease, signer: impl AsyncFnOnce() -> Result<S
     for _ in 0..BATCHES {
         let rows = first.values().map(Vec::len).sum::<usize>();
         for (chain, rows) in std::mem::take(&mut first) {
-            if !extend(db, lease, &signer, chain, &rows).await? {
-                return Ok(sealed);
+            match alarms.pass(chain, extend(db, lease, &signer, chain, &rows).await)? {
+                Some(true) => sealed += rows.len(),
+                Some(false) => return Ok(sealed),
+                None => {}
             }
-            sealed += rows.len();
         }
         if i64::try_from(rows).unwrap_or(i64::MAX) < BATCH {
             break;
         }
-        first = waiting(db).await?;
+        first = waiting(db, &alarms).await?;
     }
+    alarms.raise("continued")?;
     Ok(sealed)
 }
 
-/// The oldest rows without a place, by their chains.
-async fn waiting(db: &Db) -> Result<BTreeMap<Chain, Vec<Row>>> {
+/// The oldest rows without a place, by their chains. Those of broken chains would fill the batch.
+async fn waiting(db: &Db, broken: &Alarms) -> Result<BTreeMap<Chain, Vec<Row>>> {
+    let broken: Vec<Uuid> = broken.chains().map(Chain::id).collect();
     let rows = sqlx::query!(
         "SELECT id, chain,
              concat_ws(E'\\x1f', id, extract(epoch FROM at), actor, method, target, outcome, client, trace_id, credential,
                  nullif(chain, '00000000-0000-0000-0000-000000000000')) AS \"text!\"
-         FROM audit_log WHERE seq IS NULL AND at < now() - interval '1 second' ORDER BY at, id LIMIT $1",
+         FROM audit_log WHERE seq IS NULL AND at < now() - interval '1 second' AND chain <> ALL ($2)
+         ORDER BY at, id LIMIT $1",
         BATCH,
+        &broken,
     )
     .fetch_all(db)
     .await?;
@@ -67,7 +75,13 @@ async fn waiting(db: &Db) -> Result<BTreeMap<Chain, Vec<Row>>> {
 }
 
 /// Chains rows behind the head of their chain. False if this replica no longer holds the lease.
-async fn extend(db: &Db, lease: &Lease, signer: &Signer, chain: Chain, rows: &[Row]) -> Result<bool> {
+async fn extend(
+    db: &Db,
+    lease: &Lease,
+    signer: &Signer,
+    chain: Chain,
+    rows: &[Row],
+) -> Result<bool, ChainError> {
     let mut tx = db.begin().await?;
     if !lease.guard(tx.connection()?).await? {
         return Ok(false);

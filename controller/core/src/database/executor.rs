@@ -13,7 +13,7 @@ use sqlx::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{Connection, Db, Silence, given_up, no_answer};
+use super::{Connection, Db, Silence, given_up, no_answer, statements};
 
 type Step = Result<Either<PgQueryResult, PgRow>, sqlx::Error>;
 
@@ -52,6 +52,7 @@ impl<'c> Executor<'c> for &'c mut Connection {
         let Some(inner) = &mut self.inner else {
             return stream::once(async { Err(given_up()) }).boxed();
         };
+        statements::note();
         self.busy = true;
         let running = Running {
             steps: (&mut **inner).fetch_many(query),

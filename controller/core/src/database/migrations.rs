@@ -82,7 +82,13 @@ pub async fn migrate_for(pool: &PgPool, role: &str) -> Result<()> {
             ),
         ));
     }
-    migrate(pool).await?;
+    // Controllers run meanwhile, and a trigger of one migration writes into its new table before the last one has ended.
+    grants::grant_new_tables(pool, &known.quoted).await?;
+    let migrated = migrate(pool).await;
+    let revoked = grants::revoke_new_tables(pool, &known.quoted).await;
+    // The cause first: what stopped the migrations may have stopped this, too.
+    migrated?;
+    revoked?;
     grants::grant(pool, &known.quoted).await
 }
 
@@ -140,4 +146,72 @@ async fn holder(connection: &mut PgConnection) -> Result<String> {
     .fetch_optional(connection)
     .await?;
     Ok(found.unwrap_or_else(|| "it has just ended".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tables that grow with what happens. An index on one is built while nobody may write, unless it is built concurrently.
+    const GROWN: [&str; 4] = ["audit_log", "operations", "project_events", "requests"];
+    /// From this migration on; published ones never change.
+    const FIRST: i64 = 30;
+
+    /// The words of a migration, without comments.
+    fn words(sql: &str) -> Vec<String> {
+        let code =
+            sql.lines().map(|line| line.split("--").next().unwrap_or_default()).collect::<Vec<_>>().join(" ");
+        code.replace(['(', ';'], " ").split_whitespace().map(str::to_ascii_lowercase).collect()
+    }
+
+    /// Says what is wrong with the indexes that a migration makes.
+    fn index_fault(sql: &str, no_tx: bool) -> Option<String> {
+        let words = words(sql);
+        let after = |at: usize, word: &str| {
+            words[at..].iter().position(|found| found == word).and_then(|next| words.get(at + next + 1))
+        };
+        for at in words.iter().enumerate().filter(|(_, word)| *word == "index").map(|(at, _)| at) {
+            let made = at > 0 && matches!(words[at - 1].as_str(), "create" | "unique");
+            let Some(table) = after(at, "on").filter(|_| made) else { continue };
+            let table = table.trim_start_matches("public.");
+            let is_new = words
+                .windows(3)
+                .any(|three| three[0] == "create" && three[1] == "table" && three[2] == table);
+            if !GROWN.contains(&table) || is_new {
+                continue;
+            }
+            if words.get(at + 1).is_none_or(|word| word != "concurrently") {
+                return Some(format!("an index on {table} stops its writers: CREATE INDEX CONCURRENTLY"));
+            }
+            if !no_tx || words.iter().filter(|word| *word == "create").count() > 1 {
+                return Some(format!(
+                    "the index on {table} needs a migration of its own that begins with `-- no-transaction`"
+                ));
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn an_index_on_a_table_that_has_grown_is_built_while_others_write() {
+        for migration in MIGRATIONS.iter().filter(|migration| migration.version >= FIRST) {
+            let fault = index_fault(migration.sql.as_str(), migration.no_tx);
+            assert_eq!(fault, None, "{:04} {}", migration.version, migration.description);
+        }
+    }
+
+    #[test]
+    fn the_rule_tells_indexes_apart() {
+        let stops = |sql| index_fault(sql, false).is_some_and(|fault| fault.contains("stops its writers"));
+        assert!(stops("CREATE INDEX a ON audit_log (x);"));
+        assert!(stops("CREATE UNIQUE INDEX IF NOT EXISTS a ON public.operations(x) WHERE y;"));
+        assert!(!stops("CREATE INDEX a ON plans (x); -- CREATE INDEX b ON audit_log (x)"));
+        assert!(!stops("CREATE TABLE requests (x int); CREATE INDEX a ON requests (x);"));
+        assert!(!stops("DROP INDEX a; COMMENT ON INDEX a IS 'on audit_log'"));
+        let concurrently = "-- no-transaction\nCREATE INDEX CONCURRENTLY a ON audit_log (x);";
+        assert_eq!(index_fault(concurrently, true), None);
+        assert!(index_fault(concurrently, false).is_some(), "PostgreSQL refuses it in a transaction");
+        let more = "-- no-transaction\nCREATE INDEX CONCURRENTLY a ON audit_log (x); CREATE TABLE b (x int);";
+        assert!(index_fault(more, true).is_some());
+    }
 }

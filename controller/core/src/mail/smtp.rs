@@ -1,5 +1,5 @@
 //! A connection to the mail server. The commands are lettre's; connecting is done here, so that TLS is the program's own, a
-//! server without STARTTLS gets nothing, and each answer has its time.
+//! server without STARTTLS gets nothing, and each answer has its time and its size: lettre reads a line until it ends.
 
 use std::{
     io,
@@ -31,8 +31,10 @@ use super::{
 };
 
 /// Bytes of a line, and lines of an answer, before TLS (RFC 5321, 4.5.3.1.5: 512 bytes).
-const LINE_BYTES: u64 = 1024;
+const LINE_BYTES: usize = 1024;
 const LINES: usize = 64;
+/// Bytes of all that a server says to one command, and at the beginning.
+const ANSWER_BYTES: usize = LINE_BYTES * LINES;
 /// Characters of what a server says that are kept.
 const SAID_CHARS: usize = 500;
 /// What lettre waits for on a connection on which the server has greeted already.
@@ -263,7 +265,7 @@ async fn secured(
         stream = inner;
         greeted = GREETING;
         if !offered && server.security == Security::StartTlsOnLoopback {
-            return Ok(Box::new(Greeted { greeting: greeted, stream }));
+            return Ok(Box::new(Answers::new(greeted, stream)));
         }
         if !offered {
             let said = "the server does not offer STARTTLS, so nothing was sent; use smtps:// if it has a port with TLS";
@@ -272,7 +274,7 @@ async fn secured(
     }
     let handshake = TlsConnector::from(server.tls.clone()).connect(server.tls_name.clone(), stream);
     let stream = within(Step::Tls, answer, handshake).await?;
-    Ok(Box::new(Greeted { greeting: greeted, stream }))
+    Ok(Box::new(Answers::new(greeted, stream)))
 }
 
 /// Greets and asks for STARTTLS; false if the server does not offer it. Not through lettre, which would take what somebody
@@ -318,7 +320,7 @@ async fn read_answer(stream: &mut BufReader<TcpStream>) -> io::Result<(u16, Vec<
     let mut lines = Vec::new();
     loop {
         let mut line = Vec::new();
-        (&mut *stream).take(LINE_BYTES).read_until(b'\n', &mut line).await?;
+        (&mut *stream).take(LINE_BYTES as u64).read_until(b'\n', &mut line).await?;
         let (code, last, text) =
             parse_line(&line).ok_or_else(|| io::Error::other("this is no mail server"))?;
         lines.push(text);
@@ -349,31 +351,48 @@ pub(super) fn parse_line(line: &[u8]) -> Option<(u16, bool, String)> {
     Some((code, last, String::from_utf8_lossy(rest.get(1..).unwrap_or_default()).into_owned()))
 }
 
-/// A stream that begins with a greeting: lettre waits for one, and after STARTTLS the server sends none.
+/// A stream that begins with a greeting, because lettre waits for one and after STARTTLS the server sends none, and on which no
+/// answer is longer than it may be.
 #[derive(Debug)]
-struct Greeted<S> {
+struct Answers<S> {
     greeting: &'static [u8],
+    /// Bytes that were read since the last command.
+    answered: usize,
     stream: S,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
+impl<S> Answers<S> {
+    fn new(greeting: &'static [u8], stream: S) -> Self {
+        Self { greeting, answered: 0, stream }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Answers<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.greeting.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        if !self.greeting.is_empty() {
+            let (now, later) = self.greeting.split_at(self.greeting.len().min(buf.remaining()));
+            buf.put_slice(now);
+            self.greeting = later;
+            return Poll::Ready(Ok(()));
         }
-        let (now, later) = self.greeting.split_at(self.greeting.len().min(buf.remaining()));
-        buf.put_slice(now);
-        self.greeting = later;
-        Poll::Ready(Ok(()))
+        if self.answered >= ANSWER_BYTES {
+            return Poll::Ready(Err(io::Error::other("the answer is too long for a mail server")));
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.answered += buf.filled().len().saturating_sub(before);
+        read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Answers<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // What follows answers another command.
+        self.answered = 0;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -403,7 +422,7 @@ impl Peer for tokio_rustls::client::TlsStream<TcpStream> {
     }
 }
 
-impl<S> AsyncTokioStream for Greeted<S>
+impl<S> AsyncTokioStream for Answers<S>
 where
     S: Peer + AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::Debug,
 {
@@ -470,9 +489,54 @@ mod tests {
 
     #[tokio::test]
     async fn a_greeting_comes_before_what_the_server_says() {
-        let mut stream = Greeted { greeting: GREETING, stream: &b"250 ok\r\n"[..] };
+        let mut stream = Answers::new(GREETING, &b"250 ok\r\n"[..]);
         let mut read = Vec::new();
         stream.read_to_end(&mut read).await.unwrap();
         assert_eq!(read, b"220 connected\r\n250 ok\r\n");
+    }
+
+    /// Greets, and then answers the first command with a line that does not end, until the client hangs up. Returns how many bytes
+    /// it could send.
+    async fn serve_endless(listener: tokio::net::TcpListener, line: &[u8]) -> usize {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"220 hello\r\n").await.unwrap();
+        let mut sent = 0;
+        while let Ok(more) = stream.write(line).await {
+            sent += more;
+        }
+        sent
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_end_is_given_up() {
+        for line in [&[b'2'; 8192][..], &b"250-more\r\n".repeat(800)[..]] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let asking = async {
+                let stream = TcpStream::connect(address).await.unwrap();
+                let stream = Box::new(Answers::new(&[], stream));
+                let hello = ClientId::default();
+                let opened = AsyncSmtpConnection::connect_with_transport(stream, &hello);
+                within(Step::Hello, Duration::from_secs(20), opened).await.err().unwrap()
+            };
+            let (sent, failure) = tokio::join!(serve_endless(listener, line), asking);
+            assert!(failure.said().contains("too long for a mail server"), "{}", failure.said());
+            // Buffers of the system take some more.
+            assert!(sent < 64 << 20);
+        }
+    }
+
+    #[tokio::test]
+    async fn each_command_has_an_answer_of_its_own() {
+        let (client, mut server) = tokio::io::duplex(1 << 20);
+        let mut stream = Answers::new(&[], client);
+        let mut buffer = vec![0; ANSWER_BYTES];
+        for _ in 0..3 {
+            stream.write_all(b"NOOP\r\n").await.unwrap();
+            server.write_all(&vec![b'x'; ANSWER_BYTES]).await.unwrap();
+            stream.read_exact(&mut buffer).await.unwrap();
+        }
+        server.write_all(b"x").await.unwrap();
+        assert!(stream.read_u8().await.is_err());
     }
 }

@@ -2,7 +2,7 @@
 //! replaced, so a test walks the schema. The statements are made from the list, so that there is one for all columns; the same
 //! test runs them.
 
-use sqlx::{AssertSqlSafe, Row as _, postgres::PgRow};
+use sqlx::{AssertSqlSafe, PgExecutor, Row as _, postgres::PgRow};
 
 use super::{HEADER_LEN, KeyId, Scope};
 use crate::{
@@ -47,7 +47,7 @@ impl SealedColumn {
     }
 
     /// At most `limit` values that are not wrapped under `key`.
-    pub async fn not_under(&self, db: &Db, key: KeyId, limit: i64) -> Result<Vec<Beginning>> {
+    pub async fn not_under(&self, db: impl PgExecutor<'_>, key: KeyId, limit: i64) -> Result<Vec<Beginning>> {
         let Self { table, column, id, name, version, .. } = self;
         let query = format!(
             "SELECT ({id})::text AS id, ({name})::text AS name, ({version})::bigint AS version,
@@ -64,7 +64,8 @@ impl SealedColumn {
         Ok(rows.iter().map(beginning).collect::<Result<_, sqlx::Error>>()?)
     }
 
-    /// How many values there are under each key: `None` for those that name no key.
+    /// How many values there are under each key: `None` for those that name no key. Reads each value: for people who ask, not for
+    /// each start.
     pub async fn count(&self, db: &Db) -> Result<Vec<(Option<KeyId>, i64)>> {
         let Self { table, column, .. } = self;
         let query = format!(

@@ -4,6 +4,8 @@
 //! under the new key only when every live replica knows it ([`rotation`](super::rotation)), so that each can open what another
 //! seals. A controller whose keys do not fit is refused at its start, with what to do.
 
+use std::time::Duration;
+
 use super::{KeyId, Vault, columns::SealedColumn};
 use crate::{
     Core,
@@ -40,15 +42,19 @@ pub struct Known {
     pub state: KeyState,
     /// Values that name no key are under it.
     pub first: bool,
+    /// It is retired, and no value was left under it while nobody could write one.
+    pub proven: bool,
 }
 
 /// All keys, the newest first.
 pub async fn all(db: impl sqlx::PgExecutor<'_>) -> Result<Vec<Known>> {
     let rows = sqlx::query!(
-        "SELECT id, state AS \"state: KeyState\", first FROM master_keys ORDER BY created_at DESC, id"
+        "SELECT id, state AS \"state: KeyState\", first, proven FROM master_keys ORDER BY created_at DESC, id"
     );
     let known = rows.fetch_all(db).await?.into_iter();
-    known.map(|row| Ok(Known { id: parse(&row.id)?, state: row.state, first: row.first })).collect()
+    known
+        .map(|row| Ok(Known { id: parse(&row.id)?, state: row.state, first: row.first, proven: row.proven }))
+        .collect()
 }
 
 fn parse(id: &str) -> Result<KeyId> {
@@ -71,10 +77,11 @@ pub async fn check(db: &Db, vault: &Vault, columns: &[SealedColumn], times: &Tim
         known = all(tx.connection()?).await?;
     }
     let current = current(&known)?;
-    // Only then they would not open.
-    let left = match vault.previous() {
-        None => not_under(db, columns, &known, current).await?,
-        Some(_) => 0,
+    // Only then they would not open. With many values a look at all of them would make each start slow.
+    let left = if vault.previous().is_none() && may_be_left(&known) {
+        not_under(tx.connection()?, db, columns, &known, current).await?
+    } else {
+        0
     };
     let next = known.iter().find(|key| key.state == KeyState::Next).map(|key| key.id);
     let abandoned = match next {
@@ -117,13 +124,39 @@ pub fn current(known: &[Known]) -> Result<KeyId> {
     current.map(|key| key.id).ok_or_else(|| Error::internal("master_keys has no current key"))
 }
 
-/// How many values are under another key than this one.
-async fn not_under(db: &Db, columns: &[SealedColumn], known: &[Known], current: KeyId) -> Result<i64> {
+/// Whether values can be under another key than the current one: a key is on its way out, or was retired before the database kept
+/// values from being written under such a key.
+fn may_be_left(known: &[Known]) -> bool {
+    known.iter().any(|key| match key.state {
+        KeyState::Previous => true,
+        KeyState::Retired => !key.proven,
+        KeyState::Next | KeyState::Current => false,
+    })
+}
+
+/// How many values are under another key than this one. If none is, the keys that are retired are proven so.
+async fn not_under(
+    connection: &mut Connection,
+    db: &Db,
+    columns: &[SealedColumn],
+    known: &[Known],
+    current: KeyId,
+) -> Result<i64> {
     let first = known.iter().find(|key| key.first).map(|key| key.id);
     let mut left = 0;
     for column in columns {
-        let counted = column.count(db).await?;
-        left += counted.iter().filter(|(key, _)| key.or(first) != Some(current)).map(|(_, n)| n).sum::<i64>();
+        // The count reads all values; it is for the refusal only.
+        let some = column.not_under(db, current, 1).await?;
+        if !some.is_empty() {
+            let counted = column.count(db).await?;
+            let others = counted.iter().filter(|(key, _)| key.or(first) != Some(current));
+            left += others.map(|(_, n)| n).sum::<i64>();
+        }
+    }
+    if left == 0 {
+        sqlx::query!("UPDATE master_keys SET proven = true WHERE state = 'RETIRED' AND NOT proven")
+            .execute(connection)
+            .await?;
     }
     Ok(left)
 }
@@ -211,14 +244,22 @@ pub(crate) fn names(vault: &Vault) -> Vec<String> {
     [Some(vault.given()), vault.previous()].into_iter().flatten().map(|key| key.to_string()).collect()
 }
 
-/// Seals under the current key from now on, and notes what this replica knows.
-pub async fn follow(core: &Core) -> Result<()> {
+/// A replica that was seen within this time may be live. While the database was away none could be seen, so at first after that, as
+/// after a start of this replica, all that are on record count.
+pub(super) fn live(times: &Times, database_up: Duration) -> Duration {
+    const ALL: Duration = Duration::from_hours(7 * 24);
+    if database_up > times.replica_gone { times.replica_gone } else { ALL }
+}
+
+/// Seals under the current key from now on, and notes what this replica knows. `database_up`: how long the control database has
+/// answered without a break.
+pub async fn follow(core: &Core, database_up: Duration) -> Result<()> {
     let vault = &core.vault;
     let row = sqlx::query!(
         "SELECT k.id, k.first, NOT EXISTS (SELECT 1 FROM controllers c
              WHERE c.seen_at > now() - make_interval(secs => $1) AND c.master_keys IS NULL AND c.id <> $2) AS \"named!\"
          FROM master_keys k WHERE k.state = 'CURRENT'",
-        core.times.replica_gone.as_secs_f64(),
+        live(&core.times, database_up).as_secs_f64(),
         core.controller.0,
     )
     .fetch_one(&core.db)
@@ -253,7 +294,33 @@ mod tests {
     }
 
     fn known(states: &[(u8, KeyState)]) -> Vec<Known> {
-        states.iter().map(|(n, state)| Known { id: key(*n), state: *state, first: *n == 1 }).collect()
+        let known = |(n, state): &(u8, KeyState)| Known {
+            id: key(*n),
+            state: *state,
+            first: *n == 1,
+            proven: *state == KeyState::Retired,
+        };
+        states.iter().map(known).collect()
+    }
+
+    #[test]
+    fn after_an_outage_of_the_database_no_replica_counts_as_gone_at_once() {
+        let times = Times::default();
+        for up in [Duration::ZERO, times.seen_flush, times.replica_gone] {
+            assert!(live(&times, up) > times.replica_forgotten, "{up:?}");
+        }
+        assert_eq!(live(&times, times.replica_gone + times.seen_flush), times.replica_gone);
+    }
+
+    #[test]
+    fn a_start_looks_at_no_value_unless_some_can_be_left() {
+        use KeyState::{Current, Next, Previous, Retired};
+        assert!(!may_be_left(&known(&[(1, Current)])));
+        assert!(!may_be_left(&known(&[(3, Next), (2, Current), (1, Retired)])));
+        assert!(may_be_left(&known(&[(2, Current), (1, Previous)])));
+        let mut before = known(&[(2, Current), (1, Retired)]);
+        before[1].proven = false;
+        assert!(may_be_left(&before), "it was retired by a controller that did not lock it");
     }
 
     #[test]

@@ -242,13 +242,21 @@ impl Vault {
         &self.keys[self.sealing.key.load(Ordering::Relaxed)]
     }
 
+    /// The keys under which a fingerprint may have been made, the one that makes new ones first.
+    pub fn fingerprint_keys(&self) -> Vec<KeyId> {
+        let sealing = self.sealing();
+        let others = self.keys.iter().map(|key| key.id).filter(|key| *key != sealing);
+        std::iter::once(sealing).chain(others).collect()
+    }
+
     /// Returns a fingerprint of a secret that tells whether two are the same, and nothing to who lacks the master key. Under
-    /// another master key it is another one.
-    pub fn fingerprint(&self, secret: &[u8]) -> String {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.sealing_key().key.as_ref());
+    /// another master key it is another one; `None` if the vault does not have this one.
+    pub fn fingerprint(&self, key: KeyId, secret: &[u8]) -> Option<String> {
+        let key = self.keys.iter().find(|known| known.id == key)?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key.key.as_ref());
         let key = hmac::sign(&key, b"fingerprints");
         let fingerprint = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.as_ref()), secret);
-        STANDARD.encode(fingerprint.as_ref())
+        Some(STANDARD.encode(fingerprint.as_ref()))
     }
 
     /// Seals a value for a place.
@@ -475,9 +483,17 @@ mod tests {
 
     #[test]
     fn a_fingerprint_belongs_to_a_secret_and_a_master_key() {
-        assert_eq!(vault(1).fingerprint(b"x"), vault(1).fingerprint(b"x"));
-        assert_ne!(vault(1).fingerprint(b"x"), vault(1).fingerprint(b"y"));
-        assert_ne!(vault(1).fingerprint(b"x"), vault(2).fingerprint(b"x"));
+        let of = |vault: &Vault, secret| vault.fingerprint(vault.given(), secret).unwrap();
+        assert_eq!(of(&vault(1), b"x"), of(&vault(1), b"x"));
+        assert_ne!(of(&vault(1), b"x"), of(&vault(1), b"y"));
+        assert_ne!(of(&vault(1), b"x"), of(&vault(2), b"x"));
+        // While one key replaces another, what was made under the old one is still known.
+        let both = two(2, 1);
+        assert_eq!(both.fingerprint_keys(), [vault(2).given(), vault(1).given()]);
+        assert_eq!(both.fingerprint(vault(1).given(), b"x"), Some(of(&vault(1), b"x")));
+        assert!(both.seal_under(vault(1).given(), true));
+        assert_eq!(both.fingerprint_keys(), [vault(1).given(), vault(2).given()]);
+        assert_eq!(vault(1).fingerprint(vault(2).given(), b"x"), None);
     }
 
     #[test]

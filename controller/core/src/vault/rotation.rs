@@ -1,6 +1,10 @@
 //! The replacement of the master key, by one leased job: the new key becomes the one that seals when every live replica knows it;
 //! then the data key of each sealed value is wrapped anew, in batches; when none is left, the old key is retired. Each step is a
 //! transaction, so that the job goes on where it died.
+//!
+//! A value that was sealed under the old key can be written at any time after that: by a call that was slow, or by a replica that
+//! stood still. So a trigger on each column (`vault_key_is_in_use`) locks the key of a value for the rest of its transaction, and
+//! refuses a retired one; who retires a key takes that lock alone and looks once more.
 
 use std::{
     collections::HashSet,
@@ -8,6 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use supalove_failpoints::failpoint;
@@ -40,9 +45,9 @@ pub fn jobs(core: &Core, columns: &[SealedColumn]) -> [Job; 2] {
     let columns: Arc<[SealedColumn]> = columns.into();
     let looked = Arc::new(AtomicBool::default());
     [
-        Job::on_each("vault.follow_keys", Every(core.times.poll), move |_| {
+        Job::on_each("vault.follow_keys", Every(core.times.poll), move |run| {
             let core = following.clone();
-            async move { keys::follow(&core).await }
+            async move { keys::follow(&core, run.database_up).await }
         }),
         Job::leased(JOB, Every(core.times.hinted_poll), move |run| {
             let (core, columns, looked) = (rotating.clone(), columns.clone(), looked.clone());
@@ -54,9 +59,10 @@ pub fn jobs(core: &Core, columns: &[SealedColumn]) -> [Job; 2] {
 /// Takes the next steps. `looked`: this replica has looked for values under a key that is retired.
 async fn rotate(core: &Core, run: Run, columns: &[SealedColumn], looked: &AtomicBool) -> Result<()> {
     let lease = run.lease.ok_or_else(|| Error::internal("the master key is replaced under a lease"))?;
+    let live = keys::live(&core.times, run.database_up);
     let mut known = keys::all(&core.db).await?;
     if let Some(next) = with(&known, KeyState::Next) {
-        if !begin(core, &lease, next).await? {
+        if !begin(core, &lease, next, run.database_up).await? {
             return Ok(());
         }
         known = keys::all(&core.db).await?;
@@ -67,7 +73,7 @@ async fn rotate(core: &Core, run: Run, columns: &[SealedColumn], looked: &Atomic
         return Ok(());
     }
     // Until then a replica may still seal under the old key.
-    if !all_seal_under(core, current).await? {
+    if !all_seal_under(core, current, live).await? {
         return Ok(());
     }
     for column in columns {
@@ -77,7 +83,7 @@ async fn rotate(core: &Core, run: Run, columns: &[SealedColumn], looked: &Atomic
     }
     looked.store(true, Ordering::Relaxed);
     if let Some(previous) = previous {
-        retire(core, &lease, previous).await?;
+        retire(core, &lease, columns, current, previous).await?;
     }
     Ok(())
 }
@@ -88,20 +94,21 @@ fn with(known: &[Known], state: KeyState) -> Option<KeyId> {
 
 /// Makes the next key the current one, if all live replicas know it. An error names those that do not, and were started before
 /// or live on since.
-async fn begin(core: &Core, lease: &Lease, next: KeyId) -> Result<bool> {
+async fn begin(core: &Core, lease: &Lease, next: KeyId, database_up: Duration) -> Result<bool> {
+    let live = keys::live(&core.times, database_up);
     let waits = sqlx::query!(
         "SELECT c.id AS \"id: ControllerId\", c.address, c.seen_at > k.created_at + interval '5 seconds' AS \"alive!\"
          FROM controllers c, master_keys k
          WHERE k.id = $2 AND c.seen_at > now() - make_interval(secs => $1)
              AND NOT coalesce($2 = ANY (c.master_keys), false) ORDER BY c.started_at",
-        core.times.replica_gone.as_secs_f64(),
+        live.as_secs_f64(),
         next.to_string(),
     )
     .fetch_all(&core.db)
     .await?;
     let knows = [Some(core.vault.given()), core.vault.previous()].contains(&Some(next));
     if let Some(other) = waits.iter().find(|other| other.alive) {
-        if !is_wanted(core, next).await? {
+        if !is_wanted(core, next, live).await? {
             return Ok(false);
         }
         return Err(Error::internal(format!(
@@ -130,26 +137,26 @@ async fn begin(core: &Core, lease: &Lease, next: KeyId) -> Result<bool> {
     failpoint!("controller.rotation.begun");
     write.commit([]).await?;
     tracing::info!(%next, "the new master key seals from now on; what is sealed is wrapped under it");
-    keys::follow(core).await?;
+    keys::follow(core, database_up).await?;
     Ok(true)
 }
 
 /// Whether a live replica has the key. If none has, somebody has given up the replacement.
-async fn is_wanted(core: &Core, next: KeyId) -> Result<bool> {
+async fn is_wanted(core: &Core, next: KeyId, live: Duration) -> Result<bool> {
     let wanted = sqlx::query_scalar!(
         "SELECT EXISTS (SELECT 1 FROM controllers
              WHERE seen_at > now() - make_interval(secs => $1) AND $2 = ANY (master_keys)) AS \"wanted!\"",
-        core.times.replica_gone.as_secs_f64(),
+        live.as_secs_f64(),
         next.to_string(),
     );
     Ok(wanted.fetch_one(&core.db).await?)
 }
 
-async fn all_seal_under(core: &Core, current: KeyId) -> Result<bool> {
+async fn all_seal_under(core: &Core, current: KeyId, live: Duration) -> Result<bool> {
     let all = sqlx::query_scalar!(
         "SELECT NOT EXISTS (SELECT 1 FROM controllers
              WHERE seen_at > now() - make_interval(secs => $1) AND sealing_key IS DISTINCT FROM $2) AS \"all!\"",
-        core.times.replica_gone.as_secs_f64(),
+        live.as_secs_f64(),
         current.to_string(),
     );
     Ok(all.fetch_one(&core.db).await?)
@@ -205,13 +212,32 @@ async fn rewrap(core: &Core, lease: &Lease, column: &SealedColumn, current: KeyI
     Ok(false)
 }
 
-async fn retire(core: &Core, lease: &Lease, previous: KeyId) -> Result<()> {
+/// Retires a key, unless somebody is writing a value under it or has just done so: then the next run tries again.
+async fn retire(
+    core: &Core,
+    lease: &Lease,
+    columns: &[SealedColumn],
+    current: KeyId,
+    previous: KeyId,
+) -> Result<()> {
     let mut write = core.system_write(JOB);
     if !lease.guard(write.connection().await?).await? {
         return Ok(());
     }
+    let alone = sqlx::query_scalar!(
+        "SELECT pg_try_advisory_xact_lock(('x' || $1::text)::bit(64)::bigint) AS \"alone!\"",
+        previous.to_string()
+    );
+    if !alone.fetch_one(write.connection().await?).await? {
+        return Ok(());
+    }
+    for column in columns {
+        if !column.not_under(write.connection().await?, current, 1).await?.is_empty() {
+            return Ok(());
+        }
+    }
     sqlx::query!(
-        "UPDATE master_keys SET state = 'RETIRED', retired_at = now() WHERE id = $1 AND state = 'PREVIOUS'",
+        "UPDATE master_keys SET state = 'RETIRED', retired_at = now(), proven = true WHERE id = $1 AND state = 'PREVIOUS'",
         previous.to_string()
     )
     .execute(write.connection().await?)

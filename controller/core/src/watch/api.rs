@@ -4,7 +4,7 @@ use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt as _};
 use supalove_proto::v1::{
-    KeepAlive, WatchEnd, WatchEvent, WatchRequest, WatchResponse, WatchSnapshot, WatchSubscription,
+    KeepAlive, WatchEnd, WatchEvent, WatchGap, WatchRequest, WatchResponse, WatchSnapshot, WatchSubscription,
     watch_response, watch_service_server::WatchService, watch_subscription,
 };
 use tonic::{Request, Response, Status};
@@ -115,6 +115,7 @@ impl From<Message> for WatchResponse {
                     watch_response::Message::Snapshot(WatchSnapshot { object: Some(*object) })
                 }
                 Body::Event(event) => watch_response::Message::Event(WatchEvent { event: Some(event) }),
+                Body::Gap(events) => watch_response::Message::Gap(WatchGap { events }),
                 Body::End(end) => watch_response::Message::End(end.into()),
                 Body::KeepAlive => watch_response::Message::KeepAlive(KeepAlive {}),
             }),

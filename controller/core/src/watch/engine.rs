@@ -1,13 +1,12 @@
 //! Follows the streams of one call.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::future::select_all;
-use supalove_net::allowance::{Allowance, Full, Refusals};
+use supalove_net::allowance::{Allowance, Refusals};
 use supalove_tasks::Tasks;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     Body, End, Message, Watched,
@@ -19,6 +18,7 @@ use crate::{
     hints::{Hints, Listener},
     ids::UserId,
     limits::Limits,
+    outlet::{Outlet, Over},
     times::Times,
 };
 
@@ -70,10 +70,7 @@ impl Engine {
         let Principal { user, credential, .. } = *call.principal()?;
         let counts = self.watched.take(user, streams.len()).map_err(|full| {
             self.refusals.note("watch: too many streams", user);
-            match full {
-                Full::All(_) => Error::Busy,
-                Full::Key(most) => Error::TooMany { what: "watched streams", most },
-            }
+            Error::full(full, "watched streams")
         })?;
         let (sender, receiver) = mpsc::channel(BUFFER);
         let times = self.times.clone();
@@ -101,7 +98,14 @@ impl Engine {
         let session = shared.sessions.cell(credential);
         self.tasks.connection_until("watch", |stop| async move {
             let _counts = counts;
-            let out = Outlet { sender, stop, deadline: call.deadline, last_sent: now };
+            let out = Outlet {
+                sender,
+                stop,
+                deadline: call.deadline,
+                last_sent: now,
+                what: "watch",
+                go_on: "watch again from the last seq",
+            };
             let next_check = now + times.keep_alive;
             Watch { call, streams, out, times, shared, session, next_check, failing_since: None }.run().await;
         });
@@ -161,8 +165,15 @@ impl Position {
             None => shared.read(self.stream.events(seq, PAGE)).await?,
         };
         self.due = events.len() >= PAGE;
+        let mut next = seq + 1;
+        if events.is_empty() {
+            // All of them may be too old to be kept.
+            self.gap(&mut messages, next, now.last_seq + 1);
+        }
         for (number, event) in events {
+            self.gap(&mut messages, next, number);
             self.seq = Some(number);
+            next = number + 1;
             messages.push(self.message(Body::Event(event)));
         }
         if let Some(reason) = now.gone.filter(|_| !self.due) {
@@ -170,6 +181,14 @@ impl Position {
             messages.push(self.message(Body::End(End::Gone(reason))));
         }
         Ok(messages)
+    }
+
+    /// Says that events from `next` on are missing before `number`, if they are.
+    fn gap(&mut self, messages: &mut Vec<Message>, next: u64, number: u64) {
+        if number > next {
+            self.seq = Some(number - 1);
+            messages.push(self.message(Body::Gap(number - next)));
+        }
     }
 
     /// What an error of this stream means: its end, or that of the whole watch.
@@ -190,25 +209,11 @@ impl Position {
     }
 }
 
-/// Why a watch is over before its streams are.
-enum Over {
-    /// Nobody reads it.
-    ReaderGone,
-    /// The reader is told.
-    Failed(Error),
-}
-
-impl From<Error> for Over {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
 /// One watch.
 struct Watch {
     call: Call,
     streams: Vec<Position>,
-    out: Outlet,
+    out: Outlet<Message>,
     times: Arc<Times>,
     shared: Shared,
     /// The caller's session, for all watches of the session.
@@ -235,7 +240,7 @@ impl Watch {
             self.streams.retain(|stream| !stream.ended);
             let next_keep_alive = self.out.last_sent + self.times.keep_alive;
             if Instant::now() >= self.out.deadline {
-                return Err(lasted().into());
+                return Err(self.out.lasted().into());
             }
             if Instant::now() >= next_keep_alive {
                 self.out.send(Message { stream: 0, resume_seq: 0, body: Body::KeepAlive }).await?;
@@ -248,7 +253,7 @@ impl Watch {
                 self.streams.iter().map(|stream| stream.next_poll).min().unwrap_or(next_keep_alive);
             let next = next_poll.min(next_keep_alive).min(self.next_check).min(self.out.deadline);
             tokio::select! {
-                () = self.out.stop.cancelled() => return Err(stopping().into()),
+                () = self.out.stop.cancelled() => return Err(self.out.stopping().into()),
                 () = self.out.sender.closed() => return Err(Over::ReaderGone),
                 () = hinted(&mut self.streams) => {}
                 () = tokio::time::sleep_until(next) => {}
@@ -341,56 +346,5 @@ async fn hinted(streams: &mut [Position]) {
     select_all(hints).await;
     for stream in streams {
         stream.due |= stream.listener.take();
-    }
-}
-
-/// The way to the reader.
-struct Outlet {
-    sender: mpsc::Sender<Result<Message>>,
-    stop: CancellationToken,
-    /// Longest life of the watch.
-    deadline: Instant,
-    last_sent: Instant,
-}
-
-impl Outlet {
-    /// Waits for a slow reader, holding nothing that others wait for.
-    async fn send(&mut self, message: Message) -> Result<(), Over> {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Err(stopping().into()),
-            () = tokio::time::sleep_until(self.deadline) => return Err(lasted().into()),
-            sent = self.sender.send(Ok(message)) => sent.map_err(|_| Over::ReaderGone)?,
-        }
-        self.last_sent = Instant::now();
-        Ok(())
-    }
-
-    /// The last message. A reader that takes nothing does not keep the controller from stopping.
-    async fn fail(self, error: Error, patience: Duration) {
-        let given_up = async {
-            self.stop.cancelled().await;
-            tokio::time::sleep(patience).await;
-        };
-        tokio::select! {
-            _ = self.sender.send(Err(error)) => {}
-            () = given_up => {}
-        }
-    }
-}
-
-/// The watch has lasted as long as a call may; its caller opens another one.
-fn lasted() -> Error {
-    Error::Unavailable {
-        message: "the watch has lasted its longest time; watch again from the last seq".to_owned(),
-        retry_after: Duration::from_secs(1),
-    }
-}
-
-/// The controller stops; another replica, or the next run, goes on.
-fn stopping() -> Error {
-    Error::Unavailable {
-        message: "the controller is stopping; watch again from the last seq".to_owned(),
-        retry_after: Duration::from_secs(1),
     }
 }

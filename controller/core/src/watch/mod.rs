@@ -141,6 +141,8 @@ pub enum Body {
     Snapshot(Box<Object>),
     /// Something happened to it.
     Event(Event),
+    /// So many events before the next one are not kept any more.
+    Gap(u64),
     /// The stream has ended, the others go on.
     End(End),
     /// Nothing happened in any stream.

@@ -44,6 +44,8 @@ struct Memory {
 struct State {
     revision: u64,
     events: u64,
+    /// So many of the oldest events are not kept.
+    dropped: u64,
     removed: bool,
     refused: bool,
     /// What goes wrong at the next reading.
@@ -94,7 +96,8 @@ impl Watched for Memory {
 
     fn events(&self, after: u64, limit: usize) -> BoxFuture<'_, Result<Vec<(u64, Event)>>> {
         let numbered = |seq| (seq, Event::Project(pb::ProjectEvent { seq, ..Default::default() }));
-        let events = (after + 1..=self.state().events).take(limit).map(numbered).collect();
+        let state = self.state();
+        let events = (after.max(state.dropped) + 1..=state.events).take(limit).map(numbered).collect();
         async { Ok(events) }.boxed()
     }
 }
@@ -143,6 +146,7 @@ impl Bench {
             authenticator: self.sessions.clone(),
             named: Arc::default(),
             organization: Arc::default(),
+            refused_as: Arc::default(),
         }
     }
 
@@ -172,6 +176,8 @@ async fn word(messages: &mut ReceiverStream<Result<Message>>) -> String {
     let what = match &message.body {
         Body::Snapshot(_) => "snapshot".to_owned(),
         Body::Event(Event::Project(event)) => format!("event {}", event.seq),
+        Body::Event(Event::Organization(_)) => panic!("it is a project's"),
+        Body::Gap(events) => format!("gap {events}"),
         Body::End(End::Gone(reason)) => format!("end {}", reason.text()),
         Body::End(End::Refused(error)) => format!("end {}", error.reason().text()),
         Body::KeepAlive => "keep-alive".to_owned(),
@@ -230,6 +236,25 @@ async fn events_come_once_in_order_and_a_later_call_goes_on_at_the_resume_point(
     assert!(of(1).eq(1..=3));
     let last_of_quiet = seen.iter().rposition(|(stream, _)| *stream == 1).unwrap();
     assert!(last_of_quiet < seen.len() - 1, "a stream with many events gives the other its turn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_events_that_are_not_kept_is_told_how_many_are_missing() {
+    let bench = Bench::new();
+    let stream = Memory::new(9);
+    stream.state().dropped = 7;
+    let mut messages = bench.follow(&[(&stream, Some(4))]);
+    for expected in ["0 snapshot @4", "0 gap 3 @7", "0 event 8 @8", "0 event 9 @9"] {
+        assert_eq!(word(&mut messages).await, expected);
+    }
+    stream.state().dropped = 9;
+    let mut messages = bench.follow(&[(&stream, Some(2))]);
+    for expected in ["0 snapshot @2", "0 gap 7 @9"] {
+        assert_eq!(word(&mut messages).await, expected);
+    }
+    stream.state().events = 10;
+    bench.wake(&stream);
+    assert_eq!(word(&mut messages).await, "0 event 10 @10");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,8 +15,8 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::RngExt as _;
 use supalove_certs::{
-    CaFingerprint, CertificateAuthority, CertificateLife, ControllerCertificate, IssuedCertificate,
-    NodeIdentity, TrustBundle, tls::NodePortTls,
+    CaFingerprint, CertificateAuthority, CertificateLife, ControllerCertificate, DownloadKey,
+    IssuedCertificate, NodeIdentity, TrustBundle, tls::NodePortTls,
 };
 use supalove_proto::node::v1::{NodeCertificate, Trust};
 use tokio::sync::{Mutex, watch};
@@ -117,6 +117,7 @@ struct Inner {
     core: Core,
     roots: watch::Sender<Arc<Roots>>,
     tls: watch::Sender<Arc<NodePortTls>>,
+    download_key: DownloadKey,
     /// When the presented certificates are due for renewal. The lock also serializes refreshes.
     shown: Mutex<Shown>,
 }
@@ -137,13 +138,14 @@ impl Shown {
 
 impl Pki {
     /// Reads the roots and issues this replica's certificates.
-    pub async fn load(core: &Core) -> Result<Self> {
+    pub async fn load(core: &Core, download_key: DownloadKey) -> Result<Self> {
         let roots = read(core).await?;
-        let (tls, shown) = certify(&roots, core.controller, &core.times, Utc::now())?;
+        let (tls, shown) = certify(&roots, &download_key, core.controller, &core.times, Utc::now())?;
         Ok(Self(Arc::new(Inner {
             core: core.clone(),
             roots: watch::Sender::new(Arc::new(roots)),
             tls: watch::Sender::new(Arc::new(tls)),
+            download_key,
             shown: Mutex::new(shown),
         })))
     }
@@ -191,7 +193,8 @@ impl Pki {
             return Ok(());
         }
         let roots = if changed { Arc::new(read(&self.0.core).await?) } else { self.roots() };
-        let (tls, next) = certify(&roots, self.0.core.controller, &self.0.core.times, Utc::now())?;
+        let core = &self.0.core;
+        let (tls, next) = certify(&roots, &self.0.download_key, core.controller, &core.times, Utc::now())?;
         *shown = next;
         self.0.tls.send_replace(Arc::new(tls));
         tracing::info!(
@@ -224,6 +227,7 @@ async fn read(core: &Core) -> Result<Roots> {
 /// roots. If all have expired, agents cannot connect, but the operator can still create another root.
 fn certify(
     roots: &Roots,
+    download_key: &DownloadKey,
     controller: ControllerId,
     times: &Times,
     now: DateTime<Utc>,
@@ -240,7 +244,9 @@ fn certify(
         .map(|c| CertificateLife { issued: now, ends: c.not_after }.renewal(rand::rng().random()));
     let due = due.min().unwrap_or(now + NOTHING_SHOWN);
     let bundle = TrustBundle::from_pem(&roots.trusted_pem().concat()).map_err(Error::internal)?;
-    let tls = NodePortTls::with_roots(&certificates, bundle, times.handshake).map_err(Error::internal)?;
+    let tls = NodePortTls::with_roots(&certificates, bundle, times.handshake)
+        .and_then(|tls| tls.with_downloads(download_key, now))
+        .map_err(Error::internal)?;
     Ok((tls, Shown { issued: now, due }))
 }
 
@@ -280,11 +286,12 @@ mod tests {
         let id = ControllerId::generate();
         let now = Utc::now();
         let ended = Roots::new(vec![root(AuthorityState::Signing, 3651)]).unwrap();
-        let (_, shown) = certify(&ended, id, &times, now).unwrap();
+        let key = DownloadKey::generate().unwrap();
+        let (_, shown) = certify(&ended, &key, id, &times, now).unwrap();
         assert_eq!(shown.due, now + NOTHING_SHOWN);
         let replaced =
             Roots::new(vec![root(AuthorityState::Old, 3651), root(AuthorityState::Signing, 0)]).unwrap();
-        let (_, shown) = certify(&replaced, id, &times, now).unwrap();
+        let (_, shown) = certify(&replaced, &key, id, &times, now).unwrap();
         assert!(shown.due > now + TimeDelta::days(40));
     }
 }

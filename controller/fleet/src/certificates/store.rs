@@ -16,14 +16,14 @@ use supalove_core::{
 };
 
 /// Sealed keys of roots; a retired root has none.
-pub const SEALED: &[SealedColumn] = &[SealedColumn {
+pub const SEALED: SealedColumn = SealedColumn {
     table: "authorities",
     column: "sealed_key",
     kind: "authority",
     id: "'aut_' || replace(id::text, '-', '')",
     name: "'key'",
     version: "1",
-}];
+};
 
 /// Maximum number of names in `needed_by`.
 const NAMES: i64 = 20;

@@ -1,19 +1,26 @@
-//! `supalove.v1.ClusterService`. The call layer admits only the operator.
+//! `supalove.v1.ClusterService`.
 
 use std::time::Duration;
 
 use supalove_certs::JoinToken;
 use supalove_proto::v1::{
-    self as pb, CreateJoinTokenRequest, CreateJoinTokenResponse, GetClusterRequest, GetClusterResponse,
-    GetNodeRequest, GetNodeResponse, ListJoinTokensRequest, ListJoinTokensResponse, ListNodesRequest,
-    ListNodesResponse, NodeAlarm, NodeResources, RevokeJoinTokenRequest, RevokeJoinTokenResponse,
-    RevokeNodeRequest, RevokeNodeResponse, cluster_service_server::ClusterService,
+    self as pb, CordonNodeRequest, CordonNodeResponse, CreateClusterRequest, CreateClusterResponse,
+    CreateJoinTokenRequest, CreateJoinTokenResponse, DeleteClusterRequest, DeleteClusterResponse,
+    DrainNodeRequest, DrainNodeResponse, ForgetNodeRequest, ForgetNodeResponse, GetClusterRequest,
+    GetClusterResponse, GetNodeRequest, GetNodeResponse, ListAlarmsRequest, ListAlarmsResponse,
+    ListClustersRequest, ListClustersResponse, ListJoinTokensRequest, ListJoinTokensResponse,
+    ListNodesRequest, ListNodesResponse, NodeResources, RemoveNodeRequest, RemoveNodeResponse,
+    RevokeJoinTokenRequest, RevokeJoinTokenResponse, RevokeNodeRequest, RevokeNodeResponse, StandingProject,
+    UncordonNodeRequest, UncordonNodeResponse, UpdateClusterRequest, UpdateClusterResponse,
+    UpdateNodeRequest, UpdateNodeResponse, cluster_service_server::ClusterService,
 };
 use tonic::{Request, Response, Status};
 
 use super::{
-    Cluster, ClusterKind, Condition, Node, NodeAmounts, NodeState, store,
-    store::{Wanted, WantedTokens},
+    Condition, Node, NodeAmounts, NodeState,
+    access::{ClusterKey, JoinTokenKey, NodeKey, allow, sees_fleet},
+    alarms, changes, quotas, store,
+    store::{Viewer, Wanted, WantedTokens, clusters::WantedClusters},
 };
 use crate::sessions::Fleet;
 use supalove_core::{
@@ -21,9 +28,10 @@ use supalove_core::{
     access::Call,
     error::{Error, Result},
     hints::Hint,
-    ids::{JoinTokenId, NodeId},
+    ids::{ClusterId, JoinTokenId, OrganizationId},
     wire::{duration, page, page_size, parse_page_id, parse_page_token, timestamp},
 };
+use supalove_organizations::OrganizationKey;
 
 const DEFAULT_TTL: Duration = Duration::from_hours(1);
 const MAX_TTL: Duration = Duration::from_hours(7 * 24);
@@ -41,29 +49,93 @@ impl ClusterApi {
     }
 }
 
-fn parse_node(id: &str) -> Result<NodeId> {
-    id.parse().map_err(|e: supalove_core::ids::InvalidId| Error::field("node_id", e.to_string()))
+/// Where a page of clusters begins: after a name and an id. The name is behind the id, which has no space.
+fn parse_after(token: Option<&str>) -> Result<Option<(&str, uuid::Uuid)>> {
+    let Some(token) = token else { return Ok(None) };
+    let wrong = || Error::field("page_token", "is not from this list");
+    let (id, name) = token.split_once(' ').ok_or_else(wrong)?;
+    let id: ClusterId = id.parse().map_err(|_| wrong())?;
+    Ok(Some((name, id.0)))
 }
 
 #[tonic::async_trait]
 impl ClusterService for ClusterApi {
+    async fn create_cluster(
+        &self,
+        request: Request<CreateClusterRequest>,
+    ) -> Result<Response<CreateClusterResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let cluster = changes::create(&self.core, &call, request.get_ref()).await?;
+        let cluster = cluster.into_wire(sees_fleet(&call)?);
+        Ok(Response::new(CreateClusterResponse { cluster: Some(cluster) }))
+    }
+
     async fn get_cluster(
         &self,
         request: Request<GetClusterRequest>,
     ) -> Result<Response<GetClusterResponse>, Status> {
-        let cluster = store::find(&self.core.db, &request.get_ref().cluster, &self.core.times).await?;
-        Ok(Response::new(GetClusterResponse { cluster: Some(cluster.into()) }))
+        let call = Call::from_request(&request)?;
+        let key = self.core.access.allow::<ClusterKey>(&call, &request.get_ref().cluster).await?;
+        let cluster = changes::shown(&self.core, &call, key.id).await?.into_wire(sees_fleet(&call)?);
+        Ok(Response::new(GetClusterResponse { cluster: Some(cluster) }))
+    }
+
+    async fn list_clusters(
+        &self,
+        request: Request<ListClustersRequest>,
+    ) -> Result<Response<ListClustersResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 50, 100)?;
+        let token = parse_page_token(&body.page_token)?;
+        let after = parse_after(token.as_deref())?;
+        let mut organization: Option<OrganizationId> = None;
+        if !body.organization.is_empty() {
+            organization =
+                Some(self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?.id);
+        }
+        let viewer = Some(call.principal()?.user);
+        let wanted = WantedClusters { id: None, viewer, organization, after };
+        let found = store::clusters::clusters(&self.core.db, wanted, size + 1, &self.core.times).await?;
+        let (found, next) = page(found, size, |one| format!("{} {}", one.id, one.settings.name));
+        let sees_fleet = sees_fleet(&call)?;
+        let clusters = found.into_iter().map(|one| one.into_wire(sees_fleet)).collect();
+        Ok(Response::new(ListClustersResponse { clusters, next_page_token: next }))
+    }
+
+    async fn update_cluster(
+        &self,
+        request: Request<UpdateClusterRequest>,
+    ) -> Result<Response<UpdateClusterResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let (cluster, overfull_nodes) = changes::update(&self.fleet, &call, request.get_ref()).await?;
+        let cluster = Some(cluster.into_wire(sees_fleet(&call)?));
+        Ok(Response::new(UpdateClusterResponse { cluster, overfull_nodes }))
+    }
+
+    async fn delete_cluster(
+        &self,
+        request: Request<DeleteClusterRequest>,
+    ) -> Result<Response<DeleteClusterResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        changes::delete(&self.core, &call, &request.get_ref().cluster).await?;
+        Ok(Response::new(DeleteClusterResponse {}))
     }
 
     async fn list_nodes(
         &self,
         request: Request<ListNodesRequest>,
     ) -> Result<Response<ListNodesResponse>, Status> {
+        let call = Call::from_request(&request)?;
         let body = request.into_inner();
         let size = page_size(body.page_size, 50, 100)?;
         let after = parse_page_token(&body.page_token)?;
-        let cluster = store::find(&self.core.db, &body.cluster, &self.core.times).await?;
-        let wanted = Wanted { cluster: Some(cluster.id), after: after.as_deref(), node: None };
+        let cluster: ClusterKey = allow(&self.core, &call, &body.cluster).await?;
+        let wanted = Wanted {
+            cluster: Some(cluster.id),
+            after: after.as_deref().map(|name| (name, uuid::Uuid::max())),
+            ..Wanted::default()
+        };
         let found = store::nodes(&self.core.db, wanted, size + 1, &self.core.times).await?;
         let (found, next) = page(found, size, |n| n.name.clone());
         let nodes = found.into_iter().map(pb::Node::from).collect();
@@ -71,8 +143,9 @@ impl ClusterService for ClusterApi {
     }
 
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<Response<GetNodeResponse>, Status> {
-        let node =
-            store::node(&self.core.db, parse_node(&request.get_ref().node_id)?, &self.core.times).await?;
+        let call = Call::from_request(&request)?;
+        let key: NodeKey = allow(&self.core, &call, &request.get_ref().node_id).await?;
+        let node = store::node(&self.core.db, key.node, &self.core.times).await?;
         Ok(Response::new(GetNodeResponse { node: Some(node.into()) }))
     }
 
@@ -81,12 +154,88 @@ impl ClusterService for ClusterApi {
         request: Request<RevokeNodeRequest>,
     ) -> Result<Response<RevokeNodeResponse>, Status> {
         let call = Call::from_request(&request)?;
-        let id = parse_node(&request.get_ref().node_id)?;
-        call.names(&id.to_string());
+        let key: NodeKey = allow(&self.core, &call, &request.get_ref().node_id).await?;
         let mut mutation = self.core.mutation(&call);
-        let node = store::revoke(&mut mutation, id, &self.core.times).await?;
-        mutation.commit(&id.to_string(), [Hint::Sessions, Hint::Node(id)]).await?;
+        let node = store::revoke(&mut mutation, key.node, &self.core.times).await?;
+        mutation.commit(&key.node.to_string(), [Hint::Sessions, Hint::Node(key.node)]).await?;
         Ok(Response::new(RevokeNodeResponse { node: Some(node.into()) }))
+    }
+
+    async fn cordon_node(
+        &self,
+        request: Request<CordonNodeRequest>,
+    ) -> Result<Response<CordonNodeResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let node = changes::set_schedulable(&self.core, &call, &request.get_ref().node_id, false).await?;
+        Ok(Response::new(CordonNodeResponse { node: Some(node.into()) }))
+    }
+
+    async fn uncordon_node(
+        &self,
+        request: Request<UncordonNodeRequest>,
+    ) -> Result<Response<UncordonNodeResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let node = changes::set_schedulable(&self.core, &call, &request.get_ref().node_id, true).await?;
+        Ok(Response::new(UncordonNodeResponse { node: Some(node.into()) }))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<DrainNodeRequest>,
+    ) -> Result<Response<DrainNodeResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let (node, standing) = changes::drain(&self.core, &call, &request.get_ref().node_id).await?;
+        let projects =
+            standing.into_iter().map(|(project_ref, running)| StandingProject { project_ref, running });
+        Ok(Response::new(DrainNodeResponse { node: Some(node.into()), projects: projects.collect() }))
+    }
+
+    async fn update_node(
+        &self,
+        request: Request<UpdateNodeRequest>,
+    ) -> Result<Response<UpdateNodeResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let node = changes::update_node(&self.core, &call, request.get_ref()).await?;
+        Ok(Response::new(UpdateNodeResponse { node: Some(node.into()) }))
+    }
+
+    async fn remove_node(
+        &self,
+        request: Request<RemoveNodeRequest>,
+    ) -> Result<Response<RemoveNodeResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let node = changes::remove_node(&self.core, &call, request.get_ref()).await?;
+        Ok(Response::new(RemoveNodeResponse { node: Some(node.into()) }))
+    }
+
+    async fn forget_node(
+        &self,
+        request: Request<ForgetNodeRequest>,
+    ) -> Result<Response<ForgetNodeResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let node = changes::forget_node(&self.core, &call, request.get_ref()).await?;
+        Ok(Response::new(ForgetNodeResponse { node: Some(node.into()) }))
+    }
+
+    async fn list_alarms(
+        &self,
+        request: Request<ListAlarmsRequest>,
+    ) -> Result<Response<ListAlarmsResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 50, 100)?;
+        let token = parse_page_token(&body.page_token)?;
+        let after = alarms::parse_after(token.as_deref())?;
+        let mut cluster = None;
+        if !body.cluster.is_empty() {
+            cluster = Some(allow::<ClusterKey>(&self.core, &call, &body.cluster).await?.id);
+        }
+        let viewer = Viewer { user: call.principal()?.user, sees_fleet: sees_fleet(&call)? };
+        let wanted = Wanted { cluster, after, node: None, troubled_for: Some(viewer) };
+        let found = store::nodes(&self.core.db, wanted, size + 1, &self.core.times).await?;
+        let (found, next) = page(found, size, |node| format!("{} {}", node.id, node.name));
+        let alarms = found.iter().flat_map(alarms::all_of).collect();
+        Ok(Response::new(ListAlarmsResponse { alarms, next_page_token: next }))
     }
 
     async fn create_join_token(
@@ -106,7 +255,7 @@ impl ClusterService for ClusterApi {
             }
             uses => uses,
         };
-        let cluster = store::find(&self.core.db, &body.cluster, &self.core.times).await?;
+        let cluster: ClusterKey = allow(&self.core, &call, &body.cluster).await?;
         let id = JoinTokenId::generate();
         let token = JoinToken::generate(self.fleet.pki().roots().signing().fingerprint(), id.0)
             .map_err(Error::internal)?;
@@ -118,17 +267,18 @@ impl ClusterService for ClusterApi {
             ttl,
         };
         let mut mutation = self.core.mutation(&call);
+        quotas::take_join_token(&mut mutation, cluster.id).await?;
         let expires_at = store::insert_join_token(&mut mutation, &new).await?;
         mutation.commit(&id.to_string(), []).await?;
+        let downloads = self.fleet.downloads();
         Ok(Response::new(CreateJoinTokenResponse {
             join_token: token.to_string(),
             id: id.to_string(),
             expire_time: Some(timestamp(expires_at)),
             max_uses,
-            join_command: format!(
-                "SUPALOVE_JOIN_TOKEN={token} supalove-agent join --controller {}",
-                self.core.node_address
-            ),
+            join_command: downloads.command().with(&token),
+            agent_join_command: downloads.command().by_hand(&token),
+            architectures: downloads.architectures().into_iter().map(|one| one.name().to_owned()).collect(),
         }))
     }
 
@@ -136,10 +286,11 @@ impl ClusterService for ClusterApi {
         &self,
         request: Request<ListJoinTokensRequest>,
     ) -> Result<Response<ListJoinTokensResponse>, Status> {
+        let call = Call::from_request(&request)?;
         let body = request.into_inner();
         let size = page_size(body.page_size, 50, 100)?;
         let before = parse_page_id(&body.page_token)?;
-        let cluster = store::find(&self.core.db, &body.cluster, &self.core.times).await?;
+        let cluster: ClusterKey = allow(&self.core, &call, &body.cluster).await?;
         let wanted = WantedTokens { cluster: Some(cluster.id), before, ended: body.show_ended, id: None };
         let found = store::join_tokens(&self.core.db, wanted, size + 1).await?;
         let (found, next) = page(found, size, |token| token.id.0.to_string());
@@ -152,9 +303,7 @@ impl ClusterService for ClusterApi {
         request: Request<RevokeJoinTokenRequest>,
     ) -> Result<Response<RevokeJoinTokenResponse>, Status> {
         let call = Call::from_request(&request)?;
-        let id = request.get_ref().join_token_id.parse::<JoinTokenId>();
-        let id = id.map_err(|e| Error::field("join_token_id", e.to_string()))?;
-        call.names(&id.to_string());
+        let id = allow::<JoinTokenKey>(&self.core, &call, &request.get_ref().join_token_id).await?.token;
         let mut mutation = self.core.mutation(&call);
         let token = store::revoke_join_token(&mut mutation, id).await?;
         mutation.commit(&id.to_string(), []).await?;
@@ -183,25 +332,6 @@ impl From<store::JoinToken> for pb::JoinToken {
     }
 }
 
-impl From<Cluster> for pb::Cluster {
-    fn from(c: Cluster) -> Self {
-        let count = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
-        let kind = match c.kind {
-            ClusterKind::Shared => pb::ClusterKind::Shared,
-            ClusterKind::Private => pb::ClusterKind::Private,
-        };
-        Self {
-            id: c.id.to_string(),
-            name: c.name,
-            kind: kind.into(),
-            nodes: count(c.nodes),
-            nodes_connected: count(c.nodes_connected),
-            projects: count(c.projects),
-            create_time: Some(timestamp(c.created_at)),
-        }
-    }
-}
-
 impl From<Node> for pb::Node {
     fn from(n: Node) -> Self {
         let state = match n.state {
@@ -211,6 +341,12 @@ impl From<Node> for pb::Node {
             NodeState::Lost => pb::NodeState::Lost,
             NodeState::Revoked => pb::NodeState::Revoked,
         };
+        let availability = match n.draining_since {
+            Some(_) => pb::NodeAvailability::Draining,
+            None if n.schedulable => pb::NodeAvailability::Active,
+            None => pb::NodeAvailability::Cordoned,
+        };
+        let alarms = alarms::of(&n).into_iter().map(Into::into).collect();
         Self {
             id: n.id.to_string(),
             cluster_id: n.cluster.to_string(),
@@ -229,8 +365,13 @@ impl From<Node> for pb::Node {
             revoke_time: n.revoked_at.map(timestamp),
             certificate_expire_time: n.certificate_ends.map(timestamp),
             certificate_ca_sha256: n.certificate_ca,
-            alarms: n.duplicate.map(duplicate).into_iter().collect(),
+            alarms,
             conditions: n.conditions.into_iter().map(Into::into).collect(),
+            availability: availability.into(),
+            labels: n.labels,
+            etag: n.revision.to_string(),
+            drain_time: n.draining_since.map(timestamp),
+            forget_time: n.forgotten_at.map(timestamp),
         }
     }
 }
@@ -255,8 +396,4 @@ impl From<NodeAmounts> for NodeResources {
             slots: amounts.slots.unsigned_abs(),
         }
     }
-}
-
-fn duplicate((at, message): (chrono::DateTime<chrono::Utc>, String)) -> NodeAlarm {
-    NodeAlarm { reason: pb::NodeAlarmReason::DuplicateIdentity.into(), message, time: Some(timestamp(at)) }
 }

@@ -1,8 +1,6 @@
 //! What an agent reports to be wrong with its host, checked and in the database's types.
 
-use std::time::SystemTime;
-
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use supalove_proto::node::v1::NodeConditions;
 use supalove_spec::{
     limits::{CONDITIONS, NODE_TEXT_CHARS, REPORT_CHARS},
@@ -30,12 +28,14 @@ pub fn conditions(told: &NodeConditions) -> Vec<Condition> {
         if !is_reason(&one.reason) || all.iter().any(|known| known.reason == one.reason) {
             continue;
         }
-        let since = one.since.and_then(|time| SystemTime::try_from(time).ok());
+        let since = one
+            .since
+            .and_then(|time| DateTime::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?));
         all.push(Condition {
             reason: one.reason.clone(),
             message: single_line(&one.message, REPORT_CHARS),
             // No host was set up before 1970, and PostgreSQL does not know every time that the message can carry.
-            since: since.filter(|time| *time >= SystemTime::UNIX_EPOCH).map(DateTime::from),
+            since: since.filter(|time| (1970..3000).contains(&time.year())),
             blocking: one.blocking,
         });
     }

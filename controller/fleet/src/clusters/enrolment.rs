@@ -18,7 +18,10 @@ use supalove_spec::{
 };
 use tonic::{Request, Response, Status};
 
-use super::store::{self, NewNode};
+use super::{
+    quotas,
+    store::{self, NewNode},
+};
 use crate::certificates::{Nonces, Pki};
 use supalove_core::{
     Core,
@@ -106,6 +109,7 @@ impl EnrolmentApi {
         let Some((roots, issued)) = self.pki.sign(&mut write, &body.csr_pem, &identity).await? else {
             return Ok(None);
         };
+        quotas::take_node(&mut write, stored.cluster).await?;
         store::use_join_token(&mut write, token.id()).await?;
         let new = NewNode {
             id: node,
@@ -117,6 +121,7 @@ impl EnrolmentApi {
         };
         store::insert_node(&mut write, &new).await?;
         store::insert_certificate(&mut write, node, &issued, roots.signing().fingerprint()).await?;
+        let cluster_name = store::cluster_name(&mut write, stored.cluster).await?;
         write.audit("/supalove.node.v1.EnrollmentService/Enroll", hostname);
         write.commit([]).await?;
         tracing::info!(%node, cluster = %stored.cluster, hostname, "node joined");
@@ -128,6 +133,7 @@ impl EnrolmentApi {
             fleet_id: self.core.fleet_id.clone(),
             cluster_id: stored.cluster.to_string(),
             trusted_ca_pem: roots.trusted_pem(),
+            cluster_name,
         }))
     }
 

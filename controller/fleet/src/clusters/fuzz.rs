@@ -64,6 +64,8 @@ fn hellos() {
         slots: 2048,
         network_range: "10.213.0.0/16".into(),
         blocked_slots: vec![BlockedSlot { slot: 3, reason: "port 5524 is in use".into() }],
+        agent_run_id: "run".into(),
+        trusted_ca_sha256: vec!["07".repeat(32)],
         ..HelloResponse::default()
     };
     let words = ["10.0.0.0/8", "10.213.0.1/16", "0.0.0.0/0", "::1", "/27"];
@@ -111,7 +113,14 @@ fn check_hello(values: &nodes::HelloValues) {
     assert!(values.cpu_millis >= 0 && values.memory_mib >= 0 && values.disk_mib >= 0);
     assert!(values.cpu_millis.checked_mul(8).is_some(), "overcommit must not overflow");
     assert_eq!(values.blocked.len(), values.blocked_reasons.len());
-    let texts = [&values.boot_id, &values.agent_version, &values.engine_version, &values.advertise_address];
+    assert!(values.trusted_ca.iter().all(|root| root.parse::<CaFingerprint>().is_ok()));
+    let texts = [
+        &values.boot_id,
+        &values.run_id,
+        &values.agent_version,
+        &values.engine_version,
+        &values.advertise_address,
+    ];
     for text in texts.into_iter().chain(&values.blocked_reasons) {
         assert!(text.chars().count() <= 253 && !text.contains(char::is_control), "{text:?}");
     }

@@ -8,7 +8,7 @@ use sqlx::postgres::types::PgRange;
 use supalove_certs::{CaFingerprint, MAX_ROOTS};
 use supalove_proto::node::v1::{BlockedSlot, HelloResponse, StoredProject};
 
-use crate::clusters::{ClusterKind, Condition};
+use crate::clusters::{ClusterKind, Condition, Labels};
 use supalove_core::{
     ids::{ClusterId, NodeId},
     times::Times,
@@ -87,6 +87,8 @@ pub struct Node {
     pub blocked: Vec<String>,
     /// Projects that run on the host although no placement puts them there.
     pub unexplained: Vec<String>,
+    /// When the first of them was found.
+    pub unexplained_since: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     /// When the operator revoked it.
     pub revoked_at: Option<DateTime<Utc>>,
@@ -98,6 +100,17 @@ pub struct Node {
     pub duplicate: Option<(DateTime<Utc>, String)>,
     /// What is wrong with the host, by reason.
     pub conditions: Vec<Condition>,
+    /// False if it is cordoned, draining or revoked.
+    pub schedulable: bool,
+    /// Since when nothing starts there.
+    pub draining_since: Option<DateTime<Utc>>,
+    /// When the operator gave it up as lost.
+    pub forgotten_at: Option<DateTime<Utc>>,
+    /// When it last asked for a session although it is forgotten, if that is not long ago.
+    pub returned_at: Option<DateTime<Utc>>,
+    pub labels: Labels,
+    /// Etag of name and labels.
+    pub revision: i64,
 }
 
 /// Amounts of a node's resources.
@@ -170,7 +183,10 @@ pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
     Ok(HelloValues {
         cpu_millis: bounded(capacity.cpu_millis).ok_or("too much cpu")?,
         memory_mib: bounded(capacity.memory_mib).ok_or("too much memory")?,
-        disk_mib: i64::try_from(capacity.disk_mib).map_err(|_| "too much disk")?,
+        disk_mib: i64::try_from(capacity.disk_mib)
+            .ok()
+            .filter(|disk| *disk <= MOST_DISK)
+            .ok_or("too much disk")?,
         port_base: layout.port_base().into(),
         network_range: layout.network_range(),
         slots,
@@ -185,6 +201,9 @@ pub fn hello_values(hello: &HelloResponse) -> Result<HelloValues, String> {
         advertise_address: hello.advertise_address.clone(),
     })
 }
+
+/// MiB of disk that no host has (4 PiB). A million such nodes do not overflow a sum, whatever the factor.
+const MOST_DISK: i64 = 1 << 32;
 
 /// Converts a capacity that does not overflow when multiplied by the maximum overcommit.
 fn bounded(value: u32) -> Option<i32> {

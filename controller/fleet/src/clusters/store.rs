@@ -1,5 +1,7 @@
 //! Clusters, nodes and join tokens in PostgreSQL.
 
+pub mod clusters;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -7,14 +9,19 @@ use uuid::Uuid;
 
 use supalove_certs::{CaFingerprint, IssuedCertificate};
 
-use super::{Cluster, ClusterKind, Condition, Node, NodeAmounts, NodeState, Target, nodes::HelloValues};
+use sqlx::types::Json;
+
+use super::{
+    ClusterKind, Condition, Labels, Node, NodeAmounts, NodeState, Target, access::NodeKey, nodes::HelloValues,
+};
 use supalove_core::{
     Write,
-    database::Db,
+    database::{Db, violates},
     error::{Error, Result},
-    ids::{ClusterId, JoinTokenId, NodeId, OrganizationId},
+    ids::{ClusterId, JoinTokenId, NodeId, OrganizationId, UserId},
     times::Times,
 };
+use supalove_proto::v1::ErrorReason;
 
 /// Rows that one statement deletes.
 const BATCH: i64 = 1000;
@@ -24,7 +31,7 @@ const CERTIFICATES: i64 = 50;
 /// Creates the first cluster if it does not exist.
 pub async fn ensure_default(write: &mut impl Write) -> Result<()> {
     sqlx::query!(
-        "INSERT INTO clusters (id, name, kind) VALUES ($1, $2, 'SHARED') ON CONFLICT (name) DO NOTHING",
+        "INSERT INTO clusters (id, name, kind) VALUES ($1, $2, 'SHARED') ON CONFLICT DO NOTHING",
         Uuid::now_v7(),
         super::DEFAULT_CLUSTER,
     )
@@ -33,41 +40,15 @@ pub async fn ensure_default(write: &mut impl Write) -> Result<()> {
     Ok(())
 }
 
-/// Returns the cluster with this id or name; empty = the default cluster.
-pub async fn find(db: &Db, id_or_name: &str, times: &Times) -> Result<Cluster> {
-    let (id, name) = parse(id_or_name)?;
-    let row = sqlx::query!(
-        "SELECT c.id AS \"id: ClusterId\", c.name, c.kind AS \"kind: ClusterKind\", c.created_at,
-             (SELECT count(*) FROM nodes n WHERE n.cluster_id = c.id) AS \"nodes!\",
-             (SELECT count(*) FROM nodes n WHERE n.cluster_id = c.id
-                 AND n.seen_at > now() - make_interval(secs => $3)) AS \"connected!\",
-             (SELECT count(*) FROM placements p JOIN nodes n ON n.id = p.node_id WHERE n.cluster_id = c.id) AS \"projects!\"
-         FROM clusters c WHERE c.id = $1 OR c.name = $2",
-        id,
-        name,
-        times.silent_after.as_secs_f64(),
-    )
-    .fetch_optional(db)
-    .await?;
-    let row = row.ok_or_else(|| Error::NotFound { kind: "cluster", name: name.to_owned() })?;
-    Ok(Cluster {
-        id: row.id,
-        name: row.name,
-        kind: row.kind,
-        nodes: row.nodes,
-        nodes_connected: row.connected,
-        projects: row.projects,
-        created_at: row.created_at,
-    })
-}
-
 /// Returns the cluster for a project of this organization, without counts: counting nodes and placements would dominate the
-/// cost of each create. Another organization's private cluster is not found, like one that does not exist.
+/// cost of each create. Another organization's private cluster is not found, like one that does not exist. If a private cluster has
+/// the name of a shared one, which is younger then, the name still means the private one.
 pub async fn target(db: &Db, id_or_name: &str, organization: OrganizationId) -> Result<Target> {
     let (id, name) = parse(id_or_name)?;
     let row = sqlx::query!(
-        "SELECT id AS \"id: ClusterId\", kind AS \"kind: ClusterKind\" FROM clusters
-         WHERE (id = $1 OR name = $2) AND (kind = 'SHARED' OR organization_id = $3)",
+        "SELECT id AS \"id: ClusterId\" FROM clusters
+         WHERE deleted_at IS NULL AND (id = $1 OR name = $2) AND (kind = 'SHARED' OR organization_id = $3)
+         ORDER BY kind = 'PRIVATE' DESC LIMIT 1",
         id,
         name,
         organization.0,
@@ -75,7 +56,7 @@ pub async fn target(db: &Db, id_or_name: &str, organization: OrganizationId) -> 
     .fetch_optional(db)
     .await?;
     let row = row.ok_or_else(|| Error::NotFound { kind: "cluster", name: name.to_owned() })?;
-    Ok(Target { id: row.id, kind: row.kind })
+    Ok(Target { id: row.id })
 }
 
 fn parse(id_or_name: &str) -> Result<(Option<Uuid>, &str)> {
@@ -90,9 +71,19 @@ fn parse(id_or_name: &str) -> Result<(Option<Uuid>, &str)> {
 pub struct Wanted<'a> {
     /// Only of this cluster.
     pub cluster: Option<ClusterId>,
-    /// Only with names after this one.
-    pub after: Option<&'a str>,
+    /// Only after this one, by name and id.
+    pub after: Option<(&'a str, Uuid)>,
     pub node: Option<NodeId>,
+    /// Only nodes with something wrong that this viewer may see.
+    pub troubled_for: Option<Viewer>,
+}
+
+/// Who asks for the nodes of several clusters.
+#[derive(Debug, Clone, Copy)]
+pub struct Viewer {
+    pub user: UserId,
+    /// Sees the nodes of every cluster; others see those of their organizations' private ones.
+    pub sees_fleet: bool,
 }
 
 pub async fn nodes(
@@ -108,7 +99,10 @@ pub async fn nodes(
              coalesce(a.disk_cap, 0) AS \"disk_cap!\", coalesce(a.disk_used, 0) AS \"disk_used!\",
              coalesce(a.slots, 0) AS \"slots!\", coalesce(a.blocked_reasons, '{}') AS \"blocked_reasons!\",
              n.agent_version, n.engine_version, n.advertise_address, n.seen_at, n.unexplained, n.created_at,
-             n.revoked_at, n.duplicate_detail, now() AS \"now!\",
+             n.revoked_at, n.duplicate_detail, now() AS \"now!\", n.schedulable, n.labels AS \"labels: Json<Labels>\", n.revision,
+             n.draining_since, n.forgotten_at,
+             (SELECT min(found_at) FROM node_leftovers f WHERE f.node_id = n.id) AS unexplained_since,
+             CASE WHEN n.returned_at > now() - make_interval(secs => $10) THEN n.returned_at END AS returned_at,
              CASE WHEN n.duplicate_at > now() - make_interval(secs => $5) THEN n.duplicate_at END AS duplicate_at,
              c.not_after AS \"not_after?\", encode(c.ca_sha256, 'hex') AS \"ca?\",
              d.reasons AS \"reasons!\", d.messages AS \"messages!\", d.since AS \"since!\", d.blocking AS \"blocking!\",
@@ -121,13 +115,25 @@ pub async fn nodes(
              coalesce(array_agg(since ORDER BY reason), '{}') AS since,
              coalesce(array_agg(blocking ORDER BY reason), '{}') AS blocking
              FROM node_conditions WHERE node_id = n.id) d
-         WHERE ($1::uuid IS NULL OR n.cluster_id = $1) AND ($2::text IS NULL OR n.name > $2)
-             AND ($4::uuid IS NULL OR n.id = $4) ORDER BY n.name LIMIT $3",
+         WHERE ($1::uuid IS NULL OR n.cluster_id = $1) AND ($2::text IS NULL OR (n.name, n.id) > ($2, $6))
+             AND ($4::uuid IS NULL OR n.id = $4)
+             AND ($7::uuid IS NULL OR (
+                 ($8 OR EXISTS (SELECT FROM members m WHERE m.organization_id = k.organization_id AND m.user_id = $7))
+                 AND (n.returned_at > now() - make_interval(secs => $10) OR (n.revoked_at IS NULL AND (n.seen_at < now() - make_interval(secs => $9)
+                     OR n.duplicate_at > now() - make_interval(secs => $5) OR n.unexplained <> '{}'
+                     OR a.cpu_used > a.cpu_cap OR a.memory_used > a.memory_cap OR a.disk_used > a.disk_cap
+                     OR EXISTS (SELECT FROM node_conditions o WHERE o.node_id = n.id))))))
+         ORDER BY n.name, n.id LIMIT $3",
         wanted.cluster.map(|id| id.0),
-        wanted.after,
+        wanted.after.map(|(name, _)| name),
         limit,
         wanted.node.map(|id| id.0),
         times.duplicate_alarm.as_secs_f64(),
+        wanted.after.map(|(_, id)| id),
+        wanted.troubled_for.map(|viewer| viewer.user.0),
+        wanted.troubled_for.is_some_and(|viewer| viewer.sees_fleet),
+        times.silent_after.as_secs_f64(),
+        times.returned_alarm.as_secs_f64(),
     )
     .fetch_all(db)
     .await?;
@@ -170,12 +176,19 @@ pub async fn nodes(
                 seen_at: n.seen_at,
                 blocked: n.blocked_reasons,
                 unexplained: n.unexplained,
+                unexplained_since: n.unexplained_since,
                 created_at: n.created_at,
                 revoked_at: n.revoked_at,
                 certificate_ends: n.not_after,
                 certificate_ca: n.ca.unwrap_or_default(),
                 duplicate: n.duplicate_at.map(|at| (at, n.duplicate_detail)),
                 conditions,
+                schedulable: n.schedulable,
+                draining_since: n.draining_since,
+                forgotten_at: n.forgotten_at,
+                returned_at: n.returned_at,
+                labels: n.labels.0,
+                revision: n.revision,
             }
         })
         .collect())
@@ -188,8 +201,9 @@ pub async fn node(db: impl sqlx::PgExecutor<'_>, id: NodeId, times: &Times) -> R
 
 /// Revokes a node. Raises the greeted epoch, so that late reports of its sessions are refused.
 pub async fn revoke(write: &mut impl Write, id: NodeId, times: &Times) -> Result<Node> {
+    lock_node(write, id).await?;
     sqlx::query!(
-        "UPDATE nodes SET revoked_at = now(), schedulable = false, session_epoch = session_epoch + 1,
+        "UPDATE nodes SET revoked_at = now(), schedulable = false, draining_since = NULL, session_epoch = session_epoch + 1,
              greeted_epoch = session_epoch + 1
          WHERE id = $1 AND revoked_at IS NULL",
         id.0
@@ -197,6 +211,111 @@ pub async fn revoke(write: &mut impl Write, id: NodeId, times: &Times) -> Result
     .execute(write.connection().await?)
     .await?;
     node(write.connection().await?, id, times).await
+}
+
+/// Cordons a node, or lets it take projects again; ends its drain. Waits for placements on it that have begun.
+pub async fn set_schedulable(
+    write: &mut impl Write,
+    key: &NodeKey,
+    schedulable: bool,
+    times: &Times,
+) -> Result<Node> {
+    refuse_revoked(write, key).await?;
+    sqlx::query!(
+        "UPDATE nodes SET schedulable = $2, draining_since = NULL WHERE id = $1",
+        key.node.0,
+        schedulable
+    )
+    .execute(write.connection().await?)
+    .await?;
+    node(write.connection().await?, key.node, times).await
+}
+
+/// Drains a node. Waits for placements and starts on it that have begun.
+pub async fn drain(write: &mut impl Write, key: &NodeKey, times: &Times) -> Result<Node> {
+    refuse_revoked(write, key).await?;
+    sqlx::query!(
+        "UPDATE nodes SET schedulable = false, draining_since = coalesce(draining_since, now()) WHERE id = $1",
+        key.node.0
+    )
+    .execute(write.connection().await?)
+    .await?;
+    node(write.connection().await?, key.node, times).await
+}
+
+/// Gives up a node that has been locked: revokes it, and says that its projects end.
+pub async fn forget(write: &mut impl Write, id: NodeId, times: &Times) -> Result<Node> {
+    revoke(write, id, times).await?;
+    sqlx::query!("UPDATE nodes SET forgotten_at = coalesce(forgotten_at, now()) WHERE id = $1", id.0)
+        .execute(write.connection().await?)
+        .await?;
+    node(write.connection().await?, id, times).await
+}
+
+async fn refuse_revoked(write: &mut impl Write, key: &NodeKey) -> Result<()> {
+    let locked = lock_node(write, key.node).await?;
+    if locked.is_none_or(|node| node.revoked) {
+        return Err(Error::FailedPrecondition {
+            reason: ErrorReason::NodeRevoked,
+            message: format!(
+                "the node {} was revoked for good; join the host again under another name",
+                key.node
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Renames a node and replaces its labels, `None` = as they are; an error if `etag` is not empty and not the present one.
+pub async fn update_node(
+    write: &mut impl Write,
+    key: &NodeKey,
+    name: Option<&str>,
+    labels: Option<&Labels>,
+    etag: &str,
+) -> Result<()> {
+    refuse_revoked(write, key).await?;
+    let revision = sqlx::query_scalar!("SELECT revision FROM nodes WHERE id = $1", key.node.0)
+        .fetch_one(write.connection().await?)
+        .await?;
+    if !etag.is_empty() && etag != revision.to_string() {
+        return Err(Error::Changed("node"));
+    }
+    sqlx::query!(
+        "UPDATE nodes SET name = coalesce($2, name), labels = coalesce($3, labels), revision = revision + 1 WHERE id = $1",
+        key.node.0,
+        name,
+        labels.map(Json) as _,
+    )
+    .execute(write.connection().await?)
+    .await
+    .map_err(|error| match name {
+        Some(name) if violates(&error, "nodes_cluster_id_name_key") => {
+            Error::AlreadyExists { kind: "node", name: name.to_owned() }
+        }
+        _ => error.into(),
+    })?;
+    Ok(())
+}
+
+/// Locks a node and returns the refs of the projects on it. No project comes until the transaction ends.
+pub async fn projects_on(write: &mut impl Write, node: NodeId) -> Result<Vec<String>> {
+    lock_node(write, node).await?;
+    let found = sqlx::query_scalar!(
+        "SELECT project_ref FROM placements WHERE node_id = $1 ORDER BY project_ref",
+        node.0
+    );
+    Ok(found.fetch_all(write.connection().await?).await?)
+}
+
+/// Projects on a node, by ref, each with whether it holds cpu and memory.
+pub async fn standing_on(write: &mut impl Write, node: NodeId) -> Result<Vec<(String, bool)>> {
+    let found = sqlx::query!(
+        "SELECT project_ref, holds_compute FROM placements WHERE node_id = $1 ORDER BY project_ref",
+        node.0
+    );
+    let rows = found.fetch_all(write.connection().await?).await?;
+    Ok(rows.into_iter().map(|row| (row.project_ref, row.holds_compute)).collect())
 }
 
 /// A join token to store.
@@ -211,20 +330,21 @@ pub struct NewJoinToken<'a> {
     pub ttl: Duration,
 }
 
-/// Stores a join token's hash; returns when it expires.
+/// Stores a join token's hash; returns when it expires. Waits for the deletion of its cluster.
 pub async fn insert_join_token(write: &mut impl Write, new: &NewJoinToken<'_>) -> Result<DateTime<Utc>> {
     let expires_at = sqlx::query_scalar!(
         "INSERT INTO join_tokens (id, cluster_id, secret_hash, max_uses, expires_at)
-         VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5)) RETURNING expires_at",
+         SELECT $1, id, $3, $4, now() + make_interval(secs => $5) FROM clusters WHERE id = $2 AND deleted_at IS NULL FOR KEY SHARE
+         RETURNING expires_at",
         new.id.0,
         new.cluster.0,
         new.secret_hash,
         new.max_uses,
         new.ttl.as_secs_f64(),
     )
-    .fetch_one(write.connection().await?)
+    .fetch_optional(write.connection().await?)
     .await?;
-    Ok(expires_at)
+    expires_at.ok_or_else(|| clusters::gone(new.cluster))
 }
 
 /// A join token without its secret.
@@ -320,6 +440,13 @@ pub async fn lock_join_token(write: &mut impl Write, id: Uuid) -> Result<Option<
         usable: r.usable,
         revoked: r.revoked,
     }))
+}
+
+/// Name of a cluster, for people.
+pub async fn cluster_name(write: &mut impl Write, id: ClusterId) -> Result<String> {
+    Ok(sqlx::query_scalar!("SELECT name FROM clusters WHERE id = $1", id.0)
+        .fetch_one(write.connection().await?)
+        .await?)
 }
 
 pub async fn use_join_token(write: &mut impl Write, id: Uuid) -> Result<()> {
@@ -520,6 +647,18 @@ pub async fn save_unexplained(write: &mut impl Write, node: NodeId, refs: &[Stri
             .execute(write.connection().await?)
             .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// A placement explains a project that an inventory had found on the node.
+pub async fn explain(write: &mut impl Write, node: NodeId, project_ref: &str) -> Result<()> {
+    sqlx::query!(
+        "UPDATE nodes SET unexplained = array_remove(unexplained, $2) WHERE id = $1 AND $2 = ANY (unexplained)",
+        node.0,
+        project_ref,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(())
 }
 
 /// Replaces a node's conditions by what its session reports. `None` if a newer session has begun, else whether they differ from

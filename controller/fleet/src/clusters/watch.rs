@@ -1,4 +1,4 @@
-//! The streams of nodes, for the one watch: the node as it is, for the operator. It has no events yet.
+//! The streams of nodes, for the one watch: the node as it is, for those who may see it. It has no events yet.
 
 use std::sync::Arc;
 
@@ -6,37 +6,18 @@ use futures::future::{BoxFuture, FutureExt as _};
 use prost::Message as _;
 use supalove_core::{
     Core,
-    access::{Call, Found, Object as Accessible, Permission::ManageFleet},
-    database::Db,
-    error::{Error, Result},
+    access::{
+        Call,
+        Permission::{ManageFleet, ReadClusters},
+    },
+    error::Result,
     hints::Hint,
-    ids::{InvalidId, NodeId, OrganizationId, UserId},
+    ids::NodeId,
     watch::{Event, Kind, Now, Object, StreamSource, Watched},
 };
 use supalove_proto::v1 as pb;
 
-use super::store;
-
-/// A node that the caller may look at. It is the platform's, so for anybody but the operator there is none.
-#[derive(Debug, Clone)]
-pub struct NodeKey {
-    /// Its id.
-    pub node: NodeId,
-}
-
-impl Accessible for NodeKey {
-    const KIND: &'static str = "node";
-
-    async fn find(db: &Db, name: &str, _user: UserId) -> Result<Option<Found<Self>>> {
-        let node: NodeId = name.parse().map_err(|e: InvalidId| Error::field("node_id", e.to_string()))?;
-        let known = store::enrolled_key(db, node).await?.is_some();
-        Ok(known.then_some(Found { object: Self { node }, role: None }))
-    }
-
-    fn organization(&self) -> Option<OrganizationId> {
-        None
-    }
-}
+use super::{ClusterKind, access::NodeKey, store};
 
 /// The streams of nodes.
 pub struct NodeStreams {
@@ -57,11 +38,20 @@ impl StreamSource for NodeStreams {
 
     fn open<'a>(&'a self, call: &'a Call, name: &'a str) -> BoxFuture<'a, Result<Arc<dyn Watched>>> {
         async move {
-            let NodeKey { node } = self.core.access.allow_item(call, name, ManageFleet).await?;
+            let node = allowed(&self.core, call, name).await?.node;
             Ok(Arc::new(NodeStream { core: self.core.clone(), node }) as Arc<dyn Watched>)
         }
         .boxed()
     }
+}
+
+/// Returns a node that the caller may see: one of a private cluster of an organization of theirs, or for the operator any.
+async fn allowed(core: &Core, call: &Call, name: &str) -> Result<NodeKey> {
+    let key: NodeKey = core.access.allow_item(call, name, ReadClusters).await?;
+    if key.kind == ClusterKind::Shared {
+        return core.access.allow_item(call, name, ManageFleet).await;
+    }
+    Ok(key)
 }
 
 struct NodeStream {
@@ -75,11 +65,7 @@ impl Watched for NodeStream {
     }
 
     fn still_allow<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, Result<()>> {
-        async move {
-            let access = &self.core.access;
-            access.allow_item::<NodeKey>(call, &self.node.to_string(), ManageFleet).await.map(|_| ())
-        }
-        .boxed()
+        async move { allowed(&self.core, call, &self.node.to_string()).await.map(|_| ()) }.boxed()
     }
 
     fn now(&self) -> BoxFuture<'_, Result<Now>> {

@@ -7,14 +7,17 @@ use std::{
 };
 
 use supalove_net::{Observed, OneStream};
-use supalove_proto::node::v1::{OpenBulkRequest, node_bulk_service_client::NodeBulkServiceClient};
+use supalove_proto::{
+    node::v1::{OpenBulkRequest, node_bulk_service_client::NodeBulkServiceClient},
+    v1::ErrorReason,
+};
 use supalove_spec::limits::MESSAGE_BYTES;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::watch,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
+use tonic::{Code, Status, transport::Channel};
 
 use super::{Fleet, ORIGIN, Session, pings};
 use supalove_core::{
@@ -101,10 +104,24 @@ impl Fleet {
         {
             return Ok(client(stream.channel));
         }
+        let not_opened = |status: &Status| match status.code() {
+            Code::Unimplemented => Error::FailedPrecondition {
+                reason: ErrorReason::AgentTooOld,
+                message: format!(
+                    "the agent of node {node} is too old for logs and tunnels; ask the operator to install the newest agent on \
+                     its host"
+                ),
+            },
+            _ => Error::Unavailable {
+                message: format!("node {node} opened no bulk connection: {}", status.message()),
+                retry_after: self.0.core.times.poll,
+            },
+        };
         self.0.bulk.publish(node, None);
         connection.mark_unchanged();
         let dialled = async {
-            session.client.open_bulk(OpenBulkRequest {}).await.map_err(Error::internal)?;
+            let asked = session.client.open_bulk(OpenBulkRequest {}).await;
+            asked.map_err(|status| not_opened(&status))?;
             let connection = connection.wait_for(Option::is_some).await.map_err(Error::internal)?.clone();
             connection
                 .map(|(stream, _)| stream.channel)

@@ -29,7 +29,7 @@ use supalove_proto::{
     EPOCH_KEY, NODE_PROTOCOL,
     node::v1::{
         HelloRequest, HelloResponse, SetTrustRequest, Trust,
-        node_agent_service_client::NodeAgentServiceClient,
+        node_agent_service_client::NodeAgentServiceClient, node_usage_service_client::NodeUsageServiceClient,
     },
     v1::ErrorReason,
 };
@@ -52,12 +52,14 @@ use self::{dismissal::Dismissal, store::SessionStart};
 use crate::{
     certificates::{Pki, Roots},
     clusters::{self, HelloValues, hello_values, named_roots},
+    downloads::Downloads,
 };
 use supalove_core::{
     Core, SystemWrite,
     error::{Error, Result, chain},
     hints::Hint,
-    ids::NodeId,
+    ids::{ClusterId, NodeId},
+    mutation::Mutation,
     restores::{self, Claim},
     times::Times,
 };
@@ -69,6 +71,12 @@ use supalove_spec::limits::MESSAGE_BYTES;
 
 /// A gRPC client of an agent; every call carries the session's epoch.
 pub type AgentClient = NodeAgentServiceClient<InterceptedService<Channel, Epoch>>;
+
+/// A gRPC client of what an agent reports of its projects' usage, under the same epoch.
+pub type UsageClient = NodeUsageServiceClient<InterceptedService<Channel, Epoch>>;
+
+/// Largest batch of usage: more than an agent sends, whose largest record has 1 MiB. What is in it takes many times that.
+const USAGE_BYTES: usize = 3 * 512 * 1024;
 
 /// Adds the epoch to calls.
 #[derive(Debug, Clone)]
@@ -103,6 +111,14 @@ pub struct Session {
     cut: CancellationToken,
 }
 
+impl Session {
+    /// Returns a client of the agent's usage service, on the same connection.
+    pub fn usage(&self) -> UsageClient {
+        NodeUsageServiceClient::with_interceptor(self.channel.clone(), Epoch(MetadataValue::from(self.epoch)))
+            .max_decoding_message_size(USAGE_BYTES)
+    }
+}
+
 /// The peer of a connection, from its certificate.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
@@ -115,16 +131,28 @@ pub struct Peer {
 
 /// Uses sessions, for example to reconcile a node's projects.
 pub trait SessionHandler: Send + Sync + 'static {
-    /// Stores a node's response to Hello; an error refuses the session.
+    /// Stores a node's response to Hello; an error refuses the session. Default: nothing.
     fn greet<'a>(
         &'a self,
-        write: &'a mut SystemWrite,
-        node: NodeId,
-        hello: &'a HelloValues,
-    ) -> BoxFuture<'a, Result<()>>;
+        _write: &'a mut SystemWrite,
+        _node: NodeId,
+        _hello: &'a HelloValues,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Uses a session. Returns when the session has ended or failed.
     fn run(&self, session: Session) -> BoxFuture<'static, ()>;
+
+    /// Recomputes what projects may reserve on the nodes of a cluster whose factors or reserve have changed. Returns the names of
+    /// nodes on which they reserve more than that. Default: none, for handlers that reserve nothing.
+    fn recompute<'a>(
+        &'a self,
+        _write: &'a mut Mutation,
+        _cluster: ClusterId,
+    ) -> BoxFuture<'a, Result<Vec<String>>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 }
 
 /// The sessions of this replica.
@@ -134,6 +162,7 @@ pub struct Fleet(Arc<Inner>);
 struct Inner {
     core: Core,
     pki: Pki,
+    downloads: Downloads,
     sessions: Mutex<HashMap<NodeId, Session>>,
     bulk: bulk::BulkConnections,
     handlers: OnceLock<Vec<Arc<dyn SessionHandler>>>,
@@ -146,10 +175,11 @@ struct Inner {
 }
 
 impl Fleet {
-    pub fn new(core: Core, pki: Pki) -> Self {
+    pub fn new(core: Core, pki: Pki, downloads: Downloads) -> Self {
         Self(Arc::new(Inner {
             core,
             pki,
+            downloads,
             sessions: Mutex::default(),
             bulk: bulk::BulkConnections::default(),
             handlers: OnceLock::new(),
@@ -166,6 +196,11 @@ impl Fleet {
 
     pub fn pki(&self) -> &Pki {
         &self.0.pki
+    }
+
+    /// What hosts without an agent get.
+    pub fn downloads(&self) -> &Downloads {
+        &self.0.downloads
     }
 
     /// Sets the handlers of sessions. Call it once, before the node port opens.
@@ -279,6 +314,15 @@ impl Fleet {
         }
         // A session on another replica must end, and pending projects may fit on this node.
         write.commit([Hint::Sessions, Hint::Capacity, Hint::Node(node)]).await
+    }
+
+    /// See [`SessionHandler::recompute`].
+    pub async fn recompute(&self, write: &mut Mutation, cluster: ClusterId) -> Result<Vec<String>> {
+        let mut overfull = Vec::new();
+        for handler in self.handlers() {
+            overfull.extend(handler.recompute(write, cluster).await?);
+        }
+        Ok(overfull)
     }
 
     fn handlers(&self) -> &[Arc<dyn SessionHandler>] {

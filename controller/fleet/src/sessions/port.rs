@@ -1,9 +1,9 @@
-//! The node port: accepts connections and by their ALPN serves control sessions, bulk connections, enrolments or
-//! renewals.
+//! The node port: accepts connections and by their ALPN serves control sessions, bulk connections, enrolments, renewals or
+//! downloads of the agent.
 //!
 //! Strangers and nodes have budgets of their own, and nothing waits for room: what is above a limit is closed at once, so
-//! that an agent dials again soon. A connection takes a part of `hellos` until its hello is read, then one of `joins` or of
-//! `node_handshakes`, and once its certificate is verified one of its own node. Addresses from which a node has dialled have a
+//! that an agent dials again soon. A connection takes a part of `hellos` until its hello is read, then one of `joins`, of
+//! `downloads` or of `node_handshakes`, and once its certificate is verified one of its own node. Addresses from which a node has dialled have a
 //! part of both that nobody else can take.
 
 use std::{
@@ -18,7 +18,7 @@ use supalove_certs::tls::{AcceptError, Accepted, NodePortTls, Purpose, ServerTls
 use supalove_net::{
     Observed, Pings,
     allowance::{Allowance, Full, Taken, network},
-    serve::{self, Connection, Ended},
+    serve::{self, Connection, Ended, Http},
 };
 use supalove_proto::node::v1::{
     enrollment_service_server::EnrollmentServiceServer, renewal_service_server::RenewalServiceServer,
@@ -58,6 +58,8 @@ struct Admission {
     hellos: Shared,
     /// Handshakes and calls of peers without a certificate.
     joins: Allowance<IpAddr>,
+    /// Handshakes and downloads of peers without a certificate.
+    downloads: Allowance<IpAddr>,
     /// Handshakes of peers that say that they are nodes.
     handshakes: Shared,
     /// Connections of nodes.
@@ -70,6 +72,7 @@ impl Admission {
             known: KnownAddresses::new(limits.known_addresses),
             hellos: Shared::new(limits.hellos, limits.hellos_of_known, limits.hellos_per_address),
             joins: Allowance::new(limits.joins, limits.joins_per_address),
+            downloads: Allowance::new(limits.downloads, limits.downloads_per_address),
             handshakes: Shared::new(
                 limits.node_handshakes,
                 limits.node_handshakes_of_known,
@@ -159,6 +162,9 @@ impl NodePort {
         let address = network(peer.ip());
         let handshake = match greeted.purpose() {
             Purpose::Join => admission.joins.take(address, 1).map_err(|full| full_of(full, JOINS))?,
+            Purpose::Download => {
+                admission.downloads.take(address, 1).map_err(|full| full_of(full, DOWNLOADS))?
+            }
             Purpose::Node | Purpose::Bulk | Purpose::Renew => admission
                 .handshakes
                 .take(address, &admission.known)
@@ -169,8 +175,8 @@ impl NodePort {
         Box::pin(self.serve_accepted(&tls, accepted, handshake, peer.ip())).await
     }
 
-    /// Serves a connection after its handshake. A join connection counts as a join to its end, any other as one of its
-    /// node.
+    /// Serves a connection after its handshake. A join connection counts as a join and a download as a download to its end, any
+    /// other as one of its node.
     async fn serve_accepted(
         &self,
         tls: &NodePortTls,
@@ -179,7 +185,7 @@ impl NodePort {
         address: IpAddr,
     ) -> Result<(), Refused> {
         let identity = match &accepted {
-            Accepted::Join(_) => None,
+            Accepted::Join(_) | Accepted::Download(_) => None,
             Accepted::Node(identity, _) | Accepted::Bulk(identity, _) | Accepted::Renew(identity, _) => {
                 Some(*identity)
             }
@@ -222,9 +228,27 @@ impl NodePort {
                 self.serve_short(io, Routes::new(service.max_decoding_message_size(SHORT_MESSAGE_BYTES)))
                     .await;
             }
+            Accepted::Download(io) => self.serve_download(io).await,
         }
         drop(handshake);
         Ok(())
+    }
+
+    /// Serves a connection for one GET.
+    async fn serve_download(&self, io: ServerTlsStream<TcpStream>) {
+        let core = self.fleet.core();
+        let downloads = self.fleet.downloads().clone();
+        let service = tower::service_fn(move |request: Request<Incoming>| {
+            let downloads = downloads.clone();
+            async move { Ok::<_, Infallible>(downloads.answer(&request).await) }
+        });
+        let limits = download_connection(&core.limits);
+        let serving = serve::serve(io, service, &limits, &core.tasks, core.tasks.stopping());
+        match tokio::time::timeout(core.limits.download, serving).await {
+            Ok(Ended::Failed(error)) => tracing::debug!(error, "a download failed"),
+            Ok(ended) => tracing::debug!(?ended, "a download ended"),
+            Err(_) => tracing::debug!("a download took too long"),
+        }
     }
 
     /// Serves a connection for one or two calls; on it the controller is the gRPC server.
@@ -248,12 +272,21 @@ impl NodePort {
     }
 }
 
+/// What a connection for one download may cost.
+fn download_connection(limits: &Limits) -> Connection {
+    Connection { http: Http::One, take: limits.take, ..short_connection(limits) }
+}
+
 /// Kinds of refusals: the limit of all, and that of one peer.
 type Kinds = [&'static str; 2];
 
 const JOINS: Kinds = [
     "connection to the node port: too many joins",
     "connection to the node port: too many joins from one address",
+];
+const DOWNLOADS: Kinds = [
+    "connection to the node port: too many downloads",
+    "connection to the node port: too many downloads from one address",
 ];
 const HANDSHAKES: Kinds = [
     "connection to the node port: too many handshakes",
@@ -272,7 +305,7 @@ fn full_of(full: Full, [of_all, of_one]: Kinds) -> Refused {
 /// What a join or renewal connection may cost.
 fn short_connection(limits: &Limits) -> Connection {
     Connection {
-        http2_only: true,
+        http: Http::Two,
         first_request: limits.join_idle,
         idle: limits.join_idle,
         take: limits.body,

@@ -77,7 +77,17 @@ pub async fn begin(
     .await?;
     Ok(match why {
         None => SessionStart::Unknown,
-        Some(row) if row.revoked => SessionStart::Revoked,
+        Some(row) if row.revoked => {
+            // Not for each try: an agent that was refused tries again and again.
+            sqlx::query!(
+                "UPDATE nodes SET returned_at = now() WHERE id = $1 AND forgotten_at IS NOT NULL
+                     AND coalesce(returned_at < now() - interval '1 minute', true)",
+                node.0
+            )
+            .execute(write.connection().await?)
+            .await?;
+            SessionStart::Revoked
+        }
         Some(row) => SessionStart::Held(Duration::from_secs_f64(row.held.clamp(0.1, hold))),
     })
 }

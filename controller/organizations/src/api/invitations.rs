@@ -35,7 +35,7 @@ impl InvitationApi {
         Self { core }
     }
 
-    /// Counts an invitation, by its address or its id, as one mail.
+    /// Counts an invitation, the first link as each further one, as one mail to its address.
     async fn count(&self, call: &Call, key: &OrganizationKey, to: &str) -> Result<()> {
         let inviter = call.principal()?.user.to_string();
         limits::invitation(&self.core.db, &key.id.to_string(), &inviter, to).await
@@ -55,7 +55,8 @@ impl InvitationService for InvitationApi {
         self.count(&call, &key, &email).await?;
         let mut mutation = self.core.mutation(&call);
         let issued = invitations::issue(&self.core, &mut mutation, &call, &key, &email, role).await?;
-        mutation.commit(&format!("{}/{}", key.id, issued.invitation.id), []).await?;
+        let target = format!("{}/{}", key.id, issued.invitation.id);
+        mutation.commit(&target, [Hint::Organization(key.id)]).await?;
         let (invitation, token) = shown(issued);
         Ok(Response::new(CreateInvitationResponse { invitation: Some(invitation), token }))
     }
@@ -84,10 +85,12 @@ impl InvitationService for InvitationApi {
         call.names(&format!("{}/{}", body.organization, body.invitation_id));
         let key = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
         let id = invitation_id(&body.invitation_id)?;
-        self.count(&call, &key, &body.invitation_id).await?;
+        let address = store::invitations::address(&self.core.db, key.id, id).await?;
+        // Guesses at ids count as well.
+        self.count(&call, &key, address.as_deref().unwrap_or(&body.invitation_id)).await?;
         let mut mutation = self.core.mutation(&call);
         let issued = invitations::reissue(&self.core, &mut mutation, &call, &key, id).await?;
-        mutation.commit(&format!("{}/{id}", key.id), []).await?;
+        mutation.commit(&format!("{}/{id}", key.id), [Hint::Organization(key.id)]).await?;
         let (invitation, token) = shown(issued);
         Ok(Response::new(ResendInvitationResponse { invitation: Some(invitation), token }))
     }
@@ -103,7 +106,7 @@ impl InvitationService for InvitationApi {
         let id = invitation_id(&body.invitation_id)?;
         let mut mutation = self.core.mutation(&call);
         invitations::revoke(&mut mutation, &call, &key, id).await?;
-        mutation.commit(&format!("{}/{id}", key.id), []).await?;
+        mutation.commit(&format!("{}/{id}", key.id), [Hint::Organization(key.id)]).await?;
         Ok(Response::new(RevokeInvitationResponse {}))
     }
 

@@ -100,6 +100,16 @@ pub async fn get(
     Ok(found.fetch_optional(write.connection().await?).await?)
 }
 
+/// The address of an invitation.
+pub async fn address(db: &Db, organization: OrganizationId, id: InvitationId) -> Result<Option<String>> {
+    let address = sqlx::query_scalar!(
+        "SELECT email FROM invitations WHERE organization_id = $1 AND id = $2",
+        organization.0,
+        id.0
+    );
+    Ok(address.fetch_optional(db).await?)
+}
+
 /// Lists invitations, ordered by e-mail address.
 pub async fn list(
     db: &Db,
@@ -176,17 +186,23 @@ pub async fn lock_organization(write: &mut impl Write, token_hash: &[u8]) -> Res
     Ok(found.fetch_optional(write.connection().await?).await?)
 }
 
-/// Uses an invitation of this address up; returns the role. `None` if somebody else was faster.
-pub async fn spend(write: &mut impl Write, token_hash: &[u8], email: &str) -> Result<Option<(Role, UserId)>> {
-    let found = sqlx::query!(
+/// An invitation that was used up.
+pub struct Spent {
+    pub id: InvitationId,
+    pub role: Role,
+    pub invited_by: UserId,
+}
+
+/// Uses an invitation of this address up. `None` if somebody else was faster.
+pub async fn spend(write: &mut impl Write, token_hash: &[u8], email: &str) -> Result<Option<Spent>> {
+    let found = sqlx::query_as!(
+        Spent,
         "DELETE FROM invitations WHERE token_hash = $1 AND email = $2 AND expires_at > now()
-         RETURNING role AS \"role: Role\", invited_by AS \"invited_by: UserId\"",
+         RETURNING id AS \"id: InvitationId\", role AS \"role: Role\", invited_by AS \"invited_by: UserId\"",
         token_hash,
         email,
-    )
-    .fetch_optional(write.connection().await?)
-    .await?;
-    Ok(found.map(|row| (row.role, row.invited_by)))
+    );
+    Ok(found.fetch_optional(write.connection().await?).await?)
 }
 
 /// Deletes invitations that expired a month ago; false if there may be more.

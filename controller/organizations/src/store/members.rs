@@ -22,6 +22,13 @@ pub struct Member {
     pub created_at: DateTime<Utc>,
 }
 
+impl Member {
+    /// Changes with what an update can change, and with the membership itself.
+    pub fn etag(&self) -> String {
+        format!("{}.{}", self.created_at.timestamp_micros(), self.role.as_sql())
+    }
+}
+
 /// Lists members, ordered by e-mail address.
 pub async fn list(
     db: &Db,
@@ -173,4 +180,50 @@ pub async fn lock_all_of(write: &mut impl Write, user: UserId) -> Result<Vec<Mem
         user.0
     );
     Ok(found.fetch_all(write.connection().await?).await?)
+}
+
+/// Locks two organizations, in the order of their ids; false if one of them was deleted.
+pub async fn lock_both(write: &mut impl Write, one: OrganizationId, other: OrganizationId) -> Result<bool> {
+    let locked = sqlx::query!(
+        "SELECT id FROM organizations WHERE id IN ($1, $2) AND deleted_at IS NULL ORDER BY id FOR NO KEY UPDATE",
+        one.0,
+        other.0,
+    )
+    .fetch_all(write.connection().await?)
+    .await?;
+    Ok(locked.len() == 2)
+}
+
+/// Somebody who is a member of one of two organizations, or has different roles in them.
+pub struct Difference {
+    pub user: UserId,
+    pub email: String,
+    /// Role in the first one.
+    pub first: Option<Role>,
+    /// Role in the second one.
+    pub second: Option<Role>,
+    /// Number of such people.
+    pub total: i64,
+}
+
+/// Compares the members of two organizations, ordered by e-mail address.
+pub async fn differences(
+    db: &Db,
+    first: OrganizationId,
+    second: OrganizationId,
+    limit: i64,
+) -> Result<Vec<Difference>> {
+    let found = sqlx::query_as!(
+        Difference,
+        "SELECT u.id AS \"user: UserId\", u.email, f.role AS \"first?: Role\", s.role AS \"second?: Role\",
+             count(*) OVER () AS \"total!\"
+         FROM (SELECT user_id, role FROM members WHERE organization_id = $1) f
+         FULL JOIN (SELECT user_id, role FROM members WHERE organization_id = $2) s USING (user_id)
+         JOIN users u ON u.id = user_id
+         WHERE f.role IS DISTINCT FROM s.role ORDER BY u.email LIMIT $3",
+        first.0,
+        second.0,
+        limit,
+    );
+    Ok(found.fetch_all(db).await?)
 }

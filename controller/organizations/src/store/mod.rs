@@ -1,12 +1,15 @@
 //! Organizations in PostgreSQL.
 
+pub mod events;
 pub mod invitations;
 pub mod members;
 
+use chrono::{DateTime, Utc};
 use supalove_core::database::Db;
 use supalove_plans::ORGANIZATIONS_LIMIT;
 use supalove_proto::v1::ErrorReason;
 
+use self::events::{EventType, NewEvent};
 use super::{Organization, OrganizationKey};
 use supalove_core::{
     Write,
@@ -29,6 +32,7 @@ pub async fn insert(write: &mut impl Write, slug: &str, name: &str, owner: UserI
         .map_err(|error| name_taken(error, slug))?;
     supalove_plans::take_member(write, id).await?;
     members::insert(write, id, owner, Role::Owner).await?;
+    events::append(write, id, NewEvent::member(EventType::MemberJoined, owner, Role::Owner)).await?;
     Ok(id)
 }
 
@@ -128,7 +132,7 @@ pub async fn rename(
     sqlx::query!("UPDATE organizations SET name = $2, revision = revision + 1 WHERE id = $1", key.id.0, name)
         .execute(write.connection().await?)
         .await?;
-    Ok(())
+    events::append(write, key.id, NewEvent::renamed(name)).await
 }
 
 /// Deletes an organization that owns nothing, on behalf of the caller. Its row stays for those who refer to it; its slug is
@@ -136,7 +140,7 @@ pub async fn rename(
 pub async fn delete(write: &mut impl Write, call: &Call, key: &OrganizationKey) -> Result<()> {
     members::lock(write, key, call).await?;
     let owned = sqlx::query!(
-        "SELECT projects_used AS projects, (SELECT count(*) FROM clusters WHERE organization_id = $1) AS \"clusters!\"
+        "SELECT projects_used AS projects, (SELECT count(*) FROM clusters WHERE organization_id = $1 AND deleted_at IS NULL) AS \"clusters!\"
          FROM organizations WHERE id = $1",
         key.id.0
     )
@@ -147,7 +151,7 @@ pub async fn delete(write: &mut impl Write, call: &Call, key: &OrganizationKey) 
     }
     // Nobody can guess the new slug, and so nobody can hold it.
     sqlx::query!(
-        "UPDATE organizations SET deleted_at = now(), slug = 'deleted-' || replace(gen_random_uuid()::text, '-', ''),
+        "UPDATE organizations SET deleted_at = now(), deleted_slug = slug, slug = 'deleted-' || replace(gen_random_uuid()::text, '-', ''),
              projects_limit = 0, revision = revision + 1 WHERE id = $1",
         key.id.0
     )
@@ -167,10 +171,37 @@ fn not_empty(key: &OrganizationKey, projects: i32, clusters: i64) -> Error {
         reason: ErrorReason::OrganizationNotEmpty,
         message: format!(
             "the organization {} still has projects ({projects}) or private clusters ({clusters}); delete the projects (a \
-             deleted one counts until its undo window ends), and ask the operator to remove the clusters",
+             deleted one counts until its undo window ends) and the clusters",
             key.slug
         ),
     }
+}
+
+/// A deleted organization that somebody names.
+#[derive(Debug, Clone)]
+pub struct Deleted {
+    pub id: OrganizationId,
+    pub deleted_at: DateTime<Utc>,
+}
+
+/// Finds deleted organizations by the slug that they had, the newest first.
+pub async fn deleted(db: &Db, slug: &str) -> Result<Vec<Deleted>> {
+    let found = sqlx::query_as!(
+        Deleted,
+        "SELECT id AS \"id: OrganizationId\", deleted_at AS \"deleted_at!\" FROM organizations
+         WHERE deleted_slug = $1 AND deleted_at IS NOT NULL ORDER BY deleted_at DESC LIMIT 20",
+        slug
+    );
+    Ok(found.fetch_all(db).await?)
+}
+
+/// Whether the organization is there and not deleted.
+pub async fn is_live(db: &Db, id: OrganizationId) -> Result<bool> {
+    let live = sqlx::query_scalar!(
+        "SELECT EXISTS (SELECT 1 FROM organizations WHERE id = $1 AND deleted_at IS NULL) AS \"live!\"",
+        id.0
+    );
+    Ok(live.fetch_one(db).await?)
 }
 
 /// Deletes rows of organizations that were deleted long ago and that nothing refers to; false if there may be more.

@@ -8,7 +8,8 @@ use supalove_proto::v1::{self as pb, entitlement_value::Kind};
 use supalove_spec::{limits::REASON_CHARS, text::is_plain};
 
 use crate::{
-    entitlement::{Entitlement, Value, number, sizes},
+    entitlement::{Entitlement, SizeAction, Value, number, sizes},
+    sizes::{Listed, ProjectSize},
     store::{Entitlements, Override, Plan},
 };
 
@@ -17,6 +18,7 @@ pub const FIELDS: &[&str] = &[
     "display_name",
     "price_cents",
     "default_for_new_organizations",
+    "at_size_limit",
     "limits",
     "limits.projects",
     "limits.database_mib",
@@ -29,6 +31,30 @@ pub const FIELDS: &[&str] = &[
     "limits.log_days",
 ];
 
+/// What an update of a size may change.
+pub const SIZE_FIELDS: &[&str] = &["cpu_millis", "memory_mib", "disk_mib", "connections"];
+
+/// Writes the fields that a request changes into a size. The bounds are those of the table, and far within what agents admit.
+pub fn edit_size(
+    size: &mut ProjectSize,
+    body: &pb::UpdateProjectSizeRequest,
+    fields: &Changes<'_>,
+) -> Result<()> {
+    for (name, value, given, least, most) in [
+        ("cpu_millis", &mut size.cpu_millis, body.cpu_millis, 10, 1_000_000),
+        ("memory_mib", &mut size.memory_mib, body.memory_mib, 32, 16_000_000),
+        ("disk_mib", &mut size.disk_mib, body.disk_mib, 128, 64_000_000),
+        ("connections", &mut size.connections, body.connections, 10, 5_000),
+    ] {
+        if !fields.field(name) {
+            continue;
+        }
+        let valid = i32::try_from(given).ok().filter(|given| (least..=most).contains(given));
+        *value = valid.ok_or_else(|| Error::field(name, format!("must be between {least} and {most}")))?;
+    }
+    Ok(())
+}
+
 /// Writes the fields that a request changes into a plan.
 pub fn edit(plan: &mut Plan, body: &pb::UpdatePlanRequest, fields: &Changes<'_>) -> Result<()> {
     if fields.field("display_name") {
@@ -40,6 +66,18 @@ pub fn edit(plan: &mut Plan, body: &pb::UpdatePlanRequest, fields: &Changes<'_>)
     }
     if fields.field("default_for_new_organizations") {
         plan.is_default = body.default_for_new_organizations;
+    }
+    if fields.field("at_size_limit") {
+        match body.at_size_limit() {
+            pb::SizeAction::Notify => plan.at_size_limit = SizeAction::Notify,
+            pb::SizeAction::ReadOnly => plan.at_size_limit = SizeAction::ReadOnly,
+            // Of a caller that changes everything it knows.
+            pb::SizeAction::Unspecified
+                if body.update_mask.as_ref().is_none_or(|mask| mask.paths.is_empty()) => {}
+            pb::SizeAction::Unspecified => {
+                return Err(Error::field("at_size_limit", "must be NOTIFY or READ_ONLY"));
+            }
+        }
     }
     let given = body.limits.clone().unwrap_or_default();
     let asked = |name: &str| fields.field("limits") || fields.field(name);
@@ -95,7 +133,7 @@ pub fn entitlement(wire: pb::Entitlement) -> Result<Entitlement> {
     }
 }
 
-fn wire_entitlement(entitlement: Entitlement) -> pb::Entitlement {
+pub fn wire_entitlement(entitlement: Entitlement) -> pb::Entitlement {
     match entitlement {
         Entitlement::Projects => pb::Entitlement::Projects,
         Entitlement::DatabaseSize => pb::Entitlement::DatabaseSize,
@@ -146,7 +184,7 @@ pub fn in_words(value: &Value) -> String {
     }
 }
 
-fn wire_value(value: Value) -> pb::EntitlementValue {
+pub fn wire_value(value: Value) -> pb::EntitlementValue {
     let kind = match value {
         Value::Number(number) => Kind::Number(number.unsigned_abs()),
         Value::Allowed(allowed) => Kind::Allowed(allowed),
@@ -184,6 +222,13 @@ fn wire_override(one: &Override) -> pb::EntitlementOverride {
     }
 }
 
+pub fn wire_size_action(action: SizeAction) -> pb::SizeAction {
+    match action {
+        SizeAction::Notify => pb::SizeAction::Notify,
+        SizeAction::ReadOnly => pb::SizeAction::ReadOnly,
+    }
+}
+
 impl From<Plan> for pb::Plan {
     fn from(plan: Plan) -> Self {
         let limits = plan.limits;
@@ -203,8 +248,25 @@ impl From<Plan> for pb::Plan {
                 log_days: limits.log_days.unsigned_abs(),
             }),
             default_for_new_organizations: plan.is_default,
+            at_size_limit: wire_size_action(plan.at_size_limit).into(),
             update_time: Some(timestamp(plan.updated_at)),
             etag: plan.revision.to_string(),
+        }
+    }
+}
+
+impl From<Listed> for pb::ProjectSize {
+    fn from(listed: Listed) -> Self {
+        let size = listed.size;
+        Self {
+            name: size.name,
+            cpu_millis: size.cpu_millis.unsigned_abs(),
+            memory_mib: size.memory_mib.unsigned_abs(),
+            disk_mib: size.disk_mib.unsigned_abs(),
+            connections: size.connections.unsigned_abs(),
+            plans: listed.plans,
+            update_time: Some(timestamp(listed.updated_at)),
+            etag: listed.revision.to_string(),
         }
     }
 }
@@ -222,6 +284,7 @@ pub mod tests {
             display_name: "Pro".into(),
             price_cents: 2500,
             limits: limits(),
+            at_size_limit: SizeAction::Notify,
             is_default: false,
             revision: 3,
             updated_at: chrono::DateTime::UNIX_EPOCH,
@@ -231,7 +294,8 @@ pub mod tests {
     fn edited(body: &pb::UpdatePlanRequest, paths: &[&str]) -> Result<Plan> {
         let mask = pb_mask(paths);
         let mut plan = plan();
-        edit(&mut plan, body, &Changes::parse(Some(&mask), FIELDS)?)?;
+        let body = pb::UpdatePlanRequest { update_mask: Some(mask.clone()), ..body.clone() };
+        edit(&mut plan, &body, &Changes::parse(Some(&mask), FIELDS)?)?;
         Ok(plan)
     }
 
@@ -262,6 +326,12 @@ pub mod tests {
             edited(&pb::UpdatePlanRequest { limits: None, ..body.clone() }, &["limits.projects"]).is_err()
         );
         assert!(edited(&body, &["name"]).is_err(), "the name stays");
+        assert_eq!(all.at_size_limit, SizeAction::Notify, "an older caller does not know it");
+        let read_only =
+            pb::UpdatePlanRequest { at_size_limit: pb::SizeAction::ReadOnly.into(), ..body.clone() };
+        assert_eq!(edited(&read_only, &["at_size_limit"]).unwrap().at_size_limit, SizeAction::ReadOnly);
+        let unknown = edited(&body, &["at_size_limit"]).unwrap_err().to_string();
+        assert!(unknown.contains("NOTIFY or READ_ONLY"), "{unknown}");
         let none = pb::UpdatePlanRequest { limits: Some(pb::PlanLimits::default()), ..body };
         let refused = edited(&none, &["limits"]).unwrap_err().to_string();
         assert!(refused.contains("limits.members"), "{refused}");
@@ -286,5 +356,30 @@ pub mod tests {
             assert_eq!(entitlement(wire_entitlement(one)).unwrap(), one);
         }
         assert!(entitlement(pb::Entitlement::Unspecified).is_err());
+    }
+
+    #[test]
+    fn an_update_of_a_size_is_within_bounds_and_changes_what_its_mask_names() {
+        let micro = ProjectSize {
+            name: "micro".into(),
+            cpu_millis: 250,
+            memory_mib: 512,
+            disk_mib: 2048,
+            connections: 60,
+        };
+        let body = pb::UpdateProjectSizeRequest { cpu_millis: 300, memory_mib: 1, ..Default::default() };
+        let edited = |paths: &[&str]| {
+            let mask = pb_mask(paths);
+            let mut size = micro.clone();
+            edit_size(&mut size, &body, &Changes::parse(Some(&mask), SIZE_FIELDS)?).map(|()| size)
+        };
+        assert_eq!(edited(&["cpu_millis"]).unwrap(), ProjectSize { cpu_millis: 300, ..micro.clone() });
+        for (path, field) in
+            [("memory_mib", "memory_mib"), ("disk_mib", "disk_mib"), ("connections", "connections")]
+        {
+            let refused = edited(&[path]).unwrap_err().to_string();
+            assert!(refused.contains(field), "{refused}");
+        }
+        assert!(edited(&["name"]).is_err(), "the name stays");
     }
 }

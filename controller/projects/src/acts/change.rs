@@ -9,18 +9,18 @@ use supalove_core::{
     access::Call,
     error::{Error, Result},
     ids::{OperationId, ProjectRef},
-    vault::Vault,
+    vault::{KeyId, Vault},
 };
 use supalove_failpoints::failpoint;
 use supalove_proto::v1::{
-    DeleteSecretsRequest, ErrorReason, ResetDatabasePasswordRequest, RotateJwtSecretRequest,
-    SetSecretsRequest, UpdateProjectSettingsRequest,
+    DeleteSecretsRequest, DeleteVariablesRequest, ErrorReason, ResetDatabasePasswordRequest,
+    RotateJwtSecretRequest, SetSecretsRequest, SetVariablesRequest, UpdateProjectSettingsRequest,
 };
 use supalove_stack::Release;
 
 use super::{
     Acts,
-    lifecycle::{TRIES, hints, overtake},
+    lifecycle::{TRIES, check_organization, hints, overtake},
     transitions::Act,
 };
 use crate::{
@@ -30,12 +30,13 @@ use crate::{
     store::{
         changes,
         events::{self, NewEvent},
-        function_secrets::{self, Changes},
+        function_secrets::{self, Changes, Kind},
+        inputs,
         operations::{self, NewOperation},
         secrets, settings,
         snapshot::{self, Snapshot},
     },
-    types::{Desired, EventType, OperationKind},
+    types::{Desired, EventType, OperationKind, OperationState, ProjectState},
 };
 
 /// What a caller asks for.
@@ -44,6 +45,8 @@ pub enum Asked<'a> {
     Settings(&'a UpdateProjectSettingsRequest),
     SetSecrets(&'a SetSecretsRequest),
     DeleteSecrets(&'a DeleteSecretsRequest),
+    SetVariables(&'a SetVariablesRequest),
+    DeleteVariables(&'a DeleteVariablesRequest),
     ResetDatabasePassword(&'a ResetDatabasePasswordRequest),
     RotateJwtSecret(&'a RotateJwtSecretRequest),
 }
@@ -80,7 +83,10 @@ impl Asked<'_> {
     fn kind(self) -> OperationKind {
         match self {
             Self::Settings(_) => OperationKind::UpdateSettings,
-            Self::SetSecrets(_) | Self::DeleteSecrets(_) => OperationKind::ChangeSecrets,
+            Self::SetSecrets(_)
+            | Self::DeleteSecrets(_)
+            | Self::SetVariables(_)
+            | Self::DeleteVariables(_) => OperationKind::ChangeSecrets,
             Self::ResetDatabasePassword(_) => OperationKind::ResetDatabasePassword,
             Self::RotateJwtSecret(_) => OperationKind::RotateJwtSecret,
         }
@@ -91,18 +97,28 @@ impl Asked<'_> {
             Self::Settings(body) => &body.request_id,
             Self::SetSecrets(body) => &body.request_id,
             Self::DeleteSecrets(body) => &body.request_id,
+            Self::SetVariables(body) => &body.request_id,
+            Self::DeleteVariables(body) => &body.request_id,
             Self::ResetDatabasePassword(body) => &body.request_id,
             Self::RotateJwtSecret(body) => &body.request_id,
         }
         .clone()
     }
 
-    /// The request as its digest is stored: the digest of a short secret would tell it to a reader of the database, so only a
-    /// fingerprint under the master key is in it.
-    fn fingerprint(self, vault: &Vault) -> Vec<u8> {
+    /// The request as its digest may be stored, the form of now first. While one master key replaces another, a call before may have
+    /// been under the other one. Each is a message of one field: the mutation stores only its digest.
+    fn forms(self, vault: &Vault) -> Vec<Vec<u8>> {
+        let digest = |key| digest(&SHA256, &self.fingerprint(vault, key)).as_ref().to_vec();
+        vault.fingerprint_keys().into_iter().map(digest).collect()
+    }
+
+    /// The request with fingerprints under a master key in the place of secrets: the digest of a short secret would tell it to a
+    /// reader of the database.
+    fn fingerprint(self, vault: &Vault, key: KeyId) -> Vec<u8> {
         let hide = |secret: &mut String| {
             if !secret.is_empty() {
-                *secret = vault.fingerprint(secret.as_bytes());
+                // The vault has the key, since it named it.
+                *secret = vault.fingerprint(key, secret.as_bytes()).unwrap_or_default();
             }
         };
         match self {
@@ -120,6 +136,8 @@ impl Asked<'_> {
                 body.encode_to_vec()
             }
             Self::DeleteSecrets(body) => body.encode_to_vec(),
+            Self::SetVariables(body) => body.encode_to_vec(),
+            Self::DeleteVariables(body) => body.encode_to_vec(),
             Self::ResetDatabasePassword(body) => body.encode_to_vec(),
             Self::RotateJwtSecret(body) => body.encode_to_vec(),
         }
@@ -141,8 +159,20 @@ impl Asked<'_> {
                 content.settings = new;
                 Ok(Some(Inputs::Settings))
             }
-            Self::SetSecrets(body) => change_secrets(content, secret_rules::to_set(&body.secrets)?),
-            Self::DeleteSecrets(body) => change_secrets(content, secret_rules::to_delete(&body.names)?),
+            Self::SetSecrets(body) => {
+                let asked = body.secrets.iter().map(|one| (one.name.as_str(), one.value.as_str()));
+                change_secrets(content, Kind::Secret, secret_rules::to_set(Kind::Secret, asked)?)
+            }
+            Self::DeleteSecrets(body) => {
+                change_secrets(content, Kind::Secret, secret_rules::to_delete(&body.names)?)
+            }
+            Self::SetVariables(body) => {
+                let asked = body.variables.iter().map(|one| (one.name.as_str(), one.value.as_str()));
+                change_secrets(content, Kind::Variable, secret_rules::to_set(Kind::Variable, asked)?)
+            }
+            Self::DeleteVariables(body) => {
+                change_secrets(content, Kind::Variable, secret_rules::to_delete(&body.names)?)
+            }
             Self::ResetDatabasePassword(_) => {
                 if !release.takes_new_passwords() {
                     return Err(Error::FailedPrecondition {
@@ -170,22 +200,22 @@ impl Asked<'_> {
     }
 }
 
-fn change_secrets(content: &mut Content, mut changes: Changes) -> Result<Option<Inputs>> {
-    secret_rules::merge(&mut content.function_secrets, &mut changes)?;
+fn change_secrets(content: &mut Content, kind: Kind, mut changes: Changes) -> Result<Option<Inputs>> {
+    secret_rules::merge(kind, &mut content.function_secrets, &mut changes)?;
     Ok((!changes.is_empty()).then_some(Inputs::FunctionSecrets(changes)))
 }
 
 impl Acts {
     /// Starts a change of content. A repeated call returns the operation of the first one.
     pub async fn change(&self, call: &Call, project: &ProjectRef, asked: Asked<'_>) -> Result<Changed> {
-        // A message of one field: the mutation stores only its digest.
-        let body = digest(&SHA256, &asked.fingerprint(&self.core.vault)).as_ref().to_vec();
-        let mut mutation = self.core.mutation(call).once(call, &asked.request_id(), &body).await?;
+        let forms = asked.forms(&self.core.vault);
+        let mut mutation = self.core.mutation(call).once_in_forms(call, &asked.request_id(), &forms).await?;
         if let Some(done) = mutation.replayed() {
             return Ok(Changed { operation: done.operation, restarted: Vec::new() });
         }
         for _ in 0..TRIES {
             let found = snapshot::expect(mutation.connection().await?, project).await?;
+            check_organization(call, &found)?;
             match self.try_change(mutation, call, &found, asked).await? {
                 Ok(changed) => return Ok(changed),
                 Err(again) => mutation = again,
@@ -247,7 +277,7 @@ impl Acts {
         Ok(Some(Plan {
             kind: asked.kind(),
             // Nothing of a stopped project runs.
-            restarted: if found.desired == Desired::Running { restarted(&old, &new) } else { Vec::new() },
+            restarted: if is_on_its_node(found) { restarted(&old, &new) } else { Vec::new() },
             spec: secrets::seal_spec(vault, project, next, &new)?,
             return_spec: secrets::seal_spec(vault, project, next + 1, &old)?,
             content,
@@ -265,7 +295,10 @@ impl Acts {
     ) -> Result<Option<OperationId>> {
         let project = &found.project;
         let generation = found.generation + 1;
-        if !write_desired(write, found, plan.kind).await? {
+        let waits = waits_for_compute(found);
+        let (state, reason) =
+            if waits { (found.state, found.state_reason.as_str()) } else { (plan.kind.state(), "") };
+        if !write_desired(write, found, state, reason).await? {
             return Ok(None);
         }
         failpoint!("controller.change.desired_written", project.as_str());
@@ -276,6 +309,7 @@ impl Acts {
         overtake(write, found, plan.kind).await?;
         let operation = OperationId::generate();
         let message = match plan.restarted.as_slice() {
+            [] if waits => "nothing runs; the next start brings it".to_owned(),
             [] => "no service restarts".to_owned(),
             names => format!("restarting {}", names.join(", ")),
         };
@@ -289,6 +323,18 @@ impl Acts {
             status_message: &message,
         };
         operations::insert(write, &new).await?;
+        let what = plan.kind.as_sql().to_lowercase().replace('_', " ");
+        let event = NewEvent::new(EventType::OperationStarted, format!("{what}: {message}"));
+        events::append(write, project, &event, Some(operation)).await?;
+        if waits {
+            // No agent will report it: nothing of the project reaches its node before the next start.
+            inputs::keep_newest(write, project, plan.kind).await?;
+            operations::end(write, operation, OperationState::Succeeded, None).await?;
+            let event = NewEvent::new(EventType::OperationSucceeded, format!("{what}: done"));
+            events::append(write, project, &event, Some(operation)).await?;
+            return Ok(Some(operation));
+        }
+        operations::set_red_before(write, operation, &red_and_untouched(found, &plan.restarted)).await?;
         let change = changes::Change {
             operation,
             from: plan.content.release.clone(),
@@ -296,13 +342,12 @@ impl Acts {
             state_before: found.state,
             needs_before: found.needs,
             needs_after: found.needs,
+            size_before: found.size.clone(),
+            size_after: found.size.name.clone(),
             return_generation: generation + 1,
             return_spec: plan.return_spec.clone(),
         };
         changes::insert(write, project, &change).await?;
-        let what = plan.kind.as_sql().to_lowercase().replace('_', " ");
-        let event = NewEvent::new(EventType::OperationStarted, format!("{what}: {message}"));
-        events::append(write, project, &event, Some(operation)).await?;
         failpoint!("controller.change.written", project.as_str());
         Ok(Some(operation))
     }
@@ -341,16 +386,65 @@ fn check(found: &Snapshot) -> Result<()> {
     Ok(())
 }
 
+/// True if the project runs, so that a change restarts something.
+fn is_on_its_node(project: &Snapshot) -> bool {
+    project.desired == Desired::Running && !waits_for_compute(project)
+}
+
+/// True if the project should run and has neither cpu nor memory on its node, because a start of it found none in time: until the
+/// next start nothing of it reaches the node.
+pub(super) fn waits_for_compute(project: &Snapshot) -> bool {
+    project.desired == Desired::Running && project.placement.is_some_and(|placement| !placement.holds_compute)
+}
+
+/// Services that are not ready and that a change does not touch. It ends without them.
+pub(super) fn red_and_untouched(project: &Snapshot, restarted: &[String]) -> Vec<String> {
+    let red = project.services.iter().filter(|one| one.state != "HEALTHY").map(|one| one.name.clone());
+    red.filter(|name| !restarted.contains(name)).collect()
+}
+
 /// Writes the new desired state; false if the project changed meanwhile.
-async fn write_desired(write: &mut Mutation, project: &Snapshot, kind: OperationKind) -> Result<bool> {
+async fn write_desired(
+    write: &mut Mutation,
+    project: &Snapshot,
+    state: ProjectState,
+    reason: &str,
+) -> Result<bool> {
     let done = sqlx::query!(
-        "UPDATE projects SET state = $3, state_reason = '', generation = generation + 1, revision = revision + 1
+        "UPDATE projects SET state = $3, state_reason = $4, generation = generation + 1, revision = revision + 1
          WHERE ref = $1 AND revision = $2",
         project.project.as_str(),
         project.revision,
-        kind.state().as_sql(),
+        state.as_sql(),
+        reason,
     )
     .execute(write.connection().await?)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use supalove_proto::v1::SecretValue;
+
+    use super::*;
+
+    #[test]
+    fn a_repeated_request_is_known_under_the_master_key_of_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
+        fs::write(&old, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+        fs::write(&new, "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=").unwrap();
+        let secret = SecretValue { name: "A".into(), value: "short".into() };
+        let body = SetSecretsRequest { secrets: vec![secret], ..Default::default() };
+        let asked = Asked::SetSecrets(&body);
+        let before = asked.forms(&Vault::from_file(&old).unwrap());
+        let now = asked.forms(&Vault::from_files(&new, Some(&old)).unwrap());
+        assert_eq!((before.len(), now.len()), (1, 2));
+        assert!(now[0] != before[0] && now[1] == before[0]);
+        let other = SetSecretsRequest::default();
+        assert!(!Asked::SetSecrets(&other).forms(&Vault::from_file(&old).unwrap()).contains(&before[0]));
+    }
 }

@@ -5,6 +5,7 @@ use supalove_proto::v1::CreateProjectRequest;
 
 use crate::{
     acts::Acts,
+    content::given,
     endpoints::{ServiceEndpoint, published},
     placer::{NewProject, Place, Written},
     store::{
@@ -26,7 +27,7 @@ use supalove_core::{
 use supalove_fleet::clusters::{self, Target};
 use supalove_organizations::OrganizationKey;
 use supalove_scheduler::Resources;
-use supalove_stack::{ProjectInput, ProjectSecrets, ProjectSettings, Release};
+use supalove_stack::{ProjectInput, ProjectSecrets, ProjectSettings, Release, Size};
 
 /// Host of a port that only programs on the node reach. The placing statement has the same literal.
 const LOOPBACK: &str = "127.0.0.1";
@@ -72,7 +73,8 @@ impl Acts {
         let cluster = self.cluster(&body.cluster, grant.id).await?;
         let project = ProjectRef::generate();
         let secrets = ProjectSecrets::generate(project.as_str()).map_err(Error::internal)?;
-        let settings = ProjectSettings::default();
+        let size = supalove_plans::find_size(&self.core.db, grant.id, &body.size).await?;
+        let settings = ProjectSettings { size: given(&size), ..ProjectSettings::default() };
         let input = ProjectInput {
             project_ref: project.as_str(),
             project_name: &name,
@@ -80,7 +82,7 @@ impl Acts {
             settings: &settings,
         };
         let spec = supalove_stack::render(release, &input).map_err(Error::internal)?;
-        let needs = needs(release)?;
+        let needs = needs(release, &settings.size)?;
         let certificate =
             release.has_database_tls().then(|| Certificate::from_secrets(&secrets)).transpose()?;
         let new = NewProject {
@@ -90,6 +92,7 @@ impl Acts {
             name: &name,
             release: release.name(),
             needs,
+            size: &size,
             operation: OperationId::generate(),
             by: call.principal()?.user,
             secrets: &seal_secrets(&self.core.vault, &project, &secrets)?,
@@ -112,7 +115,7 @@ impl Acts {
     }
 
     /// The default cluster is shared, so it is the same for all organizations.
-    async fn cluster(&self, named: &str, organization: OrganizationId) -> Result<Target> {
+    pub(super) async fn cluster(&self, named: &str, organization: OrganizationId) -> Result<Target> {
         let look_up = || clusters::store::target(&self.core.db, named, organization);
         if named.is_empty() {
             self.default_cluster.get_or_try_init(look_up).await.copied()
@@ -131,7 +134,7 @@ impl Acts {
         }))
     }
 
-    fn release(&self, name: &str) -> Result<&Release> {
+    pub(super) fn release(&self, name: &str) -> Result<&Release> {
         let name = if name.is_empty() { &*self.default_release } else { name };
         self.releases.get(name).ok_or_else(|| {
             Error::field(
@@ -166,6 +169,8 @@ fn created(new: &NewProject<'_>, organization: &str, written: Written) -> Create
         purge_at: None,
         revision: 1,
         event_seq: 2,
+        size: new.size.clone(),
+        restriction: None,
     };
     let operation = Operation {
         id: new.operation,
@@ -195,9 +200,9 @@ fn addresses(published: &[ServiceEndpoint], place: &Place) -> Vec<Endpoint> {
     all
 }
 
-/// What a project of a release reserves.
-pub(super) fn needs(release: &Release) -> Result<Resources> {
-    let sum = release.resources();
+/// What a project of a release reserves, with what its size gives its database.
+pub(super) fn needs(release: &Release, size: &Size) -> Result<Resources> {
+    let sum = release.resources(size);
     Ok(Resources {
         cpu_millis: i32::try_from(sum.cpu_millis).map_err(Error::internal)?,
         memory_mib: i32::try_from(sum.memory_mib).map_err(Error::internal)?,

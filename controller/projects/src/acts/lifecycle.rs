@@ -72,7 +72,9 @@ impl Plan {
             }
             Act::Delete { undo_window, named } => Self::delete(project, undo_window, named),
             Act::Undelete => Self::undelete(project),
-            Act::Upgrade | Act::Change => Err(Error::internal("a change of content has a plan of its own")),
+            Act::Upgrade | Act::Change | Act::Resize | Act::Transfer => {
+                Err(Error::internal("an act that has a plan of its own"))
+            }
         }
     }
 
@@ -91,6 +93,8 @@ impl Plan {
                     ),
                 });
             }
+            // It ends at once, since no node has anything of it.
+            _ if project.placement.is_none() => Duration::ZERO,
             _ => undo_window,
         };
         let desired = if undo_window.is_zero() { Desired::Removed } else { Desired::Stopped };
@@ -138,6 +142,7 @@ impl Acts {
         }
         for _ in 0..TRIES {
             let found = snapshot::expect(mutation.connection().await?, project).await?;
+            check_organization(call, &found)?;
             if let Some(operation) = Self::deleted_before(&mut mutation, &found, act).await? {
                 mutation.starts(operation);
                 mutation.commit(found.project.as_str(), []).await?;
@@ -202,7 +207,9 @@ impl Acts {
         if removes_at_once {
             lock_organization(write, project).await?;
         }
-        changes::replaced_by_delete(write, project).await?;
+        if !changes::replaced_by_delete(write, project).await? {
+            return Ok(None);
+        }
         let room = self.take_compute(write, project, plan).await?;
         if !write_desired(write, project, plan, room.as_deref().unwrap_or("")).await? {
             return Ok(None);
@@ -250,7 +257,7 @@ impl Acts {
             Some(placement) if placement.holds_compute => Ok(None),
             Some(_) if capacity::reserve_compute(&self.core, write, project).await? => Ok(None),
             Some(placement) => Ok(Some(format!(
-                "node {} lacks {} MiB memory or {} millicores, or is not connected",
+                "node {} lacks {} MiB memory or {} millicores, is draining, or is not connected",
                 placement.node, project.needs.memory_mib, project.needs.cpu_millis
             ))),
         }
@@ -262,6 +269,7 @@ impl Acts {
         let mut mutation = self.core.mutation(call);
         for _ in 0..TRIES {
             let found = snapshot::expect(mutation.connection().await?, &operation.project).await?;
+            check_organization(call, &found)?;
             let open = found.operation.as_ref().filter(|open| open.id == id);
             let open = open.ok_or_else(|| not_cancellable("the operation has ended"))?;
             let act = match (open.kind, open.state) {
@@ -324,6 +332,15 @@ pub(super) fn hints(project: &Snapshot) -> [Hint; 3] {
     let next = project.placement.map_or(Hint::Capacity, |placement| Hint::Node(placement.node));
     // The organization counts a project less if this one is removed at once.
     [Hint::Project(project.project.clone()), next, Hint::Organization(project.organization)]
+}
+
+/// A transfer may have come between the caller's authorization and this look at the project: the caller's rights, and the audit
+/// row, belong to the organization of then. A new call decides anew.
+pub(super) fn check_organization(call: &Call, project: &Snapshot) -> Result<()> {
+    if call.organization.get() == Some(&project.organization) {
+        return Ok(());
+    }
+    Err(Error::Aborted("the project was transferred to another organization"))
 }
 
 fn not_cancellable(why: &str) -> Error {
@@ -413,17 +430,31 @@ async fn remove_unplaced(write: &mut impl Write, project: &ProjectRef, operation
     }
 }
 
-/// Marks projects for removal whose undo window has ended. Returns them with their nodes. Waits while a restore of the control
-/// database is not confirmed, and for the node of each project: its agent may know more than this database.
+/// What a forgotten node means for its projects.
+pub const FORGOTTEN: &str =
+    "the project's node is lost, and the operator has given it up with the data on it";
+
+/// Marks projects for removal whose undo window has ended, or whose node is forgotten. Returns them with their nodes. Waits while a
+/// restore of the control database is not confirmed, and for the node of each project: its agent may know more than this
+/// database; of projects on forgotten nodes for what is under way.
 pub async fn purge_due(
     write: &mut SystemWrite,
     replica_gone: std::time::Duration,
 ) -> Result<Vec<(ProjectRef, Option<NodeId>)>> {
     let rows = sqlx::query!(
         "UPDATE projects p SET desired = 'REMOVED', generation = generation + 1, revision = revision + 1,
-             state_reason = 'the undo window is over; the data is being deleted'
-         WHERE p.ref IN (SELECT ref FROM projects WHERE purge_at <= now() AND desired <> 'REMOVED' AND removed_at IS NULL
+             purge_at = coalesce(purge_at, now()), deleted_at = coalesce(deleted_at, now()),
+             state_reason = CASE WHEN purge_at <= now() THEN 'the undo window is over; the data is being deleted' ELSE $2 END
+         WHERE p.ref IN (SELECT ref FROM projects WHERE (purge_at <= now() OR EXISTS (
+                                 SELECT 1 FROM placements f JOIN nodes n ON n.id = f.node_id
+                                 WHERE f.project_ref = projects.ref AND n.forgotten_at IS NOT NULL) AND NOT EXISTS (
+                                     SELECT 1 FROM operations o WHERE o.project_ref = projects.ref AND o.state IN ('PENDING', 'RUNNING')
+                                         AND o.kind <> 'DELETE'))
+                             AND desired <> 'REMOVED' AND removed_at IS NULL
                              AND NOT EXISTS (SELECT 1 FROM platform WHERE restore_seen_at IS NOT NULL)
+                             AND NOT EXISTS (SELECT 1 FROM placements l JOIN nodes n ON n.id = l.node_id
+                                 JOIN restore_claims r ON r.cluster_id = n.cluster_id
+                                 WHERE l.project_ref = projects.ref AND n.forgotten_at IS NULL AND r.confirmed_at IS NULL)
                              AND NOT EXISTS (SELECT 1 FROM placements l JOIN nodes n ON n.id = l.node_id
                                  WHERE l.project_ref = projects.ref AND n.revoked_at IS NULL AND NOT EXISTS (
                                      SELECT 1 FROM node_sessions s JOIN controllers c ON c.id = s.controller_id
@@ -433,6 +464,7 @@ pub async fn purge_due(
          RETURNING p.ref AS \"project: ProjectRef\", p.organization_id AS \"organization: OrganizationId\",
              (SELECT node_id FROM placements l WHERE l.project_ref = p.ref AND l.role = 'ACTIVE') AS \"node: NodeId\"",
         replica_gone.as_secs_f64(),
+        FORGOTTEN,
     )
     .fetch_all(write.connection().await?)
     .await?;

@@ -1,9 +1,12 @@
-//! Acts of callers on projects: create, start, stop, restart, upgrade, change of settings and secrets, delete,
-//! undelete, cancel.
+//! Acts of callers on projects: create, start, stop, restart, upgrade, resize, change of settings and secrets, delete,
+//! undelete, cancel, transfer.
 
 mod change;
 mod create;
+mod explain;
 mod lifecycle;
+mod resize;
+mod transfer;
 mod transitions;
 mod upgrade;
 
@@ -16,7 +19,8 @@ use tokio::sync::OnceCell;
 
 pub use change::{Asked, Changed};
 pub use create::Created;
-pub use lifecycle::purge_due;
+pub use lifecycle::{FORGOTTEN, purge_due};
+pub use transfer::Parties;
 pub use transitions::Act;
 
 use crate::placer::Placer;

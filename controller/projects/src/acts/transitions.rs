@@ -30,6 +30,10 @@ pub enum Act {
     Upgrade,
     /// Of settings or secrets; see `change`.
     Change,
+    /// To another organization; see `transfer`. Nothing of the desired state changes.
+    Transfer,
+    /// To another size; see `resize`.
+    Resize,
 }
 
 impl Act {
@@ -64,7 +68,12 @@ impl Act {
                 Unknown,
             ],
             Self::Undelete => &[GoingDown],
-            Self::Upgrade | Self::Change => &[ActiveHealthy, ActiveUnhealthy, Inactive, InitFailed],
+            Self::Upgrade | Self::Change | Self::Resize => {
+                &[ActiveHealthy, ActiveUnhealthy, Inactive, InitFailed]
+            }
+            Self::Transfer => {
+                &[ActiveHealthy, ActiveUnhealthy, Inactive, InitFailed, PauseFailed, RestoreFailed, Unknown]
+            }
         }
     }
 
@@ -77,6 +86,8 @@ impl Act {
             Self::Undelete => "undeleted",
             Self::Upgrade => "upgraded",
             Self::Change => "changed",
+            Self::Transfer => "transferred",
+            Self::Resize => "resized",
         }
     }
 
@@ -120,7 +131,7 @@ fn remedy(state: ProjectState, open: Option<OperationKind>) -> &'static str {
 mod tests {
     use super::*;
 
-    const ACTS: [Act; 7] = [
+    const ACTS: [Act; 9] = [
         Act::Start,
         Act::Stop,
         Act::Restart,
@@ -128,6 +139,8 @@ mod tests {
         Act::Undelete,
         Act::Upgrade,
         Act::Change,
+        Act::Transfer,
+        Act::Resize,
     ];
 
     #[test]

@@ -21,7 +21,7 @@ use supalove_stack::{Release, Releases};
 use super::{
     Acts,
     create::needs,
-    lifecycle::{TRIES, hints, overtake},
+    lifecycle::{TRIES, check_organization, hints, overtake},
     transitions::Act,
 };
 use crate::{
@@ -65,6 +65,7 @@ impl Acts {
         }
         for _ in 0..TRIES {
             let found = snapshot::expect(mutation.connection().await?, project).await?;
+            check_organization(call, &found)?;
             match self.try_upgrade(mutation, call, &found, &body.release).await? {
                 Ok(operation) => return Ok(operation),
                 Err(again) => mutation = again,
@@ -115,8 +116,8 @@ impl Acts {
             release,
             certificate,
             new_secrets: content.seal_new_secrets(vault, project)?,
+            needs: needs(release, &content.size)?,
             from: content.release,
-            needs: needs(release)?,
             spec: secrets::seal_spec(vault, project, found.generation + 1, &spec)?,
             return_spec: secrets::seal_spec(vault, project, found.generation + 2, &old)?,
         })
@@ -171,6 +172,8 @@ impl Acts {
             state_before: found.state,
             needs_before: found.needs,
             needs_after: plan.needs,
+            size_before: found.size.clone(),
+            size_after: found.size.name.clone(),
             return_generation: found.generation + 2,
             return_spec: plan.return_spec,
         };

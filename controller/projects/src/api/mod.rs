@@ -1,8 +1,10 @@
 //! The room's gRPC services.
 
+mod leftovers;
 mod operations;
 mod projects;
 
+pub use leftovers::LeftoverApi;
 pub use operations::OperationApi;
 pub use projects::ProjectApi;
 #[cfg(test)]

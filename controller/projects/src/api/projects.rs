@@ -3,39 +3,47 @@
 use std::{pin::Pin, time::Duration};
 
 use chrono::DateTime;
-use futures::{Stream, StreamExt as _, future::ready};
+use futures::{Stream, StreamExt as _, future::ready, stream};
 use prost::Message;
 use supalove_proto::v1::{
     self as pb, CreateProjectRequest, CreateProjectResponse, DeleteProjectRequest, DeleteProjectResponse,
-    GetProjectApiKeysRequest, GetProjectApiKeysResponse, GetProjectConnectionRequest,
-    GetProjectConnectionResponse, GetProjectRequest, GetProjectResponse, ListOutdatedProjectsRequest,
-    ListOutdatedProjectsResponse, ListProjectEventsRequest, ListProjectEventsResponse, ListProjectsRequest,
-    ListProjectsResponse, RestartProjectRequest, RestartProjectResponse, RevealProjectSecretsRequest,
-    RevealProjectSecretsResponse, StartProjectRequest, StartProjectResponse, StopProjectRequest,
-    StopProjectResponse, UndeleteProjectRequest, UndeleteProjectResponse, UpgradeProjectRequest,
-    UpgradeProjectResponse, WatchProjectRequest, WatchProjectResponse,
-    project_service_server::ProjectService,
+    ExplainPlacementRequest, ExplainPlacementResponse, GetProjectApiKeysRequest, GetProjectApiKeysResponse,
+    GetProjectConnectionRequest, GetProjectConnectionResponse, GetProjectRequest, GetProjectResponse,
+    ListOutdatedProjectsRequest, ListOutdatedProjectsResponse, ListProjectEventsRequest,
+    ListProjectEventsResponse, ListProjectsRequest, ListProjectsResponse, RestartProjectRequest,
+    RestartProjectResponse, RevealProjectSecretsRequest, RevealProjectSecretsResponse, StartProjectRequest,
+    StartProjectResponse, StopProjectRequest, StopProjectResponse, UndeleteProjectRequest,
+    UndeleteProjectResponse, UpgradeProjectRequest, UpgradeProjectResponse, WatchProjectRequest,
+    WatchProjectResponse, project_service_server::ProjectService,
 };
 use tonic::{Request, Response, Status};
 
+use supalove_fleet::Fleet;
 use supalove_organizations::OrganizationKey;
 
 use crate::{
     ProjectKey,
-    acts::{Act, Acts, Asked, Changed},
+    acts::{Act, Acts, Asked, Changed, Parties},
+    logs::Logs,
     settings::shown,
-    store::{events, function_secrets, operations, projects, secrets, settings},
+    store::{
+        events,
+        function_secrets::{self, Kind, Listed},
+        operations, projects, secrets, settings,
+    },
     watch::{ProjectStreams, of_one_project},
     wire,
 };
 use supalove_core::{
     Core,
-    access::Call,
+    access::{
+        Call,
+        Permission::{ReadProjects, ReceiveProjects},
+    },
     error::{Error, Result},
-    hints::Hint,
     ids::ProjectRef,
     watch::{Engine, Followed, StreamSource as _},
-    wire::{Changes, display_text, duration, page, page_size, parse_page_token},
+    wire::{duration, page, page_size, parse_page_token},
 };
 
 /// The year 10000.
@@ -55,16 +63,18 @@ pub struct ProjectApi {
     acts: Acts,
     engine: Engine,
     streams: ProjectStreams,
+    logs: Logs,
 }
 
 impl ProjectApi {
-    /// On the control database.
-    pub fn new(core: &Core, acts: &Acts) -> Self {
+    /// On the control database; `fleet` reaches the nodes.
+    pub fn new(core: &Core, acts: &Acts, fleet: &Fleet) -> Self {
         Self {
             core: core.clone(),
             acts: acts.clone(),
             engine: core.watches.clone(),
             streams: ProjectStreams::new(core, acts.releases()),
+            logs: Logs::new(core, fleet),
         }
     }
 
@@ -95,6 +105,31 @@ impl ProjectApi {
         Ok((key.project, changed))
     }
 
+    /// The project of a transfer, which the caller may give away, and the organization that gets it, for which the caller may take
+    /// it.
+    async fn parties(&self, call: &Call, project_ref: &str, target: &str) -> Result<Parties> {
+        let access = &self.core.access;
+        let project = access.allow::<ProjectKey>(call, project_ref).await?;
+        let target = access.allow_also::<OrganizationKey>(call, target, ReceiveProjects).await?;
+        if target.id == project.organization {
+            let what = "must be another organization: the project belongs to this one already";
+            return Err(Error::field("target_organization", what));
+        }
+        let source = projects::get(&self.core.db, &project.project).await?.organization;
+        Ok(Parties { project, source, target })
+    }
+
+    /// A page of the secrets or variables of functions, and one more.
+    async fn of_functions(
+        &self,
+        project: &ProjectRef,
+        kind: Kind,
+        after: &str,
+        size: i64,
+    ) -> Result<Vec<Listed>> {
+        function_secrets::list(&self.core.db, &self.core.vault, project, kind, after, size + 1).await
+    }
+
     async fn started(&self, changed: &Changed) -> Result<Option<pb::Operation>> {
         let Some(id) = changed.operation else { return Ok(None) };
         Ok(Some(operations::get(&self.core.db, id).await?.into()))
@@ -107,6 +142,16 @@ impl ProjectApi {
 
 #[tonic::async_trait]
 impl ProjectService for ProjectApi {
+    async fn explain_placement(
+        &self,
+        request: Request<ExplainPlacementRequest>,
+    ) -> Result<Response<ExplainPlacementResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let grant = self.core.access.allow::<OrganizationKey>(&call, &body.organization).await?;
+        Ok(Response::new(self.acts.explain(&call, &grant, &body).await?))
+    }
+
     async fn create_project(
         &self,
         request: Request<CreateProjectRequest>,
@@ -256,6 +301,20 @@ impl ProjectService for ProjectApi {
         Ok(Response::new(Box::pin(messages.map(|message| Ok(message??)))))
     }
 
+    type TailLogsStream = Pin<Box<dyn Stream<Item = Result<pb::TailLogsResponse, Status>> + Send>>;
+
+    async fn tail_logs(
+        &self,
+        request: Request<pb::TailLogsRequest>,
+    ) -> Result<Response<Self::TailLogsStream>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let key = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
+        let mut messages = self.logs.tail(call, &key.project, body).await?;
+        let messages = stream::poll_fn(move |cx| messages.poll_recv(cx));
+        Ok(Response::new(Box::pin(messages.map(|message| Ok(message?)))))
+    }
+
     async fn list_project_events(
         &self,
         request: Request<ListProjectEventsRequest>,
@@ -311,9 +370,15 @@ impl ProjectService for ProjectApi {
         // Audit first, so that no secret is revealed without an audit row.
         self.core.mutation(&call).commit(grant.project.as_str(), []).await?;
         let db_password = secrets::reveal(&self.core, &grant.project, "tenant_db_password").await?;
+        let service_role_key = secrets::reveal(&self.core, &grant.project, "service_role_key").await?;
+        // After a transfer they may be new ones, which are not for the caller.
+        let still = self.core.access.allow::<ProjectKey>(&call, grant.project.as_str()).await?;
+        if still.organization != grant.organization {
+            return Err(Error::Aborted("the project was transferred to another organization").into());
+        }
         let db = find(&project, "postgresql");
         Ok(Response::new(RevealProjectSecretsResponse {
-            service_role_key: secrets::reveal(&self.core, &grant.project, "service_role_key").await?,
+            service_role_key,
             db_url: db.map(|e| db_url(e, &format!("postgres:{db_password}"))).unwrap_or_default(),
             db_password,
         }))
@@ -326,16 +391,12 @@ impl ProjectService for ProjectApi {
         let call = Call::from_request(&request)?;
         let body = request.into_inner();
         let grant = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
-        if Changes::parse(body.update_mask.as_ref(), &["name"])?.field("name") {
-            let name = display_text("name", &body.name)?;
-            let mut mutation = self.core.mutation(&call);
-            let organization = projects::rename(&mut mutation, &grant.project, &name, &body.etag).await?;
-            let hints = [Hint::Project(grant.project.clone()), Hint::Organization(organization)];
-            mutation.commit(grant.project.as_str(), hints).await?;
-        }
+        let changed = self.acts.update(&call, &grant.project, &body).await?;
         let project = projects::get(&self.core.db, &grant.project).await?;
         Ok(Response::new(pb::UpdateProjectResponse {
             project: Some(wire::project(self.acts.releases(), project)),
+            operation: self.started(&changed).await?,
+            restarted_services: changed.restarted,
         }))
     }
 
@@ -382,8 +443,7 @@ impl ProjectService for ProjectApi {
         let size = page_size(body.page_size, 50, 100)?;
         let after = parse_page_token(&body.page_token)?.unwrap_or_default();
         let grant = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
-        let found =
-            function_secrets::list(&self.core.db, &self.core.vault, &grant.project, &after, size + 1).await?;
+        let found = self.of_functions(&grant.project, Kind::Secret, &after, size).await?;
         let (found, next) = page(found, size, |one| one.name.clone());
         let secrets = found.into_iter().map(wire::secret).collect();
         Ok(Response::new(pb::ListSecretsResponse { secrets, next_page_token: next }))
@@ -397,6 +457,41 @@ impl ProjectService for ProjectApi {
         let body = request.into_inner();
         let (_, changed) = self.change(&call, &body.project_ref, Asked::DeleteSecrets(&body)).await?;
         Ok(Response::new(pb::DeleteSecretsResponse { operation: self.started(&changed).await? }))
+    }
+
+    async fn set_variables(
+        &self,
+        request: Request<pb::SetVariablesRequest>,
+    ) -> Result<Response<pb::SetVariablesResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let (_, changed) = self.change(&call, &body.project_ref, Asked::SetVariables(&body)).await?;
+        Ok(Response::new(pb::SetVariablesResponse { operation: self.started(&changed).await? }))
+    }
+
+    async fn list_variables(
+        &self,
+        request: Request<pb::ListVariablesRequest>,
+    ) -> Result<Response<pb::ListVariablesResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let size = page_size(body.page_size, 50, 100)?;
+        let after = parse_page_token(&body.page_token)?.unwrap_or_default();
+        let grant = self.core.access.allow::<ProjectKey>(&call, &body.project_ref).await?;
+        let found = self.of_functions(&grant.project, Kind::Variable, &after, size).await?;
+        let (found, next) = page(found, size, |one| one.name.clone());
+        let variables = found.into_iter().map(wire::variable).collect();
+        Ok(Response::new(pb::ListVariablesResponse { variables, next_page_token: next }))
+    }
+
+    async fn delete_variables(
+        &self,
+        request: Request<pb::DeleteVariablesRequest>,
+    ) -> Result<Response<pb::DeleteVariablesResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let (_, changed) = self.change(&call, &body.project_ref, Asked::DeleteVariables(&body)).await?;
+        Ok(Response::new(pb::DeleteVariablesResponse { operation: self.started(&changed).await? }))
     }
 
     async fn reset_database_password(
@@ -434,6 +529,37 @@ impl ProjectService for ProjectApi {
             operation: self.started(&changed).await?,
             stops_working,
             restarted_services: changed.restarted,
+        }))
+    }
+
+    async fn preview_transfer(
+        &self,
+        request: Request<pb::PreviewTransferRequest>,
+    ) -> Result<Response<pb::PreviewTransferResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let parties = self.parties(&call, &body.project_ref, &body.target_organization).await?;
+        Ok(Response::new(self.acts.preview_transfer(&call, &parties).await?))
+    }
+
+    async fn transfer_project(
+        &self,
+        request: Request<pb::TransferProjectRequest>,
+    ) -> Result<Response<pb::TransferProjectResponse>, Status> {
+        let call = Call::from_request(&request)?;
+        let body = request.into_inner();
+        let mutation = self.core.mutation(&call).once(&call, &body.request_id, &body).await?;
+        let project = if let Some(done) = mutation.replayed() {
+            // Whoever has given a project away may have fewer rights on it now.
+            self.core.access.allow_item::<ProjectKey>(&call, &done.resource, ReadProjects).await?.project
+        } else {
+            let parties = self.parties(&call, &body.project_ref, &body.target_organization).await?;
+            self.acts.transfer(&call, mutation, &parties, &body.etag).await?;
+            parties.project.project
+        };
+        let project = projects::get(&self.core.db, &project).await?;
+        Ok(Response::new(pb::TransferProjectResponse {
+            project: Some(wire::project(self.acts.releases(), project)),
         }))
     }
 }

@@ -1,4 +1,4 @@
-//! The scheduler's view of the fleet, cached in memory so that a create needs no query before its placing statement.
+//! The scheduler's view of the fleet, cached in memory so that a create reads no nodes before its placing statement.
 //!
 //! The placer reloads it at every poll and after a refused placement; in between it adds this replica's own placements.
 //! If the view is stale, the placing statement refuses the node and the placer tries the next candidate.
@@ -13,9 +13,23 @@ use supalove_core::{
     ids::{ClusterId, NodeId, OrganizationId},
     times::Times,
 };
-use supalove_scheduler::{Blocked, Candidate, FAILURE_MEMORY, Resources, View};
+use supalove_fleet::clusters::{ClusterKind, PlacementPolicy};
+use supalove_proto::v1::ErrorReason;
+use supalove_scheduler::{Blocked, Candidate, FAILURE_MEMORY, Names, Policy, Resources, View};
 
-type ByCluster = HashMap<ClusterId, View>;
+use crate::capacity::names_of;
+
+type ByCluster = HashMap<ClusterId, (Settings, View)>;
+
+/// What the placer needs of a cluster beside its nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub policy: Policy,
+    /// Whether reasons that its users read may name its nodes: those of shared clusters are the operator's.
+    pub names: Names,
+}
+
+const NO_NODES: Settings = Settings { policy: Policy::Pack, names: Names::Counted };
 
 #[derive(Debug, Clone)]
 pub struct Candidates {
@@ -30,10 +44,11 @@ impl Candidates {
     }
 
     /// Runs `decide` on the view of a cluster.
-    pub async fn with_view<T>(&self, cluster: ClusterId, decide: impl FnOnce(&View) -> T) -> T {
+    pub async fn with_view<T>(&self, cluster: ClusterId, decide: impl FnOnce(Settings, &View) -> T) -> T {
         match self.view.read().await.get(&cluster) {
-            Some(view) => decide(view),
-            None => decide(&View::default()),
+            Some((settings, view)) => decide(*settings, view),
+            // It has no nodes.
+            None => decide(NO_NODES, &View::default()),
         }
     }
 
@@ -45,7 +60,7 @@ impl Candidates {
         needs: Resources,
         organization: OrganizationId,
     ) {
-        if let Some(view) = self.view.write().await.get_mut(&cluster) {
+        if let Some((_, view)) = self.view.write().await.get_mut(&cluster) {
             view.reserve(node, needs, organization);
         }
     }
@@ -58,14 +73,17 @@ impl Candidates {
 
     async fn load(&self) -> Result<ByCluster> {
         let rows = sqlx::query!(
-            "SELECT n.id AS \"node: NodeId\", n.cluster_id AS \"cluster: ClusterId\", n.name, n.schedulable, a.cpu_cap,
+            "SELECT n.id AS \"node: NodeId\", n.cluster_id AS \"cluster: ClusterId\",
+                 c.policy AS \"policy: PlacementPolicy\", c.kind AS \"kind: ClusterKind\", n.name, n.schedulable,
+                 n.draining_since IS NOT NULL AS \"draining!\", a.cpu_cap,
                  a.cpu_used, a.memory_cap, a.memory_used, a.disk_cap, a.disk_used,
                  coalesce(n.seen_at > now() - make_interval(secs => $1), false) AS \"connected!\",
                  CASE WHEN a.last_failure_at > now() - make_interval(secs => $2) THEN a.start_failures ELSE 0 END AS \"failures!\",
                  (a.slots - coalesce((SELECT sum(upper(r) - lower(r)) FROM unnest(a.taken_slots + a.blocked_slots) r), 0))::int
                      AS \"free_slots!\",
                  (SELECT min(d.reason) FROM node_conditions d WHERE d.node_id = n.id AND d.blocking) AS condition
-             FROM nodes n JOIN node_capacity a ON a.node_id = n.id WHERE n.revoked_at IS NULL",
+             FROM nodes n JOIN node_capacity a ON a.node_id = n.id JOIN clusters c ON c.id = n.cluster_id
+             WHERE n.revoked_at IS NULL",
             self.times.silent_after.as_secs_f64(),
             FAILURE_MEMORY.as_secs_f64(),
         )
@@ -79,14 +97,17 @@ impl Candidates {
         .await?;
         let mut nodes: HashMap<ClusterId, Vec<Candidate>> = HashMap::new();
         let mut cluster_of: HashMap<NodeId, ClusterId> = HashMap::new();
+        let mut set: HashMap<ClusterId, Settings> = HashMap::new();
         for n in rows {
+            set.insert(n.cluster, settings(n.policy, n.kind));
             cluster_of.insert(n.node, n.cluster);
             nodes.entry(n.cluster).or_default().push(Candidate {
                 node: n.node,
                 name: n.name,
                 schedulable: n.schedulable,
+                draining: n.draining,
                 connected: n.connected,
-                blocked: n.condition.as_deref().map(Blocked::from_reason),
+                blocked: n.condition.as_deref().map(blocked_by),
                 capacity: Resources { cpu_millis: n.cpu_cap, memory_mib: n.memory_cap, disk_mib: n.disk_cap },
                 used: Resources { cpu_millis: n.cpu_used, memory_mib: n.memory_used, disk_mib: n.disk_used },
                 free_slots: n.free_slots,
@@ -101,8 +122,27 @@ impl Candidates {
                 placed.entry(*cluster).or_default().push((row.node, row.organization, count));
             }
         }
-        let view =
-            |(cluster, nodes)| (cluster, View::new(nodes, placed.remove(&cluster).unwrap_or_default()));
+        let view = |(cluster, nodes)| {
+            let settings = set.get(&cluster).copied().unwrap_or(NO_NODES);
+            (cluster, (settings, View::new(nodes, placed.remove(&cluster).unwrap_or_default())))
+        };
         Ok(nodes.into_iter().map(view).collect())
     }
+}
+
+/// What the reason of a blocking condition means for new projects.
+fn blocked_by(reason: &str) -> Blocked {
+    match ErrorReason::from_text(reason) {
+        Some(ErrorReason::EngineSilent) => Blocked::EngineSilent,
+        Some(ErrorReason::FirewallChainsMissing) => Blocked::ChainsMissing,
+        _ => Blocked::Other,
+    }
+}
+
+fn settings(policy: PlacementPolicy, kind: ClusterKind) -> Settings {
+    let policy = match policy {
+        PlacementPolicy::Pack => Policy::Pack,
+        PlacementPolicy::Spread => Policy::Spread,
+    };
+    Settings { policy, names: names_of(kind) }
 }

@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use supalove_failpoints::failpoint;
 
 pub use candidates::Candidates;
-pub use placement::{NewProject, Place, Written};
+pub use placement::{Adopted, NewProject, Place, Written, insert_adopted};
 
 use self::placement::{Outcome, Waiting};
 use crate::{
@@ -32,8 +32,8 @@ use supalove_core::{
     jobs::{Job, Rhythm::Woken},
     mutation::OneStatement,
 };
-use supalove_fleet::clusters::{self, ClusterKind, Target};
-use supalove_scheduler::{Policy, Resources};
+use supalove_fleet::clusters::{self, Target};
+use supalove_scheduler::{Names, Obstacle, Resources};
 
 /// Name of the job, and actor of its writes.
 const JOB: &str = "projects.place_pending";
@@ -47,6 +47,28 @@ const BATCH: i64 = 5000;
 pub struct Placer {
     core: Core,
     candidates: Candidates,
+}
+
+/// Why a project waits that a node has already.
+const LEFT_OVER: &str = "a node of the cluster has the project already, as a leftover, and no placement says so: whoever manages the node \
+    adopts it there (`supalove nodes leftovers`, `nodes adopt`), or delete the project";
+
+/// Where a project would be placed, or why on no node.
+#[derive(Debug)]
+pub struct Explanation {
+    /// The node that was chosen.
+    pub node: Option<(NodeId, String)>,
+    /// Nodes that were considered, and how many of them fit.
+    pub nodes: usize,
+    pub fits: usize,
+    /// Why the others do not.
+    pub obstacles: Vec<Obstacle>,
+    /// What would make room.
+    pub remedies: Vec<String>,
+    /// All of it, for people.
+    pub message: String,
+    /// Whether the caller may know the names of nodes.
+    pub names: Names,
 }
 
 impl Placer {
@@ -86,21 +108,29 @@ impl Placer {
                     tracing::debug!(%node, "node no longer has the capacity; trying another");
                 }
                 Outcome::QuotaExceeded => return Err(self.quota_exceeded(new).await),
+                Outcome::SizeRefused => return Err(self.size_refused(new).await),
             }
         }
         let reason = self
             .candidates
-            .with_view(new.cluster.id, |view| supalove_scheduler::explain(view.candidates(), new.needs))
+            .with_view(new.cluster.id, |cluster, view| {
+                supalove_scheduler::explain(view.candidates(), new.needs, cluster.names)
+            })
             .await;
         match self.insert(one, new, None, &reason).await? {
             Outcome::Done(written) => Ok(written),
             Outcome::NodeRefused => Err(Error::internal("a pending project asked for a node")),
             Outcome::QuotaExceeded => Err(self.quota_exceeded(new).await),
+            Outcome::SizeRefused => Err(self.size_refused(new).await),
         }
     }
 
     async fn quota_exceeded(&self, new: &NewProject<'_>) -> Error {
         supalove_plans::projects_exceeded(&self.core.db, new.organization).await
+    }
+
+    async fn size_refused(&self, new: &NewProject<'_>) -> Error {
+        supalove_plans::size_refused(&self.core.db, new.organization, &new.size.name).await
     }
 
     async fn insert(
@@ -118,28 +148,58 @@ impl Placer {
     async fn pick(&self, cluster: &Target, needs: Resources, organization: OrganizationId) -> Option<NodeId> {
         let mut rng: SmallRng = rand::make_rng();
         self.candidates
-            .with_view(cluster.id, |view| {
-                supalove_scheduler::pick(view, needs, organization, policy(cluster.kind), &mut rng)
+            .with_view(cluster.id, |cluster, view| {
+                supalove_scheduler::pick(view, needs, organization, cluster.policy, &mut rng)
             })
             .await
+    }
+
+    /// Answers where a project would be placed now, or why on no node. `operator`: names the nodes of shared clusters, too.
+    pub async fn explain(
+        &self,
+        cluster: &Target,
+        needs: Resources,
+        organization: OrganizationId,
+        operator: bool,
+    ) -> Result<Explanation> {
+        self.candidates.refresh().await?;
+        let picked = self.pick(cluster, needs, organization).await;
+        let explained = self.candidates.with_view(cluster.id, |settings, view| {
+            let names = if operator { Names::Shown } else { settings.names };
+            let candidates = view.candidates();
+            let (fits, obstacles) = supalove_scheduler::obstacles(candidates, needs);
+            let node = picked.and_then(|id| candidates.iter().find(|one| one.node == id));
+            Explanation {
+                node: node.map(|one| (one.node, one.name.clone())),
+                nodes: candidates.len(),
+                fits,
+                obstacles,
+                remedies: supalove_scheduler::remedies(candidates, needs, names),
+                message: supalove_scheduler::explain(candidates, needs, names),
+                names,
+            }
+        });
+        Ok(explained.await)
     }
 
     async fn place_all(&self) -> Result<()> {
         self.candidates.refresh().await?;
         let mut failed = FirstFailure::default();
-        for (operation, project) in pending(&self.core.db).await? {
-            failed.note(&project, self.find_room(&project, operation).await);
+        for one in pending(&self.core.db).await? {
+            failed.note(&one.project, self.find_room(&one).await);
         }
         failed.result()
     }
 
-    async fn find_room(&self, project: &ProjectRef, operation: OperationId) -> Result<()> {
+    async fn find_room(&self, pending: &Pending) -> Result<()> {
         let mut connection = self.core.db.acquire().await?;
-        let Some(found) = snapshot::read(&mut connection, project).await? else { return Ok(()) };
+        let Some(found) = snapshot::read(&mut connection, &pending.project).await? else { return Ok(()) };
         drop(connection);
         match found.placement {
-            None => self.place_one(&found, operation).await,
-            Some(_) => self.bring_back(&found, operation).await,
+            // Elsewhere it would begin without its data.
+            None if pending.is_left_over => self.still_waiting(&found, LEFT_OVER.to_owned()).await,
+            None => self.place_one(&found, pending.operation).await,
+            Some(_) => self.bring_back(&found, pending.operation).await,
         }
     }
 
@@ -151,7 +211,9 @@ impl Placer {
         let Some(node) = self.pick(&cluster, project.needs, project.organization).await else {
             let reason = self
                 .candidates
-                .with_view(cluster.id, |view| supalove_scheduler::explain(view.candidates(), project.needs))
+                .with_view(cluster.id, |cluster, view| {
+                    supalove_scheduler::explain(view.candidates(), project.needs, cluster.names)
+                })
                 .await;
             return self.still_waiting(project, reason).await;
         };
@@ -232,21 +294,23 @@ impl Placer {
     }
 }
 
-async fn pending(db: &Db) -> Result<Vec<(OperationId, ProjectRef)>> {
-    let rows = sqlx::query!(
-        "SELECT id AS \"id: OperationId\", project_ref AS \"project: ProjectRef\" FROM operations WHERE state = 'PENDING'
-         ORDER BY created_at LIMIT $1",
-        BATCH
-    )
-    .fetch_all(db)
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.id, row.project)).collect())
+/// An operation that waits for room.
+struct Pending {
+    operation: OperationId,
+    project: ProjectRef,
+    /// A node of the project's cluster has the project as a leftover, with a record of it.
+    is_left_over: bool,
 }
 
-/// Returns the scheduling policy of a cluster.
-fn policy(kind: ClusterKind) -> Policy {
-    match kind {
-        ClusterKind::Shared => Policy::BestFit,
-        ClusterKind::Private => Policy::Spread,
-    }
+async fn pending(db: &Db) -> Result<Vec<Pending>> {
+    let pending = sqlx::query_as!(
+        Pending,
+        "SELECT id AS \"operation: OperationId\", project_ref AS \"project: ProjectRef\", EXISTS (
+             SELECT FROM node_leftovers k JOIN nodes n ON n.id = k.node_id JOIN projects p ON p.ref = k.project_ref
+             WHERE k.project_ref = operations.project_ref AND k.generation > 0 AND k.delete_requested_at IS NULL
+                 AND n.cluster_id = p.cluster_id AND n.revoked_at IS NULL) AS \"is_left_over!\"
+         FROM operations WHERE state = 'PENDING' ORDER BY created_at LIMIT $1",
+        BATCH
+    );
+    Ok(pending.fetch_all(db).await?)
 }

@@ -12,10 +12,12 @@ use sqlx::postgres::PgDatabaseError;
 
 use crate::endpoints::ServiceEndpoint;
 use crate::{
+    capacity::AdoptedPlace,
     store::{certificates::Certificate, secrets::SealedSecrets},
     types::{OperationKind, OperationState},
 };
 use supalove_core::{
+    Write,
     database::Db,
     error::{Error, Result},
     ids::{NodeId, OperationId, OrganizationId, ProjectRef, UserId},
@@ -23,6 +25,7 @@ use supalove_core::{
     requests,
 };
 use supalove_fleet::clusters::Target;
+use supalove_plans::ProjectSize;
 use supalove_scheduler::Resources;
 
 /// SQLSTATE of `placement_conflict`.
@@ -37,6 +40,8 @@ pub struct NewProject<'a> {
     pub release: &'a str,
     /// Resources that it reserves.
     pub needs: Resources,
+    /// Its size, and what that gives its database.
+    pub size: &'a ProjectSize,
     /// Operation that creates it.
     pub operation: OperationId,
     /// Caller who creates it.
@@ -100,6 +105,8 @@ pub enum Outcome<T> {
     NodeRefused,
     /// The organization has used up its quota of projects.
     QuotaExceeded,
+    /// The organization's projects may not have the size.
+    SizeRefused,
 }
 
 /// Places a project on `node`, or without a node stores it as pending with the reason.
@@ -116,23 +123,31 @@ pub async fn insert_project(
         r#"
         WITH org AS (
             SELECT WHERE plan_take_project($1)
+        ), sized AS (
+            SELECT plan_take_size($1, $38) AS allowed FROM org
         ), node AS (
             SELECT r.* FROM node_reserve($2, $3, $4, $5, $6) AS r WHERE EXISTS (SELECT 1 FROM org)
+        ), cluster AS (
+            SELECT 1 FROM clusters WHERE id = $8 AND deleted_at IS NULL FOR KEY SHARE
         ), guard AS (
             SELECT CASE
                 WHEN NOT EXISTS (SELECT 1 FROM org) THEN placement_conflict('quota')
+                WHEN NOT EXISTS (SELECT 1 FROM cluster) THEN placement_conflict('cluster')
+                WHEN NOT (SELECT allowed FROM sized) THEN placement_conflict('size')
                 WHEN $2::uuid IS NOT NULL AND NOT EXISTS (SELECT 1 FROM node) THEN placement_conflict('node')
             END AS conflict
         ), project AS (
             INSERT INTO projects (ref, organization_id, cluster_id, name, release, state, state_reason, desired, generation,
-                event_seq, cpu_millis, memory_mib, disk_mib)
-            SELECT $7, $1, $8, $9, $10, 'COMING_UP', $11, 'RUNNING', 1, 2, $3, $4, $5 FROM guard
+                event_seq, cpu_millis, memory_mib, disk_mib, size, size_cpu_millis, size_memory_mib, size_disk_mib,
+                size_connections)
+            SELECT $7, $1, $8, $9, $10, 'COMING_UP', $11, 'RUNNING', 1, 2, $3, $4, $5, $38, $39, $40, $41, $42 FROM guard
         ), placement AS (
             INSERT INTO placements (project_ref, node_id, role, slot, port_base, subnet, host)
             SELECT $7, $2, 'ACTIVE', slot, first_port, subnet, host FROM node
         ), endpoints AS (
-            INSERT INTO project_endpoints (project_ref, service, scheme, host, port, kind)
-            SELECT $7, e.service, e.scheme, CASE WHEN e.loopback THEN '127.0.0.1' ELSE host END, first_port + e.port_offset, 'node_port'
+            INSERT INTO project_endpoints (project_ref, service, scheme, host, port, kind, loopback)
+            SELECT $7, e.service, e.scheme, CASE WHEN e.loopback THEN '127.0.0.1' ELSE host END, first_port + e.port_offset,
+                'node_port', e.loopback
             FROM node, unnest($12::text[], $13::text[], $14::int[], $15::bool[]) AS e (service, scheme, port_offset, loopback)
         ), secrets AS (
             INSERT INTO project_secrets (project_ref, name, version, sealed)
@@ -203,6 +218,11 @@ pub async fn insert_project(
         new.certificate.map(|one| one.renew_at),
         one.entry.chain.id(),
         one.entry.shown.as_sql(),
+        new.size.name,
+        new.size.cpu_millis,
+        new.size.memory_mib,
+        new.size.disk_mib,
+        new.size.connections,
     )
     .fetch_one(one.db)
     .await;
@@ -243,7 +263,10 @@ pub async fn place_pending(
     let result = sqlx::query!(
         r#"
         WITH waiting AS (
-            SELECT 1 FROM operations WHERE id = $6 AND state = 'PENDING'
+            SELECT 1 FROM operations WHERE id = $6 AND state = 'PENDING' AND NOT EXISTS (
+                SELECT FROM node_leftovers k JOIN nodes n ON n.id = k.node_id JOIN projects p ON p.ref = k.project_ref
+                WHERE k.project_ref = $9 AND k.generation > 0 AND k.delete_requested_at IS NULL
+                    AND n.cluster_id = p.cluster_id AND n.revoked_at IS NULL)
         ), node AS (
             SELECT r.* FROM node_reserve($1, $2, $3, $4, $5) AS r WHERE EXISTS (SELECT 1 FROM waiting)
         ), project AS (
@@ -260,8 +283,9 @@ pub async fn place_pending(
             INSERT INTO placements (project_ref, node_id, role, slot, port_base, subnet, host)
             SELECT $9, $1, 'ACTIVE', slot, first_port, subnet, host FROM node
         ), endpoints AS (
-            INSERT INTO project_endpoints (project_ref, service, scheme, host, port, kind)
-            SELECT $9, e.service, e.scheme, CASE WHEN e.loopback THEN '127.0.0.1' ELSE host END, first_port + e.port_offset, 'node_port'
+            INSERT INTO project_endpoints (project_ref, service, scheme, host, port, kind, loopback)
+            SELECT $9, e.service, e.scheme, CASE WHEN e.loopback THEN '127.0.0.1' ELSE host END, first_port + e.port_offset,
+                'node_port', e.loopback
             FROM node, unnest($10::text[], $11::text[], $12::int[], $13::bool[]) AS e (service, scheme, port_offset, loopback)
         ), event AS (
             INSERT INTO project_events (project_ref, seq, type, message, state, operation_id)
@@ -291,6 +315,55 @@ pub async fn place_pending(
     }
 }
 
+/// A project to place where its leftover is.
+pub struct Adopted<'a> {
+    pub project: &'a ProjectRef,
+    pub node: NodeId,
+    /// Its room there, which is taken.
+    pub place: &'a AdoptedPlace,
+    /// It holds cpu and memory.
+    pub runs: bool,
+    /// Generation that the agent has.
+    pub applied: i64,
+    /// Ports that its specification publishes.
+    pub endpoints: &'a [ServiceEndpoint],
+}
+
+/// Writes placement and endpoints of an adopted project.
+pub async fn insert_adopted(write: &mut impl Write, adopted: &Adopted<'_>) -> Result<()> {
+    let Adopted { project, node, place, runs, applied, endpoints } = adopted;
+    let columns = EndpointColumns::new(endpoints);
+    sqlx::query!(
+        "INSERT INTO placements (project_ref, node_id, role, slot, port_base, subnet, host, holds_compute, applied_generation)
+         VALUES ($1, $2, 'ACTIVE', $3, $4, $5, $6, $7, $8)",
+        project.as_str(),
+        node.0,
+        place.slot,
+        place.first_port,
+        place.subnet,
+        place.host,
+        *runs,
+        *applied,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO project_endpoints (project_ref, service, scheme, host, port, kind, loopback)
+         SELECT $1, e.service, e.scheme, CASE WHEN e.loopback THEN '127.0.0.1' ELSE $2 END, $3 + e.port_offset, 'node_port', e.loopback
+         FROM unnest($4::text[], $5::text[], $6::int[], $7::bool[]) AS e (service, scheme, port_offset, loopback)",
+        project.as_str(),
+        place.host,
+        place.first_port,
+        &columns.services,
+        &columns.schemes,
+        &columns.offsets,
+        &columns.loopback,
+    )
+    .execute(write.connection().await?)
+    .await?;
+    Ok(())
+}
+
 /// Converts the error of a placing statement.
 fn refused<T>(error: sqlx::Error, name: &str) -> Result<Outcome<T>> {
     let Some(database) = error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>())
@@ -299,6 +372,8 @@ fn refused<T>(error: sqlx::Error, name: &str) -> Result<Outcome<T>> {
     };
     match (database.code(), database.message(), database.constraint()) {
         (CONFLICT, "quota", _) => Ok(Outcome::QuotaExceeded),
+        (CONFLICT, "cluster", _) => Err(Error::Aborted("the cluster was deleted at the same time")),
+        (CONFLICT, "size", _) => Ok(Outcome::SizeRefused),
         (CONFLICT, _, _) => Ok(Outcome::NodeRefused),
         (_, _, Some("projects_name")) => Err(Error::AlreadyExists { kind: "project", name: name.to_owned() }),
         _ => Err(requests::lost_race(error)),

@@ -78,6 +78,8 @@ impl Refusal {
 pub(super) struct Done {
     pub project: ProjectRef,
     pub generation: i64,
+    /// It was about a leftover.
+    pub leftover: bool,
     pub result: Result<(), Status>,
 }
 
@@ -103,7 +105,7 @@ enum Next {
 #[derive(Default)]
 pub(super) struct Calls {
     running: JoinSet<Result<(), Status>>,
-    tasks: HashMap<Id, (ProjectRef, i64)>,
+    tasks: HashMap<Id, (ProjectRef, i64, bool)>,
     called: HashMap<ProjectRef, Called>,
 }
 
@@ -128,8 +130,9 @@ impl Calls {
             }
             let project = due.project.clone();
             let generation = due.generation;
+            let leftover = due.leftover;
             let task = self.running.spawn(call(due)).id();
-            self.tasks.insert(task, (project.clone(), generation));
+            self.tasks.insert(task, (project.clone(), generation, leftover));
             self.called.insert(project, Called { generation, failures, next: Next::Running });
         }
     }
@@ -164,8 +167,8 @@ impl Calls {
             Ok((task, result)) => (task, result),
             Err(error) => (error.id(), Err(Status::internal(format!("the call ended: {error}")))),
         };
-        let (project, generation) = self.tasks.remove(&task)?;
-        Some(Done { project, generation, result })
+        let (project, generation, leftover) = self.tasks.remove(&task)?;
+        Some(Done { project, generation, leftover, result })
     }
 
     /// Notes a call that succeeded.
@@ -217,6 +220,7 @@ mod tests {
             subnet: String::new(),
             host: String::new(),
             new_volumes: Vec::new(),
+            leftover: false,
         }
     }
 

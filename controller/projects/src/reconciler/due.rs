@@ -2,7 +2,7 @@
 
 use supalove_proto::node::v1::InventoryResponse;
 
-use crate::{types::Desired, verdict::Source};
+use crate::{leftovers, types::Desired, verdict::Source};
 use supalove_core::{
     Write,
     database::Db,
@@ -29,6 +29,26 @@ pub struct Due {
     pub subnet: String,
     /// Address at which users reach published ports.
     pub host: String,
+    /// It is no project of the node, but a leftover to delete.
+    pub leftover: bool,
+}
+
+impl Due {
+    /// The deletion of a leftover.
+    pub fn of_leftover(project: ProjectRef, generation: i64) -> Self {
+        Self {
+            project,
+            generation,
+            desired: Desired::Removed,
+            restart_token: String::new(),
+            new_volumes: Vec::new(),
+            slot: 0,
+            port_base: 0,
+            subnet: String::new(),
+            host: String::new(),
+            leftover: true,
+        }
+    }
 }
 
 /// Returns the due generations of a node. Projects that wait for cpu and memory are not due.
@@ -37,7 +57,7 @@ pub async fn list(db: &Db, node: NodeId) -> Result<Vec<Due>> {
         Due,
         r#"SELECT p.ref AS "project: ProjectRef", p.generation, p.desired AS "desired: Desired", p.restart_token,
                CASE WHEN p.new_volumes_for = p.generation THEN p.new_volumes ELSE '{}' END AS "new_volumes!", l.slot,
-               l.port_base, l.subnet::text AS "subnet!", l.host
+               l.port_base, l.subnet::text AS "subnet!", l.host, false AS "leftover!"
            FROM placements l JOIN projects p ON p.ref = l.project_ref
            WHERE l.node_id = $1 AND l.applied_generation < p.generation
                AND (p.desired <> 'RUNNING' OR l.holds_compute)
@@ -102,6 +122,7 @@ pub async fn unexplained(db: &Db, node: NodeId, inventory: &InventoryResponse) -
     let with_remains: Vec<String> = inventory
         .projects
         .iter()
+        .take(leftovers::store::PROJECTS)
         .filter(|p| !(p.containers.is_empty() && p.networks.is_empty() && p.volumes.is_empty()))
         .filter(|p| p.project_ref.parse::<ProjectRef>().is_ok())
         .map(|p| p.project_ref.clone())

@@ -7,11 +7,12 @@ use supalove_proto::{
 use supalove_spec::limits;
 
 use crate::{
+    restriction,
     store::events::NewEvent,
     store::operations::Failure,
     store::projects::ServiceStatus,
     store::snapshot::{OpenOperation, Snapshot},
-    types::{Desired, EventType, OperationState, ProjectState},
+    types::{Desired, EventType, OperationKind, OperationState, ProjectState},
     verdict::{Ended, NodeRecord, Verdict},
 };
 
@@ -23,6 +24,7 @@ pub fn judge(project: &Snapshot, observed: &ObservedStack) -> Verdict {
     }
     let mut verdict = match (project.desired, observed.phase()) {
         (Desired::Running, StackPhase::Healthy) => healthy(project),
+        (Desired::Running, _) if is_changed(project, observed) => changed(project, observed),
         (Desired::Running, StackPhase::Unhealthy) => not_ready(project, observed),
         (Desired::Running, StackPhase::Converging) => converging(project, observed),
         (Desired::Stopped, StackPhase::Stopped) => stopped(project),
@@ -30,6 +32,7 @@ pub fn judge(project: &Snapshot, observed: &ObservedStack) -> Verdict {
         (_, StackPhase::Failed) => failed(project, observed),
         _ => Verdict::default(),
     };
+    verdict.restriction = restriction::reported(observed).filter(|found| found.0 != project.restriction);
     compare_services(project, observed, &mut verdict);
     verdict
 }
@@ -56,6 +59,27 @@ fn not_ready(project: &Snapshot, observed: &ObservedStack) -> Verdict {
     match &project.operation {
         Some(_) => Verdict { status: Some(reason), ..Verdict::default() },
         None => Verdict { state: Some((ProjectState::ActiveUnhealthy, reason)), ..Verdict::default() },
+    }
+}
+
+/// True if a change of settings or secrets has arrived although the project is not healthy: every service is ready but those that
+/// were not before the change and that it does not touch. A full disk concerns no change either.
+fn is_changed(project: &Snapshot, observed: &ObservedStack) -> bool {
+    let Some(operation) = &project.operation else { return false };
+    let red_before = |name: &str| operation.red_before.iter().any(|red| red == name);
+    let elsewhere = |error: &StackError| red_before(&error.service) || is_of_disk(&error.reason);
+    operation.kind.changes_content()
+        && operation.kind != OperationKind::Upgrade
+        && observed.error.as_ref().is_none_or(elsewhere)
+        && !observed.services.is_empty()
+        && observed.services.iter().all(|one| one.state() == ServiceState::Healthy || red_before(&one.name))
+}
+
+fn changed(project: &Snapshot, observed: &ObservedStack) -> Verdict {
+    Verdict {
+        state: Some((ProjectState::ActiveUnhealthy, why(observed))),
+        end: ends(project),
+        ..Verdict::default()
     }
 }
 
@@ -117,6 +141,8 @@ const REASON_LINE_CHARS: usize = 200;
 fn told(failure: Failure) -> String {
     let last = failure.log_tail.len().saturating_sub(REASON_LINES);
     match &failure.log_tail[last..] {
+        // Several rules bound a disk: the word says which one acts.
+        [] if is_of_disk(&failure.reason) => format!("{}: {}", failure.reason, failure.message),
         [] => failure.message,
         lines => {
             let lines: Vec<String> =
@@ -126,6 +152,11 @@ fn told(failure: Failure) -> String {
     }
 }
 
+/// True if what the project holds on its disk is the reason, by the size of a volume or by the plan.
+fn is_of_disk(reason: &str) -> bool {
+    reason.starts_with("DISK_") || reason == ErrorReason::DatabaseOverPlan.text()
+}
+
 /// Fails the operation and keeps the desired state, so that a later success still counts.
 fn give_up(operation: &OpenOperation, failure: Failure) -> Verdict {
     let of_the_project = failure.reason.starts_with("IMAGE_")
@@ -133,8 +164,8 @@ fn give_up(operation: &OpenOperation, failure: Failure) -> Verdict {
             .iter()
             .any(|one| one.text() == failure.reason);
     // New settings and secrets say nothing about the node, which ran the project before.
-    let of_the_project = of_the_project
-        || (operation.kind.changes_content() && operation.kind != crate::types::OperationKind::Upgrade);
+    let of_the_project =
+        of_the_project || (operation.kind.changes_content() && operation.kind != OperationKind::Upgrade);
     let node = (!of_the_project).then_some(NodeRecord::Failed);
     Verdict { node, ..Verdict::failed(operation.id, operation.kind, failure) }
 }
@@ -234,4 +265,4 @@ fn compare_services(project: &Snapshot, observed: &ObservedStack, verdict: &mut 
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

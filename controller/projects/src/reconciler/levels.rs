@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use prost::Message as _;
 use supalove_proto::node::v1::{ObservedStack, StateDigests};
 use tokio::time::Instant;
 
@@ -22,6 +23,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Maximum number of reports that are kept: a node could name millions of projects.
 const KEPT: usize = 4096;
+/// Maximum size of all reports that are kept.
+const KEPT_BYTES: usize = 16 << 20;
+/// Longest digest; agents send 32 bytes.
+const DIGEST_BYTES: usize = 64;
 
 /// A report that is not stored yet.
 #[derive(Debug)]
@@ -43,18 +48,31 @@ struct Judged {
 #[derive(Debug, Default)]
 pub(super) struct Levels {
     kept: BTreeMap<ProjectRef, Kept>,
+    /// Encoded size of what is kept.
+    kept_bytes: usize,
     judged: HashMap<ProjectRef, Judged>,
 }
 
 impl Levels {
-    /// Takes a report; the newest of a project counts. False if there are too many.
+    /// Takes a report; the newest of a project counts. False if there are too many, or one has nonsense for a digest.
     pub(super) fn put(&mut self, report: ObservedStack) -> bool {
         let Ok(project) = report.project_ref.parse::<ProjectRef>() else {
             return true;
         };
+        if report.digest.len() > DIGEST_BYTES {
+            return false;
+        }
+        self.take(&project);
         self.judged.remove(&project);
+        self.kept_bytes += report.encoded_len();
         self.kept.insert(project, Kept { report, failures: 0, next: Instant::now() });
-        self.kept.len() <= KEPT
+        self.kept.len() <= KEPT && self.kept_bytes <= KEPT_BYTES
+    }
+
+    fn take(&mut self, project: &ProjectRef) -> Option<ObservedStack> {
+        let kept = self.kept.remove(project)?;
+        self.kept_bytes -= kept.report.encoded_len();
+        Some(kept.report)
     }
 
     /// A report that is to be stored now.
@@ -74,9 +92,9 @@ impl Levels {
 
     /// The report was judged, and its verdict stored. `revision` is that of the row then; `None` if there is no such project.
     pub(super) fn stored(&mut self, project: &ProjectRef, revision: Option<i64>) {
-        let Some(kept) = self.kept.remove(project) else { return };
+        let Some(report) = self.take(project) else { return };
         if let Some(revision) = revision {
-            self.judged.insert(project.clone(), Judged { digest: kept.report.digest, revision });
+            self.judged.insert(project.clone(), Judged { digest: report.digest, revision });
         }
     }
 
@@ -129,9 +147,8 @@ pub(super) async fn rows(db: &Db, node: NodeId) -> Result<Vec<Row>> {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message as _;
     use supalove_fuzz::{Samples, Verdict, bytes};
-    use supalove_proto::node::v1::StateDigest;
+    use supalove_proto::node::v1::{StateDigest, VolumeUsage};
 
     use super::*;
 
@@ -211,5 +228,25 @@ mod tests {
             assert!(levels.put(report(&ProjectRef::generate(), 0)));
         }
         assert!(!levels.put(report(&ProjectRef::generate(), 0)));
+
+        let mut levels = Levels::default();
+        let with = |digest: usize, name: usize| ObservedStack {
+            project_ref: ProjectRef::generate().to_string(),
+            digest: vec![0; digest],
+            volumes: vec![VolumeUsage { name: "x".repeat(name), ..VolumeUsage::default() }],
+            ..ObservedStack::default()
+        };
+        assert!(!levels.put(with(1 << 20, 0)), "a digest stays as long as the stream");
+        assert!(levels.put(with(32, KEPT_BYTES / 2)));
+        assert!(!levels.put(with(32, KEPT_BYTES / 2)));
+        let project = ProjectRef::generate();
+        let mut levels = Levels::default();
+        for _ in 0..3 {
+            assert!(
+                levels.put(ObservedStack { project_ref: project.to_string(), ..with(32, KEPT_BYTES / 2) })
+            );
+        }
+        levels.stored(&project, Some(1));
+        assert_eq!(levels.kept_bytes, 0);
     }
 }

@@ -7,13 +7,13 @@
 mod budget;
 mod calls;
 pub mod consistency;
-mod due;
+pub mod due;
 mod intake;
 pub mod judge;
 mod levels;
 mod restored;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use futures::{StreamExt as _, future::BoxFuture};
 use supalove_failpoints::failpoint;
@@ -31,13 +31,19 @@ use self::{
     intake::Ahead,
     levels::Levels,
 };
-use crate::{capacity, endpoints, store::secrets, types::Desired, verdict::Source};
+use crate::{
+    capacity, endpoints, leftovers,
+    store::{addresses, secrets},
+    types::Desired,
+    verdict::Source,
+};
 use supalove_core::{
     Core, SystemWrite,
     error::{Error, Result, chain},
     hints::Hint,
-    ids::{NodeId, ProjectRef},
+    ids::{ClusterId, NodeId, ProjectRef},
     jobs::Failures,
+    mutation::Mutation,
 };
 use supalove_fleet::{
     AgentClient, Session, SessionHandler,
@@ -66,8 +72,19 @@ impl SessionHandler for Reconciler {
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             capacity::save_hello(write, node, hello).await?;
-            restored::compare(write, node, &hello.stored).await
+            restored::compare(write, node, &hello.stored).await?;
+            // Last: a generation more than the agent has must not hide that the agent is ahead.
+            addresses::follow(write, node).await?;
+            Ok(())
         })
+    }
+
+    fn recompute<'a>(
+        &'a self,
+        write: &'a mut Mutation,
+        cluster: ClusterId,
+    ) -> BoxFuture<'a, Result<Vec<String>>> {
+        Box::pin(capacity::recompute(write, cluster))
     }
 
     fn run(&self, session: Session) -> BoxFuture<'static, ()> {
@@ -125,11 +142,21 @@ impl Reconciler {
         }
     }
 
-    /// Repeats the inventory, because slots become blocked or free and remains appear while a session lasts.
+    /// Repeats the inventory, because slots become blocked or free and remains appear while a session lasts; soon after each other
+    /// while the agent deletes leftovers, whose end only an inventory tells.
     async fn look_again(&self, session: &Session) -> Result<()> {
         let mut client = session.client.clone();
+        let mut changed = self.core.hints.listen(Hint::Node(session.node));
+        let mut looked = Instant::now();
         loop {
-            tokio::time::sleep(self.core.times.inventory).await;
+            let deleting =
+                leftovers::store::is_deleting(&self.core.db, session.node).await.unwrap_or_default();
+            let pause = if deleting { RETRY_AFTER } else { self.core.times.inventory };
+            tokio::select! {
+                () = tokio::time::sleep_until(looked + pause) => {}
+                () = changed.woken() => continue,
+            }
+            looked = Instant::now();
             match self.call(client.inventory(InventoryRequest::default())).await {
                 Ok(inventory) => {
                     if let Err(error) = self.take_inventory(session.node, &inventory).await {
@@ -160,8 +187,10 @@ impl Reconciler {
         let unexplained = due::unexplained(&self.core.db, node, inventory).await?;
         let mut write = self.core.system_write(node.to_string());
         let mut slots = inventory.blocked_slots.clone();
-        let unknown = |found: &&ProjectInventory| unexplained.contains(&found.project_ref);
-        slots.extend(inventory.projects.iter().filter(unknown).filter_map(|found| {
+        let known: HashSet<&String> = unexplained.iter().collect();
+        let unknown = |found: &&ProjectInventory| known.contains(&found.project_ref);
+        let looked_at = inventory.projects.iter().take(leftovers::store::PROJECTS);
+        slots.extend(looked_at.filter(unknown).filter_map(|found| {
             let slot = found.slot?;
             let reason = restored::reason(i32::try_from(slot).ok()?, &found.project_ref);
             Some(BlockedSlot { slot, reason })
@@ -169,18 +198,27 @@ impl Reconciler {
         let blocked = capacity::save_blocked(&mut write, node, &slots).await?;
         let shown = &unexplained[..unexplained.len().min(due::UNEXPLAINED_SHOWN)];
         let changed = clusters::store::save_unexplained(&mut write, node, shown).await?;
+        let gone =
+            leftovers::store::save(&mut write, node, inventory, &unexplained, due::UNEXPLAINED_SHOWN).await?;
+        if gone > 0 {
+            failpoint!("controller.leftover.gone");
+            tracing::info!(%node, gone, "leftovers are gone from the node");
+        }
         if changed && !unexplained.is_empty() {
             let projects = shown.join(" ");
             tracing::error!(%node, projects, "node has containers that no placement explains; they keep running");
         }
-        let hints = [(blocked, Hint::Capacity), (blocked || changed, Hint::Node(node))];
-        write.commit(hints.into_iter().filter_map(|(given, hint)| given.then_some(hint))).await
+        let moved = addresses::follow(&mut write, node).await?;
+        let hints = [(blocked, Hint::Capacity), (blocked || changed || !moved.is_empty(), Hint::Node(node))];
+        let hints = hints.into_iter().filter_map(|(given, hint)| given.then_some(hint));
+        write.commit(hints.chain(moved.into_iter().map(Hint::Project))).await
     }
 
     /// At the beginning of a session the inventory replaces what was known of the agent.
     async fn forget_applied(&self, node: NodeId, inventory: &InventoryResponse) -> Result<()> {
         let mut write = self.core.system_write(node.to_string());
         due::forget_applied(&mut write, node, inventory).await?;
+        leftovers::store::ask_again(&mut write, node).await?;
         write.commit([]).await
     }
 
@@ -308,7 +346,7 @@ impl Reconciler {
         let mut calls = Calls::default();
         let mut polls = Failures::default();
         loop {
-            let listed = due::list(&self.core.db, node).await;
+            let listed = self.due(node).await;
             polls.note(
                 &format!("poll of node {node}"),
                 listed.as_ref().err().map(|error| chain(error)).as_ref(),
@@ -334,14 +372,43 @@ impl Reconciler {
         }
     }
 
+    /// What the agent has to be told: generations of the projects on the node, and leftovers to delete.
+    async fn due(&self, node: NodeId) -> Result<Vec<Due>> {
+        let mut due = due::list(&self.core.db, node).await?;
+        due.extend(leftovers::store::due(&self.core.db, node).await?);
+        Ok(due)
+    }
+
+    /// Records the end of a call about a leftover. The list of what is due has it again if this cannot be written.
+    async fn told_leftover(
+        &self,
+        node: NodeId,
+        project: &ProjectRef,
+        refused: Option<&Status>,
+    ) -> Result<()> {
+        let newer = refused.and_then(|status| match Refusal::from_status(status) {
+            Refusal::Ahead { stored, .. } => Some(stored),
+            _ => None,
+        });
+        let why = refused.map(|status| judge::printable(status.message()));
+        let mut write = self.core.system_write(node.to_string());
+        leftovers::store::told(&mut write, node, project, why.as_deref(), newer).await?;
+        write.commit([Hint::Node(node)]).await
+    }
+
     /// Records the end of a call. What cannot be recorded makes the project due again.
     async fn finish(&self, calls: &mut Calls, source: Source, done: Done) {
-        let Done { project, generation, result } = done;
+        let Done { project, generation, leftover, result } = done;
         let node = source.node;
         let Err(status) = result else {
             failpoint!("controller.apply.answered", project.as_str());
             calls.succeeded(&project);
-            if let Err(error) = self.note_applied(source, &project, generation).await {
+            let noted = if leftover {
+                self.told_leftover(node, &project, None).await
+            } else {
+                self.note_applied(source, &project, generation).await
+            };
+            if let Err(error) = noted {
                 tracing::warn!(%node, %project, error = chain(&error), "cannot record that the agent has a generation; sending it again");
             }
             failpoint!("controller.apply.noted", project.as_str());
@@ -351,6 +418,7 @@ impl Reconciler {
         let failures = calls.failed(&project, refusal);
         tracing::warn!(%node, %project, generation, failures, code = ?status.code(), message = status.message(), ?refusal, "agent refused a generation or did not answer");
         let written = match refusal {
+            _ if leftover => self.told_leftover(node, &project, Some(&status)).await,
             Refusal::Passing => Ok(()),
             Refusal::Blocked | Refusal::Final => {
                 self.refused(node, &project, generation, status.message()).await

@@ -5,6 +5,7 @@ use sqlx::postgres::types::PgRange;
 use supalove_proto::node::v1::StoredProject;
 
 use super::intake::Ahead;
+use crate::leftovers::{self, store::Records};
 use supalove_core::{
     SystemWrite, Write,
     error::Result,
@@ -77,6 +78,8 @@ pub(super) async fn compare(write: &mut SystemWrite, node: NodeId, stored: &[Sto
     .await?;
     let ranges: Vec<PgRange<i32>> = rows.iter().map(|row| PgRange::from(row.slot..row.slot + 1)).collect();
     let reasons: Vec<String> = rows.iter().map(|row| reason(row.slot, &row.r#ref)).collect();
+    let records = Records { refs: &refs, generations: &generations, slots: &slots, removing: &removing };
+    leftovers::store::save_records(write, node, records).await?;
     if !ranges.is_empty() {
         crate::capacity::block_also(write, node, &ranges, &reasons).await?;
     }

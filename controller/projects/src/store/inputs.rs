@@ -40,7 +40,7 @@ pub async fn drop_version(
     sqlx::query!(
         "DELETE FROM project_secrets WHERE project_ref = $1 AND version = $2 AND name = ANY ($3)",
         project.as_str(),
-        i32::try_from(version).map_err(supalove_core::error::Error::internal)?,
+        version,
         &replaced(kind),
     )
     .execute(write.connection().await?)

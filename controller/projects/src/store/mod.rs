@@ -1,5 +1,6 @@
 //! The room's tables in PostgreSQL, a file per table family.
 
+pub mod addresses;
 pub mod certificates;
 pub mod changes;
 pub mod events;
@@ -11,3 +12,4 @@ pub mod removal;
 pub mod secrets;
 pub mod settings;
 pub mod snapshot;
+pub mod transfers;

@@ -186,6 +186,14 @@ pub async fn insert(write: &mut impl Write, new: &NewOperation<'_>) -> Result<()
     Ok(())
 }
 
+/// Lets a change end although these services are not ready: they were not before it, and it does not touch them.
+pub async fn set_red_before(write: &mut impl Write, id: OperationId, services: &[String]) -> Result<()> {
+    sqlx::query!("UPDATE operations SET red_before = $2 WHERE id = $1", id.0, services)
+        .execute(write.connection().await?)
+        .await?;
+    Ok(())
+}
+
 /// Makes a pending operation running and sets its deadline.
 pub async fn begin(
     write: &mut impl Write,
@@ -218,7 +226,8 @@ pub async fn end(
                  WHEN 'STOP_PROJECT' THEN 'stopped; data kept' WHEN 'DELETE_PROJECT' THEN 'deleted'
                  WHEN 'UNDELETE_PROJECT' THEN 'undeleted' WHEN 'UPGRADE_PROJECT' THEN 'upgraded'
                  WHEN 'UPDATE_SETTINGS' THEN 'changed' WHEN 'CHANGE_SECRETS' THEN 'changed'
-                 WHEN 'RESET_DATABASE_PASSWORD' THEN 'changed' WHEN 'ROTATE_JWT_SECRET' THEN 'changed' ELSE 'up' END END
+                 WHEN 'RESET_DATABASE_PASSWORD' THEN 'changed' WHEN 'ROTATE_JWT_SECRET' THEN 'changed'
+                 WHEN 'RESIZE_PROJECT' THEN 'resized' ELSE 'up' END END
          WHERE id = $1 AND state IN ('PENDING', 'RUNNING')",
         id.0,
         state.as_sql(),

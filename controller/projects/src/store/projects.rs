@@ -6,13 +6,17 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
-use crate::types::ProjectState;
+use crate::{
+    restriction::{Restriction, Rule},
+    types::ProjectState,
+};
 use supalove_core::{
     Write,
     database::{Db, violates},
     error::{Error, Result},
     ids::{ClusterId, NodeId, OrganizationId, ProjectRef, UserId},
 };
+use supalove_plans::ProjectSize;
 use supalove_proto::v1::ErrorReason;
 
 /// State of a service, as stored with its project.
@@ -70,6 +74,10 @@ pub struct Project {
     pub revision: i64,
     /// Number of its newest event.
     pub event_seq: i64,
+    /// Its size, and what that gave it.
+    pub size: ProjectSize,
+    /// The rule that bounds it, and since when.
+    pub restriction: Option<(Restriction, DateTime<Utc>)>,
 }
 
 /// A row as the query gives it.
@@ -91,6 +99,14 @@ struct Row {
     purge_at: Option<DateTime<Utc>>,
     revision: i64,
     event_seq: i64,
+    size: String,
+    size_cpu_millis: i32,
+    size_memory_mib: i32,
+    size_disk_mib: i32,
+    size_connections: i32,
+    restriction: Option<Rule>,
+    restriction_message: String,
+    restricted_at: Option<DateTime<Utc>>,
 }
 
 impl From<Row> for Project {
@@ -113,6 +129,17 @@ impl From<Row> for Project {
             purge_at: row.purge_at,
             revision: row.revision,
             event_seq: row.event_seq,
+            size: ProjectSize {
+                name: row.size,
+                cpu_millis: row.size_cpu_millis,
+                memory_mib: row.size_memory_mib,
+                disk_mib: row.size_disk_mib,
+                connections: row.size_connections,
+            },
+            restriction: row
+                .restriction
+                .zip(row.restricted_at)
+                .map(|(rule, since)| (Restriction { rule, message: row.restriction_message }, since)),
         }
     }
 }
@@ -155,10 +182,7 @@ pub async fn rename(
     .fetch_one(write.connection().await?)
     .await?;
     if row.state == ProjectState::Removed {
-        return Err(Error::FailedPrecondition {
-            reason: ErrorReason::ProjectRemoved,
-            message: "the project has been removed".to_owned(),
-        });
+        return Err(removed());
     }
     if !etag.is_empty() && etag != row.revision.to_string() {
         return Err(Error::Changed("project"));
@@ -170,13 +194,24 @@ pub async fn rename(
     )
     .execute(write.connection().await?)
     .await
-    .map_err(|error| {
-        if violates(&error, "projects_name") {
-            return Error::AlreadyExists { kind: "project", name: name.to_owned() };
-        }
-        error.into()
-    })?;
+    .map_err(|error| name_taken(error, name))?;
     Ok(row.organization)
+}
+
+/// The error of a statement that gives a project a name.
+pub fn name_taken(error: sqlx::Error, name: &str) -> Error {
+    if violates(&error, "projects_name") {
+        return Error::AlreadyExists { kind: "project", name: name.to_owned() };
+    }
+    error.into()
+}
+
+/// The error for a project of which nothing is left.
+pub fn removed() -> Error {
+    Error::FailedPrecondition {
+        reason: ErrorReason::ProjectRemoved,
+        message: "the project has been removed".to_owned(),
+    }
 }
 
 /// Filter and page of a list.
@@ -250,7 +285,8 @@ async fn query(db: &Db, wanted: Wanted<'_>) -> Result<Vec<Project>> {
                p.services AS "services: Json<Vec<ServiceStatus>>",
                (SELECT coalesce(jsonb_agg(to_jsonb(e) - 'project_ref' ORDER BY e.service), '[]')
                 FROM project_endpoints e WHERE e.project_ref = p.ref) AS "endpoints!: Json<Vec<Endpoint>>",
-               p.created_at, p.deleted_at, p.purge_at, p.revision, p.event_seq
+               p.created_at, p.deleted_at, p.purge_at, p.revision, p.event_seq, p.size, p.size_cpu_millis, p.size_memory_mib,
+               p.size_disk_mib, p.size_connections, p.restriction AS "restriction: Rule", p.restriction_message, p.restricted_at
            FROM projects p JOIN organizations o ON o.id = p.organization_id
            LEFT JOIN placements l ON l.project_ref = p.ref AND l.role = 'ACTIVE'
            WHERE (p.ref = $1 OR ($1::text IS NULL AND p.state <> 'REMOVED'))

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 /// Name of the sealed specification in its associated data.
 const SPEC: &str = "stack-spec";
 /// Version of secrets that were never rotated.
-const FIRST_VERSION: i32 = 1;
+const FIRST_VERSION: i64 = 1;
 /// First byte of a specification that was compressed before sealing; zstd data follows. Older ones were sealed
 /// uncompressed; they cannot begin with this byte, because no field of a message has the number 0.
 const COMPRESSED: u8 = 1;
@@ -92,7 +92,7 @@ pub fn seal_some<'a>(
     project: &ProjectRef,
     secrets: impl Iterator<Item = (&'static str, &'a str)>,
 ) -> Result<SealedSecrets> {
-    let version = FIRST_VERSION.unsigned_abs().into();
+    let version = FIRST_VERSION.unsigned_abs();
     let mut sealed = SealedSecrets { names: Vec::new(), values: Vec::new() };
     for (name, value) in secrets {
         sealed
@@ -170,7 +170,7 @@ pub async fn all(
     .await?;
     let mut all = Vec::with_capacity(rows.len());
     for row in rows {
-        let version = row.version.unsigned_abs().into();
+        let version = row.version.unsigned_abs();
         let opened = vault.open(scope(project, &row.name, version), &row.sealed).map_err(Error::internal)?;
         let text = std::str::from_utf8(&opened)
             .map_err(|_| Error::internal(format!("secret {} is not text", row.name)))?;
@@ -211,7 +211,7 @@ pub async fn replace<'a>(
         .await?;
         let version = before.into_iter().max().unwrap_or_default() + 1;
         let sealed = vault
-            .seal(scope(project, name, version.unsigned_abs().into()), value.as_bytes())
+            .seal(scope(project, name, version.unsigned_abs()), value.as_bytes())
             .map_err(Error::internal)?;
         sqlx::query!(
             "INSERT INTO project_secrets (project_ref, name, version, sealed) VALUES ($1, $2, $3, $4)",
@@ -235,7 +235,6 @@ pub async fn add_version<'a>(
     version: i64,
     secrets: impl Iterator<Item = (&'static str, &'a str)>,
 ) -> Result<()> {
-    let number = i32::try_from(version).map_err(Error::internal)?;
     for (name, value) in secrets {
         let sealed = vault
             .seal(scope(project, name, version.unsigned_abs()), value.as_bytes())
@@ -244,7 +243,7 @@ pub async fn add_version<'a>(
             "INSERT INTO project_secrets (project_ref, name, version, sealed) VALUES ($1, $2, $3, $4)",
             project.as_str(),
             name,
-            number,
+            version,
             sealed,
         )
         .execute(write.connection().await?)
@@ -295,7 +294,7 @@ async fn newest(db: &Db, project: &ProjectRef, name: &str) -> Result<Option<(u64
     )
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|row| (row.version.unsigned_abs().into(), row.sealed)))
+    Ok(row.map(|row| (row.version.unsigned_abs(), row.sealed)))
 }
 
 #[cfg(test)]

@@ -5,12 +5,15 @@ use std::{collections::BTreeMap, time::Duration};
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
 };
-use supalove_proto::v1::{ProjectSettings, SecretValue};
+use supalove_proto::v1::{ImageContent, ProjectSettings, SecretValue, UploadStart, Variable};
 use supalove_system_tests::Api;
 use tonic::{Code, Request, Status};
 
 /// Values of requests' text fields, by the fields' names.
 pub type Fields = BTreeMap<&'static str, String>;
+
+/// sha256 of nothing.
+const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 /// Every method of the public API.
 pub fn methods() -> Vec<MethodDescriptor> {
@@ -38,7 +41,7 @@ fn request(method: &MethodDescriptor, fields: &Fields) -> Vec<u8> {
 
 fn value(field: &FieldDescriptor, fields: &Fields) -> Option<Value> {
     match (field.kind(), field.name()) {
-        // Of DeleteSecrets.
+        // Of DeleteSecrets and DeleteVariables.
         (Kind::String, "names") => Some(Value::List(vec![Value::String("GREETING".to_owned())])),
         (Kind::String, name) => fields.get(name).cloned().map(Value::String),
         // WaitOperation answers at once.
@@ -52,6 +55,18 @@ fn value(field: &FieldDescriptor, fields: &Fields) -> Option<Value> {
             let one = SecretValue { name: "GREETING".into(), value: "hello".into() };
             Some(Value::List(vec![Value::Message(same(secret, &one))]))
         }
+        (Kind::Message(variable), "variables") => {
+            let one = Variable { name: "GREETING".into(), value: "hello".into(), update_time: None };
+            Some(Value::List(vec![Value::Message(same(variable, &one))]))
+        }
+        // Of UploadContent: content without a byte is complete at once.
+        (Kind::Message(start), "start") => {
+            let content = Some(ImageContent { digest: EMPTY.to_owned(), size_bytes: 0 });
+            Some(Value::Message(same(start, &UploadStart { content, offset: 0 })))
+        }
+        (Kind::Bytes, "manifest") => fields.get("manifest").map(|json| Value::Bytes(json.clone().into())),
+        // Of UpdateProjectSize.
+        (Kind::Uint32, "memory_mib") => Some(Value::U32(600)),
         // READ
         (Kind::Enum(_), "scopes") => Some(Value::List(vec![Value::EnumNumber(1)])),
         // DEVELOPER
@@ -88,8 +103,13 @@ fn some_settings() -> ProjectSettings {
     }
 }
 
-/// The code of a call's answer; a stream is read up to its first message.
+/// The code of a call's answer.
 pub async fn call(api: &Api, method: &MethodDescriptor, fields: &Fields) -> Code {
+    answer(api, method, fields).await.map_or_else(|status| status.code(), |()| Code::Ok)
+}
+
+/// Calls a method; a stream is read up to its first message.
+pub async fn answer(api: &Api, method: &MethodDescriptor, fields: &Fields) -> Result<(), Status> {
     let mut client = tonic::client::Grpc::new(api.channel.clone());
     client.ready().await.unwrap();
     let mut request = Request::new(request(method, fields));
@@ -98,18 +118,12 @@ pub async fn call(api: &Api, method: &MethodDescriptor, fields: &Fields) -> Code
         request.metadata_mut().insert("authorization", format!("Bearer {}", api.token).parse().unwrap());
     }
     let path = format!("/supalove.v1.{}", name(method)).parse().unwrap();
-    let result: Result<(), Status> = if method.is_server_streaming() {
-        match client.server_streaming(request, path, BytesCodec).await {
-            Ok(mut stream) => match stream.get_mut().message().await {
-                Ok(first) => first.map(|_| ()).ok_or_else(|| Status::data_loss("the stream ended at once")),
-                Err(status) => Err(status),
-            },
-            Err(status) => Err(status),
-        }
-    } else {
-        client.unary(request, path, BytesCodec).await.map(|_| ())
-    };
-    result.map_or_else(|status| status.code(), |()| Code::Ok)
+    if method.is_server_streaming() {
+        let mut stream = client.server_streaming(request, path, BytesCodec).await?;
+        let first = stream.get_mut().message().await?;
+        return first.map(|_| ()).ok_or_else(|| Status::data_loss("the stream ended at once"));
+    }
+    client.unary(request, path, BytesCodec).await.map(|_| ())
 }
 
 pub use bytes_codec::BytesCodec;

@@ -6,9 +6,10 @@ use supalove_core::access::{Role, TokenScope};
 use supalove_proto::v1::{
     Authority, AuthorityState, CreateAuthorityRequest, CreatePersonalAccessTokenRequest,
     CreateProjectRequest, DeleteProjectRequest, GetMeRequest, ListAuthoritiesRequest, ListSessionsRequest,
-    OperationState, PersonalAccessTokenScope, RetireAuthorityRequest, SignInRequest,
+    OperationState, PersonalAccessTokenScope, RetireAuthorityRequest, SetRegistryCredentialsRequest,
+    SignInRequest,
 };
-use supalove_system_tests::{Api, Controller, MailSink, Options, PASSWORD, Rows};
+use supalove_system_tests::{Api, Controller, MailSink, Options, PASSWORD, Rows, SmallImage};
 use uuid::Uuid;
 
 use super::any_call::Fields;
@@ -17,16 +18,27 @@ use super::any_call::Fields;
 pub const PRINCIPALS: [&str; 7] =
     ["nobody", "stranger", "read_only", "developer", "administrator", "owner", "operator"];
 
+/// Who owns another organization, "elsewhere", and is no member of the one that requests name.
+pub const FOREIGNER: &str = "foreigner";
+
 /// What a principal is in the organization.
 pub fn role(principal: &str) -> Option<Role> {
     Role::ALL.iter().copied().find(|role| role.as_sql().eq_ignore_ascii_case(principal))
+}
+
+/// Whether a field of a request with this name names an object.
+pub fn is_id(field: &str) -> bool {
+    (field.ends_with("_id") && field != "request_id")
+        || field.ends_with("_ref")
+        || ["organization", "cluster"].contains(&field)
 }
 
 fn email(principal: &str) -> String {
     format!("{principal}@example.com")
 }
 
-/// An organization with a member of each role, a project and its operation, a node, a retired root and a join token.
+/// An organization with a member of each role, a project and its operation, a private cluster with a node and a join token, and a
+/// retired root.
 pub struct World {
     controller: Controller,
     _mails: MailSink,
@@ -56,7 +68,7 @@ impl World {
             shared: Fields::new(),
             made: AtomicUsize::new(0),
         };
-        for principal in PRINCIPALS {
+        for principal in PRINCIPALS.into_iter().chain([FOREIGNER]) {
             let api = match principal {
                 "nobody" => world.controller.api(),
                 "operator" => operator.clone(),
@@ -74,11 +86,18 @@ impl World {
             }
         }
         world.new_organization("target").await;
+        world.rows.add_organization("elsewhere", &email(FOREIGNER)).await;
+        world.new_organization("receiver").await;
         world.rows.add_node("roomy", 100, 100).await;
         let [node, root, token] = [1, 2, 3].map(Uuid::from_u128);
         world.rows.add_bare_node_root_and_token(node, root, token).await;
+        let cluster = world.rows.add_private_cluster("own", Some("target")).await;
+        world.rows.move_node("host", "own").await;
+        world.rows.move_join_token(token, "own").await;
         world.shared = Fields::from([
             ("organization", "target".to_owned()),
+            ("cluster", format!("clu_{}", cluster.simple())),
+            ("target_organization", "receiver".to_owned()),
             ("node_id", format!("nod_{}", node.simple())),
             ("authority_id", format!("aut_{}", root.simple())),
             ("join_token_id", format!("jtk_{}", token.simple())),
@@ -91,6 +110,8 @@ impl World {
             ("user_id", world.user_id("developer").await),
             ("plan", "premium".to_owned()),
             ("reason", "the table".to_owned()),
+            ("registry", "registry.example.com".to_owned()),
+            ("username", "puller".to_owned()),
         ]);
         let project = world.new_project().await;
         world.shared.extend(project);
@@ -110,9 +131,32 @@ impl World {
         self.rows.audit_rows_outside_of_their_organization().await
     }
 
-    fn caller(&self, principal: &str) -> &Api {
-        let position = PRINCIPALS.iter().position(|known| *known == principal).unwrap();
-        &self.callers[position]
+    pub fn caller(&self, principal: &str) -> &Api {
+        let mut known = PRINCIPALS.into_iter().chain([FOREIGNER]);
+        &self.callers[known.position(|known| known == principal).unwrap()]
+    }
+
+    /// An id or name of each kind, of objects that are the owner's or their organization's.
+    pub async fn ids(&self) -> Fields {
+        let owner = self.caller("owner");
+        let mut ids = Fields::new();
+        for method in [
+            "AuthService/EndSession",
+            "PersonalAccessTokenService/RevokePersonalAccessToken",
+            "InvitationService/RevokeInvitation",
+        ] {
+            ids.extend(self.own_object(method, owner).await);
+        }
+        self.rows.add_private_cluster("theirs", Some("target")).await;
+        ids.insert("cluster", "theirs".to_owned());
+        ids.extend(self.shared.iter().map(|(name, value)| (*name, value.clone())));
+        ids.retain(|name, _| is_id(name));
+        ids
+    }
+
+    /// What the controller has logged.
+    pub fn log(&self) -> String {
+        self.controller.process.log()
     }
 
     /// Somebody's client with a personal access token of this scope.
@@ -172,8 +216,14 @@ impl World {
             "AuthService/SetUp" => drop(fields.insert("password", "short".to_owned())),
             // Its other fields are no text.
             "PlanService/UpdatePlan" => drop(fields.insert("update_mask", "display_name".to_owned())),
+            "PlanService/UpdateProjectSize" => {
+                fields.extend([("size", "micro".to_owned()), ("update_mask", "memory_mib".to_owned())]);
+            }
             // A list of one's own things names no organization.
-            "ProjectService/ListProjects" => drop(fields.remove("organization")),
+            "ProjectService/ListProjects" | "ClusterService/ListClusters" => {
+                drop(fields.remove("organization"));
+            }
+            "ClusterService/ListAlarms" => drop(fields.remove("cluster")),
             _ if allowed => fields.extend(self.own_object(method, caller).await),
             _ => {}
         }
@@ -182,6 +232,34 @@ impl World {
 
     async fn own_object(&self, method: &str, caller: &Api) -> Fields {
         match method {
+            "ClusterService/CreateCluster" => Fields::from([("name", self.new_host())]),
+            "ClusterService/UpdateCluster" | "ClusterService/DeleteCluster" => {
+                let name = self.new_host();
+                let id = self.rows.add_private_cluster(&name, Some("target")).await;
+                Fields::from([("cluster", format!("clu_{}", id.simple())), ("name", self.new_host())])
+            }
+            "ClusterService/RevokeNode"
+            | "ClusterService/CordonNode"
+            | "ClusterService/DrainNode"
+            | "ClusterService/ForgetNode"
+            | "ClusterService/UncordonNode"
+            | "ClusterService/UpdateNode"
+            | "ClusterService/RemoveNode" => {
+                let id = self.rows.add_bare_node(&self.new_host(), "own").await;
+                Fields::from([("node_id", format!("nod_{}", id.simple())), ("name", self.new_host())])
+            }
+            "LeftoverService/AdoptLeftover" => {
+                // It waits: no node of the cluster has a free slot.
+                let request = CreateProjectRequest {
+                    organization: "target".into(),
+                    cluster: self.shared["cluster"].clone(),
+                    name: self.new_name(),
+                    ..Default::default()
+                };
+                let created = self.caller("owner").projects().create_project(request).await.unwrap();
+                self.left_over(&created.into_inner().project.unwrap().r#ref).await
+            }
+            "LeftoverService/DeleteLeftover" => self.left_over("abcdefghijklmnopqrst").await,
             "AuthService/EndSession" => {
                 let sessions =
                     caller.auth().list_sessions(ListSessionsRequest {}).await.unwrap().into_inner();
@@ -240,6 +318,27 @@ impl World {
                 Fields::new()
             }
             "AuthorityService/ActivateAuthority" => Fields::from([("authority_id", self.next_root().await)]),
+            "ImageService/PushImage" => {
+                let image = SmallImage::new(&self.image_name(), "amd64");
+                image.upload(caller).await;
+                Fields::from([("name", image.name.clone()), ("manifest", image.manifest())])
+            }
+            "ImageService/DeleteImage" => {
+                let image = SmallImage::new(&self.image_name(), "amd64");
+                image.push(caller).await.unwrap();
+                Fields::from([("name", image.name.clone())])
+            }
+            "RegistryService/DeleteRegistryCredentials" => {
+                let registry = format!("{}.example.com", self.new_host());
+                let request = SetRegistryCredentialsRequest {
+                    cluster: self.shared["cluster"].clone(),
+                    registry: registry.clone(),
+                    username: "puller".into(),
+                    password: "a password".into(),
+                };
+                self.caller("owner").registries().set_registry_credentials(request).await.unwrap();
+                Fields::from([("registry", registry)])
+            }
             "ProjectService/StartProject" => self.project_in("INACTIVE").await,
             "ProjectService/UpgradeProject" => {
                 let mut fields = self.project_in("ACTIVE_HEALTHY").await;
@@ -251,8 +350,11 @@ impl World {
             | "ProjectService/UpdateProjectSettings"
             | "ProjectService/SetSecrets"
             | "ProjectService/DeleteSecrets"
+            | "ProjectService/SetVariables"
+            | "ProjectService/DeleteVariables"
             | "ProjectService/ResetDatabasePassword"
-            | "ProjectService/RotateJwtSecret" => self.project_in("ACTIVE_HEALTHY").await,
+            | "ProjectService/RotateJwtSecret"
+            | "ProjectService/TransferProject" => self.project_in("ACTIVE_HEALTHY").await,
             "ProjectService/StopProject"
             | "ProjectService/UpdateProject"
             | "ProjectService/DeleteProject"
@@ -270,6 +372,12 @@ impl World {
         }
     }
 
+    /// A node of the organization's cluster that has what is left of a project.
+    async fn left_over(&self, project_ref: &str) -> Fields {
+        let node = self.rows.add_leftover(&self.new_host(), "own", project_ref, 1).await;
+        Fields::from([("node_id", format!("nod_{}", node.simple())), ("project_ref", project_ref.to_owned())])
+    }
+
     fn new_email(&self) -> String {
         email(&format!("new-{}", self.made.fetch_add(1, Ordering::Relaxed)))
     }
@@ -285,6 +393,15 @@ impl World {
         let token = format!("invitation-{}", self.made.fetch_add(1, Ordering::Relaxed));
         let id = self.rows.add_invitation(slug, to, &email("owner"), &token).await;
         (format!("inv_{}", id.simple()), token)
+    }
+
+    fn image_name(&self) -> String {
+        format!("test/image:{}", self.made.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A name that hosts and clusters may have.
+    fn new_host(&self) -> String {
+        format!("host-{}", self.made.fetch_add(1, Ordering::Relaxed))
     }
 
     fn new_name(&self) -> String {

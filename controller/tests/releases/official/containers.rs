@@ -1,6 +1,6 @@
 //! A container as the engine shows it.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use serde_json::{Value, json};
 
@@ -32,6 +32,16 @@ impl Container {
             label if label.starts_with("supalove.") => self.inspected["Config"]["Labels"][label].clone(),
             _ => sorted(what.split('.').fold(&self.inspected, |value, field| &value[field]).clone()),
         }
+    }
+
+    /// The variables with their values.
+    pub fn environment(&self) -> BTreeMap<String, String> {
+        let variables = self.inspected["Config"]["Env"].as_array().unwrap();
+        let pair = |one: &Value| {
+            let (name, value) = one.as_str().unwrap().split_once('=').unwrap();
+            (name.to_owned(), value.to_owned())
+        };
+        variables.iter().map(pair).collect()
     }
 
     /// Names of the variables; values are secret.

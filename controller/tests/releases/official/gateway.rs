@@ -7,10 +7,7 @@ use serde_json::{Value, json};
 use supalove_stack::{ProjectInput, ProjectSecrets, ProjectSettings, Releases, render};
 use supalove_system_tests::{Answer, Fleet, Options, Tenant, core_image, docker, echo_releases};
 
-use super::RELEASE;
-
-/// The newest one: its gateway is the one that is called.
-const NEWEST: &str = "supabase-2025.12-3";
+use super::{NEWEST, RELEASE};
 
 /// Who may pass.
 #[derive(Clone, Copy, Debug, PartialEq)]

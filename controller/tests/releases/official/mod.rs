@@ -6,11 +6,14 @@ mod containers;
 mod expected;
 mod gateway;
 mod release;
+mod settings;
 
 use supalove_system_tests::docker;
 
 /// The release.
 const RELEASE: &str = "supabase-2025.12";
+/// Its newest successor, with the same images.
+const NEWEST: &str = "supabase-2025.12-3";
 /// Its services.
 const SERVICES: [&str; 7] = ["api", "auth", "functions", "gateway", "postgres", "realtime", "storage"];
 

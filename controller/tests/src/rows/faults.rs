@@ -21,8 +21,21 @@ impl Rows {
         let query = "SELECT 'replica' FROM controllers WHERE seen_at <= to_timestamp($1)
              UNION ALL SELECT name FROM nodes WHERE seen_at <= to_timestamp($1)
              UNION ALL SELECT job FROM job_results
-                 WHERE job NOT LIKE '%prune' AND job NOT IN ('core.sign_audit', 'identity.rotate_signing_key') AND coalesce(succeeded_at, '-infinity') <= to_timestamp($1)";
+                 WHERE job NOT LIKE '%prune' AND coalesce(succeeded_at, '-infinity') <= to_timestamp($1)
+                     AND job NOT IN ('core.sign_audit', 'identity.rotate_signing_key', 'images.collect', 'usage.limits',
+                         'usage.roll_up')";
         sqlx::query_scalar(query).bind(since).fetch_all(&self.0).await.unwrap()
+    }
+
+    /// As if the database had been restored from a backup.
+    pub async fn claim_restore(&self) {
+        self.change("UPDATE platform SET restore_seen_at = now(), restore_detail = 'claimed by a test'")
+            .await;
+    }
+
+    /// How many claims of nodes show a restore.
+    pub async fn restore_claims(&self) -> i64 {
+        self.one("SELECT count(*) FROM restore_claims").await
     }
 
     /// When a node was last seen, in seconds.

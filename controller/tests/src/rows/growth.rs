@@ -38,7 +38,9 @@ impl Rows {
         let mut transaction = self.0.begin().await.unwrap();
         transaction.execute("SET LOCAL session_replication_role = replica").await.unwrap();
         transaction
-            .execute("DELETE FROM audit_log; DELETE FROM audit_checkpoints; DELETE FROM audit_chains")
+            .execute(
+                "DELETE FROM audit_log; DELETE FROM audit_checkpoints; DELETE FROM audit_chains; DELETE FROM audit_digests",
+            )
             .await
             .unwrap();
         let insert = "INSERT INTO audit_log (id, at, actor, method, target, outcome, client, trace_id)
@@ -71,7 +73,10 @@ impl Rows {
 
     /// The audit log is as a controller before organizations had chains of their own has left it: one chain, without heads.
     pub async fn audit_log_of_one_chain(&self, rows: i32) {
-        self.falsify("DELETE FROM audit_log; DELETE FROM audit_checkpoints; DELETE FROM audit_chains").await;
+        self.falsify(
+            "DELETE FROM audit_log; DELETE FROM audit_checkpoints; DELETE FROM audit_chains; DELETE FROM audit_digests",
+        )
+        .await;
         let insert = "WITH RECURSIVE fresh AS (
                 SELECT n, gen_random_uuid() AS id, date_trunc('second', now()) - make_interval(hours => 10) + make_interval(secs => n) AS at
                 FROM generate_series(1, $1) AS n),
@@ -87,6 +92,40 @@ impl Rows {
         sqlx::query(insert).bind(rows).execute(&self.0).await.unwrap();
     }
 
+    /// Writes a row of an organization's part of the audit log, by an act called `late`; the transaction is left open.
+    pub async fn audit_late(&self, chain: uuid::Uuid) -> sqlx::Transaction<'static, sqlx::Postgres> {
+        let mut transaction = self.0.begin().await.unwrap();
+        let insert =
+            "INSERT INTO audit_log (id, actor, method, target, outcome, client, trace_id, chain, credential)
+            VALUES (gen_random_uuid(), 'x', 'late', '', 'OK', '', '', $1, 'SESSION')";
+        sqlx::query(insert).bind(chain).execute(&mut *transaction).await.unwrap();
+        transaction
+    }
+
+    /// The rows of the audit log but those of its own hourly digests.
+    pub async fn acts_on_record(&self) -> i64 {
+        self.one("SELECT count(*) FROM audit_log WHERE method NOT LIKE '%/digest_audit_chains'").await
+    }
+
+    /// The digests of the chains are so old that the next run of the job takes another one.
+    pub async fn age_digests(&self) {
+        self.falsify("UPDATE audit_digests SET at = at - interval '1 hour'").await;
+    }
+
+    /// How many digests of the chains are chained.
+    pub async fn chained_digests(&self) -> i64 {
+        self.one(
+            "SELECT count(*) FROM audit_log WHERE method LIKE '%/digest_audit_chains' AND seq IS NOT NULL",
+        )
+        .await
+    }
+
+    /// Targets of the rows of the audit log by one RPC, with the organization in whose part each is.
+    pub async fn audited_in(&self, rpc: &str) -> Vec<(uuid::Uuid, String)> {
+        let query = "SELECT chain, target FROM audit_log WHERE method LIKE '%/' || $1 ORDER BY at, id";
+        sqlx::query_as(query).bind(rpc).fetch_all(&self.0).await.unwrap()
+    }
+
     /// Rows about an organization, or about a project in one, that are not in its part of the audit log, though no stranger
     /// caused them.
     pub async fn audit_rows_outside_of_their_organization(&self) -> Vec<String> {
@@ -94,7 +133,10 @@ impl Rows {
             WHERE outcome <> 'NotFound' AND chain IS DISTINCT FROM coalesce(
                 (SELECT organization_id FROM projects p WHERE p.ref = l.target),
                 (SELECT id FROM organizations o WHERE l.target LIKE 'org_' || replace(o.id::text, '-', '') || '%'),
-                chain)";
+                chain)
+                -- What happened to a project before its transfer stays where it was, with the transfer.
+                AND NOT EXISTS (SELECT FROM audit_log t WHERE t.target = l.target AND t.chain = l.chain
+                    AND t.method LIKE '%/TransferProject' AND t.outcome = 'OK')";
         sqlx::query_scalar(query).fetch_all(&self.0).await.unwrap()
     }
 
@@ -110,6 +152,7 @@ impl Rows {
             "UPDATE projects SET removed_at = removed_at - make_interval(secs => $1)",
             "UPDATE project_events SET at = at - make_interval(secs => $1)",
             "UPDATE operations SET ended_at = ended_at - make_interval(secs => $1)",
+            "UPDATE organization_events SET at = at - make_interval(secs => $1)",
             "UPDATE join_tokens SET expires_at = expires_at - make_interval(secs => $1)",
             "UPDATE user_sessions SET expires_at = expires_at - make_interval(secs => $1)",
             "UPDATE personal_access_tokens SET expires_at = expires_at - make_interval(secs => $1)",

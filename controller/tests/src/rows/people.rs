@@ -112,6 +112,13 @@ impl Rows {
         assert_eq!(insert.rows_affected(), 1, "there is no {email}, or no {slug}");
     }
 
+    /// Gives a user the operator's password.
+    pub async fn give_operators_password(&self, email: &str) {
+        let update = "UPDATE users SET password_hash = (SELECT password_hash FROM users WHERE operator) WHERE email = $1";
+        let done = sqlx::query(update).bind(email).execute(&self.0).await.unwrap();
+        assert_eq!(done.rows_affected(), 1, "there is no {email}");
+    }
+
     /// Changes a user's password to one that nobody knows, when the transaction ends.
     pub async fn change_password(&self, email: &str) -> Transaction<'static, Postgres> {
         let mut change = self.0.begin().await.unwrap();
@@ -207,7 +214,7 @@ impl Rows {
         sqlx::query_as(query).fetch_all(&self.0).await.unwrap()
     }
 
-    /// Makes a private cluster of an organization, or of nobody: there is no RPC for it yet.
+    /// Makes a private cluster of an organization, or of nobody, without a call.
     pub async fn add_private_cluster(&self, name: &str, slug: Option<&str>) -> Uuid {
         let id = Uuid::now_v7();
         let insert = "INSERT INTO clusters (id, name, kind, organization_id)
@@ -216,7 +223,7 @@ impl Rows {
         id
     }
 
-    /// Takes a cluster without nodes away: there is no RPC for it yet.
+    /// Takes a cluster without nodes away, without a call.
     pub async fn remove_cluster(&self, name: &str) {
         sqlx::query("DELETE FROM clusters WHERE name = $1").bind(name).execute(&self.0).await.unwrap();
     }

@@ -40,6 +40,15 @@ impl Rows {
         self.change("SELECT plan_settle(NULL, organization_id) FROM organization_entitlements").await;
     }
 
+    /// How many projects one organization may have from now on.
+    pub async fn limit_projects_of(&self, slug: &str, limit: i64) {
+        let insert = "INSERT INTO entitlement_overrides (organization_id, entitlement, number, reason)
+            SELECT id, 'PROJECTS', $2, 'a test' FROM organizations WHERE slug = $1";
+        sqlx::query(insert).bind(slug).bind(limit).execute(&self.0).await.unwrap();
+        let settle = "SELECT plan_settle(NULL, id) FROM organizations WHERE slug = $1";
+        sqlx::query(settle).bind(slug).execute(&self.0).await.unwrap();
+    }
+
     /// Most projects that an organization may have, as its row says.
     pub async fn projects_limit(&self, slug: &str) -> i32 {
         let query = "SELECT projects_limit FROM organizations WHERE slug = $1";

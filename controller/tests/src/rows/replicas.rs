@@ -29,6 +29,13 @@ impl Rows {
         }
     }
 
+    /// Whether the replica that was started last has run a job.
+    pub async fn newest_replica_has_run(&self, job: &str) -> bool {
+        let query = "SELECT EXISTS (SELECT FROM job_results WHERE job = $1 AND succeeded_at IS NOT NULL
+            AND controller_id = (SELECT id FROM controllers ORDER BY started_at DESC LIMIT 1))";
+        sqlx::query_scalar(query).bind(job).fetch_one(&self.0).await.unwrap()
+    }
+
     /// As if another process prepared the database, until the transaction ends. Its name is `preparing`.
     pub async fn prepare_for_ever(&self) -> Transaction<'static, Postgres> {
         let mut transaction = self.0.begin().await.unwrap();
@@ -47,5 +54,39 @@ impl Rows {
     pub async fn job_results_of(&self, replica: Uuid) -> i64 {
         let query = "SELECT count(*) FROM job_results WHERE controller_id = $1";
         sqlx::query_scalar(query).bind(replica).fetch_one(&self.0).await.unwrap()
+    }
+
+    /// As if the database had been away: nobody is seen to be alive, until [`Rows::replicas_are_seen`].
+    pub async fn no_replica_is_seen(&self) {
+        let statements = "CREATE FUNCTION unseen() RETURNS trigger LANGUAGE plpgsql AS $$
+                BEGIN NEW.seen_at := now() - interval '1 minute'; RETURN NEW; END $$;
+            CREATE TRIGGER unseen BEFORE UPDATE ON controllers FOR EACH ROW EXECUTE FUNCTION unseen();
+            UPDATE controllers SET seen_at = now()";
+        self.0.execute(statements).await.unwrap();
+    }
+
+    /// The replicas that live are seen again.
+    pub async fn replicas_are_seen(&self) {
+        self.0.execute("DROP TRIGGER unseen ON controllers; DROP FUNCTION unseen").await.unwrap();
+    }
+
+    /// Writes a sealed value of the platform; the transaction is left open. An error says why it is refused.
+    pub async fn write_secret(
+        &self,
+        name: &str,
+        sealed: &[u8],
+    ) -> Result<Transaction<'static, Postgres>, String> {
+        let mut transaction = self.0.begin().await.unwrap();
+        let insert = "INSERT INTO platform_secrets (name, sealed) VALUES ($1, $2)";
+        let written = sqlx::query(insert).bind(name).bind(sealed).execute(&mut *transaction).await;
+        written.map(|_| transaction).map_err(|error| error.to_string())
+    }
+
+    /// Columns on whose sealed values a trigger looks, "table.column".
+    pub async fn columns_with_guarded_keys(&self) -> Vec<String> {
+        let query = r"SELECT format('%s.%s', c.relname, replace(encode(t.tgargs, 'escape'), '\000', ''))
+            FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid
+            WHERE p.proname = 'vault_key_is_in_use'";
+        sqlx::query_scalar(query).fetch_all(&self.0).await.unwrap()
     }
 }

@@ -33,6 +33,12 @@ fn audit_filter(filter: Option<&AuditFilter>) -> String {
     format!("{actor} {method} {target} {outcome} {} {}", seconds(start_time), seconds(end_time))
 }
 
+/// What an export says that it is complete up to.
+fn end() -> AuditExportEnd {
+    let until = prost_types::Timestamp { seconds: 1_760_000_002, nanos: 0 };
+    AuditExportEnd { last_sequence: 2, complete_until_time: Some(until) }
+}
+
 #[tonic::async_trait]
 impl AuditService for Fake {
     type ExportAuditEventsStream =
@@ -65,19 +71,21 @@ impl AuditService for Fake {
     ) -> Answer<Self::ExportAuditEventsStream> {
         let asked = format!("{} {}", request.get_ref().organization, request.get_ref().format);
         self.enter(&request, "ExportAuditEvents", &asked).await?;
-        let part = |data: &str| Ok(ExportAuditEventsResponse { data: data.into(), events: 1 });
+        let part = |data: &str| Ok(ExportAuditEventsResponse { data: data.into(), events: 1, end: None });
+        let end = ExportAuditEventsResponse { end: Some(end()), ..Default::default() };
         let second = match request.get_ref().organization.as_str() {
             "org-2" => Err(Status::unavailable("the controller stops; export again")),
             _ => part("\u{1b}two\n"),
         };
-        Ok(Response::new(Box::pin(tokio_stream::iter([part("one\n"), second]))))
+        Ok(Response::new(Box::pin(tokio_stream::iter([part("one\n"), second, Ok(end)]))))
     }
 
     async fn list_platform_audit_events(
         &self,
         request: Request<ListPlatformAuditEventsRequest>,
     ) -> Answer<ListPlatformAuditEventsResponse> {
-        let asked = audit_filter(request.get_ref().filter.as_ref());
+        let body = request.get_ref();
+        let asked = format!("{}{}", body.deleted_organization, audit_filter(body.filter.as_ref()));
         self.enter(&request, "ListPlatformAuditEvents", &asked).await?;
         let events = audit_events();
         Ok(Response::new(ListPlatformAuditEventsResponse { events, ..Default::default() }))
@@ -87,9 +95,11 @@ impl AuditService for Fake {
         &self,
         request: Request<ExportPlatformAuditEventsRequest>,
     ) -> Answer<Self::ExportPlatformAuditEventsStream> {
-        let asked = request.get_ref().format.to_string();
+        let body = request.get_ref();
+        let asked = format!("{}{}", body.deleted_organization, body.format);
         self.enter(&request, "ExportPlatformAuditEvents", &asked).await?;
-        let part = ExportPlatformAuditEventsResponse { data: b"all\n".to_vec(), events: 1 };
-        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(part)]))))
+        let part = ExportPlatformAuditEventsResponse { data: b"all\n".to_vec(), events: 1, end: None };
+        let end = ExportPlatformAuditEventsResponse { end: Some(end()), ..Default::default() };
+        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(part), Ok(end)]))))
     }
 }

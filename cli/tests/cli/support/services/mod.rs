@@ -22,8 +22,12 @@ macro_rules! unused {
 
 mod accounts;
 mod audit;
+mod images;
+mod leftovers;
 mod organizations;
 mod platform;
 mod projects;
+mod registries;
+mod usage;
 
 pub use projects::project;

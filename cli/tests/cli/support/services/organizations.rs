@@ -63,7 +63,8 @@ impl OrganizationService for Fake {
 
     async fn update_member(&self, request: Request<UpdateMemberRequest>) -> Answer<UpdateMemberResponse> {
         let asked = request.get_ref();
-        let text = format!("{} {} {}", asked.organization, asked.user_id, asked.role().as_str_name());
+        let role = asked.role().as_str_name();
+        let text = format!("{} {} {role} {}", asked.organization, asked.user_id, asked.etag);
         self.enter(&request, "UpdateMember", &text).await?;
         let role = request.into_inner().role;
         Ok(Response::new(UpdateMemberResponse { member: Some(Member { role, ..member() }) }))
@@ -163,6 +164,7 @@ fn member() -> Member {
         email: "grace@example.com".into(),
         display_name: "Grace".into(),
         role: Role::Developer.into(),
+        etag: "5".into(),
         ..Member::default()
     }
 }
@@ -182,6 +184,30 @@ impl PlanService for Fake {
         let text = format!("{} [{paths}] {} {projects:?}", asked.plan, asked.price_cents);
         self.enter(&request, "UpdatePlan", &text).await?;
         Ok(Response::new(UpdatePlanResponse { plan: Some(plan()) }))
+    }
+
+    async fn list_project_sizes(
+        &self,
+        request: Request<ListProjectSizesRequest>,
+    ) -> Answer<ListProjectSizesResponse> {
+        self.enter(&request, "ListProjectSizes", &request.get_ref().page_token).await?;
+        let last = !request.get_ref().page_token.is_empty();
+        let size = if last { size("small", 1024) } else { size("nano", 256) };
+        let next_page_token = if last { String::new() } else { "second".into() };
+        Ok(Response::new(ListProjectSizesResponse { sizes: vec![size], next_page_token }))
+    }
+
+    async fn update_project_size(
+        &self,
+        request: Request<UpdateProjectSizeRequest>,
+    ) -> Answer<UpdateProjectSizeResponse> {
+        let asked = request.get_ref();
+        let paths = asked.update_mask.clone().unwrap_or_default().paths.join(" ");
+        let values =
+            format!("{} {} {} {}", asked.cpu_millis, asked.memory_mib, asked.disk_mib, asked.connections);
+        let text = format!("{} [{paths}] {values} {} ({})", asked.size, asked.reason, asked.etag);
+        self.enter(&request, "UpdateProjectSize", &text).await?;
+        Ok(Response::new(UpdateProjectSizeResponse { size: Some(size("small", 2048)) }))
     }
 
     async fn get_entitlements(
@@ -233,7 +259,20 @@ fn plan() -> Plan {
             project_sizes: vec!["nano".into(), "micro".into()],
             ..PlanLimits::default()
         }),
+        at_size_limit: SizeAction::ReadOnly.into(),
         ..Plan::default()
+    }
+}
+
+fn size(name: &str, memory_mib: u32) -> ProjectSize {
+    ProjectSize {
+        name: name.into(),
+        cpu_millis: 500,
+        memory_mib,
+        disk_mib: 4096,
+        connections: 90,
+        plans: vec!["pro".into(), "premium".into()],
+        ..ProjectSize::default()
     }
 }
 

@@ -1,7 +1,5 @@
 //! The fake's clusters, nodes, join tokens, authorities and the platform itself.
 
-use std::pin::Pin;
-
 use supalove_proto::v1::{
     authority_service_server::AuthorityService, cluster_service_server::ClusterService,
     platform_service_server::PlatformService, *,
@@ -21,6 +19,11 @@ impl ClusterService for Fake {
         Ok(Response::new(CreateJoinTokenResponse {
             join_token: "slj1.a.b.c".into(),
             id: "jtk_1".into(),
+            join_command:
+                "script=$(curl … https://c:8001/join) && SUPALOVE_JOIN_TOKEN=slj1.a.b.c sh -c \"$script\" join".into(),
+            agent_join_command: "SUPALOVE_JOIN_TOKEN=slj1.a.b.c supalove-agent join --controller c:8001"
+                .into(),
+            architectures: vec!["x86_64".into()],
             max_uses: request.get_ref().max_uses,
             ..Default::default()
         }))
@@ -48,6 +51,9 @@ impl ClusterService for Fake {
 
     async fn list_nodes(&self, request: Request<ListNodesRequest>) -> Answer<ListNodesResponse> {
         self.enter(&request, "ListNodes", "").await?;
+        if request.get_ref().cluster == "clu_2" {
+            return Err(Status::permission_denied("only the operator sees its nodes"));
+        }
         let gone = Node {
             id: "nod_2".into(),
             name: "host-gone".into(),
@@ -69,8 +75,105 @@ impl ClusterService for Fake {
         Ok(Response::new(RevokeNodeResponse { node: Some(node) }))
     }
 
-    unused! {
-        get_cluster(GetClusterRequest) -> GetClusterResponse;
+    async fn create_cluster(&self, request: Request<CreateClusterRequest>) -> Answer<CreateClusterResponse> {
+        let CreateClusterRequest { name, organization, policy, overcommit, reserve, .. } = request.get_ref();
+        let memory = (overcommit.unwrap_or_default().memory, reserve.unwrap_or_default().memory_mib);
+        let asked = format!("{name} {organization} {policy} {} {}", memory.0, memory.1);
+        self.enter(&request, "CreateCluster", &asked).await?;
+        Ok(Response::new(CreateClusterResponse { cluster: Some(cluster(name)) }))
+    }
+
+    async fn get_cluster(&self, request: Request<GetClusterRequest>) -> Answer<GetClusterResponse> {
+        self.enter(&request, "GetCluster", &request.get_ref().cluster).await?;
+        Ok(Response::new(GetClusterResponse { cluster: Some(cluster("default")) }))
+    }
+
+    async fn list_clusters(&self, request: Request<ListClustersRequest>) -> Answer<ListClustersResponse> {
+        self.enter(&request, "ListClusters", &request.get_ref().organization).await?;
+        // Of this one the caller sees only that it exists.
+        let hidden = Cluster {
+            id: "clu_2".into(),
+            name: "us-west".into(),
+            kind: ClusterKind::Shared.into(),
+            ..Default::default()
+        };
+        Ok(Response::new(ListClustersResponse {
+            clusters: vec![cluster("default"), hidden],
+            ..Default::default()
+        }))
+    }
+
+    async fn update_cluster(&self, request: Request<UpdateClusterRequest>) -> Answer<UpdateClusterResponse> {
+        let body = request.get_ref();
+        let paths = body.update_mask.clone().unwrap_or_default().paths.join(",");
+        self.enter(&request, "UpdateCluster", &format!("{} {paths} {}", body.cluster, body.etag)).await?;
+        let overfull_nodes = vec!["host-7".to_owned()];
+        Ok(Response::new(UpdateClusterResponse { cluster: Some(cluster("default")), overfull_nodes }))
+    }
+
+    async fn delete_cluster(&self, request: Request<DeleteClusterRequest>) -> Answer<DeleteClusterResponse> {
+        self.enter(&request, "DeleteCluster", &request.get_ref().cluster).await?;
+        Ok(Response::new(DeleteClusterResponse {}))
+    }
+
+    async fn cordon_node(&self, request: Request<CordonNodeRequest>) -> Answer<CordonNodeResponse> {
+        self.enter(&request, "CordonNode", &request.get_ref().node_id).await?;
+        let node = Node { availability: NodeAvailability::Cordoned.into(), ..node() };
+        Ok(Response::new(CordonNodeResponse { node: Some(node) }))
+    }
+
+    async fn uncordon_node(&self, request: Request<UncordonNodeRequest>) -> Answer<UncordonNodeResponse> {
+        self.enter(&request, "UncordonNode", &request.get_ref().node_id).await?;
+        Ok(Response::new(UncordonNodeResponse { node: Some(node()) }))
+    }
+
+    async fn drain_node(&self, request: Request<DrainNodeRequest>) -> Answer<DrainNodeResponse> {
+        self.enter(&request, "DrainNode", &request.get_ref().node_id).await?;
+        let node = Node { availability: NodeAvailability::Draining.into(), ..node() };
+        let standing =
+            |project_ref: &str, running| StandingProject { project_ref: project_ref.into(), running };
+        let projects = vec![standing("abc", true), standing("def", false)];
+        Ok(Response::new(DrainNodeResponse { node: Some(node), projects }))
+    }
+
+    async fn forget_node(&self, request: Request<ForgetNodeRequest>) -> Answer<ForgetNodeResponse> {
+        let ForgetNodeRequest { node_id, lost_projects } = request.get_ref();
+        self.enter(&request, "ForgetNode", &format!("{node_id} {}", lost_projects.join(","))).await?;
+        let node = Node { state: NodeState::Revoked.into(), ..node() };
+        Ok(Response::new(ForgetNodeResponse { node: Some(node) }))
+    }
+
+    async fn list_alarms(&self, request: Request<ListAlarmsRequest>) -> Answer<ListAlarmsResponse> {
+        let ListAlarmsRequest { cluster, page_token, .. } = request.get_ref();
+        self.enter(&request, "ListAlarms", &format!("{cluster} {page_token}")).await?;
+        let alarm = |reason: &str, blocking| Alarm {
+            node_name: "host-7".into(),
+            reason: reason.into(),
+            message: "look at it".into(),
+            blocking,
+            ..Default::default()
+        };
+        let answer = match page_token.as_str() {
+            "" => ListAlarmsResponse { alarms: vec![alarm("LOST", true)], next_page_token: "2".into() },
+            _ => {
+                ListAlarmsResponse { alarms: vec![alarm("LEFTOVERS", false)], next_page_token: String::new() }
+            }
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Answer<UpdateNodeResponse> {
+        let UpdateNodeRequest { node_id, name, labels, update_mask, .. } = request.get_ref();
+        let paths = update_mask.clone().unwrap_or_default().paths.join(",");
+        self.enter(&request, "UpdateNode", &format!("{node_id} {paths} {name} {labels:?}")).await?;
+        Ok(Response::new(UpdateNodeResponse { node: Some(node()) }))
+    }
+
+    async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Answer<RemoveNodeResponse> {
+        let RemoveNodeRequest { node_id, abandon_projects } = request.get_ref();
+        self.enter(&request, "RemoveNode", &format!("{node_id} {}", abandon_projects.join(","))).await?;
+        let node = Node { state: NodeState::Revoked.into(), ..node() };
+        Ok(Response::new(RemoveNodeResponse { node: Some(node) }))
     }
 }
 
@@ -188,8 +291,11 @@ impl PlatformService for Fake {
             replicas: JobReplicas::Each.into(),
             ..Default::default()
         };
-        let answering_replica =
-            Some(AnsweringReplica { controller_id: "ctl_2".into(), connection_panics: 2 });
+        let answering_replica = Some(AnsweringReplica {
+            controller_id: "ctl_2".into(),
+            connection_panics: 2,
+            password_hashings: 7,
+        });
         Ok(Response::new(ListJobsResponse { jobs: vec![pruning, placing], answering_replica }))
     }
 }
@@ -210,8 +316,33 @@ fn join_token(letter: char, state: JoinTokenState) -> JoinToken {
     JoinToken { id, state: state.into(), uses: 1, max_uses: 3, ..Default::default() }
 }
 
+fn cluster(name: &str) -> Cluster {
+    Cluster {
+        id: "clu_1".into(),
+        name: name.into(),
+        kind: ClusterKind::Private.into(),
+        organization: "acme".into(),
+        region: "hall\u{1b}[2J 3".into(),
+        labels: [("tier".to_owned(), "gold".to_owned())].into(),
+        nodes: 2,
+        nodes_connected: 1,
+        projects: 3,
+        policy: PlacementPolicy::Spread.into(),
+        overcommit: Some(ResourceFactors { cpu: 8.0, memory: 1.5, disk: 1.0 }),
+        capacity: Some(NodeResources { memory_mib: 1000, ..Default::default() }),
+        used: Some(NodeResources { memory_mib: 250, ..Default::default() }),
+        free: Some(NodeResources { memory_mib: 700, ..Default::default() }),
+        etag: "7".into(),
+        ..Default::default()
+    }
+}
+
 fn node() -> Node {
     Node {
+        cluster_id: "clu_1".into(),
+        capacity: Some(NodeResources { cpu_millis: 8000, ..Default::default() }),
+        used: Some(NodeResources { cpu_millis: 2000, ..Default::default() }),
+        labels: [("rack".to_owned(), "7".to_owned())].into(),
         id: "nod_1".into(),
         name: "host-7".into(),
         state: NodeState::Ready.into(),
@@ -223,7 +354,7 @@ fn node() -> Node {
         conditions: vec![NodeCondition {
             reason: "PORTS_GONE".into(),
             message: "published ports do not answer".into(),
-            since: None,
+            since: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
             blocking: false,
         }],
         ..Default::default()

@@ -146,10 +146,15 @@ impl ProjectService for Fake {
 
     async fn update_project(&self, request: Request<UpdateProjectRequest>) -> Answer<UpdateProjectResponse> {
         let asked = request.get_ref();
-        let text = format!("{} {}", asked.name, asked.etag);
-        self.enter(&request, "UpdateProject", text.trim()).await?;
-        let project = Some(project(&request.get_ref().name, ProjectState::ActiveHealthy));
-        Ok(Response::new(UpdateProjectResponse { project }))
+        let text = format!("{} {} {}", asked.name, asked.size, asked.etag);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        self.enter(&request, "UpdateProject", &words.join(" ")).await?;
+        let resizes = !request.get_ref().size.is_empty();
+        Ok(Response::new(UpdateProjectResponse {
+            project: Some(project(&request.get_ref().name, ProjectState::ActiveHealthy)),
+            operation: resizes.then(|| operation(OperationState::Running)),
+            restarted_services: if resizes { vec!["postgres".into()] } else { Vec::new() },
+        }))
     }
 
     async fn get_project_settings(
@@ -202,6 +207,33 @@ impl ProjectService for Fake {
         Ok(Response::new(DeleteSecretsResponse { operation }))
     }
 
+    async fn set_variables(&self, request: Request<SetVariablesRequest>) -> Answer<SetVariablesResponse> {
+        let text: Vec<String> =
+            request.get_ref().variables.iter().map(|one| format!("{}={}", one.name, one.value)).collect();
+        self.enter(&request, "SetVariables", &text.join("|")).await?;
+        let known = request.get_ref().variables.iter().all(|one| one.name == "KNOWN");
+        let operation = (!known).then(|| operation(OperationState::Running));
+        Ok(Response::new(SetVariablesResponse { operation }))
+    }
+
+    async fn list_variables(&self, request: Request<ListVariablesRequest>) -> Answer<ListVariablesResponse> {
+        self.enter(&request, "ListVariables", &request.get_ref().page_token).await?;
+        let last = !request.get_ref().page_token.is_empty();
+        let name = if last { "SECOND" } else { "FIRST" };
+        let variable = Variable { name: name.into(), value: "one\ntwo".into(), update_time: None };
+        let next_page_token = if last { String::new() } else { "second".into() };
+        Ok(Response::new(ListVariablesResponse { variables: vec![variable], next_page_token }))
+    }
+
+    async fn delete_variables(
+        &self,
+        request: Request<DeleteVariablesRequest>,
+    ) -> Answer<DeleteVariablesResponse> {
+        self.enter(&request, "DeleteVariables", &request.get_ref().names.join(" ")).await?;
+        let operation = Some(operation(OperationState::Running));
+        Ok(Response::new(DeleteVariablesResponse { operation }))
+    }
+
     async fn reset_database_password(
         &self,
         request: Request<ResetDatabasePasswordRequest>,
@@ -224,6 +256,77 @@ impl ProjectService for Fake {
             stops_working: vec!["All keys stop working.".into()],
             restarted_services: vec!["gateway".into()],
         }))
+    }
+
+    async fn explain_placement(
+        &self,
+        request: Request<ExplainPlacementRequest>,
+    ) -> Answer<ExplainPlacementResponse> {
+        let ExplainPlacementRequest { organization, cluster, resources, .. } = request.get_ref();
+        let memory = resources.unwrap_or_default().memory_mib;
+        self.enter(&request, "ExplainPlacement", &format!("{organization} {cluster} {memory}")).await?;
+        Ok(Response::new(ExplainPlacementResponse {
+            message: "0 of 1 node fits: host-7 is cordoned. What would help: uncordon host-7".into(),
+            resources: *resources,
+            ..Default::default()
+        }))
+    }
+
+    async fn preview_transfer(
+        &self,
+        request: Request<PreviewTransferRequest>,
+    ) -> Answer<PreviewTransferResponse> {
+        let target_organization = request.get_ref().target_organization.clone();
+        self.enter(&request, "PreviewTransfer", &target_organization).await?;
+        let obstacle = TransferObstacle {
+            reason: ErrorReason::QuotaExceeded.into(),
+            message: "There is no room.".into(),
+        };
+        let full = target_organization == "full";
+        let number = |number| Some(EntitlementValue { kind: Some(entitlement_value::Kind::Number(number)) });
+        Ok(Response::new(PreviewTransferResponse {
+            source_organization: "acme".into(),
+            target_organization,
+            obstacles: if full { vec![obstacle] } else { Vec::new() },
+            limits: vec![TransferLimit {
+                entitlement: Entitlement::Projects.into(),
+                source: number(20),
+                target: number(2),
+                used: Some(3),
+                over: full,
+            }],
+            members: vec![TransferMember {
+                email: "bob@example.com".into(),
+                source_role: Role::Developer.into(),
+                ..Default::default()
+            }],
+            members_total: 9,
+            changes: vec!["People come and go.".into()],
+            stays: vec!["Its data.".into()],
+            etag: "7".into(),
+        }))
+    }
+
+    async fn transfer_project(
+        &self,
+        request: Request<TransferProjectRequest>,
+    ) -> Answer<TransferProjectResponse> {
+        let asked = request.get_ref();
+        let text = format!("{} {} {}", asked.project_ref, asked.target_organization, asked.etag);
+        self.enter(&request, "TransferProject", text.trim()).await?;
+        let organization = request.into_inner().target_organization;
+        let project = pb::Project { organization, ..project("first", ProjectState::ActiveHealthy) };
+        Ok(Response::new(TransferProjectResponse { project: Some(project) }))
+    }
+
+    type TailLogsStream = Pin<Box<dyn Stream<Item = Result<TailLogsResponse, Status>> + Send>>;
+
+    async fn tail_logs(&self, request: Request<TailLogsRequest>) -> Answer<Self::TailLogsStream> {
+        self.enter(&request, "TailLogs", &request.get_ref().project_ref).await?;
+        let mut state = self.state();
+        state.tailed.push(request.into_inner());
+        let messages = state.tails.pop_front().unwrap_or_default();
+        Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
     }
 
     unused! {
@@ -301,6 +404,13 @@ pub fn project(name: &str, state: ProjectState) -> pb::Project {
         name: name.into(),
         organization: "acme".into(),
         state: state.into(),
+        size: "small".into(),
+        resources: Some(ProjectResources {
+            cpu_millis: 500,
+            memory_mib: 1024,
+            disk_mib: 4096,
+            connections: 90,
+        }),
         services: vec![ProjectServiceStatus {
             name: "postgres".into(),
             state: ServiceState::Healthy.into(),

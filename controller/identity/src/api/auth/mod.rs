@@ -74,7 +74,8 @@ impl AuthApi {
         policy: SignUpPolicy,
         accounts: Arc<dyn Accounts>,
     ) -> Self {
-        Self { core, keys, families, passwords: Passwords::default(), policy, accounts }
+        let passwords = Passwords::new(core.password_hashings.clone());
+        Self { core, keys, families, passwords, policy, accounts }
     }
 
     /// The answer to who has signed in, with the refresh token where the session says.

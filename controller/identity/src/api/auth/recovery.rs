@@ -24,7 +24,7 @@ impl AuthApi {
         limits::request(&self.core.db, call.client).await?;
         let Some(found) = store::credentials(&self.core.db, &email).await? else { return Ok(()) };
         let requested = Requested::Link(LinkKind::ResetPassword);
-        if !limits::mail(&self.core.db, requested, &email).await? {
+        if !limits::mail(&self.core.db, call.client, requested, &email).await? {
             return Ok(());
         }
         let mut mutation = self.core.mutation(call);
@@ -89,7 +89,7 @@ impl AuthApi {
         limits::request(&self.core.db, call.client).await?;
         let taken = store::credentials(&self.core.db, &email).await?.is_some();
         let requested = if taken { Requested::Notice } else { Requested::FirstLink(LinkKind::ChangeEmail) };
-        if !limits::mail(&self.core.db, requested, &email).await? {
+        if !limits::mail(&self.core.db, call.client, requested, &email).await? {
             return Ok(());
         }
         let mut mutation = self.core.mutation(call);
@@ -146,7 +146,12 @@ impl AuthApi {
         if !matches!(verified, Ok(false)) {
             counted.give_back(&self.core.db).await;
         }
-        if verified? { Ok(()) } else { Err(Error::field("current_password", "is wrong")) }
+        if verified? {
+            return Ok(());
+        }
+        // Somebody at a session that is not theirs; the code is that of each wrong field.
+        call.refuses_as("WRONG_PASSWORD");
+        Err(Error::field("current_password", "is wrong"))
     }
 
     /// Deletes the caller's account.

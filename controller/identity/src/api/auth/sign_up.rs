@@ -50,7 +50,7 @@ impl AuthApi {
         limits::request(&self.core.db, call.client).await?;
         let taken = store::credentials(&self.core.db, &email).await?.is_some();
         let requested = if taken { Requested::Notice } else { Requested::FirstLink(LinkKind::SignUp) };
-        if !limits::mail(&self.core.db, requested, &email).await? {
+        if !limits::mail(&self.core.db, call.client, requested, &email).await? {
             return Ok(());
         }
         let mut mutation = self.core.mutation(call);

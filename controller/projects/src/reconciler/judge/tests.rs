@@ -1,9 +1,14 @@
 use super::*;
-use crate::{store::snapshot::PlacementRow, types::OperationKind};
+use crate::{
+    restriction::{Bounds, Restriction, Rule},
+    store::snapshot::PlacementRow,
+    types::OperationKind,
+};
 use supalove_core::ids::{ClusterId, NodeId, OperationId, OrganizationId, ProjectRef};
+use supalove_plans::ProjectSize;
 use supalove_scheduler::Resources;
 
-fn project(state: ProjectState, desired: Desired, kind: Option<OperationKind>) -> Snapshot {
+pub fn project(state: ProjectState, desired: Desired, kind: Option<OperationKind>) -> Snapshot {
     Snapshot {
         project: ProjectRef::generate(),
         organization: OrganizationId::generate(),
@@ -15,7 +20,15 @@ fn project(state: ProjectState, desired: Desired, kind: Option<OperationKind>) -
         generation: 3,
         revision: 1,
         needs: Resources { cpu_millis: 1, memory_mib: 1, disk_mib: 1 },
+        size: ProjectSize {
+            name: "nano".to_owned(),
+            cpu_millis: 1,
+            memory_mib: 1,
+            disk_mib: 1,
+            connections: 1,
+        },
         services: Vec::new(),
+        restriction: None,
         purge_at: None,
         undo_window: None,
         purge_due: false,
@@ -27,6 +40,7 @@ fn project(state: ProjectState, desired: Desired, kind: Option<OperationKind>) -
             state: OperationState::Running,
             generation: 3,
             status_message: String::new(),
+            red_before: Vec::new(),
         }),
     }
 }
@@ -155,4 +169,86 @@ fn a_failure_of_the_release_or_of_the_tenants_roles_is_not_the_nodes() {
         let verdict = judge(&creating(), &report);
         assert_eq!(verdict.node, counts.then_some(NodeRecord::Failed), "{reason}");
     }
+}
+
+/// A change of settings that touches auth, while api has been red all along.
+fn changing() -> Snapshot {
+    let mut found = project(ProjectState::Restarting, Desired::Running, Some(OperationKind::UpdateSettings));
+    found.operation.as_mut().unwrap().red_before = vec!["api".to_owned()];
+    found
+}
+
+#[test]
+fn a_change_ends_although_a_service_that_it_does_not_touch_was_red_before() {
+    let failing = StackError { service: "api".into(), ..error(false) };
+    for (phase, api) in [
+        (StackPhase::Failed, ServiceState::Exited),
+        (StackPhase::Converging, ServiceState::Starting),
+        (StackPhase::Unhealthy, ServiceState::Unhealthy),
+    ] {
+        let services = vec![service("api", api), service("auth", ServiceState::Healthy)];
+        let told = ObservedStack { services, error: Some(failing.clone()), ..report(phase, 3) };
+        let verdict = judge(&changing(), &told);
+        assert_eq!(verdict.end.unwrap().state, OperationState::Succeeded, "{phase:?}");
+        assert_eq!(verdict.state.unwrap().0, ProjectState::ActiveUnhealthy);
+        assert_eq!(verdict.node, None, "it says nothing about the node");
+    }
+    // A full disk makes no service red.
+    let services = vec![service("api", ServiceState::Healthy), service("auth", ServiceState::Healthy)];
+    for reason in ["DISK_FULL", "DATABASE_OVER_PLAN"] {
+        let full =
+            StackError { reason: reason.into(), message: "it is full".into(), ..StackError::default() };
+        let services = services.clone();
+        let told = ObservedStack { services, error: Some(full), ..report(StackPhase::Converging, 3) };
+        let verdict = judge(&changing(), &told);
+        assert!(verdict.end.is_some());
+        assert_eq!(verdict.state.unwrap().1, format!("{reason}: it is full"), "which of the rules it is");
+    }
+}
+
+#[test]
+fn a_change_does_not_end_while_what_it_touches_is_red_or_a_step_of_the_project_fails() {
+    let ready = |name: &str| service(name, ServiceState::Healthy);
+    let red = |name: &str| service(name, ServiceState::Exited);
+    for (services, failing) in [
+        (vec![red("api"), red("auth")], "api"),
+        (vec![ready("api"), red("auth")], "auth"),
+        (vec![ready("api"), ready("auth")], ""),
+        (vec![], "api"),
+    ] {
+        let failing = StackError { service: failing.into(), ..error(false) };
+        let told = ObservedStack { services, error: Some(failing), ..report(StackPhase::Failed, 3) };
+        assert!(judge(&changing(), &told).end.is_none(), "{told:?}");
+    }
+    let services = vec![red("api"), ready("auth")];
+    let told = ObservedStack { services, ..report(StackPhase::Failed, 3) };
+    let mut upgrading = changing();
+    upgrading.operation.as_mut().unwrap().kind = OperationKind::Upgrade;
+    assert!(judge(&upgrading, &told).end.is_none(), "an upgrade touches all services");
+}
+
+#[test]
+fn a_rule_that_bounds_a_project_is_kept_until_a_report_says_otherwise() {
+    let over = |message: &str| ObservedStack {
+        error: Some(StackError {
+            reason: "DATABASE_OVER_PLAN".into(),
+            message: message.into(),
+            ..Default::default()
+        }),
+        ..report(StackPhase::Unhealthy, 3)
+    };
+    let bound = |message: &str| Some(Restriction { rule: Rule::DatabaseOverPlan, message: message.into() });
+    let mut up = project(ProjectState::ActiveHealthy, Desired::Running, None);
+    assert_eq!(judge(&up, &report(StackPhase::Healthy, 3)).restriction, None, "no news");
+    assert_eq!(judge(&up, &over("510")).restriction, Some(Bounds(bound("510"))));
+    assert_eq!(judge(&up, &ObservedStack { generation: 2, ..over("510") }).restriction, None);
+    up.restriction = bound("510");
+    assert_eq!(judge(&up, &over("510")).restriction, None, "the same");
+    assert_eq!(judge(&up, &over("600")).restriction, Some(Bounds(bound("600"))));
+    assert_eq!(judge(&up, &report(StackPhase::Converging, 3)).restriction, None, "it has not measured yet");
+    assert_eq!(judge(&up, &report(StackPhase::Healthy, 3)).restriction, Some(Bounds(None)));
+    // Also while an operation goes on, whose end the report is not.
+    let restarting = project(ProjectState::Restarting, Desired::Running, Some(OperationKind::Restart));
+    let verdict = judge(&restarting, &over("510"));
+    assert_eq!((verdict.restriction, verdict.state), (Some(Bounds(bound("510"))), None));
 }
