@@ -58,11 +58,9 @@ impl Controller {
         let releases = releases(config)?;
         let images = supalove_images::open(&core, &config.images_dir, &releases)?;
         let projects = supalove_projects::open(&core, releases, &config.default_release);
-        fleet.handle_sessions(vec![
-            projects.session_handler(),
-            images.session_handler(&fleet),
-            supalove_usage::session_handler(&core),
-        ]);
+        let mut handlers = vec![projects.session_handler(), images.session_handler(&fleet)];
+        handlers.extend(supalove_usage::session_handlers(&core));
+        fleet.handle_sessions(handlers);
         let mut rooms = vec![
             housekeeping::room(&core),
             identity.room(),
