@@ -56,7 +56,7 @@ impl Controller {
         .await?;
         let fleet = supalove_fleet::open(&core, config.downloads()).await?;
         let releases = releases(config)?;
-        let images = supalove_images::open(&core, &config.images_dir, &releases)?;
+        let images = supalove_images::open(&core, &config.images_dir, &releases).await?;
         let projects = supalove_projects::open(&core, releases, &config.default_release);
         fleet.handle_sessions(vec![
             projects.session_handler(),
