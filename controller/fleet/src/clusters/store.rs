@@ -201,7 +201,7 @@ pub async fn node(db: impl sqlx::PgExecutor<'_>, id: NodeId, times: &Times) -> R
 
 /// Revokes a node. Raises the greeted epoch, so that late reports of its sessions are refused.
 pub async fn revoke(write: &mut impl Write, id: NodeId, times: &Times) -> Result<Node> {
-    lock_node(write, id).await?;
+    close_node(write, id).await?;
     sqlx::query!(
         "UPDATE nodes SET revoked_at = now(), schedulable = false, draining_since = NULL, session_epoch = session_epoch + 1,
              greeted_epoch = session_epoch + 1
@@ -220,7 +220,8 @@ pub async fn set_schedulable(
     schedulable: bool,
     times: &Times,
 ) -> Result<Node> {
-    refuse_revoked(write, key).await?;
+    let locked = close_node(write, key.node).await?;
+    refuse_revoked(key, locked)?;
     sqlx::query!(
         "UPDATE nodes SET schedulable = $2, draining_since = NULL WHERE id = $1",
         key.node.0,
@@ -233,7 +234,8 @@ pub async fn set_schedulable(
 
 /// Drains a node. Waits for placements and starts on it that have begun.
 pub async fn drain(write: &mut impl Write, key: &NodeKey, times: &Times) -> Result<Node> {
-    refuse_revoked(write, key).await?;
+    let locked = close_node(write, key.node).await?;
+    refuse_revoked(key, locked)?;
     sqlx::query!(
         "UPDATE nodes SET schedulable = false, draining_since = coalesce(draining_since, now()) WHERE id = $1",
         key.node.0
@@ -252,8 +254,7 @@ pub async fn forget(write: &mut impl Write, id: NodeId, times: &Times) -> Result
     node(write.connection().await?, id, times).await
 }
 
-async fn refuse_revoked(write: &mut impl Write, key: &NodeKey) -> Result<()> {
-    let locked = lock_node(write, key.node).await?;
+fn refuse_revoked(key: &NodeKey, locked: Option<LockedNode>) -> Result<()> {
     if locked.is_none_or(|node| node.revoked) {
         return Err(Error::FailedPrecondition {
             reason: ErrorReason::NodeRevoked,
@@ -274,7 +275,8 @@ pub async fn update_node(
     labels: Option<&Labels>,
     etag: &str,
 ) -> Result<()> {
-    refuse_revoked(write, key).await?;
+    let locked = lock_node(write, key.node).await?;
+    refuse_revoked(key, locked)?;
     let revision = sqlx::query_scalar!("SELECT revision FROM nodes WHERE id = $1", key.node.0)
         .fetch_one(write.connection().await?)
         .await?;
@@ -300,7 +302,7 @@ pub async fn update_node(
 
 /// Locks a node and returns the refs of the projects on it. No project comes until the transaction ends.
 pub async fn projects_on(write: &mut impl Write, node: NodeId) -> Result<Vec<String>> {
-    lock_node(write, node).await?;
+    close_node(write, node).await?;
     let found = sqlx::query_scalar!(
         "SELECT project_ref FROM placements WHERE node_id = $1 ORDER BY project_ref",
         node.0
@@ -531,15 +533,25 @@ pub async fn enrolled_key(db: &Db, node: NodeId) -> Result<Option<Vec<u8>>> {
     Ok(key.fetch_optional(db).await?)
 }
 
-/// Locks and reads a node.
+/// Locks a node's row against other changes, and reads it. Placements on the node go on. Whoever also changes its `node_capacity`,
+/// what stands on it or what is left there, locks it first.
 pub async fn lock_node(write: &mut impl Write, node: NodeId) -> Result<Option<LockedNode>> {
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        LockedNode,
+        "SELECT cluster_id AS \"cluster: ClusterId\", revoked_at IS NOT NULL AS \"revoked!\" FROM nodes WHERE id = $1 FOR NO KEY UPDATE",
+        node.0
+    );
+    Ok(row.fetch_optional(write.connection().await?).await?)
+}
+
+/// The same, and waits for placements and starts on the node that have begun; none begins until the transaction ends.
+async fn close_node(write: &mut impl Write, node: NodeId) -> Result<Option<LockedNode>> {
+    let row = sqlx::query_as!(
+        LockedNode,
         "SELECT cluster_id AS \"cluster: ClusterId\", revoked_at IS NOT NULL AS \"revoked!\" FROM nodes WHERE id = $1 FOR UPDATE",
         node.0
-    )
-    .fetch_optional(write.connection().await?)
-    .await?;
-    Ok(row.map(|r| LockedNode { cluster: r.cluster, revoked: r.revoked }))
+    );
+    Ok(row.fetch_optional(write.connection().await?).await?)
 }
 
 /// Returns when a nonce that is made now expires, by the database's clock.
