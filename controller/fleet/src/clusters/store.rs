@@ -12,7 +12,9 @@ use supalove_certs::{CaFingerprint, IssuedCertificate};
 use sqlx::types::Json;
 
 use super::{
-    ClusterKind, Condition, Labels, Node, NodeAmounts, NodeState, Target, access::NodeKey, nodes::HelloValues,
+    ClusterKind, Condition, Labels, Node, NodeAmounts, NodeState, Target,
+    access::NodeKey,
+    nodes::{Heard, HelloValues},
 };
 use supalove_core::{
     Write,
@@ -74,8 +76,8 @@ pub struct Wanted<'a> {
     /// Only after this one, by name and id.
     pub after: Option<(&'a str, Uuid)>,
     pub node: Option<NodeId>,
-    /// Only nodes with something wrong that this viewer may see.
-    pub troubled_for: Option<Viewer>,
+    /// Only nodes that this viewer may see.
+    pub visible_to: Option<Viewer>,
 }
 
 /// Who asks for the nodes of several clusters.
@@ -100,9 +102,9 @@ pub async fn nodes(
              coalesce(a.slots, 0) AS \"slots!\", coalesce(a.blocked_reasons, '{}') AS \"blocked_reasons!\",
              n.agent_version, n.engine_version, n.advertise_address, n.seen_at, n.unexplained, n.created_at,
              n.revoked_at, n.duplicate_detail, now() AS \"now!\", n.schedulable, n.labels AS \"labels: Json<Labels>\", n.revision,
-             n.draining_since, n.forgotten_at,
+             n.draining_since, n.forgotten_at, (SELECT watched_for($10)) AS \"watched!\",
              (SELECT min(found_at) FROM node_leftovers f WHERE f.node_id = n.id) AS unexplained_since,
-             CASE WHEN n.returned_at > now() - make_interval(secs => $10) THEN n.returned_at END AS returned_at,
+             CASE WHEN n.returned_at > now() - make_interval(secs => $9) THEN n.returned_at END AS returned_at,
              CASE WHEN n.duplicate_at > now() - make_interval(secs => $5) THEN n.duplicate_at END AS duplicate_at,
              c.not_after AS \"not_after?\", encode(c.ca_sha256, 'hex') AS \"ca?\",
              d.reasons AS \"reasons!\", d.messages AS \"messages!\", d.since AS \"since!\", d.blocking AS \"blocking!\",
@@ -117,12 +119,8 @@ pub async fn nodes(
              FROM node_conditions WHERE node_id = n.id) d
          WHERE ($1::uuid IS NULL OR n.cluster_id = $1) AND ($2::text IS NULL OR (n.name, n.id) > ($2, $6))
              AND ($4::uuid IS NULL OR n.id = $4)
-             AND ($7::uuid IS NULL OR (
-                 ($8 OR EXISTS (SELECT FROM members m WHERE m.organization_id = k.organization_id AND m.user_id = $7))
-                 AND (n.returned_at > now() - make_interval(secs => $10) OR (n.revoked_at IS NULL AND (n.seen_at < now() - make_interval(secs => $9)
-                     OR n.duplicate_at > now() - make_interval(secs => $5) OR n.unexplained <> '{}'
-                     OR a.cpu_used > a.cpu_cap OR a.memory_used > a.memory_cap OR a.disk_used > a.disk_cap
-                     OR EXISTS (SELECT FROM node_conditions o WHERE o.node_id = n.id))))))
+             AND ($7::uuid IS NULL OR $8 OR EXISTS (
+                 SELECT FROM members m WHERE m.organization_id = k.organization_id AND m.user_id = $7))
          ORDER BY n.name, n.id LIMIT $3",
         wanted.cluster.map(|id| id.0),
         wanted.after.map(|(name, _)| name),
@@ -130,10 +128,10 @@ pub async fn nodes(
         wanted.node.map(|id| id.0),
         times.duplicate_alarm.as_secs_f64(),
         wanted.after.map(|(_, id)| id),
-        wanted.troubled_for.map(|viewer| viewer.user.0),
-        wanted.troubled_for.is_some_and(|viewer| viewer.sees_fleet),
-        times.silent_after.as_secs_f64(),
+        wanted.visible_to.map(|viewer| viewer.user.0),
+        wanted.visible_to.is_some_and(|viewer| viewer.sees_fleet),
         times.returned_alarm.as_secs_f64(),
+        times.replica_gone.as_secs_f64(),
     )
     .fetch_all(db)
     .await?;
@@ -149,13 +147,15 @@ pub async fn nodes(
                 blocking,
             });
             let conditions: Vec<Condition> = told.collect();
+            let watched = Duration::try_from_secs_f64(n.watched).unwrap_or_default();
+            let heard = n.seen_at.map(|seen_at| Heard { seen_at, now: n.now, watched });
             Node {
                 id: n.id,
                 cluster: n.cluster,
                 name: n.name,
                 state: match n.revoked_at {
                     Some(_) => NodeState::Revoked,
-                    None => NodeState::derive(n.seen_at, n.now, n.kind, times).with_conditions(&conditions),
+                    None => NodeState::derive(heard, n.kind, times).with_conditions(&conditions),
                 },
                 capacity: NodeAmounts {
                     cpu_millis: n.cpu_cap,
@@ -174,6 +174,7 @@ pub async fn nodes(
                 engine_version: n.engine_version,
                 advertise_address: n.advertise_address,
                 seen_at: n.seen_at,
+                lost_in: heard.map(|heard| heard.lost_in(n.kind, times)).unwrap_or_default(),
                 blocked: n.blocked_reasons,
                 unexplained: n.unexplained,
                 unexplained_since: n.unexplained_since,
