@@ -148,6 +148,7 @@ fn connection(limits: &Limits, proxy: bool) -> Connection {
         first_request: limits.first_request,
         idle: limits.idle,
         take: limits.take,
+        least: 0,
         linger: Duration::from_secs(1),
         streams: if proxy { limits.streams_per_proxy_connection } else { limits.streams_per_connection },
         headers: limits.header_bytes,

@@ -56,7 +56,7 @@ impl Controller {
         .await?;
         let fleet = supalove_fleet::open(&core, config.downloads()).await?;
         let releases = releases(config)?;
-        let images = supalove_images::open(&core, &config.images_dir, &releases)?;
+        let images = supalove_images::open(&core, &config.images_dir, &releases).await?;
         let projects = supalove_projects::open(&core, releases, &config.default_release);
         let mut handlers = vec![projects.session_handler(), images.session_handler(&fleet)];
         handlers.extend(supalove_usage::session_handlers(&core));

@@ -21,6 +21,7 @@ mod images;
 mod leftovers;
 mod limits;
 mod load;
+mod lock_order;
 mod logs;
 mod mail;
 mod master_key;

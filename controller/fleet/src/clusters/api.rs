@@ -231,8 +231,8 @@ impl ClusterService for ClusterApi {
             cluster = Some(allow::<ClusterKey>(&self.core, &call, &body.cluster).await?.id);
         }
         let viewer = Viewer { user: call.principal()?.user, sees_fleet: sees_fleet(&call)? };
-        let wanted = Wanted { cluster, after, node: None, troubled_for: Some(viewer) };
-        let found = store::nodes(&self.core.db, wanted, size + 1, &self.core.times).await?;
+        let wanted = Wanted { cluster, after, node: None, visible_to: Some(viewer) };
+        let found = alarms::troubled(&self.core, wanted, size + 1).await?;
         let (found, next) = page(found, size, |node| format!("{} {}", node.id, node.name));
         let alarms = found.iter().flat_map(alarms::all_of).collect();
         Ok(Response::new(ListAlarmsResponse { alarms, next_page_token: next }))

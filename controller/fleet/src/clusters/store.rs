@@ -10,7 +10,9 @@ use uuid::Uuid;
 use sqlx::types::Json;
 
 use super::{
-    ClusterKind, Condition, Labels, Node, NodeAmounts, NodeState, Target, access::NodeKey, nodes::HelloValues,
+    ClusterKind, Condition, Labels, Node, NodeAmounts, NodeState, Target,
+    access::NodeKey,
+    nodes::{Heard, HelloValues},
 };
 use supalove_core::{
     Write,
@@ -67,8 +69,8 @@ pub struct Wanted<'a> {
     /// Only after this one, by name and id.
     pub after: Option<(&'a str, Uuid)>,
     pub node: Option<NodeId>,
-    /// Only nodes with something wrong that this viewer may see.
-    pub troubled_for: Option<Viewer>,
+    /// Only nodes that this viewer may see.
+    pub visible_to: Option<Viewer>,
 }
 
 /// Who asks for the nodes of several clusters.
@@ -93,9 +95,9 @@ pub async fn nodes(
              coalesce(a.slots, 0) AS \"slots!\", coalesce(a.blocked_reasons, '{}') AS \"blocked_reasons!\",
              n.agent_version, n.engine_version, n.advertise_address, n.seen_at, n.unexplained, n.created_at,
              n.revoked_at, n.duplicate_detail, now() AS \"now!\", n.schedulable, n.labels AS \"labels: Json<Labels>\", n.revision,
-             n.draining_since, n.forgotten_at,
+             n.draining_since, n.forgotten_at, (SELECT watched_for($10)) AS \"watched!\",
              (SELECT min(found_at) FROM node_leftovers f WHERE f.node_id = n.id) AS unexplained_since,
-             CASE WHEN n.returned_at > now() - make_interval(secs => $10) THEN n.returned_at END AS returned_at,
+             CASE WHEN n.returned_at > now() - make_interval(secs => $9) THEN n.returned_at END AS returned_at,
              CASE WHEN n.duplicate_at > now() - make_interval(secs => $5) THEN n.duplicate_at END AS duplicate_at,
              c.not_after AS \"not_after?\", encode(c.ca_sha256, 'hex') AS \"ca?\",
              d.reasons AS \"reasons!\", d.messages AS \"messages!\", d.since AS \"since!\", d.blocking AS \"blocking!\",
@@ -110,12 +112,8 @@ pub async fn nodes(
              FROM node_conditions WHERE node_id = n.id) d
          WHERE ($1::uuid IS NULL OR n.cluster_id = $1) AND ($2::text IS NULL OR (n.name, n.id) > ($2, $6))
              AND ($4::uuid IS NULL OR n.id = $4)
-             AND ($7::uuid IS NULL OR (
-                 ($8 OR EXISTS (SELECT FROM members m WHERE m.organization_id = k.organization_id AND m.user_id = $7))
-                 AND (n.returned_at > now() - make_interval(secs => $10) OR (n.revoked_at IS NULL AND (n.seen_at < now() - make_interval(secs => $9)
-                     OR n.duplicate_at > now() - make_interval(secs => $5) OR n.unexplained <> '{}'
-                     OR a.cpu_used > a.cpu_cap OR a.memory_used > a.memory_cap OR a.disk_used > a.disk_cap
-                     OR EXISTS (SELECT FROM node_conditions o WHERE o.node_id = n.id))))))
+             AND ($7::uuid IS NULL OR $8 OR EXISTS (
+                 SELECT FROM members m WHERE m.organization_id = k.organization_id AND m.user_id = $7))
          ORDER BY n.name, n.id LIMIT $3",
         wanted.cluster.map(|id| id.0),
         wanted.after.map(|(name, _)| name),
@@ -123,10 +121,10 @@ pub async fn nodes(
         wanted.node.map(|id| id.0),
         times.duplicate_alarm.as_secs_f64(),
         wanted.after.map(|(_, id)| id),
-        wanted.troubled_for.map(|viewer| viewer.user.0),
-        wanted.troubled_for.is_some_and(|viewer| viewer.sees_fleet),
-        times.silent_after.as_secs_f64(),
+        wanted.visible_to.map(|viewer| viewer.user.0),
+        wanted.visible_to.is_some_and(|viewer| viewer.sees_fleet),
         times.returned_alarm.as_secs_f64(),
+        times.replica_gone.as_secs_f64(),
     )
     .fetch_all(db)
     .await?;
@@ -142,13 +140,15 @@ pub async fn nodes(
                 blocking,
             });
             let conditions: Vec<Condition> = told.collect();
+            let watched = Duration::try_from_secs_f64(n.watched).unwrap_or_default();
+            let heard = n.seen_at.map(|seen_at| Heard { seen_at, now: n.now, watched });
             Node {
                 id: n.id,
                 cluster: n.cluster,
                 name: n.name,
                 state: match n.revoked_at {
                     Some(_) => NodeState::Revoked,
-                    None => NodeState::derive(n.seen_at, n.now, n.kind, times).with_conditions(&conditions),
+                    None => NodeState::derive(heard, n.kind, times).with_conditions(&conditions),
                 },
                 capacity: NodeAmounts {
                     cpu_millis: n.cpu_cap,
@@ -167,6 +167,7 @@ pub async fn nodes(
                 engine_version: n.engine_version,
                 advertise_address: n.advertise_address,
                 seen_at: n.seen_at,
+                lost_in: heard.map(|heard| heard.lost_in(n.kind, times)).unwrap_or_default(),
                 blocked: n.blocked_reasons,
                 unexplained: n.unexplained,
                 unexplained_since: n.unexplained_since,
@@ -194,7 +195,7 @@ pub async fn node(db: impl sqlx::PgExecutor<'_>, id: NodeId, times: &Times) -> R
 
 /// Revokes a node. Raises the greeted epoch, so that late reports of its sessions are refused.
 pub async fn revoke(write: &mut impl Write, id: NodeId, times: &Times) -> Result<Node> {
-    lock_node(write, id).await?;
+    close_node(write, id).await?;
     sqlx::query!(
         "UPDATE nodes SET revoked_at = now(), schedulable = false, draining_since = NULL, session_epoch = session_epoch + 1,
              greeted_epoch = session_epoch + 1
@@ -213,7 +214,8 @@ pub async fn set_schedulable(
     schedulable: bool,
     times: &Times,
 ) -> Result<Node> {
-    refuse_revoked(write, key).await?;
+    let locked = close_node(write, key.node).await?;
+    refuse_revoked(key, locked)?;
     sqlx::query!(
         "UPDATE nodes SET schedulable = $2, draining_since = NULL WHERE id = $1",
         key.node.0,
@@ -226,7 +228,8 @@ pub async fn set_schedulable(
 
 /// Drains a node. Waits for placements and starts on it that have begun.
 pub async fn drain(write: &mut impl Write, key: &NodeKey, times: &Times) -> Result<Node> {
-    refuse_revoked(write, key).await?;
+    let locked = close_node(write, key.node).await?;
+    refuse_revoked(key, locked)?;
     sqlx::query!(
         "UPDATE nodes SET schedulable = false, draining_since = coalesce(draining_since, now()) WHERE id = $1",
         key.node.0
@@ -245,8 +248,7 @@ pub async fn forget(write: &mut impl Write, id: NodeId, times: &Times) -> Result
     node(write.connection().await?, id, times).await
 }
 
-async fn refuse_revoked(write: &mut impl Write, key: &NodeKey) -> Result<()> {
-    let locked = lock_node(write, key.node).await?;
+fn refuse_revoked(key: &NodeKey, locked: Option<LockedNode>) -> Result<()> {
     if locked.is_none_or(|node| node.revoked) {
         return Err(Error::FailedPrecondition {
             reason: ErrorReason::NodeRevoked,
@@ -267,7 +269,8 @@ pub async fn update_node(
     labels: Option<&Labels>,
     etag: &str,
 ) -> Result<()> {
-    refuse_revoked(write, key).await?;
+    let locked = lock_node(write, key.node).await?;
+    refuse_revoked(key, locked)?;
     let revision = sqlx::query_scalar!("SELECT revision FROM nodes WHERE id = $1", key.node.0)
         .fetch_one(write.connection().await?)
         .await?;
@@ -293,7 +296,7 @@ pub async fn update_node(
 
 /// Locks a node and returns the refs of the projects on it. No project comes until the transaction ends.
 pub async fn projects_on(write: &mut impl Write, node: NodeId) -> Result<Vec<String>> {
-    lock_node(write, node).await?;
+    close_node(write, node).await?;
     let found = sqlx::query_scalar!(
         "SELECT project_ref FROM placements WHERE node_id = $1 ORDER BY project_ref",
         node.0
@@ -325,15 +328,25 @@ pub struct LockedNode {
     pub revoked: bool,
 }
 
-/// Locks and reads a node.
+/// Locks a node's row against other changes, and reads it. Placements on the node go on. Whoever also changes its `node_capacity`,
+/// what stands on it or what is left there, locks it first.
 pub async fn lock_node(write: &mut impl Write, node: NodeId) -> Result<Option<LockedNode>> {
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        LockedNode,
+        "SELECT cluster_id AS \"cluster: ClusterId\", revoked_at IS NOT NULL AS \"revoked!\" FROM nodes WHERE id = $1 FOR NO KEY UPDATE",
+        node.0
+    );
+    Ok(row.fetch_optional(write.connection().await?).await?)
+}
+
+/// The same, and waits for placements and starts on the node that have begun; none begins until the transaction ends.
+async fn close_node(write: &mut impl Write, node: NodeId) -> Result<Option<LockedNode>> {
+    let row = sqlx::query_as!(
+        LockedNode,
         "SELECT cluster_id AS \"cluster: ClusterId\", revoked_at IS NOT NULL AS \"revoked!\" FROM nodes WHERE id = $1 FOR UPDATE",
         node.0
-    )
-    .fetch_optional(write.connection().await?)
-    .await?;
-    Ok(row.map(|r| LockedNode { cluster: r.cluster, revoked: r.revoked }))
+    );
+    Ok(row.fetch_optional(write.connection().await?).await?)
 }
 
 /// Stores the roots that a node reports as trusted. An empty report changes nothing.
