@@ -40,7 +40,7 @@ furnish_host() {
   local keys=$dir/keys
   give_site
   give_proxies
-  mkdir -m 0700 "$keys" "$root/root/.ssh"
+  install -d -m 0700 "$keys" "$root/root/.ssh"
   chroot "$root" ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/key
   mv "$root/root/.ssh/key" "$keys/id_ed25519"
   mv "$root/root/.ssh/key.pub" "$root/root/.ssh/authorized_keys"
