@@ -2,7 +2,6 @@ import type { Metadata, Viewport } from "next";
 import localFont from "next/font/local";
 import type { ReactNode } from "react";
 import { THEME_LINE } from "@/lib/theme-line";
-import { Providers } from "@/shell/providers";
 import "./globals.css";
 
 const geist = localFont({
@@ -33,9 +32,7 @@ export default function Root({ children }: { children: ReactNode }) {
         {/* biome-ignore lint/security/noDangerouslySetInnerHtml: a constant; it must run before the first paint */}
         <script dangerouslySetInnerHTML={{ __html: THEME_LINE }} />
       </head>
-      <body>
-        <Providers>{children}</Providers>
-      </body>
+      <body>{children}</body>
     </html>
   );
 }

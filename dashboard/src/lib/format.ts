@@ -10,7 +10,7 @@ export function bytes(value: number | bigint): string {
     amount /= 1024;
     unit += 1;
   }
-  return `${short(amount)} ${UNITS[unit]}`;
+  return `${short(amount, unit)} ${UNITS[unit]}`;
 }
 
 /** MiB, as sizes are given: 512 → "512 MB", 2048 → "2 GB". */
@@ -27,7 +27,7 @@ export function bytesOf(used: number | bigint, limit: number | bigint): string {
     step *= 1024;
     unit += 1;
   }
-  return `${short(Number(used) / step)} of ${short(most / step)} ${UNITS[unit]}`;
+  return `${short(Number(used) / step, unit)} of ${short(most / step, unit)} ${UNITS[unit]}`;
 }
 
 /** Thousandths of a core: 250 → "0.25 cores", 1000 → "1 core". */
@@ -40,8 +40,9 @@ export function percent(share: number): string {
   return `${Math.round(share * 100)} %`;
 }
 
-function short(amount: number): string {
-  return amount >= 100 || Number.isInteger(amount) ? String(Math.round(amount)) : String(Number(amount.toFixed(1)));
+/** One digit behind the point from GB on, and where three digits would hide how much it is. */
+function short(amount: number, unit: number): string {
+  return String(unit < 3 || amount >= 100 ? Math.round(amount) : Number(amount.toFixed(1)));
 }
 
 function short2(amount: number): string {

@@ -1,7 +1,7 @@
 "use client";
 
 import type { FormEventHandler, ReactNode } from "react";
-import { Heart } from "@/ui";
+import { Heart } from "@/ui/heart";
 import { useMounted } from "./use-session";
 
 const SERVICES = ["postgres", "api", "auth", "realtime", "storage", "functions", "gateway"];

@@ -44,7 +44,7 @@ function Breadcrumb() {
           const last = index === crumbs.length - 1;
           return (
             <li
-              key={crumb.href ?? crumb.label}
+              key={`${crumb.label} ${crumb.href}`}
               // A phone shows the last two.
               className={cx("flex min-w-0 items-center gap-2 whitespace-nowrap", index < crumbs.length - 2 && "max-md:hidden")}
             >

@@ -12,7 +12,9 @@ import { RefreshTokenDelivery } from "@/gen/supalove/v1/auth_pb";
 import { useLinkToken } from "@/lib/link-token";
 import { displayName, email, newPassword } from "@/lib/rules";
 import { Plain, PlainForm, PlainHead } from "@/shell/plain";
-import { Button, Field, FormError, Input, PasswordInput, TextLink } from "@/ui";
+import { Button } from "@/ui/button";
+import { Field, FormError, Input, PasswordInput } from "@/ui/field";
+import { TextLink } from "@/ui/link";
 import { messages as say } from "./messages";
 
 const schema = z.object({

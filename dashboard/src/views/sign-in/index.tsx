@@ -1,7 +1,6 @@
 "use client";
 
 import { zodResolver } from "@hookform/resolvers/zod";
-import { useQuery } from "@tanstack/react-query";
 import { useRouter } from "next/navigation";
 import { useEffect, useState } from "react";
 import { useForm } from "react-hook-form";
@@ -14,7 +13,10 @@ import { safeNext } from "@/lib/routes";
 import { email, password } from "@/lib/rules";
 import { Plain, PlainForm, PlainHead } from "@/shell/plain";
 import { useMounted, useSession } from "@/shell/use-session";
-import { Button, Field, FormError, Input, PasswordInput, TextLink } from "@/ui";
+import { useSignUpPolicy } from "@/shell/use-sign-up-policy";
+import { Button } from "@/ui/button";
+import { Field, FormError, Input, PasswordInput } from "@/ui/field";
+import { TextLink } from "@/ui/link";
 import { messages as say } from "./messages";
 
 const schema = z.object({ email, password });
@@ -85,13 +87,4 @@ export function SignInPage() {
       </PlainForm>
     </Plain>
   );
-}
-
-/** Who may sign up, and whether passwords can be reset by mail. */
-function useSignUpPolicy() {
-  return useQuery({
-    queryKey: ["sign-up-policy"],
-    staleTime: 5 * 60_000,
-    queryFn: ({ signal }) => signedOutAuth.getSignUpPolicy({}, { signal }),
-  }).data;
 }
