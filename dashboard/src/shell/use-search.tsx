@@ -27,7 +27,7 @@ export function useSearch(): Command[] {
     .flatMap(({ items }) => items)
     .map((item) => ({
       id: `page-${item.page}`,
-      group: "On this page's side",
+      group: "Pages",
       label: item.label,
       sign: icon(item.icon),
       run: () => router.push(hrefOf(place, item.page)),
