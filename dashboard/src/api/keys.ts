@@ -2,6 +2,7 @@
 
 export const keys = {
   me: ["me"] as const,
+  policy: ["sign-up-policy"] as const,
   sessions: ["sessions"] as const,
   tokens: ["tokens"] as const,
   organizations: ["organizations"] as const,

@@ -2,7 +2,11 @@
 
 import { useEffect, useState } from "react";
 
-/** The token of a link stands behind "#", where no server sees it. It is read once and taken out of the address. */
+/**
+ * The token of a link stands behind "#", where no server sees it. It is read once and taken out of the address.
+ *
+ * Undefined before it is known whether there is one; empty if there is none.
+ */
 export function useLinkToken(): string | undefined {
   const [token, setToken] = useState<string>();
   useEffect(() => {
@@ -11,13 +15,15 @@ export function useLinkToken(): string | undefined {
   return token;
 }
 
-let taken: string | undefined;
+/** By page, for who signs in on the way and comes back. */
+const taken = new Map<string, string>();
 
 function takeToken(): string {
-  const found = new URLSearchParams(location.hash.slice(1)).get("token");
+  const { hash, pathname, search } = location;
+  const found = new URLSearchParams(hash.slice(1)).get("token");
   if (found) {
-    taken = found;
-    history.replaceState(history.state, "", location.pathname + location.search);
+    taken.set(pathname, found);
+    history.replaceState(history.state, "", pathname + search);
   }
-  return found ?? taken ?? "";
+  return taken.get(pathname) ?? "";
 }

@@ -15,6 +15,7 @@ export * from "./meter";
 export * from "./notice";
 export * from "./page";
 export * from "./relative-time";
+export * from "./sections";
 export * from "./small";
 export * from "./state";
 export * from "./states";
