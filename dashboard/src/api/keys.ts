@@ -1,0 +1,27 @@
+/** Keys of TanStack Query's cache, in one place: queries, mutations and the live stream must agree on them. */
+
+export const keys = {
+  me: ["me"] as const,
+  policy: ["sign-up-policy"] as const,
+  sessions: ["sessions"] as const,
+  tokens: ["tokens"] as const,
+  organizations: ["organizations"] as const,
+  organization: (slug: string) => ["organization", slug] as const,
+  members: (slug: string) => ["members", slug] as const,
+  invitations: (slug: string) => ["invitations", slug] as const,
+  entitlements: (slug: string) => ["entitlements", slug] as const,
+  organizationUsage: (slug: string) => ["usage", "organization", slug] as const,
+  audit: (slug: string) => ["audit", slug] as const,
+  allProjects: ["projects"] as const,
+  projects: (slug: string) => ["projects", slug] as const,
+  project: (ref: string) => ["project", ref] as const,
+  projectEvents: (ref: string) => ["project-events", ref] as const,
+  operations: (ref: string) => ["operations", ref] as const,
+  projectUsage: (ref: string) => ["usage", "project", ref] as const,
+  clusters: ["clusters"] as const,
+  nodes: (cluster: string) => ["nodes", cluster] as const,
+  node: (id: string) => ["node", id] as const,
+  alarms: ["alarms"] as const,
+  plans: ["plans"] as const,
+  sizes: ["sizes"] as const,
+};

@@ -1,0 +1,4 @@
+import type { Metadata } from "next";
+
+export const metadata: Metadata = { title: "Projects" };
+export { ProjectsPage as default } from "@/views/projects";

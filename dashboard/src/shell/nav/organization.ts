@@ -1,0 +1,5 @@
+import { Layers } from "lucide-react";
+import type { NavGroup } from "./types";
+
+/** Pages below `/o/{slug}`. */
+export const ORGANIZATION: NavGroup[] = [{ items: [{ page: "", label: "Projects", icon: Layers }] }];

@@ -1,0 +1,16 @@
+export const messages = {
+  title: "Sign up",
+  sub: "We mail you a link. With it you choose a password.",
+  send: "Send link",
+  sentTitle: "Look into your mailbox",
+  sent: (email: string) => `If ${email} can have an account, a link is on its way. It works once, for 24 hours.`,
+  again: "Send another link",
+  chooseTitle: "Choose a password",
+  chooseSub: "The link has shown that the address is yours.",
+  create: "Create account",
+  closedTitle: "Sign-up is not open",
+  byInvitation: "This platform takes people who are invited. Ask an owner of your organization for an invitation.",
+  closed: "This platform takes no new accounts.",
+  have: "You have an account?",
+  signIn: "Sign in",
+};
