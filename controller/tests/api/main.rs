@@ -13,6 +13,7 @@ mod clusters;
 mod consistency;
 mod cookies;
 mod counters;
+mod dashboard;
 mod downloads;
 mod examples;
 mod faults;
