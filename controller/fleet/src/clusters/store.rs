@@ -4,6 +4,8 @@ pub mod clusters;
 pub mod identities;
 pub mod join_tokens;
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
