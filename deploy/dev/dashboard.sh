@@ -5,10 +5,12 @@
 # Usage: dashboard.sh          both
 #        dashboard.sh build    only builds it, in dashboard/out
 #        dashboard.sh place    only puts what is built there into its place
+#        dashboard.sh check    formatting, lints and types
+#        dashboard.sh test     unit tests, then both
 set -euo pipefail
 shopt -s extglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in lib install; do
+for part in lib install postgres; do
   # shellcheck source=/dev/null
   . "$here/$part.sh"
 done
@@ -21,6 +23,16 @@ PLACE=$ROOT/controller/dashboard/export
 # Digest of the sources, beside what was made of them. The controller embeds no file with a dot before its name.
 STAMP=$OUT/.sources
 
+run() { NEXT_TELEMETRY_DISABLED=1 npm run --prefix "$DASHBOARD" --silent "$@"; }
+
+packages() {
+  local stamp=$DASHBOARD/node_modules/.supalove-stamp
+  ensure_npm
+  [[ $stamp -nt $DASHBOARD/package-lock.json ]] && return
+  npm ci --prefix "$DASHBOARD" --loglevel=error --no-audit --no-fund
+  touch "$stamp"
+}
+
 # Fails in a folder that git does not know: there the dashboard is built each time.
 digest_of_sources() {
   cd "$ROOT" && git -c safe.directory="$ROOT" ls-files -z --cached --others --exclude-standard -- "${SOURCES[@]}" 2>/dev/null |
@@ -31,12 +43,8 @@ build() {
   local digest
   digest=$(digest_of_sources) || digest=
   [[ -n $digest && $(cat "$STAMP" 2>/dev/null) == "$digest" ]] && return
-  ensure_npm
-  if ! [[ $DASHBOARD/node_modules/.package-lock.json -nt $DASHBOARD/package-lock.json ]]; then
-    npm ci --prefix "$DASHBOARD" --loglevel=error --no-audit --no-fund
-    touch "$DASHBOARD/node_modules/.package-lock.json"
-  fi
-  NEXT_TELEMETRY_DISABLED=1 npm run --prefix "$DASHBOARD" --silent build
+  packages
+  run build
   [[ -e $OUT/index.html && -e $OUT/404.html ]] || die "the build left no dashboard in $OUT" 'see the messages of npm above'
   echo "$digest" >"$STAMP"
 }
@@ -49,6 +57,15 @@ place() {
   cp -R "$OUT/." "$PLACE/"
 }
 
+# The count of `make test` reads the last line.
+unit_tests() {
+  local report
+  report=$(mktemp)
+  run test -- --reporter=default --reporter=json --outputFile.json="$report" || true
+  jq -er '"\(.numPassedTests) passed, \(.numFailedTests) failed", (if .success then empty else halt_error(1) end)' "$report"
+  rm -f "$report"
+}
+
 [[ -d $DASHBOARD ]] || exit 0
 case ${1:-} in
   '')
@@ -56,5 +73,16 @@ case ${1:-} in
     place
     ;;
   build | place) "$1" ;;
-  *) die "there is no step '$1'" 'there are: build, place' ;;
+  check)
+    packages
+    run check
+    ;;
+  test)
+    packages
+    run gen
+    unit_tests
+    build
+    place
+    ;;
+  *) die "there is no step '$1'" 'there are: build, place, check, test' ;;
 esac
