@@ -3,7 +3,7 @@
 #
 # Usage: test.sh
 #        ONLY='fleet cli' test.sh   only these: a program of the system tests (api, fleet, faults, pki, releases,
-#                                   failpoints), or a crate by its name (controller, agent, cli, certs, ...)
+#                                   failpoints), the dashboard, or a crate by its name (controller, agent, cli, certs, ...)
 #        TEST=words                 of these, only the tests whose name contains the words
 #        JOBS_AT_ONCE=4             how many system tests may be at work at once; default two per processor
 #
@@ -30,7 +30,7 @@ FAILED_STEPS=0
 SYSTEM_TESTS=(api fleet faults pki releases failpoints)
 # Seconds on two processors.
 declare -A BUDGETS=(
-  [newcomer]=480 [images]=180 [clients]=120 [sqlx]=150 [programs]=420 [stand-ins]=60
+  [newcomer]=480 [images]=180 [clients]=120 [dashboard]=180 [sqlx]=150 [programs]=420 [stand-ins]=60
   [crates]=180 [agent]=180 [api]=480 [fleet]=480 [faults]=700 [pki]=200 [releases]=200 [failpoints]=700 [scripts]=90
 )
 declare -A RUNNING=()
@@ -290,6 +290,7 @@ export SUPALOVE_TEST_DATABASE_URL=${TEST_POSTGRES_URL:-} SUPALOVE_TEST_POSTGRES_
 export SUPALOVE_TEST_SHIPPED=$folder/shipped SUPALOVE_TEST_TIMES=$folder/times
 
 ! wants api fleet || start clients deploy/dev/clients.sh
+! wants dashboard || start dashboard deploy/dev/dashboard.sh test
 if [[ ${#ONLY[@]} -eq 0 ]]; then
 # First, because the next steps reuse what it builds for `make up`.
   start newcomer "$here/newcomer.sh"
