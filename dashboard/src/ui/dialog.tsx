@@ -5,7 +5,7 @@ import { X } from "lucide-react";
 import { type ReactNode, useState } from "react";
 import { Button, IconButton } from "./button";
 import { cx } from "./cx";
-import { Field, Input } from "./field";
+import { Field, FormError, Input } from "./field";
 
 const SCRIM =
   "fixed inset-0 z-40 bg-scrim transition-opacity duration-(--slow) data-[ending-style]:opacity-0 data-[starting-style]:opacity-0";
@@ -105,11 +105,24 @@ interface ConfirmProps {
   action: string;
   danger?: boolean;
   busy?: boolean;
+  /** What the server refused; the dialog stays open. */
+  problem?: string;
   onConfirm: () => void;
   children?: ReactNode;
 }
 
-export function Confirm({ open, onClose, title, description, action, danger, busy, onConfirm, children }: ConfirmProps) {
+export function Confirm({
+  open,
+  onClose,
+  title,
+  description,
+  action,
+  danger,
+  busy,
+  problem,
+  onConfirm,
+  children,
+}: ConfirmProps) {
   return (
     <Dialog
       open={open}
@@ -125,7 +138,12 @@ export function Confirm({ open, onClose, title, description, action, danger, bus
         </>
       }
     >
-      {children}
+      {(children || problem) && (
+        <>
+          {children}
+          <FormError>{problem}</FormError>
+        </>
+      )}
     </Dialog>
   );
 }
@@ -140,7 +158,7 @@ export function ConfirmByName({
 }: Omit<ConfirmProps, "danger"> & { name: string /** "project", "organization", "node" */; what: string }) {
   const [typed, setTyped] = useState("");
   const matches = typed.trim() === name;
-  const { open, onClose, title, description, action, busy } = rest;
+  const { open, onClose, title, description, action, busy, problem } = rest;
   return (
     <Dialog
       open={open}
@@ -182,6 +200,7 @@ export function ConfirmByName({
             spellCheck={false}
           />
         </Field>
+        <FormError>{problem}</FormError>
       </form>
     </Dialog>
   );
