@@ -6,8 +6,8 @@ SHELL := /bin/bash
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: ## Install, build and start everything, with a first project (RELEASE=core-3|supabase-2025.12-3)
-	@RELEASE='$(RELEASE)' deploy/dev/up.sh
+up: ## Install, build and start everything, with a first project (RELEASE=core-3|supabase-2025.12-3; SETUP=browser: make the first user there)
+	@RELEASE='$(RELEASE)' SETUP='$(SETUP)' deploy/dev/up.sh
 
 down: ## Stop everything and keep the data
 	@deploy/dev/down.sh

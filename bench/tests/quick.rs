@@ -49,7 +49,8 @@ fn an_item_that_fails_is_a_row_and_keeps_the_others() {
 
 #[test]
 fn a_server_that_is_not_durable_is_refused() {
-    let output = bench_with(&[], "scheduling", &beside("supalove-agent"), "?options=-c%20synchronous_commit%3Doff");
+    let output =
+        bench_with(&[], "scheduling", &beside("supalove-agent"), "?options=-c%20synchronous_commit%3Doff");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("nothing measured here is durable"), "{said}");
 }

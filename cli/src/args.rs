@@ -9,8 +9,8 @@ use clap_complete::Shell;
 use crate::{
     commands::{
         access_tokens, account, audit, authorities, clusters, entitlements, images, invitations, join_token,
-        members, operations, organizations, plans, platform, projects, secrets, sessions, settings, sign_up,
-        sizes, status, usage, variables,
+        members, nodes, operations, organizations, plans, platform, projects, secrets, sessions, settings,
+        sign_up, sizes, status, usage, variables,
     },
     span,
 };
@@ -184,7 +184,7 @@ pub enum Command {
     Clusters(clusters::Clusters),
     /// Docker hosts.
     #[command(subcommand, visible_alias = "node")]
-    Nodes(clusters::Nodes),
+    Nodes(nodes::Nodes),
     /// Images that the controller keeps for hosts that reach no registry.
     #[command(subcommand, visible_alias = "image")]
     Images(images::Images),

@@ -4,15 +4,16 @@ pub mod access_tokens;
 pub mod account;
 pub mod audit;
 pub mod authorities;
+mod capacity;
 mod check;
 pub mod clusters;
 pub mod entitlements;
-pub mod fleet;
 pub mod images;
 pub mod invitations;
 pub mod join_token;
 pub mod leftovers;
 pub mod members;
+pub mod nodes;
 pub mod operations;
 pub mod organizations;
 mod outdated;
@@ -131,7 +132,7 @@ pub async fn run(cli: Cli) -> Result<(), Error> {
         Command::Variables(command) => variables::run(&context, command).await,
         Command::Operations(command) => operations::run(&context, command).await,
         Command::Clusters(command) => clusters::run(&context, command).await,
-        Command::Nodes(command) => clusters::run_nodes(&context, command).await,
+        Command::Nodes(command) => nodes::run(&context, command).await,
         Command::Images(command) => images::run(&context, command).await,
         Command::Authorities(command) => authorities::run(&context, command).await,
         Command::Platform(command) => platform::run(&context, command).await,

@@ -10,7 +10,7 @@ use supalove_proto::v1::{
 
 use crate::{
     chosen,
-    commands::{clusters, operations, platform, projects::show},
+    commands::{nodes, operations, platform, projects::show},
     credentials, env_file, output, span, yaml,
 };
 
@@ -132,9 +132,9 @@ fn answers() {
             }),
             4 => shown("ConfirmRestoreResponse", body, platform::confirmed),
             2 => shown("ProjectEvent", body, |m: &ProjectEvent| show::event(m)),
-            _ => {
-                shown("ListNodesResponse", body, |m: &ListNodesResponse| clusters::nodes_text(&m.nodes, true))
-            }
+            _ => shown("ListNodesResponse", body, |m: &ListNodesResponse| {
+                nodes::text::table_of(&m.nodes, true)
+            }),
         }
     });
 }

@@ -12,11 +12,11 @@ mod descriptors;
 mod health;
 mod metrics;
 pub mod migrate;
+mod pages;
 mod platform;
 mod public;
 mod reflection;
 pub mod server;
-mod welcome;
 
 use supalove_core::{access::Rules, consistency::RowCheck, vault::columns::SealedColumn};
 

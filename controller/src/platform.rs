@@ -6,6 +6,8 @@ use supalove_core::{
     Core, Room,
     access::{Call, Permission::OperatePlatform, Rule, Scope::OperatorOnly},
     consistency::{Checker, Difference},
+    error::Error,
+    ids::InvalidId,
     jobs::{self, JobStatus, Replicas, Rhythm, State},
     mail, restores,
     vault::{
@@ -77,8 +79,12 @@ impl PlatformService for PlatformApi {
         request: Request<ConfirmRestoreRequest>,
     ) -> Result<Response<ConfirmRestoreResponse>, Status> {
         let call = Call::from_request(&request)?;
+        let named = match request.get_ref().restore_id.as_str() {
+            "" => None,
+            id => Some(id.parse().map_err(|error: InvalidId| Error::field("restore_id", error.to_string()))?),
+        };
         let mut mutation = self.core.mutation(&call);
-        let detail = restores::confirm(&mut mutation).await?.unwrap_or_default();
+        let detail = restores::confirm(&mut mutation, named).await?.unwrap_or_default();
         mutation.commit("platform", []).await?;
         Ok(Response::new(ConfirmRestoreResponse { detail }))
     }

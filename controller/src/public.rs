@@ -1,4 +1,4 @@
-//! The public listener: gRPC, gRPC-web and the rooms' HTTP routes on one port. Connections are bounded in all and per
+//! The public listener: gRPC, gRPC-web, the rooms' HTTP routes and the dashboard on one port. Connections are bounded in all and per
 //! address before a byte of them is read.
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::{Router, extract::ConnectInfo, routing::get};
+use axum::{Router, extract::ConnectInfo};
 use http::{HeaderName, HeaderValue, Method};
 use hyper::{Request, body::Incoming};
 use ipnet::IpNet;
@@ -29,7 +29,7 @@ use tonic::service::Routes;
 use tower::ServiceExt as _;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::{config::Config, welcome};
+use crate::{config::Config, pages};
 
 /// Builds the router of all rooms, behind the call layer.
 pub fn router(
@@ -49,7 +49,7 @@ pub fn router(
         admission: Admission::new(&core.limits, &core.refusals),
     };
     let mut routes = Routes::builder();
-    let mut http = Router::new().route("/", get(welcome::welcome));
+    let mut http = Router::new();
     for room in rooms {
         room.mount(&mut routes);
         http = http.merge(std::mem::take(&mut room.http));
@@ -60,7 +60,7 @@ pub fn router(
         .into_axum_router()
         .layer(CallLayer(Arc::new(gate)))
         .layer(tonic_web::GrpcWebLayer::new())
-        .layer(axum::middleware::from_fn(welcome::only_grpc));
+        .layer(axum::middleware::from_fn(pages::before_grpc));
     Ok(http.fallback_service(grpc).layer(cors(origins(&config.cors_origins)?)))
 }
 
@@ -148,6 +148,7 @@ fn connection(limits: &Limits, proxy: bool) -> Connection {
         first_request: limits.first_request,
         idle: limits.idle,
         take: limits.take,
+        least: 0,
         linger: Duration::from_secs(1),
         streams: if proxy { limits.streams_per_proxy_connection } else { limits.streams_per_connection },
         headers: limits.header_bytes,

@@ -1,6 +1,10 @@
 //! Opens the rooms, serves the two listeners, and stops them.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use supalove_core::{
@@ -12,6 +16,7 @@ use supalove_core::{
     watch,
 };
 use supalove_fleet::Fleet;
+use supalove_identity::ShowToken;
 use supalove_stack::Releases;
 use supalove_tasks::JobPanicked;
 use tokio::net::TcpListener;
@@ -47,22 +52,21 @@ impl Controller {
         let (node_port, node_at) = listen(config.node_listen).await.context("node port")?;
         let core = open_core(config, times, node_at).await?;
         let (health, health_room) = Health::open(&core).await;
+        let dashboard = dashboard_address(&core, config);
         let identity = supalove_identity::open(
             &core,
-            config.setup_token_file.as_deref(),
+            ShowToken { file: config.setup_token_file.as_deref(), dashboard: dashboard.as_deref() },
             config.sign_up.into(),
             Arc::new(supalove_organizations::Newcomers),
         )
         .await?;
         let fleet = supalove_fleet::open(&core, config.downloads()).await?;
         let releases = releases(config)?;
-        let images = supalove_images::open(&core, &config.images_dir, &releases)?;
+        let images = supalove_images::open(&core, &config.images_dir, &releases).await?;
         let projects = supalove_projects::open(&core, releases, &config.default_release);
-        fleet.handle_sessions(vec![
-            projects.session_handler(),
-            images.session_handler(&fleet),
-            supalove_usage::session_handler(&core),
-        ]);
+        let mut handlers = vec![projects.session_handler(), images.session_handler(&fleet)];
+        handlers.extend(supalove_usage::session_handlers(&core));
+        fleet.handle_sessions(handlers);
         let mut rooms = vec![
             housekeeping::room(&core),
             identity.room(),
@@ -96,7 +100,7 @@ impl Controller {
         core.tasks.job("log of refusals", core.refusals.clone().log_forever());
         core.tasks.job("node port", fleet.node_port().await?.serve(node_port));
         rooms.into_iter().flat_map(|room| room.jobs).for_each(|job| job.start(&core));
-        tracing::info!(public = %public_at, node = %node_at, "controller started");
+        tracing::info!(public = %public_at, node = %node_at, dashboard, "controller started");
         Ok(Self { public: public_at, node: node_at, fleet, core, health })
     }
 
@@ -138,6 +142,21 @@ async fn open_core(config: &Config, times: Times, node_at: SocketAddr) -> anyhow
     let core = Core::open(pools, vault, times, limits, mail, address, config.fleet_id.as_deref()).await?;
     keys::follow(&core, Duration::ZERO).await?;
     Ok(core)
+}
+
+/// Where people reach the dashboard, with a slash at its end; `None` if the program has none.
+fn dashboard_address(core: &Core, config: &Config) -> Option<String> {
+    supalove_dashboard::embedded()?;
+    if let Some(public) = core.mail().public_url() {
+        return Some(public.to_string());
+    }
+    let mut at = config.public_listen;
+    match at.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => at.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => at.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    Some(format!("http://{at}/"))
 }
 
 fn releases(config: &Config) -> anyhow::Result<Releases> {

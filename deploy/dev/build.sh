@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Builds the programs of `make up`, and gets the images of the release at the same time. Sourced.
+# Builds the programs of `make up` with the dashboard in the controller, and gets the images of the release at the same time. Sourced.
 
 # Timeout of one image. The largest official ones have about a gigabyte.
 PULL_SECONDS=900
@@ -55,28 +55,59 @@ get_images() {
   if [[ $release == core || $release == core-* ]]; then build_image_set; else pull_images "$STACKS/$release/stack.yaml"; fi
 }
 
-# Pulling uses the network while the compiler uses the processor. The first failure ends both.
+# Pulling uses the network while the compiler uses the processor, and the dashboard is built beside the programs. The first failure
+# ends all.
 build() {
-  local images programs started=$SECONDS
+  local images dashboard programs started=$SECONDS
   say "building the programs and getting the images of $(cat "$STATE/release")"
   get_images >"$LOGS/images.log" 2>&1 &
   images=$!
+  "$ROOT/deploy/dev/dashboard.sh" build >"$LOGS/dashboard.log" 2>&1 &
+  dashboard=$!
   (build_programs) &
   programs=$!
-  while is_alive "$images" && is_alive "$programs"; do sleep 0.2; done
-  if ! is_alive "$images"; then wait "$images" || images_failed "$programs"; fi
-  if ! wait "$programs"; then
-    end_process "$images" 5
-    die 'cannot build the programs' 'the messages of cargo are above'
-  fi
+  while is_alive "$programs"; do
+    has_not_failed "$images" || images_failed "$programs" "$dashboard"
+    has_not_failed "$dashboard" || dashboard_failed "$programs" "$images"
+    sleep 0.2
+  done
+  wait "$programs" || programs_failed "$images" "$dashboard"
+  [[ ! -d $ROOT/dashboard ]] || embed_dashboard "$dashboard" "$images"
   say "built in $((SECONDS - started)) s"
   if is_alive "$images"; then say "getting the images (log: .supalove/log/images.log)"; fi
   wait "$images" || images_failed
   say 'the engine has all images'
 }
 
-images_failed() { # pid of the compiler, if it is at work
-  [[ -z ${1:-} ]] || end_process "$1" 5
+# Whether it still runs, or has ended well.
+has_not_failed() { is_alive "$1" || wait "$1"; } # pid
+
+# After the programs, of which only the controller is then built again: a build of all must not wait for the dashboard.
+embed_dashboard() { # pid of its build, pid of the images
+  if is_alive "$1"; then say 'building the dashboard (log: .supalove/log/dashboard.log)'; fi
+  wait "$1" || dashboard_failed "$2"
+  "$ROOT/deploy/dev/dashboard.sh" place
+  (build_programs) || programs_failed "$2"
+}
+
+end_all() { # pid...
+  local pid
+  for pid in "$@"; do end_process "$pid" 5; done
+}
+
+programs_failed() { # pids of what is at work
+  end_all "$@"
+  die 'cannot build the programs' 'the messages of cargo are above'
+}
+
+dashboard_failed() { # pids of what is at work
+  end_all "$@"
+  tail -n 30 "$LOGS/dashboard.log" >&2
+  die 'cannot build the dashboard' "the last words are above; all of them: $LOGS/dashboard.log"
+}
+
+images_failed() { # pids of what is at work
+  end_all "$@"
   tail -n 30 "$LOGS/images.log" >&2
   die "the images of $(cat "$STATE/release") are not available" \
     "the last words are above; all of them: $LOGS/images.log" "the release $LOCAL needs no image registry: make up RELEASE=$LOCAL"

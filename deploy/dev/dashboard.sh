@@ -1,42 +1,86 @@
 #!/usr/bin/env bash
-# The dashboard's steps of `make check` and `make test`. Installs its packages if its lock file is newer than they are.
+# Builds the dashboard, and puts it where the controller's build embeds it; checks and tests it. Skips what is current; in a
+# checkout without the folder dashboard/ there is nothing to do.
 #
-# Usage: dashboard.sh check   formatting, lints and types
-#        dashboard.sh test    unit tests; the export, and how much each page loads
+# Usage: dashboard.sh          builds and places it
+#        dashboard.sh build    only builds it, in dashboard/out
+#        dashboard.sh place    only puts what is built there into its place
+#        dashboard.sh check    formatting, lints and types
+#        dashboard.sh test     unit tests; the build, and how much each page loads
 set -euo pipefail
 shopt -s extglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in lib install postgres; do
+for part in lib install; do
   # shellcheck source=/dev/null
   . "$here/$part.sh"
 done
-DASHBOARD=$ROOT/dashboard
 
-run() { npm run --prefix "$DASHBOARD" --silent "$@"; }
+DASHBOARD=$ROOT/dashboard
+# What it is made of: its clients are generated from the protos.
+SOURCES=(dashboard proto sdk/typescript/proto)
+OUT=$DASHBOARD/out
+PLACE=$ROOT/controller/dashboard/export
+# Digest of the sources, beside what was made of them. The controller embeds no file with a dot before its name.
+STAMP=$OUT/.sources
+
+# Fails in a folder that git does not know: there the dashboard is built each time.
+digest_of_sources() {
+  cd "$ROOT" && git -c safe.directory="$ROOT" ls-files -z --cached --others --exclude-standard -- "${SOURCES[@]}" 2>/dev/null |
+    { xargs -0 sha256sum 2>/dev/null || true; } | sha256sum
+}
 
 packages() {
-  local stamp=$DASHBOARD/node_modules/.supalove-stamp
-  [[ $stamp -nt $DASHBOARD/package-lock.json ]] && return
+  ensure_npm
+  [[ $DASHBOARD/node_modules/.package-lock.json -nt $DASHBOARD/package-lock.json ]] && return
   npm ci --prefix "$DASHBOARD" --loglevel=error --no-audit --no-fund
-  touch "$stamp"
+  touch "$DASHBOARD/node_modules/.package-lock.json"
 }
 
-# The count of `make test` reads the last line.
-unit_tests() {
+run() { npm run --prefix "$DASHBOARD" --silent "$@"; } # script, arguments...
+
+build() {
+  local digest
+  digest=$(digest_of_sources) || digest=
+  [[ -n $digest && $(cat "$STAMP" 2>/dev/null) == "$digest" ]] && return
+  packages
+  run build
+  [[ -e $OUT/index.html && -e $OUT/404.html ]] || die "the build left no dashboard in $OUT" 'see the messages of npm above'
+  echo "$digest" >"$STAMP"
+}
+
+# Leaves files as they are that would not change, because cargo goes by their times.
+place() {
+  [[ -e $OUT/index.html ]] || return 0
+  diff --recursive --brief --exclude=.gitignore --exclude=.sources "$OUT" "$PLACE" >/dev/null && return
+  find "$PLACE" -mindepth 1 ! -name .gitignore -delete
+  cp -R "$OUT/." "$PLACE/"
+}
+
+check() {
+  packages
+  run check
+}
+
+test_() {
   local report
+  packages
+  run gen
   report=$(mktemp)
   run test -- --reporter=default --reporter=json --outputFile.json="$report" || true
+# As `make test` counts.
   jq -er '"\(.numPassedTests) passed, \(.numFailedTests) failed", (if .success then empty else halt_error(1) end)' "$report"
+  rm -- "$report"
+  build
+  run sizes
 }
 
-ensure_npm
-packages
+[[ -d $DASHBOARD ]] || exit 0
 case ${1:-} in
-  check) run check ;;
-  test)
-    run gen
-    unit_tests
-    run build
+  '')
+    build
+    place
     ;;
-  *) die 'usage: dashboard.sh check|test' '' ;;
+  build | place | check) "$1" ;;
+  test) test_ ;;
+  *) die "there is no step '$1'" 'there are: build, place, check, test' ;;
 esac

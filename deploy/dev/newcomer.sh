@@ -3,7 +3,7 @@
 #
 # The system is a minimal Debian root with its own mount, process and network namespaces. It has only what the README
 # requires (Rust, git, make) and access to the package registries. The walk uses the working tree, including
-# uncommitted changes.
+# uncommitted changes. The README's second host is another such root, with nothing but a server of SSH.
 #
 # Usage: newcomer.sh [SUITE:WHO]...   SUITE is bookworm or trixie, WHO root or user (a user with sudo).
 #        Without arguments bookworm:root; with ALL=1 all four.
@@ -50,19 +50,39 @@ clean_up() {
   trap - EXIT
   # What is killed now is no news.
   disown -a
-  [[ -z ${machine:-} ]] || remove_machine "$machine" || true
+  remove_both || true
   exit "$code"
 }
 
-# One machine, from nothing to nothing. Leaves its exit code in `code`.
+# The two at once: each mostly waits for packages.
+make_roots() { # suite, who
+  local building=
+  if [[ $2 == root ]]; then
+    ensure_root "$1" host &
+    building=$!
+  fi
+  ensure_root "$1" "$2"
+  [[ -z $building ]] || wait "$building" || die 'there is no root for the second host' 'the reason is above'
+}
+
+# One machine, from nothing to nothing, and for root the README's second host. Leaves the walk's exit code in `code`.
 try() { # suite, who
   code=0
-  ensure_root "$1" "$2"
+  make_roots "$@"
   machine=$(new_machine "$1" "$2")
   say "newcomer: the README on $1 as $2"
-  run_machine "$machine" "$MACHINE_SECONDS" || code=$?
-  remove_machine "$machine"
-  machine=
+  if [[ $2 == root ]]; then
+    host=$(new_machine "$1" host)
+    start_host "$host" "$machine" "$MACHINE_SECONDS"
+  fi
+  run_machine "$machine" "${host:-}" "$MACHINE_SECONDS" || code=$?
+  remove_both
+}
+
+remove_both() {
+  [[ -z ${machine:-} ]] || remove_machine "$machine"
+  [[ -z ${host:-} ]] || remove_machine "$host"
+  machine='' host=''
 }
 
 main() {
@@ -75,7 +95,8 @@ main() {
   for one in "${wanted[@]}"; do
     [[ " ${EVERY[*]} " == *" $one "* ]] || die "there is no machine '$one'" "there are: ${EVERY[*]}"
   done
-  install_only mmdebstrap:mmdebstrap slirp4netns:slirp4netns unshare:util-linux setpriv:util-linux git:git
+  install_only mmdebstrap:mmdebstrap slirp4netns:slirp4netns unshare:util-linux setpriv:util-linux \
+    nsenter:util-linux ip:iproute2 git:git
   trap clean_up EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP

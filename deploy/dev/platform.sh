@@ -22,6 +22,26 @@ WRAPPER
   chmod 0700 "$STATE/bin/supalove"
 }
 
+check_setup() {
+  case ${SETUP:-} in
+    '') ;;
+    browser) [[ -d $ROOT/dashboard ]] || die 'SETUP=browser needs the dashboard, which this checkout does not have' 'run: make up' ;;
+    *) die "there is no SETUP=$SETUP" 'there is: SETUP=browser' ;;
+  esac
+}
+
+# The controller generates the token anew at each start until somebody has used it.
+print_set_up_link() {
+  local token
+  token=$(as_root cat "$CONTROLLER_HOME/setup-token" 2>/dev/null) ||
+    die 'this platform has a first user' "sign in at $(dashboard_address)"
+  cat <<LINK
+
+Make the first user: $(dashboard_address)/set-up#token=$token
+  The link works once. Then sign in here, for a node and a first project: .supalove/bin/supalove login && make up
+LINK
+}
+
 # Creates the first user, or signs in as it. Afterwards there is a fresh access token.
 ensure_session() {
   supalove token --fresh >/dev/null 2>&1 && return
@@ -35,7 +55,8 @@ ensure_session() {
     fi
   fi
   supalove login --email "$OPERATOR_EMAIL" --password-stdin <"$SECRETS/operator.password" >/dev/null ||
-    die "cannot sign in as $OPERATOR_EMAIL" "see $(log_hint controller)"
+    die "cannot sign in as $OPERATOR_EMAIL" "see $(log_hint controller)" \
+      'if the first user was made in a browser, sign in first: .supalove/bin/supalove login'
 }
 
 ensure_node() {
@@ -138,15 +159,22 @@ service_log() { # service
 
 hello() { curl --silent --fail --max-time 5 --output /dev/null "$GATEWAY/functions/v1/hello"; }
 
+# Prints the address of the dashboard, if the controller was built with it.
+dashboard_address() {
+  local kind
+  kind=$(curl --silent --max-time 5 --output /dev/null --write-out '%{content_type}' "http://$API/") || return 0
+  [[ $kind != text/html* ]] || echo "http://$API"
+}
+
 # Writes everything that later scripts and tests need. Secrets come from files and pipes, not from arguments.
 write_up_json() {
-  jq -n --arg api "http://$API" --arg email "$OPERATOR_EMAIL" --arg organization "$ORGANIZATION" \
+  jq -n --arg api "http://$API" --arg dashboard "$(dashboard_address)" --arg email "$OPERATOR_EMAIL" --arg organization "$ORGANIZATION" \
     --rawfile password "$SECRETS/operator.password" --rawfile token <(supalove token) \
     --slurpfile project <(supalove projects get "$PROJECT_REF" --output json) \
     --slurpfile keys <(supalove projects keys "$PROJECT_REF" --reveal --output json) \
     --slurpfile connection <(supalove projects connection "$PROJECT_REF" --reveal --output json) \
     '{
-      api: $api, email: $email, password: ($password | rtrimstr("\n")), access_token: ($token | rtrimstr("\n")),
+      api: $api, dashboard: (if $dashboard == "" then null else $dashboard end), email: $email, password: ($password | rtrimstr("\n")), access_token: ($token | rtrimstr("\n")),
       organization: $organization, project_ref: $project[0].project.ref, release: $project[0].project.release,
       services: [$project[0].project.services[]?.name], gateway_url: $connection[0].apiUrl,
       anon_key: $keys[0].anonKey, service_role_key: $keys[0].serviceRoleKey, db_url: $connection[0].dbUrl
@@ -169,6 +197,13 @@ print_outdated() {
 }
 
 print_what_to_try() {
+  local dashboard
+  dashboard=$(dashboard_address)
+  [[ -z $dashboard ]] || cat <<TRY
+
+The dashboard: $dashboard
+  Sign in as $OPERATOR_EMAIL; the password is in .supalove/secrets/operator.password.
+TRY
   cat <<TRY
 
 Supalove is up. The project "$PROJECT" ($PROJECT_REF, release $(jq -r .release "$STATE/up.json")) answers at $GATEWAY

@@ -30,7 +30,7 @@ FAILED_STEPS=0
 SYSTEM_TESTS=(api fleet faults pki releases failpoints)
 # Seconds on two processors.
 declare -A BUDGETS=(
-  [newcomer]=480 [images]=180 [clients]=120 [dashboard]=180 [sqlx]=150 [programs]=420 [stand-ins]=60
+  [newcomer]=570 [images]=180 [clients]=120 [dashboard]=180 [sqlx]=150 [programs]=420 [stand-ins]=60
   [crates]=180 [agent]=180 [api]=480 [fleet]=480 [faults]=700 [pki]=200 [releases]=200 [failpoints]=700 [scripts]=90
 )
 declare -A RUNNING=()

@@ -2,7 +2,8 @@
 # `make up`: takes a fresh machine to a running project. Every step first checks whether it is already done, so a second
 # run is quick and changes nothing.
 #
-# In:  RELEASE (optional), DATABASE_URL (optional, instead of an own PostgreSQL).
+# In:  RELEASE (optional), DATABASE_URL (optional, instead of an own PostgreSQL), SETUP=browser (optional: ends with a link to the page
+#      that makes the first user, who then signs in here and runs it again for the rest).
 # Out: running processes, .supalove/up.json, and lines on stdout to paste.
 set -euo pipefail
 shopt -s extglob
@@ -56,6 +57,7 @@ start_controller() {
 }
 
 check_release
+check_setup
 need_rights
 check_rust
 if has_systemd; then install_packages; else install_packages supervisord:supervisor; fi
@@ -78,6 +80,10 @@ ensure_postgres
 install_programs
 start_controller
 write_wrapper
+if [[ ${SETUP:-} == browser ]]; then
+  print_set_up_link
+  exit
+fi
 ensure_session
 ensure_node
 ensure_organization

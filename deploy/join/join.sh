@@ -35,6 +35,8 @@ die() {
 }
 has() { command -v "$1" >/dev/null 2>&1; }
 has_systemd() { [ -d "$SYSTEM/run/systemd/system" ]; }
+# The package manager, nft and the engine are where the PATH of a plain `su` does not look.
+PATH=$PATH:$SYSTEM/usr/local/sbin:$SYSTEM/usr/sbin:$SYSTEM/sbin
 
 usage() {
   cat <<'TEXT'
@@ -44,7 +46,8 @@ Makes this host a node of a Supalove fleet; on a node, brings the agent to the c
 
   --dry-run               check the host, say what would be done, change nothing
   --accept-warnings       join although the checks have warnings
-  --install-docker        install the Docker Engine and nftables through the package manager if they are missing
+  --install-docker        install the Docker Engine, nftables and, on a host without systemd, supervisor through the package
+                          manager if they are missing, and start the engine
   --controller ADDRESSES  host:port of the controller's node port, several with commas between
   --uninstall             remove the agent; refuses while projects are on this host
   --keep-projects         with --uninstall: remove the agent's program only; projects go on, and this command takes them back
@@ -140,7 +143,7 @@ find_architecture() {
 }
 
 need_programs() {
-  for tool in curl sha256sum awk sed tr install mktemp; do
+  for tool in curl sha256sum awk sed grep cmp tr install mktemp; do
     has "$tool" || die "the program $tool is missing" "install it through the package manager of this host, then run this again"
   done
 }
@@ -149,10 +152,8 @@ find_supervisor() {
   if has_systemd; then
     manager=systemd made=$UNIT
     has systemctl || die 'systemd runs here, but there is no systemctl' 'install the package systemd'
-  elif has supervisord && has supervisorctl; then
-    manager=supervisord made=$SUPERVISOR
   else
-    die 'neither systemd nor supervisord keeps programs running on this host' 'install the package supervisor'
+    manager=supervisord made=$SUPERVISOR
   fi
   if [ -e "$made" ] && ! grep -qxF "$MARK" "$made"; then
     die "$made was not made by this command: another agent is set up here" \
@@ -160,53 +161,91 @@ find_supervisor() {
   fi
 }
 
+lacks_supervisor() { [ "$manager" = supervisord ] && ! { has supervisord && has supervisorctl; }; }
+
 package_manager() {
   for manager_ in apt-get dnf zypper; do
     ! has "$manager_" || { echo "$manager_"; return; }
   done
 }
 
-# The engine's own configuration is only written where there is none.
-ensure_docker() {
+# What is missing and is not to be installed is told after the doctor's checks, all at once.
+ensure_packages() {
   socket=$(docker_host)
   socket=${socket#unix://}
   has dockerd || [ -S "$socket" ] || missing=docker
   has nft || missing="$missing nftables"
-  [ -n "$missing" ] || return 0
-  [ -n "$install_docker" ] || return 0 # doctor says what is missing
+  ! lacks_supervisor || missing="$missing supervisor"
+  missing=${missing# }
+  if [ -n "$missing" ] && [ -n "$install_docker" ]; then install_packages; fi
+}
+
+# The engine's own configuration is only written where there is none.
+install_packages() {
   packages=$(package_manager)
   case $packages in
-    apt-get) engine=docker.io ;;
+    # The certificates are for pulls from registries.
+    apt-get) engine="docker.io ca-certificates$(apparmor)" ;;
     dnf) engine=moby-engine ;;
     zypper) engine=docker ;;
-    *) die "cannot install $missing: no apt-get, dnf or zypper here" 'install the Docker Engine 20.10 or newer and nftables' ;;
+    *) die "cannot install $missing: no apt-get, dnf or zypper here" 'install them by hand (of the Docker Engine 20.10 or newer), then run this again' ;;
   esac
-  wanted=$(printf '%s' "$missing" | sed "s/docker/$engine/")
+  wanted=$(printf '%s' "$missing" | sed "s/docker/$engine/") configuration='' made_folder=''
+  case $missing in *docker*) configuration=$SYSTEM/etc/docker/daemon.json ;; esac
   if [ -n "$dry_run" ]; then
-    step "would install through $packages:$(printf ' %s' "$wanted"), with live-restore"
+    step "would install through $packages: $wanted${configuration:+, with live-restore}"
     return 0
   fi
   step "installing through $packages: $wanted"
-  configuration=$SYSTEM/etc/docker/daemon.json configured=''
-  case $missing in
-    *docker*)
-      if [ ! -e "$configuration" ]; then
-        mkdir -p "$(dirname "$configuration")"
-        printf '{"live-restore": true}\n' >"$configuration"
-        configured=yes
-      fi
-      ;;
-  esac
+  if [ -n "$configuration" ] && [ ! -e "$configuration" ]; then
+    [ -d "${configuration%/*}" ] || made_folder=yes
+    mkdir -p "${configuration%/*}"
+    printf '{"live-restore": true}\n' >"$configuration"
+  else
+    configuration=''
+  fi
   # shellcheck disable=SC2086  # a list of packages
   case $packages in
-    apt-get) DEBIAN_FRONTEND=noninteractive apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy $wanted ;;
+    # What Debian recommends beside the engine would bring systemd, and remove another init system for it.
+    apt-get)
+      DEBIAN_FRONTEND=noninteractive apt-get update -q &&
+        DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends --no-remove $wanted
+      ;;
     dnf) dnf install -qy $wanted ;;
     zypper) zypper --non-interactive install $wanted ;;
-  esac >&2 || {
-    [ -z "$configured" ] || rm -f "$configuration"
+  esac </dev/null >&2 || {
+    [ -z "$configuration" ] || rm -f "$configuration"
+    [ -z "$made_folder" ] || rmdir "${configuration%/*}" 2>/dev/null || true
     die "the package manager could not install $wanted" 'its words are above; install the packages by hand, then run this again'
   }
-  ! has_systemd || systemctl enable --quiet --now docker.service || die 'the Docker Engine does not start' 'see: journalctl -u docker'
+  case $missing in *docker*) start_engine ;; esac
+  missing=''
+}
+
+# With it the engine confines containers, where the kernel can.
+apparmor() {
+  ! grep -qs Y "$SYSTEM/sys/module/apparmor/parameters/enabled" || echo ' apparmor'
+}
+
+start_engine() {
+  if has_systemd; then
+    systemctl enable --quiet --now docker.service || die 'the Docker Engine does not start' 'see: journalctl -u docker'
+    return 0
+  fi
+  step 'starting the Docker Engine'
+  engine_log=$SYSTEM/var/log/docker.log
+  # The engine's init script gives up where nobody may raise the limits of processes, such as in a container.
+  if ! { has service && service docker start >&2; }; then
+    step 'this host has no systemd: let the Docker Engine run at each boot: dockerd'
+    # A session of its own, without the pipe of this script's output.
+    setsid dockerd </dev/null >>"$engine_log" 2>&1 &
+  fi
+  tries=0
+  until curl --silent --fail --unix-socket "$socket" --output /dev/null http://localhost/_ping; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 120 ] || die 'the Docker Engine does not start' "see $engine_log"
+    sleep 0.5
+  done
 }
 
 # --- The controller ---
@@ -279,7 +318,12 @@ examine() {
   else
     with_token "$work/supalove-agent" doctor --before-join --controller "$CONTROLLERS" >"$work/doctor" || code=$?
   fi
+  ! lacks_supervisor || {
+    printf '%-8s %-14s %s\n' FAILURE SUPERVISOR 'neither systemd nor supervisord keeps programs running on this host'
+    printf '%23s remedy: %s\n' '' 'install the package supervisor, or let the join command do it: --install-docker'
+  } >>"$work/doctor"
   sed 's/^/  /' "$work/doctor"
+  case $code in 0 | 3) ! lacks_supervisor || code=1 ;; esac
   case $code in
     0) ;;
     3)
@@ -313,7 +357,8 @@ stage() {
   mkdir -p "$(dirname "$PROGRAM")" "$(dirname "$SETTINGS")" "$(dirname "$made")" "$(dirname "$LOG")" "$(dirname "$SUPERVISOR_PID")" ||
     die 'cannot write to the folders of programs and settings' 'run this as root, on a file system that can be written'
   staged=$PROGRAM.new
-  install -m 0755 "$work/supalove-agent" "$staged" || die "cannot write $staged" 'free space on its disk'
+  install -m 0755 "$work/supalove-agent" "$staged" ||
+    die "cannot write $staged" 'free space on its disk; if that is mounted read-only, mount it writable'
 }
 
 join() {
@@ -502,6 +547,9 @@ install_agent() {
 }
 
 remove_agent() {
+  if [ -e "$made" ] && lacks_supervisor; then
+    die 'supervisord, which keeps the agent running, is not installed any more' 'install the package supervisor, then run this again'
+  fi
   [ -e "$made" ] || [ -e "$PROGRAM" ] || has_joined || { say 'no agent of this command is on this host'; return; }
   who=$(sed -n 's/.*"hostname": "\([^"]*\)".*/\1/p' "$(state_dir)/identity.json" 2>/dev/null || true)
   if [ -n "$dry_run" ]; then
@@ -567,7 +615,7 @@ SUPALOVE_AGENT_STATE_DIR=$(state_dir)"
   say "Supalove $VERSION, controller $CONTROLLERS"
   [ -n "$token" ] || has_joined ||
     die 'SUPALOVE_JOIN_TOKEN is not set' 'run the whole command that `supalove join-token create` prints'
-  ensure_docker
+  ensure_packages
   download
   examine
   if [ -n "$dry_run" ]; then

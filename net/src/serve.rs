@@ -39,6 +39,8 @@ pub struct Connection {
     pub idle: Duration,
     /// Time that a peer gets to take the next bytes of a response, and its end.
     pub take: Duration,
+    /// How many bytes it has to take in that time; 0: any. Time in which the handler has none does not count.
+    pub least: u64,
     /// Time that a peer gets to take the end of the connection.
     pub linger: Duration,
     /// Concurrent calls; over HTTP/2.
@@ -71,7 +73,7 @@ pub enum Ended {
     NoRequest,
     /// It had no call for too long.
     Idle,
-    /// The peer did not take a response.
+    /// The peer did not take a response, or not fast enough.
     Unread,
     /// An error of the connection, as text.
     Failed(String),
@@ -94,7 +96,7 @@ where
 {
     let activity = Activity::default();
     let counted = activity.clone();
-    let unread = Unread::default();
+    let unread = Unread::new(limits.least);
     let followed = unread.clone();
     let service = hyper::service::service_fn(move |request| {
         let call = counted.begin();
@@ -278,6 +280,7 @@ mod tests {
         first_request: Duration::from_secs(10),
         idle: Duration::from_mins(1),
         take: Duration::from_secs(30),
+        least: 0,
         linger: Duration::from_secs(1),
         streams: 8,
         headers: 16 * 1024,
@@ -366,6 +369,61 @@ mod tests {
         let (ended, after) = serving.await.unwrap();
         assert!(matches!(ended, Ended::Unread), "{ended:?}");
         assert!(after >= LIMITS.take && after < LIMITS.take * 2, "{after:?}");
+    }
+
+    /// So many chunks of 64 KiB.
+    struct Chunks(usize);
+
+    impl Body for Chunks {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.checked_sub(1).map(|left| {
+                self.0 = left;
+                Ok(Frame::data(Bytes::from(vec![0; 1 << 16])))
+            }))
+        }
+    }
+
+    /// A response of 4 MiB, to a peer that takes so many bytes each second. Returns how it ended, after how long, and how much the peer
+    /// got.
+    async fn download(a_second: usize) -> (Ended, Duration, usize) {
+        let (mut peer, theirs) = tokio::io::duplex(64 * 1024);
+        let service = tower::service_fn(|_: Request<Incoming>| async {
+            Ok::<_, Infallible>(Response::new(Chunks(64)))
+        });
+        let limits = Connection { http: Http::One, least: 1 << 20, ..LIMITS };
+        let began = Instant::now();
+        let serving = tokio::spawn(async move {
+            let ended = serve(theirs, service, &limits, &Tasks::default(), CancellationToken::new()).await;
+            (ended, began.elapsed())
+        });
+        peer.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut part = vec![0; a_second];
+        let mut got = 0;
+        while peer.read_exact(&mut part).await.is_ok() {
+            got += part.len();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let (ended, after) = serving.await.unwrap();
+        (ended, after, got)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_takes_a_response_at_the_least_rate_or_loses_the_connection() {
+        // 16 KiB each second, though never without progress, are half of 1 MiB in 30 s.
+        let (ended, after, got) = download(16 << 10).await;
+        assert!(matches!(ended, Ended::Unread), "{ended:?}");
+        assert!(after >= LIMITS.take && after < LIMITS.take * 2, "{after:?}");
+        assert!(got < 2 << 20, "{got}");
+        // Who is slow, but not that slow, gets everything.
+        let (ended, after, got) = download(48 << 10).await;
+        assert!(matches!(ended, Ended::Closed), "{ended:?} after {after:?} and {got} bytes");
+        assert!(after > LIMITS.take * 2 && got > (4 << 20) - (48 << 10), "{after:?}, {got}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,8 @@ const NAMED: usize = 3;
 const INSTALL: &str = "install the Docker Engine 20.10 or newer (apt-get install docker.io, or dnf install moby-engine), or let the \
      join command do it: --install-docker";
 const UPGRADE: &str = "upgrade it to 20.10 or newer through the package manager that installed it";
-const START: &str = "start it (systemctl start docker), and look at its log (journalctl -u docker)";
+const START: &str = "start it (systemctl start docker, or without systemd: service docker start), and look at its log \
+     (journalctl -u docker, or /var/log/docker.log)";
 
 pub(super) async fn examine(
     options: &Run,
@@ -98,7 +99,7 @@ fn live_restore(info: &EngineInfo) -> Check {
     Check::failure(
         "LIVE_RESTORE",
         "the Docker Engine runs without live-restore: its restart would stop every project",
-        "add \"live-restore\": true to /etc/docker/daemon.json, then: systemctl reload docker",
+        "add \"live-restore\": true to /etc/docker/daemon.json, then: systemctl reload docker (without systemd: kill -HUP its process)",
     )
 }
 

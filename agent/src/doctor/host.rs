@@ -81,7 +81,8 @@ pub(super) async fn packet_filter(times: &Times) -> Check {
         Err(network::NftError::Missing) => Check::failure(
             "NFTABLES",
             "the program nft is missing: projects could not be kept apart",
-            "install the package nftables (apt-get install nftables, or dnf install nftables)",
+            "install the package nftables (apt-get install nftables, or dnf install nftables), or let the join command do it: \
+             --install-docker",
         ),
         Err(error) => Check::failure(
             "NFTABLES",

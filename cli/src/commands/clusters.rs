@@ -1,18 +1,21 @@
-//! `clusters get`, `nodes list|get|revoke`: the hosts. `fleet.rs` and `leftovers.rs` have the other commands about them.
+//! `clusters create | list | get | update | delete | explain`.
 
-use clap::Subcommand;
-use prost_types::Timestamp;
+use clap::{Args, Subcommand, ValueEnum};
+use prost_types::FieldMask;
 use supalove_proto::v1::{
-    GetClusterRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Node, NodeResources, NodeState,
-    RevokeNodeRequest, cluster_service_client::ClusterServiceClient,
+    Cluster, CreateClusterRequest, DeleteClusterRequest, ExplainPlacementRequest, ExplainPlacementResponse,
+    GetClusterRequest, ListClustersRequest, ListClustersResponse, PlacementPolicy, PlacementResources,
+    UpdateClusterRequest, cluster_service_client::ClusterServiceClient,
+    project_service_client::ProjectServiceClient,
 };
 
 use super::{
-    Context, fleet, leftovers,
+    Context,
+    capacity::{amounts, bars, factors, labels, labels_text, reserve},
     registries::{self, Registries},
-    repeat, resolve,
+    resolve,
 };
-use crate::{confirm, error::Error, table, table::joined};
+use crate::{args::RequestId, confirm, error::Error, table};
 
 /// Page size.
 const PAGE: i32 = 100;
@@ -21,7 +24,7 @@ const PAGE: i32 = 100;
 #[derive(Debug, Subcommand)]
 pub enum Clusters {
     /// Create a cluster: a private one of an organization, or a shared one (operator).
-    Create(fleet::Create),
+    Create(Create),
     /// List the clusters that you may see.
     #[command(visible_alias = "ls")]
     List {
@@ -30,7 +33,7 @@ pub enum Clusters {
         organization: Option<String>,
     },
     /// Change a cluster.
-    Update(fleet::Update),
+    Update(Update),
     /// Delete a cluster that has neither nodes nor projects.
     #[command(visible_alias = "rm")]
     Delete {
@@ -41,7 +44,7 @@ pub enum Clusters {
         yes: bool,
     },
     /// Say where a new project would be placed, or why on no node.
-    Explain(fleet::Explain),
+    Explain(Explain),
     /// Credentials with which the nodes pull images from private registries.
     #[command(subcommand)]
     Registries(Registries),
@@ -54,134 +57,93 @@ pub enum Clusters {
     },
 }
 
-/// The commands about nodes.
-#[derive(Debug, Subcommand)]
-pub enum Nodes {
-    /// List a cluster's nodes.
-    #[command(visible_alias = "ls")]
-    List {
-        /// Cluster id or name.
-        #[arg(long, default_value = "default")]
-        cluster: String,
-        /// Include revoked nodes.
-        #[arg(long, short)]
-        all: bool,
-        /// Print the list again after each change, until Ctrl-C.
-        #[arg(long, short)]
-        watch: bool,
-    },
-    /// Show one node.
-    #[command(visible_alias = "show")]
-    Get {
-        /// Its name, its id, or the beginning of its id.
-        node: String,
-    },
-    /// Show one node with what is reserved on it.
-    Describe {
-        /// Its name, its id, or the beginning of its id.
-        node: String,
-    },
-    /// Keep new projects away from a node. Those on it stay.
-    Cordon {
-        /// Its name, its id, or the beginning of its id.
-        node: String,
-    },
-    /// Cordon a node and let no stopped project start there, so that it becomes empty. `nodes uncordon` ends that.
-    Drain {
-        /// Its name, its id, or the beginning of its id.
-        node: String,
-    },
-    /// Let a cordoned or draining node take new projects again.
-    Uncordon {
-        /// Its name, its id, or the beginning of its id.
-        node: String,
-    },
-    /// Rename a node.
-    Rename {
-        /// Its name, its id, or the beginning of its id.
-        node: String,
-        /// New name: a host name.
-        name: String,
-    },
-    /// Replace the labels of a node; none = remove all.
-    Label {
-        /// Its name, its id, or the beginning of its id.
-        node: String,
-        /// Labels, as KEY=VALUE.
-        #[arg(value_name = "KEY=VALUE")]
-        labels: Vec<String>,
-    },
-    /// Revoke a node on which no project stands.
-    #[command(visible_alias = "rm")]
-    Remove {
-        /// Its name, its id, or the beginning of its id.
-        node: String,
-        /// Ref of a project that stands there and is given up; name all of them.
-        #[arg(long, value_name = "REF")]
-        abandon: Vec<String>,
-        /// Skip the confirmation.
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Give up a node that never comes back: its projects end for good, and their databases are lost.
-    Forget {
-        /// Its name, its id, or the beginning of its id.
-        node: String,
-        /// Ref of a project that stands there and is lost; name all of them.
-        #[arg(long, value_name = "REF")]
-        lost: Vec<String>,
-        /// Skip the confirmation.
-        #[arg(long)]
-        yes: bool,
-    },
-    /// List what is wrong with the nodes that you may see.
-    Alarms {
-        /// Only of this cluster: its id or name.
-        #[arg(long, default_value = "")]
-        cluster: String,
-    },
-    /// List what a node has of projects that no placement puts there, and what may be done about each.
-    Leftovers {
-        /// Its name, its id, or the beginning of its id.
-        node: String,
-    },
-    /// Place a project where its leftover is, with the data there.
-    Adopt {
-        /// Name of the node, its id, or the beginning of its id.
-        node: String,
-        /// The project's ref.
-        #[arg(value_name = "REF")]
-        project: String,
-    },
-    /// Delete a leftover for good, with its data.
-    DeleteLeftover {
-        /// Name of the node, its id, or the beginning of its id.
-        node: String,
-        /// The project's ref.
-        #[arg(value_name = "REF")]
-        project: String,
-        /// Skip the confirmation.
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Revoke a node for good, whatever stands on it. Its containers keep running; the host can only join again under another name.
-    Revoke {
-        /// Its name, its id, or the beginning of its id.
-        node: String,
-        /// Skip the confirmation.
-        #[arg(long)]
-        yes: bool,
-    },
+/// How the scheduler chooses among nodes with room.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Policy {
+    /// Fill nodes up, so that others keep room for large projects.
+    Pack,
+    /// Prefer the emptiest node.
+    Spread,
+}
+
+/// What can be set on a cluster.
+#[derive(Debug, Args)]
+pub struct Settings {
+    /// Where its hosts are, for people.
+    #[arg(long)]
+    region: Option<String>,
+    /// A label, as KEY=VALUE; all labels are replaced.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+    /// How the scheduler chooses among nodes with room.
+    #[arg(long, value_enum)]
+    policy: Option<Policy>,
+    /// Factors by which projects may reserve more than the hosts have, e.g. cpu=8,memory=1.5,disk=1; what is left out gets its
+    /// default.
+    #[arg(long, value_name = "FACTORS")]
+    overcommit: Option<String>,
+    /// What each host keeps for itself, e.g. cpu=500,memory=1024,disk=10240 (millicores and MiB); what is left out is 0.
+    #[arg(long, value_name = "AMOUNTS")]
+    reserve: Option<String>,
+}
+
+/// Arguments of `clusters create`.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// Its name: 2 to 40 of a-z, 0-9 and "-".
+    name: String,
+    /// Make a private cluster of this organization; without it a shared one (operator).
+    #[arg(long, short = 'g')]
+    organization: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    request_id: RequestId,
+}
+
+/// Arguments of `clusters update`.
+#[derive(Debug, Args)]
+pub struct Update {
+    /// Its id or name.
+    cluster: String,
+    /// New name.
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+    /// Refuse if the cluster has changed since this etag was read.
+    #[arg(long, default_value = "")]
+    etag: String,
+}
+
+/// Arguments of `clusters explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Id or name of the cluster.
+    #[arg(default_value = "default")]
+    cluster: String,
+    /// Organization whose project it would be. Default: that of `supalove use`, or the only one.
+    #[arg(long, short = 'g')]
+    organization: Option<String>,
+    /// The project's size. Default: the smallest that the plan allows.
+    #[arg(long, default_value_t)]
+    size: String,
+    /// Stack release. Default: the platform's.
+    #[arg(long, default_value = "")]
+    release: String,
+    /// Reserve this instead, e.g. cpu=1000,memory=512,disk=2048 (millicores and MiB).
+    #[arg(long, value_name = "AMOUNTS", conflicts_with_all = ["release", "size"])]
+    resources: Option<String>,
 }
 
 pub async fn run(context: &Context, command: Clusters) -> Result<(), Error> {
     let cluster = match command {
         Clusters::Get { cluster } => cluster,
-        Clusters::Create(arguments) => return fleet::create(context, arguments).await,
-        Clusters::List { organization } => return fleet::list(context, organization.as_deref()).await,
-        Clusters::Update(arguments) => return fleet::update(context, arguments).await,
-        Clusters::Delete { cluster, yes } => return fleet::delete(context, cluster, yes).await,
-        Clusters::Explain(arguments) => return fleet::explain(context, arguments).await,
+        Clusters::Create(arguments) => return create(context, arguments).await,
+        Clusters::List { organization } => return list(context, organization.as_deref()).await,
+        Clusters::Update(arguments) => return update(context, arguments).await,
+        Clusters::Delete { cluster, yes } => return delete(context, cluster, yes).await,
+        Clusters::Explain(arguments) => return explain(context, arguments).await,
         Clusters::Registries(command) => return registries::run(context, command).await,
     };
     let answer = context
@@ -190,88 +152,48 @@ pub async fn run(context: &Context, command: Clusters) -> Result<(), Error> {
             ClusterServiceClient::new(channel).get_cluster(request).await
         })
         .await?;
-    context.output.answer("GetClusterResponse", &answer, |answer| fleet::one(answer.cluster.as_ref()))
+    context.output.answer("GetClusterResponse", &answer, |answer| shown(answer.cluster.as_ref()))
 }
 
-pub async fn run_nodes(context: &Context, command: Nodes) -> Result<(), Error> {
-    match command {
-        Nodes::List { cluster, all, watch } => {
-            repeat(context, watch, async || list_nodes(context, &cluster, all).await).await
-        }
-        Nodes::Get { node } => get_node(context, resolve::node(context, &node).await?).await,
-        Nodes::Describe { node } => fleet::describe(context, &node).await,
-        Nodes::Cordon { node } => fleet::cordon(context, &node).await,
-        Nodes::Drain { node } => fleet::drain(context, &node).await,
-        Nodes::Forget { node, lost, yes } => fleet::forget(context, &node, lost, yes).await,
-        Nodes::Alarms { cluster } => fleet::alarms(context, &cluster).await,
-        Nodes::Leftovers { node } => leftovers::list(context, &node).await,
-        Nodes::Adopt { node, project } => leftovers::adopt(context, &node, project).await,
-        Nodes::DeleteLeftover { node, project, yes } => leftovers::delete(context, &node, project, yes).await,
-        Nodes::Uncordon { node } => fleet::uncordon(context, &node).await,
-        Nodes::Rename { node, name } => fleet::rename(context, &node, name).await,
-        Nodes::Label { node, labels } => fleet::label(context, &node, &labels).await,
-        Nodes::Remove { node, abandon, yes } => fleet::remove(context, &node, abandon, yes).await,
-        Nodes::Revoke { node, yes } => {
-            if !yes {
-                confirm::type_to_confirm("The node is locked out for good.", &node)?;
-            }
-            revoke_node(context, resolve::node(context, &node).await?).await
-        }
-    }
-}
-
-async fn get_node(context: &Context, node_id: String) -> Result<(), Error> {
+async fn create(context: &Context, arguments: Create) -> Result<(), Error> {
+    let organization = match arguments.organization {
+        Some(given) => resolve::organization(context, Some(&given)).await?,
+        None => String::new(),
+    };
+    let settings = arguments.settings;
+    let request = CreateClusterRequest {
+        name: arguments.name,
+        organization,
+        region: settings.region.unwrap_or_default(),
+        labels: labels(&settings.labels)?,
+        policy: policy(settings.policy),
+        overcommit: settings.overcommit.as_deref().map(factors).transpose()?,
+        reserve: settings.reserve.as_deref().map(reserve).transpose()?,
+        request_id: arguments.request_id.get(),
+    };
     let answer = context
         .client
-        .call(GetNodeRequest { node_id }, |channel, request| async move {
-            ClusterServiceClient::new(channel).get_node(request).await
+        .call(request, |channel, request| async move {
+            ClusterServiceClient::new(channel).create_cluster(request).await
         })
         .await?;
-    context.output.answer("GetNodeResponse", &answer, |answer| shown(answer.node.as_ref()))
+    context.output.answer("CreateClusterResponse", &answer, |answer| shown(answer.cluster.as_ref()))
 }
 
-async fn revoke_node(context: &Context, node_id: String) -> Result<(), Error> {
-    let answer = context
-        .client
-        .call_once(RevokeNodeRequest { node_id }, |channel, request| async move {
-            ClusterServiceClient::new(channel).revoke_node(request).await
-        })
-        .await?;
-    context.output.answer("RevokeNodeResponse", &answer, |answer| shown(answer.node.as_ref()))
-}
-
-/// Formats one node.
-pub fn shown(node: Option<&Node>) -> String {
-    let node = node.cloned().unwrap_or_default();
-    let text = table::pairs([
-        ("id", node.id.clone()),
-        ("name", node.name.clone()),
-        ("state", table::node_state(&node).into()),
-        ("projects", node.projects.to_string()),
-        ("address", node.advertise_address.clone()),
-        ("agent", node.agent_version.clone()),
-        ("seen", table::time(node.last_seen_time.as_ref())),
-        ("certificate until", table::time(node.certificate_expire_time.as_ref())),
-        ("certificate by", node.certificate_ca_sha256.clone()),
-        ("revoked", table::time(node.revoke_time.as_ref())),
-    ]);
-    let notes = notes(&node);
-    if notes.is_empty() { text } else { format!("{text}\n{}", notes.join("\n")) }
-}
-
-/// Returns all nodes of a cluster, including revoked ones.
-pub async fn all_nodes(context: &Context, cluster: &str) -> Result<ListNodesResponse, Error> {
-    let mut all = ListNodesResponse::default();
+/// Returns all clusters that the caller may see.
+async fn all(context: &Context, organization: &str) -> Result<ListClustersResponse, Error> {
+    let mut all = ListClustersResponse::default();
     let mut page_token = String::new();
     loop {
-        let request = ListNodesRequest { cluster: cluster.to_owned(), page_size: PAGE, page_token };
+        let request =
+            ListClustersRequest { organization: organization.to_owned(), page_size: PAGE, page_token };
         let page = context
             .client
             .call(request, |channel, request| async move {
-                ClusterServiceClient::new(channel).list_nodes(request).await
+                ClusterServiceClient::new(channel).list_clusters(request).await
             })
             .await?;
-        all.nodes.extend(page.nodes);
+        all.clusters.extend(page.clusters);
         page_token = page.next_page_token;
         if page_token.is_empty() {
             return Ok(all);
@@ -279,80 +201,185 @@ pub async fn all_nodes(context: &Context, cluster: &str) -> Result<ListNodesResp
     }
 }
 
-async fn list_nodes(context: &Context, cluster: &str, revoked: bool) -> Result<String, Error> {
-    let mut all = all_nodes(context, cluster).await?;
-    let before = all.nodes.len();
-    if !revoked {
-        all.nodes.retain(|node| node.state() != NodeState::Revoked);
-    }
-    let hidden = before - all.nodes.len();
-    context.output.render("ListNodesResponse", &all, |all| {
-        let table = nodes_text(&all.nodes, context.output.is_wide());
-        match hidden {
-            0 => table,
-            hidden => format!("{}\n({hidden} revoked; --all shows them)", table.trim_end()),
-        }
+/// Returns the ids of the clusters whose nodes the caller may see.
+pub async fn readable(context: &Context) -> Result<Vec<String>, Error> {
+    let all = all(context, "").await?.clusters;
+    Ok(all.into_iter().filter(|one| !one.etag.is_empty()).map(|one| one.id).collect())
+}
+
+async fn list(context: &Context, organization: Option<&str>) -> Result<(), Error> {
+    let organization = match organization {
+        Some(given) => resolve::organization(context, Some(given)).await?,
+        None => String::new(),
+    };
+    let all = all(context, &organization).await?;
+    context.output.answer("ListClustersResponse", &all, |all| {
+        let header = ["NAME", "KIND", "ORGANIZATION", "REGION", "NODES", "PROJECTS", "FREE MEMORY", "ID"];
+        table::rows(header, all.clusters.iter().map(row).collect(), "no clusters")
     })
 }
 
-/// Formats nodes as a table with notes below it.
-pub fn nodes_text(nodes: &[Node], wide: bool) -> String {
-    let header = ["ID", "NAME", "STATE", "PROJECTS", "CPU", "MEMORY", "DISK", "AGENT", "SEEN"];
-    let more = ["ADDRESS", "ENGINE", "SLOTS", "CERTIFICATE UNTIL"];
-    let table = if wide {
-        let rows = nodes.iter().map(|node| joined(row(node), wide_row(node))).collect();
-        table::rows::<13>(joined(header, more), rows, "no nodes")
-    } else {
-        table::rows(header, nodes.iter().map(row).collect(), "no nodes")
-    };
-    let below: Vec<String> = nodes.iter().flat_map(notes).collect();
-    format!("{table}\n{}", below.join("\n"))
-}
-
-fn row(node: &Node) -> [String; 9] {
-    let used = node.used.unwrap_or_default();
-    let capacity = node.capacity.unwrap_or_default();
+fn row(one: &Cluster) -> [String; 8] {
+    // What the caller may not read is not 0.
+    let known = |text: String| if one.etag.is_empty() { "-".to_owned() } else { text };
     [
-        node.id.clone(),
-        node.name.clone(),
-        table::node_state(node).into(),
-        node.projects.to_string(),
-        cores(&used, &capacity),
-        format!("{}/{} MiB", used.memory_mib, capacity.memory_mib),
-        format!("{}/{} MiB", used.disk_mib, capacity.disk_mib),
-        node.agent_version.clone(),
-        table::time(node.last_seen_time.as_ref()),
+        one.name.clone(),
+        kind(one),
+        one.organization.clone(),
+        one.region.clone(),
+        known(format!("{}/{}", one.nodes_connected, one.nodes)),
+        known(one.projects.to_string()),
+        known(format!("{} MiB", one.free.unwrap_or_default().memory_mib)),
+        one.id.clone(),
     ]
 }
 
-fn wide_row(node: &Node) -> [String; 4] {
-    let capacity = node.capacity.unwrap_or_default();
-    let used = node.used.unwrap_or_default();
-    [
-        node.advertise_address.clone(),
-        node.engine_version.clone(),
-        format!("{}/{}", used.slots, capacity.slots),
-        table::time(node.certificate_expire_time.as_ref()),
-    ]
+fn kind(one: &Cluster) -> String {
+    table::short(one.kind().as_str_name(), "CLUSTER_KIND_").to_ascii_lowercase()
 }
 
-/// Formats reserved and available cores, to a tenth.
-fn cores(used: &NodeResources, capacity: &NodeResources) -> String {
-    let tenths = |millis: u32| format!("{}.{}", millis / 1_000, millis % 1_000 / 100);
-    format!("{}/{}", tenths(used.cpu_millis), tenths(capacity.cpu_millis))
+/// Formats one cluster.
+fn shown(cluster: Option<&Cluster>) -> String {
+    let one = cluster.cloned().unwrap_or_default();
+    let head = [
+        ("name", one.name.clone()),
+        ("id", one.id.clone()),
+        ("kind", kind(&one)),
+        ("organization", one.organization.clone()),
+        ("region", one.region.clone()),
+        ("labels", labels_text(&one.labels)),
+        ("created", table::time(one.create_time.as_ref())),
+    ];
+    let head = table::pairs(head);
+    if one.etag.is_empty() {
+        return head;
+    }
+    let factors = one.overcommit.unwrap_or_default();
+    let reserve = one.reserve.unwrap_or_default();
+    let rest = table::pairs([
+        ("nodes", format!("{} of {} connected", one.nodes_connected, one.nodes)),
+        ("projects", one.projects.to_string()),
+        ("policy", table::short(one.policy().as_str_name(), "PLACEMENT_POLICY_").to_ascii_lowercase()),
+        ("overcommit", format!("cpu {}, memory {}, disk {}", factors.cpu, factors.memory, factors.disk)),
+        (
+            "reserve of each host",
+            format!(
+                "{} millicores, {} MiB memory, {} MiB disk",
+                reserve.cpu_millis, reserve.memory_mib, reserve.disk_mib
+            ),
+        ),
+        ("etag", one.etag.clone()),
+    ]);
+    let bars = bars(one.used.as_ref(), one.capacity.as_ref());
+    let free = one.free.unwrap_or_default();
+    let free = format!(
+        "a new project can reserve in all: {} millicores, {} MiB memory, {} MiB disk, {} slots",
+        free.cpu_millis, free.memory_mib, free.disk_mib, free.slots
+    );
+    format!("{head}\n{rest}\n{bars}\n{free}")
 }
 
-/// Returns notes on problems of a node.
-fn notes(node: &Node) -> Vec<String> {
-    let blocked = node.blocked_slots.iter().map(|slot| format!("{}: blocked {slot}", node.name));
-    let told = |reason: &str, since: Option<&Timestamp>, message: &str| {
-        let since = since.map(|since| format!(" since {}", table::time(Some(since)))).unwrap_or_default();
-        format!("{}: {reason}{since}: {message}", node.name)
+async fn update(context: &Context, arguments: Update) -> Result<(), Error> {
+    let Update { cluster, name, settings, etag } = arguments;
+    let mut paths = Vec::new();
+    for (given, path) in [
+        (name.is_some(), "name"),
+        (settings.region.is_some(), "region"),
+        (!settings.labels.is_empty(), "labels"),
+        (settings.policy.is_some(), "policy"),
+        (settings.overcommit.is_some(), "overcommit"),
+        (settings.reserve.is_some(), "reserve"),
+    ] {
+        if given {
+            paths.push(path.to_owned());
+        }
+    }
+    if paths.is_empty() {
+        return Err(Error::Usage("nothing to change; see supalove clusters update --help".into()));
+    }
+    let request = UpdateClusterRequest {
+        cluster,
+        name: name.unwrap_or_default(),
+        region: settings.region.unwrap_or_default(),
+        labels: labels(&settings.labels)?,
+        policy: policy(settings.policy),
+        overcommit: settings.overcommit.as_deref().map(factors).transpose()?,
+        reserve: settings.reserve.as_deref().map(reserve).transpose()?,
+        etag,
+        update_mask: Some(FieldMask { paths }),
     };
-    let alarms = node.alarms.iter().map(|alarm| {
-        let reason = table::short(alarm.reason().as_str_name(), "NODE_ALARM_REASON_");
-        told(reason, alarm.time.as_ref(), &alarm.message)
-    });
-    let conditions = node.conditions.iter().map(|one| told(&one.reason, one.since.as_ref(), &one.message));
-    conditions.chain(alarms).chain(blocked).map(|line| crate::output::clean(&line)).collect()
+    let answer = context
+        .client
+        .call(request, |channel, request| async move {
+            ClusterServiceClient::new(channel).update_cluster(request).await
+        })
+        .await?;
+    context.output.answer("UpdateClusterResponse", &answer, |answer| {
+        let text = shown(answer.cluster.as_ref());
+        if answer.overfull_nodes.is_empty() {
+            return text;
+        }
+        let nodes = crate::output::clean(&answer.overfull_nodes.join(", "));
+        format!("{text}\nprojects reserve more than these nodes have now: {nodes}. They stay; the nodes take no new ones.")
+    })
+}
+
+async fn delete(context: &Context, cluster: String, yes: bool) -> Result<(), Error> {
+    if !yes {
+        confirm::type_to_confirm("The cluster and its join tokens are deleted.", &cluster)?;
+    }
+    let name = cluster.clone();
+    let answer = context
+        .client
+        .call_once(DeleteClusterRequest { cluster }, |channel, request| async move {
+            ClusterServiceClient::new(channel).delete_cluster(request).await
+        })
+        .await?;
+    context.output.answer("DeleteClusterResponse", &answer, |_| format!("{name} is deleted"))
+}
+
+async fn explain(context: &Context, arguments: Explain) -> Result<(), Error> {
+    let resources = arguments.resources.as_deref().map(amounts).transpose()?;
+    let request = ExplainPlacementRequest {
+        organization: resolve::organization(context, arguments.organization.as_deref()).await?,
+        cluster: arguments.cluster,
+        release: arguments.release,
+        size: arguments.size,
+        resources: resources.map(|(cpu_millis, memory_mib, disk_mib)| PlacementResources {
+            cpu_millis,
+            memory_mib,
+            disk_mib,
+        }),
+    };
+    let answer = context
+        .client
+        .call(request, |channel, request| async move {
+            ProjectServiceClient::new(channel).explain_placement(request).await
+        })
+        .await?;
+    context.output.answer("ExplainPlacementResponse", &answer, explained)
+}
+
+fn explained(answer: &ExplainPlacementResponse) -> String {
+    let asked = answer.resources.unwrap_or_default();
+    let asked = format!(
+        "{} millicores, {} MiB memory, {} MiB disk",
+        asked.cpu_millis, asked.memory_mib, asked.disk_mib
+    );
+    let node = if answer.fits && answer.node_name.is_empty() { "one" } else { answer.node_name.as_str() };
+    table::pairs([
+        ("reserves", asked),
+        ("fits", table::yes_or_no(answer.fits).to_owned()),
+        ("node", node.to_owned()),
+        ("why", answer.message.clone()),
+    ])
+}
+
+fn policy(given: Option<Policy>) -> i32 {
+    match given {
+        None => PlacementPolicy::Unspecified,
+        Some(Policy::Pack) => PlacementPolicy::Pack,
+        Some(Policy::Spread) => PlacementPolicy::Spread,
+    }
+    .into()
 }

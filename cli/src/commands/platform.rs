@@ -39,8 +39,12 @@ pub enum Platform {
     },
     /// Show the master keys, and how many sealed values are under each: whether the old one is still needed.
     Vault,
-    /// Confirm that the control database was restored from a backup on purpose; deleted projects are purged again.
-    ConfirmRestore,
+    /// Confirm that the control database was restored from a backup on purpose; deleted projects are purged again. Without an id it
+    /// names the restores that wait, and what has shown each.
+    ConfirmRestore {
+        /// Id of the restore that you have looked at, rst_….
+        restore: Option<String>,
+    },
 }
 
 pub async fn run(context: &Context, command: Platform) -> Result<(), Error> {
@@ -51,7 +55,7 @@ pub async fn run(context: &Context, command: Platform) -> Result<(), Error> {
         Platform::SendTestMail { to } => send_test_mail(context, to).await,
         Platform::RotateSigningKey { at_once } => rotate_signing_key(context, at_once).await,
         Platform::Vault => vault(context).await,
-        Platform::ConfirmRestore => confirm_restore(context).await,
+        Platform::ConfirmRestore { restore } => confirm_restore(context, restore).await,
     }
 }
 
@@ -92,10 +96,11 @@ fn keys(answer: &GetVaultStatusResponse) -> String {
     text
 }
 
-async fn confirm_restore(context: &Context) -> Result<(), Error> {
+async fn confirm_restore(context: &Context, restore: Option<String>) -> Result<(), Error> {
+    let request = ConfirmRestoreRequest { restore_id: restore.unwrap_or_default() };
     let answer = context
         .client
-        .call(ConfirmRestoreRequest {}, |channel, request| async move {
+        .call(request, |channel, request| async move {
             PlatformServiceClient::new(channel).confirm_restore(request).await
         })
         .await?;

@@ -7,7 +7,7 @@ use supalove_proto::v1::{
 };
 
 use super::{
-    Context, access_tokens, authorities, clusters, fleet, invitations, join_token, members, organizations,
+    Context, access_tokens, authorities, clusters, invitations, join_token, members, nodes, organizations,
     projects, sessions,
 };
 use crate::{chosen::Chosen, error::Error};
@@ -148,8 +148,8 @@ pub async fn node(context: &Context, given: &str) -> Result<String, Error> {
         return Ok(given.to_owned());
     }
     let mut all = Vec::new();
-    for cluster in fleet::readable(context).await? {
-        all.extend(clusters::all_nodes(context, &cluster).await?.nodes);
+    for cluster in clusters::readable(context).await? {
+        all.extend(nodes::all(context, &cluster).await?.nodes);
     }
     let mut found: Vec<&Node> = all.iter().filter(|node| node.name.eq_ignore_ascii_case(given)).collect();
     if found.is_empty() {
@@ -186,7 +186,7 @@ pub async fn join_token(context: &Context, given: &str) -> Result<String, Error>
         return Ok(given.to_owned());
     }
     let mut all = Vec::new();
-    for cluster in fleet::readable(context).await? {
+    for cluster in clusters::readable(context).await? {
         all.extend(join_token::all(context, &cluster, true).await?.join_tokens);
     }
     let found = all.iter().filter(|token| begins(&token.id, given, "jtk_")).collect::<Vec<_>>();

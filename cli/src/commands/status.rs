@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use supalove_proto::v1::{GetMeRequest, User, auth_service_client::AuthServiceClient};
 
-use super::{Context, clusters, projects, repeat, required, resolve};
+use super::{Context, nodes, projects, repeat, required, resolve};
 use crate::{chosen::Chosen, error::Error, table};
 
 /// Arguments of `status`.
@@ -44,7 +44,7 @@ async fn look(context: &Context) -> Result<String, Error> {
     }
     let mut nodes: BTreeMap<&str, usize> = BTreeMap::new();
     if user.operator {
-        let all = clusters::all_nodes(context, "default").await?.nodes;
+        let all = nodes::all(context, "default").await?.nodes;
         for node in all.iter().filter(|node| node.revoke_time.is_none()) {
             *nodes.entry(table::node_state(node)).or_default() += 1;
         }

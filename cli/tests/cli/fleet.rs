@@ -149,12 +149,12 @@ async fn who_is_no_operator_is_refused_the_jobs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_is_confirmed() {
     let world = World::signed_in().await;
-    let confirmed = world.run(&["platform", "confirm-restore"]).await;
+    let confirmed = world.run(&["platform", "confirm-restore", "rst_1"]).await;
     assert_eq!(
         (confirmed.code, confirmed.stdout.as_str()),
         (0, "confirmed: node nod_1 has newer generations\n")
     );
-    assert_eq!(world.fake.calls_of("ConfirmRestore"), [""]);
+    assert_eq!(world.fake.calls_of("ConfirmRestore"), ["rst_1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

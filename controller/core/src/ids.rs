@@ -78,6 +78,8 @@ uuid_ids! {
     MailId = "mal";
     /// A run of a controller.
     ControllerId = "ctl";
+    /// A restore of the control database that waits for its confirmation.
+    RestoreId = "rst";
 }
 
 /// A project's id everywhere: 20 lower-case letters, as hosted Supabase has them; a DNS-safe label.

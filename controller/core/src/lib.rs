@@ -20,6 +20,7 @@ pub mod mail;
 pub mod mutation;
 pub mod outlet;
 pub mod platform;
+pub mod presence;
 pub mod rate_limits;
 pub mod refused_calls;
 pub mod requests;

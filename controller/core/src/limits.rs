@@ -112,6 +112,10 @@ pub struct Limits {
     pub hello: Duration,
     /// Time without a call after which a connection for joining or renewing is closed.
     pub join_idle: Duration,
+    /// Time for a host to take the next [`Self::download_least`] bytes of a download: who is slower has no place.
+    pub download_take: Duration,
+    /// Bytes of a download that a host has to take in that time.
+    pub download_least: u64,
     /// Time for a whole download.
     pub download: Duration,
     /// Bytes a second of all downloads together, so that they leave processor and network to the nodes.
@@ -171,6 +175,8 @@ impl Default for Limits {
             body: s(10),
             hello: s(2),
             join_idle: s(2),
+            download_take: s(20),
+            download_least: 2 << 20,
             download: s(900),
             download_rate: 64 << 20,
         }
@@ -264,7 +270,12 @@ impl Limits {
             (self.body < times.call, "the time of a body, and of its call"),
             (self.hello < times.handshake, "the hello, and the handshake"),
             (self.join_idle < times.enrolment, "an idle join connection, and its longest life"),
-            (self.take < self.download, "the time to take a part of a download, and the whole"),
+            (self.download_take < self.download, "the time to take a part of a download, and the whole"),
+            (
+                self.download_least * self.downloads as u64
+                    <= self.download_rate * self.download_take.as_secs(),
+                "the least rate of downloads, and that of all together",
+            ),
         ];
         ordered.into_iter().find(|(fits, _)| !fits).map(|(_, what)| what)
     }

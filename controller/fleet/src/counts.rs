@@ -6,7 +6,8 @@ use supalove_core::{database::Db, error::Result, times::Times};
 pub async fn nodes(db: &Db, times: &Times) -> Result<Vec<(String, i64)>> {
     let rows = sqlx::query!(
         "SELECT CASE WHEN n.revoked_at IS NOT NULL THEN 'revoked' WHEN n.seen_at IS NULL THEN 'enrolled'
-                 WHEN n.seen_at <= now() - make_interval(secs => CASE c.kind WHEN 'PRIVATE' THEN $3::float8 ELSE $2::float8 END) THEN 'lost'
+                 WHEN least(extract(epoch FROM now() - n.seen_at), (SELECT watched_for($4)))
+                     >= CASE c.kind WHEN 'PRIVATE' THEN $3::float8 ELSE $2::float8 END THEN 'lost'
                  WHEN n.seen_at <= now() - make_interval(secs => $1)
                      OR EXISTS (SELECT FROM node_conditions d WHERE d.node_id = n.id AND d.blocking) THEN 'unhealthy'
                  ELSE 'ready' END AS \"state!\",
@@ -14,6 +15,7 @@ pub async fn nodes(db: &Db, times: &Times) -> Result<Vec<(String, i64)>> {
         times.silent_after.as_secs_f64(),
         times.lost_after.as_secs_f64(),
         times.lost_after_private.as_secs_f64(),
+        times.replica_gone.as_secs_f64(),
     )
     .fetch_all(db)
     .await?;

@@ -22,7 +22,11 @@ use zeroize::Zeroizing;
 
 use crate::{
     certificates::{self, AuthorityApi, Nonces, Pki},
-    clusters::{self, ClusterApi, NodeStreams, enrolment::EnrolmentApi},
+    clusters::{
+        ClusterApi, NodeStreams,
+        enrolment::EnrolmentApi,
+        store::{self, identities, join_tokens},
+    },
     downloads::{Downloads, Settings},
     registries::RegistryApi,
     rules::RULES,
@@ -32,7 +36,7 @@ use crate::{
 /// Opens the room. Call [`Fleet::handle_sessions`] before the node port serves.
 pub async fn open(core: &Core, settings: Settings) -> Result<Fleet> {
     let mut write = core.system_write("fleet.open");
-    clusters::store::ensure_default(&mut write).await?;
+    store::ensure_default(&mut write).await?;
     write.commit([]).await?;
     certificates::store::ensure_first(core).await?;
     let key = download_key(core).await?;
@@ -112,15 +116,16 @@ where
 async fn prune(fleet: Fleet) -> Result<()> {
     let core = fleet.core();
     let mut write = core.system_write("fleet.prune");
-    clusters::store::prune_nonces(&mut write).await?;
+    identities::prune_nonces(&mut write).await?;
     write.commit([]).await?;
     fleet.prune().await?;
     in_batches(|| async {
         let mut write = core.system_write("fleet.prune");
-        let done = clusters::store::prune(&mut write, core.times.ended_kept).await?;
-        let clusters_done = clusters::store::clusters::prune(&mut write).await?;
+        let certificates_done = identities::prune_certificates(&mut write, core.times.ended_kept).await?;
+        let tokens_done = join_tokens::prune(&mut write, core.times.ended_kept).await?;
+        let clusters_done = store::clusters::prune(&mut write).await?;
         write.commit([]).await?;
-        Ok(done && clusters_done)
+        Ok(certificates_done && tokens_done && clusters_done)
     })
     .await
 }

@@ -31,7 +31,7 @@ pub use family::Families;
 pub use open::{Identity, open};
 pub use password::{MIN_PASSWORD_CHARS, NewPassword, Passwords};
 pub use rules::RULES;
-pub use setup::ensure_setup_token;
+pub use setup::{ShowToken, ensure_setup_token};
 pub use sign_up::SignUpPolicy;
 pub use signing_keys::{SEALED, SigningKeys};
 pub use tokens::{Opaque, TokenSigner};

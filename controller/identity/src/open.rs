@@ -1,6 +1,6 @@
 //! Opens the room: loads the signing key, ensures the setup token, and returns what the server mounts.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use supalove_core::{
@@ -21,7 +21,7 @@ use supalove_proto::v1::{
 };
 
 use crate::{
-    AuthApi, Families, PersonalAccessTokenApi, SignUpPolicy, SigningKeys, ensure_setup_token,
+    AuthApi, Families, PersonalAccessTokenApi, ShowToken, SignUpPolicy, SigningKeys, ensure_setup_token,
     personal_access_tokens::{Secret, Tokens, Uses},
     rules::RULES,
     session_ended, signing_keys, store,
@@ -39,15 +39,14 @@ pub struct Identity {
     accounts: Arc<dyn Accounts>,
 }
 
-/// Opens the room. While there is no user, it writes a one-time setup token to `setup_token_file`, or to standard
-/// error. `accounts` hears of accounts that are made and deleted.
+/// Opens the room. While there is no user, it shows a one-time setup token. `accounts` hears of accounts that are made and deleted.
 pub async fn open(
     core: &Core,
-    setup_token_file: Option<&Path>,
+    setup_token: ShowToken<'_>,
     policy: SignUpPolicy,
     accounts: Arc<dyn Accounts>,
 ) -> Result<Identity> {
-    ensure_setup_token(&core.db, setup_token_file).await?;
+    ensure_setup_token(&core.db, setup_token).await?;
     let refresh =
         platform::secret(&core.db, &core.vault, "refresh-token-key", Families::generate_key).await?;
     let tokens =

@@ -14,7 +14,7 @@ use supalove_core::{
 use supalove_failpoints::failpoint;
 
 use crate::{
-    GIVEN_UP, Images, RECENT,
+    GIVEN_UP, Images, RECENT, owner,
     store::{self, Unneeded},
 };
 
@@ -52,6 +52,11 @@ pub async fn remove(images: &Images, garbage: &Garbage) {
 pub async fn remove_orphans(images: &Images) -> Result<()> {
     if restores::is_unconfirmed(&images.core.db).await? {
         return Ok(());
+    }
+    if !owner::is_ours(&images.core, &images.objects) {
+        return Err(Error::internal(
+            "the folder of images does not belong to this fleet any more; none is removed",
+        ));
     }
     // Listed before the rows are read: what is written meanwhile is too young in any case.
     let objects = images.objects.list().await?;

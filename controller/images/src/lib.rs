@@ -10,6 +10,7 @@
 mod api;
 mod garbage;
 mod objects;
+mod owner;
 mod provide;
 mod rules;
 mod store;
@@ -54,6 +55,18 @@ pub enum OpenError {
     Folder { path: PathBuf, source: io::Error },
     #[error("cannot use the folder of images {path}: {source}")]
     Store { path: PathBuf, source: object_store::Error },
+    #[error("cannot use the folder of images {path}: {error}")]
+    Objects { path: PathBuf, error: String },
+    #[error(
+        "the folder of images {path} belongs to the fleet {owner}, and this is a controller of the fleet {fleet}: give it a folder of its own \
+         with --images-dir"
+    )]
+    Foreign { path: PathBuf, owner: String, fleet: String },
+    #[error(
+        "the folder of images {path} has images of which the database of this fleet knows none: give the controller a folder of its own with \
+         --images-dir, or write the fleet's id {fleet} into {file} if they may be deleted as garbage"
+    )]
+    Unknown { path: PathBuf, file: PathBuf, fleet: String },
 }
 
 /// The room. Cheap to clone.
@@ -66,11 +79,13 @@ pub struct Images {
     uploads: Arc<Semaphore>,
 }
 
-/// Opens the room on a folder, which is created if it is missing.
-pub fn open(core: &Core, folder: &Path, releases: &Releases) -> Result<Images, OpenError> {
+/// Opens the room on a folder of this fleet, which is created if it is missing.
+pub async fn open(core: &Core, folder: &Path, releases: &Releases) -> Result<Images, OpenError> {
+    let objects = Objects::open(folder)?;
+    owner::claim(core, &objects).await?;
     Ok(Images {
         core: core.clone(),
-        objects: Objects::open(folder)?,
+        objects,
         releases: Arc::new(images_of(releases)),
         uploads: Arc::new(Semaphore::new(UPLOADS)),
     })

@@ -40,6 +40,10 @@ impl Objects {
         Ok(Self { store: Arc::new(store), folder: folder.into() })
     }
 
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Writes a new object; returns its key.
     pub async fn put(&self, bytes: Bytes) -> Result<String> {
         let key = format!("{PREFIX}/{}.{}", Uuid::now_v7().as_simple(), bytes.len());

@@ -73,9 +73,7 @@ pub async fn recompute(write: &mut impl Write, cluster: ClusterId) -> Result<Vec
 /// A placement keeps its ports and network for good, so a host with placements must keep the settings that define them.
 async fn refuse_moved_slots(write: &mut impl Write, node: NodeId, hello: &HelloValues) -> Result<()> {
     // A placement takes its ports from this row: it comes before the check, or waits for the new settings.
-    sqlx::query!("SELECT node_id FROM node_capacity WHERE node_id = $1 FOR UPDATE", node.0)
-        .fetch_optional(write.connection().await?)
-        .await?;
+    lock(write, node).await?;
     let kept = sqlx::query!(
         "SELECT a.port_base, a.network_range::text AS \"network_range!\", p.highest AS \"highest!\"
          FROM node_capacity a, (SELECT max(slot) AS highest FROM placements WHERE node_id = $1) p
@@ -98,6 +96,14 @@ async fn refuse_moved_slots(write: &mut impl Write, node: NodeId, hello: &HelloV
             kept.highest + 1
         ),
     })
+}
+
+/// Locks the capacity of a node, which comes after the node and before its placements.
+async fn lock(write: &mut impl Write, node: NodeId) -> Result<()> {
+    sqlx::query!("SELECT node_id FROM node_capacity WHERE node_id = $1 FOR NO KEY UPDATE", node.0)
+        .fetch_optional(write.connection().await?)
+        .await?;
+    Ok(())
 }
 
 fn network(net: IpNet) -> IpNetwork {
@@ -212,6 +218,7 @@ pub async fn release_compute(write: &mut impl Write, project: &Snapshot) -> Resu
     let Some(placement) = project.placement else {
         return Ok(());
     };
+    lock(write, placement.node).await?;
     let freed = sqlx::query!(
         "UPDATE placements SET holds_compute = false WHERE project_ref = $1 AND node_id = $2 AND holds_compute",
         project.project.as_str(),

@@ -23,6 +23,7 @@ use supalove_core::{
     hints::Hint,
     ids::{NodeId, OperationId, ProjectRef},
     jobs::{Job, Rhythm::Every, Run},
+    presence,
 };
 
 const EXPIRE: &str = "projects.expire_operations";
@@ -57,10 +58,10 @@ impl Housekeeper {
 
     pub fn jobs(&self) -> Vec<Job> {
         vec![
-            self.job(EXPIRE, |keeper, run| async move { keeper.fail_expired(run.database_up).await }),
+            self.job(EXPIRE, |keeper, run| async move { keeper.fail_expired(keeper.up(&run).await?).await }),
             self.job(PURGE, |keeper, _| async move { keeper.close_undo_windows().await }),
-            self.job(SILENT, |keeper, run| async move { keeper.mark_silent(run.database_up).await }),
-            self.job(ABANDON, |keeper, run| async move { keeper.abandon(run.database_up).await }),
+            self.job(SILENT, |keeper, run| async move { keeper.mark_silent(keeper.up(&run).await?).await }),
+            self.job(ABANDON, |keeper, run| async move { keeper.abandon(keeper.up(&run).await?).await }),
             self.prune(),
         ]
     }
@@ -80,6 +81,13 @@ impl Housekeeper {
     {
         let keeper = self.clone();
         Job::leased(name, Every(self.core.times.poll), move |run| work(keeper.clone(), run))
+    }
+
+    /// For how long the control plane has been there: the database has answered this job, and a controller would have heard the
+    /// nodes. A replica that stood still for a while has not noticed itself that it was away.
+    async fn up(&self, run: &Run) -> Result<Duration> {
+        let watched = presence::watched_for(&self.core.db, &self.core.times).await?;
+        Ok(run.database_up.min(watched))
     }
 
     async fn fail_expired(&self, up: Duration) -> Result<()> {
@@ -207,7 +215,7 @@ impl Housekeeper {
         failed.result()
     }
 
-    /// Changes the state of projects on silent and lost nodes. After a start and after an outage of the database
+    /// Changes the state of projects on silent and lost nodes. After an outage of the controllers or the database
     /// every node gets the full time again. Only the state changes: the containers may still run, and nothing moves
     /// the data.
     async fn mark_silent(&self, up: Duration) -> Result<()> {
@@ -215,9 +223,9 @@ impl Housekeeper {
         if up < times.silent_after {
             return Ok(());
         }
-        self.name_silent_removals().await?;
-        let lost_after =
-            |lost: Duration| if up < times.lost_after { Duration::MAX } else { lost.max(times.lost_after) };
+        let [shared, private] = [times.lost_after, times.lost_after_private]
+            .map(|lost| if up < lost { Duration::MAX } else { lost }.as_secs_f64());
+        self.name_silent_removals(shared, private).await?;
         let rows = sqlx::query!(
             "WITH silent AS (SELECT l.project_ref, p.state, n.name,
                  to_char(n.seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS') AS since,
@@ -228,8 +236,8 @@ impl Housekeeper {
                  AND n.seen_at < now() - make_interval(secs => $1))
              SELECT project_ref AS \"project: ProjectRef\", name, since, lost AS \"lost!\" FROM silent WHERE lost OR state = 'ACTIVE_HEALTHY' ORDER BY random() LIMIT $4",
             times.silent_after.as_secs_f64(),
-            lost_after(times.lost_after_private).as_secs_f64(),
-            lost_after(times.lost_after).as_secs_f64(),
+            private,
+            shared,
             BATCH,
         )
         .fetch_all(&self.core.db)
@@ -253,16 +261,19 @@ impl Housekeeper {
 }
 
 impl Housekeeper {
-    /// A deleted project whose node is lost waits for it; its reason says so, and what ends the wait.
-    async fn name_silent_removals(&self) -> Result<()> {
+    /// A deleted project whose node is lost waits for it; its reason says so, and what ends the wait. In: the silence in seconds
+    /// after which nodes of shared and of private clusters are lost.
+    async fn name_silent_removals(&self, shared: f64, private: f64) -> Result<()> {
         let rows = sqlx::query!(
             "SELECT p.ref AS \"project: ProjectRef\", n.name FROM projects p
-             JOIN placements l ON l.project_ref = p.ref JOIN nodes n ON n.id = l.node_id
+             JOIN placements l ON l.project_ref = p.ref JOIN nodes n ON n.id = l.node_id JOIN clusters c ON c.id = n.cluster_id
              WHERE p.desired = 'REMOVED' AND p.removed_at IS NULL AND n.revoked_at IS NULL
-                 AND n.seen_at < now() - make_interval(secs => $1) AND p.state_reason NOT LIKE $3 ORDER BY random() LIMIT $2",
-            self.core.times.lost_after.as_secs_f64(),
+                 AND extract(epoch FROM now() - n.seen_at) >= CASE c.kind WHEN 'PRIVATE' THEN $4::float8 ELSE $1 END
+                 AND p.state_reason NOT LIKE $3 ORDER BY random() LIMIT $2",
+            shared,
             BATCH,
             format!("%{REMOVAL_WAITS}"),
+            private,
         )
         .fetch_all(&self.core.db)
         .await?;

@@ -1,4 +1,4 @@
-//! A decision about a project, and the transaction that writes it: in the lock order organization, node, project, and
+//! A decision about a project, and the transaction that writes it: in the lock order organization, node, its capacity, placements, project, and
 //! only if the project still has the revision on which the decision was made.
 
 use sqlx::types::Json;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use supalove_proto::{
     node::v1::StackPhase,
-    v1::{ConfirmRestoreRequest, GetMeRequest, OperationState, ProjectState, RestartProjectRequest},
+    v1::{GetMeRequest, OperationState, ProjectState, RestartProjectRequest},
 };
 use supalove_system_tests::{Api, CORE, Controller, Database, Double, Options, SLACK, TcpProxy, wait_for};
 use tonic::{Code, Status};
@@ -227,8 +227,8 @@ async fn a_restored_control_database_learns_from_the_agents_what_it_has_forgotte
     api.wait(&operation.id).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(api.project(&purged).await.state(), ProjectState::GoingDown, "its data is kept");
-    let confirmed = api.platform().confirm_restore(ConfirmRestoreRequest {}).await.unwrap().into_inner();
-    assert!(!confirmed.detail.is_empty());
+    let confirmed = api.confirm_restores().await;
+    assert!(confirmed.len() == 1 && !confirmed[0].is_empty(), "{confirmed:?}");
     api.wait_state(&purged, ProjectState::Removed, TRUE_AGAIN * SLACK).await;
 
     // The agent goes on to refuse the one that it has removed. That is the same sign, and does not undo the confirmation.
@@ -237,8 +237,7 @@ async fn a_restored_control_database_learns_from_the_agents_what_it_has_forgotte
         (double.calls_of(&gone) > refused).then_some(())
     })
     .await;
-    let again = api.platform().confirm_restore(ConfirmRestoreRequest {}).await.unwrap().into_inner();
-    assert_eq!(again.detail, "", "nothing waits for a confirmation");
+    assert_eq!(api.confirm_restore("").await.unwrap(), "", "nothing waits for a confirmation");
     let operation = api.delete(&gone, 0).await;
     assert_eq!(api.wait(&operation.id).await.state(), OperationState::Succeeded);
     // What the database has forgotten for good is all that differs.

@@ -76,6 +76,35 @@ async fn a_push_goes_on_where_it_ended_also_after_the_controller_was_killed() {
 }
 
 #[tokio::test]
+async fn a_controller_does_not_start_on_the_images_of_another_fleet() {
+    let mut controller = Controller::start().await;
+    let operator = controller.operator().await;
+    SmallImage::new("test/small:1", "amd64").push(&operator).await.unwrap();
+    let kept = objects(&controller);
+    let owner = controller.dir.path().join("images/fleet");
+    let fleet = std::fs::read_to_string(&owner).unwrap();
+
+    controller.process.kill();
+    std::fs::write(&owner, "another\n").unwrap();
+    let said = controller.refused_start();
+    assert!(said.contains("belongs to the fleet another") && said.contains("--images-dir"), "{said}");
+    // Of before there was such a file: the database knows what is there.
+    std::fs::remove_file(&owner).unwrap();
+    controller.restart().await;
+    assert_eq!(std::fs::read_to_string(&owner).unwrap(), fleet);
+    // The database of another installation does not.
+    controller.process.kill();
+    std::fs::remove_file(&owner).unwrap();
+    controller.database.rows().await.forget_images().await;
+    let said = controller.refused_start();
+    let remedy = format!("write the fleet's id {} into", fleet.trim());
+    assert!(said.contains(&remedy), "{said}");
+    assert_eq!(objects(&controller), kept, "nothing was removed");
+    std::fs::write(&owner, fleet).unwrap();
+    controller.restart().await;
+}
+
+#[tokio::test]
 async fn what_is_not_what_it_says_is_refused() {
     let controller = Controller::start().await;
     let operator = controller.operator().await;

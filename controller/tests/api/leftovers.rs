@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use supalove_proto::{
     node::v1::StackPhase,
     v1::{
-        AdoptLeftoverRequest, ConfirmRestoreRequest, CordonNodeRequest, DeleteLeftoverRequest,
-        DeleteProjectRequest, Leftover, ListAlarmsRequest, ListLeftoversRequest, ProjectState,
-        RevokeNodeRequest, UncordonNodeRequest,
+        AdoptLeftoverRequest, CordonNodeRequest, DeleteLeftoverRequest, DeleteProjectRequest, Leftover,
+        ListAlarmsRequest, ListLeftoversRequest, ProjectState, RevokeNodeRequest, UncordonNodeRequest,
     },
 };
 use supalove_system_tests::{Api, CORE, Controller, Double, DoubleRecord, Rows, SLACK, wait_for};
@@ -279,7 +278,7 @@ async fn nothing_is_deleted_that_may_be_the_only_data_of_a_project() {
     rows.claim_restore().await;
     let refused = delete(&api, &again, UNKNOWN).await.unwrap_err();
     assert!(refused.message().contains("confirm-restore"), "{refused}");
-    api.platform().confirm_restore(ConfirmRestoreRequest {}).await.unwrap();
+    assert_eq!(api.confirm_restores().await, ["claimed by a test"]);
     delete(&api, &again, UNKNOWN).await.unwrap();
     wait_leftovers(&api, &again, 1).await;
     assert!(host.state().records.contains_key(&shop));

@@ -1,6 +1,6 @@
 //! Nodes that are drained before they go, nodes that are given up, and what is told about nodes that are not well.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use supalove_proto::v1::{
     Alarm, CordonNodeRequest, DrainNodeRequest, ForgetNodeRequest, ListAlarmsRequest, Node, NodeAlarmReason,
@@ -120,6 +120,7 @@ async fn a_forgotten_node_ends_its_projects_and_nothing_of_it_is_trusted_again()
     let id = rows.node_id(&node.name).await;
     wait_for("the node to be lost", SOON * SLACK, async || {
         rows.set_node(id, "slots = slots", "seen_at = now() - interval '10 minutes'").await;
+        rows.let_replicas_watch(Duration::from_mins(10)).await;
         (api.nodes().await[0].state() == NodeState::Lost).then_some(())
     })
     .await;
@@ -179,6 +180,58 @@ async fn a_forgotten_node_ends_its_projects_and_nothing_of_it_is_trusted_again()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn silence_while_all_controllers_were_away_loses_no_node() {
+    let world = World::start().await;
+    let project = world.project("shop", CORE).await;
+    let node = only_node(&world).await;
+    let World { mut controller, api, rows, double } = world;
+    drop(double);
+    let id = rows.node_id(&node.name).await;
+    let forget = || ForgetNodeRequest { node_id: node.id.clone(), lost_projects: vec![project.clone()] };
+    let ten_minutes = Duration::from_mins(10);
+    let watched_for_ten_minutes = async || {
+        wait_for("the node to be lost", SOON * SLACK, async || {
+            rows.set_node(id, "slots = slots", "seen_at = now() - interval '10 minutes'").await;
+            rows.let_replicas_watch(ten_minutes).await;
+            (api.nodes().await[0].state() == NodeState::Lost).then_some(())
+        })
+        .await;
+    };
+    let is_not_lost = async || {
+        let refused = api.clusters().forget_node(forget()).await.unwrap_err();
+        assert_eq!(reason(&refused), "NODE_NOT_LOST", "{refused}");
+        let wait = refused.message().split_once("stays silent for another ").unwrap().1;
+        let wait: u64 = wait.split_once(" s").unwrap().0.parse().unwrap();
+        assert!((60..=91).contains(&wait), "{refused}");
+        assert_eq!(api.nodes().await[0].state(), NodeState::Unhealthy);
+        assert_eq!(told(&alarms(&api, "").await.unwrap()), [("steady", "SILENT")]);
+    };
+    watched_for_ten_minutes().await;
+
+    controller.process.kill();
+    rows.let_replicas_be_silent(ten_minutes).await;
+    controller.restart().await;
+    is_not_lost().await;
+    watched_for_ten_minutes().await;
+
+    // The machine stands still, and the controller does not know for how long.
+    let signal = |name: &str| {
+        let id = controller.process.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    };
+    signal("-STOP");
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    signal("-CONT");
+    is_not_lost().await;
+    assert_ne!(api.project(&project).await.state(), ProjectState::Unknown);
+
+    watched_for_ten_minutes().await;
+    let forgotten = api.clusters().forget_node(forget()).await.unwrap().into_inner().node.unwrap();
+    assert!(forgotten.forget_time.is_some());
+    api.wait_state(&project, ProjectState::Removed, SOON * SLACK).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everybody_sees_the_alarms_of_his_own_nodes() {
     let world = World::start().await;
     let (operator, rows) = (&world.api, &world.rows);
@@ -188,6 +241,8 @@ async fn everybody_sees_the_alarms_of_his_own_nodes() {
     other.create_organization("globex").await;
     rows.add_private_cluster("hall", Some("globex")).await;
     assert_eq!(told(&alarms(operator, "").await.unwrap()), [], "the node is well");
+    // More than are read at once, with names before and after those below.
+    rows.add_bare_nodes(300).await;
 
     for (name, cluster) in [("a", "default"), ("b", "hall")] {
         rows.add_node(name, 10, 10).await;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use supalove_proto::v1::{
-    ConfirmRestoreRequest, CreateClusterRequest, CreateJoinTokenRequest, CreateOrganizationRequest,
-    CreateProjectRequest, GetClusterRequest, OperationState, ProjectState,
+    CreateClusterRequest, CreateJoinTokenRequest, CreateOrganizationRequest, CreateProjectRequest,
+    GetClusterRequest, OperationState, ProjectState,
 };
-use supalove_system_tests::{Api, CORE, Controller, Double, Holder, SLACK, wait_for};
+use supalove_system_tests::{Api, CORE, Controller, Double, Holder, SLACK, restores, wait_for};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -121,11 +121,32 @@ async fn a_host_of_a_private_cluster_that_claims_a_restore_holds_back_its_own_cl
     api.wait_state(&free, ProjectState::Removed, SOON * SLACK).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(api.project(&held).await.state(), ProjectState::GoingDown, "it is kept");
-    let confirmed = api.platform().confirm_restore(ConfirmRestoreRequest {}).await.unwrap().into_inner();
-    assert!(confirmed.detail.contains(&liar), "{confirmed:?}");
+    // The operator has seen this one; then the host claims more, and the whole database is restored.
+    let first = restores(&api.confirm_restore("").await.unwrap_err());
+    private.state().records.get_mut(&liar).unwrap().generation += 5;
+    controller.kill_and_restart().await;
+    wait_for("another claim", SOON * SLACK, async || (rows.restore_claims().await > 1).then_some(())).await;
+    rows.claim_restore().await;
+    let refused = api.confirm_restore(&first[0]).await.unwrap_err();
+    let reason = refused.get_details_error_info().unwrap().reason;
+    assert_eq!((refused.code(), reason.as_str()), (Code::FailedPrecondition, "RESTORE_NOT_NAMED"));
+    let [whole, hall] = &restores(&refused)[..] else { panic!("{refused:?}") };
+    assert!(!first.contains(hall), "it is not what was seen");
+    let confirmed = api.confirm_restore(hall).await.unwrap();
+    assert!(confirmed.contains(&liar), "{confirmed}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(
+        api.project(&held).await.state(),
+        ProjectState::GoingDown,
+        "the other restore is not confirmed"
+    );
+    assert_eq!(restores(&api.confirm_restore("").await.unwrap_err()), [whole.clone()]);
+    assert_eq!(api.confirm_restore(whole).await.unwrap(), "claimed by a test");
     api.wait_state(&held, ProjectState::Removed, SOON * SLACK).await;
-    let again = api.platform().confirm_restore(ConfirmRestoreRequest {}).await.unwrap().into_inner();
-    assert_eq!(again.detail, "");
+    for named in ["", whole] {
+        assert_eq!(api.confirm_restore(named).await.unwrap(), "", "nothing waits for a confirmation");
+    }
+    assert_eq!(api.confirm_restore("restore").await.unwrap_err().code(), Code::InvalidArgument);
 }
 
 #[tokio::test]

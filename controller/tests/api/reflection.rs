@@ -49,21 +49,14 @@ async fn reflection_shows_the_public_services_and_the_error_details() {
 }
 
 #[tokio::test]
-async fn a_browser_and_a_json_post_are_told_what_listens_here() {
+async fn a_json_post_is_told_what_listens_here() {
     let controller = Controller::start().await;
     let address = format!("http://127.0.0.1:{}", controller.public_port);
     let http = reqwest::Client::new();
-    let page = http.get(&address).send().await.unwrap();
-    assert_eq!(page.status(), 200);
-    let text = page.text().await.unwrap();
-    assert!(text.contains("Supalove") && text.contains("gRPC") && text.contains("/healthz"), "{text}");
     let method = format!("{address}/supalove.v1.AuthService/GetMe");
     let json = http.post(&method).header("content-type", "application/json").body("{}").send().await.unwrap();
     assert_eq!(json.status(), 415);
     assert!(json.text().await.unwrap().contains("grpcurl"));
-    let lost = http.get(&method).send().await.unwrap();
-    assert_eq!(lost.status(), 404);
-    assert!(lost.text().await.unwrap().contains("GET /"));
     wait_for("health", Duration::from_secs(5) * SLACK, async || {
         let health = http.get(format!("{address}/healthz")).send().await.unwrap();
         (health.text().await.unwrap() == "ok\n").then_some(())

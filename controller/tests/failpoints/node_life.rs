@@ -125,6 +125,7 @@ async fn a_node_is_forgotten_although_the_controller_dies() {
         let id = world.rows.node_id(&name).await;
         wait_for("the node to be lost", SOON * SLACK, async || {
             world.rows.set_node(id, "slots = slots", "seen_at = now() - interval '10 minutes'").await;
+            world.rows.let_replicas_watch(Duration::from_mins(10)).await;
             let nodes = api.nodes().await;
             nodes.iter().any(|node| node.name == name && node.state() == NodeState::Lost).then_some(())
         })
@@ -136,6 +137,7 @@ async fn a_node_is_forgotten_although_the_controller_dies() {
             api.clusters().forget_node(request).await
         };
         world.dies(point, &forget).await;
+        world.rows.let_replicas_watch(Duration::from_mins(10)).await;
         forget(&world.operator).await.unwrap();
         for project in [&steady, &busy] {
             world.operator.wait_state(project, ProjectState::Removed, SOON * SLACK).await;

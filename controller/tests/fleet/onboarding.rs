@@ -275,7 +275,14 @@ async fn a_host_that_is_wrong_is_told_the_remedy_and_nothing_is_left_on_it() {
         &host().with_programs(&programs),
         &command,
         "",
-        &["neither systemd nor supervisord", "install the package supervisor"],
+        &["FAILURE  SUPERVISOR", "neither systemd nor supervisord", "install the package supervisor"],
+    );
+    let bare = programs_without(&["supervisord", "nft", "dockerd"]);
+    refused(
+        &nowhere.with_programs(&bare),
+        &command,
+        "",
+        &["FAILURE  NFTABLES", "FAILURE  ENGINE", "FAILURE  SUPERVISOR", "no agent was installed"],
     );
     let mut holder = hold_port(&docker_host, 5503);
     refused(&host(), &command, "--slots 1", &["port 5503 is in use", "no project fits", "--port-base"]);
@@ -382,10 +389,16 @@ fn joins_with_systemd(host: Host, command: &str) {
     let options = "--name with-systemd --port-base 6100 --slots 4 --install-docker";
 
     put_program(&programs, "apt-get", "echo no packages today >&2; exit 100");
-    refused(&host, command, options, &["no packages today", "could not install docker.io nftables"]);
+    refused(
+        &host,
+        command,
+        options,
+        &["no packages today", "could not install docker.io ca-certificates nftables"],
+    );
     put_program(&programs, "apt-get", &packages);
     let plan = host.succeeds(command, &format!("{options} --dry-run"));
-    assert!(plan.contains("would install through apt-get: docker.io nftables, with live-restore"), "{plan}");
+    let would = "would install through apt-get: docker.io ca-certificates nftables, with live-restore";
+    assert!(plan.contains(would), "{plan}");
     assert_eq!(host.files(), Vec::<PathBuf>::new());
 
     let joined = host.succeeds(command, options);
@@ -395,7 +408,9 @@ fn joins_with_systemd(host: Host, command: &str) {
         "{\"live-restore\": true}\n"
     );
     let calls = || fs::read_to_string(host.file("calls")).unwrap();
-    assert!(calls().contains("apt-get install -qy docker.io nftables\n"), "{}", calls());
+    let install =
+        "apt-get install -qy --no-install-recommends --no-remove docker.io ca-certificates nftables\n";
+    assert!(calls().contains(install), "{}", calls());
     for call in ["daemon-reload", "enable --quiet supalove-agent.service", "restart supalove-agent.service"] {
         assert!(calls().lines().any(|line| line == call), "{call}: {}", calls());
     }

@@ -6,12 +6,12 @@ use std::{
 };
 
 use supalove_proto::v1::{
-    CreateJoinTokenRequest, CreateOrganizationRequest, CreateProjectRequest, CreateProjectResponse,
-    DeleteProjectRequest, GetProjectApiKeysRequest, GetProjectApiKeysResponse, GetProjectConnectionRequest,
-    GetProjectConnectionResponse, GetProjectRequest, ListNodesRequest, ListProjectEventsRequest, Node,
-    NodeState, Operation, OperationState, Project, ProjectEvent, ProjectState, RevealProjectSecretsRequest,
-    RevealProjectSecretsResponse, SetUpRequest, SignInRequest, WaitOperationRequest,
-    audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
+    ConfirmRestoreRequest, CreateJoinTokenRequest, CreateOrganizationRequest, CreateProjectRequest,
+    CreateProjectResponse, DeleteProjectRequest, GetProjectApiKeysRequest, GetProjectApiKeysResponse,
+    GetProjectConnectionRequest, GetProjectConnectionResponse, GetProjectRequest, ListNodesRequest,
+    ListProjectEventsRequest, Node, NodeState, Operation, OperationState, Project, ProjectEvent,
+    ProjectState, RevealProjectSecretsRequest, RevealProjectSecretsResponse, SetUpRequest, SignInRequest,
+    WaitOperationRequest, audit_service_client::AuditServiceClient, auth_service_client::AuthServiceClient,
     authority_service_client::AuthorityServiceClient, cluster_service_client::ClusterServiceClient,
     image_service_client::ImageServiceClient, invitation_service_client::InvitationServiceClient,
     leftover_service_client::LeftoverServiceClient, operation_service_client::OperationServiceClient,
@@ -27,6 +27,7 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
     transport::Channel,
 };
+use tonic_types::StatusExt as _;
 
 /// Password of every user in tests.
 pub const PASSWORD: &str = "correct-horse-battery";
@@ -269,6 +270,25 @@ impl Api {
         self.clusters().list_nodes(ListNodesRequest::default()).await.unwrap().into_inner().nodes
     }
 
+    /// Confirms a restore by its id, or asks what waits for a confirmation.
+    pub async fn confirm_restore(&self, restore_id: &str) -> Result<String, Status> {
+        let request = ConfirmRestoreRequest { restore_id: restore_id.to_owned() };
+        Ok(self.platform().confirm_restore(request).await?.into_inner().detail)
+    }
+
+    /// Confirms what waits for a confirmation, as somebody who has looked at it; what had shown it. A restore of which there are more
+    /// signs meanwhile is looked at again.
+    pub async fn confirm_restores(&self) -> Vec<String> {
+        let mut confirmed = Vec::new();
+        while let Err(waits) = self.confirm_restore("").await {
+            let named = restores(&waits);
+            if let Ok(detail) = self.confirm_restore(&named[0]).await {
+                confirmed.push(detail);
+            }
+        }
+        confirmed
+    }
+
     /// Waits until so many nodes are READY.
     pub async fn wait_ready_nodes(&self, count: usize) {
         wait_for("nodes to be READY", Duration::from_secs(30), async || {
@@ -286,6 +306,16 @@ impl Api {
         })
         .await
     }
+}
+
+/// Ids of the restores that a refused confirmation names.
+pub fn restores(refused: &Status) -> Vec<String> {
+    let named = refused.get_details_precondition_failure().map(|details| details.violations);
+    let named = named.unwrap_or_default().into_iter();
+    let ids: Vec<_> =
+        named.filter_map(|one| Some(one.subject.strip_prefix("restore:")?.to_owned())).collect();
+    assert!(!ids.is_empty(), "no restore is named: {refused:?}");
+    ids
 }
 
 /// Asks until there is an answer.

@@ -37,7 +37,7 @@ mod tcp_proxy;
 mod turn;
 
 pub use agent::{Agent, AgentOptions, join};
-pub use api::{Api, PASSWORD, wait_for};
+pub use api::{Api, PASSWORD, restores, wait_for};
 pub use busy_double::{BusyDouble, Manners};
 pub use clients::{EMAIL, Lines, client, lines_of, with_user};
 pub use clock::Clock;

@@ -109,6 +109,19 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// Deadlocks in this database since it was made. The server adds up those of connections that have ended; `None` while there are
+    /// others than this one.
+    pub async fn deadlocks(&self) -> Option<i64> {
+        let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'
+            AND application_name = 'supalove-controller'";
+        if self.one::<i64>(others).await > 0 {
+            return None;
+        }
+        Some(self.one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").await)
+    }
+}
+
 /// Makes a database on a server. In: a superuser's URL. The new database has what `template` has, to which nobody is connected any more.
 pub(crate) async fn copy_database(server: &str, template: &str, name: &str) {
     let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(server).await.unwrap();

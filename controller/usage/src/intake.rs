@@ -1,5 +1,4 @@
-//! Takes the records of a connected node while its session lasts, one batch at a time; and tells it how much the databases of its
-//! projects may hold, whenever that changes.
+//! Takes the records of a connected node while its session lasts, one batch at a time.
 //!
 //! The node's row is locked while a batch is stored: batches that two replicas get, or that an agent sends again, are counted
 //! once. A batch is acknowledged when it is committed. What fails is asked for again from where the row says.
@@ -19,16 +18,14 @@ use supalove_core::{
 };
 use supalove_failpoints::failpoint;
 use supalove_fleet::{Session, SessionHandler};
-use supalove_proto::node::v1::{
-    DatabaseLimit, SetDatabaseLimitsRequest, StreamUsageRequest, StreamUsageResponse,
-};
+use supalove_proto::node::v1::{StreamUsageRequest, StreamUsageResponse};
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
 
 use crate::{
     counters::{self, RECORDS, is_spool},
     pace::Pace,
-    store::{intake as store, limits},
+    store::intake as store,
 };
 
 /// Pause before the stream of a node is opened again, after a failure or its end.
@@ -53,22 +50,13 @@ enum Ended {
     Broken,
 }
 
-/// What a node knows of the limits of databases.
-enum Bounded {
-    /// Its agent knows no such call.
-    Unknown,
-    /// Project and MiB.
-    As(Vec<(String, i64)>),
-}
-
 impl SessionHandler for Intake {
     fn run(&self, session: Session) -> BoxFuture<'static, ()> {
         let intake = self.clone();
         Box::pin(async move {
             let ended = session.ended.clone();
             // The end of the session is other handlers' to see: usage never ends one.
-            let both = async { tokio::join!(intake.follow(&session), intake.bound(&session)) };
-            ended.run_until_cancelled(both).await;
+            ended.run_until_cancelled(intake.follow(&session)).await;
         })
     }
 }
@@ -98,53 +86,6 @@ impl Intake {
                 }
             }
             tokio::time::sleep(RETRY_AFTER).await;
-        }
-    }
-
-    /// Tells the node how much databases may hold by their plans, at once and whenever it changes.
-    async fn bound(&self, session: &Session) {
-        let node = session.node;
-        let mut told: Option<Vec<(String, i64)>> = None;
-        loop {
-            let pause = match self.bound_once(session, told.as_ref()).await {
-                Ok(Bounded::Unknown) => {
-                    tracing::info!(%node, "the node's agent is too old to bound databases by their plans");
-                    return std::future::pending().await;
-                }
-                Ok(Bounded::As(now)) => {
-                    told = Some(now);
-                    self.core.times.usage_limits
-                }
-                Err(error) => {
-                    tracing::warn!(%node, error = chain(&error), "cannot tell a node what databases may hold; trying again");
-                    RETRY_AFTER
-                }
-            };
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    async fn bound_once(&self, session: &Session, told: Option<&Vec<(String, i64)>>) -> Result<Bounded> {
-        let now = limits::of_node(&self.core.db, session.node).await?;
-        if told == Some(&now) {
-            return Ok(Bounded::As(now));
-        }
-        failpoint!("controller.usage.limits_found");
-        let each = now.iter().map(|(project_ref, mib)| DatabaseLimit {
-            project_ref: project_ref.clone(),
-            mib: mib.unsigned_abs(),
-        });
-        let request = SetDatabaseLimitsRequest { limits: each.collect() };
-        let limit = self.core.times.agent_call;
-        let call = async move { session.usage().set_database_limits(request).await };
-        let answer = tokio::time::timeout(limit, call).await;
-        match answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the agent did not answer"))) {
-            Ok(_) => {
-                failpoint!("controller.usage.limits_told");
-                Ok(Bounded::As(now))
-            }
-            Err(status) if status.code() == Code::Unimplemented => Ok(Bounded::Unknown),
-            Err(status) => Err(Error::internal(status)),
         }
     }
 

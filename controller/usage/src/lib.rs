@@ -19,6 +19,7 @@ mod roll_up;
 mod rules;
 mod span;
 mod store;
+mod tell_limits;
 mod wire;
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use supalove_proto::v1::usage_service_server::UsageServiceServer;
 pub use rules::RULES;
 pub use store::counts;
 
-use crate::{api::UsageApi, intake::Intake};
+use crate::{api::UsageApi, intake::Intake, tell_limits::TellLimits};
 
 /// What the server mounts.
 pub fn room(core: &Core) -> Room {
@@ -51,7 +52,7 @@ pub fn room(core: &Core) -> Room {
         .job(Job::leased("usage.prune", Every(core.times.prune), move |_| roll_up::prune(work.clone())))
 }
 
-/// Returns the handler of nodes' sessions: it takes the records of a node while its session lasts.
-pub fn session_handler(core: &Core) -> Arc<dyn SessionHandler> {
-    Arc::new(Intake::new(core))
+/// Returns the handlers of nodes' sessions: one takes the records of a node, one tells it the limits of its databases.
+pub fn session_handlers(core: &Core) -> [Arc<dyn SessionHandler>; 2] {
+    [Arc::new(Intake::new(core)), Arc::new(TellLimits::new(core))]
 }

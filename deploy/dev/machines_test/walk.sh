@@ -32,6 +32,16 @@ expect 'the ref of a project may be another' 0 \
 expect 'what needs more is not run' 0 "$(verdict $'~~~sh\ntrue\n~~~\n<!-- needs: host (run by x) -->\n~~~sh\nfalse\n~~~')"
 expect 'but named' 1 "$(words_of walk_through $'<!-- needs: host (run by x) -->\n~~~sh\nfalse\n~~~' |
   grep -c 'README line 2: not run here, it needs host (run by x)' || true)"
+# A second host that says what it is given.
+printf '%s\n' 'sed "s/^/there: /" "$1"' 'echo "with: $(cat "$2")"' 'exit "${HOST_CODE:-0}"' >"$scratch/second_host.sh"
+with_host() { NEWCOMER_SECOND_HOST=$scratch/second_host.sh "$@"; }
+block=$'~~~sh\nssh() { :; }\nsupalove() { echo "run on the host, as root:  join me"; }\nsupalove join-token create\n~~~
+<!-- needs: host (run by x) -->\n~~~sh\necho before\nssh root@HOST\n  more\n~~~'
+found=$(words_of with_host walk_through "$block")
+expect_words 'where there is a second host, what comes before ssh is run as ever' $'$ echo before\nbefore\n' "$found"
+expect_words 'and the rest is given to it, with the command that was printed' \
+  $'there: ssh root@HOST\nthere:   more\nwith: join me\n' "$found"
+expect 'what is wrong there is wrong' '0 1' "$(with_host verdict "$block") $(HOST_CODE=1 with_host verdict "$block")"
 expect 'such a mark is for the next block only' 1 \
   "$(verdict $'<!-- needs: host -->\ntext\n~~~sh\nfalse\n~~~')"
 expect 'a block of another kind is neither run nor compared' 1 "$(verdict $'~~~sh\ntrue\n~~~\n~~~\nls\n~~~')"

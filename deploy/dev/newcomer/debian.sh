@@ -6,6 +6,8 @@
 
 # The README's requirements besides Rust; git alone does not install CA certificates.
 README_PACKAGES=ca-certificates,git,make
+# Of the README's second host: by this its user reaches it.
+HOST_PACKAGES=openssh-server
 # Age in days after which a root is rebuilt with current packages.
 ROOT_DAYS=7
 
@@ -42,18 +44,27 @@ seal_packages() { # suite
   (cd "$folder" && rm -rf partial lock && sha256sum -- *.deb >"$folder.sums.new" && mv "$folder.sums.new" "$folder.sums") || true
 }
 
-# Ensures that there is an intact root archive. In: suite, who will use it. Sets ROOT_TAR.
+root_tar() { echo "$NEWCOMER_CACHE/$1-$2.tar"; } # suite, who will use it
+
+# Ensures that there is an intact root archive. In: suite, who will use it.
 ensure_root() {
-  local packages=$README_PACKAGES
-# Root's machine has no sudo, because no script may depend on it.
-  [[ $2 == root ]] || packages+=,sudo
-  ROOT_TAR=$NEWCOMER_CACHE/$1-$2.tar
-  if [[ -s $ROOT_TAR && -s $ROOT_TAR.sum ]]; then
-    [[ $(sha256sum <"$ROOT_TAR") != "$(cat "$ROOT_TAR.sum")" ]] || return 0
-    warn "newcomer: $ROOT_TAR is damaged"
+  local packages tar
+  case $2 in
+    # Root's machine has no sudo, because no script may depend on it.
+    root) packages=$README_PACKAGES ;;
+    user) packages=$README_PACKAGES,sudo ;;
+    host)
+      packages=$HOST_PACKAGES
+      [[ $(debian_sources "$1") != *https://* ]] || packages+=,ca-certificates
+      ;;
+  esac
+  tar=$(root_tar "$1" "$2")
+  if [[ -s $tar && -s $tar.sum ]]; then
+    [[ $(sha256sum <"$tar") != "$(cat "$tar.sum")" ]] || return 0
+    warn "newcomer: $tar is damaged"
   fi
   say "newcomer: building a root of $1"
-  make_root "$1" "$packages" "$ROOT_TAR"
+  make_root "$1" "$packages" "$tar"
 }
 
 make_root() { # suite, packages, tar

@@ -8,6 +8,8 @@
 
 # Short: sockets lie below.
 MACHINES=$RUNS/newcomer
+# Addresses of the cable between the machine of the walk and the second host; the README names the latter.
+NEAR=192.168.1.6 FAR=192.168.1.7
 # User of the walk on machines with sudo.
 # shellcheck disable=SC2034  # of room.sh
 NEWCOMER_USER=ada
@@ -21,7 +23,7 @@ still_runs() { # file
   [[ -n $start && $(started "$pid") == "$start" ]] && echo "$pid"
 }
 
-# Makes the folder of a machine. In: suite, who walks there. Out: its path.
+# Makes the folder of a machine. In: suite, who walks there, or `host` for the README's second host. Out: its path.
 new_machine() {
   local dir
   dir=$(new_run newcomer)
@@ -30,8 +32,8 @@ new_machine() {
   write_down "$dir/owner" $$
   echo "$1" >"$dir/suite"
   echo "$2" >"$dir/who"
-  echo "$ROOT_TAR" >"$dir/tar"
-  snapshot "$dir/supalove.git"
+  root_tar "$1" "$2" >"$dir/tar"
+  [[ $2 == host ]] || snapshot "$dir/supalove.git"
   install -d "$NEWCOMER_CACHE/$1-packages"
   echo "$dir"
 }
@@ -64,24 +66,60 @@ snapshot() {
   rm -rf -- "$tree"
 }
 
-# Runs the walk. In: machine, seconds. Its exit code is the walk's.
-run_machine() {
-  local dir=$1 pid slirp code=0
+# Starts a machine. In: machine, seconds. Leaves the process that ends with it in MACHINE_PID. Fails if it has ended already.
+start_machine() {
+  local dir=$1
 # Each process ends with its parent, even if the parent is killed.
   setsid setpriv --pdeathsig KILL timeout --kill-after=10 "$2" setpriv --pdeathsig KILL \
     unshare --mount --pid --net --ipc --uts --propagation private --fork --kill-child=KILL \
     "$here/newcomer/room.sh" "$dir" </dev/null > >(without_noise) 2>&1 8>&- &
-  pid=$!
-  write_down "$dir/timeout.pid" "$pid"
-  wait_for_file "$dir/ready" "$pid" || { wait "$pid"; return; }
+  MACHINE_PID=$!
+  write_down "$dir/timeout.pid" "$MACHINE_PID"
+  wait_for_file "$dir/ready" "$MACHINE_PID" || return
   setsid setpriv --pdeathsig KILL slirp4netns --configure --mtu=65520 --disable-host-loopback \
-    --netns-type=path "/proc/$(still_runs "$dir/init.pid")/ns/net" tap0 </dev/null >"$dir/slirp.log" 2>&1 &
-  slirp=$!
-  write_down "$dir/slirp.pid" "$slirp"
-  wait "$pid" || code=$?
-  kill "$slirp" 2>/dev/null || true
-  [[ $code -ne 124 ]] || warn "newcomer: the walk did not end within $2 s"
+    --netns-type=path "$(network_of "$dir")" tap0 </dev/null >"$dir/slirp.log" 2>&1 &
+  write_down "$dir/slirp.pid" $!
+}
+
+network_of() { echo "/proc/$(still_runs "$1/init.pid")/ns/net"; } # machine
+
+# Runs the walk. In: machine, the second host if there is one, seconds. Its exit code is the walk's.
+run_machine() {
+  local code=0
+  if start_machine "$1" "$3" && [[ -n $2 ]]; then connect "$1" "$2"; fi
+  wait "$MACHINE_PID" || code=$?
+  end_slirp "$1"
+  [[ $code -ne 124 ]] || warn "newcomer: the walk did not end within $3 s"
   return "$code"
+}
+
+end_slirp() { # machine
+  local pid
+  ! pid=$(still_runs "$1/slirp.pid") || kill "$pid" 2>/dev/null || true
+}
+
+# Starts the README's second host, and gives the machine of the walk what its user has to reach it. In: host, machine, seconds.
+start_host() {
+  if ! start_machine "$1" "$3" || ! wait_for_file "$1/furnished" "$MACHINE_PID"; then
+    die 'the second host did not start' 'its words are above'
+  fi
+  cp -r "$1/keys" "$2/keys"
+}
+
+# A cable between the two, with the address that the README's second host has.
+connect() { # machine, host
+  local far
+  far=$(still_runs "$2/init.pid")
+  nsenter --net="$(network_of "$1")" ip link add cable0 type veth peer name cable0 netns "$far"
+  plug "$1" "$NEAR"
+  plug "$2" "$FAR"
+}
+
+plug() { # machine, address
+  local network
+  network=$(network_of "$1")
+  nsenter --net="$network" ip address add "$2/31" dev cable0
+  nsenter --net="$network" ip link set cable0 up
 }
 
 wait_for_file() { # file, pid that makes it

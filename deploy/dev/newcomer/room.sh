@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The first process of a newcomer's machine: unpacks and prepares the root, changes into it and starts the walk.
+# The first process of a newcomer's machine: unpacks and prepares the root, changes into it and starts the walk, or on the
+# README's second host the server of SSH.
 # When it ends, everything in the machine ends.
 # In: the machine's folder. Runs as root in new mount, process and network namespaces.
 set -euo pipefail
@@ -10,7 +11,8 @@ for part in lib install newcomer/debian newcomer/machine newcomer/furnish; do
   . "$here/$part.sh"
 done
 dir=$1 root=$1/root
-suite=$(cat "$dir/suite") who=$(cat "$dir/who")
+suite=$(cat "$dir/suite") who=$(cat "$dir/who") name=newcomer
+[[ $who != host ]] || name=host
 
 lend() { # source, place in the root, option
   mkdir -p "$root$2"
@@ -25,15 +27,15 @@ mount_all() {
   mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"
   mount --rbind /dev "$root/dev"
   mount -t tmpfs -o mode=0755 tmpfs "$root/run"
-  lend "$NEWCOMER_RUST" /opt/rust ro
+  [[ $who == host ]] || lend "$NEWCOMER_RUST" /opt/rust ro
   lend "$NEWCOMER_CACHE/$suite-packages" /var/cache/apt/archives
 }
 
 prepare_network() {
   ip link set lo up
-  hostname newcomer
+  hostname "$name"
   # One of the machines has no IPv6.
-  [[ $who == root ]] || sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 || true
+  [[ $who != user ]] || sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 || true
   for _ in {1..100}; do
     [[ -z $(ip -4 route show default) ]] || return 0
     sleep 0.1
@@ -64,20 +66,31 @@ walk() {
   fi
 }
 
+# The second host. It has no PAM of a real machine: sessions would have to be registered with the kernel.
+serve() {
+  mkdir -p /run/sshd
+  env -i PATH="$PATH" /usr/sbin/sshd -D -e -o UsePAM=no
+}
+
 # /proc is still the one of this machine, so this is the pid by which it knows this process.
 read -r outer _ </proc/self/stat
 write_down "$dir/init.pid" "$outer"
 touch "$dir/ready"
 mapfile -t site < <(site_environment)
 unpack_root
-furnish
-choose_target
+if [[ $who == host ]]; then
+  furnish_host
+else
+  furnish
+  choose_target
+fi
 mount_all
 prepare_network
 # Reachable from the root when nothing else of this machine is.
 exec 6>>"$dir/containers"
+touch "$dir/furnished"
 enter
 code=0
-walk 6>&- || code=$?
+if [[ $who == host ]]; then serve 6>&-; else walk 6>&-; fi || code=$?
 list_containers / >&6
 exit "$code"

@@ -7,12 +7,15 @@
 # Read from the README:
 #   ```sh      commands. `#=> words`: the command's output has these words, in this order.
 #   ```text    how the output of the last command before it ends. Refs may be others.
-#   <!-- needs: what (who runs it) -->   above a block: not run here, because the machine lacks it.
+#   <!-- needs: what (who runs it) -->   above a block: not run here, because the machine lacks it. One that needs a host is run
+#              where there is a second host; second_host.sh has what comes from `ssh` on.
 # Every command must exit with 0.
 set -uo pipefail
 
 README=${NEWCOMER_README:-/srv/README.md}
 ADDRESS=/srv/supalove.git
+# There if the machine has a way to a second host.
+SECOND_HOST=${NEWCOMER_SECOND_HOST:-/srv/second_host.sh}
 WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 OUTPUT=$WORK/output
@@ -50,6 +53,7 @@ after_command() { # command
     'make up'*) after_up ;;
     'make down'*) [[ -z $(listening) ]] || fail 'something listens after make down' "$(listening)" ;;
     'make clean'*) after_clean ;;
+    'supalove join-token create'*) sed -n 's/^run on the host, as root: *//p' "$OUTPUT" >"$WORK/join-command" ;;
   esac
 }
 
@@ -89,6 +93,8 @@ ps_of() { # pattern
     tr '\0' ' ' <"$folder/cmdline" 2>/dev/null | grep -E "^[^ ]*($1)" | sed "s|^|${folder#/proc/} |"
   done
 }
+
+has() { command -v "$1" >/dev/null; }
 
 # --- Commands ---
 
@@ -180,7 +186,9 @@ walk() {
 end_of_block() { # kind, needs, line, file
   case $1 in
     sh)
-      if [[ -n $2 ]]; then
+      if [[ $2 == 'host '* && -e $SECOND_HOST ]]; then
+        on_second_host "$4" "$3"
+      elif [[ -n $2 ]]; then
         printf 'README line %s: not run here, it needs %s\n' "$3" "$2"
       else
         run_block "$4" "$3"
@@ -189,6 +197,16 @@ end_of_block() { # kind, needs, line, file
     text) ends_with "$4" ;;
     *) fail "a block of the kind '$1': it is neither run nor compared" ;;
   esac
+}
+
+# Runs a block of which the end is for the second host.
+on_second_host() { # file, its first line in the README
+  sed '/^ssh /,$d' "$1" >"$WORK/before"
+  sed -n '/^ssh /,$p' "$1" >"$WORK/there"
+  run_block "$WORK/before" "$2" || return
+  has ssh || run 'rooted apt-get install -qy --no-install-recommends openssh-client' || return
+  README_LINE=$2
+  bash "$SECOND_HOST" "$WORK/there" "$WORK/join-command" 8<&- || fail 'the second host is not as it should be'
 }
 
 mkdir -p "$1"

@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use supalove_core::{
+    Core,
     error::{Error, Result},
     ids::NodeId,
     wire::timestamp,
@@ -10,7 +11,13 @@ use supalove_core::{
 use supalove_proto::v1::{self as pb, NodeAlarmReason};
 use uuid::Uuid;
 
-use super::{Node, NodeState};
+use super::{
+    Node, NodeState,
+    store::{self, Wanted},
+};
+
+/// Nodes that are read at once, to look for alarms.
+const READ: i64 = 500;
 
 /// An alarm that the controller raises; the conditions that agents report are others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +107,24 @@ pub fn all_of(node: &Node) -> Vec<pb::Alarm> {
     raised.chain(told).collect()
 }
 
+/// Nodes with alarms, by name, at most `limit` of those that are wanted. What is an alarm stands above, and not in a query as well.
+pub async fn troubled(core: &Core, wanted: Wanted<'_>, limit: i64) -> Result<Vec<Node>> {
+    let most = usize::try_from(limit).unwrap_or_default();
+    let mut found = Vec::new();
+    let mut after = wanted.after.map(|(name, id)| (name.to_owned(), id));
+    loop {
+        let wanted = Wanted { after: after.as_ref().map(|(name, id)| (name.as_str(), *id)), ..wanted };
+        let nodes = store::nodes(&core.db, wanted, READ, &core.times).await?;
+        after = nodes.last().map(|node| (node.name.clone(), node.id.0));
+        let are_all = nodes.len() < usize::try_from(READ).unwrap_or_default();
+        found.extend(nodes.into_iter().filter(|node| !all_of(node).is_empty()));
+        if are_all || found.len() >= most {
+            found.truncate(most);
+            return Ok(found);
+        }
+    }
+}
+
 /// Where a page begins: after a name and an id. The name is behind the id, which has no space.
 pub fn parse_after(token: Option<&str>) -> Result<Option<(&str, Uuid)>> {
     let Some(token) = token else { return Ok(None) };
@@ -119,6 +144,7 @@ impl From<Alarm> for pb::NodeAlarm {
 mod tests {
     use super::*;
     use crate::clusters::{Condition, Labels, NodeAmounts};
+    use std::time::Duration;
     use supalove_core::ids::ClusterId;
 
     fn node() -> Node {
@@ -135,6 +161,7 @@ mod tests {
             engine_version: String::new(),
             advertise_address: String::new(),
             seen_at: Some(DateTime::UNIX_EPOCH),
+            lost_in: Duration::ZERO,
             blocked: Vec::new(),
             unexplained: Vec::new(),
             unexplained_since: None,

@@ -20,7 +20,7 @@ use super::{
     Condition, Node, NodeAmounts, NodeState,
     access::{ClusterKey, JoinTokenKey, NodeKey, allow, sees_fleet},
     alarms, changes, quotas, store,
-    store::{Viewer, Wanted, WantedTokens, clusters::WantedClusters},
+    store::{Viewer, Wanted, clusters::WantedClusters, join_tokens},
 };
 use crate::sessions::Fleet;
 use supalove_core::{
@@ -231,8 +231,8 @@ impl ClusterService for ClusterApi {
             cluster = Some(allow::<ClusterKey>(&self.core, &call, &body.cluster).await?.id);
         }
         let viewer = Viewer { user: call.principal()?.user, sees_fleet: sees_fleet(&call)? };
-        let wanted = Wanted { cluster, after, node: None, troubled_for: Some(viewer) };
-        let found = store::nodes(&self.core.db, wanted, size + 1, &self.core.times).await?;
+        let wanted = Wanted { cluster, after, node: None, visible_to: Some(viewer) };
+        let found = alarms::troubled(&self.core, wanted, size + 1).await?;
         let (found, next) = page(found, size, |node| format!("{} {}", node.id, node.name));
         let alarms = found.iter().flat_map(alarms::all_of).collect();
         Ok(Response::new(ListAlarmsResponse { alarms, next_page_token: next }))
@@ -259,7 +259,7 @@ impl ClusterService for ClusterApi {
         let id = JoinTokenId::generate();
         let token = JoinToken::generate(self.fleet.pki().roots().signing().fingerprint(), id.0)
             .map_err(Error::internal)?;
-        let new = store::NewJoinToken {
+        let new = join_tokens::New {
             id,
             cluster: cluster.id,
             secret_hash: &token.secret_hash(),
@@ -268,7 +268,7 @@ impl ClusterService for ClusterApi {
         };
         let mut mutation = self.core.mutation(&call);
         quotas::take_join_token(&mut mutation, cluster.id).await?;
-        let expires_at = store::insert_join_token(&mut mutation, &new).await?;
+        let expires_at = join_tokens::insert(&mut mutation, &new).await?;
         mutation.commit(&id.to_string(), []).await?;
         let downloads = self.fleet.downloads();
         Ok(Response::new(CreateJoinTokenResponse {
@@ -291,8 +291,9 @@ impl ClusterService for ClusterApi {
         let size = page_size(body.page_size, 50, 100)?;
         let before = parse_page_id(&body.page_token)?;
         let cluster: ClusterKey = allow(&self.core, &call, &body.cluster).await?;
-        let wanted = WantedTokens { cluster: Some(cluster.id), before, ended: body.show_ended, id: None };
-        let found = store::join_tokens(&self.core.db, wanted, size + 1).await?;
+        let wanted =
+            join_tokens::Wanted { cluster: Some(cluster.id), before, ended: body.show_ended, id: None };
+        let found = join_tokens::list(&self.core.db, wanted, size + 1).await?;
         let (found, next) = page(found, size, |token| token.id.0.to_string());
         let join_tokens = found.into_iter().map(Into::into).collect();
         Ok(Response::new(ListJoinTokensResponse { join_tokens, next_page_token: next }))
@@ -305,18 +306,18 @@ impl ClusterService for ClusterApi {
         let call = Call::from_request(&request)?;
         let id = allow::<JoinTokenKey>(&self.core, &call, &request.get_ref().join_token_id).await?.token;
         let mut mutation = self.core.mutation(&call);
-        let token = store::revoke_join_token(&mut mutation, id).await?;
+        let token = join_tokens::revoke(&mut mutation, id).await?;
         mutation.commit(&id.to_string(), []).await?;
         Ok(Response::new(RevokeJoinTokenResponse { join_token: Some(token.into()) }))
     }
 }
 
-impl From<store::JoinToken> for pb::JoinToken {
-    fn from(t: store::JoinToken) -> Self {
+impl From<join_tokens::JoinToken> for pb::JoinToken {
+    fn from(t: join_tokens::JoinToken) -> Self {
         let state = match t {
-            store::JoinToken { revoked_at: Some(_), .. } => pb::JoinTokenState::Revoked,
-            store::JoinToken { uses, max_uses, .. } if uses >= max_uses => pb::JoinTokenState::Used,
-            store::JoinToken { expired: true, .. } => pb::JoinTokenState::Expired,
+            join_tokens::JoinToken { revoked_at: Some(_), .. } => pb::JoinTokenState::Revoked,
+            join_tokens::JoinToken { uses, max_uses, .. } if uses >= max_uses => pb::JoinTokenState::Used,
+            join_tokens::JoinToken { expired: true, .. } => pb::JoinTokenState::Expired,
             _ => pb::JoinTokenState::Usable,
         };
         Self {

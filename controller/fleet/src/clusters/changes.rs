@@ -195,14 +195,16 @@ pub async fn forget_node(core: &Core, call: &Call, body: &ForgetNodeRequest) -> 
     Ok(node)
 }
 
-/// Returns an error unless the node is lost, revoked, or was never connected.
+/// Returns an error unless the node is lost, revoked, or was never connected; it says how long to wait.
 fn refuse_living(node: &Node) -> Result<()> {
     if matches!(node.state, NodeState::Ready | NodeState::Unhealthy) {
         return Err(Error::FailedPrecondition {
             reason: ErrorReason::NodeNotLost,
             message: format!(
-                "the node {} was heard not long ago, so it may have its projects; drain and remove it, or wait until it is LOST",
-                node.name
+                "the node {} was heard not long ago, or no controller was there to hear it, so it may have its projects: it is LOST if it \
+                 stays silent for another {} s; wait for that, or drain and remove it",
+                node.name,
+                node.lost_in.as_secs() + 1
             ),
         });
     }

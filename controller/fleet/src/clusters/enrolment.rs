@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     quotas,
-    store::{self, NewNode},
+    store::{self, identities, join_tokens},
 };
 use crate::certificates::{Nonces, Pki};
 use supalove_core::{
@@ -92,7 +92,7 @@ impl EnrolmentApi {
         }
         let node = NodeId::generate();
         let mut write = self.core.system_write(node.to_string());
-        let stored = store::lock_join_token(&mut write, token.id()).await?;
+        let stored = join_tokens::lock(&mut write, token.id()).await?;
         let stored = stored
             .filter(|s| token.verify_hash(&s.secret_hash))
             .ok_or_else(|| refused(ErrorReason::JoinTokenUnknown, "the join token is not known"))?;
@@ -110,8 +110,8 @@ impl EnrolmentApi {
             return Ok(None);
         };
         quotas::take_node(&mut write, stored.cluster).await?;
-        store::use_join_token(&mut write, token.id()).await?;
-        let new = NewNode {
+        join_tokens::use_up(&mut write, token.id()).await?;
+        let new = identities::NewNode {
             id: node,
             cluster: stored.cluster,
             name: hostname,
@@ -119,8 +119,8 @@ impl EnrolmentApi {
             key_sha256: &issued.spki_sha256,
             trusted_ca: roots.fingerprints().iter().map(ToString::to_string).collect(),
         };
-        store::insert_node(&mut write, &new).await?;
-        store::insert_certificate(&mut write, node, &issued, roots.signing().fingerprint()).await?;
+        identities::insert_node(&mut write, &new).await?;
+        identities::insert_certificate(&mut write, node, &issued, roots.signing().fingerprint()).await?;
         let cluster_name = store::cluster_name(&mut write, stored.cluster).await?;
         write.audit("/supalove.node.v1.EnrollmentService/Enroll", hostname);
         write.commit([]).await?;
@@ -147,7 +147,7 @@ impl EnrolmentApi {
     ) -> Result<NodeCertificate> {
         let node = NodeId(holder.identity.node_id);
         // Before any lock, because unauthenticated callers get here.
-        let enrolled = store::enrolled_key(&self.core.db, node).await?;
+        let enrolled = identities::enrolled_key(&self.core.db, node).await?;
         if enrolled.ok_or_else(|| unproven(ErrorReason::NodeUnknown, "no such node"))? != holder.key_sha256 {
             return Err(unproven(
                 ErrorReason::KeyMismatch,
@@ -177,7 +177,7 @@ impl EnrolmentApi {
             .await?
             .ok_or_else(|| unproven(ErrorReason::NodeUnknown, "no such node"))?;
         if let Some((nonce, ends)) = nonce
-            && !store::use_nonce(&mut write, nonce, ends).await?
+            && !identities::use_nonce(&mut write, nonce, ends).await?
         {
             return Err(unproven(ErrorReason::NonceInvalid, "the nonce has been used or has expired"));
         }
@@ -192,7 +192,7 @@ impl EnrolmentApi {
         let Some((roots, issued)) = self.pki.sign(&mut write, csr_pem, &identity).await? else {
             return Ok(None);
         };
-        store::insert_certificate(&mut write, node, &issued, roots.signing().fingerprint()).await?;
+        identities::insert_certificate(&mut write, node, &issued, roots.signing().fingerprint()).await?;
         write.audit(holder.method, &node.to_string());
         write.commit([]).await?;
         let version = &holder.agent_version;
@@ -259,7 +259,7 @@ impl EnrollmentService for EnrolmentApi {
         request: Request<GetRecoveryNonceRequest>,
     ) -> Result<Response<GetRecoveryNonceResponse>, Status> {
         let node = parse_node(&request.get_ref().node_id)?;
-        let ends = store::nonce_end(&self.core.db, self.core.times.recovery_nonce).await?;
+        let ends = identities::nonce_end(&self.core.db, self.core.times.recovery_nonce).await?;
         let nonce = self.nonces.make(node, ends)?;
         Ok(Response::new(GetRecoveryNonceResponse { nonce, expire_time: Some(timestamp(ends)) }))
     }

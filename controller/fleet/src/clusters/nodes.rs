@@ -1,6 +1,6 @@
 //! A node: its state, and the properties that its agent reports at Hello.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use chrono::{DateTime, Utc};
 use ipnet::Ipv4Net;
@@ -19,6 +19,28 @@ use supalove_spec::{
     text::{is_host, is_plain, single_line},
 };
 
+/// What there is to say whether a node is lost.
+#[derive(Debug, Clone, Copy)]
+pub struct Heard {
+    /// When its agent was last heard.
+    pub seen_at: DateTime<Utc>,
+    pub now: DateTime<Utc>,
+    /// For how long a controller has been there to hear it.
+    pub watched: Duration,
+}
+
+impl Heard {
+    fn silence(self) -> Duration {
+        (self.now - self.seen_at).to_std().unwrap_or_default()
+    }
+
+    /// How long it will be until the node is LOST, if its agent is not heard. Silence in which nobody was there does not count:
+    /// after an outage of all controllers each node gets the time again.
+    pub fn lost_in(self, kind: ClusterKind, times: &Times) -> Duration {
+        kind.lost_after(times).saturating_sub(self.silence().min(self.watched))
+    }
+}
+
 /// State of a node, derived from when its agent was last heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeState {
@@ -26,7 +48,7 @@ pub enum NodeState {
     Ready,
     /// Silent for `silent_after`, or heard but with a blocking condition.
     Unhealthy,
-    /// Silent for `lost_after`.
+    /// Silent for `lost_after`, while a controller was there.
     Lost,
     /// Revoked, even if its agent was heard since.
     Revoked,
@@ -40,20 +62,14 @@ impl NodeState {
         if self == Self::Ready && blocked { Self::Unhealthy } else { self }
     }
 
-    /// Derives the state from when the agent was last heard.
-    pub fn derive(
-        seen_at: Option<DateTime<Utc>>,
-        now: DateTime<Utc>,
-        kind: ClusterKind,
-        times: &Times,
-    ) -> Self {
-        let Some(seen_at) = seen_at else {
+    /// Derives the state from when the agent was last heard; `None`: never.
+    pub fn derive(heard: Option<Heard>, kind: ClusterKind, times: &Times) -> Self {
+        let Some(heard) = heard else {
             return Self::Enrolled;
         };
-        let silence = (now - seen_at).to_std().unwrap_or_default();
-        if silence >= kind.lost_after(times) {
+        if heard.lost_in(kind, times).is_zero() {
             Self::Lost
-        } else if silence >= times.silent_after {
+        } else if heard.silence() >= times.silent_after {
             Self::Unhealthy
         } else {
             Self::Ready
@@ -83,6 +99,8 @@ pub struct Node {
     pub advertise_address: String,
     /// When the agent was last heard.
     pub seen_at: Option<DateTime<Utc>>,
+    /// How long it will be until it is LOST, if its agent is not heard.
+    pub lost_in: Duration,
     /// Blocked slots, each with the holder of its port or network.
     pub blocked: Vec<String>,
     /// Projects that run on the host although no placement puts them there.
@@ -264,14 +282,38 @@ mod tests {
     fn silence_makes_a_node_unhealthy_then_lost_later_in_private_clusters() {
         let times = Times::default();
         let now = Utc::now();
-        let state =
-            |seconds, kind| NodeState::derive(Some(now - TimeDelta::seconds(seconds)), now, kind, &times);
+        let heard = |seconds| Heard {
+            seen_at: now - TimeDelta::seconds(seconds),
+            now,
+            watched: Duration::from_hours(1),
+        };
+        let state = |seconds, kind| NodeState::derive(Some(heard(seconds)), kind, &times);
         assert_eq!(state(19, ClusterKind::Shared), NodeState::Ready);
         assert_eq!(state(20, ClusterKind::Shared), NodeState::Unhealthy);
         assert_eq!(state(90, ClusterKind::Shared), NodeState::Lost);
         assert_eq!(state(90, ClusterKind::Private), NodeState::Unhealthy);
         assert_eq!(state(300, ClusterKind::Private), NodeState::Lost);
-        assert_eq!(NodeState::derive(None, now, ClusterKind::Shared, &times), NodeState::Enrolled);
+        assert_eq!(NodeState::derive(None, ClusterKind::Shared, &times), NodeState::Enrolled);
+    }
+
+    #[test]
+    fn silence_that_nobody_was_there_to_hear_loses_no_node() {
+        let times = Times::default();
+        let now = Utc::now();
+        let heard =
+            |watched| Heard { seen_at: now - TimeDelta::days(1), now, watched: Duration::from_secs(watched) };
+        let cases = [
+            (0, ClusterKind::Shared, NodeState::Unhealthy, 90),
+            (89, ClusterKind::Shared, NodeState::Unhealthy, 1),
+            (90, ClusterKind::Shared, NodeState::Lost, 0),
+            (90, ClusterKind::Private, NodeState::Unhealthy, 210),
+            (300, ClusterKind::Private, NodeState::Lost, 0),
+        ];
+        for (watched, kind, state, lost_in) in cases {
+            let heard = heard(watched);
+            assert_eq!(NodeState::derive(Some(heard), kind, &times), state, "{watched}");
+            assert_eq!(heard.lost_in(kind, &times), Duration::from_secs(lost_in), "{watched}");
+        }
     }
 
     #[test]

@@ -1,32 +1,29 @@
-//! Clusters, nodes and join tokens in PostgreSQL.
+//! Nodes in PostgreSQL.
 
 pub mod clusters;
+pub mod identities;
+pub mod join_tokens;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use supalove_certs::{CaFingerprint, IssuedCertificate};
-
 use sqlx::types::Json;
 
 use super::{
-    ClusterKind, Condition, Labels, Node, NodeAmounts, NodeState, Target, access::NodeKey, nodes::HelloValues,
+    ClusterKind, Condition, Labels, Node, NodeAmounts, NodeState, Target,
+    access::NodeKey,
+    nodes::{Heard, HelloValues},
 };
 use supalove_core::{
     Write,
     database::{Db, violates},
     error::{Error, Result},
-    ids::{ClusterId, JoinTokenId, NodeId, OrganizationId, UserId},
+    ids::{ClusterId, NodeId, OrganizationId, UserId},
     times::Times,
 };
 use supalove_proto::v1::ErrorReason;
-
-/// Rows that one statement deletes.
-const BATCH: i64 = 1000;
-/// Certificates of a node on record; an agent may renew as often as it likes.
-const CERTIFICATES: i64 = 50;
 
 /// Creates the first cluster if it does not exist.
 pub async fn ensure_default(write: &mut impl Write) -> Result<()> {
@@ -74,8 +71,8 @@ pub struct Wanted<'a> {
     /// Only after this one, by name and id.
     pub after: Option<(&'a str, Uuid)>,
     pub node: Option<NodeId>,
-    /// Only nodes with something wrong that this viewer may see.
-    pub troubled_for: Option<Viewer>,
+    /// Only nodes that this viewer may see.
+    pub visible_to: Option<Viewer>,
 }
 
 /// Who asks for the nodes of several clusters.
@@ -100,9 +97,9 @@ pub async fn nodes(
              coalesce(a.slots, 0) AS \"slots!\", coalesce(a.blocked_reasons, '{}') AS \"blocked_reasons!\",
              n.agent_version, n.engine_version, n.advertise_address, n.seen_at, n.unexplained, n.created_at,
              n.revoked_at, n.duplicate_detail, now() AS \"now!\", n.schedulable, n.labels AS \"labels: Json<Labels>\", n.revision,
-             n.draining_since, n.forgotten_at,
+             n.draining_since, n.forgotten_at, (SELECT watched_for($10)) AS \"watched!\",
              (SELECT min(found_at) FROM node_leftovers f WHERE f.node_id = n.id) AS unexplained_since,
-             CASE WHEN n.returned_at > now() - make_interval(secs => $10) THEN n.returned_at END AS returned_at,
+             CASE WHEN n.returned_at > now() - make_interval(secs => $9) THEN n.returned_at END AS returned_at,
              CASE WHEN n.duplicate_at > now() - make_interval(secs => $5) THEN n.duplicate_at END AS duplicate_at,
              c.not_after AS \"not_after?\", encode(c.ca_sha256, 'hex') AS \"ca?\",
              d.reasons AS \"reasons!\", d.messages AS \"messages!\", d.since AS \"since!\", d.blocking AS \"blocking!\",
@@ -117,12 +114,8 @@ pub async fn nodes(
              FROM node_conditions WHERE node_id = n.id) d
          WHERE ($1::uuid IS NULL OR n.cluster_id = $1) AND ($2::text IS NULL OR (n.name, n.id) > ($2, $6))
              AND ($4::uuid IS NULL OR n.id = $4)
-             AND ($7::uuid IS NULL OR (
-                 ($8 OR EXISTS (SELECT FROM members m WHERE m.organization_id = k.organization_id AND m.user_id = $7))
-                 AND (n.returned_at > now() - make_interval(secs => $10) OR (n.revoked_at IS NULL AND (n.seen_at < now() - make_interval(secs => $9)
-                     OR n.duplicate_at > now() - make_interval(secs => $5) OR n.unexplained <> '{}'
-                     OR a.cpu_used > a.cpu_cap OR a.memory_used > a.memory_cap OR a.disk_used > a.disk_cap
-                     OR EXISTS (SELECT FROM node_conditions o WHERE o.node_id = n.id))))))
+             AND ($7::uuid IS NULL OR $8 OR EXISTS (
+                 SELECT FROM members m WHERE m.organization_id = k.organization_id AND m.user_id = $7))
          ORDER BY n.name, n.id LIMIT $3",
         wanted.cluster.map(|id| id.0),
         wanted.after.map(|(name, _)| name),
@@ -130,10 +123,10 @@ pub async fn nodes(
         wanted.node.map(|id| id.0),
         times.duplicate_alarm.as_secs_f64(),
         wanted.after.map(|(_, id)| id),
-        wanted.troubled_for.map(|viewer| viewer.user.0),
-        wanted.troubled_for.is_some_and(|viewer| viewer.sees_fleet),
-        times.silent_after.as_secs_f64(),
+        wanted.visible_to.map(|viewer| viewer.user.0),
+        wanted.visible_to.is_some_and(|viewer| viewer.sees_fleet),
         times.returned_alarm.as_secs_f64(),
+        times.replica_gone.as_secs_f64(),
     )
     .fetch_all(db)
     .await?;
@@ -149,13 +142,15 @@ pub async fn nodes(
                 blocking,
             });
             let conditions: Vec<Condition> = told.collect();
+            let watched = Duration::try_from_secs_f64(n.watched).unwrap_or_default();
+            let heard = n.seen_at.map(|seen_at| Heard { seen_at, now: n.now, watched });
             Node {
                 id: n.id,
                 cluster: n.cluster,
                 name: n.name,
                 state: match n.revoked_at {
                     Some(_) => NodeState::Revoked,
-                    None => NodeState::derive(n.seen_at, n.now, n.kind, times).with_conditions(&conditions),
+                    None => NodeState::derive(heard, n.kind, times).with_conditions(&conditions),
                 },
                 capacity: NodeAmounts {
                     cpu_millis: n.cpu_cap,
@@ -174,6 +169,7 @@ pub async fn nodes(
                 engine_version: n.engine_version,
                 advertise_address: n.advertise_address,
                 seen_at: n.seen_at,
+                lost_in: heard.map(|heard| heard.lost_in(n.kind, times)).unwrap_or_default(),
                 blocked: n.blocked_reasons,
                 unexplained: n.unexplained,
                 unexplained_since: n.unexplained_since,
@@ -201,7 +197,7 @@ pub async fn node(db: impl sqlx::PgExecutor<'_>, id: NodeId, times: &Times) -> R
 
 /// Revokes a node. Raises the greeted epoch, so that late reports of its sessions are refused.
 pub async fn revoke(write: &mut impl Write, id: NodeId, times: &Times) -> Result<Node> {
-    lock_node(write, id).await?;
+    close_node(write, id).await?;
     sqlx::query!(
         "UPDATE nodes SET revoked_at = now(), schedulable = false, draining_since = NULL, session_epoch = session_epoch + 1,
              greeted_epoch = session_epoch + 1
@@ -220,7 +216,8 @@ pub async fn set_schedulable(
     schedulable: bool,
     times: &Times,
 ) -> Result<Node> {
-    refuse_revoked(write, key).await?;
+    let locked = close_node(write, key.node).await?;
+    refuse_revoked(key, locked)?;
     sqlx::query!(
         "UPDATE nodes SET schedulable = $2, draining_since = NULL WHERE id = $1",
         key.node.0,
@@ -233,7 +230,8 @@ pub async fn set_schedulable(
 
 /// Drains a node. Waits for placements and starts on it that have begun.
 pub async fn drain(write: &mut impl Write, key: &NodeKey, times: &Times) -> Result<Node> {
-    refuse_revoked(write, key).await?;
+    let locked = close_node(write, key.node).await?;
+    refuse_revoked(key, locked)?;
     sqlx::query!(
         "UPDATE nodes SET schedulable = false, draining_since = coalesce(draining_since, now()) WHERE id = $1",
         key.node.0
@@ -252,8 +250,7 @@ pub async fn forget(write: &mut impl Write, id: NodeId, times: &Times) -> Result
     node(write.connection().await?, id, times).await
 }
 
-async fn refuse_revoked(write: &mut impl Write, key: &NodeKey) -> Result<()> {
-    let locked = lock_node(write, key.node).await?;
+fn refuse_revoked(key: &NodeKey, locked: Option<LockedNode>) -> Result<()> {
     if locked.is_none_or(|node| node.revoked) {
         return Err(Error::FailedPrecondition {
             reason: ErrorReason::NodeRevoked,
@@ -274,7 +271,8 @@ pub async fn update_node(
     labels: Option<&Labels>,
     etag: &str,
 ) -> Result<()> {
-    refuse_revoked(write, key).await?;
+    let locked = lock_node(write, key.node).await?;
+    refuse_revoked(key, locked)?;
     let revision = sqlx::query_scalar!("SELECT revision FROM nodes WHERE id = $1", key.node.0)
         .fetch_one(write.connection().await?)
         .await?;
@@ -300,7 +298,7 @@ pub async fn update_node(
 
 /// Locks a node and returns the refs of the projects on it. No project comes until the transaction ends.
 pub async fn projects_on(write: &mut impl Write, node: NodeId) -> Result<Vec<String>> {
-    lock_node(write, node).await?;
+    close_node(write, node).await?;
     let found = sqlx::query_scalar!(
         "SELECT project_ref FROM placements WHERE node_id = $1 ORDER BY project_ref",
         node.0
@@ -318,204 +316,11 @@ pub async fn standing_on(write: &mut impl Write, node: NodeId) -> Result<Vec<(St
     Ok(rows.into_iter().map(|row| (row.project_ref, row.holds_compute)).collect())
 }
 
-/// A join token to store.
-pub struct NewJoinToken<'a> {
-    pub id: JoinTokenId,
-    /// Cluster that hosts join with it.
-    pub cluster: ClusterId,
-    /// SHA-256 of its secret.
-    pub secret_hash: &'a [u8],
-    /// How many hosts may join with it.
-    pub max_uses: i32,
-    pub ttl: Duration,
-}
-
-/// Stores a join token's hash; returns when it expires. Waits for the deletion of its cluster.
-pub async fn insert_join_token(write: &mut impl Write, new: &NewJoinToken<'_>) -> Result<DateTime<Utc>> {
-    let expires_at = sqlx::query_scalar!(
-        "INSERT INTO join_tokens (id, cluster_id, secret_hash, max_uses, expires_at)
-         SELECT $1, id, $3, $4, now() + make_interval(secs => $5) FROM clusters WHERE id = $2 AND deleted_at IS NULL FOR KEY SHARE
-         RETURNING expires_at",
-        new.id.0,
-        new.cluster.0,
-        new.secret_hash,
-        new.max_uses,
-        new.ttl.as_secs_f64(),
-    )
-    .fetch_optional(write.connection().await?)
-    .await?;
-    expires_at.ok_or_else(|| clusters::gone(new.cluster))
-}
-
-/// A join token without its secret.
-#[derive(Debug, Clone)]
-pub struct JoinToken {
-    pub id: JoinTokenId,
-    /// Cluster that hosts join with it.
-    pub cluster: ClusterId,
-    /// Hosts that have joined with it.
-    pub uses: i32,
-    /// How many hosts may join with it.
-    pub max_uses: i32,
-    /// When it was made.
-    pub created_at: DateTime<Utc>,
-    pub expires_at: DateTime<Utc>,
-    /// True if it has expired, by the database's clock.
-    pub expired: bool,
-    /// When it was revoked.
-    pub revoked_at: Option<DateTime<Utc>>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-pub struct WantedTokens {
-    /// Only of this cluster.
-    pub cluster: Option<ClusterId>,
-    /// Only created before this one.
-    pub before: Option<Uuid>,
-    pub id: Option<JoinTokenId>,
-    /// Include tokens with which no host can join any more.
-    pub ended: bool,
-}
-
-/// Join tokens, newest first.
-pub async fn join_tokens(
-    db: impl sqlx::PgExecutor<'_>,
-    wanted: WantedTokens,
-    limit: i64,
-) -> Result<Vec<JoinToken>> {
-    let found = sqlx::query_as!(
-        JoinToken,
-        "SELECT id AS \"id: JoinTokenId\", cluster_id AS \"cluster: ClusterId\", uses, max_uses, created_at, expires_at,
-             expires_at <= now() AS \"expired!\", revoked_at
-         FROM join_tokens
-         WHERE ($1::uuid IS NULL OR cluster_id = $1) AND ($2::uuid IS NULL OR id < $2) AND ($3::uuid IS NULL OR id = $3)
-             AND ($4 OR (revoked_at IS NULL AND expires_at > now() AND uses < max_uses))
-         ORDER BY id DESC LIMIT $5",
-        wanted.cluster.map(|id| id.0),
-        wanted.before,
-        wanted.id.map(|id| id.0),
-        wanted.ended,
-        limit,
-    );
-    Ok(found.fetch_all(db).await?)
-}
-
-/// Revokes a join token. Waits for a join that has locked the row.
-pub async fn revoke_join_token(write: &mut impl Write, id: JoinTokenId) -> Result<JoinToken> {
-    sqlx::query!("UPDATE join_tokens SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL", id.0)
-        .execute(write.connection().await?)
-        .await?;
-    let wanted = WantedTokens { id: Some(id), ended: true, ..WantedTokens::default() };
-    let found = join_tokens(write.connection().await?, wanted, 1).await?.into_iter().next();
-    found.ok_or_else(|| Error::NotFound { kind: "join token", name: id.to_string() })
-}
-
-/// A stored join token, its row locked.
-pub struct StoredToken {
-    /// Cluster that hosts join with it.
-    pub cluster: ClusterId,
-    /// SHA-256 of its secret.
-    pub secret_hash: Vec<u8>,
-    pub expired: bool,
-    /// True if it has uses left.
-    pub usable: bool,
-    /// An operator revoked it.
-    pub revoked: bool,
-}
-
-/// Locks and reads a join token.
-pub async fn lock_join_token(write: &mut impl Write, id: Uuid) -> Result<Option<StoredToken>> {
-    let row = sqlx::query!(
-        "SELECT cluster_id AS \"cluster: ClusterId\", secret_hash, expires_at <= now() AS \"expired!\",
-             uses < max_uses AS \"usable!\", revoked_at IS NOT NULL AS \"revoked!\"
-         FROM join_tokens WHERE id = $1 FOR UPDATE",
-        id
-    )
-    .fetch_optional(write.connection().await?)
-    .await?;
-    Ok(row.map(|r| StoredToken {
-        cluster: r.cluster,
-        secret_hash: r.secret_hash,
-        expired: r.expired,
-        usable: r.usable,
-        revoked: r.revoked,
-    }))
-}
-
 /// Name of a cluster, for people.
 pub async fn cluster_name(write: &mut impl Write, id: ClusterId) -> Result<String> {
     Ok(sqlx::query_scalar!("SELECT name FROM clusters WHERE id = $1", id.0)
         .fetch_one(write.connection().await?)
         .await?)
-}
-
-pub async fn use_join_token(write: &mut impl Write, id: Uuid) -> Result<()> {
-    sqlx::query!("UPDATE join_tokens SET uses = uses + 1 WHERE id = $1", id)
-        .execute(write.connection().await?)
-        .await?;
-    Ok(())
-}
-
-/// A node to store.
-pub struct NewNode<'a> {
-    pub id: NodeId,
-    pub cluster: ClusterId,
-    pub name: &'a str,
-    /// Version of its agent.
-    pub agent_version: &'a str,
-    /// SHA-256 of its public key.
-    pub key_sha256: &'a [u8],
-    /// SHA-256 of the roots in its bundle, hex.
-    pub trusted_ca: Vec<String>,
-}
-
-pub async fn insert_node(write: &mut impl Write, new: &NewNode<'_>) -> Result<()> {
-    let made = sqlx::query!(
-        "INSERT INTO nodes (id, cluster_id, name, key_sha256, agent_version, trusted_ca) VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (cluster_id, name) DO NOTHING",
-        new.id.0,
-        new.cluster.0,
-        new.name,
-        new.key_sha256,
-        new.agent_version,
-        &new.trusted_ca,
-    )
-    .execute(write.connection().await?)
-    .await?;
-    if made.rows_affected() == 0 {
-        return Err(Error::AlreadyExists { kind: "node", name: new.name.to_owned() });
-    }
-    Ok(())
-}
-
-/// Records a certificate of a node, and deletes the oldest records if there are too many.
-pub async fn insert_certificate(
-    write: &mut impl Write,
-    node: NodeId,
-    issued: &IssuedCertificate,
-    ca: CaFingerprint,
-) -> Result<()> {
-    sqlx::query!(
-        "INSERT INTO certificates (serial, node_id, key_sha256, not_before, not_after, ca_sha256)
-         VALUES ($1, $2, $3, $4, $5, $6)",
-        issued.serial_hex,
-        node.0,
-        issued.spki_sha256.as_slice(),
-        issued.not_before,
-        issued.not_after,
-        ca.as_bytes().as_slice(),
-    )
-    .execute(write.connection().await?)
-    .await?;
-    sqlx::query!(
-        "DELETE FROM certificates WHERE serial IN (
-             SELECT serial FROM certificates WHERE node_id = $1 ORDER BY created_at DESC OFFSET $2)",
-        node.0,
-        CERTIFICATES,
-    )
-    .execute(write.connection().await?)
-    .await?;
-    Ok(())
 }
 
 /// The properties of a node on which the issue of a certificate depends.
@@ -525,73 +330,25 @@ pub struct LockedNode {
     pub revoked: bool,
 }
 
-/// Returns the SHA-256 of the key with which a node enrolled; `None` if there is no such node. It never changes.
-pub async fn enrolled_key(db: &Db, node: NodeId) -> Result<Option<Vec<u8>>> {
-    let key = sqlx::query_scalar!("SELECT key_sha256 FROM nodes WHERE id = $1", node.0);
-    Ok(key.fetch_optional(db).await?)
+/// Locks a node's row against other changes, and reads it. Placements on the node go on. Whoever also changes its `node_capacity`,
+/// what stands on it or what is left there, locks it first.
+pub async fn lock_node(write: &mut impl Write, node: NodeId) -> Result<Option<LockedNode>> {
+    let row = sqlx::query_as!(
+        LockedNode,
+        "SELECT cluster_id AS \"cluster: ClusterId\", revoked_at IS NOT NULL AS \"revoked!\" FROM nodes WHERE id = $1 FOR NO KEY UPDATE",
+        node.0
+    );
+    Ok(row.fetch_optional(write.connection().await?).await?)
 }
 
-/// Locks and reads a node.
-pub async fn lock_node(write: &mut impl Write, node: NodeId) -> Result<Option<LockedNode>> {
-    let row = sqlx::query!(
+/// The same, and waits for placements and starts on the node that have begun; none begins until the transaction ends.
+async fn close_node(write: &mut impl Write, node: NodeId) -> Result<Option<LockedNode>> {
+    let row = sqlx::query_as!(
+        LockedNode,
         "SELECT cluster_id AS \"cluster: ClusterId\", revoked_at IS NOT NULL AS \"revoked!\" FROM nodes WHERE id = $1 FOR UPDATE",
         node.0
-    )
-    .fetch_optional(write.connection().await?)
-    .await?;
-    Ok(row.map(|r| LockedNode { cluster: r.cluster, revoked: r.revoked }))
-}
-
-/// Returns when a nonce that is made now expires, by the database's clock.
-pub async fn nonce_end(db: &Db, life: Duration) -> Result<DateTime<Utc>> {
-    let ends =
-        sqlx::query_scalar!("SELECT now() + make_interval(secs => $1) AS \"ends!\"", life.as_secs_f64());
-    Ok(ends.fetch_one(db).await?)
-}
-
-/// Uses up a nonce; false if it was used before or has expired.
-pub async fn use_nonce(write: &mut impl Write, nonce: &[u8], ends: DateTime<Utc>) -> Result<bool> {
-    let done = sqlx::query!(
-        "INSERT INTO used_recovery_nonces (nonce_sha256, expires_at) SELECT sha256($1), $2 WHERE $2 > now()
-         ON CONFLICT DO NOTHING",
-        nonce,
-        ends,
-    )
-    .execute(write.connection().await?)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Deletes used nonces that expired more than a day ago.
-pub async fn prune_nonces(write: &mut impl Write) -> Result<()> {
-    sqlx::query!("DELETE FROM used_recovery_nonces WHERE expires_at < now() - interval '1 day'")
-        .execute(write.connection().await?)
-        .await?;
-    Ok(())
-}
-
-/// Deletes records of certificates that expired long ago, but the newest of each node, and join tokens that ended long ago.
-/// False if there may be more.
-pub async fn prune(write: &mut impl Write, kept: Duration) -> Result<bool> {
-    let certificates = sqlx::query!(
-        "DELETE FROM certificates WHERE serial IN (
-             SELECT c.serial FROM certificates c WHERE c.not_after < now() - make_interval(secs => $1)
-                 AND EXISTS (SELECT 1 FROM certificates n WHERE n.node_id = c.node_id AND n.created_at > c.created_at)
-             ORDER BY c.not_after LIMIT $2)",
-        kept.as_secs_f64(),
-        BATCH,
-    )
-    .execute(write.connection().await?)
-    .await?;
-    let tokens = sqlx::query!(
-        "DELETE FROM join_tokens WHERE id IN (
-             SELECT id FROM join_tokens WHERE expires_at < now() - make_interval(secs => $1) LIMIT $2)",
-        kept.as_secs_f64(),
-        BATCH,
-    )
-    .execute(write.connection().await?)
-    .await?;
-    Ok(certificates.rows_affected().max(tokens.rows_affected()) < BATCH.unsigned_abs())
+    );
+    Ok(row.fetch_optional(write.connection().await?).await?)
 }
 
 /// Stores the roots that a node reports as trusted. An empty report changes nothing.

@@ -502,7 +502,7 @@ impl Fleet {
                 "the database has lost what it confirmed: the heartbeat of controller {replica} at {}",
                 lost.to_rfc3339()
             );
-            restores::note(&mut write, &replica, &detail).await?;
+            restores::note_loss(&mut write, &replica, &detail).await?;
         }
         write.commit([]).await?;
         *self.heartbeat() = Some(heartbeats.written);

@@ -274,7 +274,12 @@ impl NodePort {
 
 /// What a connection for one download may cost.
 fn download_connection(limits: &Limits) -> Connection {
-    Connection { http: Http::One, take: limits.take, ..short_connection(limits) }
+    Connection {
+        http: Http::One,
+        take: limits.download_take,
+        least: limits.download_least,
+        ..short_connection(limits)
+    }
 }
 
 /// Kinds of refusals: the limit of all, and that of one peer.
@@ -309,6 +314,7 @@ fn short_connection(limits: &Limits) -> Connection {
         first_request: limits.join_idle,
         idle: limits.join_idle,
         take: limits.body,
+        least: 0,
         linger: Duration::from_secs(1),
         streams: 4,
         headers: limits.header_bytes,

@@ -126,7 +126,7 @@ pub async fn to_end(db: &Db, nodes: &[Uuid], epochs: &[i64]) -> Result<Vec<Ended
 /// Records that two live agents have this identity. Audits it unless it was already known.
 pub async fn duplicate(write: &mut SystemWrite, node: NodeId, detail: &str, times: &Times) -> Result<()> {
     let news = sqlx::query_scalar!(
-        "WITH before AS (SELECT duplicate_at FROM nodes WHERE id = $1 FOR UPDATE)
+        "WITH before AS (SELECT duplicate_at FROM nodes WHERE id = $1 FOR NO KEY UPDATE)
          UPDATE nodes SET duplicate_at = now(), duplicate_detail = $2 FROM before WHERE id = $1
          RETURNING coalesce(before.duplicate_at < now() - make_interval(secs => $3), true) AS \"news!\"",
         node.0,
@@ -190,8 +190,9 @@ pub async fn prune(write: &mut impl Write) -> Result<()> {
 }
 
 /// Writes the heartbeat of this replica, which registers it again if it was deleted meanwhile, and for each of its nodes how many
-/// seconds ago the agent was heard. A node whose row is locked has its turn at the next flush: one row must not make all nodes of
-/// a replica look silent. Returns the heartbeat that the database had, and the new one.
+/// seconds ago the agent was heard. After a break of its heartbeats the replica counts as there from now on only. A node whose row is
+/// locked has its turn at the next flush: one row must not make all nodes of a replica look silent. Returns the heartbeat that the
+/// database had, and the new one.
 pub async fn seen(
     write: &mut impl Write,
     core: &Core,
@@ -201,11 +202,13 @@ pub async fn seen(
         Heartbeats,
         "WITH known AS (SELECT seen_at FROM controllers WHERE id = $1)
          INSERT INTO controllers (id, address, version) VALUES ($1, $2, $3)
-         ON CONFLICT (id) DO UPDATE SET seen_at = now()
+         ON CONFLICT (id) DO UPDATE SET seen_at = now(), watching_since = CASE
+             WHEN controllers.seen_at > now() - make_interval(secs => $4) THEN controllers.watching_since ELSE now() END
          RETURNING (SELECT seen_at FROM known) AS found, seen_at AS written",
         core.controller.0,
         core.node_address,
         env!("CARGO_PKG_VERSION"),
+        core.times.replica_gone.as_secs_f64(),
     )
     .fetch_one(write.connection().await?)
     .await?;

@@ -358,7 +358,7 @@ fn cancelled(id: OperationId, kind: OperationKind, why: &str) -> Ended {
 
 /// Locks the organization, which is first in the lock order, for acts that end in a removal.
 async fn lock_organization(write: &mut impl Write, project: &Snapshot) -> Result<()> {
-    sqlx::query!("SELECT id FROM organizations WHERE id = $1 FOR UPDATE", project.organization.0)
+    sqlx::query!("SELECT id FROM organizations WHERE id = $1 FOR NO KEY UPDATE", project.organization.0)
         .fetch_one(write.connection().await?)
         .await?;
     Ok(())

@@ -1,5 +1,5 @@
-//! Adopts leftovers, and asks for their deletion. Each in one transaction, under the lock of the node's row, so that nothing is placed
-//! on the node meanwhile.
+//! Adopts leftovers, and asks for their deletion. Each in one transaction, under the lock of the node's row, which inventories and Hello
+//! take, too. What is placed on the node meanwhile waits for the node's capacity, or is another project.
 
 use supalove_core::{
     Core, Mutation, Write,

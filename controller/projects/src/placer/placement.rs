@@ -1,7 +1,7 @@
 //! The statement that makes a project durable: quota, node, project, placement, secrets, sealed spec, operation, first
 //! events, request key and audit row, all or nothing, in one round trip.
 //!
-//! Lock order everywhere: organization, node, project. The node's row counts its reservations, and its UPDATE also
+//! Lock order everywhere: organization, node, its capacity, placements, project. The capacity's row counts its reservations, and its UPDATE also
 //! takes the slot: a sibling CTE would see the statement's snapshot and collide. If something does not fit, the
 //! function `placement_conflict` raises, and PostgreSQL undoes the whole statement.
 

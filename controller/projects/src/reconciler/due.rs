@@ -118,7 +118,11 @@ pub const UNEXPLAINED_SHOWN: usize = 100;
 
 /// Returns projects that run or have remains on the node although no placement puts them there; at most
 /// [`UNEXPLAINED`], and only well-formed refs.
-pub async fn unexplained(db: &Db, node: NodeId, inventory: &InventoryResponse) -> Result<Vec<String>> {
+pub async fn unexplained(
+    db: impl sqlx::PgExecutor<'_>,
+    node: NodeId,
+    inventory: &InventoryResponse,
+) -> Result<Vec<String>> {
     let with_remains: Vec<String> = inventory
         .projects
         .iter()

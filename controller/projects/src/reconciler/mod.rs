@@ -38,7 +38,7 @@ use crate::{
     verdict::Source,
 };
 use supalove_core::{
-    Core, SystemWrite,
+    Core, SystemWrite, Write as _,
     error::{Error, Result, chain},
     hints::Hint,
     ids::{ClusterId, NodeId, ProjectRef},
@@ -183,9 +183,10 @@ impl Reconciler {
 
     /// Stores an inventory. Containers that no placement explains raise an alarm and keep running.
     async fn take_inventory(&self, node: NodeId, inventory: &InventoryResponse) -> Result<()> {
-        // Read before the transaction opens: one connection at a time, or many nodes at once wait for each other.
-        let unexplained = due::unexplained(&self.core.db, node, inventory).await?;
         let mut write = self.core.system_write(node.to_string());
+        clusters::store::lock_node(&mut write, node).await?;
+        // Under the lock, and on its connection: what is adopted meanwhile is no leftover.
+        let unexplained = due::unexplained(write.connection().await?, node, inventory).await?;
         let mut slots = inventory.blocked_slots.clone();
         let known: HashSet<&String> = unexplained.iter().collect();
         let unknown = |found: &&ProjectInventory| known.contains(&found.project_ref);
@@ -195,7 +196,6 @@ impl Reconciler {
             let reason = restored::reason(i32::try_from(slot).ok()?, &found.project_ref);
             Some(BlockedSlot { slot, reason })
         }));
-        let blocked = capacity::save_blocked(&mut write, node, &slots).await?;
         let shown = &unexplained[..unexplained.len().min(due::UNEXPLAINED_SHOWN)];
         let changed = clusters::store::save_unexplained(&mut write, node, shown).await?;
         let gone =
@@ -208,6 +208,7 @@ impl Reconciler {
             let projects = shown.join(" ");
             tracing::error!(%node, projects, "node has containers that no placement explains; they keep running");
         }
+        let blocked = capacity::save_blocked(&mut write, node, &slots).await?;
         let moved = addresses::follow(&mut write, node).await?;
         let hints = [(blocked, Hint::Capacity), (blocked || changed || !moved.is_empty(), Hint::Node(node))];
         let hints = hints.into_iter().filter_map(|(given, hint)| given.then_some(hint));
@@ -217,6 +218,7 @@ impl Reconciler {
     /// At the beginning of a session the inventory replaces what was known of the agent.
     async fn forget_applied(&self, node: NodeId, inventory: &InventoryResponse) -> Result<()> {
         let mut write = self.core.system_write(node.to_string());
+        clusters::store::lock_node(&mut write, node).await?;
         due::forget_applied(&mut write, node, inventory).await?;
         leftovers::store::ask_again(&mut write, node).await?;
         write.commit([]).await

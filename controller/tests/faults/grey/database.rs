@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use supalove_proto::v1::{ConfirmRestoreRequest, ProjectState};
+use supalove_proto::v1::ProjectState;
 use supalove_system_tests::{Postgres, SLACK, TcpProxy};
 
 use super::{
@@ -209,9 +209,8 @@ async fn restored(scene: &Scene, steady: &Steady, server: &Postgres, stopped: &s
     let node = format!("{:?}", scene.api.nodes().await.remove(0));
     assert!(node.contains(&unknown), "{node}");
     assert_eq!(start_of(&unknown), unknown_start, "it runs on");
-    let confirmed =
-        scene.api.platform().confirm_restore(ConfirmRestoreRequest {}).await.unwrap().into_inner();
-    assert!(!confirmed.detail.is_empty());
+    let confirmed = scene.api.confirm_restores().await;
+    assert!(confirmed.len() == 1 && !confirmed[0].is_empty(), "{confirmed:?}");
     let cell = Cell {
         fault: RESTORED,
         met: Met::Database,

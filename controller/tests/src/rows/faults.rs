@@ -29,8 +29,10 @@ impl Rows {
 
     /// As if the database had been restored from a backup.
     pub async fn claim_restore(&self) {
-        self.change("UPDATE platform SET restore_seen_at = now(), restore_detail = 'claimed by a test'")
-            .await;
+        self.change(
+            "UPDATE platform SET restore_seen_at = now(), restore_id = gen_random_uuid(), restore_detail = 'claimed by a test'",
+        )
+        .await;
     }
 
     /// How many claims of nodes show a restore.

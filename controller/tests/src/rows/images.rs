@@ -13,6 +13,12 @@ impl Rows {
         }
     }
 
+    /// As in the database of another installation: no row names an image.
+    pub async fn forget_images(&self) {
+        let statement = "TRUNCATE images, image_needs, image_contents, image_uploads";
+        sqlx::query(statement).execute(&self.0).await.unwrap();
+    }
+
     /// Objects of the image store that a row names.
     pub async fn image_objects(&self) -> Vec<String> {
         let query =

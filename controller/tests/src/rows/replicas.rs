@@ -29,6 +29,18 @@ impl Rows {
         }
     }
 
+    /// As if the replicas had been there for so long, and would have heard the nodes.
+    pub async fn let_replicas_watch(&self, watched: Duration) {
+        let update = "UPDATE controllers SET watching_since = now() - make_interval(secs => $1)";
+        sqlx::query(update).bind(watched.as_secs_f64()).execute(&self.0).await.unwrap();
+    }
+
+    /// As if no replica had shown a sign of life for so long.
+    pub async fn let_replicas_be_silent(&self, silent: Duration) {
+        let update = "UPDATE controllers SET seen_at = now() - make_interval(secs => $1)";
+        sqlx::query(update).bind(silent.as_secs_f64()).execute(&self.0).await.unwrap();
+    }
+
     /// Whether the replica that was started last has run a job.
     pub async fn newest_replica_has_run(&self, job: &str) -> bool {
         let query = "SELECT EXISTS (SELECT FROM job_results WHERE job = $1 AND succeeded_at IS NOT NULL

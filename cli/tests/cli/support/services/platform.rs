@@ -224,7 +224,8 @@ impl PlatformService for Fake {
         &self,
         request: Request<ConfirmRestoreRequest>,
     ) -> Answer<ConfirmRestoreResponse> {
-        self.enter(&request, "ConfirmRestore", "").await?;
+        let named = request.get_ref().restore_id.clone();
+        self.enter(&request, "ConfirmRestore", &named).await?;
         Ok(Response::new(ConfirmRestoreResponse { detail: "node nod_1 has newer generations".into() }))
     }
 
