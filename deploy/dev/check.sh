@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `make check`: all checks of the sources that do not run them.
 #
-# Usage: check.sh [name]   with a name (format, protos, scripts, crates, dependencies, clippy) only that check
+# Usage: check.sh [name]   with a name (format, protos, dashboard, scripts, crates, dependencies, clippy) only that check
 set -euo pipefail
 shopt -s extglob
 here=$(dirname "${BASH_SOURCE[0]}")
@@ -18,6 +18,7 @@ check_clippy() {
   cargo clippy --workspace --all-targets --locked --features "$FAILPOINTS" -- -D warnings
 }
 check_dependencies() { deploy/dev/dependencies.sh; }
+check_dashboard() { deploy/dev/dashboard.sh check; }
 # The diagram of the crates, and the allowed dependencies between rooms.
 check_crates() { deploy/dev/crates.sh --check; }
 
@@ -51,7 +52,7 @@ if [[ $# -gt 0 ]]; then
 fi
 install_only shellcheck:shellcheck jq:jq "${PACKAGES_BUILD[@]}"
 failed=()
-for name in format protos scripts crates dependencies clippy; do
+for name in format protos dashboard scripts crates dependencies clippy; do
   say "check: $name"
 # A failed check must not stop the others. Each is a process, because `||` switches `set -e` off.
   "$ROOT/deploy/dev/check.sh" "$name" </dev/null || failed+=("$name")

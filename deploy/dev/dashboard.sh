@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds the dashboard, and puts it where the controller's build embeds it. Skips what is current; in a checkout without the folder
-# dashboard/ there is nothing to do.
+# Builds the dashboard, and puts it where the controller's build embeds it; checks and tests it. Skips what is current; in a
+# checkout without the folder dashboard/ there is nothing to do.
 #
-# Usage: dashboard.sh          both
+# Usage: dashboard.sh          builds and places it
 #        dashboard.sh build    only builds it, in dashboard/out
 #        dashboard.sh place    only puts what is built there into its place
 #        dashboard.sh check    formatting, lints and types
-#        dashboard.sh test     unit tests, then both
+#        dashboard.sh test     builds and places it, says how much each page loads, and runs its unit tests
 set -euo pipefail
 shopt -s extglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -57,13 +57,22 @@ place() {
   cp -R "$OUT/." "$PLACE/"
 }
 
-# The count of `make test` reads the last line.
-unit_tests() {
+check() {
+  packages
+  run check
+}
+
+test_() {
   local report
+  build
+  place
+  run sizes
+  run gen
   report=$(mktemp)
   run test -- --reporter=default --reporter=json --outputFile.json="$report" || true
+# The count of `make test` reads the last line.
   jq -er '"\(.numPassedTests) passed, \(.numFailedTests) failed", (if .success then empty else halt_error(1) end)' "$report"
-  rm -f "$report"
+  rm -- "$report"
 }
 
 [[ -d $DASHBOARD ]] || exit 0
@@ -72,17 +81,7 @@ case ${1:-} in
     build
     place
     ;;
-  build | place) "$1" ;;
-  check)
-    packages
-    run check
-    ;;
-  test)
-    packages
-    run gen
-    unit_tests
-    build
-    place
-    ;;
+  build | place | check) "$1" ;;
+  test) test_ ;;
   *) die "there is no step '$1'" 'there are: build, place, check, test' ;;
 esac

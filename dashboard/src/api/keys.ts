@@ -11,6 +11,7 @@ export const keys = {
   invitations: (slug: string) => ["invitations", slug] as const,
   entitlements: (slug: string) => ["entitlements", slug] as const,
   organizationUsage: (slug: string) => ["usage", "organization", slug] as const,
+  organizationDay: (slug: string) => ["usage", "organization-day", slug] as const,
   audit: (slug: string) => ["audit", slug] as const,
   allProjects: ["projects"] as const,
   projects: (slug: string) => ["projects", slug] as const,

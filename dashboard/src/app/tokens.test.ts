@@ -40,8 +40,9 @@ function expectContrast(front: string, back: string, least: number) {
 
 describe("the tokens", () => {
   it("give text 4.5:1 on every plane", () => {
-    for (const front of ["text", "text-2", "text-3", "link", "brand"])
-      for (const back of PLANES) expectContrast(front, back, 4.5);
+    for (const front of ["text", "text-2", "text-3", "link", "brand"]) {
+      for (const back of [...PLANES, ...FILLS]) expectContrast(front, back, 4.5);
+    }
     for (const state of STATES) {
       expectContrast(state, "surface", 4.5);
       expectContrast(state, `${state}-soft`, 4.5);

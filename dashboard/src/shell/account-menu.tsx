@@ -9,7 +9,7 @@ import { useMe } from "@/api/queries/organizations";
 import { leave } from "@/api/session";
 import { paths } from "@/lib/routes";
 import { type Theme, useTheme } from "@/lib/theme";
-import { Avatar, Icon, Menu, MenuItem, MenuLabel, MenuLine, toast } from "@/ui";
+import { Avatar, Icon, Menu, MenuItem, MenuLabel, MenuLine, toastFailure } from "@/ui";
 import { openShortcuts } from "./shortcuts-state";
 
 const THEMES: { value: Theme; label: string; icon: typeof Sun }[] = [
@@ -25,7 +25,7 @@ export function AccountMenu() {
   const signOut = useMutation({
     mutationFn: () => auth.signOut({}),
     onSuccess: leave,
-    onError: (error) => toast(`You are still signed in. ${told(explain(error))}`),
+    onError: (error) => toastFailure(`You are still signed in. ${told(explain(error))}`),
   });
   const name = me?.displayName || me?.email || "";
   return (

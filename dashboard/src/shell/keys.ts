@@ -11,3 +11,14 @@ export function modifier(key: string): string {
 export function isModified(event: KeyboardEvent): boolean {
   return isApple() ? event.metaKey : event.ctrlKey;
 }
+
+/** After G: the page of this name in the space where one is. */
+export const LETTERS: Record<string, string> = {
+  p: "Projects",
+  o: "Overview",
+  l: "Logs",
+  m: "Metrics",
+  s: "Settings",
+  a: "Activity",
+  n: "Members",
+};

@@ -10,11 +10,11 @@ import { uuid } from "@/api/uuid";
 import { paths } from "@/lib/routes";
 import { Button, Dialog, Field, FormError, Input, toast } from "@/ui";
 
-export function NewOrganization({ open, onClose }: { open: boolean; onClose: () => void }) {
+export function NewOrganization({ onClose }: { onClose: () => void }) {
   const form = useNewOrganization(onClose);
   return (
     <Dialog
-      open={open}
+      open
       onClose={onClose}
       title="New organization"
       description="It owns projects, and has members of its own. You become its owner."

@@ -7,6 +7,7 @@ import { paths } from "@/lib/routes";
 import { ErrorState } from "@/ui";
 import { Banner } from "./banner";
 import { LazyPalette } from "./lazy-palette";
+import { LeaveGuard } from "./leave-guard";
 import { MobileNav } from "./mobile-nav";
 import { Shortcuts } from "./shortcuts";
 import { Sidebar } from "./sidebar";
@@ -61,6 +62,7 @@ export function Shell({ children }: { children: ReactNode }) {
       </div>
       {known && <Shortcuts />}
       {known && <LazyPalette />}
+      {known && <LeaveGuard />}
     </div>
   );
 }

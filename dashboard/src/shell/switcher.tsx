@@ -2,6 +2,7 @@
 
 import { Popover } from "@base-ui/react/popover";
 import { ChevronsUpDown, Plus, ShieldCheck } from "lucide-react";
+import dynamic from "next/dynamic";
 import { useRouter } from "next/navigation";
 import { useState } from "react";
 import { useMe, useOrganization, useOrganizations } from "@/api/queries/organizations";
@@ -14,7 +15,8 @@ import { type Place, paths, usePlace } from "@/lib/routes";
 import { projectShown } from "@/lib/states";
 import { Avatar, type Command, CommandList, Heart, Icon, State } from "@/ui";
 import { PLATFORM } from "./nav";
-import { NewOrganization } from "./new-organization";
+
+const NewOrganization = dynamic(() => import("./new-organization").then((module) => module.NewOrganization), { ssr: false });
 
 /** Where one is, and the way to another organization or project. A switch keeps the page: members to members. */
 export function Switcher() {
@@ -49,7 +51,7 @@ export function Switcher() {
           </Popover.Positioner>
         </Popover.Portal>
       </Popover.Root>
-      <NewOrganization open={creates} onClose={() => setCreates(false)} />
+      {creates && <NewOrganization onClose={() => setCreates(false)} />}
     </>
   );
 }

@@ -5,7 +5,7 @@ import { X } from "lucide-react";
 import { type ReactNode, useState } from "react";
 import { Button, IconButton } from "./button";
 import { cx } from "./cx";
-import { Field, Input } from "./field";
+import { Field, FormError, Input } from "./field";
 
 const SCRIM =
   "fixed inset-0 z-40 bg-scrim transition-opacity duration-(--slow) data-[ending-style]:opacity-0 data-[starting-style]:opacity-0";
@@ -57,14 +57,11 @@ function Modal({ open, onClose, title, description, children, footer, dirty, cla
   return (
     <Base.Root open={open} onOpenChange={(next) => !next && close()}>
       <Base.Portal>
-        <Base.Backdrop className={SCRIM} />
+        <Base.Backdrop className={SCRIM} forceRender />
         <Base.Popup className={cx("floating fixed z-40 flex flex-col bg-raised shadow-high outline-none", MOVES, className)}>
-          <div className="flex items-start gap-3 pt-5 pr-3 pl-5 md:pl-6">
-            <div className="min-w-0 flex-1">
-              <Base.Title className="text-16 font-semibold tracking-title wrap-anywhere">{title}</Base.Title>
-              {description && <Base.Description className="mt-1 text-13 text-ink-2">{description}</Base.Description>}
-            </div>
-            <IconButton label="Close" icon={X} onClick={close} className="-mt-1" />
+          <div className="pt-5 pr-14 pl-5 md:pl-6">
+            <Base.Title className="text-16 font-semibold tracking-title wrap-anywhere">{title}</Base.Title>
+            {description && <Base.Description className="mt-1 text-13 text-ink-2">{description}</Base.Description>}
           </div>
           {children && (
             <div className="flex min-h-0 flex-1 flex-col gap-5 overflow-y-auto px-5 pt-4 pb-2 md:px-6">{children}</div>
@@ -74,6 +71,8 @@ function Modal({ open, onClose, title, description, children, footer, dirty, cla
               {footer}
             </div>
           )}
+          {/* Last, so that the focus goes to the first field or button. */}
+          <IconButton label="Close" icon={X} onClick={close} className="absolute top-4 right-3" />
         </Base.Popup>
       </Base.Portal>
       {asks && (
@@ -105,11 +104,24 @@ interface ConfirmProps {
   action: string;
   danger?: boolean;
   busy?: boolean;
+  /** What the server refused; the dialog stays open. */
+  problem?: string;
   onConfirm: () => void;
   children?: ReactNode;
 }
 
-export function Confirm({ open, onClose, title, description, action, danger, busy, onConfirm, children }: ConfirmProps) {
+export function Confirm({
+  open,
+  onClose,
+  title,
+  description,
+  action,
+  danger,
+  busy,
+  problem,
+  onConfirm,
+  children,
+}: ConfirmProps) {
   return (
     <Dialog
       open={open}
@@ -125,7 +137,12 @@ export function Confirm({ open, onClose, title, description, action, danger, bus
         </>
       }
     >
-      {children}
+      {(children || problem) && (
+        <>
+          {children}
+          <FormError>{problem}</FormError>
+        </>
+      )}
     </Dialog>
   );
 }
@@ -140,7 +157,7 @@ export function ConfirmByName({
 }: Omit<ConfirmProps, "danger"> & { name: string /** "project", "organization", "node" */; what: string }) {
   const [typed, setTyped] = useState("");
   const matches = typed.trim() === name;
-  const { open, onClose, title, description, action, busy } = rest;
+  const { open, onClose, title, description, action, busy, problem } = rest;
   return (
     <Dialog
       open={open}
@@ -182,6 +199,7 @@ export function ConfirmByName({
             spellCheck={false}
           />
         </Field>
+        <FormError>{problem}</FormError>
       </form>
     </Dialog>
   );

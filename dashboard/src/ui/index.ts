@@ -17,6 +17,7 @@ export * from "./page";
 export * from "./relative-time";
 export * from "./sections";
 export * from "./small";
+export * from "./spark";
 export * from "./state";
 export * from "./states";
 export * from "./table";

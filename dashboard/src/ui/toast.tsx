@@ -1,7 +1,7 @@
 "use client";
 
 import { Toast as Base } from "@base-ui/react/toast";
-import { CircleCheck, X } from "lucide-react";
+import { CircleCheck, TriangleAlert, X } from "lucide-react";
 import { Button, IconButton } from "./button";
 import { Icon } from "./icon";
 
@@ -12,13 +12,18 @@ interface Options {
   undo?: () => void;
 }
 
-/** Says what was done: "storefront is stopping". Errors are told where they belong, never only here. */
+/** Says what was done: "storefront is stopping". */
 export function toast(done: string, { undo }: Options = {}): void {
   manager.add({
     title: done,
     timeout: 5_000,
     actionProps: undo && { children: "Undo", onClick: undo },
   });
+}
+
+/** Says what could not be done, for acts without a place of their own: of a form or a dialog it is told there. */
+export function toastFailure(what: string): void {
+  manager.add({ title: what, type: "failure", priority: "high", timeout: 10_000 });
 }
 
 /** Once, around the whole page. */
@@ -42,7 +47,11 @@ function List() {
       toast={item}
       className="floating flex min-h-11 items-center gap-2.5 rounded-3 bg-raised py-1.5 pr-2 pl-3.5 text-13 font-medium shadow-float transition-opacity duration-(--mid) data-[ending-style]:opacity-0 data-[starting-style]:opacity-0"
     >
-      <Icon of={CircleCheck} className="text-ok-dot" />
+      {item.type === "failure" ? (
+        <Icon of={TriangleAlert} className="text-bad-dot" />
+      ) : (
+        <Icon of={CircleCheck} className="text-ok-dot" />
+      )}
       <Base.Title className="min-w-0 flex-1 font-medium wrap-anywhere" />
       {item.actionProps && <Base.Action render={<Button size="small">Undo</Button>} />}
       <Base.Close render={<IconButton small label="Close this message" icon={X} />} />

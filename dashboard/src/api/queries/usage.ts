@@ -13,3 +13,20 @@ export function useOrganizationUsage(slug: string) {
     queryFn: ({ signal }) => usage.getOrganizationUsage({ organization: slug }, { signal }),
   });
 }
+
+/** How long the cards' lines reach back. */
+const DAY = 24 * 3600;
+
+/** What the projects of an organization have used in the last day, step by step. */
+export function useOrganizationDay(slug: string) {
+  return useQuery({
+    queryKey: keys.organizationDay(slug),
+    enabled: slug !== "",
+    staleTime: 5 * 60_000,
+    queryFn: ({ signal }) => {
+      const end = BigInt(Math.floor(Date.now() / 1000));
+      const startTime = { seconds: end - BigInt(DAY), nanos: 0 };
+      return usage.getOrganizationUsageSeries({ organization: slug, startTime }, { signal });
+    },
+  });
+}

@@ -12,6 +12,7 @@ import { usePolicy } from "@/api/queries/account";
 import { leave } from "@/api/session";
 import type { User } from "@/gen/supalove/v1/auth_pb";
 import { email, password } from "@/lib/rules";
+import { useUnsaved } from "@/lib/unsaved";
 import { Button, Dialog, Field, FormCard, FormError, Input, Notice, PasswordInput, toast } from "@/ui";
 import { messages as say } from "./messages";
 
@@ -36,6 +37,7 @@ function Name({ user }: { user: User }) {
     values: { displayName: user.displayName },
   });
   const { errors, isSubmitting, isDirty } = form.formState;
+  useUnsaved(isDirty);
   const submit = form.handleSubmit(async ({ displayName }) => {
     setProblem("");
     try {

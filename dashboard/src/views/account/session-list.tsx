@@ -8,14 +8,14 @@ import { useSessions } from "@/api/queries/account";
 import type { Session } from "@/gen/supalove/v1/auth_pb";
 import { millis } from "@/lib/time";
 import { programOf } from "@/lib/user-agent";
-import { Button, type Column, ErrorState, RelativeTime, Section, Table, Tag, toast } from "@/ui";
+import { Button, type Column, ErrorState, RelativeTime, Section, Table, Tag, toast, toastFailure } from "@/ui";
 import { messages as say } from "./messages";
 
 export function SessionList() {
   const cache = useQueryClient();
   const { data, error, refetch } = useSessions();
   const after = {
-    onError: (error: unknown) => toast(told(explain(error))),
+    onError: (error: unknown) => toastFailure(told(explain(error))),
     onSettled: () => cache.invalidateQueries({ queryKey: keys.sessions }),
   };
   const end = useMutation({
@@ -64,7 +64,7 @@ function columns(end: (session: Session) => void, ending: string | undefined): C
             <span className="truncate font-medium">{program(session)}</span>
             {session.current && <Tag brand>{say.thisOne}</Tag>}
           </div>
-          <div className="truncate text-12 text-ink-3">{session.clientAddress}</div>
+          <div className="code truncate text-12 text-ink-3">{session.clientAddress}</div>
         </div>
       ),
     },

@@ -10,7 +10,7 @@ import { useTokens } from "@/api/queries/account";
 import type { PersonalAccessToken } from "@/gen/supalove/v1/personal_access_token_pb";
 import { millis } from "@/lib/time";
 import { list } from "@/lib/words";
-import { Button, type Column, Confirm, EmptyState, ErrorState, RelativeTime, Section, Table, toast } from "@/ui";
+import { Button, type Column, Confirm, EmptyState, ErrorState, RelativeTime, Section, Table, toast, toastFailure } from "@/ui";
 import { PLATFORM_SCOPE, SCOPES, messages as say } from "./messages";
 import { NewToken } from "./new-token";
 
@@ -22,7 +22,7 @@ export function TokenList({ operator }: { operator: boolean }) {
   const revoke = useMutation({
     mutationFn: ({ id }: PersonalAccessToken) => personalAccessTokens.revokePersonalAccessToken({ personalAccessTokenId: id }),
     onSuccess: (_answer, { name }) => toast(say.revoked(name)),
-    onError: (error) => toast(told(explain(error))),
+    onError: (error) => toastFailure(told(explain(error))),
     onSettled: () => {
       setRevokes(undefined);
       void cache.invalidateQueries({ queryKey: keys.tokens });

@@ -29,6 +29,7 @@ import {
   Select,
   Skeleton,
   toast,
+  toastFailure,
 } from "@/ui";
 import { messages as say, summary } from "./messages";
 import { ProjectGrid } from "./project-grid";
@@ -207,7 +208,7 @@ function useActs(may: boolean) {
   const [stops, setStops] = useState<Project>();
   const said = (text: string) => ({
     onSuccess: () => toast(text),
-    onError: (error: unknown) => toast(told(explain(error))),
+    onError: (error: unknown) => toastFailure(told(explain(error))),
   });
   const acts: ProjectActs | undefined = may
     ? {
@@ -219,13 +220,22 @@ function useActs(may: boolean) {
   const dialog = (
     <Confirm
       open={stops !== undefined}
-      onClose={() => setStops(undefined)}
+      onClose={() => {
+        setStops(undefined);
+        stop.reset();
+      }}
       title={say.stopTitle(stops?.name ?? "")}
       description={say.stopWhat(stops?.name ?? "")}
       action={say.stopTitle(stops?.name ?? "")}
       busy={stop.isPending}
+      problem={stop.error ? told(explain(stop.error)) : ""}
       onConfirm={() => {
-        if (stops) stop.mutate(stops, { ...said(say.stopping(stops.name)), onSettled: () => setStops(undefined) });
+        if (!stops) return;
+        const onSuccess = () => {
+          toast(say.stopping(stops.name));
+          setStops(undefined);
+        };
+        stop.mutate(stops, { onSuccess });
       }}
     />
   );

@@ -12,7 +12,7 @@ import type { ProjectActs, ProjectExtras } from "./types";
 const ROW = 52;
 const MANY = 60;
 const COLUMNS =
-  "grid h-13 items-center gap-3 grid-cols-[minmax(0,1fr)_auto_auto] md:grid-cols-[minmax(0,1fr)_17rem_minmax(0,14rem)_auto]";
+  "grid h-13 items-center gap-3 grid-cols-[minmax(0,1fr)_auto_auto] md:grid-cols-[minmax(0,1fr)_15rem_minmax(0,18rem)_auto]";
 
 interface Props {
   projects: Project[];
