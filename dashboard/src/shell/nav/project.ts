@@ -1,4 +1,5 @@
+import { House } from "lucide-react";
 import type { NavGroup } from "./types";
 
 /** Pages below `/p/{ref}`. */
-export const PROJECT: NavGroup[] = [];
+export const PROJECT: NavGroup[] = [{ items: [{ page: "", label: "Overview", icon: House }] }];
