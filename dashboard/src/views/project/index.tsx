@@ -98,7 +98,7 @@ function Overview({
       {!removed && <ConnectCard project={project} may={may} />}
       <div className="mt-4 grid items-start gap-4 md:mt-6 md:gap-6 lg:grid-cols-[minmax(0,1fr)_25rem]">
         {project.services.length > 0 && <Services project={project} onRestart={may && up ? acts.restart : undefined} />}
-        <Recent events={events} />
+        <Recent projectRef={project.ref} events={events} />
       </div>
       {dialogs}
     </Page>

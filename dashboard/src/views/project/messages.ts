@@ -49,6 +49,7 @@ export const messages = {
   copied: "Copied",
   restartAll: "Restart all",
   recent: "Recent activity",
+  allActivity: "All activity",
   holes: (number: number) => `The release of this project has ${count(number, "known hole")}.`,
   since: "Since",
   // Acts

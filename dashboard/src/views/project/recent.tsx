@@ -2,21 +2,26 @@
 
 import type { ProjectEvent } from "@/gen/supalove/v1/project_pb";
 import { eventShown, isStep } from "@/lib/events";
+import { paths } from "@/lib/routes";
 import { millis } from "@/lib/time";
-import { Card, CardHead, RelativeTime, Skeleton, StateGlyph } from "@/ui";
+import { Card, CardHead, LinkButton, RelativeTime, Skeleton, StateGlyph } from "@/ui";
 import { messages as say } from "./messages";
 
 const SHOWN = 7;
 
 /** What happened last to the project as a whole. */
-export function Recent({ events }: { events: ProjectEvent[] | undefined }) {
+export function Recent({ projectRef, events }: { projectRef: string; events: ProjectEvent[] | undefined }) {
   const newest = events
     ?.filter((event) => !isStep(event))
     .slice(-SHOWN)
     .reverse();
   return (
     <Card className="min-w-0">
-      <CardHead title={say.recent} />
+      <CardHead title={say.recent}>
+        <LinkButton look="ghost" size="small" href={paths.project(projectRef, "activity")}>
+          {say.allActivity}
+        </LinkButton>
+      </CardHead>
       {newest ? (
         <ul aria-label={say.recent} className="px-4 py-2">
           {newest.map((event) => {
