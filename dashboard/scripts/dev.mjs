@@ -91,9 +91,11 @@ const server = http.createServer((request, response) => {
 // The development server's own channel.
 server.on("upgrade", (request, socket, head) => {
   const onward = http.request({ host: pages.hostname, port: pages.port, path: request.url, headers: request.headers });
-  onward.on("upgrade", (answer, other) => {
+  onward.on("upgrade", (answer, other, first) => {
     const lines = Object.entries(answer.headers).map(([name, value]) => `${name}: ${value}`);
     socket.write(`HTTP/1.1 101 Switching Protocols\r\n${lines.join("\r\n")}\r\n\r\n`);
+    // What came in one packet with the heads.
+    socket.write(first);
     other.write(head);
     other.pipe(socket).pipe(other);
     other.on("error", () => socket.destroy());

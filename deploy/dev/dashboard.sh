@@ -6,11 +6,11 @@
 #        dashboard.sh build    only builds it, in dashboard/out
 #        dashboard.sh place    only puts what is built there into its place
 #        dashboard.sh check    formatting, lints and types
-#        dashboard.sh test     unit tests; the build, and how much each page loads
+#        dashboard.sh test     builds and places it, says how much each page loads, and runs its unit tests
 set -euo pipefail
 shopt -s extglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in lib install; do
+for part in lib install postgres; do
   # shellcheck source=/dev/null
   . "$here/$part.sh"
 done
@@ -23,20 +23,21 @@ PLACE=$ROOT/controller/dashboard/export
 # Digest of the sources, beside what was made of them. The controller embeds no file with a dot before its name.
 STAMP=$OUT/.sources
 
+run() { NEXT_TELEMETRY_DISABLED=1 npm run --prefix "$DASHBOARD" --silent "$@"; }
+
+packages() {
+  local stamp=$DASHBOARD/node_modules/.supalove-stamp
+  ensure_npm
+  [[ $stamp -nt $DASHBOARD/package-lock.json ]] && return
+  npm ci --prefix "$DASHBOARD" --loglevel=error --no-audit --no-fund
+  touch "$stamp"
+}
+
 # Fails in a folder that git does not know: there the dashboard is built each time.
 digest_of_sources() {
   cd "$ROOT" && git -c safe.directory="$ROOT" ls-files -z --cached --others --exclude-standard -- "${SOURCES[@]}" 2>/dev/null |
     { xargs -0 sha256sum 2>/dev/null || true; } | sha256sum
 }
-
-packages() {
-  ensure_npm
-  [[ $DASHBOARD/node_modules/.package-lock.json -nt $DASHBOARD/package-lock.json ]] && return
-  npm ci --prefix "$DASHBOARD" --loglevel=error --no-audit --no-fund
-  touch "$DASHBOARD/node_modules/.package-lock.json"
-}
-
-run() { npm run --prefix "$DASHBOARD" --silent "$@"; } # script, arguments...
 
 build() {
   local digest
@@ -63,15 +64,15 @@ check() {
 
 test_() {
   local report
-  packages
+  build
+  place
+  run sizes
   run gen
   report=$(mktemp)
   run test -- --reporter=default --reporter=json --outputFile.json="$report" || true
-# As `make test` counts.
+# The count of `make test` reads the last line.
   jq -er '"\(.numPassedTests) passed, \(.numFailedTests) failed", (if .success then empty else halt_error(1) end)' "$report"
   rm -- "$report"
-  build
-  run sizes
 }
 
 [[ -d $DASHBOARD ]] || exit 0

@@ -31,7 +31,7 @@ SYSTEM_TESTS=(api fleet faults pki releases failpoints)
 # Seconds on two processors.
 declare -A BUDGETS=(
   [newcomer]=570 [images]=180 [clients]=120 [dashboard]=180 [sqlx]=150 [programs]=420 [stand-ins]=60
-  [crates]=180 [agent]=180 [api]=480 [fleet]=480 [faults]=700 [pki]=200 [releases]=200 [failpoints]=700 [scripts]=90
+  [crates]=180 [agent]=180 [api]=570 [fleet]=480 [faults]=700 [pki]=200 [releases]=200 [failpoints]=700 [scripts]=90
 )
 declare -A RUNNING=()
 LATE=()
@@ -290,7 +290,11 @@ export SUPALOVE_TEST_DATABASE_URL=${TEST_POSTGRES_URL:-} SUPALOVE_TEST_POSTGRES_
 export SUPALOVE_TEST_SHIPPED=$folder/shipped SUPALOVE_TEST_TIMES=$folder/times
 
 ! wants api fleet || start clients deploy/dev/clients.sh
-! wants dashboard || start dashboard deploy/dev/dashboard.sh test
+if [[ -d dashboard ]] && wants dashboard; then
+  start dashboard deploy/dev/dashboard.sh test
+elif [[ -d dashboard ]] && wants "${SYSTEM_TESTS[@]}"; then
+  start dashboard deploy/dev/dashboard.sh
+fi
 if [[ ${#ONLY[@]} -eq 0 ]]; then
 # First, because the next steps reuse what it builds for `make up`.
   start newcomer "$here/newcomer.sh"
@@ -299,6 +303,8 @@ if [[ ${#ONLY[@]} -eq 0 ]]; then
   start sqlx sqlx_is_current
   finish sqlx
 fi
+# The controller embeds it.
+finish dashboard
 start programs programs
 finish
 ! wants releases || SUPALOVE_STAND_IN=$target/debug/examples/stand-in start stand-ins "$STAND_INS"

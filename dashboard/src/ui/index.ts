@@ -1,6 +1,7 @@
 /** The parts. None of them fetches. */
 
 export * from "./button";
+export * from "./choice";
 export * from "./choose";
 export * from "./command";
 export * from "./copy";

@@ -54,10 +54,12 @@ export function Card({ children, className }: { children: ReactNode; className?:
   return <div className={cx("rounded-3 border border-line bg-surface", className)}>{children}</div>;
 }
 
-export function CardHead({ title, children }: { title: string; children?: ReactNode }) {
+/** `aside` stands small behind the title: a count. */
+export function CardHead({ title, aside, children }: { title: string; aside?: ReactNode; children?: ReactNode }) {
   return (
     <div className="flex min-h-12 items-center gap-2 border-b border-line pr-2 pl-4">
       <h2 className="text-14 font-semibold tracking-name">{title}</h2>
+      {aside && <span className="num text-13 text-ink-3">{aside}</span>}
       {children && <div className="ml-auto flex items-center gap-1">{children}</div>}
     </div>
   );

@@ -22,15 +22,15 @@ plant_dashboard() {
   stand_in node 'echo v24.0.0'
   # Its build makes a page of the sources, as Next does into a new folder.
   stand_in npm 'folder=${3:-}
-    [[ $1 != ci ]] || { mkdir -p "$folder/node_modules" && touch "$folder/node_modules/.package-lock.json"; }
-    [[ $1 == run ]] || exit 0
+    [[ $1 != ci ]] || mkdir -p "$folder/node_modules"
+    [[ "$1 $5" == "run build" ]] || exit 0
     [[ ! -e '"$scratch"'/broken ]] || { echo "Type error: page.tsx"; exit 1; }
     rm -rf "$folder/out" && mkdir "$folder/out" && cp "$folder"/page.tsx "$folder/out/index.html"
     [[ -e '"$scratch"'/lost ]] || echo lost >"$folder/out/404.html"'
   rm -f "$scratch"/{broken,lost}
 }
 dashboard_() { with_stand_ins "$checkout/deploy/dev/dashboard.sh" "$@"; }
-builds() { called 'npm run'; }
+builds() { called 'npm run .* build'; }
 
 plant_dashboard
 rm -r "$checkout/dashboard"
@@ -66,6 +66,10 @@ rm "$scratch/broken"
 touch "$scratch/lost"
 expect_words 'a build that leaves half of it does too' 'the build left no dashboard' "$(words_of dashboard_)"
 expect 'and nothing of it is placed' 'other page' "$(cat "$placed/index.html")"
+rm "$scratch/lost"
+before=$(builds)
+expect 'the checks' 0 "$(code_of dashboard_ check)"
+expect 'build nothing' "$before" "$(builds)"
 expect_words 'an unknown step is named' "no step 'serve'" "$(words_of dashboard_ serve)"
 
 plant_dashboard

@@ -69,7 +69,7 @@ walk() {
 # The second host. It has no PAM of a real machine: sessions would have to be registered with the kernel.
 serve() {
   mkdir -p /run/sshd
-  env -i PATH="$PATH" /usr/sbin/sshd -D -e -o UsePAM=no
+  env -i PATH="$PATH" /usr/sbin/sshd -D -e -o UsePAM=no -o LogLevel=ERROR
 }
 
 # /proc is still the one of this machine, so this is the pid by which it knows this process.

@@ -60,6 +60,7 @@ said() { tail -n 40 "$OUTPUT"; }
 changes_nothing() { # exit code, command, words
   local before
   before=$(files)
+  [[ $before == *' /etc/hostname'* ]] || fail 'the files of the host cannot be listed'
   says "$@"
   sed 's/^/    /' "$OUTPUT"
   diff <(echo "$before") <(files) >"$SCRATCH/changes" || fail 'the host has changed' "$(head -n 40 "$SCRATCH/changes")"
@@ -86,6 +87,15 @@ nothing_of_ours() {
   local left
   left=$(ours)
   [[ -z $left ]] || fail "$1 left something" "$left"
+}
+
+# Otherwise that nothing is found says nothing.
+all_is_found() {
+  local found word
+  found=$(ours)
+  for word in /usr/local/bin/supalove-agent 'supalove-agent run' 'table inet supalove_' '"supalove'; do
+    grep -qF -e "$word" <<<"$found" || fail "the node has no $word" "$found"
+  done
 }
 
 # --- From nothing to a node ---
@@ -135,6 +145,7 @@ project() {
   url=$(supalove projects connection far --output json | jq -r .apiUrl)
   [[ $url == "http://${OPTIONS##* }:"* ]] || fail "it is at $url"
   [[ $(curl -s "$url/functions/v1/hello?name=Ada") == *'Hello, Ada!'* ]] || fail "$url does not answer"
+  all_is_found
   step 'the command again, and away'
   says 0 "$JOIN" "node $NAME is ready"
   ! grep -q starting "$OUTPUT" || fail 'the same command started the agent again'

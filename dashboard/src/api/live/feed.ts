@@ -67,6 +67,9 @@ function putNode(cache: QueryClient, node: Node): void {
 }
 
 function addProjectEvent(cache: QueryClient, ref: string, event: ProjectEvent): void {
+  const last = cache.getQueryData<ProjectEvent[]>(keys.projectEvents(ref))?.at(-1)?.seq;
+  // What happened between the reading of the list and the beginning of the stream.
+  if (last !== undefined && event.seq > last + 1n) void cache.invalidateQueries({ queryKey: keys.projectEvents(ref) });
   cache.setQueryData<ProjectEvent[]>(keys.projectEvents(ref), (list) => {
     if (list?.some(({ seq }) => seq === event.seq)) return list;
     return [...(list ?? []), event].slice(-EVENTS);
