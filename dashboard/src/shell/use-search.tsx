@@ -5,6 +5,7 @@ import { useRouter } from "next/navigation";
 import { useMe, useOrganizations } from "@/api/queries/organizations";
 import { useAllProjects } from "@/api/queries/projects";
 import { barsOf } from "@/lib/heart-bars";
+import { mayOperate } from "@/lib/roles";
 import { paths, usePlace } from "@/lib/routes";
 import { projectShown } from "@/lib/states";
 import { useTheme } from "@/lib/theme";
@@ -59,7 +60,8 @@ export function useSearch(): Command[] {
       hidden: true,
       run: () => router.push(paths.platform(item.page)),
     }));
-  const slug = place.space === "organization" ? place.slug : organizations[0]?.slug;
+  const mine = organizations.filter(({ role }) => mayOperate(role)).map(({ slug }) => slug);
+  const slug = place.space === "organization" ? mine.find((one) => one === place.slug) : mine[0];
   const acts: Command[] = [
     { id: "account", group: "Actions", label: "Account", sign: icon(User), run: () => router.push(paths.account()) },
     { id: "light", group: "Actions", label: "Light theme", sign: icon(Sun), hidden: true, run: () => setTheme("light") },

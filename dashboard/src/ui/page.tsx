@@ -65,7 +65,7 @@ export function Section({
   first?: boolean;
 }) {
   return (
-    <section className={cx(!first && "mt-8 md:mt-10")} aria-label={title}>
+    <section className={cx(!first && "mt-8 md:mt-10")}>
       <div className="mb-3 flex min-h-8 items-center gap-3">
         <h2 className="text-14 font-semibold tracking-name">{title}</h2>
         {actions && <div className="ml-auto flex items-center gap-2">{actions}</div>}
@@ -78,10 +78,7 @@ export function Section({
 /** A section of a form: what it is about at the left, its card at the right. */
 export function FormSection({ title, description, children }: { title: string; description?: ReactNode; children: ReactNode }) {
   return (
-    <section
-      aria-label={title}
-      className="grid gap-3 border-line py-6 not-first:border-t first:pt-0 md:grid-cols-[14rem_minmax(0,1fr)] md:gap-8"
-    >
+    <section className="grid gap-3 border-line py-6 not-first:border-t first:pt-0 md:grid-cols-[14rem_minmax(0,1fr)] md:gap-8">
       <div>
         <h2 className="text-14 font-semibold tracking-name">{title}</h2>
         {description && <p className="mt-1 text-13 text-ink-2">{description}</p>}

@@ -74,7 +74,7 @@ export function FormCard({
   action?: ReactNode;
 }) {
   return (
-    <section aria-label={title} className="rounded-3 border border-line bg-surface not-first:mt-5">
+    <section className="rounded-3 border border-line bg-surface not-first:mt-5">
       <div className="flex flex-col gap-4 p-4 md:p-5">
         <div>
           <h2 className="text-14 font-semibold tracking-name">{title}</h2>
