@@ -1,5 +1,12 @@
-import { Layers } from "lucide-react";
+import { Layers, Users } from "lucide-react";
 import type { NavGroup } from "./types";
 
 /** Pages below `/o/{slug}`. */
-export const ORGANIZATION: NavGroup[] = [{ items: [{ page: "", label: "Projects", icon: Layers }] }];
+export const ORGANIZATION: NavGroup[] = [
+  {
+    items: [
+      { page: "", label: "Projects", icon: Layers },
+      { page: "members", label: "Members", icon: Users },
+    ],
+  },
+];
