@@ -18,9 +18,13 @@ export const keys = {
   operations: (ref: string) => ["operations", ref] as const,
   projectUsage: (ref: string) => ["usage", "project", ref] as const,
   clusters: ["clusters"] as const,
+  cluster: (name: string) => ["clusters", name] as const,
   nodes: (cluster: string) => ["nodes", cluster] as const,
   node: (id: string) => ["node", id] as const,
   alarms: ["alarms"] as const,
+  alarmsOf: (cluster: string) => ["alarms", cluster] as const,
+  leftovers: (node: string) => ["leftovers", node] as const,
   plans: ["plans"] as const,
   sizes: ["sizes"] as const,
+  jobs: ["jobs"] as const,
 };
