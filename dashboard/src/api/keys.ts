@@ -10,7 +10,7 @@ export const keys = {
   invitations: (slug: string) => ["invitations", slug] as const,
   entitlements: (slug: string) => ["entitlements", slug] as const,
   organizationUsage: (slug: string) => ["usage", "organization", slug] as const,
-  audit: (slug: string) => ["audit", slug] as const,
+  audit: (scope: string, filter: object) => ["audit", scope, filter] as const,
   allProjects: ["projects"] as const,
   projects: (slug: string) => ["projects", slug] as const,
   project: (ref: string) => ["project", ref] as const,
