@@ -19,6 +19,7 @@ export const keys = {
   projectUsage: (ref: string) => ["usage", "project", ref] as const,
   clusters: ["clusters"] as const,
   cluster: (name: string) => ["clusters", name] as const,
+  organizationClusters: (slug: string) => ["clusters", "of", slug] as const,
   nodes: (cluster: string) => ["nodes", cluster] as const,
   node: (id: string) => ["node", id] as const,
   alarms: ["alarms"] as const,

@@ -17,6 +17,19 @@ export function useClusters() {
   });
 }
 
+/** The private clusters of an organization. */
+export function useOrganizationClusters(organization: string) {
+  return useQuery({
+    queryKey: keys.organizationClusters(organization),
+    enabled: organization !== "",
+    queryFn: ({ signal }) =>
+      allPages(async (pageToken) => {
+        const page = await clusters.listClusters({ organization, pageSize: 100, pageToken }, { signal });
+        return { items: page.clusters, next: page.nextPageToken };
+      }),
+  });
+}
+
 /** One cluster, by its id or name. */
 export function useCluster(cluster: string) {
   return useQuery({

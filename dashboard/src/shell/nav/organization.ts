@@ -1,4 +1,4 @@
-import { Layers, ScrollText, Users } from "lucide-react";
+import { Layers, ScrollText, Server, Settings2, Users } from "lucide-react";
 import type { NavGroup } from "./types";
 
 /** Pages below `/o/{slug}`. */
@@ -8,6 +8,8 @@ export const ORGANIZATION: NavGroup[] = [
       { page: "", label: "Projects", icon: Layers },
       { page: "members", label: "Members", icon: Users },
       { page: "audit", label: "Audit log", icon: ScrollText },
+      { page: "clusters", label: "Clusters", icon: Server },
+      { page: "settings", label: "Settings", icon: Settings2 },
     ],
   },
 ];
