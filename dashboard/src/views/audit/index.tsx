@@ -3,7 +3,9 @@
 import { Suspense } from "react";
 import { useMembers } from "@/api/queries/members";
 import { useMe, useOrganization } from "@/api/queries/organizations";
+import { mayAdminister, roleName } from "@/lib/roles";
 import { useSlug } from "@/lib/routes";
+import { Page, Refused } from "@/ui";
 import { nameOf } from "../members/member-list";
 import { NotOperator } from "../platform/refused";
 import { AuditView } from "./audit-view";
@@ -28,9 +30,18 @@ export function PlatformAuditPage() {
 
 function OrganizationAudit() {
   const slug = useSlug();
-  const name = useOrganization(slug).data?.name ?? slug;
+  const organization = useOrganization(slug).data;
+  const operator = useMe().data?.operator;
+  const name = organization?.name ?? slug;
   const members = useMembers(slug).data ?? [];
   const people = members.map((member) => ({ id: member.userId, name: nameOf(member) }));
+  if (organization && operator === false && !mayAdminister(organization.role)) {
+    return (
+      <Page title={say.title} tab={`${say.title} · ${name}`}>
+        <Refused title={say.refused}>{say.refusedWhat(roleName(organization.role))}</Refused>
+      </Page>
+    );
+  }
   return <AuditView scope={slug} tab={`${say.title} · ${name}`} people={people} />;
 }
 

@@ -28,4 +28,6 @@ export const messages = {
   noneWhat: "No row of the log fits the filter.",
   older: "Load older rows",
   you: "You",
+  refused: "The audit log is for owners and administrators",
+  refusedWhat: (role: string) => `Your role here is ${role}. Ask an owner for another one.`,
 };
