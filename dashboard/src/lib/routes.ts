@@ -11,6 +11,7 @@ export const paths = {
   organization: (slug: string, page: string) => `/o/${slug}/${page}`,
   project: (ref: string, page = "") => (page ? `/p/${ref}/${page}` : `/p/${ref}`),
   platform: (page = "") => (page ? `/platform/${page}` : "/platform"),
+  cluster: (name: string) => `/platform/clusters/${encodeURIComponent(name)}`,
   account: (section?: string) => (section ? `/account?s=${section}` : "/account"),
 };
 
@@ -46,6 +47,12 @@ export function useSlug(): string {
 export function useRef(): string {
   const place = usePlace();
   return place.space === "project" ? place.ref : "";
+}
+
+/** The cluster of a `/platform/clusters/…` path: the name of a shared one, the id of a private one. */
+export function useClusterName(): string {
+  const place = usePlace();
+  return place.space === "platform" && place.page.startsWith("clusters/") ? place.page.slice("clusters/".length) : "";
 }
 
 /** A path of this site from an untrusted text (`?next=`); else "/". */

@@ -1,5 +1,6 @@
 /** States as people read them: a word, an icon and a kind. The kind is a colour; the word never depends on it. */
 
+import { type Node, NodeAvailability, NodeState } from "@/gen/supalove/v1/cluster_pb";
 import { OperationState } from "@/gen/supalove/v1/operation_pb";
 import { type Project, ProjectState, ServiceState } from "@/gen/supalove/v1/project_pb";
 
@@ -93,6 +94,27 @@ const OPERATION: Record<OperationState, Shown> = {
 
 export function operationShown(state: OperationState): Shown {
   return OPERATION[state] ?? shown(`State ${state}`, "help", "idle");
+}
+
+const NODE: Record<NodeState, Shown> = {
+  [NodeState.UNSPECIFIED]: shown("No state", "help", "idle"),
+  [NodeState.ENROLLED]: shown("Never connected", "dashed", "idle"),
+  [NodeState.READY]: shown("Ready", "check", "ok"),
+  [NodeState.UNHEALTHY]: shown("Late", "clock", "warn"),
+  [NodeState.LOST]: shown("Lost", "cloud", "bad"),
+  [NodeState.REVOKED]: shown("Locked out", "lock", "idle"),
+};
+
+/** The state of a node. Of one that is connected: whether it takes projects. A silent one with trouble of its host is not late. */
+export function nodeShown(node: Pick<Node, "state" | "availability" | "conditions">): Shown {
+  if (node.state === NodeState.READY) {
+    if (node.availability === NodeAvailability.CORDONED) return shown("Cordoned", "minus", "idle");
+    if (node.availability === NodeAvailability.DRAINING) return shown("Draining", "spin", "busy");
+  }
+  if (node.state === NodeState.UNHEALTHY && node.conditions.some(({ blocking }) => blocking)) {
+    return shown("Trouble", "alert", "warn");
+  }
+  return NODE[node.state] ?? shown(`State ${node.state}`, "help", "idle");
 }
 
 /** The order in which a list shows projects: what needs somebody first. */

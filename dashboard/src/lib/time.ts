@@ -51,6 +51,13 @@ export function exact(time: number): string {
   return exactly.format(time);
 }
 
+const byClock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+
+/** "14:02", by the clock of this browser. */
+export function clock(time: number): string {
+  return byClock.format(time);
+}
+
 /** A span: "41 s", "3 min", "1 h 20 min", "7 days". */
 export function inWords(span: number): string {
   if (span < MINUTE) return `${Math.max(1, Math.round(span / SECOND))} s`;

@@ -56,7 +56,7 @@ export function State({ of, plain }: { of: Shown; plain?: boolean }) {
   return (
     <span
       className={cx(
-        "inline-flex items-center gap-1.5 font-medium whitespace-nowrap",
+        "inline-flex items-center gap-1.5 align-middle font-medium whitespace-nowrap",
         pill ? `h-6 rounded-full pr-2 pl-1.5 text-12 ${PILLS[of.kind]}` : "text-13 text-ink-2",
       )}
     >

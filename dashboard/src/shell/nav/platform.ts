@@ -1,4 +1,13 @@
+import { Activity, ScrollText, Server } from "lucide-react";
 import type { NavGroup } from "./types";
 
-/** Pages below `/platform`, for operators. Empty: the platform is not linked anywhere. */
-export const PLATFORM: NavGroup[] = [];
+/** Pages below `/platform`, for operators. */
+export const PLATFORM: NavGroup[] = [
+  {
+    items: [
+      { page: "", label: "Overview", icon: Activity },
+      { page: "clusters", label: "Clusters", icon: Server },
+      { page: "audit", label: "Audit log", icon: ScrollText },
+    ],
+  },
+];
