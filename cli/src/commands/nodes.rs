@@ -10,7 +10,7 @@ use supalove_proto::v1::{
     UncordonNodeRequest, UpdateNodeRequest, cluster_service_client::ClusterServiceClient,
 };
 
-use self::text::{described, shown};
+use self::text::{described, shown, standing_text};
 use super::{Context, capacity::labels, leftovers, repeat, resolve};
 use crate::{confirm, error::Error, table};
 
@@ -240,15 +240,12 @@ async fn drain(context: &Context, node: &str) -> Result<(), Error> {
         })
         .await?;
     context.output.answer("DrainNodeResponse", &answer, |answer| {
-        let standing = answer.projects.iter().map(|one| {
-            let what =
-                if one.running { "runs" } else { "is stopped; it starts again when the drain has ended" };
-            format!("\n{}  {what}", one.project_ref)
-        });
-        let standing: String = standing.collect();
+        let standing: String = answer.projects.iter().map(standing_text).collect();
         let summary = match answer.projects.len() {
             0 => "it is empty: `supalove nodes remove` takes it out".to_owned(),
-            count => format!("{count} projects stand on it until they are deleted:{standing}"),
+            count => format!(
+                "{count} projects stand on it until they are deleted; a stopped one starts again when the drain has ended:{standing}"
+            ),
         };
         format!("{}\n{summary}", shown(answer.node.as_ref()))
     })
@@ -362,7 +359,7 @@ async fn describe(context: &Context, node: &str) -> Result<(), Error> {
             ClusterServiceClient::new(channel).get_node(request).await
         })
         .await?;
-    context
-        .output
-        .answer("GetNodeResponse", &answer, |answer| described(&answer.node.clone().unwrap_or_default()))
+    context.output.answer("GetNodeResponse", &answer, |answer| {
+        described(&answer.node.clone().unwrap_or_default(), &answer.projects)
+    })
 }

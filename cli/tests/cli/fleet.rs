@@ -236,7 +236,13 @@ async fn nodes_are_cordoned_renamed_labelled_described_and_removed() {
     let updates = world.fake.calls_of("UpdateNode");
     assert_eq!(updates, ["nod_1 name host-8 {}", "nod_1 labels  {\"rack\": \"9\"}"]);
     let shown = world.run(&["nodes", "describe", "host-7"]).await;
-    for part in ["rack=7", "[#####...............]  25 %  2000 of 8000 millicores", "PORTS_GONE"] {
+    for part in [
+        "rack=7",
+        "[#####...............]  25 %  2000 of 8000 millicores",
+        "PORTS_GONE",
+        "abc  runs",
+        "def  is stopped",
+    ] {
         assert!(shown.stdout.contains(part), "{part}: {}", shown.stdout);
     }
     assert_eq!(world.run(&["nodes", "remove", "host-7"]).await.code, 2, "no terminal to confirm on");

@@ -3,9 +3,9 @@
 use std::{process::Command, time::Duration};
 
 use supalove_proto::v1::{
-    Alarm, CordonNodeRequest, DrainNodeRequest, ForgetNodeRequest, ListAlarmsRequest, Node, NodeAlarmReason,
-    NodeAvailability, NodeState, OperationState, ProjectState, StartProjectRequest, StopProjectRequest,
-    UncordonNodeRequest,
+    Alarm, CordonNodeRequest, DrainNodeRequest, ForgetNodeRequest, GetNodeRequest, ListAlarmsRequest, Node,
+    NodeAlarmReason, NodeAvailability, NodeState, OperationState, ProjectState, StartProjectRequest,
+    StopProjectRequest, UncordonNodeRequest,
 };
 use supalove_system_tests::{Api, CORE, Double, SLACK, wait_for};
 use tonic::{Code, Status};
@@ -72,6 +72,9 @@ async fn nothing_starts_on_a_draining_node_until_the_drain_has_ended() {
     expected.sort();
     let standing: Vec<_> = first.projects.into_iter().map(|one| (one.project_ref, one.running)).collect();
     assert_eq!(standing, expected);
+    let get = GetNodeRequest { node_id: node_id.clone() };
+    let got = world.api.clusters().get_node(get).await.unwrap().into_inner().projects;
+    assert_eq!(got.into_iter().map(|one| (one.project_ref, one.running)).collect::<Vec<_>>(), expected);
     let node = first.node.unwrap();
     assert_eq!((node.availability(), node.state()), (NodeAvailability::Draining, NodeState::Ready));
     let again = world.api.clusters().drain_node(drain()).await.unwrap().into_inner().node.unwrap();

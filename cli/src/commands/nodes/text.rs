@@ -1,7 +1,7 @@
 //! Nodes as text.
 
 use prost_types::Timestamp;
-use supalove_proto::v1::{Node, NodeAvailability, NodeResources};
+use supalove_proto::v1::{Node, NodeAvailability, NodeResources, StandingProject};
 
 use crate::{
     commands::capacity::{bars, labels_text},
@@ -29,7 +29,7 @@ pub fn shown(node: Option<&Node>) -> String {
 }
 
 /// Formats one node with what is reserved on it.
-pub fn described(node: &Node) -> String {
+pub fn described(node: &Node, standing: &[StandingProject]) -> String {
     let availability = match node.availability() {
         NodeAvailability::Cordoned => "cordoned: it takes no new projects".to_owned(),
         NodeAvailability::Draining => {
@@ -45,7 +45,13 @@ pub fn described(node: &Node) -> String {
         ("etag", node.etag.clone()),
     ]);
     let bars = bars(node.used.as_ref(), node.capacity.as_ref());
-    format!("{}\n{more}\n{bars}", shown(Some(node)))
+    let standing: String = standing.iter().map(standing_text).collect();
+    format!("{}\n{more}\n{bars}{standing}", shown(Some(node)))
+}
+
+/// Formats a project that stands on a node, on a line of its own.
+pub fn standing_text(one: &StandingProject) -> String {
+    format!("\n{}  {}", one.project_ref, if one.running { "runs" } else { "is stopped" })
 }
 
 /// Formats nodes as a table with notes below it.

@@ -146,7 +146,8 @@ impl ClusterService for ClusterApi {
         let call = Call::from_request(&request)?;
         let key: NodeKey = allow(&self.core, &call, &request.get_ref().node_id).await?;
         let node = store::node(&self.core.db, key.node, &self.core.times).await?;
-        Ok(Response::new(GetNodeResponse { node: Some(node.into()) }))
+        let projects = standing(store::standing_on(&self.core.db, key.node).await?);
+        Ok(Response::new(GetNodeResponse { node: Some(node.into()), projects }))
     }
 
     async fn revoke_node(
@@ -184,10 +185,8 @@ impl ClusterService for ClusterApi {
         request: Request<DrainNodeRequest>,
     ) -> Result<Response<DrainNodeResponse>, Status> {
         let call = Call::from_request(&request)?;
-        let (node, standing) = changes::drain(&self.core, &call, &request.get_ref().node_id).await?;
-        let projects =
-            standing.into_iter().map(|(project_ref, running)| StandingProject { project_ref, running });
-        Ok(Response::new(DrainNodeResponse { node: Some(node.into()), projects: projects.collect() }))
+        let (node, found) = changes::drain(&self.core, &call, &request.get_ref().node_id).await?;
+        Ok(Response::new(DrainNodeResponse { node: Some(node.into()), projects: standing(found) }))
     }
 
     async fn update_node(
@@ -310,6 +309,10 @@ impl ClusterService for ClusterApi {
         mutation.commit(&id.to_string(), []).await?;
         Ok(Response::new(RevokeJoinTokenResponse { join_token: Some(token.into()) }))
     }
+}
+
+fn standing(found: Vec<(String, bool)>) -> Vec<StandingProject> {
+    found.into_iter().map(|(project_ref, running)| StandingProject { project_ref, running }).collect()
 }
 
 impl From<join_tokens::JoinToken> for pb::JoinToken {

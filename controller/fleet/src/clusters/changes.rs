@@ -1,7 +1,7 @@
 //! How clusters and nodes change: create, update, delete; rename, drain, remove, forget.
 
 use supalove_core::{
-    Core,
+    Core, Write as _,
     access::{Call, Permission::ManageFleet},
     error::{Error, Result},
     hints::Hint,
@@ -171,7 +171,7 @@ pub async fn drain(core: &Core, call: &Call, node_id: &str) -> Result<(Node, Vec
     let key: NodeKey = allow(core, call, node_id).await?;
     let mut mutation = core.mutation(call);
     let node = store::drain(&mut mutation, &key, &core.times).await?;
-    let standing = store::standing_on(&mut mutation, key.node).await?;
+    let standing = store::standing_on(mutation.connection().await?, key.node).await?;
     mutation.commit(&key.node.to_string(), [Hint::Node(key.node), Hint::Capacity]).await?;
     Ok((node, standing))
 }

@@ -307,12 +307,12 @@ pub async fn projects_on(write: &mut impl Write, node: NodeId) -> Result<Vec<Str
 }
 
 /// Projects on a node, by ref, each with whether it holds cpu and memory.
-pub async fn standing_on(write: &mut impl Write, node: NodeId) -> Result<Vec<(String, bool)>> {
+pub async fn standing_on(db: impl sqlx::PgExecutor<'_>, node: NodeId) -> Result<Vec<(String, bool)>> {
     let found = sqlx::query!(
         "SELECT project_ref, holds_compute FROM placements WHERE node_id = $1 ORDER BY project_ref",
         node.0
     );
-    let rows = found.fetch_all(write.connection().await?).await?;
+    let rows = found.fetch_all(db).await?;
     Ok(rows.into_iter().map(|row| (row.project_ref, row.holds_compute)).collect())
 }
 

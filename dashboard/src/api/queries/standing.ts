@@ -1,13 +1,13 @@
 "use client";
 
 import { useQuery } from "@tanstack/react-query";
-import { standingOn } from "../standing";
+import { clusters } from "../clients";
 
-/** Read anew whenever somebody is about to decide. */
-export function useStanding(nodeId: string, act: "remove" | "forget") {
+/** Which projects stand on a node. Read anew whenever somebody is about to decide. */
+export function useStanding(nodeId: string) {
   return useQuery({
-    queryKey: ["standing", nodeId, act],
-    queryFn: ({ signal }) => standingOn(nodeId, act, signal),
+    queryKey: ["standing", nodeId],
+    queryFn: async ({ signal }) => (await clusters.getNode({ nodeId }, { signal })).projects,
     staleTime: 0,
     gcTime: 0,
     retry: false,

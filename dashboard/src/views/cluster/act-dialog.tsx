@@ -5,7 +5,7 @@ import { explain, told } from "@/api/errors";
 import { useCordonNode, useDrainNode, useForgetNode, useRemoveNode, useUncordonNode } from "@/api/mutations/nodes";
 import { useAllProjects } from "@/api/queries/projects";
 import { useStanding } from "@/api/queries/standing";
-import type { Node } from "@/gen/supalove/v1/cluster_pb";
+import type { Node, StandingProject } from "@/gen/supalove/v1/cluster_pb";
 import { Button, Confirm, ConfirmByName, Dialog, FormError, Skeleton, toast } from "@/ui";
 import type { NodeAct } from "./life";
 import { messages as say } from "./messages";
@@ -19,7 +19,7 @@ interface Props {
 /** Says what an act on a node will do, with what stands there, before it is done. */
 export function ActDialog({ act, node, onClose }: Props) {
   const forget = act === "forget";
-  const standing = useStanding(node.id, forget ? "forget" : "remove");
+  const standing = useStanding(node.id);
   const drainNode = useDrainNode();
   const removeNode = useRemoveNode();
   const forgetNode = useForgetNode();
@@ -39,7 +39,7 @@ export function ActDialog({ act, node, onClose }: Props) {
   const shown = (
     <>
       <FormError>{problem}</FormError>
-      {projects.length > 0 && <Standing refs={projects} />}
+      {projects.length > 0 && <Standing projects={projects} />}
     </>
   );
   if (standing.isPending || standing.error) {
@@ -90,7 +90,10 @@ export function ActDialog({ act, node, onClose }: Props) {
       action={title}
       busy={run.isPending}
       onConfirm={() =>
-        run.mutate({ nodeId: node.id, projects }, ends(forget ? say.forgotten(node.name) : say.removed(node.name)))
+        run.mutate(
+          { nodeId: node.id, projects: projects.map((one) => one.projectRef) },
+          ends(forget ? say.forgotten(node.name) : say.removed(node.name)),
+        )
       }
     >
       {shown}
@@ -99,19 +102,20 @@ export function ActDialog({ act, node, onClose }: Props) {
 }
 
 /** Projects by name where the caller may see them, and their refs. */
-function Standing({ refs }: { refs: string[] }) {
+function Standing({ projects }: { projects: StandingProject[] }) {
   const names = new Map(useAllProjects().data?.map(({ ref, name }) => [ref, name]));
   return (
     <div>
-      <h3 className="mb-1.5 text-13 font-medium">{say.standing(refs.length)}</h3>
+      <h3 className="mb-1.5 text-13 font-medium">{say.standing(projects.length)}</h3>
       <ul
-        tabIndex={refs.length > 6 ? 0 : undefined}
+        tabIndex={projects.length > 6 ? 0 : undefined}
         className="max-h-48 overflow-y-auto rounded-2 border border-line bg-sunken text-13"
       >
-        {refs.map((ref) => (
-          <li key={ref} className="flex min-w-0 items-baseline gap-3 border-b border-line px-3 py-1.5 last:border-b-0">
-            {names.has(ref) && <span className="truncate font-medium">{names.get(ref)}</span>}
-            <span className="code min-w-0 truncate text-12 text-ink-3">{ref}</span>
+        {projects.map(({ projectRef, running }) => (
+          <li key={projectRef} className="flex min-w-0 items-baseline gap-3 border-b border-line px-3 py-1.5 last:border-b-0">
+            {names.has(projectRef) && <span className="truncate font-medium">{names.get(projectRef)}</span>}
+            <span className="code min-w-0 flex-1 truncate text-12 text-ink-3">{projectRef}</span>
+            <span className="text-12 text-ink-3">{running ? say.runs : say.stopped}</span>
           </li>
         ))}
       </ul>

@@ -44,6 +44,8 @@ export const messages = {
   forgetWhat: (projects: number) =>
     `Only for a host that never comes back. ${count(projects, "project")} on it ${projects === 1 ? "ends" : "end"} for good: the databases are lost to the platform. Names and quota are free again.`,
   standing: (number: number) => `${count(number, "project stands", "projects stand")} on it`,
+  runs: "runs",
+  stopped: "stopped",
   standingFailed: "What stands on the node could not be read.",
   looking: "Looking what stands on it …",
   adopt: "Adopt",

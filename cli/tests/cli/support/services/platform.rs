@@ -66,7 +66,7 @@ impl ClusterService for Fake {
 
     async fn get_node(&self, request: Request<GetNodeRequest>) -> Answer<GetNodeResponse> {
         self.enter(&request, "GetNode", &request.get_ref().node_id).await?;
-        Ok(Response::new(GetNodeResponse { node: Some(node()) }))
+        Ok(Response::new(GetNodeResponse { node: Some(node()), projects: standing() }))
     }
 
     async fn revoke_node(&self, request: Request<RevokeNodeRequest>) -> Answer<RevokeNodeResponse> {
@@ -130,10 +130,7 @@ impl ClusterService for Fake {
     async fn drain_node(&self, request: Request<DrainNodeRequest>) -> Answer<DrainNodeResponse> {
         self.enter(&request, "DrainNode", &request.get_ref().node_id).await?;
         let node = Node { availability: NodeAvailability::Draining.into(), ..node() };
-        let standing =
-            |project_ref: &str, running| StandingProject { project_ref: project_ref.into(), running };
-        let projects = vec![standing("abc", true), standing("def", false)];
-        Ok(Response::new(DrainNodeResponse { node: Some(node), projects }))
+        Ok(Response::new(DrainNodeResponse { node: Some(node), projects: standing() }))
     }
 
     async fn forget_node(&self, request: Request<ForgetNodeRequest>) -> Answer<ForgetNodeResponse> {
@@ -336,6 +333,11 @@ fn cluster(name: &str) -> Cluster {
         etag: "7".into(),
         ..Default::default()
     }
+}
+
+fn standing() -> Vec<StandingProject> {
+    let one = |project_ref: &str, running| StandingProject { project_ref: project_ref.into(), running };
+    vec![one("abc", true), one("def", false)]
 }
 
 fn node() -> Node {
