@@ -211,8 +211,8 @@ async fn hosts_that_download_do_not_delay_a_node_and_have_their_number() {
     // They take some of it now and then, but less than a host that joins would: soon others have their place.
     for mut stranger in strangers {
         tokio::spawn(async move {
-            let mut part = vec![0; 16 << 10];
-            while stranger.read_exact(&mut part).await.is_ok() {
+            let mut taken = vec![0; 16 << 10];
+            while stranger.read_exact(&mut taken).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         });

@@ -140,7 +140,7 @@ async fn a_host_of_a_private_cluster_that_claims_a_restore_holds_back_its_own_cl
         ProjectState::GoingDown,
         "the other restore is not confirmed"
     );
-    assert_eq!(restores(&api.confirm_restore("").await.unwrap_err()), [whole.clone()]);
+    assert_eq!(restores(&api.confirm_restore("").await.unwrap_err()), std::slice::from_ref(whole));
     assert_eq!(api.confirm_restore(whole).await.unwrap(), "claimed by a test");
     api.wait_state(&held, ProjectState::Removed, SOON * SLACK).await;
     for named in ["", whole] {
