@@ -9,7 +9,7 @@ use supalove_proto::v1::{
     OperationState, PersonalAccessTokenScope, RetireAuthorityRequest, SetRegistryCredentialsRequest,
     SignInRequest,
 };
-use supalove_system_tests::{Api, Controller, MailSink, Options, PASSWORD, Rows, SmallImage};
+use supalove_system_tests::{Api, Controller, MailSink, Options, PASSWORD, Rows, SmallImage, restores};
 use uuid::Uuid;
 
 use super::any_call::Fields;
@@ -149,6 +149,9 @@ impl World {
         }
         self.rows.add_private_cluster("theirs", Some("target")).await;
         ids.insert("cluster", "theirs".to_owned());
+        self.rows.claim_restore().await;
+        let unnamed = self.caller("operator").confirm_restore("").await.unwrap_err();
+        ids.insert("restore_id", restores(&unnamed).remove(0));
         ids.extend(self.shared.iter().map(|(name, value)| (*name, value.clone())));
         ids.retain(|name, _| is_id(name));
         ids
