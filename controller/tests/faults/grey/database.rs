@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use supalove_proto::v1::ProjectState;
-use supalove_system_tests::{Postgres, SLACK, TcpProxy};
+use supalove_system_tests::{Postgres, SLACK, TcpProxy, wait_for};
 
 use super::{
     TOLD, lasts,
@@ -206,8 +206,12 @@ async fn restored(scene: &Scene, steady: &Steady, server: &Postgres, stopped: &s
     let true_again = ended.elapsed();
     // Stopped in the backup, running on the node: the database is right about what is wanted.
     assert_eq!(scene.api.project(stopped).await.state(), ProjectState::Inactive);
-    let node = format!("{:?}", scene.api.nodes().await.remove(0));
-    assert!(node.contains(&unknown), "{node}");
+    // The next inventory finds it.
+    wait_for("the node to show what the database does not know", super::TRUE_AGAIN * SLACK, async || {
+        let found = scene.api.nodes().await.remove(0).unexplained_projects;
+        found.contains(&unknown).then_some(())
+    })
+    .await;
     assert_eq!(start_of(&unknown), unknown_start, "it runs on");
     let confirmed = scene.api.confirm_restores().await;
     assert!(confirmed.len() == 1 && !confirmed[0].is_empty(), "{confirmed:?}");
