@@ -247,7 +247,7 @@ functions_image() { docker_ images --format '{{.Repository}}:{{.Tag}}' supalove/
 slowest() {
   [[ -s $folder/times ]] || return 0
   say 'the slowest tests (seconds, program, test):'
-  sort -rn "$folder/times" | head -n 10
+  sort -rn "$folder/times" | awk 'NR <= 10'
 }
 
 # Repeats what failed tests said, because their output lies far above.

@@ -82,9 +82,14 @@ async fn a_session_that_panics_ends_alone_and_its_node_comes_back_five_times_in_
     let neighbours_session = rows.greeted_epoch_of(neighbour).await;
     for panics in 1..=5 {
         let before = rows.greeted_epoch_of(node).await;
-        arm(points.path(), "controller.session.inventory");
-        // Its next session panics; the one after that lasts.
         agent.process.kill();
+        let ended = format!("session ended node=nod_{} epoch={before}", node.simple());
+        wait_for("the end of its session", Duration::from_secs(10) * SLACK, async || {
+            controller.process.log().contains(&ended).then_some(())
+        })
+        .await;
+        // Its next session panics; the one after that lasts.
+        arm(points.path(), "controller.session.inventory");
         agent.restart();
         wait_for("the session after the panic", Duration::from_secs(10) * SLACK, async || {
             let fired = points.path().join(FIRED).exists();
